@@ -1,0 +1,94 @@
+# Container images of the two servers, one build target each:
+#
+#   docker build --target power-server -t power-server .
+#   docker build --target rps-server -t rps-server .
+#
+# An image holds one static binary and its configuration file, nothing else.
+# Only syntax that the classic builder knows is used, so that engines without
+# BuildKit build it too. The classic builder builds every stage that stands
+# before the target: the stages of one service are therefore kept together, and
+# the power server's come first.
+
+# The image that compiles: it needs cargo, rustc, a C linker and a static libc.
+ARG BUILDER=rust:1-slim-bookworm
+
+# The workspace with every Rust source emptied. It stays the same when only
+# code changes, so that the dependencies compiled from it stay cached.
+FROM ${BUILDER} AS skeleton
+WORKDIR /src
+COPY . .
+RUN find . -type f ! -name '*.rs' ! -name Cargo.toml ! -name Cargo.lock ! -path './.cargo/*' -delete \
+    && find . -type f -name '*.rs' | while read -r file; do \
+        printf '#![allow(dead_code, missing_docs)]\nfn main() {}\n' > "$file"; \
+    done
+
+# The dependencies, compiled once for both services. Each service is built by a
+# command of its own, as below: one command for both could turn on other
+# features of a shared dependency, and the result would not be used again.
+#
+# Linking libc statically lets the binary run in an empty image. Naming the
+# target, though it is the host, keeps the flag away from proc macros, which
+# cannot be linked so.
+FROM ${BUILDER} AS dependencies
+WORKDIR /src
+ENV RUSTFLAGS="-C target-feature=+crt-static"
+COPY --from=skeleton /src .
+RUN target="$(rustc --print host-tuple)" \
+    && cargo build --release --locked --target "$target" -p power-server \
+    && cargo build --release --locked --target "$target" -p rps-server
+
+
+# The real sources must look newer than the emptied ones (cargo compares
+# times, and COPY keeps those of the context), hence the touch. The files get
+# their modes here, whatever they are in the context: the server's user has to
+# read them.
+FROM dependencies AS power-server-build
+COPY . .
+RUN target="$(rustc --print host-tuple)" \
+    && find . -type f -name '*.rs' ! -path './target/*' -exec touch {} + \
+    && cargo build --release --locked --target "$target" -p power-server \
+    && install -D -m 0755 "target/$target/release/power-server" /image/power-server \
+    && install -D -m 0644 config/power-server.toml /image/etc/power-server/config.toml
+
+FROM scratch AS power-server
+COPY --from=power-server-build /image/ /
+# Loopback inside a container cannot be reached from outside it, so the image
+# listens on all addresses.
+ENV POWER_SERVER_CONFIG=/etc/power-server/config.toml \
+    POWER_SERVER_LISTEN=0.0.0.0:5000
+EXPOSE 5000
+USER 65532:65532
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
+    CMD ["/power-server", "--healthcheck"]
+ENTRYPOINT ["/power-server"]
+ARG VERSION=dev
+LABEL org.opencontainers.image.title="power-server" \
+      org.opencontainers.image.description="Short TCP connections: a square, a cube or a fourth power each" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}"
+
+
+FROM dependencies AS rps-server-build
+COPY . .
+RUN target="$(rustc --print host-tuple)" \
+    && find . -type f -name '*.rs' ! -path './target/*' -exec touch {} + \
+    && cargo build --release --locked --target "$target" -p rps-server \
+    && install -D -m 0755 "target/$target/release/rps-server" /image/rps-server \
+    && install -D -m 0644 config/rps-server.toml /image/etc/rps-server/config.toml
+
+FROM scratch AS rps-server
+COPY --from=rps-server-build /image/ /
+ENV RPS_SERVER_CONFIG=/etc/rps-server/config.toml \
+    RPS_SERVER_SOLO_LISTEN=0.0.0.0:5001
+EXPOSE 5001
+USER 65532:65532
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
+    CMD ["/rps-server", "--healthcheck"]
+ENTRYPOINT ["/rps-server"]
+ARG VERSION=dev
+LABEL org.opencontainers.image.title="rps-server" \
+      org.opencontainers.image.description="Long TCP connections: rock-paper-scissors in one-byte frames" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}"

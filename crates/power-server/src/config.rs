@@ -1,0 +1,87 @@
+//! The power server's configuration; `config/power-server.toml` says what each key is for.
+
+use proto::server::config::layers::{Configuration, Contradiction};
+use proto::server::config::tables::{self, Admin, ConnectionLimits, Log};
+use proto::server::config::value::{Address, Count, Period};
+use serde::{Deserialize, Serialize};
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: Address,
+    /// Threads; 0: one a core.
+    pub workers: Count<0, 1024>,
+    /// What clients may take up.
+    pub limits: Limits,
+    /// What is waited for, and how long.
+    pub timeouts: Timeouts,
+    /// Where a request ends.
+    pub framing: Framing,
+    /// The log.
+    pub log: Log,
+    /// Health and metrics.
+    pub admin: Admin,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Those of any service.
+    #[serde(flatten)]
+    pub connections: ConnectionLimits,
+    /// The longest request, its ending not counted.
+    pub max_request_bytes: Count<2, 65_536>,
+}
+
+/// `[timeouts]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// For a whole request.
+    pub request: Period<1>,
+    /// Those of any service.
+    #[serde(flatten)]
+    pub shared: tables::Timeouts,
+}
+
+/// `[framing]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Framing {
+    /// How long bytes without an end wait for more before they are taken for a request.
+    pub settle: Period<0>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        const LISTEN: std::net::SocketAddr =
+            std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5000);
+        Self {
+            listen: Address(LISTEN),
+            workers: const { Count::new(0) },
+            limits: Limits {
+                connections: ConnectionLimits::default(),
+                // No double needs more than 25 bytes; this leaves room for people's zeros.
+                max_request_bytes: const { Count::new(512) },
+            },
+            timeouts: Timeouts {
+                request: const { Period::from_secs(5) },
+                shared: tables::Timeouts::with_idle(const { Period::from_secs(60) }),
+            },
+            framing: Framing { settle: const { Period::from_secs(0) } },
+            log: Log::default(),
+            admin: Admin::default(),
+        }
+    }
+}
+
+impl Configuration for Config {
+    fn contradictions(&self) -> Vec<Contradiction> {
+        let (settle, request) = (self.framing.settle, self.timeouts.request);
+        let settling = (settle.get() >= request.get()).then(|| Contradiction {
+            keys: ["framing.settle", "timeouts.request"],
+            problem: format!("bytes that settle for {settle} are never a request within {request}"),
+            remedy: "set it to less than timeouts.request",
+        });
+        settling.into_iter().chain(self.limits.connections.contradictions()).collect()
+    }
+}

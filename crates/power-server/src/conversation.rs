@@ -1,0 +1,64 @@
+//! One connection of the power service: what it hears, as bytes, and what it says.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use proto::server::connection::{self, Arrival, Next};
+use proto::server::deadline::Deadlines;
+use proto::wire::power::server::{Pending, Received, ReplyEncoder, RequestDecoder};
+use tokio_util::codec::{Decoder, Encoder};
+
+use crate::arithmetic::answer;
+
+/// The state of one connection: how it ends its requests, and nothing more.
+#[derive(Debug)]
+pub struct Conversation {
+    requests: RequestDecoder,
+    request_time: Duration,
+}
+
+impl Conversation {
+    /// A connection whose requests have at most `most_bytes` bytes.
+    #[must_use]
+    pub fn new(most_bytes: usize, deadlines: &Deadlines) -> Self {
+        Self {
+            requests: RequestDecoder::new(most_bytes, !deadlines.settle.is_zero()),
+            request_time: deadlines.request.unwrap_or_default(),
+        }
+    }
+}
+
+impl connection::Conversation for Conversation {
+    /// Room for hundreds of requests in flight. At the worst every two bytes of it are a bad line that gets an error of
+    /// 80: 160 KiB for a peer that reads nothing, until the write deadline.
+    const READ_BYTES: usize = 4096;
+
+    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next {
+        let mut say = |received: Received| {
+            let reply = received.request.and_then(answer);
+            // Encoding into memory cannot fail.
+            let _ = ReplyEncoder.encode((&reply, received.ending), output);
+        };
+        match arrival {
+            Arrival::Bytes => {
+                // Nor can decoding: what is no request is an item of its own.
+                while let Ok(Some(received)) = self.requests.decode(input) {
+                    say(received);
+                }
+            }
+            Arrival::End => {
+                while let Ok(Some(received)) = self.requests.decode_eof(input) {
+                    say(received);
+                }
+            }
+            Arrival::Silence => self.requests.decode_settled(input).into_iter().for_each(say),
+            Arrival::Deadline => say(self.requests.time_out(self.request_time)),
+        }
+        match self.requests.pending(input) {
+            _ if self.requests.is_finished() => Next::Close,
+            Pending::Nothing => Next::Request,
+            Pending::Part => Next::Rest,
+            Pending::Whole => Next::Settle,
+        }
+    }
+}

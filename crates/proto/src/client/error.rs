@@ -1,0 +1,138 @@
+//! What can go wrong for a client: in which phase, to which address, and whose fault it was.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::wire::power::client::ReplyError;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub struct Error {
+    /// Whom the client talked to, as it was told.
+    pub address: String,
+    /// What it was doing.
+    pub phase: Phase,
+    /// What happened.
+    pub kind: ErrorKind,
+}
+
+impl Error {
+    pub(super) fn new(address: &str, phase: Phase, kind: ErrorKind) -> Self {
+        Self { address: address.to_owned(), phase, kind }
+    }
+
+    /// Who has to act for it to go better the next time.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match (&self.kind, self.phase) {
+            (ErrorKind::Protocol(_) | ErrorKind::Full, _) | (ErrorKind::TimedOut(_), Phase::Reply | Phase::End) => {
+                Fault::Server
+            }
+            (_, Phase::Resolve) => Fault::Caller,
+            _ => Fault::Network,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, phase, kind } = self;
+        match (kind, phase) {
+            (ErrorKind::TimedOut(limit), Phase::Resolve) => {
+                write!(f, "{address}: no address was found within {limit:?}")
+            }
+            (ErrorKind::TimedOut(limit), Phase::Connect) => write!(f, "{address}: no connection within {limit:?}"),
+            (ErrorKind::TimedOut(limit), Phase::Send) => {
+                write!(f, "{address}: the request was not taken within {limit:?}")
+            }
+            (ErrorKind::TimedOut(limit), Phase::Reply) => write!(f, "{address}: no reply within {limit:?}"),
+            (ErrorKind::TimedOut(limit), Phase::End) => {
+                write!(f, "{address}: a reply, but not its end, within {limit:?}: the server does not close")
+            }
+            (ErrorKind::Io(error), Phase::Resolve) => write!(f, "{address}: the name cannot be resolved: {error}"),
+            (ErrorKind::Io(error), Phase::Connect) => write!(f, "{address}: cannot connect: {error}"),
+            (ErrorKind::Io(error), Phase::Send) => write!(f, "{address}: the request could not be sent: {error}"),
+            (ErrorKind::Io(error), Phase::Reply | Phase::End) => {
+                write!(f, "{address}: the connection broke before the reply: {error}")
+            }
+            (ErrorKind::Protocol(violation), _) => write!(f, "{address}: the server broke the protocol: {violation}"),
+            (ErrorKind::Full, _) => write!(f, "{address}: the server is full: try again later"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.kind {
+            ErrorKind::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// What a client was doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Finding the addresses of a name.
+    Resolve,
+    /// Making a connection.
+    Connect,
+    /// Sending a request.
+    Send,
+    /// Waiting for the reply.
+    Reply,
+    /// Waiting for the end of the stream that ends the reply.
+    End,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Resolve => "resolve",
+            Self::Connect => "connect",
+            Self::Send => "send",
+            Self::Reply => "reply",
+            Self::End => "end",
+        })
+    }
+}
+
+/// What happened to a client.
+#[derive(Debug)]
+pub enum ErrorKind {
+    /// A phase took longer than this.
+    TimedOut(Duration),
+    /// The operating system reports an error: unreachable, refused, reset.
+    Io(io::Error),
+    /// The server sent what its wire format does not allow, or ended the stream too early.
+    Protocol(String),
+    /// The server said that it is full.
+    Full,
+}
+
+impl From<io::Error> for ErrorKind {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<ReplyError> for ErrorKind {
+    fn from(error: ReplyError) -> Self {
+        match error {
+            ReplyError::Io(error) => Self::Io(error),
+            violation => Self::Protocol(violation.to_string()),
+        }
+    }
+}
+
+/// Who has to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// Whoever named the address.
+    Caller,
+    /// Whoever runs the network or starts the server: it could not be reached, or the connection broke.
+    Network,
+    /// Whoever writes or runs the server: it was reached and did not do its part.
+    Server,
+}

@@ -1,0 +1,303 @@
+//! The power client: a short connection a request, or one kept alive with requests in flight.
+
+use std::io;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio_util::codec::{Decoder, Encoder};
+
+use super::{Error, ErrorKind, Phase, Timeouts, connect, within};
+use crate::wire::number::Number;
+use crate::wire::power::client::{ClientCodec, Framing};
+use crate::wire::power::{Operation, Reply, Request};
+
+/// Asks a power server, each request on a connection of its own.
+///
+/// ```
+/// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
+/// use proto::client::power::Client;
+/// use proto::wire::power::Operation;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// # let address = listener.local_addr()?.to_string();
+/// # tokio::spawn(async move {
+/// #     let (mut stream, _) = listener.accept().await.unwrap();
+/// #     stream.read_to_end(&mut Vec::new()).await.unwrap();
+/// #     stream.write_all(b"d4.0").await.unwrap();
+/// # });
+/// let client = Client::new(address); // of a running server, such as "localhost:5000"
+/// let reply = client.ask(Operation::Square, "2".parse()?).await?;
+/// match reply {
+///     Ok(number) => assert_eq!(number.to_string(), "4.0"),
+///     Err(refusal) => eprintln!("the server says {refusal}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    address: String,
+    timeouts: Timeouts,
+    framing: Framing,
+}
+
+impl Client {
+    /// A client of the server at `address`, a name or an IP address with a port. Nothing is sent yet.
+    #[must_use]
+    pub fn new(address: impl Into<String>) -> Self {
+        Self { address: address.into(), timeouts: Timeouts::default(), framing: Framing::default() }
+    }
+
+    /// The same client with other limits.
+    #[must_use]
+    pub fn with_timeouts(self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self }
+    }
+
+    /// The same client with another way to end its requests on short connections.
+    #[must_use]
+    pub fn with_framing(self, framing: Framing) -> Self {
+        Self { framing, ..self }
+    }
+
+    /// Connects, asks, reads the answer and closes. A refusal is an answer too.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps an answer from coming within the limits.
+    pub async fn ask(&self, operation: Operation, operand: Number) -> Result<Reply, Error> {
+        let mut stream = connect(&self.address, &self.timeouts).await?;
+        let mut codec = ClientCodec::new(self.framing);
+        let mut bytes = BytesMut::new();
+        let sent = async {
+            codec.encode(Request { operation, operand }, &mut bytes)?;
+            stream.write_all(&bytes).await?;
+            if self.framing == Framing::EndOfStream {
+                stream.shutdown().await?;
+            }
+            Ok::<_, ErrorKind>(())
+        };
+        // A server that refuses a connection does so without reading, and sending may then fail: its reply says why.
+        let sent = within(self.timeouts.send, sent).await;
+        bytes.clear();
+        let reply = read_reply(&mut stream, &mut codec, &mut bytes);
+        let kind = match within(self.timeouts.reply, reply).await {
+            Ok(Some(reply)) => return Ok(reply),
+            Ok(None) => nothing(),
+            Err(kind) => kind,
+        };
+        let ended = self.framing == Framing::EndOfStream && !bytes.is_empty();
+        let phase = if ended { Phase::End } else { Phase::Reply };
+        Err(match sent {
+            Ok(()) => Error::new(&self.address, phase, kind),
+            Err(kind) => Error::new(&self.address, Phase::Send, kind),
+        })
+    }
+
+    /// Connects once, for many requests in lines.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the connection from being made within the limits.
+    pub async fn connect(&self) -> Result<Connection, Error> {
+        let (read, write) = connect(&self.address, &self.timeouts).await?.into_split();
+        // The queue holds what is in flight, so it bounds it too.
+        let (asked, in_flight) = mpsc::channel(IN_FLIGHT);
+        let (address, timeouts) = (self.address.clone(), self.timeouts);
+        let codec = ClientCodec::new(Framing::Line);
+        Ok(Connection {
+            requests: Requests { stream: BufWriter::new(write), codec, asked, address: address.clone(), timeouts },
+            replies: Replies { stream: read, codec, in_flight, bytes: BytesMut::new(), address, timeouts },
+        })
+    }
+}
+
+/// So many requests are in flight on one connection at the most: enough that neither side waits for the other on any
+/// path, and few enough that neither holds much for it.
+const IN_FLIGHT: usize = 1024;
+
+/// One connection, kept alive: each request is a line, and the replies come in order.
+///
+/// [`Connection::ask`] asks one at a time; [`Connection::split`] parts it into a half that asks and a half that hears,
+/// for two tasks that keep many requests in flight.
+///
+/// ```
+/// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
+/// use proto::client::power::Client;
+/// use proto::wire::power::Operation;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// # let address = listener.local_addr()?.to_string();
+/// # tokio::spawn(async move {
+/// #     let (mut stream, _) = listener.accept().await.unwrap();
+/// #     stream.read_to_end(&mut Vec::new()).await.unwrap();
+/// #     stream.write_all(b"d4.0\nd9.0\n").await.unwrap();
+/// # });
+/// let (mut requests, mut replies) = Client::new(address).connect().await?.split();
+/// let asking = async {
+///     for number in ["2", "3"] {
+///         requests.send(Operation::Square, number.parse()?).await?;
+///     }
+///     requests.finish().await?;
+///     Ok::<_, Box<dyn std::error::Error>>(())
+/// };
+/// let hearing = async {
+///     let mut squares = Vec::new();
+///     while let Some(reply) = replies.receive().await? {
+///         squares.push(reply.map_err(|refusal| refusal.to_string())?.value());
+///     }
+///     Ok::<_, Box<dyn std::error::Error>>(squares)
+/// };
+/// let (asked, squares) = tokio::join!(asking, hearing);
+/// asked?;
+/// assert_eq!(squares?, [4.0, 9.0]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Connection {
+    requests: Requests,
+    replies: Replies,
+}
+
+impl Connection {
+    /// Asks and waits for the answer. A refusal is an answer too.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps an answer from coming within the limits; the connection is then of no more use.
+    pub async fn ask(&mut self, operation: Operation, operand: Number) -> Result<Reply, Error> {
+        let sent = async {
+            self.requests.send(operation, operand).await?;
+            self.requests.flush().await
+        }
+        .await;
+        match (self.replies.receive().await, sent) {
+            (Ok(Some(reply)), _) => Ok(reply),
+            // What kept the request from being sent is nearer to the cause than that no reply came.
+            (_, Err(error)) | (Err(error), Ok(())) => Err(error),
+            (Ok(None), Ok(())) => Err(Error::new(&self.replies.address, Phase::Reply, nothing())),
+        }
+    }
+
+    /// Parts the connection into its two directions.
+    #[must_use]
+    pub fn split(self) -> (Requests, Replies) {
+        (self.requests, self.replies)
+    }
+}
+
+/// The direction to the server.
+#[derive(Debug)]
+pub struct Requests {
+    stream: BufWriter<OwnedWriteHalf>,
+    codec: ClientCodec,
+    asked: mpsc::Sender<()>,
+    address: String,
+    timeouts: Timeouts,
+}
+
+impl Requests {
+    /// Sends a request, or keeps it to send it together with others: [`Requests::flush`] sends what is kept.
+    ///
+    /// While as many are in flight as may be, this flushes and waits for [`Replies::receive`] to make room.
+    ///
+    /// # Errors
+    ///
+    /// If the network does not take it within the limit, or the [`Replies`] have been dropped.
+    pub async fn send(&mut self, operation: Operation, operand: Number) -> Result<(), Error> {
+        if self.asked.try_send(()).is_err() {
+            self.flush().await?;
+            let gone = |_| ErrorKind::Io(io::Error::new(io::ErrorKind::BrokenPipe, "nobody waits for the reply"));
+            self.asked.send(()).await.map_err(|error| self.failed(gone(error)))?;
+        }
+        let mut line = BytesMut::new();
+        let written = async {
+            self.codec.encode(Request { operation, operand }, &mut line)?;
+            self.stream.write_all(&line).await?;
+            Ok::<_, ErrorKind>(())
+        };
+        within(self.timeouts.send, written).await.map_err(|kind| self.failed(kind))
+    }
+
+    /// Sends what has been kept.
+    ///
+    /// # Errors
+    ///
+    /// If the network does not take it within the limit.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        within(self.timeouts.send, self.stream.flush()).await.map_err(|kind| self.failed(kind))
+    }
+
+    /// Sends what has been kept and closes this direction: there will be no more requests.
+    ///
+    /// # Errors
+    ///
+    /// If the network does not take it within the limit.
+    pub async fn finish(mut self) -> Result<(), Error> {
+        within(self.timeouts.send, self.stream.shutdown()).await.map_err(|kind| self.failed(kind))
+    }
+
+    fn failed(&self, kind: ErrorKind) -> Error {
+        Error::new(&self.address, Phase::Send, kind)
+    }
+}
+
+/// The direction from the server.
+#[derive(Debug)]
+pub struct Replies {
+    stream: OwnedReadHalf,
+    codec: ClientCodec,
+    in_flight: mpsc::Receiver<()>,
+    bytes: BytesMut,
+    address: String,
+    timeouts: Timeouts,
+}
+
+impl Replies {
+    /// Waits for the next request to be sent, and then for its reply: `None` once there are no more requests.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps a reply from coming within the limit.
+    pub async fn receive(&mut self) -> Result<Option<Reply>, Error> {
+        if self.in_flight.recv().await.is_none() {
+            return Ok(None);
+        }
+        let reply = read_reply(&mut self.stream, &mut self.codec, &mut self.bytes);
+        match within(self.timeouts.reply, reply).await {
+            Ok(Some(reply)) => Ok(Some(reply)),
+            Ok(None) => Err(Error::new(&self.address, Phase::Reply, nothing())),
+            Err(kind) => Err(Error::new(&self.address, Phase::Reply, kind)),
+        }
+    }
+}
+
+fn nothing() -> ErrorKind {
+    ErrorKind::Protocol("it closed the connection without a reply".to_owned())
+}
+
+/// Reads until there is a reply; `None` if the stream ends without one.
+async fn read_reply<S>(
+    stream: &mut S,
+    codec: &mut ClientCodec,
+    bytes: &mut BytesMut,
+) -> Result<Option<Reply>, ErrorKind>
+where
+    S: AsyncReadExt + Unpin,
+{
+    loop {
+        if let Some(reply) = codec.decode(bytes)? {
+            return Ok(Some(reply));
+        }
+        if stream.read_buf(bytes).await? == 0 {
+            return Ok(codec.decode_eof(bytes)?);
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The loop that turns a listener into conversations, and its drain.
+//!
+//! Accepting cannot fail: an error belongs either to one connection, and the next one is taken at once, or to the
+//! whole machine, and the loop pauses. Every accepted connection is either let in or told that there is no room.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use rustix::io::Errno;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout, timeout_at};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use super::admission::{Admission, Full, Permit};
+use super::connection::{self, Closed};
+use super::shutdown::Shutdown;
+use super::telemetry::Throttle;
+
+/// What a server does with its connections.
+pub trait Service<S>: Send + Sync + 'static {
+    /// Serves one connection to its end.
+    fn serve(&self, stream: S, shutdown: &Shutdown) -> impl Future<Output = Closed> + Send;
+
+    /// What a connection is told for which there is no room.
+    fn refusal(&self) -> Arc<[u8]>;
+}
+
+/// Where connections come from; a trait, so that tests can bring connections and errors of their own.
+pub trait Listener: Send {
+    /// A connection's stream.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Waits for the next connection. Dropping the future loses none.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+
+    /// Stops listening and gives the connections that wait to be accepted.
+    fn close(self) -> impl Iterator<Item = (Self::Stream, SocketAddr)> + Send;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    fn accept(&mut self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send {
+        TcpListener::accept(self)
+    }
+
+    fn close(self) -> impl Iterator<Item = (TcpStream, SocketAddr)> + Send {
+        // Past the runtime, which may not have heard yet of what the kernel has queued. The socket is non-blocking, so
+        // this ends with the queue, or else with what a flood can bring in.
+        let listener = self.into_std().ok();
+        (0..WAITING_AT_MOST).map_while(move |_| listener.as_ref()?.accept().ok()).filter_map(|(stream, peer)| {
+            stream.set_nonblocking(true).ok()?;
+            Some((TcpStream::from_std(stream).ok()?, peer))
+        })
+    }
+}
+
+/// The most connections taken from the queue of a listener that closes: the largest backlog that Linux keeps
+/// (listen(2): it fits 16 bits on older kernels, and is cut to `net.core.somaxconn` on all).
+const WAITING_AT_MOST: usize = 65_536;
+
+/// So many excess connections are told so at once; each takes a file and [`REJECTION_TIME`] at the most. More than
+/// these wait in the listener's queue.
+pub const REJECTIONS_AT_ONCE: usize = 64;
+
+/// The excess client is told and let go of within this time, whether or not it listens.
+const REJECTION_TIME: Duration = Duration::from_millis(100);
+
+/// A pause after the machine ran out of something: short at first, since it may have been a moment's, and never so
+/// long that a recovery goes unnoticed for a second.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Tasks that have heard of the drain's deadline are given this long to end before they are counted as cut.
+const CUT_GRACE: Duration = Duration::from_millis(100);
+
+/// How many connections came to what, from the first to the last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Let in.
+    pub accepted: u64,
+    /// Told that there was no room.
+    pub rejected: u64,
+    /// Ended by a panic of their task.
+    pub panicked: u64,
+    /// Not done when the drain's time was up.
+    pub cut: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    accepted: AtomicU64,
+    rejected: AtomicU64,
+    panicked: AtomicU64,
+    cut: AtomicU64,
+}
+
+/// Accepts and serves connections until `shutdown` begins, then drains, and returns when the last connection has ended
+/// or the drain's time is up.
+pub async fn serve<L, S>(mut listener: L, service: S, admission: Arc<Admission>, shutdown: Shutdown) -> Summary
+where
+    L: Listener,
+    S: Service<L::Stream>,
+{
+    let reception = Reception {
+        service: Arc::new(service),
+        admission,
+        shutdown: shutdown.clone(),
+        tasks: TaskTracker::new(),
+        rejections: Arc::new(Semaphore::new(REJECTIONS_AT_ONCE)),
+        counters: Arc::default(),
+    };
+    let mut pause = FIRST_PAUSE;
+    {
+        let mut begun = pin!(shutdown.begun());
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut begun => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    pause = FIRST_PAUSE;
+                    reception.receive(stream, peer).await;
+                }
+                Err(error) if belongs_to_one_connection(&error) => {
+                    tracing::debug!(%error, "a connection was gone before it was accepted");
+                }
+                Err(error) => {
+                    static KIND: Throttle = Throttle::new();
+                    if let Some(held_back) = KIND.pass() {
+                        tracing::warn!(%error, ?pause, held_back, "cannot accept connections for the moment");
+                    }
+                    tokio::select! {
+                        () = &mut begun => break,
+                        () = sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                    }
+                }
+            }
+        }
+    }
+    // What waits to be accepted may have been asked already, and then it counts.
+    for (stream, peer) in listener.close() {
+        reception.receive_at_once(stream, peer);
+    }
+    reception.drain().await
+}
+
+/// Everything that a new connection meets.
+struct Reception<S> {
+    service: Arc<S>,
+    admission: Arc<Admission>,
+    shutdown: Shutdown,
+    tasks: TaskTracker,
+    rejections: Arc<Semaphore>,
+    counters: Arc<Counters>,
+}
+
+impl<S> Reception<S> {
+    /// Lets a connection in or turns it away. This waits only where many are being turned away.
+    async fn receive<I>(&self, stream: I, peer: SocketAddr)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<I>,
+    {
+        match self.admission.admit(peer.ip()) {
+            Ok(permit) => self.let_in(stream, peer, permit),
+            Err(full) => {
+                // The semaphore is never closed, so there is a permit in the end.
+                let permit = Arc::clone(&self.rejections).acquire_owned().await.ok();
+                self.turn_away(stream, peer, full, permit);
+            }
+        }
+    }
+
+    /// As [`Self::receive`], but where many are being turned away this one is let go of unheard.
+    fn receive_at_once<I>(&self, stream: I, peer: SocketAddr)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<I>,
+    {
+        match self.admission.admit(peer.ip()) {
+            Ok(permit) => self.let_in(stream, peer, permit),
+            Err(full) => match Arc::clone(&self.rejections).try_acquire_owned() {
+                Ok(permit) => self.turn_away(stream, peer, full, Some(permit)),
+                Err(_) => drop(self.counters.rejected.fetch_add(1, Ordering::Relaxed)),
+            },
+        }
+    }
+
+    fn let_in<I>(&self, stream: I, peer: SocketAddr, permit: Permit)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<I>,
+    {
+        self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+        let (service, shutdown) = (Arc::clone(&self.service), self.shutdown.clone());
+        let counters = Arc::clone(&self.counters);
+        let task = async move {
+            // The permit is the task's, so that it is given back however the task ends.
+            let _permit = permit;
+            if let Ok(closed) = AssertUnwindSafe(service.serve(stream, &shutdown)).catch_unwind().await {
+                if matches!(closed, Closed::Cut) {
+                    counters.cut.fetch_add(1, Ordering::Relaxed);
+                }
+                tracing::debug!(?closed, "closed");
+            } else {
+                counters.panicked.fetch_add(1, Ordering::Relaxed);
+                report_panic(peer);
+            }
+        };
+        // At debug level, as all that is written in it is: a span that nobody sees costs nothing.
+        self.tasks.spawn(task.instrument(tracing::debug_span!("connection", %peer)));
+    }
+
+    fn turn_away<I>(&self, mut stream: I, peer: SocketAddr, full: Full, permit: Option<OwnedSemaphorePermit>)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<I>,
+    {
+        static KIND: Throttle = Throttle::new();
+        if let Some(held_back) = KIND.pass() {
+            tracing::warn!(%peer, limit = %full, held_back, "a connection was turned away: the limit is reached");
+        }
+        self.counters.rejected.fetch_add(1, Ordering::Relaxed);
+        let (refusal, shutdown) = (self.service.refusal(), self.shutdown.clone());
+        self.tasks.spawn(async move {
+            let _permit = permit;
+            let told = async {
+                if stream.write_all(&refusal).await.is_ok() {
+                    connection::close(&mut stream, REJECTION_TIME, &shutdown).await;
+                }
+            };
+            // A client that listens has heard; for one that does not, nothing more is done.
+            let _ = timeout(REJECTION_TIME, told).await;
+        });
+    }
+
+    /// Waits for the connections to end, and for none longer than the drain's time.
+    async fn drain(self) -> Summary {
+        self.tasks.close();
+        if let Some(deadline) = self.shutdown.deadline()
+            && timeout_at(deadline + CUT_GRACE, self.tasks.wait()).await.is_err()
+        {
+            let left = self.tasks.len();
+            self.counters.cut.fetch_add(left as u64, Ordering::Relaxed);
+        }
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.counters;
+        let summary = Summary {
+            accepted: read(&counters.accepted),
+            rejected: read(&counters.rejected),
+            panicked: read(&counters.panicked),
+            cut: read(&counters.cut),
+        };
+        if summary.cut > 0 {
+            tracing::warn!(cut = summary.cut, "connections were not done when the drain's time was up");
+        }
+        summary
+    }
+}
+
+fn report_panic(peer: SocketAddr) {
+    static KIND: Throttle = Throttle::new();
+    if let Some(held_back) = KIND.pass() {
+        tracing::error!(%peer, held_back, "a connection was ended by a panic; the others go on");
+    }
+}
+
+/// Errors of accept(2) that say something of the connection that was to be accepted and nothing of the next one. The
+/// page's own list, "Error handling", asks to take the network's errors as a reason to try again.
+fn belongs_to_one_connection(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(
+            Errno::CONNABORTED
+                | Errno::CONNRESET
+                | Errno::CONNREFUSED
+                | Errno::INTR
+                | Errno::AGAIN
+                | Errno::PERM
+                | Errno::PROTO
+                | Errno::NETDOWN
+                | Errno::NOPROTOOPT
+                | Errno::HOSTDOWN
+                | Errno::NONET
+                | Errno::HOSTUNREACH
+                | Errno::OPNOTSUPP
+                | Errno::NETUNREACH
+        )
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! How many connections there may be: in all, and from one place.
+//!
+//! A [`Permit`] travels with its connection and gives its place back when dropped, however the connection ends. The
+//! table of places holds only those with a connection open, so it is never larger than the limit.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fmt, io};
+
+use rustix::process::{Resource, getrlimit};
+
+use super::accept::REJECTIONS_AT_ONCE;
+use super::config::tables::MaxConnections;
+
+/// The gate that every accepted connection passes, shared by all listeners of a process.
+#[derive(Debug)]
+pub struct Admission {
+    limit: usize,
+    limit_per_place: Option<usize>,
+    open: AtomicUsize,
+    places: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Admission {
+    /// At most `limit` connections, and at most `limit_per_place` (0: any number) from one place.
+    #[must_use]
+    pub fn new(limit: usize, limit_per_place: usize) -> Arc<Self> {
+        let limit_per_place = (limit_per_place > 0).then_some(limit_per_place);
+        Arc::new(Self { limit, limit_per_place, open: AtomicUsize::new(0), places: Mutex::default() })
+    }
+
+    /// Lets a connection in, or says which limit it meets.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`], if one of the limits is reached.
+    pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Permit, Full> {
+        let one_more = |open| (open < self.limit).then_some(open + 1);
+        self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).map_err(|_| Full::Server)?;
+        let mut permit = Permit { admission: Arc::clone(self), place: None };
+        if let Some(limit) = self.limit_per_place {
+            let place = place(peer);
+            let mut places = self.places();
+            let open = places.entry(place).or_insert(0);
+            if *open == limit {
+                // Out of the lock first: the dropped permit gives back the server's place alone.
+                drop(places);
+                return Err(Full::Place);
+            }
+            *open += 1;
+            permit.place = Some(place);
+        }
+        Ok(permit)
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    fn places(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        // No code that can panic runs under this lock, so what a poisoned one guards is whole all the same.
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One connection's place; dropping it gives the place back.
+#[derive(Debug)]
+pub struct Permit {
+    admission: Arc<Admission>,
+    place: Option<IpAddr>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(place) = self.place
+            && let Entry::Occupied(mut open) = self.admission.places().entry(place)
+        {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
+        }
+        self.admission.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Which limit a connection met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// The server's own.
+    Server,
+    /// That of the place it came from.
+    Place,
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Server => "limits.max_connections",
+            Self::Place => "limits.max_connections_per_ip",
+        })
+    }
+}
+
+/// What counts as one place: an IPv4 address, or an IPv6 network of 64 bits, the least that one customer is given
+/// (RFC 6177). An IPv4 address mapped into IPv6 is the IPv4 address.
+fn place(peer: IpAddr) -> IpAddr {
+    const NETWORK: u128 = !0 << 64;
+    match peer.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+/// Files that a server needs beside its connections: standard streams, listeners, the runtime's own, a few to spare.
+const FILES_BESIDE: usize = 32;
+
+/// The most connections, up to `wanted`, that the limit on open files (`RLIMIT_NOFILE`) leaves room for. Where they
+/// are fewer than wanted, a warning says so.
+///
+/// # Errors
+///
+/// If it leaves room for none.
+pub fn fit_to_open_files(wanted: MaxConnections) -> io::Result<MaxConnections> {
+    let files = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| files.try_into().unwrap_or(usize::MAX));
+    let beside = FILES_BESIDE + REJECTIONS_AT_ONCE;
+    match files.saturating_sub(beside) {
+        0 => Err(io::Error::other(format!(
+            "the limit of {files} open files leaves none for connections: {beside} are needed beside them; \
+             raise it (ulimit -n, LimitNOFILE=, --ulimit nofile=)"
+        ))),
+        room if room < wanted.size() => {
+            tracing::warn!(
+                wanted = wanted.get(),
+                fits = room,
+                open_files = files,
+                "limits.max_connections is lowered to what the limit of open files allows"
+            );
+            Ok(wanted.at_most(room))
+        }
+        _ => Ok(wanted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_limit_admits_so_many_and_each_that_leaves_makes_room_for_one() {
+        let admission = Admission::new(2, 0);
+        let first = admission.admit(ip("::1")).unwrap();
+        let _second = admission.admit(ip("::1")).unwrap();
+        assert_eq!(admission.admit(ip("::1")).unwrap_err(), Full::Server);
+        drop(first);
+        let _third = admission.admit(ip("::1")).unwrap();
+        assert_eq!(admission.admit(ip("::1")).unwrap_err(), Full::Server);
+        assert_eq!(admission.open(), 2);
+    }
+
+    #[test]
+    fn one_place_is_an_ipv4_address_or_an_ipv6_network() {
+        let admission = Admission::new(100, 1);
+        let _v4 = admission.admit(ip("192.0.2.1")).unwrap();
+        let _v6 = admission.admit(ip("2001:db8:0:1::1")).unwrap();
+        for same in ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8:0:1:ffff::2"] {
+            assert_eq!(admission.admit(ip(same)).unwrap_err(), Full::Place, "{same}");
+        }
+        for other in ["192.0.2.2", "2001:db8:0:2::1"] {
+            assert!(admission.admit(ip(other)).is_ok(), "{other}");
+        }
+        assert_eq!(admission.open(), 2, "a refused connection must hold no place");
+    }
+
+    #[test]
+    fn the_table_of_places_forgets_those_without_a_connection() {
+        let admission = Admission::new(10, 5);
+        for host in 0..100_000_u32 {
+            drop(admission.admit(IpAddr::from(host.to_be_bytes())).unwrap());
+        }
+        let held: Vec<_> = (0..20_u32).map(|host| admission.admit(IpAddr::from(host.to_be_bytes()))).collect();
+        assert_eq!(admission.places().len(), 10);
+        drop(held);
+        assert!(admission.places().is_empty());
+        assert_eq!(admission.open(), 0);
+    }
+}

@@ -1,0 +1,257 @@
+//! How the sources of a configuration are laid over one another: defaults, then a file, the environment, arguments.
+//!
+//! The defaults, as a TOML table, say which keys there are. Each setting replaces one value of that table, and the
+//! whole is read again at once: so an error belongs to exactly one setting, whose source is known.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Table, Value};
+
+/// A server's whole configuration.
+pub trait Configuration: Serialize + DeserializeOwned + Default {
+    /// Settings that are right each on its own, but not together.
+    fn contradictions(&self) -> Vec<Contradiction>;
+}
+
+/// Two settings that cannot both hold.
+#[derive(Clone, Debug)]
+pub struct Contradiction {
+    /// The two keys; the first is the one to blame where both have the same source.
+    pub keys: [&'static str; 2],
+    /// What is wrong with them.
+    pub problem: String,
+    /// What would be right.
+    pub remedy: &'static str,
+}
+
+/// Where a setting came from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// A line of a file.
+    File(PathBuf, usize),
+    /// An environment variable.
+    Variable(String),
+    /// An argument, as it was given.
+    Argument(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Variable(name) => write!(f, "environment variable {name}"),
+            Self::Argument(argument) => f.write_str(argument),
+        }
+    }
+}
+
+/// What is wrong with a configuration: one line a problem, each with its origin, the key, and what would be right.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Problems(Vec<String>);
+
+impl Problems {
+    /// A configuration with one problem.
+    #[must_use]
+    pub fn one(problem: String) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// A configuration in the making.
+#[derive(Debug)]
+pub struct Layers<C> {
+    values: Table,
+    origins: BTreeMap<String, Origin>,
+    problems: Vec<(Origin, String)>,
+    configuration: PhantomData<C>,
+}
+
+impl<C: Configuration> Layers<C> {
+    /// The lowest layer, the built-in defaults.
+    ///
+    /// # Panics
+    ///
+    /// If the defaults are no TOML table, which each server's tests rule out.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "the defaults are constant, and a test of each server builds them")]
+    pub fn of_defaults() -> Self {
+        let values = Table::try_from(C::default()).expect("the defaults are a TOML table");
+        Self { values, origins: BTreeMap::new(), problems: Vec::new(), configuration: PhantomData }
+    }
+
+    /// Lays a file's text over what there is.
+    pub fn lay_file(&mut self, path: &Path, text: &str) {
+        let line = |span: Range<usize>| text[..span.start].matches('\n').count() + 1;
+        match DeTable::parse(text) {
+            Ok(table) => {
+                let mut settings = Vec::new();
+                flatten("", table.get_ref(), &mut settings);
+                settings.sort_by_key(|(_, span, _)| span.start);
+                for (key, span, value) in settings {
+                    self.lay(&key, value, Origin::File(path.to_owned(), line(span)));
+                }
+            }
+            Err(error) => {
+                let origin = Origin::File(path.to_owned(), error.span().map_or(1, line));
+                self.problems.push((origin, format!("this is no TOML: {}", error.message())));
+            }
+        }
+    }
+
+    /// Lays one setting over what there is. The text is a TOML value; what is none is taken as a string, so that a
+    /// shell need not quote twice.
+    pub fn lay_text(&mut self, key: &str, text: &str, origin: Origin) {
+        let value = DeValue::parse(text).map_or_else(|_| Value::from(text), |value| plain(value.get_ref()));
+        self.lay(key, value, origin);
+    }
+
+    /// Lays a text over what there is that is a string whatever it looks like.
+    pub fn lay_string(&mut self, key: &str, text: &str, origin: Origin) {
+        self.lay(key, Value::from(text), origin);
+    }
+
+    /// Notes what is wrong with a source as a whole.
+    pub fn note(&mut self, origin: Origin, problem: String) {
+        self.problems.push((origin, problem));
+    }
+
+    fn lay(&mut self, key: &str, value: Value, origin: Origin) {
+        if let Value::Table(table) = value {
+            // A table sets each of its keys; one that is empty says nothing that the defaults do not.
+            if let Some(Value::Table(_)) | None = look_up(&self.values, key) {
+                let unknown = look_up(&self.values, key).is_none();
+                if unknown {
+                    self.problems.push((origin, unknown_key(&self.values, key)));
+                } else {
+                    for (inner, value) in table {
+                        self.lay(&format!("{key}.{inner}"), value, origin.clone());
+                    }
+                }
+                return;
+            }
+            self.problems.push((origin, format!("{key}: this is one value, not a table")));
+            return;
+        }
+        let mut values = self.values.clone();
+        let problem = match look_up_mut(&mut values, key) {
+            None => unknown_key(&self.values, key),
+            Some(Value::Table(table)) => {
+                let keys: Vec<_> = table.keys().map(|inner| format!("{key}.{inner}")).collect();
+                format!("{key}: this is a table, not one value: set {}", keys.join(", "))
+            }
+            Some(place) => {
+                *place = value;
+                match values.clone().try_into::<C>() {
+                    Ok(_) => {
+                        self.values = values;
+                        self.origins.insert(key.to_owned(), origin);
+                        return;
+                    }
+                    Err(error) => format!("{key}: {}", error.message()),
+                }
+            }
+        };
+        self.problems.push((origin, problem));
+    }
+
+    /// The configuration that the layers make together.
+    ///
+    /// # Errors
+    ///
+    /// All problems of all layers, or else what in them contradicts itself.
+    pub fn finish(self) -> Result<C, Problems> {
+        if !self.problems.is_empty() {
+            return Err(Problems(
+                self.problems.iter().map(|(origin, problem)| format!("{origin}: {problem}")).collect(),
+            ));
+        }
+        let configuration: C = self.values.try_into().map_err(|error| Problems::one(error.to_string()))?;
+        let contradictions = configuration.contradictions();
+        if contradictions.is_empty() {
+            return Ok(configuration);
+        }
+        let show = |Contradiction { keys, problem, remedy }: &Contradiction| {
+            let origin = |key: &str| self.origins.get(key).map_or("the default".to_owned(), Origin::to_string);
+            let [first, second] = keys.map(origin);
+            format!("{first}: {}: {problem} ({}: {second}); {remedy}", keys[0], keys[1])
+        };
+        Err(Problems(contradictions.iter().map(show).collect()))
+    }
+}
+
+/// A file's settings, each with its dotted key and where the key stands.
+fn flatten(prefix: &str, table: &DeTable<'_>, settings: &mut Vec<(String, Range<usize>, Value)>) {
+    for (key, value) in table {
+        let dotted = if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
+        match value.get_ref() {
+            DeValue::Table(inner) if !inner.is_empty() => flatten(&dotted, inner, settings),
+            value => settings.push((dotted, key.span(), plain(value))),
+        }
+    }
+}
+
+/// A parsed value without its places.
+fn plain(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Integer(number) => {
+            // A number that no TOML integer can hold is shown as what it is, a text, and refused as that.
+            i64::from_str_radix(number.as_str(), number.radix())
+                .map_or_else(|_| Value::String(number.to_string()), Value::Integer)
+        }
+        DeValue::Float(number) => {
+            number.as_str().parse().map_or_else(|_| Value::String(number.to_string()), Value::Float)
+        }
+        DeValue::Boolean(boolean) => Value::Boolean(*boolean),
+        DeValue::Datetime(datetime) => Value::Datetime(*datetime),
+        DeValue::Array(array) => Value::Array(array.iter().map(|value| plain(Spanned::get_ref(value))).collect()),
+        DeValue::Table(table) => {
+            Value::Table(table.iter().map(|(key, value)| (key.get_ref().to_string(), plain(value.get_ref()))).collect())
+        }
+    }
+}
+
+fn look_up<'a>(values: &'a Table, key: &str) -> Option<&'a Value> {
+    match key.split_once('.') {
+        None => values.get(key),
+        Some((table, rest)) => look_up(values.get(table)?.as_table()?, rest),
+    }
+}
+
+fn look_up_mut<'a>(values: &'a mut Table, key: &str) -> Option<&'a mut Value> {
+    match key.split_once('.') {
+        None => values.get_mut(key),
+        Some((table, rest)) => look_up_mut(values.get_mut(table)?.as_table_mut()?, rest),
+    }
+}
+
+/// Says that there is no such key, and which there are where it was looked for.
+fn unknown_key(values: &Table, key: &str) -> String {
+    let (table, prefix) = key
+        .rsplit_once('.')
+        .and_then(|(table, _)| Some((look_up(values, table)?.as_table()?, format!("{table}."))))
+        .unwrap_or((values, String::new()));
+    let known: Vec<_> = table
+        .iter()
+        .map(|(known, value)| format!("{prefix}{known}{}", if value.is_table() { ".*" } else { "" }))
+        .collect();
+    format!("{key}: there is no such key; there are {}", known.join(", "))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! The tables that both servers have, with their defaults and the reason for each.
+
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::filter::LevelFilter;
+
+use super::layers::Contradiction;
+use super::value::{Count, Off, Period};
+use crate::server::deadline::Deadlines;
+
+/// How many connections may be open at once.
+pub type MaxConnections = Count<1, 1_000_000>;
+
+/// `[limits]`: what holds for connections, whichever service they are of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConnectionLimits {
+    /// Connections open at once.
+    pub max_connections: MaxConnections,
+    /// Connections open at once from one IPv4 address or IPv6 /64; 0 for no limit.
+    pub max_connections_per_ip: Count<0, 1_000_000>,
+    /// Connections that may wait to be accepted.
+    pub backlog: Count<1, 65_535>,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            // An idle connection costs about a kilobyte here and a few in the kernel, so these fit any machine.
+            max_connections: const { Count::new(10_000) },
+            // Off, since many people behind one address translator are the rule, not the exception.
+            max_connections_per_ip: const { Count::new(0) },
+            // A burst of a thousand connects is served late instead of refused; tokio's own default is 128.
+            backlog: const { Count::new(1024) },
+        }
+    }
+}
+
+impl ConnectionLimits {
+    /// What in this table contradicts itself.
+    #[must_use]
+    pub fn contradictions(&self) -> Option<Contradiction> {
+        let (all, per_ip) = (self.max_connections.get(), self.max_connections_per_ip.get());
+        (per_ip > all).then(|| Contradiction {
+            keys: ["limits.max_connections_per_ip", "limits.max_connections"],
+            problem: format!("{per_ip} from one place can never be reached with {all} in all"),
+            remedy: "set it to no more than limits.max_connections, or to 0 for no limit",
+        })
+    }
+}
+
+/// `[timeouts]`: what both services wait for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// For the next request.
+    pub idle: Period<1>,
+    /// For the client to take its answer.
+    pub write: Period<1>,
+    /// For connections to end at shutdown.
+    pub drain: Period<1>,
+}
+
+impl Timeouts {
+    /// The defaults, with the service's own idle time.
+    #[must_use]
+    pub fn with_idle(idle: Period<1>) -> Self {
+        // Draining ends under the ten seconds after which `docker stop` kills.
+        Self { idle, write: const { Period::from_secs(5) }, drain: const { Period::from_secs(8) } }
+    }
+
+    /// The deadlines of a connection whose requests have these of their own.
+    #[must_use]
+    pub fn deadlines(&self, request: Option<Period<1>>, settle: Period<0>) -> Deadlines {
+        Deadlines {
+            request: request.map(Period::get),
+            idle: self.idle.get(),
+            write: self.write.get(),
+            settle: settle.get(),
+        }
+    }
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Log {
+    /// The least important lines that are written.
+    pub level: Level,
+    /// How they are written.
+    pub format: Format,
+}
+
+/// How important a line of the log is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Something is broken here.
+    Error,
+    /// Something may need an operator.
+    Warn,
+    /// The life of the process.
+    #[default]
+    Info,
+    /// The life of each connection.
+    Debug,
+    /// More than that.
+    Trace,
+}
+
+impl From<Level> for LevelFilter {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Error => Self::ERROR,
+            Level::Warn => Self::WARN,
+            Level::Info => Self::INFO,
+            Level::Debug => Self::DEBUG,
+            Level::Trace => Self::TRACE,
+        }
+    }
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line, for programs.
+    Json,
+}
+
+/// `[admin]`: the listener for health and metrics.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Admin {
+    /// Where it listens.
+    pub listen: Off,
+}

@@ -1,0 +1,292 @@
+//! The kinds of value in a configuration. Each is a type that cannot hold a wrong value, and says what a right one is.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+use serde::ser::{Serialize, Serializer};
+
+/// A whole number from `MIN` to `MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count<const MIN: u32, const MAX: u32>(u32);
+
+impl<const MIN: u32, const MAX: u32> Count<MIN, MAX> {
+    /// A number known when the program is built; one out of range does not compile where this is called in a constant.
+    ///
+    /// # Panics
+    ///
+    /// If the number is out of range.
+    #[must_use]
+    pub const fn new(number: u32) -> Self {
+        assert!(MIN <= number && number <= MAX, "out of range");
+        Self(number)
+    }
+
+    /// The number, or else the nearest to `limit` that is in range.
+    #[must_use]
+    pub fn at_most(self, limit: usize) -> Self {
+        Self(self.0.min(u32::try_from(limit).unwrap_or(MAX)).max(MIN))
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The number, to count things in memory with.
+    #[must_use]
+    pub const fn size(self) -> usize {
+        // Rust on Linux has no target whose addresses have fewer than 32 bits.
+        self.0 as usize
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> Serialize for Count<MIN, MAX> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(self.0)
+    }
+}
+
+impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Count<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Expected<const MIN: u32, const MAX: u32>;
+        impl<const MIN: u32, const MAX: u32> Visitor<'_> for Expected<MIN, MAX> {
+            type Value = Count<MIN, MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a whole number from {MIN} to {MAX}")
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+                match u32::try_from(number) {
+                    Ok(number) if (MIN..=MAX).contains(&number) => Ok(Count(number)),
+                    _ => Err(E::invalid_value(Unexpected::Signed(number), &self)),
+                }
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+                self.visit_i64(i64::try_from(number).unwrap_or(i64::MAX))
+            }
+        }
+        deserializer.deserialize_any(Expected)
+    }
+}
+
+/// A duration of at least `MIN_MS` milliseconds, written as a number with its unit: `"5s"`, `"250ms"`, `"1m 30s"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Period<const MIN_MS: u64>(Duration);
+
+/// Longer than any deadline that makes sense, and far from where adding it to a clock could overflow.
+const LONGEST_PERIOD: Duration = Duration::from_hours(365 * 24);
+
+impl<const MIN_MS: u64> Period<MIN_MS> {
+    /// A duration known when the program is built; one out of range does not compile where this is called in a
+    /// constant.
+    ///
+    /// # Panics
+    ///
+    /// If the duration is out of range.
+    #[must_use]
+    pub const fn from_secs(seconds: u64) -> Self {
+        assert!(MIN_MS <= seconds * 1000 && seconds <= LONGEST_PERIOD.as_secs(), "out of range");
+        Self(Duration::from_secs(seconds))
+    }
+
+    /// The duration.
+    #[must_use]
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl<const MIN_MS: u64> fmt::Display for Period<MIN_MS> {
+    /// In the largest unit that holds it whole, so that what is printed reads back as the same duration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = self.0.as_nanos();
+        let (unit, name) = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")]
+            .into_iter()
+            .find(|(unit, _)| nanos.is_multiple_of(*unit))
+            .unwrap_or((1, "ns"));
+        write!(f, "{}{name}", nanos / unit)
+    }
+}
+
+impl<const MIN_MS: u64> Serialize for Period<MIN_MS> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de, const MIN_MS: u64> Deserialize<'de> for Period<MIN_MS> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Expected<const MIN_MS: u64>;
+        impl<const MIN_MS: u64> Visitor<'_> for Expected<MIN_MS> {
+            type Value = Period<MIN_MS>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a duration with its unit, such as \"5s\" or \"250ms\", from {MIN_MS}ms to 365days")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                let smallest = Duration::from_millis(MIN_MS);
+                match humantime::parse_duration(text) {
+                    Ok(duration) if (smallest..=LONGEST_PERIOD).contains(&duration) => Ok(Period(duration)),
+                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Expected)
+    }
+}
+
+/// An address to listen at, `"127.0.0.1:5000"` or `"[::1]:5000"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address(pub SocketAddr);
+
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Expected;
+        impl Visitor<'_> for Expected {
+            type Value = Address;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an IP address and a port, such as \"127.0.0.1:5000\" or \"[::1]:5000\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                text.parse().map(Address).map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_any(Expected)
+    }
+}
+
+/// An address to listen at, or `""` for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionalAddress(pub Option<SocketAddr>);
+
+impl Serialize for OptionalAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(address) => serializer.collect_str(&address),
+            None => serializer.serialize_str(""),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for OptionalAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Expected;
+        impl Visitor<'_> for Expected {
+            type Value = OptionalAddress;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an IP address and a port, such as \"127.0.0.1:5000\" or \"[::1]:5000\", or \"\" for off")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                if text.is_empty() {
+                    return Ok(OptionalAddress(None));
+                }
+                let address = text.parse().map_err(|_| E::invalid_value(Unexpected::Str(text), &self))?;
+                Ok(OptionalAddress(Some(address)))
+            }
+        }
+        deserializer.deserialize_any(Expected)
+    }
+}
+
+/// Where a listener would be that this version does not have: nothing but `""`, off, is right. A configuration that
+/// asks for it is refused; one that says that it does without is not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Off;
+
+impl Serialize for Off {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("")
+    }
+}
+
+impl<'de> Deserialize<'de> for Off {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Expected;
+        impl Visitor<'_> for Expected {
+            type Value = Off;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"\" (off): this version does not have that listener")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                if text.is_empty() { Ok(Off) } else { Err(E::invalid_value(Unexpected::Str(text), &self)) }
+            }
+        }
+        deserializer.deserialize_any(Expected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use toml::Value;
+
+    fn read<T: for<'de> Deserialize<'de>>(value: impl Into<Value>) -> Result<T, String> {
+        value.into().try_into().map_err(|error: toml::de::Error| error.message().to_owned())
+    }
+
+    #[test]
+    fn a_count_is_a_whole_number_within_its_range() {
+        assert_eq!(read(7), Ok(Count::<1, 9>(7)));
+        for (wrong, shown) in [
+            (Value::from(0), "integer `0`"),
+            (Value::from(10), "integer `10`"),
+            (Value::from(-1), "integer `-1`"),
+            (Value::from("7"), "string \"7\""),
+            (Value::from(7.0), "floating point `7.0`"),
+            (Value::from(true), "boolean `true`"),
+        ] {
+            let error = read::<Count<1, 9>>(wrong).unwrap_err();
+            assert!(error.contains(shown) && error.ends_with("expected a whole number from 1 to 9"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_period_has_a_unit_and_prints_what_reads_back() {
+        for (text, printed) in
+            [("5s", "5s"), ("300s", "300s"), ("1m 30s", "90s"), ("250ms", "250ms"), ("1500us", "1500us"), ("0s", "0s")]
+        {
+            let period: Period<0> = read(text).unwrap();
+            assert_eq!(period.to_string(), printed);
+            assert_eq!(read(printed), Ok(period));
+        }
+        for wrong in ["", "5", "-5s", "five seconds", "366days", "99999999999999999999s"] {
+            assert!(read::<Period<0>>(wrong).unwrap_err().contains("such as \"5s\""), "{wrong}");
+        }
+        assert!(read::<Period<1>>("0s").unwrap_err().contains("from 1ms"));
+        assert!(read::<Period<0>>(5).unwrap_err().contains("integer `5`"));
+    }
+
+    #[test]
+    fn an_address_has_a_port() {
+        for right in ["127.0.0.1:0", "0.0.0.0:5000", "[::]:5000"] {
+            assert!(read::<Address>(right).is_ok(), "{right}");
+        }
+        for wrong in ["", "localhost", "127.0.0.1", ":5000", "127.0.0.1:65536", "::1:5000:x"] {
+            assert!(read::<Address>(wrong).unwrap_err().contains("an IP address and a port"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_listener_that_is_not_there_can_only_be_off() {
+        assert_eq!(read(""), Ok(Off));
+        assert!(read::<Off>("127.0.0.1:1").unwrap_err().contains("this version does not have that listener"));
+    }
+}

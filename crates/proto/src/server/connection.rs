@@ -1,0 +1,282 @@
+//! One connection, from its first byte to a close that loses nothing.
+//!
+//! [`run`] carries bytes between a stream and a [`Conversation`], which answers what it is given at once and knows of
+//! no I/O. Reading, answering and writing happen within one poll, in buffers that belong to the thread. A connection
+//! that waits owns no buffer: at most it owns the part of a request that has come, or of an answer that its peer has
+//! not taken.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::io::poll_read_buf;
+
+use super::deadline::{Deadlines, Expiry, Watch};
+use super::shutdown::Shutdown;
+
+/// What a service says on one connection, as a function of what it hears.
+pub trait Conversation: Send {
+    /// How many bytes one read takes at the most. What a peer that never reads can make the server hold is bounded by
+    /// the answers to so many bytes.
+    const READ_BYTES: usize;
+
+    /// Takes from `input` what can be answered and puts the answers into `output`.
+    ///
+    /// `input` keeps what was left of it until the next turn. What is left at [`Arrival::End`] is dropped.
+    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next;
+}
+
+/// What a turn of the conversation is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// More bytes have come.
+    Bytes,
+    /// No more have come while what there was settled.
+    Silence,
+    /// No more have come in time for what there was.
+    Deadline,
+    /// No more will come: the peer has closed its half.
+    End,
+}
+
+/// What a conversation waits for after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A request; nothing of one has come.
+    Request,
+    /// The rest of a request.
+    Rest,
+    /// More of what already reads as a whole request, or silence.
+    Settle,
+    /// Nothing: the connection is over once its last answer is written.
+    Close,
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub enum Closed {
+    /// The peer closed its half and got its answers.
+    ByPeer,
+    /// The conversation was over.
+    Over,
+    /// The request did not come in time.
+    TimedOut,
+    /// Nothing was asked for long.
+    Idle,
+    /// It was idle when the server shut down.
+    Drained,
+    /// It was not done when the drain's time was up.
+    Cut,
+    /// The peer did not take its answers in time.
+    NotRead,
+    /// Reading or writing failed, most often since the peer reset the connection.
+    Failed(io::Error),
+}
+
+/// A close waits so long for the peer's own before it lets go. As long as the peer may still send, letting go could
+/// answer its bytes with a reset, and a reset eats the reply that is still on its way.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How much is read at once of bytes that nobody will look at.
+const DISCARD_BYTES: usize = 16 * 1024;
+
+/// The buffers of a thread. They are used within one poll alone, so a thread needs no more than one of each.
+struct Scratch {
+    input: BytesMut,
+    output: BytesMut,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { input: BytesMut::new(), output: BytesMut::new() });
+}
+
+/// Serves one connection until it ends.
+///
+/// An answer is not flushed: a stream that buffers what is written is not for this.
+pub async fn run<S, C>(stream: S, conversation: C, deadlines: &Deadlines, shutdown: &Shutdown) -> Closed
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    C: Conversation,
+{
+    let mut exchange = Exchange { stream, conversation, pending: BytesMut::new(), unsent: Bytes::new() };
+    let mut now = Instant::now();
+    let mut watch = Watch::new(deadlines, now);
+    let (mut at, mut expiry) = watch.next(deadlines, shutdown);
+    // Most deadlines move further off before they are reached, so the alarm is left as it is until it rings too early;
+    // only a nearer deadline sets it at once.
+    let mut alarm = pin!(sleep_until(at));
+    let mut begun = pin!(shutdown.begun());
+    let mut draining = false;
+    loop {
+        let told = if now < at {
+            None
+        } else {
+            match expiry {
+                Expiry::Settled => Some(Arrival::Silence),
+                Expiry::Request => Some(Arrival::Deadline),
+                Expiry::Idle => return exchange.close(Closed::Idle, shutdown).await,
+                Expiry::Drained => return exchange.close(Closed::Drained, shutdown).await,
+                Expiry::Cut => return Closed::Cut,
+            }
+        };
+        if at < alarm.deadline() {
+            alarm.as_mut().reset(at);
+        }
+        let turn = tokio::select! {
+            biased;
+            turn = poll_fn(|cx| exchange.poll_turn(cx, told)) => turn,
+            () = &mut begun, if !draining => {
+                draining = true;
+                (at, expiry) = watch.next(deadlines, shutdown);
+                continue;
+            }
+            () = &mut alarm => {
+                now = Instant::now();
+                if now < at {
+                    alarm.as_mut().reset(at);
+                }
+                continue;
+            }
+        };
+        let turn = match turn {
+            Ok(turn) => turn,
+            Err(error) => return Closed::Failed(error),
+        };
+        if !exchange.unsent.is_empty()
+            && let Err(closed) = exchange.write_unsent(deadlines.write, shutdown).await
+        {
+            return closed;
+        }
+        match (turn.arrival, turn.next) {
+            (Arrival::End, _) => return Closed::ByPeer,
+            (Arrival::Deadline, _) => return exchange.close(Closed::TimedOut, shutdown).await,
+            (_, Next::Close) => return exchange.close(Closed::Over, shutdown).await,
+            _ => {}
+        }
+        now = Instant::now();
+        watch.note(turn.answered, turn.used, turn.next, deadlines, now);
+        (at, expiry) = watch.next(deadlines, shutdown);
+    }
+}
+
+/// What a turn came to.
+struct Turn {
+    arrival: Arrival,
+    /// Whether anything was answered.
+    answered: bool,
+    /// Whether any bytes were used up.
+    used: bool,
+    next: Next,
+}
+
+struct Exchange<S, C> {
+    stream: S,
+    conversation: C,
+    /// The part of a request that has come.
+    pending: BytesMut,
+    /// The part of an answer that the socket had no room for.
+    unsent: Bytes,
+}
+
+impl<S, C> Exchange<S, C>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    C: Conversation,
+{
+    /// Takes one turn: about what the conversation is `told`, or else about what the stream delivers.
+    fn poll_turn(&mut self, cx: &mut Context<'_>, told: Option<Arrival>) -> Poll<io::Result<Turn>> {
+        SCRATCH.with_borrow_mut(|Scratch { input, output }| {
+            input.clear();
+            output.clear();
+            input.extend_from_slice(&self.pending);
+            let arrival = match told {
+                Some(arrival) => arrival,
+                None => match ready!(poll_read(&mut self.stream, cx, input, C::READ_BYTES))? {
+                    0 => Arrival::End,
+                    _ => Arrival::Bytes,
+                },
+            };
+            let given = input.len();
+            let next = self.conversation.turn(arrival, input, output);
+            let turn = Turn { arrival, answered: !output.is_empty(), used: input.len() < given, next };
+            self.pending = if input.is_empty() { BytesMut::new() } else { BytesMut::from(&input[..]) };
+            while !output.is_empty() {
+                match Pin::new(&mut self.stream).poll_write(cx, output)? {
+                    Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(written) => output.advance(written),
+                    Poll::Pending => {
+                        self.unsent = Bytes::copy_from_slice(output);
+                        break;
+                    }
+                }
+            }
+            Poll::Ready(Ok(turn))
+        })
+    }
+
+    /// Writes what the socket had no room for. Nothing is read meanwhile: a peer that does not take its answers is
+    /// given no more of them.
+    async fn write_unsent(&mut self, limit: Duration, shutdown: &Shutdown) -> Result<(), Closed> {
+        let unsent = std::mem::take(&mut self.unsent);
+        // Boxed, so that the many connections that never come here do not carry the room for it.
+        Box::pin(async {
+            tokio::select! {
+                biased;
+                written = self.stream.write_all(&unsent) => written.map_err(Closed::Failed),
+                () = sleep(limit) => Err(Closed::NotRead),
+                () = shutdown.deadline_passed() => Err(Closed::Cut),
+            }
+        })
+        .await
+    }
+
+    async fn close(mut self, closed: Closed, shutdown: &Shutdown) -> Closed {
+        Box::pin(close(&mut self.stream, LINGER, shutdown)).await;
+        closed
+    }
+}
+
+/// Closes a stream from this side: ends what is written to it, then takes and drops what the peer still sends, until
+/// the peer closes too or `linger` is over.
+pub(super) async fn close<S>(stream: &mut S, linger: Duration, shutdown: &Shutdown)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let last_words = async {
+        stream.shutdown().await?;
+        while poll_fn(|cx| poll_discard(stream, cx)).await? > 0 {}
+        io::Result::Ok(())
+    };
+    tokio::select! {
+        biased;
+        // How it fails does not matter: the connection is over either way.
+        _ = last_words => {}
+        () = sleep(linger) => {}
+        () = shutdown.deadline_passed() => {}
+    }
+}
+
+fn poll_discard<S: AsyncRead + Unpin>(stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.input.clear();
+        poll_read(stream, cx, &mut scratch.input, DISCARD_BYTES)
+    })
+}
+
+/// Reads up to `most` bytes behind what `input` holds.
+fn poll_read<S>(stream: &mut S, cx: &mut Context<'_>, input: &mut BytesMut, most: usize) -> Poll<io::Result<usize>>
+where
+    S: AsyncRead + Unpin,
+{
+    input.reserve(most);
+    poll_read_buf(Pin::new(stream), cx, &mut input.limit(most))
+}
+
+#[cfg(test)]
+mod tests;

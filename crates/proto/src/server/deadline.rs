@@ -1,0 +1,157 @@
+//! One connection's clock: what it waits for, and until when.
+//!
+//! All deadlines are absolute. A client that sends a byte now and then moves none of them.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::connection::Next;
+use super::shutdown::Shutdown;
+
+/// How long a connection may take over what.
+#[derive(Clone, Debug)]
+pub struct Deadlines {
+    /// For a whole request: the first from accept on, a later one from its first byte on. `None`: requests have no
+    /// parts, and the first may be as long in coming as any other.
+    pub request: Option<Duration>,
+    /// From an answer to the next request.
+    pub idle: Duration,
+    /// For the peer to take an answer that its socket has no room for.
+    pub write: Duration,
+    /// From the last byte of what reads as a whole request to taking it for one.
+    pub settle: Duration,
+}
+
+/// What a connection does when its time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// It has been asked nothing for long: close without a word.
+    Idle,
+    /// The rest of a request did not come in time.
+    Request,
+    /// What has come has settled.
+    Settled,
+    /// Nothing more was asked since the drain began: close without a word.
+    Drained,
+    /// The drain is over: let go of it as it is.
+    Cut,
+}
+
+/// A drain waits so long for a request that was sent before it began and is still on its way, be it through the
+/// network or from the kernel to this process; then the connection counts as idle.
+pub(super) const DRAIN_GRACE: Duration = Duration::from_millis(50);
+
+/// Follows one connection and knows its next deadline.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// When a connection that has sent no part of a request is given up.
+    quiet_until: Instant,
+    /// Whether a request has been answered yet; before that, the quiet counts as the first request's time.
+    answered: bool,
+    /// When the request that has come in part is given up.
+    request_until: Option<Instant>,
+    /// When what reads as a whole request has settled.
+    settled_at: Option<Instant>,
+}
+
+impl Watch {
+    /// A watch that starts with the connection.
+    pub(super) fn new(deadlines: &Deadlines, accepted: Instant) -> Self {
+        let quiet = deadlines.request.unwrap_or(deadlines.idle);
+        Self { quiet_until: accepted + quiet, answered: false, request_until: None, settled_at: None }
+    }
+
+    /// Takes note of a turn: whether it answered anything, whether it used up bytes that it had been given (what is
+    /// left then belongs to a request that has just begun), and what is to come next.
+    pub(super) fn note(&mut self, answered: bool, used: bool, next: Next, deadlines: &Deadlines, now: Instant) {
+        if answered {
+            self.answered = true;
+            self.quiet_until = now + deadlines.idle;
+        }
+        let begun = used || self.request_until.is_none();
+        self.request_until = match (next, deadlines.request) {
+            (Next::Request | Next::Close, _) => None,
+            (Next::Rest | Next::Settle, Some(request)) if self.answered && begun => Some(now + request),
+            (Next::Rest | Next::Settle, _) => self.request_until.or(Some(self.quiet_until)),
+        };
+        self.settled_at = (next == Next::Settle).then(|| now + deadlines.settle);
+    }
+
+    /// The next deadline, and what it means.
+    pub(super) fn next(&self, deadlines: &Deadlines, shutdown: &Shutdown) -> (Instant, Expiry) {
+        let own = match (self.request_until, self.settled_at) {
+            (Some(request), Some(settled)) => (settled.min(request), Expiry::Settled),
+            (Some(request), None) => (request, Expiry::Request),
+            (None, _) if self.answered || deadlines.request.is_none() => (self.quiet_until, Expiry::Idle),
+            (None, _) => (self.quiet_until, Expiry::Request),
+        };
+        let (Some(begun_at), Some(deadline)) = (shutdown.begun_at(), shutdown.deadline()) else { return own };
+        let drain = match self.request_until {
+            Some(_) => (deadline, Expiry::Cut),
+            None => (deadline.min(begun_at + DRAIN_GRACE), Expiry::Drained),
+        };
+        if drain.0 <= own.0 { drain } else { own }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn deadlines(settle: Duration) -> Deadlines {
+        Deadlines { request: Some(5 * SECOND), idle: 60 * SECOND, write: 5 * SECOND, settle }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_request_counts_from_accept_and_a_later_one_from_its_first_byte() {
+        let (start, running) = (Instant::now(), Shutdown::new(8 * SECOND));
+        let deadlines = deadlines(Duration::ZERO);
+        let mut watch = Watch::new(&deadlines, start);
+        assert_eq!(watch.next(&deadlines, &running), (start + 5 * SECOND, Expiry::Request));
+        watch.note(false, false, Next::Rest, &deadlines, start + SECOND);
+        assert_eq!(
+            watch.next(&deadlines, &running),
+            (start + 5 * SECOND, Expiry::Request),
+            "a first byte moves nothing"
+        );
+        watch.note(true, true, Next::Request, &deadlines, start + 2 * SECOND);
+        assert_eq!(watch.next(&deadlines, &running), (start + 62 * SECOND, Expiry::Idle));
+        watch.note(false, false, Next::Rest, &deadlines, start + 10 * SECOND);
+        watch.note(false, false, Next::Rest, &deadlines, start + 12 * SECOND);
+        assert_eq!(
+            watch.next(&deadlines, &running),
+            (start + 15 * SECOND, Expiry::Request),
+            "dribbling stretches nothing"
+        );
+        watch.note(true, true, Next::Rest, &deadlines, start + 14 * SECOND);
+        assert_eq!(watch.next(&deadlines, &running), (start + 19 * SECOND, Expiry::Request), "a new request has begun");
+        watch.note(false, true, Next::Request, &deadlines, start + 15 * SECOND);
+        assert_eq!(watch.next(&deadlines, &running), (start + 74 * SECOND, Expiry::Idle), "blank lines are no request");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn settling_starts_anew_with_each_byte_but_ends_with_the_request() {
+        let (start, running) = (Instant::now(), Shutdown::new(8 * SECOND));
+        let deadlines = deadlines(2 * SECOND);
+        let mut watch = Watch::new(&deadlines, start);
+        watch.note(false, false, Next::Settle, &deadlines, start);
+        watch.note(false, false, Next::Settle, &deadlines, start + SECOND);
+        assert_eq!(watch.next(&deadlines, &running), (start + 3 * SECOND, Expiry::Settled));
+        watch.note(false, false, Next::Settle, &deadlines, start + 4 * SECOND);
+        assert_eq!(watch.next(&deadlines, &running), (start + 5 * SECOND, Expiry::Settled));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_closes_the_idle_soon_and_the_others_at_its_deadline() {
+        let (start, draining) = (Instant::now(), Shutdown::new(8 * SECOND));
+        draining.begin();
+        let deadlines = Deadlines { request: Some(20 * SECOND), ..deadlines(Duration::ZERO) };
+        let mut watch = Watch::new(&deadlines, start);
+        assert_eq!(watch.next(&deadlines, &draining), (start + DRAIN_GRACE, Expiry::Drained));
+        watch.note(false, false, Next::Rest, &deadlines, start);
+        assert_eq!(watch.next(&deadlines, &draining), (start + 8 * SECOND, Expiry::Cut));
+    }
+}

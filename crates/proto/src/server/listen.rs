@@ -1,0 +1,91 @@
+//! The listening socket. On Linux a connection inherits what is set here, so accepting one needs no further calls.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use tokio::net::TcpListener;
+
+/// A peer that vanished without a word is noticed after [`KEEPALIVE_IDLE`] + [`KEEPALIVE_PROBES`] ×
+/// [`KEEPALIVE_INTERVAL`], two minutes in all: long enough for a network that stumbles, short against the kernel's own
+/// two hours (tcp(7), `tcp_keepalive_time`).
+const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_PROBES: u32 = 4;
+
+/// Opens a listening socket at `address` with room for `backlog` connections that wait to be accepted (the kernel cuts
+/// it to `net.core.somaxconn`). Call it within a tokio runtime.
+///
+/// # Errors
+///
+/// If the address cannot be had, be it that another socket listens there. `SO_REUSEADDR` lets a restart bind amid
+/// connections in `TIME_WAIT`; without `SO_REUSEPORT`, a second instance is refused.
+pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let explain = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
+    open(address, backlog).map_err(explain)
+}
+
+fn open(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    // An answer is written whole; holding it back for more to come (Nagle) would only delay it.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES),
+    )?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Where a client on this machine reaches a listener at `address`: a wildcard becomes the loopback address.
+#[must_use]
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        _ => address.ip(),
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::SockRef;
+
+    const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+    #[tokio::test]
+    async fn an_accepted_connection_inherits_the_options() {
+        let listener = bind(ANY_PORT, 16).unwrap();
+        let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+        let (accepted, client) = tokio::join!(listener.accept(), client);
+        let (stream, _client) = (accepted.unwrap().0, client.unwrap());
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_an_error_that_names_it() {
+        let first = bind(ANY_PORT, 16).unwrap();
+        let taken = first.local_addr().unwrap();
+        let error = bind(taken, 16).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains(&taken.to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_wildcard_is_reached_at_the_loopback_address() {
+        for (bound, reached) in
+            [("0.0.0.0:5000", "127.0.0.1:5000"), ("[::]:5000", "[::1]:5000"), ("192.0.2.1:7", "192.0.2.1:7")]
+        {
+            assert_eq!(reachable(bound.parse().unwrap()), reached.parse().unwrap());
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The arguments that both servers take, and how they become a configuration.
+
+use std::env;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::config::layers::{Configuration, Layers, Origin, Problems};
+
+/// The arguments of both servers; each adds those for its own listeners.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Options {
+    /// Read the configuration from this file
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+
+    /// The least important log lines to write: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+
+    /// How to write the log: text or json
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+
+    /// Where to listen for health checks and metrics ("" for off, which is all that this version has)
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_listen: Option<String>,
+
+    /// Set any key of the configuration, as in `--set limits.max_connections=100`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+
+    /// Print the effective configuration as TOML and exit
+    #[arg(long)]
+    pub check_config: bool,
+
+    /// Ask the running server a question over its own protocol; exit with 0 if it answers right, 1 if not
+    #[arg(long, conflicts_with = "check_config")]
+    pub healthcheck: bool,
+}
+
+/// An argument that sets one key; an environment variable named after it does too.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'a> {
+    /// The argument without its dashes: `solo-listen`.
+    pub argument: &'static str,
+    /// The key: `solo.listen`.
+    pub key: &'static str,
+    /// What was given.
+    pub value: Option<&'a str>,
+}
+
+/// A configuration, and whether a file had a part in it.
+#[derive(Debug)]
+pub struct Loaded<C> {
+    /// The configuration.
+    pub config: C,
+    /// The file; `None` where the default file is missing, and the built-in defaults serve.
+    pub file: Option<PathBuf>,
+}
+
+/// A configuration file larger than this is none.
+const LARGEST_FILE: u64 = 1 << 20;
+
+impl Options {
+    /// Makes the configuration of the program called `program` from its file, the environment and the arguments: these
+    /// and `own`, those of the program itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Problems`], all that were found.
+    pub fn load<C: Configuration>(&self, program: &str, own: &[Setting<'_>]) -> Result<Loaded<C>, Problems> {
+        let variable = |argument: &str| format!("{program}-{argument}").to_uppercase().replace('-', "_");
+        let mut layers = Layers::of_defaults();
+
+        let file = self.lay_file(&mut layers, program, &variable("config"))?;
+        let shared = [
+            Setting { argument: "log-level", key: "log.level", value: self.log_level.as_deref() },
+            Setting { argument: "log-format", key: "log.format", value: self.log_format.as_deref() },
+            Setting { argument: "admin-listen", key: "admin.listen", value: self.admin_listen.as_deref() },
+        ];
+        for setting in own.iter().chain(&shared) {
+            let name = variable(setting.argument);
+            if let Some(value) = env::var_os(&name) {
+                match value.to_str() {
+                    Some(value) => layers.lay_string(setting.key, value, Origin::Variable(name)),
+                    None => layers.note(Origin::Variable(name), format!("{}: this is no UTF-8 text", setting.key)),
+                }
+            }
+        }
+        for argument in &self.set {
+            let origin = Origin::Argument(format!("--set {argument}"));
+            match argument.split_once('=') {
+                Some((key, value)) => layers.lay_text(key.trim(), value.trim(), origin),
+                None => layers.note(origin, "write KEY=VALUE, as in limits.max_connections=100".to_owned()),
+            }
+        }
+        for setting in own.iter().chain(&shared) {
+            if let Some(value) = setting.value {
+                layers.lay_string(setting.key, value, Origin::Argument(format!("--{}", setting.argument)));
+            }
+        }
+        Ok(Loaded { config: layers.finish()?, file })
+    }
+
+    /// Lays the file over the defaults; only the one at the default path may be missing.
+    fn lay_file<C: Configuration>(
+        &self,
+        layers: &mut Layers<C>,
+        program: &str,
+        variable: &str,
+    ) -> Result<Option<PathBuf>, Problems> {
+        let (path, named_by) = match (&self.config, env::var_os(variable)) {
+            (Some(path), _) => (path.clone(), Some("--config".to_owned())),
+            (None, Some(path)) => (path.into(), Some(format!("environment variable {variable}"))),
+            (None, None) => (Path::new("config").join(program).with_extension("toml"), None),
+        };
+        match read(&path) {
+            Ok(text) => {
+                layers.lay_file(&path, &text);
+                Ok(Some(path))
+            }
+            Err(error) if named_by.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => {
+                let named_by = named_by.map(|by| format!("{by}: ")).unwrap_or_default();
+                Err(Problems::one(format!("{named_by}cannot read {}: {error}", path.display())))
+            }
+        }
+    }
+}
+
+/// Says on standard error what is wrong with the configuration of `program`, and gives the exit code for it: 2, as for
+/// any wrong use.
+#[expect(clippy::print_stderr, reason = "there is no log yet: its configuration is part of what is wrong")]
+#[must_use]
+pub fn refuse(program: &str, problems: &Problems) -> ExitCode {
+    eprintln!("{program}: the configuration is not right:\n{problems}");
+    ExitCode::from(2)
+}
+
+/// Prints a configuration to standard output as TOML; a reader that has gone is no error.
+pub fn print<C: Configuration>(config: &C) -> ExitCode {
+    let text = toml::to_string(config).unwrap_or_else(|error| error.to_string());
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST_FILE {
+        return Err(io::Error::other(format!("it has more than {LARGEST_FILE} bytes")));
+    }
+    Ok(text)
+}

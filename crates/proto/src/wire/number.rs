@@ -1,0 +1,367 @@
+//! The text of a number on the power wire: what is taken, and how a double is written.
+//!
+//! In: `[+-]? ( digits [ . digits? ] | . digits ) ( [eE] [+-]? digits )?` with spaces and tabs around it, ASCII alone.
+//! Out: the shortest digits that read back to the same double, laid out as Python's `repr(float)`: the programs that
+//! already speak this wire print with it and may compare text.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A finite double: the only kind of number that can be asked about or answered.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Number(f64);
+
+impl Number {
+    /// The number, or `None` for an infinity or a NaN, which the wire cannot carry.
+    #[must_use]
+    pub fn new(value: f64) -> Option<Self> {
+        value.is_finite().then_some(Self(value))
+    }
+
+    /// Reads a number's text.
+    ///
+    /// # Errors
+    ///
+    /// [`NumberError::Malformed`] where the text is not of the grammar, [`NumberError::OutOfRange`] where it is but no
+    /// double is that large. A literal too small for a double is 0.0, as everywhere in IEEE 754.
+    pub fn parse(text: &[u8]) -> Result<Self, NumberError> {
+        if scan(text) != Scan::Whole {
+            return Err(NumberError::Malformed);
+        }
+        // The grammar is a subset of what `f64::from_str` takes, and that one rounds correctly for any length.
+        let value: f64 =
+            str::from_utf8(text.trim_ascii()).ok().and_then(|text| text.parse().ok()).ok_or(NumberError::Malformed)?;
+        Self::new(value).ok_or(NumberError::OutOfRange)
+    }
+
+    /// The double itself.
+    #[must_use]
+    pub fn value(self) -> f64 {
+        self.0
+    }
+
+    /// The number's text, without allocating.
+    #[must_use]
+    pub fn text(self) -> NumberText {
+        NumberText::new(self.0)
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.text().as_str())
+    }
+}
+
+impl FromStr for Number {
+    type Err = NumberError;
+
+    fn from_str(text: &str) -> Result<Self, NumberError> {
+        Self::parse(text.as_bytes())
+    }
+}
+
+/// Why a text is no number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumberError {
+    /// The text is not of the grammar.
+    Malformed,
+    /// The text is of the grammar, but its value is beyond the largest double.
+    OutOfRange,
+}
+
+impl fmt::Display for NumberError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "not a decimal number such as 2, -0.5 or 1e-3",
+            Self::OutOfRange => "beyond the largest double, 1.7976931348623157e+308",
+        })
+    }
+}
+
+impl std::error::Error for NumberError {}
+
+/// How far a text is on its way to being a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scan {
+    /// It is one as it stands (and may go on: `1` can become `12`).
+    Whole,
+    /// It is none, but more bytes can make it one: `-`, `.`, `1e`.
+    Prefix,
+    /// No bytes that follow can make it one.
+    Hopeless,
+}
+
+/// Holds a text against the grammar, blanks around it included.
+#[must_use]
+pub fn scan(text: &[u8]) -> Scan {
+    let rest = skip(text, is_blank);
+    let rest = skip_one(rest, is_sign);
+    let (whole, rest) = digits(rest);
+    let (fraction, rest) = match rest {
+        [b'.', rest @ ..] => digits(rest),
+        _ => (0, rest),
+    };
+    if whole + fraction == 0 {
+        return prefix_if_ended(rest);
+    }
+    let rest = match rest {
+        [b'e' | b'E', rest @ ..] => {
+            let (exponent, rest) = digits(skip_one(rest, is_sign));
+            if exponent == 0 {
+                return prefix_if_ended(rest);
+            }
+            rest
+        }
+        _ => rest,
+    };
+    if skip(rest, is_blank).is_empty() { Scan::Whole } else { Scan::Hopeless }
+}
+
+/// A space or a tab: what may stand around a number, and all that a blank line holds.
+#[must_use]
+pub fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+fn is_sign(byte: u8) -> bool {
+    matches!(byte, b'+' | b'-')
+}
+
+fn prefix_if_ended(rest: &[u8]) -> Scan {
+    if rest.is_empty() { Scan::Prefix } else { Scan::Hopeless }
+}
+
+fn skip(text: &[u8], kind: fn(u8) -> bool) -> &[u8] {
+    let end = text.iter().position(|&byte| !kind(byte)).unwrap_or(text.len());
+    &text[end..]
+}
+
+fn skip_one(text: &[u8], kind: fn(u8) -> bool) -> &[u8] {
+    match text {
+        [first, rest @ ..] if kind(*first) => rest,
+        _ => text,
+    }
+}
+
+/// How many digits lead the text, and what follows them.
+fn digits(text: &[u8]) -> (usize, &[u8]) {
+    let rest = skip(text, |byte| byte.is_ascii_digit());
+    (text.len() - rest.len(), rest)
+}
+
+/// The text of one number, on the stack.
+#[derive(Clone, Copy, Debug)]
+pub struct NumberText {
+    bytes: [u8; Self::LONGEST],
+    length: usize,
+}
+
+impl NumberText {
+    /// The longest text, that of `-2.2250738585072014e-308`: a sign, 17 digits, a point and an exponent of 5.
+    const LONGEST: usize = 24;
+
+    /// Python's layout (`float_repr_style` "short" in its `pystrtod.c`): with the value written 0.DIGITS × 10^point,
+    /// plain from 10⁻⁴ up to 10¹⁶, otherwise one digit, the rest, and an exponent of two digits or more.
+    fn new(value: f64) -> Self {
+        let mut shortest = zmij::Buffer::new();
+        let decimal = Decimal::read(shortest.format_finite(value));
+        let digits = &decimal.digits[..decimal.count];
+        let mut text = Self { bytes: [0; Self::LONGEST], length: 0 };
+        if value.is_sign_negative() {
+            text.push(b"-");
+        }
+        match usize::try_from(decimal.point) {
+            Ok(point @ 1..=16) if point < digits.len() => {
+                text.push(&digits[..point]);
+                text.push(b".");
+                text.push(&digits[point..]);
+            }
+            Ok(point @ 1..=16) => {
+                text.push(digits);
+                text.push(&b"0000000000000000"[..point - digits.len()]);
+                text.push(b".0");
+            }
+            _ if (-3..=0).contains(&decimal.point) => {
+                text.push(b"0.");
+                text.push(&b"000"[..decimal.point.unsigned_abs() as usize]);
+                text.push(digits);
+            }
+            _ => {
+                text.push(&digits[..1]);
+                if digits.len() > 1 {
+                    text.push(b".");
+                    text.push(&digits[1..]);
+                }
+                text.push_exponent(decimal.point - 1);
+            }
+        }
+        text
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes[self.length..self.length + bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
+    fn push_exponent(&mut self, exponent: i32) {
+        self.push(if exponent < 0 { b"e-" } else { b"e+" });
+        let size = exponent.unsigned_abs();
+        // No double's exponent has more than three digits, so each quotient is a single one.
+        let digit = |unit: u32| b'0' + u8::try_from(size / unit % 10).unwrap_or(0);
+        if size >= 100 {
+            self.push(&[digit(100)]);
+        }
+        self.push(&[digit(10), digit(1)]);
+    }
+
+    /// The text's bytes, ASCII alone.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Only ASCII is ever pushed, so the text is never lost here.
+        str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+}
+
+/// The shortest digits of a double, taken from another layout: the value is 0.DIGITS × 10^point.
+struct Decimal {
+    digits: [u8; 17],
+    count: usize,
+    point: i32,
+}
+
+impl Decimal {
+    /// Reads any plain or scientific layout; only its digits and its magnitude matter, not its zeros.
+    fn read(text: &str) -> Self {
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+        let mut decimal = Self { digits: [b'0'; 17], count: 0, point: exponent.parse().unwrap_or(0) };
+        let mut past_point = false;
+        let mut zeros = 0;
+        for byte in mantissa.bytes() {
+            match byte {
+                b'.' => past_point = true,
+                b'0' if decimal.count == 0 => decimal.point -= i32::from(past_point),
+                b'0' => {
+                    // Kept back until a digit follows: trailing zeros are no digits of the shortest form.
+                    zeros += 1;
+                    decimal.point += i32::from(!past_point);
+                }
+                b'1'..=b'9' => {
+                    decimal.count += zeros;
+                    zeros = 0;
+                    decimal.digits[decimal.count] = byte;
+                    decimal.count += 1;
+                    decimal.point += i32::from(!past_point);
+                }
+                _ => {}
+            }
+        }
+        if decimal.count == 0 {
+            // Zero has the one digit 0 and stands before the point.
+            decimal.count = 1;
+            decimal.point = 1;
+        }
+        decimal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(value: f64) -> String {
+        Number::new(value).unwrap().to_string()
+    }
+
+    #[test]
+    fn every_double_of_the_table_is_written_as_python_writes_it() {
+        let table = include_str!("../../tests/data/python-repr.tsv");
+        let mut rows = 0;
+        for row in table.lines().filter(|row| !row.starts_with('#')) {
+            let (bits, expected) = row.split_once('\t').unwrap();
+            let value = f64::from_bits(u64::from_str_radix(bits, 16).unwrap());
+            assert_eq!(text(value), expected, "bits {bits}");
+            assert_eq!(Number::parse(expected.as_bytes()).unwrap().value().to_bits(), value.to_bits(), "{expected}");
+            rows += 1;
+        }
+        assert!(rows >= 200, "the table holds only {rows} rows");
+    }
+
+    #[test]
+    fn the_grammar_is_taken_whole_and_nothing_beyond_it() {
+        for (taken, value) in [
+            ("2", 2.0),
+            ("+2", 2.0),
+            ("-2", -2.0),
+            ("2.", 2.0),
+            (".5", 0.5),
+            ("-.5e1", -5.0),
+            ("1E+2", 100.0),
+            (" \t1e-2\t ", 0.01),
+            ("00012", 12.0),
+            ("1e-999", 0.0),
+            ("1e0000000000000000000000001", 10.0),
+        ] {
+            assert_eq!(Number::parse(taken.as_bytes()).map(Number::value), Ok(value), "{taken}");
+        }
+        for refused in [
+            "", " ", "-", ".", "+.", "e5", ".e5", "1e", "1e+", "1 2", "1.2.3", "--1", "0x10", "1_000", "inf", "-inf",
+            "nan", "NaN", "infinity", "1f", "２", "1\0", "1\r", "1\n", "1\u{a0}", "1\x0b",
+        ] {
+            assert_eq!(Number::parse(refused.as_bytes()), Err(NumberError::Malformed), "{refused:?}");
+        }
+        for beyond in ["1e309", "-1e999", "1.7976931348623159e308", "1e99999999999999999999"] {
+            assert_eq!(Number::parse(beyond.as_bytes()), Err(NumberError::OutOfRange), "{beyond}");
+        }
+    }
+
+    #[test]
+    fn what_can_still_become_a_number_is_told_from_what_cannot() {
+        for prefix in ["", " ", "+", "-", ".", "-.", "1e", "1.e", "1e-", "\t-"] {
+            assert_eq!(scan(prefix.as_bytes()), Scan::Prefix, "{prefix:?}");
+        }
+        for hopeless in ["x", "-x", "..", "1x", "1e-x", "1 x", "- 1", "1e 5", "ee"] {
+            assert_eq!(scan(hopeless.as_bytes()), Scan::Hopeless, "{hopeless:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back_to_the_same_bits(bits: u64) {
+            if let Some(number) = Number::new(f64::from_bits(bits)) {
+                let read = Number::parse(number.text().as_bytes()).unwrap();
+                prop_assert_eq!(read.value().to_bits(), bits);
+            }
+        }
+
+        #[test]
+        fn the_digits_are_the_shortest(bits: u64) {
+            // Rust's own `{:e}` prints shortest digits too; it may choose another last digit in a tie, never another count.
+            if let Some(number) = Number::new(f64::from_bits(bits)) {
+                let count = |text: &str| {
+                    let mantissa = text.split('e').next().unwrap().replace(['.', '-'], "");
+                    mantissa.trim_matches('0').len()
+                };
+                let ours = number.to_string();
+                prop_assert_eq!(count(&ours), count(&format!("{:e}", number.value())), "{}", ours);
+            }
+        }
+
+        #[test]
+        fn a_scan_agrees_with_every_way_to_go_on(text in "[-+ .0-9eEx]{0,8}", more in "[-+ .0-9eEx]{0,4}") {
+            let before = scan(text.as_bytes());
+            let after = scan(format!("{text}{more}").as_bytes());
+            if before == Scan::Hopeless {
+                prop_assert_eq!(after, Scan::Hopeless);
+            }
+            prop_assert_eq!(before == Scan::Whole, Number::parse(text.as_bytes()).is_ok());
+        }
+    }
+}

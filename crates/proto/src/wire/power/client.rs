@@ -1,0 +1,227 @@
+//! The client's side of the power wire: writes requests and finds out where a reply ends.
+
+use std::fmt;
+use std::io;
+
+use bytes::{Buf, BufMut, BytesMut};
+use tokio_util::codec::{Decoder, Encoder};
+
+use super::refusal::Quoted;
+use super::{Code, Refusal, Reply, Request};
+use crate::wire::number::{Number, Scan, scan};
+
+/// How a client ends its requests, and so how it learns where the reply ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// The half-close ends the one request, the end of the stream its reply: the close is the frame.
+    #[default]
+    EndOfStream,
+    /// A line feed ends each.
+    Line,
+    /// Nothing ends either: what one read delivers is the reply as soon as it reads as one. Whether more would have
+    /// come, such a reader cannot know.
+    Bare,
+}
+
+/// Why bytes are no reply.
+#[derive(Debug)]
+pub enum ReplyError {
+    /// They are neither `d` and a number nor `e` and a known code; quoted.
+    Malformed(String),
+    /// The stream ended before the reply did; what had come of it, quoted.
+    CutShort(String),
+    /// They go on for longer than any reply.
+    TooLong,
+    /// Reading failed.
+    Io(io::Error),
+}
+
+impl fmt::Display for ReplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(quoted) => write!(f, "{quoted} is no reply of this wire"),
+            Self::CutShort(quoted) => write!(f, "the stream ended within a reply, after {quoted}"),
+            Self::TooLong => write!(f, "a reply went on for more than {} bytes", ClientCodec::LONGEST_REPLY),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ReplyError {}
+
+impl From<io::Error> for ReplyError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Writes requests and reads replies in one framing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClientCodec {
+    framing: Framing,
+}
+
+impl ClientCodec {
+    /// No reply of our servers is a quarter as long; other servers' error sentences may be.
+    pub const LONGEST_REPLY: usize = 1024;
+
+    /// A codec for one connection.
+    #[must_use]
+    pub fn new(framing: Framing) -> Self {
+        Self { framing }
+    }
+}
+
+impl Encoder<Request> for ClientCodec {
+    type Error = ReplyError;
+
+    fn encode(&mut self, request: Request, dst: &mut BytesMut) -> Result<(), ReplyError> {
+        dst.put_u8(request.operation.letter());
+        dst.put_slice(request.operand.text().as_bytes());
+        if self.framing == Framing::Line {
+            dst.put_u8(b'\n');
+        }
+        Ok(())
+    }
+}
+
+impl Decoder for ClientCodec {
+    type Item = Reply;
+    type Error = ReplyError;
+
+    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Reply>, ReplyError> {
+        let reply = match self.framing {
+            Framing::Line => {
+                let Some(end) = src.iter().position(|&byte| byte == b'\n') else {
+                    return too_long_or_none(src);
+                };
+                let reply = parse(&src[..end]);
+                src.advance(end + 1);
+                reply
+            }
+            Framing::EndOfStream => return too_long_or_none(src),
+            Framing::Bare => {
+                let part = src.is_empty() || matches!(&src[..], [b'd', number @ ..] if scan(number) == Scan::Prefix);
+                if part || &src[..] == b"e" {
+                    return Ok(None);
+                }
+                let reply = parse(src);
+                src.clear();
+                reply
+            }
+        };
+        reply.map(Some)
+    }
+
+    fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<Reply>, ReplyError> {
+        if let Some(reply) = self.decode(src)? {
+            return Ok(Some(reply));
+        }
+        if src.is_empty() {
+            return Ok(None);
+        }
+        let rest = src.split();
+        match self.framing {
+            Framing::EndOfStream => parse(&rest).map(Some),
+            // A server that has not heard a line yet ends the connection with a bare error.
+            Framing::Line | Framing::Bare if rest.starts_with(b"e") => parse(&rest).map(Some),
+            Framing::Line | Framing::Bare => Err(ReplyError::CutShort(Quoted(&rest).to_string())),
+        }
+    }
+}
+
+fn too_long_or_none(src: &BytesMut) -> Result<Option<Reply>, ReplyError> {
+    if src.len() > ClientCodec::LONGEST_REPLY { Err(ReplyError::TooLong) } else { Ok(None) }
+}
+
+/// Reads one reply; a line end behind it is taken off, since some servers send one unasked.
+fn parse(text: &[u8]) -> Result<Reply, ReplyError> {
+    let malformed = || ReplyError::Malformed(Quoted(text).to_string());
+    let line = text.strip_suffix(b"\n").unwrap_or(text);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match line {
+        [b'd', number @ ..] => Number::parse(number).map(Ok).map_err(|_| malformed()),
+        [b'e', error @ ..] => {
+            let error = str::from_utf8(error).map_err(|_| malformed())?;
+            let (word, sentence) = error.split_once(' ').unwrap_or((error, ""));
+            let code = Code::from_word(word).ok_or_else(malformed)?;
+            if sentence.contains(char::is_control) {
+                return Err(malformed());
+            }
+            Ok(Err(Refusal { code, sentence: sentence.to_owned() }))
+        }
+        _ => Err(malformed()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::server::{ReplyEncoder, RequestDecoder};
+    use super::super::{Ending, Operation};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(framing: Framing, bytes: &[u8]) -> Result<Option<Reply>, ReplyError> {
+        ClientCodec::new(framing).decode_eof(&mut BytesMut::from(bytes))
+    }
+
+    #[test]
+    fn a_reply_is_read_in_each_framing() {
+        for (framing, bytes) in [
+            (Framing::EndOfStream, &b"d4.0"[..]),
+            (Framing::EndOfStream, b"d4.0\r\n"),
+            (Framing::Line, b"d4.0\n"),
+            (Framing::Bare, b"d4.0"),
+        ] {
+            assert_eq!(read(framing, bytes).unwrap(), Some(Ok(Number::new(4.0).unwrap())), "{framing:?}");
+        }
+        let refusal = Refusal { code: Code::Busy, sentence: "later".to_owned() };
+        assert_eq!(read(Framing::EndOfStream, b"eBUSY later").unwrap(), Some(Err(refusal)));
+    }
+
+    #[test]
+    fn an_answer_with_an_error_behind_it_is_never_taken_for_an_answer() {
+        for bytes in [&b"d1.0eBADOP '2' is no operation"[..], b"d1.0eBADOP x\n", b"d1.0\neBADOP x", b"d1.0d2.0"] {
+            assert!(matches!(read(Framing::EndOfStream, bytes), Err(ReplyError::Malformed(_))), "{bytes:?}");
+        }
+        assert!(matches!(read(Framing::Line, b"d1.0eBADOP x\n"), Err(ReplyError::Malformed(_))));
+    }
+
+    #[test]
+    fn what_is_no_reply_is_an_error() {
+        for bytes in [
+            &b"dinf"[..],
+            b"dnan",
+            b"d",
+            b"4.0",
+            b"eWHAT now",
+            b"e",
+            b"HTTP/1.1 400 Bad Request",
+            b"\xff",
+            b"eBUSY \x1b[2J",
+        ] {
+            assert!(matches!(read(Framing::EndOfStream, bytes), Err(ReplyError::Malformed(_))), "{bytes:?}");
+        }
+        assert!(matches!(read(Framing::Line, b"d4."), Err(ReplyError::CutShort(_))));
+        assert!(matches!(read(Framing::Line, b"eBUSY later"), Ok(Some(Err(_)))), "last words need no line end");
+        assert!(matches!(read(Framing::EndOfStream, &[b'd'; 2000]), Err(ReplyError::TooLong)));
+    }
+
+    proptest! {
+        #[test]
+        fn what_one_side_writes_the_other_reads(bits: u64, letter in prop::sample::select(Operation::ALL.to_vec())) {
+            let Some(operand) = Number::new(f64::from_bits(bits)) else { return Ok(()); };
+            let request = Request { operation: letter, operand };
+            for (framing, ending) in [(Framing::EndOfStream, Ending::Bare), (Framing::Line, Ending::Line), (Framing::Bare, Ending::Bare)] {
+                let mut codec = ClientCodec::new(framing);
+                let mut bytes = BytesMut::new();
+                codec.encode(request, &mut bytes).unwrap();
+                let received = RequestDecoder::new(512, false).decode_eof(&mut bytes).unwrap().unwrap();
+                prop_assert_eq!(&received.request, &Ok(request));
+                prop_assert_eq!(received.ending, ending);
+                ReplyEncoder.encode((&Ok(operand), ending), &mut bytes).unwrap();
+                prop_assert_eq!(codec.decode_eof(&mut bytes).unwrap(), Some(Ok(operand)));
+            }
+        }
+    }
+}

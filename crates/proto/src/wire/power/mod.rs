@@ -1,0 +1,113 @@
+//! The power wire: one op letter and one number in, one letter and one number or an error out.
+//!
+//! - this file: the values that cross the wire;
+//! - [`refusal`]: the error replies, their codes and sentences;
+//! - [`server`]: the server's side, which finds out where a request ends;
+//! - [`client`]: the client's side, which finds out where a reply ends.
+
+pub mod client;
+pub mod refusal;
+pub mod server;
+
+use std::fmt;
+
+pub use refusal::{Code, Refusal};
+
+use crate::wire::number::{Number, NumberError};
+
+/// What is asked of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// `a`: x·x.
+    Square,
+    /// `b`: (x·x)·x.
+    Cube,
+    /// `c`: ((x·x)·x)·x.
+    Fourth,
+    /// `d`: the number itself; serves as ping.
+    Echo,
+}
+
+impl Operation {
+    /// All of them, in the order of their letters.
+    pub const ALL: [Self; 4] = [Self::Square, Self::Cube, Self::Fourth, Self::Echo];
+
+    /// The operation's letter on the wire.
+    #[must_use]
+    pub const fn letter(self) -> u8 {
+        match self {
+            Self::Square => b'a',
+            Self::Cube => b'b',
+            Self::Fourth => b'c',
+            Self::Echo => b'd',
+        }
+    }
+
+    /// The operation that a letter stands for.
+    #[must_use]
+    pub const fn from_letter(letter: u8) -> Option<Self> {
+        Some(match letter {
+            b'a' => Self::Square,
+            b'b' => Self::Cube,
+            b'c' => Self::Fourth,
+            b'd' => Self::Echo,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Square => "square",
+            Self::Cube => "cube",
+            Self::Fourth => "fourth",
+            Self::Echo => "echo",
+        })
+    }
+}
+
+/// One request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Request {
+    /// What is asked.
+    pub operation: Operation,
+    /// Of which number.
+    pub operand: Number,
+}
+
+impl Request {
+    /// Reads a request that stands alone, its ending already taken off.
+    ///
+    /// # Errors
+    ///
+    /// `BADOP`, `BADNUM` or `RANGE`, with a sentence that quotes what was wrong.
+    pub fn parse(text: &[u8]) -> Result<Self, Refusal> {
+        let (&letter, number) = text.split_first().ok_or_else(|| Refusal::bad_operation(text))?;
+        let operation = Operation::from_letter(letter).ok_or_else(|| Refusal::bad_operation(text))?;
+        let operand = Number::parse(number).map_err(|error| match error {
+            NumberError::Malformed => Refusal::bad_number(number),
+            NumberError::OutOfRange => Refusal::operand_out_of_range(number),
+        })?;
+        Ok(Self { operation, operand })
+    }
+}
+
+impl fmt::Display for Request {
+    /// As it stands on the wire, without an ending.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", char::from(self.operation.letter()), self.operand)
+    }
+}
+
+/// One reply: the number, or why there is none.
+pub type Reply = Result<Number, Refusal>;
+
+/// How a request or a reply is ended on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// By nothing: the end of the stream, or the end of what one read delivered.
+    Bare,
+    /// By a line feed.
+    Line,
+}

@@ -1,0 +1,184 @@
+//! The error replies: `e`, a code, a space and a sentence that says what was wrong and what would be right.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Operation;
+use crate::wire::number::{Number, NumberError};
+
+/// What kind of error a reply tells of; programs go by this, people by the sentence behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The first byte is no op letter.
+    BadOp,
+    /// What follows the op letter is no number.
+    BadNum,
+    /// The operand or the result is beyond the largest double.
+    Range,
+    /// The request is longer than the server takes.
+    TooLong,
+    /// No whole request came in time.
+    Timeout,
+    /// The server has as many connections as it takes.
+    Busy,
+}
+
+impl Code {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::BadOp, Self::BadNum, Self::Range, Self::TooLong, Self::Timeout, Self::Busy];
+
+    /// The code as it stands on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadOp => "BADOP",
+            Self::BadNum => "BADNUM",
+            Self::Range => "RANGE",
+            Self::TooLong => "TOOLONG",
+            Self::Timeout => "TIMEOUT",
+            Self::Busy => "BUSY",
+        }
+    }
+
+    /// The code that a word stands for.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == word)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// An error reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The kind of error.
+    pub code: Code,
+    /// One sentence for people: printable ASCII, no line end in it.
+    pub sentence: String,
+}
+
+impl Refusal {
+    /// The first byte is no op letter.
+    #[must_use]
+    pub fn bad_operation(text: &[u8]) -> Self {
+        let first = Quoted(&text[..text.len().min(1)]);
+        let sentence = format!("{first} is no operation: send a (square), b (cube), c (fourth power) or d (echo)");
+        Self { code: Code::BadOp, sentence }
+    }
+
+    /// What follows the op letter is no number.
+    #[must_use]
+    pub fn bad_number(number: &[u8]) -> Self {
+        let sentence = if number.iter().all(|&byte| crate::wire::number::is_blank(byte)) {
+            "the number is missing: send it behind the op letter, as in a2".to_owned()
+        } else {
+            format!("{} is {}", Quoted(number), NumberError::Malformed)
+        };
+        Self { code: Code::BadNum, sentence }
+    }
+
+    /// The operand is a number, but no double.
+    #[must_use]
+    pub fn operand_out_of_range(number: &[u8]) -> Self {
+        Self { code: Code::Range, sentence: format!("{} is {}", Quoted(number), NumberError::OutOfRange) }
+    }
+
+    /// The result is no finite double.
+    #[must_use]
+    pub fn result_out_of_range(operation: Operation, operand: Number) -> Self {
+        let name = match operation {
+            Operation::Square => "square",
+            Operation::Cube => "cube",
+            Operation::Fourth => "fourth power",
+            Operation::Echo => "value",
+        };
+        let sentence = format!("the {name} of '{operand}' is {}", NumberError::OutOfRange);
+        Self { code: Code::Range, sentence }
+    }
+
+    /// The request is longer than `limit` bytes, its ending not counted.
+    #[must_use]
+    pub fn too_long(limit: usize) -> Self {
+        Self { code: Code::TooLong, sentence: format!("a request has at most {limit} bytes before its end") }
+    }
+
+    /// No whole request came within `limit`.
+    #[must_use]
+    pub fn timed_out(limit: Duration) -> Self {
+        Self { code: Code::Timeout, sentence: format!("no whole request came within {limit:?}") }
+    }
+
+    /// The server has as many connections as it takes.
+    #[must_use]
+    pub fn busy() -> Self {
+        Self {
+            code: Code::Busy,
+            sentence: "as many connections are open as this server takes: try again later".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    /// As it stands on the wire behind the `e`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.code, self.sentence)
+    }
+}
+
+/// Bytes from the other side, fit to be shown: quoted, escaped and cut short.
+#[derive(Clone, Copy, Debug)]
+pub struct Quoted<'a>(pub &'a [u8]);
+
+impl Quoted<'_> {
+    /// So many bytes are shown, each of four characters at the most: enough to recognise one's own mistake by.
+    const SHOWN: usize = 24;
+}
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.0[..self.0.len().min(Self::SHOWN)];
+        let more = if shown.len() < self.0.len() { "..." } else { "" };
+        write!(f, "'{}{more}'", shown.escape_ascii())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Request;
+    use super::*;
+
+    fn refused(text: &[u8]) -> String {
+        Request::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_sentence_quotes_what_was_wrong() {
+        assert_eq!(
+            refused(b"x5"),
+            "BADOP 'x' is no operation: send a (square), b (cube), c (fourth power) or d (echo)"
+        );
+        assert_eq!(refused(b"a"), "BADNUM the number is missing: send it behind the op letter, as in a2");
+        assert_eq!(refused(b"aabc"), "BADNUM 'abc' is not a decimal number such as 2, -0.5 or 1e-3");
+        assert_eq!(refused(b"ainf"), "BADNUM 'inf' is not a decimal number such as 2, -0.5 or 1e-3");
+        assert_eq!(refused(b"a1e999"), "RANGE '1e999' is beyond the largest double, 1.7976931348623157e+308");
+    }
+
+    #[test]
+    fn what_is_quoted_is_escaped_and_cut_short() {
+        assert_eq!(Quoted(b"\x00'\n\xff").to_string(), r"'\x00\'\n\xff'");
+        assert_eq!(Quoted(&[b'7'; 100]).to_string(), format!("'{}...'", "7".repeat(24)));
+    }
+
+    #[test]
+    fn every_code_is_found_by_its_word() {
+        for code in Code::ALL {
+            assert_eq!(Code::from_word(code.as_str()), Some(code));
+        }
+        assert_eq!(Code::from_word("badop"), None);
+    }
+}

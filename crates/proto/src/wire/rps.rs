@@ -1,0 +1,221 @@
+//! The rock-paper-scissors wire: one byte is one frame, each way.
+//!
+//! There is nothing to delimit and nothing to escape, so a frame can neither be cut in two nor run into the next one.
+//! CR and LF are no frames: they are passed over, so that a person can play with netcat.
+
+use std::fmt;
+use std::io;
+
+use bytes::{Buf, BufMut, BytesMut};
+use tokio_util::codec::{Decoder, Encoder};
+
+/// What a player shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Move {
+    /// `1`, 剪刀.
+    Scissors,
+    /// `2`, 石头.
+    Rock,
+    /// `3`, 布.
+    Paper,
+}
+
+impl Move {
+    /// All three, in the order of their bytes.
+    pub const ALL: [Self; 3] = [Self::Scissors, Self::Rock, Self::Paper];
+
+    /// The move's byte on the wire.
+    #[must_use]
+    pub const fn byte(self) -> u8 {
+        match self {
+            Self::Scissors => b'1',
+            Self::Rock => b'2',
+            Self::Paper => b'3',
+        }
+    }
+
+    /// The move that a byte stands for.
+    #[must_use]
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            b'1' => Some(Self::Scissors),
+            b'2' => Some(Self::Rock),
+            b'3' => Some(Self::Paper),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Move {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Scissors => "scissors",
+            Self::Rock => "rock",
+            Self::Paper => "paper",
+        })
+    }
+}
+
+/// How a judged round ended, as the player who is told sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// `x`, 平局: both showed the same.
+    Draw,
+    /// `y`, 胜利.
+    Win,
+    /// `z`, 失败.
+    Lose,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Draw => "draw",
+            Self::Win => "win",
+            Self::Lose => "lose",
+        })
+    }
+}
+
+/// The server's frame: exactly one for every frame received, in order ([`Answer::Full`] apart, which comes unasked).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// `x`, `y` or `z`: the round was judged.
+    Judged(Outcome),
+    /// `v`: no opponent moved in time (duel alone).
+    Void,
+    /// `e`: that byte is no move.
+    NoMove,
+    /// `f`: the server is full; it closes.
+    Full,
+}
+
+impl Answer {
+    /// The answer's byte on the wire.
+    #[must_use]
+    pub const fn byte(self) -> u8 {
+        match self {
+            Self::Judged(Outcome::Draw) => b'x',
+            Self::Judged(Outcome::Win) => b'y',
+            Self::Judged(Outcome::Lose) => b'z',
+            Self::Void => b'v',
+            Self::NoMove => b'e',
+            Self::Full => b'f',
+        }
+    }
+
+    /// The answer that a byte stands for.
+    #[must_use]
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            b'x' => Self::Judged(Outcome::Draw),
+            b'y' => Self::Judged(Outcome::Win),
+            b'z' => Self::Judged(Outcome::Lose),
+            b'v' => Self::Void,
+            b'e' => Self::NoMove,
+            b'f' => Self::Full,
+            _ => return None,
+        })
+    }
+}
+
+/// A byte that the other side's format does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownByte(pub u8);
+
+impl fmt::Display for UnknownByte {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "'{}'", self.0.escape_ascii())
+    }
+}
+
+/// The server's side of the wire: reads moves, writes answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ServerCodec;
+
+impl Decoder for ServerCodec {
+    /// A move, or the byte that is none and still wants its answer.
+    type Item = Result<Move, UnknownByte>;
+    type Error = io::Error;
+
+    fn decode(&mut self, src: &mut BytesMut) -> io::Result<Option<Self::Item>> {
+        while src.has_remaining() {
+            match src.get_u8() {
+                b'\r' | b'\n' => {}
+                byte => return Ok(Some(Move::from_byte(byte).ok_or(UnknownByte(byte)))),
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Encoder<Answer> for ServerCodec {
+    type Error = io::Error;
+
+    fn encode(&mut self, answer: Answer, dst: &mut BytesMut) -> io::Result<()> {
+        dst.put_u8(answer.byte());
+        Ok(())
+    }
+}
+
+/// The client's side of the wire: writes moves, reads answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClientCodec;
+
+impl Decoder for ClientCodec {
+    /// An answer, or a byte that no server of this wire sends.
+    type Item = Result<Answer, UnknownByte>;
+    type Error = io::Error;
+
+    fn decode(&mut self, src: &mut BytesMut) -> io::Result<Option<Self::Item>> {
+        Ok(src.has_remaining().then(|| {
+            let byte = src.get_u8();
+            Answer::from_byte(byte).ok_or(UnknownByte(byte))
+        }))
+    }
+}
+
+impl Encoder<Move> for ClientCodec {
+    type Error = io::Error;
+
+    fn encode(&mut self, shown: Move, dst: &mut BytesMut) -> io::Result<()> {
+        dst.put_u8(shown.byte());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_of_either_side_stands_for_one_thing_and_back() {
+        for byte in 0..=u8::MAX {
+            assert_eq!(Move::from_byte(byte).map(Move::byte), b"123".contains(&byte).then_some(byte));
+            assert_eq!(Answer::from_byte(byte).map(Answer::byte), b"xyzvef".contains(&byte).then_some(byte));
+        }
+    }
+
+    #[test]
+    fn line_ends_are_passed_over_and_every_other_byte_is_a_frame() {
+        let mut src = BytesMut::from(&b"1\r\n2\n\n9\x003\r"[..]);
+        let mut codec = ServerCodec;
+        let frames: Vec<_> = std::iter::from_fn(|| codec.decode(&mut src).unwrap()).collect();
+        let (scissors, rock, paper) = (Ok(Move::Scissors), Ok(Move::Rock), Ok(Move::Paper));
+        assert_eq!(frames, [scissors, rock, Err(UnknownByte(b'9')), Err(UnknownByte(0)), paper]);
+        assert!(src.is_empty());
+    }
+
+    #[test]
+    fn what_one_codec_writes_the_other_reads() {
+        let mut bytes = BytesMut::new();
+        for shown in Move::ALL {
+            ClientCodec.encode(shown, &mut bytes).unwrap();
+            assert_eq!(ServerCodec.decode(&mut bytes).unwrap(), Some(Ok(shown)));
+        }
+        for answer in [Answer::Judged(Outcome::Draw), Answer::Void, Answer::NoMove, Answer::Full] {
+            ServerCodec.encode(answer, &mut bytes).unwrap();
+            assert_eq!(ClientCodec.decode(&mut bytes).unwrap(), Some(Ok(answer)));
+        }
+    }
+}

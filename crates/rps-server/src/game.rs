@@ -1,0 +1,52 @@
+//! The rule of the game: rock beats scissors, scissors beat paper, paper beats rock.
+
+use proto::wire::rps::{Move, Outcome};
+
+/// How a round ends for the player who showed `mine` against `theirs`.
+#[must_use]
+pub fn judge(mine: Move, theirs: Move) -> Outcome {
+    if mine == theirs {
+        Outcome::Draw
+    } else if beats(mine, theirs) {
+        Outcome::Win
+    } else {
+        Outcome::Lose
+    }
+}
+
+fn beats(one: Move, other: Move) -> bool {
+    matches!((one, other), (Move::Rock, Move::Scissors) | (Move::Scissors, Move::Paper) | (Move::Paper, Move::Rock))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pair_is_judged_as_the_rule_says() {
+        use Move::{Paper, Rock, Scissors};
+        use Outcome::{Draw, Lose, Win};
+        for (mine, outcomes) in
+            // against:     scissors, rock, paper
+            [(Scissors, [Draw, Lose, Win]), (Rock, [Win, Draw, Lose]), (Paper, [Lose, Win, Draw])]
+        {
+            for (theirs, outcome) in Move::ALL.into_iter().zip(outcomes) {
+                assert_eq!(judge(mine, theirs), outcome, "{mine} against {theirs}");
+            }
+        }
+    }
+
+    #[test]
+    fn both_sides_of_a_round_agree() {
+        for mine in Move::ALL {
+            for theirs in Move::ALL {
+                let mirrored = match judge(theirs, mine) {
+                    Outcome::Draw => Outcome::Draw,
+                    Outcome::Win => Outcome::Lose,
+                    Outcome::Lose => Outcome::Win,
+                };
+                assert_eq!(judge(mine, theirs), mirrored);
+            }
+        }
+    }
+}

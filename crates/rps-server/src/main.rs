@@ -1,0 +1,65 @@
+//! The rock-paper-scissors server's program: arguments, configuration, log, listener, service, drain.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+use proto::server::options::{Loaded, Options, Setting, print, refuse};
+use proto::server::shutdown::Shutdown;
+use proto::server::{admission, listen, runtime, telemetry};
+use rps_server::config::Config;
+use rps_server::house::{House, ThreadGenerator};
+use rps_server::{healthcheck, serve};
+
+const PROGRAM: &str = env!("CARGO_PKG_NAME");
+
+/// Plays rock-paper-scissors on long connections: one byte a move, one byte an answer
+#[derive(Parser)]
+#[command(name = PROGRAM, version, max_term_width = 80)]
+struct Arguments {
+    /// Where to listen for players against the house ("" for off)
+    #[arg(long, value_name = "ADDRESS")]
+    solo_listen: Option<String>,
+
+    /// Where to listen for players against each other ("" for off, which is all that this version has)
+    #[arg(long, value_name = "ADDRESS")]
+    duel_listen: Option<String>,
+
+    #[command(flatten)]
+    options: Options,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let listeners = [
+        Setting { argument: "solo-listen", key: "solo.listen", value: arguments.solo_listen.as_deref() },
+        Setting { argument: "duel-listen", key: "duel.listen", value: arguments.duel_listen.as_deref() },
+    ];
+    let loaded = match arguments.options.load::<Config>(PROGRAM, &listeners) {
+        Ok(loaded) => loaded,
+        Err(problems) => return refuse(PROGRAM, &problems),
+    };
+    if arguments.options.check_config {
+        return print(&loaded.config);
+    }
+    if arguments.options.healthcheck {
+        return runtime::healthcheck(PROGRAM, healthcheck(&loaded.config));
+    }
+    telemetry::start(&loaded.config.log);
+    runtime::run(loaded.config.workers.size(), run(loaded))
+}
+
+/// Binds, serves until told to stop, drains.
+async fn run(Loaded { mut config, file }: Loaded<Config>) -> io::Result<()> {
+    let shutdown = Shutdown::new(config.timeouts.drain.get());
+    shutdown.begin_on_signals()?;
+    let limits = &mut config.limits.connections;
+    limits.max_connections = admission::fit_to_open_files(limits.max_connections)?;
+    // A configuration without this address is refused before anything is bound.
+    let address = config.solo.listen.0.ok_or(io::ErrorKind::AddrNotAvailable)?;
+    let listener = listen::bind(address, limits.backlog.get())?;
+    telemetry::started(file.as_deref(), &[("solo", listener.local_addr()?)]);
+    let summary = serve(listener, &config, House::new(ThreadGenerator), shutdown).await;
+    telemetry::stopped(&summary);
+    Ok(())
+}
