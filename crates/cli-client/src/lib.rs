@@ -1,1 +1,56 @@
-//! x
+//! The command-line client of both services.
+//!
+//! - [`arguments`]: what can be asked for;
+//! - [`failure`]: what can go wrong, and the exit code of each;
+//! - [`input`]: operands and moves, from arguments or standard input;
+//! - [`output`]: answers to standard output, all else to standard error;
+//! - [`power`], [`rps`], [`probe`]: the commands.
+
+pub mod arguments;
+pub mod failure;
+pub mod input;
+pub mod output;
+pub mod power;
+pub mod probe;
+pub mod rps;
+
+use std::process::ExitCode;
+
+use proto::client::Timeouts;
+use tokio::runtime::Builder;
+
+use arguments::{Arguments, Command};
+use failure::Failure;
+
+/// Does what the arguments ask for, says on standard error what went wrong, and gives the exit code.
+pub fn run(arguments: Arguments) -> ExitCode {
+    let done = Builder::new_current_thread().enable_all().build().map_err(Failure::System).and_then(|runtime| {
+        let done = runtime.block_on(async {
+            tokio::select! {
+                done = execute(arguments) => done,
+                _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+            }
+        });
+        // A read from standard input may go on for ever, and nobody waits for it any more.
+        runtime.shutdown_background();
+        done
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(message) = failure.message() {
+                output::complain(&message);
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+async fn execute(arguments: Arguments) -> Result<(), Failure> {
+    let timeouts = Timeouts::all(arguments.timeout);
+    match arguments.command {
+        Command::Power(command) => power::run(command, timeouts).await,
+        Command::Rps(command) => rps::run(command, timeouts).await,
+        Command::Probe(command) => probe::run(command, arguments.timeout).await,
+    }
+}

@@ -1,0 +1,245 @@
+//! What can be asked for on the command line.
+
+use std::env;
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use proto::wire::power::client;
+
+use crate::input::{MoveArgument, NumberArgument};
+
+/// Asks the power server and plays rock-paper-scissors
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 80, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// How long to wait in each phase: for the address, the connection, the
+    /// sending, the reply
+    #[arg(long, global = true, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub timeout: Duration,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+impl Arguments {
+    /// The arguments of this process; wrong ones end it with a message and exit code 2.
+    #[must_use]
+    pub fn of_command_line() -> Self {
+        Self::parse_from(env::args_os().map(with_leading_digit))
+    }
+}
+
+/// Writes `-.5` as `-0.5`: the parser of options takes only what begins with a digit for a negative number.
+fn with_leading_digit(argument: OsString) -> OsString {
+    match argument.to_str().and_then(|text| text.strip_prefix("-.")) {
+        Some(fraction) => format!("-0.{fraction}").into(),
+        None => argument,
+    }
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 the server refused, or a check failed; 2 wrong usage;
+3 cannot connect; 4 timed out; 5 the server broke the protocol; 130 Ctrl-C";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Ask for powers of numbers, one answer a line
+    Power(PowerCommand),
+    /// Play rock-paper-scissors on one connection
+    Rps(RpsCommand),
+    /// Check with a real exchange that a server works
+    Probe(ProbeCommand),
+}
+
+/// `power`.
+#[derive(Args, Debug)]
+pub struct PowerCommand {
+    /// What to ask
+    #[command(subcommand)]
+    pub operation: PowerOperation,
+}
+
+/// What to ask of numbers.
+#[derive(Debug, Subcommand)]
+pub enum PowerOperation {
+    /// x·x
+    Square(PowerArguments),
+    /// x·x·x
+    Cube(PowerArguments),
+    /// x·x·x·x
+    Fourth(PowerArguments),
+    /// The number itself
+    Echo(PowerArguments),
+}
+
+/// The numbers, and how to ask.
+#[derive(Args, Debug)]
+pub struct PowerArguments {
+    /// Numbers such as 2, -0.5 or 1e-3; - reads them from standard input, one a
+    /// line
+    #[arg(required = true, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub numbers: Vec<NumberArgument>,
+
+    /// Ask all on one connection, in lines, without waiting for each answer
+    #[arg(long)]
+    pub keep_alive: bool,
+
+    /// How to end a request, and so how to know where the reply ends
+    #[arg(long, value_enum, default_value_t = Framing::Eof, conflicts_with = "keep_alive")]
+    pub framing: Framing,
+
+    /// Where the server listens
+    #[arg(long = "addr", value_name = "HOST:PORT", env = "POWER_ADDR", default_value = "127.0.0.1:5000",
+          value_parser = address)]
+    pub address: String,
+}
+
+/// How to end a request on a short connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Framing {
+    /// Close the sending half; the reply ends with the stream
+    Eof,
+    /// Send a line; the reply is a line
+    Line,
+    /// Send nothing more; the reply is what one read delivers
+    Bare,
+}
+
+impl From<Framing> for client::Framing {
+    fn from(framing: Framing) -> Self {
+        match framing {
+            Framing::Eof => Self::EndOfStream,
+            Framing::Line => Self::Line,
+            Framing::Bare => Self::Bare,
+        }
+    }
+}
+
+/// `rps`.
+#[derive(Args, Debug)]
+pub struct RpsCommand {
+    /// How to play
+    #[command(subcommand)]
+    pub game: Game,
+}
+
+/// How to play.
+#[derive(Debug, Subcommand)]
+pub enum Game {
+    /// Play these moves, one line each: the move and how it ended
+    Throw(ThrowArguments),
+}
+
+/// The moves, and against whom.
+#[derive(Args, Debug)]
+pub struct ThrowArguments {
+    /// scissors, rock, paper (or 剪刀, 石头, 布, or 1, 2, 3); - reads moves from
+    /// standard input, one a line
+    #[arg(required = true, value_name = "MOVE")]
+    pub moves: Vec<MoveArgument>,
+
+    /// Where the server listens
+    #[arg(long = "addr", value_name = "HOST:PORT", env = "RPS_ADDR", default_value = "127.0.0.1:5001",
+          value_parser = address)]
+    pub address: String,
+}
+
+/// `probe`.
+#[derive(Args, Debug)]
+pub struct ProbeCommand {
+    /// Which server to check
+    #[command(subcommand)]
+    pub service: Service,
+}
+
+/// Which server to check.
+#[derive(Debug, Subcommand)]
+pub enum Service {
+    /// Ask the power server for a square
+    Power(ProbePowerArguments),
+    /// Play a round against the house
+    Rps(ProbeRpsArguments),
+}
+
+/// `probe power`.
+#[derive(Args, Debug)]
+pub struct ProbePowerArguments {
+    /// Where the server listens
+    #[arg(long = "addr", value_name = "HOST:PORT", env = "POWER_ADDR", default_value = "127.0.0.1:5000",
+          value_parser = address)]
+    pub address: String,
+
+    /// How to wait.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// `probe rps`.
+#[derive(Args, Debug)]
+pub struct ProbeRpsArguments {
+    /// Where the server listens
+    #[arg(long = "addr", value_name = "HOST:PORT", env = "RPS_ADDR", default_value = "127.0.0.1:5001",
+          value_parser = address)]
+    pub address: String,
+
+    /// How to wait.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// How to wait.
+#[derive(Args, Debug)]
+pub struct Wait {
+    /// Try again until it works, for so long
+    #[arg(long = "wait", value_name = "DURATION", value_parser = duration)]
+    pub limit: Option<Duration>,
+}
+
+/// The longest wait that can be asked for: far from where adding it to a clock could overflow.
+const LONGEST: Duration = Duration::from_hours(24);
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if !duration.is_zero() && duration <= LONGEST => Ok(duration),
+        _ => Err("write a duration with its unit, such as 5s or 250ms, up to 24h".to_owned()),
+    }
+}
+
+fn address(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => Ok(text.to_owned()),
+        _ => Err("write a host and a port, such as localhost:5000 or [::1]:5000".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for right in ["localhost:5000", "127.0.0.1:1", "[::1]:65535", "example.com:80"] {
+            assert_eq!(address(right), Ok(right.to_owned()));
+        }
+        for wrong in ["", "localhost", ":5000", "localhost:", "localhost:x", "localhost:65536", "localhost:0"] {
+            assert!(address(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_duration_has_a_unit_and_an_end() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        for wrong in ["", "5", "0s", "-1s", "25h", "soon"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What can go wrong, and the exit code that tells a script of it.
+
+use std::io;
+use std::process::ExitCode;
+
+use proto::client::{Error, ErrorKind, Phase};
+
+/// Why a command did not do all that it was asked for.
+#[derive(Debug)]
+pub enum Failure {
+    /// The server refused something; each refusal has been reported when it came.
+    Refused,
+    /// The input is wrong; what, and what would be right.
+    Usage(String),
+    /// There was no answer.
+    NoAnswer(Error),
+    /// The answer was well-formed, but not the right one.
+    WrongAnswer(String),
+    /// Ctrl-C.
+    Interrupted,
+    /// Nobody reads standard output any more.
+    OutputClosed,
+    /// The operating system refuses what every program needs.
+    System(io::Error),
+}
+
+impl Failure {
+    /// What to say on standard error, if anything.
+    #[must_use]
+    pub fn message(&self) -> Option<String> {
+        match self {
+            Self::Refused | Self::Interrupted | Self::OutputClosed => None,
+            Self::Usage(message) | Self::WrongAnswer(message) => Some(message.clone()),
+            Self::NoAnswer(error) => Some(with_hint(error)),
+            Self::System(error) => Some(error.to_string()),
+        }
+    }
+
+    /// 0 done; 1 the server refused, or a check failed; 2 usage; 3 cannot connect; 4 timed out; 5 the peer broke the
+    /// protocol; 130 Ctrl-C.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::OutputClosed => 0,
+            Self::Refused | Self::WrongAnswer(_) | Self::System(_) => 1,
+            Self::Usage(_) => 2,
+            Self::NoAnswer(error) => match (&error.kind, error.phase) {
+                (ErrorKind::Full, _) => 1,
+                (ErrorKind::TimedOut(_), _) => 4,
+                (ErrorKind::Io(_), Phase::Resolve | Phase::Connect) => 3,
+                (ErrorKind::Io(_) | ErrorKind::Protocol(_), _) => 5,
+            },
+            Self::Interrupted => 130,
+        })
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::NoAnswer(error)
+    }
+}
+
+/// The error, and what to try next where that is not plain.
+fn with_hint(error: &Error) -> String {
+    let hint = match (&error.kind, error.phase) {
+        (ErrorKind::Io(cause), Phase::Connect) if cause.kind() == io::ErrorKind::ConnectionRefused => {
+            "; nothing listens there: is the server running, and is this its address?"
+        }
+        (ErrorKind::TimedOut(_), Phase::End) => "; try --framing bare",
+        (ErrorKind::TimedOut(_), _) => "; --timeout sets how long to wait",
+        _ => "",
+    };
+    format!("{error}{hint}")
+}

@@ -1,0 +1,146 @@
+//! Operands and moves, from arguments or, where an argument is `-`, from standard input, one a line.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use futures::StreamExt;
+use proto::wire::number::Number;
+use proto::wire::power::refusal::Quoted;
+use proto::wire::rps::Move;
+use tokio::io::Stdin;
+use tokio_util::codec::{FramedRead, LinesCodec};
+
+use crate::failure::Failure;
+
+/// One argument: a value, or `-` for those on standard input.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Argument<T> {
+    /// The value itself.
+    Value(T),
+    /// Standard input.
+    Input,
+}
+
+/// A number, or `-`.
+pub type NumberArgument = Argument<Operand>;
+
+/// A move, or `-`.
+pub type MoveArgument = Argument<Hand>;
+
+impl<T: FromStr> FromStr for Argument<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        if text == "-" { Ok(Self::Input) } else { text.parse().map(Self::Value) }
+    }
+}
+
+/// A number as a person writes it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Operand(pub Number);
+
+impl FromStr for Operand {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error: proto::wire::number::NumberError| error.to_string())
+    }
+}
+
+/// A move as a person writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hand(pub Move);
+
+impl FromStr for Hand {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(Self(match text.trim().to_lowercase().as_str() {
+            "1" | "scissors" | "剪刀" => Move::Scissors,
+            "2" | "rock" | "石头" => Move::Rock,
+            "3" | "paper" | "布" => Move::Paper,
+            _ => return Err("not a move: scissors, rock or paper (剪刀, 石头, 布; 1, 2, 3)".to_owned()),
+        }))
+    }
+}
+
+/// The longest line of input; no number and no move needs as much.
+const LONGEST_LINE: usize = 4096;
+
+/// The values of a command's arguments in order, those of standard input among them.
+#[derive(Debug)]
+pub struct Values<T> {
+    arguments: std::vec::IntoIter<Argument<T>>,
+    input: Option<FramedRead<Stdin, LinesCodec>>,
+    line: u64,
+}
+
+impl<T: FromStr<Err: Display>> Values<T> {
+    /// The values of these arguments.
+    #[must_use]
+    pub fn of(arguments: Vec<Argument<T>>) -> Self {
+        Self { arguments: arguments.into_iter(), input: None, line: 0 }
+    }
+
+    /// The next value; `None` after the last. Dropping the future loses none.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`], if a line of input is no such value.
+    pub async fn next(&mut self) -> Result<Option<T>, Failure> {
+        loop {
+            if let Some(input) = &mut self.input {
+                if let Some(line) = input.next().await {
+                    self.line += 1;
+                    let line = line.map_err(|error| self.wrong(&error))?;
+                    if line.trim().is_empty() {
+                        continue;
+                    }
+                    let quoted = Quoted(line.as_bytes());
+                    let parsed: Result<T, _> = line.parse();
+                    return parsed.map(Some).map_err(|error| self.wrong(&format!("{quoted} is {error}")));
+                }
+                self.input = None;
+            }
+            match self.arguments.next() {
+                Some(Argument::Value(value)) => return Ok(Some(value)),
+                Some(Argument::Input) => {
+                    let lines = LinesCodec::new_with_max_length(LONGEST_LINE);
+                    self.input = Some(FramedRead::new(tokio::io::stdin(), lines));
+                }
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn wrong(&self, what: &dyn Display) -> Failure {
+        Failure::Usage(format!("standard input, line {}: {what}", self.line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_move_is_taken_in_every_way_that_people_write_it() {
+        for (shown, ways) in [
+            (Move::Scissors, ["1", "scissors", "剪刀", "SCISSORS"]),
+            (Move::Rock, ["2", "rock", "石头", "Rock"]),
+            (Move::Paper, ["3", "paper", "布", " paper "]),
+        ] {
+            for way in ways {
+                assert_eq!(way.parse(), Ok(Hand(shown)), "{way}");
+            }
+        }
+        for wrong in ["", "4", "lizard", "12"] {
+            assert!(wrong.parse::<Hand>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_dash_alone_is_standard_input() {
+        assert_eq!("-".parse::<NumberArgument>(), Ok(Argument::Input));
+        assert!(matches!("-1".parse::<NumberArgument>(), Ok(Argument::Value(_))));
+    }
+}

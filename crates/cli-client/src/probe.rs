@@ -1,0 +1,68 @@
+//! `probe`: whether a server works, found out by a real exchange.
+
+use std::time::Duration;
+
+use proto::client::Timeouts;
+use proto::client::power::Client;
+use proto::client::rps::Connection;
+use proto::wire::number::{Number, NumberError};
+use proto::wire::power::Operation;
+use proto::wire::rps::Move;
+use tokio::time::{Instant, sleep};
+
+use crate::arguments::{ProbeCommand, Service};
+use crate::failure::Failure;
+use crate::output::answer;
+
+/// The pause before it is tried again: short against the start of a server, long against an exchange.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Asks until it works, or once where nothing says how long to try, and prints how long the exchange took.
+///
+/// # Errors
+///
+/// What went wrong in the last try.
+pub async fn run(command: ProbeCommand, timeout: Duration) -> Result<(), Failure> {
+    let (name, address, wait) = match &command.service {
+        Service::Power(arguments) => ("power", &arguments.address, &arguments.wait),
+        Service::Rps(arguments) => ("rps", &arguments.address, &arguments.wait),
+    };
+    let until = Instant::now() + wait.limit.unwrap_or_default();
+    loop {
+        let started = Instant::now();
+        // The last try may take no longer than there is time, but always has a moment.
+        let limit = match wait.limit {
+            Some(_) => timeout.min((until - started).max(PAUSE)),
+            None => timeout,
+        };
+        let tried = match &command.service {
+            Service::Power(_) => power(address, Timeouts::all(limit)).await,
+            Service::Rps(_) => rps(address, Timeouts::all(limit)).await,
+        };
+        match tried {
+            Ok(()) => {
+                let took = started.elapsed();
+                return answer(format_args!("{name} at {address} works ({:.1} ms)", took.as_secs_f64() * 1000.0));
+            }
+            Err(failure) if Instant::now() + PAUSE >= until => return Err(failure),
+            Err(_) => sleep(PAUSE).await,
+        }
+    }
+}
+
+async fn power(address: &str, timeouts: Timeouts) -> Result<(), Failure> {
+    let number =
+        |text: &str| text.parse::<Number>().map_err(|error: NumberError| Failure::WrongAnswer(error.to_string()));
+    let (asked, right) = (number("3")?, number("9")?);
+    match Client::new(address).with_timeouts(timeouts).ask(Operation::Square, asked).await? {
+        Ok(square) if square == right => Ok(()),
+        Ok(square) => Err(Failure::WrongAnswer(format!("{address}: the square of {asked} came back as {square}"))),
+        Err(refusal) => Err(Failure::WrongAnswer(format!("{address}: the server refused: {refusal}"))),
+    }
+}
+
+async fn rps(address: &str, timeouts: Timeouts) -> Result<(), Failure> {
+    let mut game = Connection::open(address, timeouts).await?;
+    game.throw(Move::Rock).await?;
+    Ok(())
+}
