@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use proto::wire::number::{Scan, scan};
 use proto::wire::power::client;
 
 use crate::input::{MoveArgument, NumberArgument};
@@ -27,15 +28,16 @@ impl Arguments {
     /// The arguments of this process; wrong ones end it with a message and exit code 2.
     #[must_use]
     pub fn of_command_line() -> Self {
-        Self::parse_from(env::args_os().map(with_leading_digit))
+        Self::parse_from(env::args_os().map(guarded))
     }
 }
 
-/// Writes `-.5` as `-0.5`: the parser of options takes only what begins with a digit for a negative number.
-fn with_leading_digit(argument: OsString) -> OsString {
-    match argument.to_str().and_then(|text| text.strip_prefix("-.")) {
-        Some(fraction) => format!("-0.{fraction}").into(),
-        None => argument,
+/// Puts a blank before a negative number, which its grammar allows: what begins with a dash is taken for an option
+/// otherwise, at least where it is written `-.5` or `-1e-5`.
+fn guarded(argument: OsString) -> OsString {
+    match argument.to_str() {
+        Some(text) if text.starts_with('-') && scan(text.as_bytes()) == Scan::Whole => format!(" {text}").into(),
+        _ => argument,
     }
 }
 
@@ -80,7 +82,7 @@ pub enum PowerOperation {
 pub struct PowerArguments {
     /// Numbers such as 2, -0.5 or 1e-3; - reads them from standard input, one a
     /// line
-    #[arg(required = true, value_name = "NUMBER", allow_negative_numbers = true)]
+    #[arg(required = true, value_name = "NUMBER")]
     pub numbers: Vec<NumberArgument>,
 
     /// Ask all on one connection, in lines, without waiting for each answer
@@ -223,6 +225,16 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_negative_number_is_a_number_and_an_option_is_an_option() {
+        for negative in ["-3", "-.5", "-1e-5", "-1.5E+3", "-0", "-1e999"] {
+            assert_eq!(guarded(negative.into()), OsString::from(format!(" {negative}")));
+        }
+        for other in ["-", "--timeout", "-h", "-x5", "-e5", "3"] {
+            assert_eq!(guarded(other.into()), OsString::from(other));
+        }
     }
 
     #[test]
