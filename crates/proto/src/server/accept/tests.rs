@@ -1,1 +1,194 @@
+//! The accept loop with listeners and errors made for the purpose.
 
+use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+
+/// Gives connections and errors as a test sends them, and those in `waiting` when it is closed.
+struct Scripted {
+    arriving: mpsc::UnboundedReceiver<io::Result<DuplexStream>>,
+    waiting: Vec<DuplexStream>,
+}
+
+impl Listener for Scripted {
+    type Stream = DuplexStream;
+
+    async fn accept(&mut self) -> io::Result<(DuplexStream, SocketAddr)> {
+        match self.arriving.recv().await {
+            Some(arrived) => arrived.map(|stream| (stream, PEER)),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn close(self) -> impl Iterator<Item = (DuplexStream, SocketAddr)> + Send {
+        self.waiting.into_iter().map(|stream| (stream, PEER))
+    }
+}
+
+/// Says `hi` to whoever sends a byte, panics at `p`, and hangs at `h`.
+struct Greeter;
+
+impl Service<DuplexStream> for Greeter {
+    async fn serve(&self, mut stream: DuplexStream, shutdown: &Shutdown) -> Closed {
+        let byte = tokio::select! {
+            biased;
+            byte = stream.read_u8() => byte,
+            () = shutdown.begun() => return Closed::Drained,
+        };
+        match byte {
+            Ok(b'p') => panic!("asked for"),
+            Ok(b'h') => std::future::pending().await,
+            Ok(_) => stream.write_all(b"hi").await.map_or_else(Closed::Failed, |()| Closed::Over),
+            Err(error) => Closed::Failed(error),
+        }
+    }
+
+    fn refusal(&self) -> Arc<[u8]> {
+        (*b"full").into()
+    }
+}
+
+struct Server {
+    arrivals: mpsc::UnboundedSender<io::Result<DuplexStream>>,
+    admission: Arc<Admission>,
+    shutdown: Shutdown,
+    served: tokio::task::JoinHandle<Summary>,
+}
+
+fn start(limit: usize, waiting: Vec<DuplexStream>) -> Server {
+    let (arrivals, arriving) = mpsc::unbounded_channel();
+    let admission = Admission::new(limit, 0);
+    let shutdown = Shutdown::new(8 * SECOND);
+    let served = tokio::spawn(serve(Scripted { arriving, waiting }, Greeter, Arc::clone(&admission), shutdown.clone()));
+    Server { arrivals, admission, shutdown, served }
+}
+
+impl Server {
+    fn connect(&self) -> DuplexStream {
+        let (ours, theirs) = duplex(8);
+        self.arrivals.send(Ok(theirs)).unwrap();
+        ours
+    }
+
+    fn fail(&self, errno: Errno) {
+        self.arrivals.send(Err(errno.into())).unwrap();
+    }
+
+    async fn stop(self) -> Summary {
+        self.shutdown.begin();
+        self.served.await.unwrap()
+    }
+}
+
+async fn ask(mut stream: DuplexStream, byte: u8) -> String {
+    let mut heard = String::new();
+    // A connection that is turned away may be closed before it has sent anything.
+    let _ = stream.write_all(&[byte]).await;
+    stream.read_to_string(&mut heard).await.unwrap();
+    heard
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_one_connection_does_not_keep_the_next_one_waiting() {
+    let server = start(10, vec![]);
+    let began = Instant::now();
+    for errno in [Errno::CONNABORTED, Errno::PROTO, Errno::HOSTUNREACH, Errno::PERM] {
+        server.fail(errno);
+    }
+    assert_eq!(ask(server.connect(), b'x').await, "hi");
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exhausted_machine_is_given_longer_and_longer_pauses_but_never_a_second() {
+    let server = start(10, vec![]);
+    let began = Instant::now();
+    for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
+        server.fail(errno);
+    }
+    assert_eq!(ask(server.connect(), b'x').await, "hi");
+    assert_eq!(began.elapsed(), FIRST_PAUSE * (1 + 2 + 4 + 8));
+    for _ in 0..100 {
+        server.fail(Errno::MFILE);
+    }
+    sleep(60 * SECOND).await;
+    let began = Instant::now();
+    assert_eq!(ask(server.connect(), b'x').await, "hi");
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_excess_connection_is_told_and_closed_within_its_time() {
+    let server = start(1, vec![]);
+    let first = server.connect();
+    let began = Instant::now();
+    assert_eq!(ask(server.connect(), b'x').await, "full");
+    let mut deaf = server.connect();
+    assert_eq!(ask(first, b'x').await, "hi");
+    // One that neither reads nor closes holds nothing after its time.
+    sleep(REJECTION_TIME * 2).await;
+    assert!(began.elapsed() <= REJECTION_TIME * 3);
+    assert!(deaf.write_all(b"x").await.is_err());
+    assert_eq!(ask(server.connect(), b'x').await, "hi", "a place that was given back is there for the next");
+    assert_eq!(server.stop().await, Summary { accepted: 2, rejected: 2, panicked: 0, cut: 0 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn turning_away_is_bounded_too() {
+    let server = start(1, vec![]);
+    let _first = server.connect();
+    let deaf: Vec<_> = (0..REJECTIONS_AT_ONCE * 3).map(|_| server.connect()).collect();
+    let began = Instant::now();
+    assert_eq!(ask(server.connect(), b'x').await, "full");
+    assert!(began.elapsed() >= REJECTION_TIME * 3, "three full rounds were told before: {:?}", began.elapsed());
+    drop(deaf);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_ends_its_own_connection_alone_and_is_counted() {
+    let server = start(2, vec![]);
+    let bystander = server.connect();
+    assert_eq!(ask(server.connect(), b'p').await, "");
+    assert_eq!(ask(bystander, b'x').await, "hi");
+    let admission = Arc::clone(&server.admission);
+    assert_eq!(server.stop().await, Summary { accepted: 2, rejected: 0, panicked: 1, cut: 0 });
+    assert_eq!(admission.open(), 0, "its place was given back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_to_be_accepted_at_shutdown_is_served() {
+    let (ours, theirs) = duplex(8);
+    let server = start(10, vec![theirs]);
+    let asking = tokio::spawn(ask(ours, b'x'));
+    tokio::task::yield_now().await;
+    assert_eq!(server.stop().await, Summary { accepted: 1, ..Summary::default() });
+    assert_eq!(asking.await.unwrap(), "hi");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_by_its_deadline_and_counts_what_is_left() {
+    let server = start(10, vec![]);
+    let mut hanging = server.connect();
+    hanging.write_all(b"h").await.unwrap();
+    let _idle = server.connect();
+    sleep(SECOND).await;
+    let began = Instant::now();
+    assert_eq!(server.stop().await, Summary { accepted: 2, rejected: 0, panicked: 0, cut: 1 });
+    assert_eq!(began.elapsed(), 8 * SECOND + CUT_GRACE);
+}
+
+#[tokio::test]
+async fn a_real_listener_gives_up_its_queue_when_it_closes() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let clients: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    let peers: Vec<_> = Listener::close(listener).map(|(_, peer)| peer).collect();
+    let expected: Vec<_> = clients.iter().map(|client| client.local_addr().unwrap()).collect();
+    assert_eq!(peers, expected);
+    assert!(std::net::TcpStream::connect(address).is_err(), "nothing listens there any more");
+}

@@ -1,1 +1,269 @@
+//! A connection over in-memory streams of a few bytes, under a paused clock.
 
+use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+use tokio::task::JoinHandle;
+use tokio::time::advance;
+
+use super::*;
+use crate::server::deadline::DRAIN_GRACE;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A conversation for these tests: words that end in a point are answered in capitals, `!` ends it, and a word that
+/// ends in a comma is whole once it has settled.
+struct Words;
+
+impl Conversation for Words {
+    const READ_BYTES: usize = 64;
+
+    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next {
+        if arrival == Arrival::Deadline {
+            output.extend_from_slice(b"late.");
+            return Next::Close;
+        }
+        let mut take = |input: &mut BytesMut, length| output.extend(input.split_to(length).to_ascii_uppercase());
+        while let Some(end) = input.iter().position(|byte| b".!".contains(byte)) {
+            let last = input[end] == b'!';
+            take(input, end + 1);
+            if last {
+                return Next::Close;
+            }
+        }
+        if matches!(arrival, Arrival::End | Arrival::Silence) {
+            take(input, input.len());
+        }
+        match input.last() {
+            None => Next::Request,
+            Some(b',') => Next::Settle,
+            Some(_) => Next::Rest,
+        }
+    }
+}
+
+fn deadlines() -> Deadlines {
+    Deadlines { request: Some(5 * SECOND), idle: 60 * SECOND, write: 4 * SECOND, settle: 2 * SECOND }
+}
+
+/// The peer's end of a connection that holds `room` bytes each way, and what will become of it.
+fn connect(room: usize, shutdown: &Shutdown) -> (DuplexStream, JoinHandle<Closed>) {
+    let (ours, theirs) = duplex(room);
+    let shutdown = shutdown.clone();
+    (ours, tokio::spawn(async move { run(theirs, Words, &deadlines(), &shutdown).await }))
+}
+
+fn running() -> Shutdown {
+    Shutdown::new(8 * SECOND)
+}
+
+async fn hear(peer: &mut DuplexStream, length: usize) -> String {
+    let mut bytes = vec![0; length];
+    peer.read_exact(&mut bytes).await.unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+async fn hear_to_the_end(peer: &mut DuplexStream) -> String {
+    let mut text = String::new();
+    peer.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_are_whole_and_in_order_however_the_stream_cuts_them() {
+    for room in [1, 2, 3, 8, 64, 1024] {
+        let (peer, served) = connect(room, &running());
+        let (mut read, mut write) = tokio::io::split(peer);
+        let asking = tokio::spawn(async move {
+            write.write_all(&b"one.two.three.".repeat(50)).await.unwrap();
+            write.shutdown().await.unwrap();
+        });
+        let mut answers = String::new();
+        read.read_to_string(&mut answers).await.unwrap();
+        assert_eq!(answers, "ONE.TWO.THREE.".repeat(50), "room for {room}");
+        asking.await.unwrap();
+        assert!(matches!(served.await.unwrap(), Closed::ByPeer));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_closing_ends_the_request_and_its_answer_still_comes() {
+    let (mut peer, served) = connect(8, &running());
+    peer.write_all(b"one.tw").await.unwrap();
+    peer.shutdown().await.unwrap();
+    assert_eq!(hear_to_the_end(&mut peer).await, "ONE.TW");
+    assert!(matches!(served.await.unwrap(), Closed::ByPeer));
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_given_up_at_the_request_deadline_with_a_word() {
+    let start = Instant::now();
+    let (mut peer, served) = connect(8, &running());
+    assert_eq!(hear_to_the_end(&mut peer).await, "late.");
+    assert_eq!(start.elapsed().as_secs(), 5);
+    drop(peer);
+    assert!(matches!(served.await.unwrap(), Closed::TimedOut));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dribbling_does_not_stretch_the_deadline_of_any_request() {
+    let (mut peer, served) = connect(8, &running());
+    peer.write_all(b"one.").await.unwrap();
+    assert_eq!(hear(&mut peer, 4).await, "ONE.");
+    advance(30 * SECOND).await;
+    let start = Instant::now();
+    let (mut read, mut write) = tokio::io::split(peer);
+    let dribbling = tokio::spawn(async move {
+        for byte in std::iter::repeat_n(b"x", 20) {
+            if write.write_all(byte).await.is_err() {
+                break;
+            }
+            sleep(SECOND).await;
+        }
+    });
+    let mut last = String::new();
+    read.read_to_string(&mut last).await.unwrap();
+    assert_eq!(last, "late.");
+    assert_eq!(start.elapsed().as_secs(), 5);
+    dribbling.abort();
+    drop((read, dribbling.await));
+    assert!(matches!(served.await.unwrap(), Closed::TimedOut));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_closed_without_a_word() {
+    let (mut peer, served) = connect(8, &running());
+    peer.write_all(b"one.").await.unwrap();
+    assert_eq!(hear(&mut peer, 4).await, "ONE.");
+    let start = Instant::now();
+    assert_eq!(hear_to_the_end(&mut peer).await, "");
+    assert_eq!(start.elapsed().as_secs(), 60);
+    drop(peer);
+    assert!(matches!(served.await.unwrap(), Closed::Idle));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_settled_is_answered() {
+    let start = Instant::now();
+    let (mut peer, _served) = connect(8, &running());
+    peer.write_all(b"a,").await.unwrap();
+    sleep(SECOND).await;
+    peer.write_all(b"b,").await.unwrap();
+    assert_eq!(hear(&mut peer, 4).await, "A,B,");
+    assert_eq!(start.elapsed().as_secs(), 3, "two seconds after the last byte");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_reads_is_let_go_of_at_the_write_deadline() {
+    let start = Instant::now();
+    let (mut peer, served) = connect(8, &running());
+    let sent = async { peer.write_all(&b"word.".repeat(100)).await };
+    let (sent, closed) = tokio::join!(sent, served);
+    assert!(matches!(closed.unwrap(), Closed::NotRead));
+    assert_eq!(start.elapsed().as_secs(), 4);
+    assert!(sent.is_err(), "nothing more is read from a peer that does not read");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_takes_what_still_comes_until_the_peer_closes_too() {
+    let (mut peer, served) = connect(8, &running());
+    peer.write_all(b"end!").await.unwrap();
+    assert_eq!(hear_to_the_end(&mut peer).await, "END!");
+    // Room for eight bytes, and these are taken: nobody is left with bytes that were not read, so nothing is reset.
+    peer.write_all(&[b'x'; 1000]).await.unwrap();
+    assert!(!served.is_finished());
+    drop(peer);
+    assert!(matches!(served.await.unwrap(), Closed::Over));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_does_not_wait_for_long() {
+    let start = Instant::now();
+    let (mut peer, served) = connect(8, &running());
+    peer.write_all(b"end!").await.unwrap();
+    assert!(matches!(served.await.unwrap(), Closed::Over));
+    assert_eq!(start.elapsed(), LINGER);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_the_end_of_a_conversation_is_not_answered() {
+    let (mut peer, _served) = connect(64, &running());
+    peer.write_all(b"one.end!two.").await.unwrap();
+    assert_eq!(hear_to_the_end(&mut peer).await, "ONE.END!");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_answers_what_was_asked_and_closes_the_idle() {
+    let shutdown = running();
+    let (mut idle, idle_served) = connect(8, &shutdown);
+    let (mut asked, asked_served) = connect(8, &shutdown);
+    idle.write_all(b"one.").await.unwrap();
+    assert_eq!(hear(&mut idle, 4).await, "ONE.");
+    asked.write_all(b"two.").await.unwrap();
+    shutdown.begin();
+    let start = Instant::now();
+    assert_eq!(hear_to_the_end(&mut asked).await, "TWO.");
+    assert_eq!(hear_to_the_end(&mut idle).await, "");
+    assert_eq!(start.elapsed(), DRAIN_GRACE);
+    drop((asked, idle));
+    assert!(matches!(idle_served.await.unwrap(), Closed::Drained));
+    assert!(matches!(asked_served.await.unwrap(), Closed::Drained));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_lets_a_request_be_finished() {
+    let shutdown = running();
+    let (mut peer, served) = connect(8, &shutdown);
+    peer.write_all(b"on").await.unwrap();
+    sleep(SECOND).await;
+    shutdown.begin();
+    sleep(3 * SECOND).await;
+    peer.write_all(b"e.").await.unwrap();
+    assert_eq!(hear_to_the_end(&mut peer).await, "ONE.");
+    drop(peer);
+    assert!(matches!(served.await.unwrap(), Closed::Drained));
+}
+
+/// In real time: a clock that is paused stands still as long as anybody has something to do.
+#[tokio::test]
+async fn a_drain_does_not_wait_for_a_peer_that_never_stops_asking() {
+    let shutdown = running();
+    let (peer, served) = connect(64, &shutdown);
+    let (mut read, mut write) = tokio::io::split(peer);
+    let asking = tokio::spawn(async move { while write.write_all(b"more.").await.is_ok() {} });
+    let first = read.read_u8().await.unwrap();
+    let hearing = tokio::spawn(async move { while read.read_u8().await.is_ok() {} });
+    assert_eq!(first, b'M');
+    shutdown.begin();
+    assert!(matches!(served.await.unwrap(), Closed::Drained));
+    asking.await.unwrap();
+    hearing.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_cuts_what_is_not_done_at_its_deadline() {
+    let shutdown = Shutdown::new(2 * SECOND);
+    let (mut part, part_served) = connect(8, &shutdown);
+    let (mut unread, unread_served) = connect(8, &shutdown);
+    part.write_all(b"on").await.unwrap();
+    let writing = tokio::spawn(async move { unread.write_all(&b"word.".repeat(100)).await });
+    sleep(SECOND).await;
+    shutdown.begin();
+    let start = Instant::now();
+    assert!(matches!(part_served.await.unwrap(), Closed::Cut));
+    assert!(matches!(unread_served.await.unwrap(), Closed::Cut));
+    assert_eq!(start.elapsed(), 2 * SECOND);
+    assert!(writing.await.unwrap().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_connection_owns_no_buffer() {
+    let (mut peer, stream) = duplex(64);
+    let mut exchange = Exchange { stream, conversation: Words, pending: BytesMut::new(), unsent: Bytes::new() };
+    peer.write_all(b"one.tw").await.unwrap();
+    poll_fn(|cx| exchange.poll_turn(cx, None)).await.unwrap();
+    assert_eq!(&exchange.pending[..], b"tw");
+    assert!(exchange.pending.capacity() < 64, "no more than the part that has come");
+    peer.write_all(b"o.").await.unwrap();
+    poll_fn(|cx| exchange.poll_turn(cx, None)).await.unwrap();
+    assert_eq!(exchange.pending.capacity(), 0);
+    assert!(exchange.unsent.is_empty());
+}

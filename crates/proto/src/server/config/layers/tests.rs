@@ -1,1 +1,175 @@
+//! Every source of a setting, every kind of error, and what is said of it.
 
+use serde::Deserialize;
+
+use super::*;
+use crate::server::config::value::{Count, Period};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Sample {
+    workers: Count<0, 9>,
+    limits: Limits,
+    timeouts: Timeouts,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Limits {
+    #[serde(flatten)]
+    shared: Shared,
+    most: Count<1, 99>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Shared {
+    backlog: Count<1, 99>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Timeouts {
+    idle: Period<1>,
+    window: Period<1>,
+}
+
+impl Default for Sample {
+    fn default() -> Self {
+        Self {
+            workers: Count::new(0),
+            limits: Limits { shared: Shared { backlog: Count::new(5) }, most: Count::new(10) },
+            timeouts: Timeouts { idle: Period::from_secs(60), window: Period::from_secs(30) },
+        }
+    }
+}
+
+impl Configuration for Sample {
+    fn contradictions(&self) -> Vec<Contradiction> {
+        let Timeouts { idle, window } = self.timeouts;
+        let wrong = (idle <= window).then(|| Contradiction {
+            keys: ["timeouts.idle", "timeouts.window"],
+            problem: format!("{idle} is no longer than {window}"),
+            remedy: "make it longer",
+        });
+        wrong.into_iter().collect()
+    }
+}
+
+fn argument(text: &str) -> Origin {
+    Origin::Argument(text.to_owned())
+}
+
+/// The problems of a file, one line each.
+fn problems_of(text: &str) -> Vec<String> {
+    let mut layers = Layers::<Sample>::of_defaults();
+    layers.lay_file(Path::new("a.toml"), text);
+    layers.finish().unwrap_err().to_string().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_later_source_goes_over_an_earlier_one_key_by_key() {
+    let mut layers = Layers::<Sample>::of_defaults();
+    layers.lay_file(Path::new("a.toml"), "workers = 1\n[limits]\nbacklog = 6\nmost = 7\n");
+    layers.lay_string("timeouts.idle", "90s", Origin::Variable("IDLE".to_owned()));
+    layers.lay_text("limits.most", "8", argument("--set"));
+    layers.lay_text("timeouts.idle", "2m", argument("--set"));
+    let sample = layers.finish().unwrap();
+    assert_eq!((sample.workers.get(), sample.limits.shared.backlog.get(), sample.limits.most.get()), (1, 6, 8));
+    assert_eq!((sample.timeouts.idle.get().as_secs(), sample.timeouts.window.get().as_secs()), (120, 30));
+}
+
+#[test]
+fn an_empty_file_and_an_empty_table_change_nothing() {
+    for text in ["", "# nothing\n", "[limits]\n", "limits = {}\n"] {
+        let mut layers = Layers::<Sample>::of_defaults();
+        layers.lay_file(Path::new("a.toml"), text);
+        assert_eq!(layers.finish(), Ok(Sample::default()), "{text:?}");
+    }
+}
+
+#[test]
+fn every_problem_is_told_with_its_line_its_key_and_what_would_be_right() {
+    let problems = problems_of(
+        "workers = 10\nthreads = 3\n\n[limits]\nbacklog = 0\nmost = \"many\"\nleast = 1\n\n[timeouts]\nidle = 60\n[timeout]\nidle = \"5s\"\n",
+    );
+    let expected = [
+        "a.toml:1: workers: invalid value: integer `10`, expected a whole number from 0 to 9",
+        "a.toml:2: threads: there is no such key; there are limits.*, timeouts.*, workers",
+        "a.toml:5: limits.backlog: invalid value: integer `0`, expected a whole number from 1 to 99",
+        "a.toml:6: limits.most: invalid type: string \"many\", expected a whole number from 1 to 99",
+        "a.toml:7: limits.least: there is no such key; there are limits.backlog, limits.most",
+        "a.toml:10: timeouts.idle: invalid type: integer `60`, expected a duration with its unit, such as \"5s\" or \
+         \"250ms\", from 1ms to 365days",
+        "a.toml:12: timeout.idle: there is no such key; there are limits.*, timeouts.*, workers",
+    ];
+    assert_eq!(problems, expected);
+}
+
+#[test]
+fn tables_and_values_are_not_taken_for_one_another() {
+    assert_eq!(
+        problems_of("limits = 5"),
+        ["a.toml:1: limits: this is a table, not one value: set limits.backlog, limits.most"]
+    );
+    assert_eq!(
+        problems_of("[workers]\nx = 1"),
+        ["a.toml:2: workers.x: there is no such key; there are limits.*, timeouts.*, workers"]
+    );
+    assert_eq!(problems_of("[workers]"), ["a.toml:1: workers: this is one value, not a table"]);
+    assert_eq!(
+        problems_of("[[limits]]"),
+        ["a.toml:1: limits: this is a table, not one value: set limits.backlog, limits.most"]
+    );
+    assert_eq!(
+        problems_of("\n[wrong]"),
+        ["a.toml:2: wrong: there is no such key; there are limits.*, timeouts.*, workers"]
+    );
+}
+
+#[test]
+fn what_is_no_toml_is_told_with_its_line() {
+    for (text, line) in [("workers = \n", 1), ("\n\n[limits\n", 3), ("workers = 1\nworkers = 2\n", 2)] {
+        let problems = problems_of(text);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].starts_with(&format!("a.toml:{line}: this is no TOML: ")), "{problems:?}");
+    }
+}
+
+#[test]
+fn an_argument_is_a_toml_value_or_else_a_string() {
+    for (text, right) in [
+        ("3", true),
+        ("0x3", true),
+        ("many", false),
+        ("\"3\"", false),
+        ("-1", false),
+        ("3.0", false),
+        ("99999999999999999999", false),
+    ] {
+        let mut layers = Layers::<Sample>::of_defaults();
+        layers.lay_text("limits.most", text, argument("--set limits.most"));
+        assert_eq!(layers.finish().is_ok(), right, "{text}");
+    }
+    let mut layers = Layers::<Sample>::of_defaults();
+    layers.lay_text("limits", "{ most = 3, backlog = 4 }", argument("--set"));
+    layers.lay_text("timeouts.idle", "\"45s\"", argument("--set"));
+    let sample = layers.finish().unwrap();
+    assert_eq!((sample.limits.most.get(), sample.limits.shared.backlog.get()), (3, 4));
+}
+
+#[test]
+fn a_contradiction_names_both_keys_and_both_sources() {
+    let mut layers = Layers::<Sample>::of_defaults();
+    layers.lay_file(Path::new("a.toml"), "[timeouts]\n\nidle = \"20s\"\n");
+    let problem = layers.finish().unwrap_err().to_string();
+    assert_eq!(
+        problem,
+        "a.toml:3: timeouts.idle: 20s is no longer than 30s (timeouts.window: the default); make it longer"
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in "(\\[?[a-z.]{0,9}\\]?( ?= ?[-0-9a-z\"'\\[\\]{}.:]{0,12})?\n){0,5}") {
+        let mut layers = Layers::<Sample>::of_defaults();
+        layers.lay_file(Path::new("a.toml"), &text);
+        let _ = layers.finish();
+    }
+}
