@@ -1,0 +1,135 @@
+//! Clients that mean harm, or do it: each gets its error or its end, and nobody else notices.
+
+mod support;
+
+use std::time::Duration;
+
+use proto::server::accept::Summary;
+use socket2::SockRef;
+use support::{expect, hear_to_the_end, start};
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+#[tokio::test]
+async fn a_megabyte_without_an_end_gets_its_error_and_no_reset_eats_it() {
+    let server = start(&[]);
+    for byte in [b'1', b'x', b' ', 0] {
+        let mut request = vec![byte; 1 << 20];
+        request[0] = b'a';
+        assert_eq!(
+            server.send_and_wait(&request).await,
+            "eTOOLONG a request has at most 512 bytes before its end",
+            "{byte}"
+        );
+    }
+    assert!(server.serves().await);
+}
+
+#[tokio::test]
+async fn other_protocols_are_told_in_their_own_lines() {
+    let server = start(&[]);
+    let heard = server.exchange(b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n").await;
+    assert_eq!(heard.lines().count(), 3);
+    assert!(heard.lines().all(|line| line.starts_with("eBADOP '")), "{heard}");
+    let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    assert!(server.send_and_wait(hello).await.starts_with(r"eBADOP '\x16'"));
+}
+
+#[tokio::test]
+async fn random_bytes_get_errors_or_answers_and_a_clean_end() {
+    let server = start(&[]);
+    // A fixed sequence (Knuth's linear congruence), so that a failure can be seen again.
+    let mut state = 1_u64;
+    let mut random = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    };
+    for _ in 0..1_000 {
+        let length = usize::from(random());
+        let bytes: Vec<u8> = (0..length).map(|_| random()).collect();
+        let heard = server.exchange(&bytes).await;
+        assert!(heard.is_ascii());
+        assert!(heard.lines().all(|line| line.starts_with(['d', 'e'])), "{heard}");
+    }
+    assert_eq!(server.stop().await, Summary { accepted: 1_000, ..Summary::default() });
+}
+
+#[tokio::test]
+async fn clients_that_reset_leave_nothing_behind() {
+    let server = start(&[("limits.max_connections", "10")]);
+    for request in [&b""[..], b"a", b"a2", b"a2\nb3\n"] {
+        for _ in 0..50 {
+            let mut stream = server.connect().await;
+            stream.write_all(request).await.unwrap();
+            // Closing with a linger time of zero sends a reset (socket(7), SO_LINGER).
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(stream);
+        }
+    }
+    // With room for ten connections, two hundred that stayed open would be in the way of this one.
+    timeout(support::PATIENCE, async { while !server.serves().await {} }).await.unwrap();
+    assert_eq!(server.stop().await.panicked, 0);
+}
+
+#[tokio::test]
+async fn the_excess_client_is_told_and_closed_and_a_place_given_back_serves_the_next() {
+    let server = start(&[("limits.max_connections", "2"), ("timeouts.request", "1h"), ("timeouts.idle", "1h")]);
+    let mut first = server.connect().await;
+    first.write_all(b"a2").await.unwrap();
+    expect(&mut first, "d4.0").await;
+    let mut second = server.connect().await;
+    second.write_all(b"a2\n").await.unwrap();
+    expect(&mut second, "d4.0\n").await;
+    let busy = "eBUSY as many connections are open as this server takes: try again later";
+    for request in [&b""[..], b"a2", b"a2\n", &[b'x'; 10_000]] {
+        assert_eq!(server.send_and_wait(request).await, busy);
+    }
+    drop(first);
+    let served = timeout(support::PATIENCE, async { while !server.serves().await {} });
+    served.await.unwrap();
+    second.write_all(b"b2\n").await.unwrap();
+    expect(&mut second, "d8.0\n").await;
+}
+
+#[tokio::test]
+async fn one_place_may_have_no_more_than_its_share() {
+    let server = start(&[("limits.max_connections_per_ip", "1"), ("timeouts.request", "1h"), ("timeouts.idle", "1h")]);
+    let _first = server.connect().await;
+    assert!(server.send_and_wait(b"").await.starts_with("eBUSY "));
+    let other = tokio::net::TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = other.connect(server.address).await.unwrap();
+    other.write_all(b"a2").await.unwrap();
+    expect(&mut other, "d4.0").await;
+}
+
+#[tokio::test]
+async fn a_thousand_clients_at_once_are_all_served() {
+    let server = start(&[]);
+    let clients: Vec<_> = (0..1_000).map(|_| server.exchange(b"a2")).collect();
+    for answer in futures::future::join_all(clients).await {
+        assert_eq!(answer, "d4.0");
+    }
+}
+
+#[tokio::test]
+async fn a_drain_answers_what_was_asked_and_ends_cleanly() {
+    let server = start(&[]);
+    let mut idle = server.connect().await;
+    idle.write_all(b"a2\n").await.unwrap();
+    expect(&mut idle, "d4.0\n").await;
+    // These are written, and may be read, queued or not even accepted when the drain begins.
+    let mut asked = Vec::new();
+    for _ in 0..100 {
+        let mut stream = server.connect().await;
+        stream.write_all(b"c2").await.unwrap();
+        asked.push(stream);
+    }
+    server.shutdown.begin();
+    for mut stream in asked {
+        assert_eq!(hear_to_the_end(&mut stream).await, "d16.0");
+    }
+    assert_eq!(hear_to_the_end(&mut idle).await, "");
+    drop(idle);
+    assert_eq!(server.stop().await, Summary { accepted: 101, ..Summary::default() });
+}

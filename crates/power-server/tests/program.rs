@@ -1,0 +1,249 @@
+//! The program: its configuration, its exit codes, its signals.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+
+use power_server::config::Config;
+use proto::server::config::layers::{Configuration, Layers};
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_power-server"));
+    // A folder without config/, so that what a test says is all that there is.
+    command.current_dir(env!("CARGO_TARGET_TMPDIR")).env_clear();
+    command
+}
+
+fn output(arguments: &[&str]) -> Output {
+    program().args(arguments).output().unwrap()
+}
+
+/// A running server and where it listens, as its log says.
+struct Running {
+    child: Child,
+    log: BufReader<std::process::ChildStdout>,
+    address: SocketAddr,
+}
+
+impl Running {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child =
+            program().args(["--listen", "127.0.0.1:0"]).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("listening") {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "the server ended before it listened");
+        }
+        let address = line.split("address=").nth(1).unwrap().trim().parse().unwrap();
+        Self { child, log, address }
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
+    /// Waits for the end: the exit code, and what was left of the log.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut log = String::new();
+        self.log.read_to_string(&mut log).unwrap();
+        (self.child.wait().unwrap().code(), log)
+    }
+}
+
+fn ask(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    reply
+}
+
+#[test]
+fn the_shipped_file_has_every_key_at_its_default() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/power-server.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut layers = Layers::<Config>::of_defaults();
+    layers.lay_file(path.as_ref(), &text);
+    assert_eq!(layers.finish().unwrap(), Config::default());
+    let shipped: toml::Table = text.parse().unwrap();
+    assert_eq!(shipped, toml::Table::try_from(Config::default()).unwrap(), "no key is missing");
+    assert!(Config::default().contradictions().is_empty());
+}
+
+#[test]
+fn check_config_prints_what_comes_of_file_environment_and_arguments() {
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("layers.toml");
+    std::fs::write(&file, "workers = 1\nlisten = \"127.0.0.1:1\"\n[limits]\nbacklog = 1\nmax_connections = 1\n")
+        .unwrap();
+    let printed = program()
+        .env("POWER_SERVER_CONFIG", &file)
+        .env("POWER_SERVER_LISTEN", "127.0.0.1:2")
+        .env("POWER_SERVER_LOG_LEVEL", "debug")
+        .args(["--set", "limits.backlog=3", "--set", "timeouts.idle=2m", "--log-level", "warn", "--check-config"])
+        .output()
+        .unwrap();
+    assert!(printed.status.success() && printed.stderr.is_empty());
+    let text = String::from_utf8(printed.stdout).unwrap();
+    let mut layers = Layers::<Config>::of_defaults();
+    layers.lay_file("printed".as_ref(), &text);
+    let config = layers.finish().unwrap();
+    let mut expected = Config { workers: config.workers, ..Config::default() };
+    assert_eq!(config.workers.get(), 1, "from the file");
+    expected.listen.0 = "127.0.0.1:2".parse().unwrap();
+    assert_eq!(config.listen, expected.listen, "the environment goes over the file");
+    assert_eq!(config.limits.connections.backlog.get(), 3, "an argument goes over the file");
+    assert_eq!(config.limits.connections.max_connections.get(), 1);
+    assert_eq!(config.timeouts.shared.idle.get().as_secs(), 120);
+    assert_eq!(toml::Value::try_from(config.log.level).unwrap().as_str(), Some("warn"), "arguments go over all");
+    let again = program().args(["--config"]).arg(&file).args(["--listen", "127.0.0.1:9", "--check-config"]).output();
+    assert!(String::from_utf8(again.unwrap().stdout).unwrap().starts_with("listen = \"127.0.0.1:9\"\n"));
+}
+
+#[test]
+fn a_wrong_setting_ends_the_start_with_2_and_says_where_it_came_from() {
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("wrong.toml");
+    std::fs::write(&file, "[limits]\nmax_connections = 0\nmax_conections = 7\n").unwrap();
+    let path = file.to_str().unwrap();
+    for (arguments, said) in [
+        (
+            &["--config", path][..],
+            format!(
+                "{path}:2: limits.max_connections: invalid value: integer `0`, expected a whole number from 1 to 1000000"
+            ),
+        ),
+        (
+            &["--config", path],
+            format!("{path}:3: limits.max_conections: there is no such key; there are limits.backlog, "),
+        ),
+        (&["--config", "/nowhere.toml"], "--config: cannot read /nowhere.toml: No such file".to_owned()),
+        (
+            &["--listen", "here"],
+            "--listen: listen: invalid value: string \"here\", expected an IP address and a port".to_owned(),
+        ),
+        (&["--set", "timeouts.request=0s"], "--set timeouts.request=0s: timeouts.request: invalid value".to_owned()),
+        (&["--set", "nonsense"], "--set nonsense: write KEY=VALUE".to_owned()),
+        (
+            &["--set", "framing.settle=5s"],
+            "--set framing.settle=5s: framing.settle: bytes that settle for 5s are never a request within 5s"
+                .to_owned(),
+        ),
+        (&["--set", "limits.max_connections_per_ip=20000"], "set it to no more than limits.max_connections".to_owned()),
+        (
+            &["--log-format", "xml"],
+            "--log-format: log.format: unknown variant `xml`, expected `text` or `json`".to_owned(),
+        ),
+        (&["--admin-listen", "127.0.0.1:9500"], "--admin-listen: admin.listen: ".to_owned()),
+    ] {
+        let output = output(arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(&said), "{arguments:?}: {stderr}");
+        assert!(output.stdout.is_empty());
+    }
+    let from_environment = program().env("POWER_SERVER_LISTEN", "5000").output().unwrap();
+    assert_eq!(from_environment.status.code(), Some(2));
+    let stderr = String::from_utf8(from_environment.stderr).unwrap();
+    assert!(stderr.contains("environment variable POWER_SERVER_LISTEN: listen: "), "{stderr}");
+}
+
+#[test]
+fn a_port_in_use_is_an_error_at_the_start() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = output(&["--listen", &address]);
+    assert_eq!(output.status.code(), Some(1));
+    let log = String::from_utf8(output.stdout).unwrap();
+    assert!(log.contains(&format!("cannot listen on {address}: Address already in use")), "{log}");
+}
+
+#[test]
+fn a_second_instance_is_refused_the_port_of_the_first() {
+    let first = Running::start(&[]);
+    let second = output(&["--listen", &first.address.to_string()]);
+    assert_eq!(second.status.code(), Some(1));
+    assert_eq!(ask(first.address, "a2"), "d4.0");
+    first.signal("TERM");
+    assert_eq!(first.end().0, Some(0));
+}
+
+#[test]
+fn the_health_check_asks_the_running_server() {
+    let running = Running::start(&[]);
+    let address = running.address.to_string();
+    assert_eq!(output(&["--listen", &address, "--healthcheck"]).status.code(), Some(0));
+    let wildcard = format!("0.0.0.0:{}", running.address.port());
+    assert_eq!(output(&["--listen", &wildcard, "--healthcheck"]).status.code(), Some(0));
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
+    let unhealthy = output(&["--listen", &address, "--healthcheck"]);
+    assert_eq!(unhealthy.status.code(), Some(1));
+    assert!(String::from_utf8(unhealthy.stderr).unwrap().starts_with("power-server: not healthy: "));
+}
+
+#[test]
+fn either_signal_drains_and_ends_with_0() {
+    for signal in ["TERM", "INT"] {
+        let running = Running::start(&[]);
+        let mut idle = TcpStream::connect(running.address).unwrap();
+        assert_eq!(ask(running.address, "c3"), "d81.0");
+        running.signal(signal);
+        let mut rest = Vec::new();
+        idle.read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty());
+        drop(idle);
+        let (code, log) = running.end();
+        assert_eq!(code, Some(0), "{log}");
+        assert!(log.contains("stopped accepted=2 rejected=0 panicked=0 cut=0"), "{log}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let running =
+        Running::start(&["--set", "timeouts.request=1h", "--set", "timeouts.idle=1h", "--set", "timeouts.drain=1h"]);
+    let mut part = TcpStream::connect(running.address).unwrap();
+    part.write_all(b"a").unwrap();
+    assert_eq!(ask(running.address, "a2"), "d4.0");
+    running.signal("TERM");
+    // The drain has begun when nobody can connect any more; until then a second signal could count as the first.
+    while TcpStream::connect(running.address).is_ok() {}
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(143));
+}
+
+#[test]
+fn the_log_is_json_by_choice() {
+    let mut child =
+        program().args(["--listen", "127.0.0.1:0", "--log-format", "json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    assert!(line.starts_with("{\"timestamp\":\"") && line.contains("built-in defaults"), "{line}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn few_open_files_lower_the_limit_with_a_warning_or_refuse_the_start() {
+    let with_files = |files: u32, arguments: &str| {
+        let program = env!("CARGO_BIN_EXE_power-server");
+        let script = format!("ulimit -n {files} && exec {program} --listen 127.0.0.1:0 {arguments}");
+        Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let refused = with_files(20, "").wait_with_output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let log = String::from_utf8(refused.stdout).unwrap();
+    assert!(log.contains("the limit of 20 open files leaves none for connections"), "{log}");
+
+    let mut lowered = with_files(1024, "");
+    let mut log = BufReader::new(lowered.stdout.take().unwrap()).lines();
+    let warning = log.find(|line| line.as_ref().unwrap().contains("lowered")).unwrap().unwrap();
+    assert!(warning.contains("WARN") && warning.contains("wanted=10000 fits=928 open_files=1024"), "{warning}");
+    lowered.kill().unwrap();
+    lowered.wait().unwrap();
+}

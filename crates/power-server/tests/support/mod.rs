@@ -1,0 +1,93 @@
+//! A real server in process, on a port of its own, and clients that send and hear raw bytes.
+
+#![allow(clippy::unwrap_used, dead_code, reason = "a test that cannot go on fails, and not every file uses all of it")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use power_server::config::Config;
+use power_server::serve;
+use proto::server::accept::Summary;
+use proto::server::config::layers::{Layers, Origin};
+use proto::server::listen;
+use proto::server::shutdown::Shutdown;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// No test waits longer than this for anything; only a broken server lets one wait so long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The defaults with these settings over them.
+pub(crate) fn config(settings: &[(&str, &str)]) -> Config {
+    let mut layers = Layers::of_defaults();
+    for (key, value) in settings {
+        layers.lay_text(key, value, Origin::Argument((*key).to_owned()));
+    }
+    layers.finish().unwrap()
+}
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) shutdown: Shutdown,
+    served: JoinHandle<Summary>,
+}
+
+/// Starts a server with these settings over the defaults.
+pub(crate) fn start(settings: &[(&str, &str)]) -> Server {
+    let config = config(settings);
+    let listener = listen::bind("127.0.0.1:0".parse().unwrap(), config.limits.connections.backlog.get()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = Shutdown::new(config.timeouts.shared.drain.get());
+    let served = tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move { serve(listener, &config, shutdown).await }
+    });
+    Server { address, shutdown, served }
+}
+
+impl Server {
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends `bytes` in one write, closes the sending half, and hears to the end.
+    pub(crate) async fn exchange(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(bytes).await.unwrap();
+        stream.shutdown().await.unwrap();
+        hear_to_the_end(&mut stream).await
+    }
+
+    /// Sends `bytes` in one write, and hears to the end without closing.
+    pub(crate) async fn send_and_wait(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(bytes).await.unwrap();
+        hear_to_the_end(&mut stream).await
+    }
+
+    /// Whether a client that does nothing wrong is served.
+    pub(crate) async fn serves(&self) -> bool {
+        self.exchange(b"a2").await == "d4.0"
+    }
+
+    pub(crate) async fn stop(self) -> Summary {
+        self.shutdown.begin();
+        timeout(PATIENCE, self.served).await.unwrap().unwrap()
+    }
+}
+
+/// Hears until the server closes; a reset is an error, and fails the test.
+pub(crate) async fn hear_to_the_end(stream: &mut TcpStream) -> String {
+    let mut heard = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut heard)).await.unwrap().unwrap();
+    String::from_utf8(heard).unwrap()
+}
+
+/// Hears as many bytes as `expected` has, and compares.
+pub(crate) async fn expect(stream: &mut TcpStream, expected: &str) {
+    let mut heard = vec![0; expected.len()];
+    timeout(PATIENCE, stream.read_exact(&mut heard)).await.unwrap().unwrap();
+    assert_eq!(String::from_utf8_lossy(&heard), expected);
+}
