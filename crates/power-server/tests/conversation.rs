@@ -1,5 +1,7 @@
 //! The conversation over in-memory streams of a few bytes, under a paused clock: every cut, and every wait, exactly.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::time::Duration;

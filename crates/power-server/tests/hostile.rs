@@ -85,8 +85,7 @@ async fn the_excess_client_is_told_and_closed_and_a_place_given_back_serves_the_
         assert_eq!(server.send_and_wait(request).await, busy);
     }
     drop(first);
-    let served = timeout(support::PATIENCE, async { while !server.serves().await {} });
-    served.await.unwrap();
+    timeout(support::PATIENCE, async { while !server.serves().await {} }).await.unwrap();
     second.write_all(b"b2\n").await.unwrap();
     expect(&mut second, "d8.0\n").await;
 }

@@ -7,7 +7,7 @@ use rand::rand_core::{TryCryptoRng, TryRng};
 use rand::{CryptoRng, Rng, RngExt};
 
 /// Draws moves from a cryptographic generator: a player who has seen any number of them knows nothing of the next.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct House<R> {
     generator: R,
 }

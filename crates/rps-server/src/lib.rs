@@ -31,11 +31,12 @@ use house::House;
 use solo::Solo;
 
 /// Serves the solo game to the connections of `listener` until `shutdown` begins, and then drains. The caller owns
-/// both, and brings the house; every connection plays against a clone of it.
-pub async fn serve<L, R>(listener: L, config: &Config, house: House<R>, shutdown: Shutdown) -> Summary
+/// both, and says which `house` each connection plays against.
+pub async fn serve<L, H, R>(listener: L, config: &Config, house: H, shutdown: Shutdown) -> Summary
 where
     L: Listener,
-    R: CryptoRng + Clone + Send + Sync + 'static,
+    H: Fn() -> House<R> + Send + Sync + 'static,
+    R: CryptoRng + Send,
 {
     let limits = &config.limits.connections;
     let admission = Admission::new(limits.max_connections.size(), limits.max_connections_per_ip.size());
@@ -49,20 +50,21 @@ where
 }
 
 /// What every connection of the solo game shares.
-struct SoloService<R> {
+struct SoloService<H> {
     deadlines: Deadlines,
     max_bad_frames: u32,
-    house: House<R>,
+    house: H,
     full: Arc<[u8]>,
 }
 
-impl<S, R> Service<S> for SoloService<R>
+impl<S, H, R> Service<S> for SoloService<H>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    R: CryptoRng + Clone + Send + Sync + 'static,
+    H: Fn() -> House<R> + Send + Sync + 'static,
+    R: CryptoRng + Send,
 {
     async fn serve(&self, stream: S, shutdown: &Shutdown) -> Closed {
-        let solo = Solo::new(self.house.clone(), self.max_bad_frames);
+        let solo = Solo::new((self.house)(), self.max_bad_frames);
         connection::run(stream, solo, &self.deadlines, shutdown).await
     }
 

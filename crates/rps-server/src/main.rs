@@ -59,7 +59,7 @@ async fn run(Loaded { mut config, file }: Loaded<Config>) -> io::Result<()> {
     let address = config.solo.listen.0.ok_or(io::ErrorKind::AddrNotAvailable)?;
     let listener = listen::bind(address, limits.backlog.get())?;
     telemetry::started(file.as_deref(), &[("solo", listener.local_addr()?)]);
-    let summary = serve(listener, &config, House::new(ThreadGenerator), shutdown).await;
+    let summary = serve(listener, &config, || House::new(ThreadGenerator), shutdown).await;
     telemetry::stopped(&summary);
     Ok(())
 }

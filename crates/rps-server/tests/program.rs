@@ -1,0 +1,90 @@
+//! The program: what of its configuration and its signals is its own.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Output, Stdio};
+
+use proto::server::config::layers::{Configuration, Layers};
+use rps_server::config::Config;
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rps-server"));
+    // A folder without config/, so that what a test says is all that there is.
+    command.current_dir(env!("CARGO_TARGET_TMPDIR")).env_clear();
+    command
+}
+
+fn output(arguments: &[&str]) -> Output {
+    program().args(arguments).output().unwrap()
+}
+
+#[test]
+fn the_shipped_file_has_every_key_at_its_default() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/rps-server.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut layers = Layers::<Config>::of_defaults();
+    layers.lay_file(path.as_ref(), &text);
+    assert_eq!(layers.finish().unwrap(), Config::default());
+    let shipped: toml::Table = text.parse().unwrap();
+    assert_eq!(shipped, toml::Table::try_from(Config::default()).unwrap(), "no key is missing");
+    assert!(Config::default().contradictions().is_empty());
+}
+
+#[test]
+fn its_listeners_have_arguments_and_variables_of_their_own() {
+    let printed = program()
+        .env("RPS_SERVER_SOLO_LISTEN", "127.0.0.1:1")
+        .env("RPS_SERVER_DUEL_LISTEN", "")
+        .arg("--check-config")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(printed.stdout).unwrap();
+    assert!(text.contains("[solo]\nlisten = \"127.0.0.1:1\"\n"), "{text}");
+    let printed = output(&["--solo-listen", "[::1]:2", "--duel-listen", "", "--check-config"]);
+    let text = String::from_utf8(printed.stdout).unwrap();
+    assert!(text.contains("[solo]\nlisten = \"[::1]:2\"\n"), "{text}");
+}
+
+#[test]
+fn a_wrong_setting_ends_the_start_with_2() {
+    for (arguments, said) in [
+        (&["--solo-listen", ""][..], "solo.listen: there is nothing to listen for where both are off"),
+        (&["--duel-listen", "127.0.0.1:5002"], "--duel-listen: duel.listen: invalid value"),
+        (&["--set", "limits.max_bad_frames=0"], "limits.max_bad_frames: invalid value: integer `0`"),
+        (&["--set", "timeouts.request=5s"], "timeouts.request: there is no such key; there are timeouts.drain, "),
+    ] {
+        let output = output(arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(said), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn it_serves_until_it_is_told_to_stop_and_ends_with_0() {
+    let mut child = program().args(["--solo-listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("listening") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0, "the server ended before it listened");
+    }
+    let address = line.split("address=").nth(1).unwrap().trim().to_owned();
+    let mut player = TcpStream::connect(&address).unwrap();
+    player.write_all(b"2").unwrap();
+    let mut answer = [0];
+    player.read_exact(&mut answer).unwrap();
+    assert!(b"xyz".contains(&answer[0]));
+    assert_eq!(output(&["--solo-listen", &address, "--healthcheck"]).status.code(), Some(0));
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    assert_eq!(player.read(&mut answer).unwrap(), 0, "the end, and nothing unasked before it");
+    drop(player);
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");
+    assert!(rest.contains("stopped accepted=2 rejected=0 panicked=0 cut=0"), "{rest}");
+    assert_eq!(output(&["--solo-listen", &address, "--healthcheck"]).status.code(), Some(1));
+}

@@ -1,0 +1,116 @@
+//! The solo game, raw bytes against the real server.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use proto::server::accept::Summary;
+use proto::wire::rps::{Answer, Move};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rps_server::game::judge;
+use rps_server::house::{House, ThreadGenerator};
+use support::{PATIENCE, hear, hear_to_the_end, start};
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+#[tokio::test]
+async fn every_move_gets_one_answer_and_each_is_right() {
+    let server = start(&[], || StdRng::seed_from_u64(3));
+    let moves: Vec<Move> = (0..100_000).map(|n| Move::ALL[n % 7 % 3]).collect();
+    let bytes: Vec<u8> = moves.iter().map(|shown| shown.byte()).collect();
+    let mut house = House::new(StdRng::seed_from_u64(3));
+    let expected: Vec<u8> = moves.iter().map(|&shown| Answer::Judged(judge(shown, house.throw())).byte()).collect();
+    assert!(server.exchange(&bytes).await == expected, "100,000 answers, byte for byte");
+}
+
+#[tokio::test]
+async fn a_program_that_writes_one_byte_and_reads_one_byte_plays_on_and_on() {
+    let server = start(&[], || ThreadGenerator);
+    let mut stream = server.connect().await;
+    stream.set_nodelay(true).unwrap();
+    for round in 0..300 {
+        stream.write_all(&[Move::ALL[round % 3].byte()]).await.unwrap();
+        assert!(b"xyz".contains(&hear(&mut stream).await));
+    }
+}
+
+#[tokio::test]
+async fn line_ends_get_no_answer_and_other_bytes_get_an_error_each() {
+    let server = start(&[], || ThreadGenerator);
+    let answers = server.exchange(b"1\r\n\n9\n2 x\r3\0").await;
+    let kinds: Vec<u8> = answers.iter().map(|answer| if b"xyz".contains(answer) { b'+' } else { *answer }).collect();
+    assert_eq!(kinds, b"+e+ee+e");
+    assert_eq!(server.exchange(b"").await, b"");
+}
+
+#[tokio::test]
+async fn the_sixteenth_bad_byte_is_answered_and_ends_the_connection_without_a_reset() {
+    let server = start(&[], || ThreadGenerator);
+    let mut stream = server.connect().await;
+    stream.write_all(&[b'?'; 10_000]).await.unwrap();
+    assert_eq!(hear_to_the_end(&mut stream).await, [b'e'; 16]);
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let answers = hear_to_the_end(&mut stream).await;
+    assert_eq!(answers.split(|&answer| answer == b'e').count() - 1, 16);
+}
+
+#[tokio::test]
+async fn the_excess_player_is_told_and_closed() {
+    let server = start(&[("limits.max_connections", "1")], || ThreadGenerator);
+    let mut first = server.connect().await;
+    first.write_all(b"1").await.unwrap();
+    hear(&mut first).await;
+    assert_eq!(hear_to_the_end(&mut server.connect().await).await, b"f");
+    first.write_all(b"1").await.unwrap();
+    hear(&mut first).await;
+    drop(first);
+    let freed = timeout(PATIENCE, async { while server.exchange(b"1").await == b"f" {} });
+    freed.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_player_is_let_go_of_without_a_word() {
+    let server = start(&[("timeouts.idle", "\"300ms\"")], || ThreadGenerator);
+    let began = Instant::now();
+    assert_eq!(hear_to_the_end(&mut server.connect().await).await, b"");
+    assert!(began.elapsed() >= Duration::from_millis(300));
+}
+
+#[tokio::test]
+async fn a_player_that_never_reads_is_let_go_of_at_the_write_deadline() {
+    let server = start(&[("timeouts.write", "\"300ms\"")], || ThreadGenerator);
+    let mut stream = server.connect().await;
+    let moves = vec![b'1'; 65_536];
+    let error = timeout(PATIENCE, async {
+        loop {
+            if let Err(error) = stream.write_all(&moves).await {
+                return error;
+            }
+        }
+    });
+    error.await.unwrap();
+    assert_eq!(server.exchange(b"1").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_drain_answers_every_move_that_was_sent() {
+    let server = start(&[], || ThreadGenerator);
+    let mut idle = server.connect().await;
+    idle.write_all(b"1").await.unwrap();
+    hear(&mut idle).await;
+    let mut asked = Vec::new();
+    for _ in 0..100 {
+        let mut stream = server.connect().await;
+        stream.write_all(b"123").await.unwrap();
+        asked.push(stream);
+    }
+    server.shutdown.begin();
+    for mut stream in asked {
+        assert_eq!(hear_to_the_end(&mut stream).await.len(), 3);
+    }
+    assert_eq!(hear_to_the_end(&mut idle).await, b"");
+    drop(idle);
+    assert_eq!(server.stop().await, Summary { accepted: 101, ..Summary::default() });
+}
