@@ -42,7 +42,7 @@ async fn random_bytes_get_errors_or_answers_and_a_clean_end() {
     let mut state = 1_u64;
     let mut random = move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as u8
+        state.to_be_bytes()[0]
     };
     for _ in 0..1_000 {
         let length = usize::from(random());
