@@ -132,3 +132,36 @@ async fn a_drain_answers_what_was_asked_and_ends_cleanly() {
     drop(idle);
     assert_eq!(server.stop().await, Summary { accepted: 101, ..Summary::default() });
 }
+
+/// Clients that connect and ask as fast as they can while the server shuts down: whoever got a connection gets an
+/// answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_under_load_loses_no_request() {
+    for _ in 0..3 {
+        let server = start(&[]);
+        let address = server.address;
+        let clients: Vec<_> = (0..16)
+            .map(|_| {
+                tokio::spawn(async move {
+                    let mut answered = 0_u64;
+                    while let Ok(mut stream) = tokio::net::TcpStream::connect(address).await {
+                        stream.write_all(b"a2").await.unwrap();
+                        stream.shutdown().await.unwrap();
+                        assert_eq!(hear_to_the_end(&mut stream).await, "d4.0");
+                        answered += 1;
+                    }
+                    answered
+                })
+            })
+            .collect();
+        for _ in 0..100 {
+            assert!(server.serves().await);
+        }
+        let summary = server.stop().await;
+        let mut answered = 100;
+        for client in clients {
+            answered += client.await.unwrap();
+        }
+        assert_eq!(summary, Summary { accepted: answered, ..Summary::default() });
+    }
+}

@@ -17,12 +17,14 @@ use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::admission::{Admission, Full, Permit};
 use super::connection::{self, Closed};
+use super::deadline::DRAIN_GRACE;
+use super::listen;
 use super::shutdown::Shutdown;
 use super::telemetry::Throttle;
 
@@ -43,6 +45,10 @@ pub trait Listener: Send {
     /// Waits for the next connection. Dropping the future loses none.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
 
+    /// Lets nobody begin to connect any more, while those who have can still be accepted. Where that cannot be done, it
+    /// is done without.
+    fn refuse_new(&self);
+
     /// Stops listening and gives the connections that wait to be accepted.
     fn close(self) -> impl Iterator<Item = (Self::Stream, SocketAddr)> + Send;
 }
@@ -52,6 +58,12 @@ impl Listener for TcpListener {
 
     fn accept(&mut self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send {
         TcpListener::accept(self)
+    }
+
+    fn refuse_new(&self) {
+        if let Err(error) = listen::refuse_new(self) {
+            tracing::debug!(%error, "connections that are being made when the listener closes may be lost");
+        }
     }
 
     fn close(self) -> impl Iterator<Item = (TcpStream, SocketAddr)> + Send {
@@ -69,7 +81,7 @@ impl Listener for TcpListener {
 /// (listen(2): it fits 16 bits on older kernels, and is cut to `net.core.somaxconn` on all).
 const WAITING_AT_MOST: usize = 65_536;
 
-/// So many excess connections are told so at once; each takes a file and [`REJECTION_TIME`] at the most. More than
+/// So many excess connections are told so at once; each takes a file, and a tenth of a second at the most. More than
 /// these wait in the listener's queue.
 pub const REJECTIONS_AT_ONCE: usize = 64;
 
@@ -120,41 +132,47 @@ where
         rejections: Arc::new(Semaphore::new(REJECTIONS_AT_ONCE)),
         counters: Arc::default(),
     };
-    let mut pause = FIRST_PAUSE;
-    {
-        let mut begun = pin!(shutdown.begun());
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = &mut begun => break,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    pause = FIRST_PAUSE;
-                    reception.receive(stream, peer).await;
-                }
-                Err(error) if belongs_to_one_connection(&error) => {
-                    tracing::debug!(%error, "a connection was gone before it was accepted");
-                }
-                Err(error) => {
-                    static KIND: Throttle = Throttle::new();
-                    if let Some(held_back) = KIND.pass() {
-                        tracing::warn!(%error, ?pause, held_back, "cannot accept connections for the moment");
-                    }
-                    tokio::select! {
-                        () = &mut begun => break,
-                        () = sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
-                    }
-                }
-            }
-        }
+    let mut begun = pin!(shutdown.begun());
+    loop {
+        let (stream, peer) = tokio::select! {
+            biased;
+            () = &mut begun => break,
+            arrived = next(&mut listener) => arrived,
+        };
+        reception.receive(stream, peer).await;
     }
-    // What waits to be accepted may have been asked already, and then it counts.
+    // Whoever has been let into the queue believes to be connected and may have asked already. So the door is closed
+    // to others first, those on the threshold get the time to come in, and only then the queue goes with the listener.
+    listener.refuse_new();
+    let closing = Instant::now() + DRAIN_GRACE;
+    while let Ok((stream, peer)) = timeout_at(closing, next(&mut listener)).await {
+        reception.receive(stream, peer).await;
+    }
     for (stream, peer) in listener.close() {
         reception.receive_at_once(stream, peer);
     }
     reception.drain().await
+}
+
+/// The next connection, however long that takes and whatever goes wrong meanwhile. Dropping the future loses none.
+async fn next<L: Listener>(listener: &mut L) -> (L::Stream, SocketAddr) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match listener.accept().await {
+            Ok(arrived) => return arrived,
+            Err(error) if belongs_to_one_connection(&error) => {
+                tracing::debug!(%error, "a connection was gone before it was accepted");
+            }
+            Err(error) => {
+                static KIND: Throttle = Throttle::new();
+                if let Some(held_back) = KIND.pass() {
+                    tracing::warn!(%error, ?pause, held_back, "cannot accept connections for the moment");
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
 }
 
 /// Everything that a new connection meets.

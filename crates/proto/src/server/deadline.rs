@@ -45,6 +45,8 @@ pub(super) const DRAIN_GRACE: Duration = Duration::from_millis(50);
 /// Follows one connection and knows its next deadline.
 #[derive(Debug)]
 pub(super) struct Watch {
+    /// When the connection began.
+    accepted: Instant,
     /// When a connection that has sent no part of a request is given up.
     quiet_until: Instant,
     /// Whether a request has been answered yet; before that, the quiet counts as the first request's time.
@@ -59,7 +61,7 @@ impl Watch {
     /// A watch that starts with the connection.
     pub(super) fn new(deadlines: &Deadlines, accepted: Instant) -> Self {
         let quiet = deadlines.request.unwrap_or(deadlines.idle);
-        Self { quiet_until: accepted + quiet, answered: false, request_until: None, settled_at: None }
+        Self { accepted, quiet_until: accepted + quiet, answered: false, request_until: None, settled_at: None }
     }
 
     /// Takes note of a turn: whether it answered anything, whether it used up bytes that it had been given (what is
@@ -89,7 +91,7 @@ impl Watch {
         let (Some(begun_at), Some(deadline)) = (shutdown.begun_at(), shutdown.deadline()) else { return own };
         let drain = match self.request_until {
             Some(_) => (deadline, Expiry::Cut),
-            None => (deadline.min(begun_at + DRAIN_GRACE), Expiry::Drained),
+            None => (deadline.min(begun_at.max(self.accepted) + DRAIN_GRACE), Expiry::Drained),
         };
         if drain.0 <= own.0 { drain } else { own }
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpListener;
 
 /// A peer that vanished without a word is noticed after [`KEEPALIVE_IDLE`] + [`KEEPALIVE_PROBES`] ×
@@ -39,6 +39,30 @@ fn open(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// Lets nobody begin to connect to a listener any more, while those who have begun can still be accepted.
+///
+/// Closing a listener resets what waits in its queue, and a connection that is made between the last look into the
+/// queue and the close would be lost together with the request that its client has sent. So what begins a connection,
+/// a segment with SYN and without ACK, is dropped first (socket(7), `SO_ATTACH_FILTER`). The client's kernel tries
+/// again a second later, and finds the listener closed.
+///
+/// # Errors
+///
+/// If the filter cannot be attached.
+pub fn refuse_new(listener: &TcpListener) -> io::Result<()> {
+    const FLAGS: u32 = 13; // the offset of the flags in a TCP header (RFC 9293, section 3.1)
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    // Classic BPF, as in linux/filter.h: load a byte, mask it, compare, return how many bytes to keep.
+    SockRef::from(listener).attach_filter(&[
+        SockFilter::new(0x30, 0, 0, FLAGS),
+        SockFilter::new(0x54, 0, 0, SYN | ACK),
+        SockFilter::new(0x15, 0, 1, SYN),
+        SockFilter::new(0x06, 0, 0, 0),
+        SockFilter::new(0x06, 0, 0, u32::MAX),
+    ])
+}
+
 /// Where a client on this machine reaches a listener at `address`: a wildcard becomes the loopback address.
 #[must_use]
 pub fn reachable(address: SocketAddr) -> SocketAddr {
@@ -53,7 +77,6 @@ pub fn reachable(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use socket2::SockRef;
 
     const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 

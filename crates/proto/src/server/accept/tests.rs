@@ -2,7 +2,6 @@
 
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use super::*;
 
@@ -24,6 +23,8 @@ impl Listener for Scripted {
             None => std::future::pending().await,
         }
     }
+
+    fn refuse_new(&self) {}
 
     fn close(self) -> impl Iterator<Item = (DuplexStream, SocketAddr)> + Send {
         self.waiting.into_iter().map(|stream| (stream, PEER))
