@@ -62,11 +62,15 @@ wait_for_answer() { # SERVICE CONTAINER PORT
 
 wait_until_healthy() { # CONTAINER
     # The engine tells of what has been since the start, and then of what comes.
-    local since
+    local since events watcher
     since=$(docker inspect -f '{{.State.StartedAt}}' "$1")
-    timeout 60 docker events --since "$since" --filter "container=$1" --filter event=health_status \
-        --format '{{.Status}}' | grep -q -m 1 'health_status: healthy' \
+    exec {events}< <(exec timeout 60 docker events --since "$since" --filter "container=$1" \
+        --filter event=health_status --format '{{.Status}}')
+    watcher=$!
+    grep -q -m 1 'health_status: healthy' <&"$events" \
         || fail "$1 is not healthy within 60 s: $(docker inspect -f '{{json .State.Health}}' "$1")"
+    kill "$watcher"
+    exec {events}<&-
     pass "$1 becomes healthy"
 }
 
@@ -130,6 +134,7 @@ check_service() { # SERVICE PORT
     exec {idle}>&-
 
     log=$(docker logs "$container" 2>&1)
+    log=${log//panicked=0/}
     [[ ${log,,} != *panic* ]] || fail "$container: its log tells of a panic"
     pass "$container: no panic in the log"
 }

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use proto::wire::number::{Scan, scan};
 use proto::wire::power::client;
 
+use crate::address::{PowerAddress, RpsAddress};
 use crate::input::{MoveArgument, NumberArgument};
 
 /// Asks the power server and plays rock-paper-scissors
@@ -93,10 +94,9 @@ pub struct PowerArguments {
     #[arg(long, value_enum, default_value_t = Framing::Eof, conflicts_with = "keep_alive")]
     pub framing: Framing,
 
-    /// Where the server listens
-    #[arg(long = "addr", value_name = "HOST:PORT", env = "POWER_ADDR", default_value = "127.0.0.1:5000",
-          value_parser = address)]
-    pub address: String,
+    /// Where the server listens.
+    #[command(flatten)]
+    pub address: PowerAddress,
 }
 
 /// How to end a request on a short connection.
@@ -143,10 +143,9 @@ pub struct ThrowArguments {
     #[arg(required = true, value_name = "MOVE")]
     pub moves: Vec<MoveArgument>,
 
-    /// Where the server listens
-    #[arg(long = "addr", value_name = "HOST:PORT", env = "RPS_ADDR", default_value = "127.0.0.1:5001",
-          value_parser = address)]
-    pub address: String,
+    /// Where the server listens.
+    #[command(flatten)]
+    pub address: RpsAddress,
 }
 
 /// `probe`.
@@ -169,10 +168,9 @@ pub enum Service {
 /// `probe power`.
 #[derive(Args, Debug)]
 pub struct ProbePowerArguments {
-    /// Where the server listens
-    #[arg(long = "addr", value_name = "HOST:PORT", env = "POWER_ADDR", default_value = "127.0.0.1:5000",
-          value_parser = address)]
-    pub address: String,
+    /// Where the server listens.
+    #[command(flatten)]
+    pub address: PowerAddress,
 
     /// How to wait.
     #[command(flatten)]
@@ -182,10 +180,9 @@ pub struct ProbePowerArguments {
 /// `probe rps`.
 #[derive(Args, Debug)]
 pub struct ProbeRpsArguments {
-    /// Where the server listens
-    #[arg(long = "addr", value_name = "HOST:PORT", env = "RPS_ADDR", default_value = "127.0.0.1:5001",
-          value_parser = address)]
-    pub address: String,
+    /// Where the server listens.
+    #[command(flatten)]
+    pub address: RpsAddress,
 
     /// How to wait.
     #[command(flatten)]
@@ -210,13 +207,6 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn address(text: &str) -> Result<String, String> {
-    match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => Ok(text.to_owned()),
-        _ => Err("write a host and a port, such as localhost:5000 or [::1]:5000".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,16 +224,6 @@ mod tests {
         }
         for other in ["-", "--timeout", "-h", "-x5", "-e5", "3"] {
             assert_eq!(guarded(other.into()), OsString::from(other));
-        }
-    }
-
-    #[test]
-    fn an_address_has_a_host_and_a_port() {
-        for right in ["localhost:5000", "127.0.0.1:1", "[::1]:65535", "example.com:80"] {
-            assert_eq!(address(right), Ok(right.to_owned()));
-        }
-        for wrong in ["", "localhost", ":5000", "localhost:", "localhost:x", "localhost:65536", "localhost:0"] {
-            assert!(address(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -20,6 +20,8 @@ pub enum Failure {
     Interrupted,
     /// Nobody reads standard output any more.
     OutputClosed,
+    /// Standard output takes nothing more.
+    Output(io::Error),
     /// The operating system refuses what every program needs.
     System(io::Error),
 }
@@ -32,6 +34,7 @@ impl Failure {
             Self::Refused | Self::Interrupted | Self::OutputClosed => None,
             Self::Usage(message) | Self::WrongAnswer(message) => Some(message.clone()),
             Self::NoAnswer(error) => Some(with_hint(error)),
+            Self::Output(error) => Some(format!("standard output: {error}")),
             Self::System(error) => Some(error.to_string()),
         }
     }
@@ -42,7 +45,7 @@ impl Failure {
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::OutputClosed => 0,
-            Self::Refused | Self::WrongAnswer(_) | Self::System(_) => 1,
+            Self::Refused | Self::WrongAnswer(_) | Self::Output(_) | Self::System(_) => 1,
             Self::Usage(_) => 2,
             Self::NoAnswer(error) => match (&error.kind, error.phase) {
                 (ErrorKind::Full, _) => 1,
@@ -67,7 +70,7 @@ fn with_hint(error: &Error) -> String {
         (ErrorKind::Io(cause), Phase::Connect) if cause.kind() == io::ErrorKind::ConnectionRefused => {
             "; nothing listens there: is the server running, and is this its address?"
         }
-        (ErrorKind::TimedOut(_), Phase::End) => "; try --framing bare",
+        (ErrorKind::TimedOut(_), Phase::End) => "; a server that ends its replies otherwise may need --framing bare",
         (ErrorKind::TimedOut(_), _) => "; --timeout sets how long to wait",
         _ => "",
     };

@@ -1,11 +1,12 @@
 //! The command-line client of both services.
 //!
-//! - [`arguments`]: what can be asked for;
+//! - [`arguments`]: what can be asked for; [`address`]: of whom;
 //! - [`failure`]: what can go wrong, and the exit code of each;
 //! - [`input`]: operands and moves, from arguments or standard input;
 //! - [`output`]: answers to standard output, all else to standard error;
 //! - [`power`], [`rps`], [`probe`]: the commands.
 
+pub mod address;
 pub mod arguments;
 pub mod failure;
 pub mod input;

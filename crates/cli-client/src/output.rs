@@ -9,11 +9,12 @@ use crate::failure::Failure;
 ///
 /// # Errors
 ///
-/// [`Failure::OutputClosed`] where nobody reads it any more, which ends the command quietly.
+/// [`Failure::OutputClosed`] where nobody reads it any more, which ends the command quietly, or else
+/// [`Failure::Output`].
 pub fn answer(line: impl Display) -> Result<(), Failure> {
     writeln!(io::stdout(), "{line}").map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::OutputClosed,
-        _ => Failure::System(error),
+        _ => Failure::Output(error),
     })
 }
 

@@ -24,9 +24,10 @@ pub async fn run(command: PowerCommand, timeouts: Timeouts) -> Result<(), Failur
         PowerOperation::Fourth(arguments) => (Operation::Fourth, arguments),
         PowerOperation::Echo(arguments) => (Operation::Echo, arguments),
     };
-    let client = Client::new(&arguments.address).with_timeouts(timeouts).with_framing(arguments.framing.into());
+    let address = arguments.address.resolve()?;
+    let client = Client::new(&address).with_timeouts(timeouts).with_framing(arguments.framing.into());
     let numbers = Values::of(arguments.numbers);
-    let mut teller = Teller { address: arguments.address, refused: false };
+    let mut teller = Teller { address, refused: false };
     if arguments.keep_alive {
         on_one_connection(&client, operation, numbers, &mut teller).await?;
     } else {

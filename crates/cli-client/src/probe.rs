@@ -1,5 +1,6 @@
 //! `probe`: whether a server works, found out by a real exchange.
 
+use std::fmt;
 use std::time::Duration;
 
 use proto::client::Timeouts;
@@ -23,9 +24,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 ///
 /// What went wrong in the last try.
 pub async fn run(command: ProbeCommand, timeout: Duration) -> Result<(), Failure> {
-    let (name, address, wait) = match &command.service {
-        Service::Power(arguments) => ("power", &arguments.address, &arguments.wait),
-        Service::Rps(arguments) => ("rps", &arguments.address, &arguments.wait),
+    let (server, wait) = match command.service {
+        Service::Power(arguments) => (Server::Power(arguments.address.resolve()?), arguments.wait),
+        Service::Rps(arguments) => (Server::Rps(arguments.address.resolve()?), arguments.wait),
     };
     let until = Instant::now() + wait.limit.unwrap_or_default();
     loop {
@@ -35,17 +36,37 @@ pub async fn run(command: ProbeCommand, timeout: Duration) -> Result<(), Failure
             Some(_) => timeout.min((until - started).max(PAUSE)),
             None => timeout,
         };
-        let tried = match &command.service {
-            Service::Power(_) => power(address, Timeouts::all(limit)).await,
-            Service::Rps(_) => rps(address, Timeouts::all(limit)).await,
-        };
-        match tried {
+        match server.exchange(Timeouts::all(limit)).await {
             Ok(()) => {
                 let took = started.elapsed();
-                return answer(format_args!("{name} at {address} works ({:.1} ms)", took.as_secs_f64() * 1000.0));
+                return answer(format_args!("{server} works ({:.1} ms)", took.as_secs_f64() * 1000.0));
             }
             Err(failure) if Instant::now() + PAUSE >= until => return Err(failure),
             Err(_) => sleep(PAUSE).await,
+        }
+    }
+}
+
+/// A server that is checked, by its address.
+enum Server {
+    Power(String),
+    Rps(String),
+}
+
+impl Server {
+    async fn exchange(&self, timeouts: Timeouts) -> Result<(), Failure> {
+        match self {
+            Self::Power(address) => power(address, timeouts).await,
+            Self::Rps(address) => rps(address, timeouts).await,
+        }
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Power(address) => write!(f, "power at {address}"),
+            Self::Rps(address) => write!(f, "rps at {address}"),
         }
     }
 }

@@ -15,7 +15,8 @@ use crate::output::answer;
 /// The first thing that keeps an answer from coming.
 pub async fn run(command: RpsCommand, timeouts: Timeouts) -> Result<(), Failure> {
     let Game::Throw(arguments) = command.game;
-    let mut game = Connection::open(&arguments.address, timeouts).await?;
+    let address = arguments.address.resolve()?;
+    let mut game = Connection::open(&address, timeouts).await?;
     let mut moves = Values::of(arguments.moves);
     while let Some(Hand(shown)) = moves.next().await? {
         let outcome = game.throw(shown).await?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use proto::server::connection::{self, Arrival, Next};
+use proto::server::conversation::{self, Arrival, Next};
 use proto::server::deadline::Deadlines;
 use proto::wire::power::server::{Pending, Received, ReplyEncoder, RequestDecoder};
 use tokio_util::codec::{Decoder, Encoder};
@@ -28,7 +28,7 @@ impl Conversation {
     }
 }
 
-impl connection::Conversation for Conversation {
+impl conversation::Conversation for Conversation {
     /// Room for hundreds of requests in flight. At the worst every two bytes of it are a bad line that gets an error of
     /// 80: 160 KiB for a peer that reads nothing, until the write deadline.
     const READ_BYTES: usize = 4096;

@@ -1,7 +1,7 @@
 //! One connection of the solo game: a byte in, a byte out.
 
 use bytes::BytesMut;
-use proto::server::connection::{Arrival, Conversation, Next};
+use proto::server::conversation::{Arrival, Conversation, Next};
 use proto::wire::rps::{Answer, ServerCodec};
 use rand::CryptoRng;
 use tokio_util::codec::{Decoder, Encoder};

@@ -48,13 +48,16 @@ impl fmt::Display for Error {
             }
             (ErrorKind::TimedOut(limit), Phase::Reply) => write!(f, "{address}: no reply within {limit:?}"),
             (ErrorKind::TimedOut(limit), Phase::End) => {
-                write!(f, "{address}: a reply, but not its end, within {limit:?}: the server does not close")
+                write!(f, "{address}: the beginning of a reply, but not its end, within {limit:?}")
             }
             (ErrorKind::Io(error), Phase::Resolve) => write!(f, "{address}: the name cannot be resolved: {error}"),
             (ErrorKind::Io(error), Phase::Connect) => write!(f, "{address}: cannot connect: {error}"),
             (ErrorKind::Io(error), Phase::Send) => write!(f, "{address}: the request could not be sent: {error}"),
-            (ErrorKind::Io(error), Phase::Reply | Phase::End) => {
+            (ErrorKind::Io(error), Phase::Reply) => {
                 write!(f, "{address}: the connection broke before the reply: {error}")
+            }
+            (ErrorKind::Io(error), Phase::End) => {
+                write!(f, "{address}: the connection broke within the reply: {error}")
             }
             (ErrorKind::Protocol(violation), _) => write!(f, "{address}: the server broke the protocol: {violation}"),
             (ErrorKind::Full, _) => write!(f, "{address}: the server is full: try again later"),
@@ -82,7 +85,7 @@ pub enum Phase {
     Send,
     /// Waiting for the reply.
     Reply,
-    /// Waiting for the end of the stream that ends the reply.
+    /// Waiting for the end of the reply.
     End,
 }
 

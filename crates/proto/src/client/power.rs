@@ -86,14 +86,13 @@ impl Client {
         bytes.clear();
         let reply = read_reply(&mut stream, &mut codec, &mut bytes);
         let kind = match within(self.timeouts.reply, reply).await {
-            Ok(Some(reply)) => return Ok(reply),
+            Ok(Some(reply)) if bytes.is_empty() => return Ok(reply),
+            Ok(Some(_)) => too_many(),
             Ok(None) => nothing(),
             Err(kind) => kind,
         };
-        let ended = self.framing == Framing::EndOfStream && !bytes.is_empty();
-        let phase = if ended { Phase::End } else { Phase::Reply };
         Err(match sent {
-            Ok(()) => Error::new(&self.address, phase, kind),
+            Ok(()) => Error::new(&self.address, phase_of(&bytes), kind),
             Err(kind) => Error::new(&self.address, Phase::Send, kind),
         })
     }
@@ -267,20 +266,33 @@ impl Replies {
     ///
     /// Whatever keeps a reply from coming within the limit.
     pub async fn receive(&mut self) -> Result<Option<Reply>, Error> {
-        if self.in_flight.recv().await.is_none() {
+        let kind = if self.in_flight.recv().await.is_some() {
+            let reply = read_reply(&mut self.stream, &mut self.codec, &mut self.bytes);
+            match within(self.timeouts.reply, reply).await {
+                Ok(Some(reply)) => return Ok(Some(reply)),
+                Ok(None) => nothing(),
+                Err(kind) => kind,
+            }
+        } else if self.bytes.is_empty() {
             return Ok(None);
-        }
-        let reply = read_reply(&mut self.stream, &mut self.codec, &mut self.bytes);
-        match within(self.timeouts.reply, reply).await {
-            Ok(Some(reply)) => Ok(Some(reply)),
-            Ok(None) => Err(Error::new(&self.address, Phase::Reply, nothing())),
-            Err(kind) => Err(Error::new(&self.address, Phase::Reply, kind)),
-        }
+        } else {
+            too_many()
+        };
+        Err(Error::new(&self.address, phase_of(&self.bytes), kind))
     }
 }
 
 fn nothing() -> ErrorKind {
     ErrorKind::Protocol("it closed the connection without a reply".to_owned())
+}
+
+fn too_many() -> ErrorKind {
+    ErrorKind::Protocol("it sent more replies than there were requests".to_owned())
+}
+
+/// What is being waited for, once so much of a reply has come.
+fn phase_of(bytes: &[u8]) -> Phase {
+    if bytes.is_empty() { Phase::Reply } else { Phase::End }
 }
 
 /// Reads until there is a reply; `None` if the stream ends without one.
@@ -296,8 +308,17 @@ where
         if let Some(reply) = codec.decode(bytes)? {
             return Ok(Some(reply));
         }
-        if stream.read_buf(bytes).await? == 0 {
-            return Ok(codec.decode_eof(bytes)?);
+        // A bare reply is what one read delivers, so there has to be room for all of it.
+        bytes.reserve(ClientCodec::LONGEST_REPLY);
+        match stream.read_buf(bytes).await {
+            Ok(0) => return Ok(codec.decode_eof(bytes)?),
+            Ok(_) => {}
+            // A server that closes on a request it has not read resets the connection. What it said before that is an
+            // error or nothing that can be relied on.
+            Err(error) if bytes.starts_with(b"e") => {
+                return codec.decode_eof(bytes).map_err(|_| ErrorKind::Io(error));
+            }
+            Err(error) => return Err(error.into()),
         }
     }
 }

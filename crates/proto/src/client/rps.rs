@@ -6,6 +6,7 @@ use tokio::net::TcpStream;
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::{Error, ErrorKind, Phase, Timeouts, connect, within};
+use crate::wire::power::refusal::Quoted;
 use crate::wire::rps::{Answer, ClientCodec, Move, Outcome};
 
 /// A connection to a game against the house.
@@ -61,6 +62,17 @@ impl Connection {
     /// Whatever keeps the answer from coming within the limits; the connection is then of no more use.
     pub async fn throw(&mut self, shown: Move) -> Result<Outcome, Error> {
         self.bytes.clear();
+        // What is there before the move cannot be its answer. This notices what has come, not what is on its way.
+        match self.stream.try_read_buf(&mut self.bytes) {
+            Ok(0) | Err(_) => {}
+            Ok(_) => {
+                let kind = match ClientCodec.decode(&mut self.bytes) {
+                    Ok(Some(Ok(Answer::Full))) => ErrorKind::Full,
+                    _ => protocol("it sent an answer before there was a move"),
+                };
+                return Err(Error::new(&self.address, Phase::Reply, kind));
+            }
+        }
         let sent = async {
             ClientCodec.encode(shown, &mut self.bytes)?;
             self.stream.write_all(&self.bytes).await
@@ -84,7 +96,11 @@ impl Connection {
         loop {
             match ClientCodec.decode(&mut self.bytes)? {
                 Some(Ok(answer)) if self.bytes.is_empty() => return Ok(answer),
-                Some(Ok(_)) => return Err(protocol("it sent more answers than there were moves")),
+                Some(Ok(answer)) => {
+                    let more = Quoted(&self.bytes);
+                    let first = char::from(answer.byte());
+                    return Err(protocol(format!("it answered one move with '{first}' and more, {more}")));
+                }
                 Some(Err(unknown)) => return Err(protocol(format!("{unknown} is no answer of this wire"))),
                 None if self.stream.read_buf(&mut self.bytes).await? == 0 => {
                     return Err(protocol("it closed the connection without an answer"));

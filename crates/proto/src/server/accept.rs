@@ -21,12 +21,12 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::admission::{Admission, Full, Permit};
+use super::admission::{Admission, Full, Permit, REJECTIONS_AT_ONCE};
 use super::connection::{self, Closed};
 use super::deadline::DRAIN_GRACE;
 use super::listen;
 use super::shutdown::Shutdown;
-use super::telemetry::Throttle;
+use super::throttle::Throttle;
 
 /// What a server does with its connections.
 pub trait Service<S>: Send + Sync + 'static {
@@ -80,10 +80,6 @@ impl Listener for TcpListener {
 /// The most connections taken from the queue of a listener that closes: the largest backlog that Linux keeps
 /// (listen(2): it fits 16 bits on older kernels, and is cut to `net.core.somaxconn` on all).
 const WAITING_AT_MOST: usize = 65_536;
-
-/// So many excess connections are told so at once; each takes a file, and a tenth of a second at the most. More than
-/// these wait in the listener's queue.
-pub const REJECTIONS_AT_ONCE: usize = 64;
 
 /// The excess client is told and let go of within this time, whether or not it listens.
 const REJECTION_TIME: Duration = Duration::from_millis(100);

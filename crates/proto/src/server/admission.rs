@@ -12,7 +12,6 @@ use std::{fmt, io};
 
 use rustix::process::{Resource, getrlimit};
 
-use super::accept::REJECTIONS_AT_ONCE;
 use super::config::tables::MaxConnections;
 
 /// The gate that every accepted connection passes, shared by all listeners of a process.
@@ -116,6 +115,10 @@ fn place(peer: IpAddr) -> IpAddr {
         address @ IpAddr::V4(_) => address,
     }
 }
+
+/// So many excess connections are told so at once; each takes a file, and a tenth of a second at the most. More than
+/// these wait in the listener's queue.
+pub const REJECTIONS_AT_ONCE: usize = 64;
 
 /// Files that a server needs beside its connections: standard streams, listeners, the runtime's own, a few to spare.
 const FILES_BESIDE: usize = 32;

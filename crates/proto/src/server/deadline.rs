@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connection::Next;
+use super::conversation::Next;
 use super::shutdown::Shutdown;
 
 /// How long a connection may take over what.

@@ -1,27 +1,30 @@
 //! The plumbing under both servers: everything between a listening socket and a service's own conversation.
 //!
 //! It knows neither wire. What a service says, and when, it is told through two traits:
-//! [`Service`](accept::Service) for a connection as a whole and [`Conversation`](connection::Conversation) for one that
-//! answers what it reads at once.
+//! [`Service`](accept::Service) for a connection as a whole and [`Conversation`](conversation::Conversation) for one
+//! that answers what it reads at once.
 //!
 //! In the order in which a server uses them:
 //!
 //! 1. [`options`]: the arguments that both servers take.
 //! 2. [`config`]: from file, environment and arguments to a checked configuration, or to errors that can be acted on.
-//! 3. [`telemetry`]: the log; [`runtime`]: the threads, and the exit code.
+//! 3. [`telemetry`]: the log, with a [`throttle`] for what clients can cause; [`runtime`]: the threads, and the exit code.
 //! 4. [`listen`]: the listening socket, whose options every connection inherits.
 //! 5. [`shutdown`]: told once by a signal, heard everywhere.
 //! 6. [`admission`]: how many connections there may be, in all and from one place.
 //! 7. [`accept`]: the loop that turns a listener into conversations, and its drain.
-//! 8. [`connection`]: one connection, from its first byte to a close that loses nothing; [`deadline`] is its clock.
+//! 8. [`conversation`]: what a service has to be able to do.
+//! 9. [`connection`]: one connection, from its first byte to a close that loses nothing; [`deadline`] is its clock.
 
 pub mod accept;
 pub mod admission;
 pub mod config;
 pub mod connection;
+pub mod conversation;
 pub mod deadline;
 pub mod listen;
 pub mod options;
 pub mod runtime;
 pub mod shutdown;
 pub mod telemetry;
+pub mod throttle;

@@ -1,17 +1,14 @@
-//! The log: set up once, written to standard output, and never more than a client may cause.
+//! The log: set up once, and written to standard output.
 
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use tokio::time::Instant;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::accept::Summary;
 use super::config::tables::{Format, Log};
+use super::throttle::Throttle;
 
 /// Starts the log of this process.
 ///
@@ -55,50 +52,4 @@ pub fn started(file: Option<&Path>, listeners: &[(&str, SocketAddr)]) {
 pub fn stopped(summary: &Summary) {
     let Summary { accepted, rejected, panicked, cut } = summary;
     tracing::info!(accepted, rejected, panicked, cut, "stopped");
-}
-
-/// Lets one line of its kind through in a second and counts the others.
-///
-/// Every warning that a client can cause goes through one, so that a flood of clients is no flood of lines.
-#[derive(Debug, Default)]
-pub struct Throttle {
-    last: Mutex<Option<Instant>>,
-    held_back: AtomicU64,
-}
-
-impl Throttle {
-    const INTERVAL: Duration = Duration::from_secs(1);
-
-    /// A throttle that lets the first line through.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { last: Mutex::new(None), held_back: AtomicU64::new(0) }
-    }
-
-    /// Whether a line may be written now, and if so, how many were held back since the last one.
-    pub fn pass(&self) -> Option<u64> {
-        let now = Instant::now();
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_some_and(|last| now < last + Self::INTERVAL) {
-            self.held_back.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        *last = Some(now);
-        Some(self.held_back.swap(0, Ordering::Relaxed))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_throttle_passes_one_line_a_second_and_counts_the_others() {
-        let throttle = Throttle::new();
-        assert_eq!(throttle.pass(), Some(0));
-        assert_eq!((throttle.pass(), throttle.pass()), (None, None));
-        tokio::time::advance(Throttle::INTERVAL).await;
-        assert_eq!(throttle.pass(), Some(2));
-        assert_eq!(throttle.pass(), None);
-    }
 }

@@ -90,6 +90,10 @@ impl Decoder for ClientCodec {
     type Error = ReplyError;
 
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Reply>, ReplyError> {
+        if !matches!(src.first(), None | Some(b'd' | b'e')) {
+            // Whatever else may come, this will be no reply.
+            return Err(ReplyError::Malformed(Quoted(&src.split()).to_string()));
+        }
         let reply = match self.framing {
             Framing::Line => {
                 let Some(end) = src.iter().position(|&byte| byte == b'\n') else {
@@ -201,6 +205,10 @@ mod tests {
             b"eBUSY \x1b[2J",
         ] {
             assert!(matches!(read(Framing::EndOfStream, bytes), Err(ReplyError::Malformed(_))), "{bytes:?}");
+        }
+        for framing in [Framing::EndOfStream, Framing::Line, Framing::Bare] {
+            let greeting = ClientCodec::new(framing).decode(&mut BytesMut::from(&b"220 hello"[..]));
+            assert!(matches!(greeting, Err(ReplyError::Malformed(_))), "at once, in {framing:?}");
         }
         assert!(matches!(read(Framing::Line, b"d4."), Err(ReplyError::CutShort(_))));
         assert!(matches!(read(Framing::Line, b"eBUSY later"), Ok(Some(Err(_)))), "last words need no line end");

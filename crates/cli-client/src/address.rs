@@ -1,0 +1,87 @@
+//! Where the servers are: by argument, by environment, or where they listen by default.
+
+use std::env;
+
+use clap::Args;
+
+use crate::failure::Failure;
+
+/// The power server's address.
+#[derive(Args, Debug)]
+pub struct PowerAddress {
+    #[arg(
+        long = "addr",
+        value_name = "HOST:PORT",
+        value_parser = address,
+        help = "Where the server listens [env: POWER_ADDR] [default: 127.0.0.1:5000]"
+    )]
+    given: Option<String>,
+}
+
+impl PowerAddress {
+    /// The address to use.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`], if the environment names one that is none.
+    pub fn resolve(self) -> Result<String, Failure> {
+        resolve(self.given, "POWER_ADDR", "127.0.0.1:5000")
+    }
+}
+
+/// The rock-paper-scissors server's address.
+#[derive(Args, Debug)]
+pub struct RpsAddress {
+    #[arg(
+        long = "addr",
+        value_name = "HOST:PORT",
+        value_parser = address,
+        help = "Where the server listens [env: RPS_ADDR] [default: 127.0.0.1:5001]"
+    )]
+    given: Option<String>,
+}
+
+impl RpsAddress {
+    /// The address to use.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`], if the environment names one that is none.
+    pub fn resolve(self) -> Result<String, Failure> {
+        resolve(self.given, "RPS_ADDR", "127.0.0.1:5001")
+    }
+}
+
+/// An empty variable is as good as none.
+fn resolve(given: Option<String>, variable: &str, default: &str) -> Result<String, Failure> {
+    match (given, env::var(variable)) {
+        (Some(given), _) => Ok(given),
+        (None, Ok(named)) if !named.is_empty() => {
+            address(&named).map_err(|right| Failure::Usage(format!("{variable}: '{named}' is no address: {right}")))
+        }
+        (None, Err(env::VarError::NotUnicode(_))) => Err(Failure::Usage(format!("{variable}: it is no UTF-8 text"))),
+        (None, _) => Ok(default.to_owned()),
+    }
+}
+
+fn address(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => Ok(text.to_owned()),
+        _ => Err("write a host and a port, such as localhost:5000 or [::1]:5000".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for right in ["localhost:5000", "127.0.0.1:1", "[::1]:65535", "example.com:80"] {
+            assert_eq!(address(right), Ok(right.to_owned()));
+        }
+        for wrong in ["", "localhost", ":5000", "localhost:", "localhost:x", "localhost:65536", "localhost:0"] {
+            assert!(address(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Our client against servers of the kind that people already have: asyncio programs that answer what a read delivers.
+
+#![allow(clippy::expect_used, reason = "a test that cannot go on has to fail")]
+
+mod support;
+
+use std::process::{Child, Command, Stdio};
+
+use support::{LIMIT, lines, run};
+
+/// Both servers, as the existing programs do it; prints their two ports. Ends with its standard input.
+const SERVERS: &str = r#"
+import asyncio, os, sys, threading
+
+OPERATIONS = {"a": lambda x: x * x, "b": lambda x: x * x * x, "c": lambda x: x * x * x * x, "d": lambda x: x}
+
+async def power(reader, writer):
+    while True:
+        data = await reader.read(100)
+        if not data:
+            break
+        text = data.decode()
+        writer.write(("d" + repr(OPERATIONS[text[0]](float(text[1:])))).encode())
+        await writer.drain()
+    writer.close()
+
+async def rps(reader, writer):
+    # This house always shows rock.
+    while True:
+        data = await reader.read(1)
+        if not data:
+            break
+        writer.write({b"1": b"z", b"2": b"x", b"3": b"y"}[data])
+        await writer.drain()
+    writer.close()
+
+async def main():
+    servers = [await asyncio.start_server(program, "127.0.0.1", 0) for program in (power, rps)]
+    print(*(server.sockets[0].getsockname()[1] for server in servers), flush=True)
+    await asyncio.gather(*(server.serve_forever() for server in servers))
+
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+asyncio.run(main())
+"#;
+
+/// The program with both servers; dropping it ends it.
+struct Python(Child);
+
+impl Python {
+    /// Starts it, and gives the addresses of power and rps.
+    fn start() -> (Self, String, String) {
+        let mut command = Command::new("python3");
+        command.args(["-c", SERVERS]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut python = Self(command.spawn().expect("Python starts"));
+        let ports = lines(python.0.stdout.take()).recv_timeout(LIMIT).expect("both servers start");
+        let (power, rps) = ports.trim().split_once(' ').expect("two ports");
+        (python, format!("127.0.0.1:{power}"), format!("127.0.0.1:{rps}"))
+    }
+}
+
+impl Drop for Python {
+    fn drop(&mut self) {
+        // Its standard input first: what `python3` names may be a script that runs the real one.
+        drop(self.0.stdin.take());
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn asyncio_programs_that_know_nothing_of_our_client_serve_it() {
+    let asyncio = Command::new("python3").args(["-c", "import asyncio"]).stderr(Stdio::null()).status();
+    if !asyncio.is_ok_and(|status| status.success()) {
+        println!("skipped: there is no python3 with asyncio here");
+        return;
+    }
+    let (_python, power, rps) = Python::start();
+    for flags in ["", "--framing bare"] {
+        run(&format!("power square 2 -3 0.5 {flags} --addr {power}")).assert_done("4.0\n9.0\n0.25\n");
+        run(&format!("power fourth 10 {flags} --addr {power}")).assert_done("10000.0\n");
+        run(&format!("power echo 1e-7 1e16 {flags} --addr {power}")).assert_done("1e-07\n1e+16\n");
+    }
+    run(&format!("rps throw 1 2 3 石头 --addr {rps}")).assert_done("scissors lose\nrock draw\npaper win\nrock draw\n");
+    run(&format!("probe power --addr {power}")).assert_ended(0);
+    run(&format!("probe rps --addr {rps}")).assert_ended(0);
+}

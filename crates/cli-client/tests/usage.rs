@@ -1,0 +1,159 @@
+//! What is asked for on the command line and in the environment: addresses, flags, help, and what is wrong with them.
+
+mod support;
+
+use support::fake::Fake;
+use support::real::Reserved;
+use support::{client, real, run};
+
+#[test]
+fn help_is_printed_on_standard_output_with_exit_code_0() {
+    for arguments in ["--help", "-h", "help", "power --help", "power square --help", "rps throw -h", "probe rps --help"]
+    {
+        let finished = run(arguments);
+        assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{arguments}: {finished:?}");
+        assert!(finished.stdout.contains("Usage: cli-client"), "{arguments}: {finished:?}");
+    }
+}
+
+#[test]
+fn the_version_is_printed_on_standard_output_with_exit_code_0() {
+    run("--version").assert_done(concat!("cli-client ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn help_names_the_default_addresses_and_the_exit_codes() {
+    for (arguments, named) in [
+        ("power square --help", "127.0.0.1:5000"),
+        ("probe power --help", "127.0.0.1:5000"),
+        ("rps throw --help", "127.0.0.1:5001"),
+        ("probe rps --help", "127.0.0.1:5001"),
+        ("power square --help", "POWER_ADDR"),
+        ("rps throw --help", "RPS_ADDR"),
+        ("--help", "130 Ctrl-C"),
+    ] {
+        assert!(run(arguments).stdout.contains(named), "{named} is not in the output of {arguments}");
+    }
+}
+
+#[test]
+fn what_is_no_usage_is_exit_code_2_and_named() {
+    // Nobody listens there: asking before looking at the arguments would be exit code 3.
+    let nobody = Reserved::new();
+    for (arguments, wrong) in [
+        ("power square abc", "'abc' for '<NUMBER>"),
+        ("power square 2 inf", "'inf'"),
+        ("power square 2 nan", "'nan'"),
+        ("power square 0x10", "'0x10'"),
+        ("power square 1_000", "'1_000'"),
+        ("power square ２", "'２'"),
+        ("power square 1e999", "beyond the largest double"),
+        ("power square -1e999", "beyond the largest double"),
+        ("power square -inf", "'-i'"),
+        ("power square", "<NUMBER>"),
+        ("power sqare 2", "'sqare'"),
+        ("power square 2 --bogus", "'--bogus'"),
+        ("power square 2 --framing lines", "'lines'"),
+        ("power square 2 --framing line --keep-alive", "'--keep-alive'"),
+        ("rps throw lizard", "'lizard'"),
+        ("rps throw 4", "'4'"),
+        ("rps throw rock 12", "'12'"),
+        ("rps throw", "<MOVE>"),
+        ("rps throw rock --keep-alive", "'--keep-alive'"),
+        ("probe rps --wait 5", "'5'"),
+        ("probe power --wait soon", "'soon'"),
+        ("probe power --wait 0s", "'0s'"),
+        ("power square 2 --timeout 5", "'5'"),
+        ("power square 2 --timeout 0s", "'0s'"),
+        ("power square 2 --timeout soon", "'soon'"),
+        ("power square 2 --timeout 25h", "'25h'"),
+    ] {
+        let client = client(arguments).with_variable("POWER_ADDR", &nobody.to_string());
+        client.with_variable("RPS_ADDR", &nobody.to_string()).run("").assert_misused(wrong);
+    }
+    for arguments in ["", "power", "rps", "probe", "juggle", "--bogus", "--timeout"] {
+        run(arguments).assert_misused("");
+    }
+}
+
+#[test]
+fn an_address_without_a_host_or_a_port_is_exit_code_2() {
+    for wrong in ["localhost", ":5000", "localhost:", "localhost:http", "localhost:65536", "localhost:0", "127.0.0.1"] {
+        for command in ["power square 2", "rps throw rock", "probe power", "probe rps"] {
+            run(&format!("{command} --addr {wrong}")).assert_misused(&format!("'{wrong}' for '--addr"));
+        }
+    }
+    for (command, variable) in [
+        ("power square 2", "POWER_ADDR"),
+        ("probe power", "POWER_ADDR"),
+        ("rps throw rock", "RPS_ADDR"),
+        ("probe rps", "RPS_ADDR"),
+    ] {
+        client(command).with_variable(variable, "localhost").run("").assert_misused("'localhost'");
+    }
+}
+
+#[test]
+fn the_environment_names_the_address_and_the_flag_outweighs_it() {
+    let (power, rps, nobody) = (real::power(), real::rps(), Reserved::new());
+    for (command, variable, address) in [
+        ("power square 2", "POWER_ADDR", power.address()),
+        ("probe power", "POWER_ADDR", power.address()),
+        ("rps throw rock", "RPS_ADDR", rps.address()),
+        ("probe rps", "RPS_ADDR", rps.address()),
+    ] {
+        client(command).with_variable(variable, &address.to_string()).run("").assert_ended(0);
+        let elsewhere = client(&format!("{command} --addr {address}"));
+        elsewhere.with_variable(variable, &nobody.to_string()).run("").assert_ended(0);
+        client(command).with_variable(variable, &nobody.to_string()).run("").assert_ended(3);
+    }
+}
+
+#[test]
+fn a_name_is_resolved() {
+    let server = real::power();
+    let port = server.address().port();
+    run(&format!("power square 2 --addr localhost:{port}")).assert_done("4.0\n");
+    run(&format!("power square 2 3 --keep-alive --addr localhost:{port}")).assert_done("4.0\n9.0\n");
+}
+
+#[test]
+fn an_ipv6_address_is_written_in_brackets() {
+    let Ok(server) = real::power_at("[::1]:0") else {
+        println!("skipped: this machine has no IPv6 loopback address");
+        return;
+    };
+    assert!(server.to_string().starts_with("[::1]:"));
+    run(&format!("power square 2 --addr {server}")).assert_done("4.0\n");
+    run(&format!("probe power --addr {server}")).assert_ended(0);
+}
+
+#[test]
+fn flags_are_taken_before_and_after_the_subcommand_and_among_the_operands() {
+    let server = real::power();
+    for arguments in [
+        "--timeout 60s power square 2 -3 --addr",
+        "power --timeout 60s square 2 -3 --addr",
+        "power square --timeout 60s 2 -3 --addr",
+        "power square 2 --timeout=60s -3 --addr",
+        "power square 2 -3 --timeout 60s --keep-alive --addr",
+    ] {
+        run(&format!("{arguments} {server}")).assert_done("4.0\n9.0\n");
+        run(&format!("{arguments}={server}")).assert_done("4.0\n9.0\n");
+    }
+}
+
+#[test]
+fn the_timeout_counts_wherever_it_stands() {
+    let server = Fake::silent();
+    for arguments in [
+        "--timeout 150ms power square 2",
+        "power square 2 --timeout 150ms",
+        "--timeout 150ms rps throw rock",
+        "rps throw rock --timeout 150ms",
+        "--timeout 150ms probe rps",
+        "probe power --timeout 150ms",
+    ] {
+        run(&format!("{arguments} --addr {server}")).assert_failed(4, "", &["no reply within 150ms"]);
+    }
+}
