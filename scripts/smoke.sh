@@ -175,9 +175,9 @@ fails 2 "*'abc'*not a decimal number*" power square abc
 fails 2 "*<NUMBER>*" power square
 fails 2 "*'root'*" power root 2
 fails 2 "*'soon'*" power square 2 --timeout soon
-# The other server's bytes are no reply, and they are no line.
+# The other server's bytes begin as an error does, but are none, and no line either.
 fails 5 "*$RPS_ADDR*protocol*" power square 2 --addr "$RPS_ADDR"
-fails 4 "*$RPS_ADDR*no reply within 100ms*" power square 2 --addr "$RPS_ADDR" --framing line --timeout 100ms
+fails 4 "*$RPS_ADDR*the beginning of a reply, but not its end, within 100ms*" power square 2 --addr "$RPS_ADDR" --framing line --timeout 100ms
 
 # --- cli-client rps
 
