@@ -30,7 +30,7 @@ impl Conversation {
 
 impl conversation::Conversation for Conversation {
     /// Room for hundreds of requests in flight. At the worst every two bytes of it are a bad line that gets an error of
-    /// 80: 160 KiB for a peer that reads nothing, until the write deadline.
+    /// 88: 176 KiB for a peer that reads nothing, until the write deadline.
     const READ_BYTES: usize = 4096;
 
     fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next {

@@ -22,7 +22,7 @@ use proto::server::listen::reachable;
 use proto::server::shutdown::Shutdown;
 use proto::wire::number::Number;
 use proto::wire::power::server::ReplyEncoder;
-use proto::wire::power::{Ending, Operation, Refusal};
+use proto::wire::power::{Code, Ending, Operation, Refusal};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::codec::Encoder;
 
@@ -71,7 +71,8 @@ where
     }
 }
 
-/// Asks the server that runs with `config` a real question.
+/// Asks the server that runs with `config` a real question. One that is full and says so is as it should be: to start
+/// it anew would throw out everybody whom it serves.
 ///
 /// # Errors
 ///
@@ -83,6 +84,7 @@ pub async fn healthcheck(config: &Config) -> Result<(), String> {
     match client.ask(Operation::Echo, one).await {
         Ok(Ok(answer)) if answer == one => Ok(()),
         Ok(Ok(answer)) => Err(format!("asked for the echo of {one}, it answered {answer}")),
+        Ok(Err(refusal)) if refusal.code == Code::Busy => Ok(()),
         Ok(Err(refusal)) => Err(refusal.to_string()),
         Err(error) => Err(error.to_string()),
     }

@@ -13,8 +13,8 @@ pub mod solo;
 
 use std::sync::Arc;
 
-use proto::client::Timeouts;
 use proto::client::rps::Connection;
+use proto::client::{Error, ErrorKind, Timeouts};
 use proto::server::accept::{self, Listener, Service, Summary};
 use proto::server::admission::Admission;
 use proto::server::config::value::Period;
@@ -73,7 +73,8 @@ where
     }
 }
 
-/// Plays a round against the server that runs with `config`.
+/// Plays a round against the server that runs with `config`. One that is full and says so is as it should be: to start
+/// it anew would throw out everybody who plays.
 ///
 /// # Errors
 ///
@@ -84,5 +85,8 @@ pub async fn healthcheck(config: &Config) -> Result<(), String> {
         let mut game = Connection::open(&reachable(address).to_string(), Timeouts::default()).await?;
         game.throw(Move::Rock).await
     };
-    round.await.map(drop).map_err(|error| error.to_string())
+    match round.await {
+        Ok(_) | Err(Error { kind: ErrorKind::Full, .. }) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
 }

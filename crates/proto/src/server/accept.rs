@@ -16,7 +16,8 @@ use futures::FutureExt;
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -70,11 +71,27 @@ impl Listener for TcpListener {
         // Past the runtime, which may not have heard yet of what the kernel has queued. The socket is non-blocking, so
         // this ends with the queue, or else with what a flood can bring in.
         let listener = self.into_std().ok();
-        (0..WAITING_AT_MOST).map_while(move |_| listener.as_ref()?.accept().ok()).filter_map(|(stream, peer)| {
-            stream.set_nonblocking(true).ok()?;
-            Some((TcpStream::from_std(stream).ok()?, peer))
+        let mut tries = 0..WAITING_AT_MOST;
+        std::iter::from_fn(move || {
+            let listener = listener.as_ref()?;
+            tries
+                .find_map(|_| match listener.accept() {
+                    Ok((stream, peer)) => Some(adopt(stream).map(|stream| (stream, peer))),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Err(error)),
+                    Err(error) if belongs_to_one_connection(&error) => None,
+                    Err(error) => {
+                        tracing::warn!(%error, "connections that waited to be accepted are lost");
+                        Some(Err(error))
+                    }
+                })?
+                .ok()
         })
     }
+}
+
+fn adopt(stream: std::net::TcpStream) -> io::Result<TcpStream> {
+    stream.set_nonblocking(true)?;
+    TcpStream::from_std(stream)
 }
 
 /// The most connections taken from the queue of a listener that closes: the largest backlog that Linux keeps
@@ -88,9 +105,6 @@ const REJECTION_TIME: Duration = Duration::from_millis(100);
 /// long that a recovery goes unnoticed for a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-
-/// Tasks that have heard of the drain's deadline are given this long to end before they are counted as cut.
-const CUT_GRACE: Duration = Duration::from_millis(100);
 
 /// How many connections came to what, from the first to the last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,6 +139,7 @@ where
         admission,
         shutdown: shutdown.clone(),
         tasks: TaskTracker::new(),
+        rejected: TaskTracker::new(),
         rejections: Arc::new(Semaphore::new(REJECTIONS_AT_ONCE)),
         counters: Arc::default(),
     };
@@ -135,17 +150,19 @@ where
             () = &mut begun => break,
             arrived = next(&mut listener) => arrived,
         };
-        reception.receive(stream, peer).await;
+        reception.receive(stream, peer);
     }
     // Whoever has been let into the queue believes to be connected and may have asked already. So the door is closed
     // to others first, those on the threshold get the time to come in, and only then the queue goes with the listener.
     listener.refuse_new();
     let closing = Instant::now() + DRAIN_GRACE;
-    while let Ok((stream, peer)) = timeout_at(closing, next(&mut listener)).await {
-        reception.receive(stream, peer).await;
+    while Instant::now() < closing
+        && let Ok((stream, peer)) = timeout_at(closing, next(&mut listener)).await
+    {
+        reception.receive(stream, peer);
     }
     for (stream, peer) in listener.close() {
-        reception.receive_at_once(stream, peer);
+        reception.receive(stream, peer);
     }
     reception.drain().await
 }
@@ -177,39 +194,21 @@ struct Reception<S> {
     admission: Arc<Admission>,
     shutdown: Shutdown,
     tasks: TaskTracker,
+    rejected: TaskTracker,
     rejections: Arc<Semaphore>,
     counters: Arc<Counters>,
 }
 
 impl<S> Reception<S> {
-    /// Lets a connection in or turns it away. This waits only where many are being turned away.
-    async fn receive<I>(&self, stream: I, peer: SocketAddr)
+    /// Lets a connection in or turns it away, and waits for nothing: those who are turned away do not hold up the next.
+    fn receive<I>(&self, stream: I, peer: SocketAddr)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<I>,
     {
         match self.admission.admit(peer.ip()) {
             Ok(permit) => self.let_in(stream, peer, permit),
-            Err(full) => {
-                // The semaphore is never closed, so there is a permit in the end.
-                let permit = Arc::clone(&self.rejections).acquire_owned().await.ok();
-                self.turn_away(stream, peer, full, permit);
-            }
-        }
-    }
-
-    /// As [`Self::receive`], but where many are being turned away this one is let go of unheard.
-    fn receive_at_once<I>(&self, stream: I, peer: SocketAddr)
-    where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Service<I>,
-    {
-        match self.admission.admit(peer.ip()) {
-            Ok(permit) => self.let_in(stream, peer, permit),
-            Err(full) => match Arc::clone(&self.rejections).try_acquire_owned() {
-                Ok(permit) => self.turn_away(stream, peer, full, Some(permit)),
-                Err(_) => drop(self.counters.rejected.fetch_add(1, Ordering::Relaxed)),
-            },
+            Err(full) => self.turn_away(stream, peer, full),
         }
     }
 
@@ -238,7 +237,7 @@ impl<S> Reception<S> {
         self.tasks.spawn(task.instrument(tracing::debug_span!("connection", %peer)));
     }
 
-    fn turn_away<I>(&self, mut stream: I, peer: SocketAddr, full: Full, permit: Option<OwnedSemaphorePermit>)
+    fn turn_away<I>(&self, mut stream: I, peer: SocketAddr, full: Full)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<I>,
@@ -249,24 +248,32 @@ impl<S> Reception<S> {
         }
         self.counters.rejected.fetch_add(1, Ordering::Relaxed);
         let (refusal, shutdown) = (self.service.refusal(), self.shutdown.clone());
-        self.tasks.spawn(async move {
-            let _permit = permit;
-            let told = async {
-                if stream.write_all(&refusal).await.is_ok() {
-                    connection::close(&mut stream, REJECTION_TIME, &shutdown).await;
-                }
-            };
-            // A client that listens has heard; for one that does not, nothing more is done.
-            let _ = timeout(REJECTION_TIME, told).await;
-        });
+        let told = async move {
+            if stream.write_all(&refusal).await.is_ok() {
+                connection::close(&mut stream, REJECTION_TIME, &shutdown).await;
+            }
+        };
+        match Arc::clone(&self.rejections).try_acquire_owned() {
+            Ok(permit) => drop(self.rejected.spawn(async move {
+                let _permit = permit;
+                // A client that listens has heard; for one that does not, nothing more is done.
+                let _ = timeout(REJECTION_TIME, told).await;
+            })),
+            // With so many being told already, this one is told what a new socket always has room for, what it has sent
+            // so far is taken, and nothing is waited for: not even for this task's share of the runtime.
+            Err(_) => drop(unconstrained(told).now_or_never()),
+        }
     }
 
     /// Waits for the connections to end, and for none longer than the drain's time.
     async fn drain(self) -> Summary {
         self.tasks.close();
-        if let Some(deadline) = self.shutdown.deadline()
-            && timeout_at(deadline + CUT_GRACE, self.tasks.wait()).await.is_err()
+        self.rejected.close();
+        let ended = async { tokio::join!(self.tasks.wait(), self.rejected.wait()) };
+        if let Some(end) = self.shutdown.end()
+            && timeout_at(end, ended).await.is_err()
         {
+            // These have heard of the drain's deadline too, and did not end all the same.
             let left = self.tasks.len();
             self.counters.cut.fetch_add(left as u64, Ordering::Relaxed);
         }

@@ -45,8 +45,6 @@ impl Admission {
             let mut places = self.places();
             let open = places.entry(place).or_insert(0);
             if *open == limit {
-                // Out of the lock first: the dropped permit gives back the server's place alone.
-                drop(places);
                 return Err(Full::Place);
             }
             *open += 1;
@@ -116,8 +114,8 @@ fn place(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// So many excess connections are told so at once; each takes a file, and a tenth of a second at the most. More than
-/// these wait in the listener's queue.
+/// So many excess connections are given the time to hear that there is no room; each takes a file, and a tenth of a
+/// second at the most. More than these are told and closed at once.
 pub const REJECTIONS_AT_ONCE: usize = 64;
 
 /// Files that a server needs beside its connections: standard streams, listeners, the runtime's own, a few to spare.

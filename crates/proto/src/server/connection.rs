@@ -5,15 +5,16 @@
 //! not taken.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::task::{self, Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::io::poll_read_buf;
 
 use super::conversation::{Arrival, Conversation, Next};
@@ -74,25 +75,32 @@ where
     // only a nearer deadline sets it at once.
     let mut alarm = pin!(sleep_until(at));
     let mut begun = pin!(shutdown.begun());
-    let mut draining = false;
+    let (mut draining, mut found_more) = (false, false);
     loop {
-        let told = if now < at {
-            None
-        } else {
+        let (mut told, mut last_look) = (None, false);
+        if now >= at {
             match expiry {
-                Expiry::Settled => Some(Arrival::Silence),
-                Expiry::Request => Some(Arrival::Deadline),
+                Expiry::Settled => told = Some(Arrival::Silence),
+                Expiry::Request => told = Some(Arrival::Deadline),
                 Expiry::Idle => return exchange.close(Closed::Idle, shutdown).await,
-                Expiry::Drained => return exchange.close(Closed::Drained, shutdown).await,
+                Expiry::Drained if found_more && shutdown.deadline().is_some_and(|deadline| now >= deadline) => {
+                    return Closed::Cut;
+                }
+                Expiry::Drained => {
+                    // What has been sent counts as asked. The runtime hears of it when this task is out of its way.
+                    yield_now().await;
+                    last_look = true;
+                }
                 Expiry::Cut => return Closed::Cut,
             }
-        };
+        }
         if at < alarm.deadline() {
             alarm.as_mut().reset(at);
         }
         let turn = tokio::select! {
             biased;
             turn = poll_fn(|cx| exchange.poll_turn(cx, told)) => turn,
+            () = ready(()), if last_look => return exchange.close(Closed::Drained, shutdown).await,
             () = &mut begun, if !draining => {
                 draining = true;
                 (at, expiry) = watch.next(deadlines, shutdown);
@@ -121,6 +129,7 @@ where
             (_, Next::Close) => return exchange.close(Closed::Over, shutdown).await,
             _ => {}
         }
+        found_more = last_look;
         now = Instant::now();
         watch.note(turn.answered, turn.used, turn.next, deadlines, now);
         (at, expiry) = watch.next(deadlines, shutdown);
@@ -159,7 +168,7 @@ where
             input.extend_from_slice(&self.pending);
             let arrival = match told {
                 Some(arrival) => arrival,
-                None => match ready!(poll_read(&mut self.stream, cx, input, C::READ_BYTES))? {
+                None => match task::ready!(poll_read(&mut self.stream, cx, input, C::READ_BYTES))? {
                     0 => Arrival::End,
                     _ => Arrival::Bytes,
                 },
@@ -215,11 +224,11 @@ where
         while poll_fn(|cx| poll_discard(stream, cx)).await? > 0 {}
         io::Result::Ok(())
     };
+    // How this ends does not matter: the connection is over either way. It is `timeout` that keeps the time, since that
+    // rings even if there is always more to read; a `sleep` beside it would not be asked then.
     tokio::select! {
         biased;
-        // How it fails does not matter: the connection is over either way.
-        _ = last_words => {}
-        () = sleep(linger) => {}
+        _ = timeout(linger, last_words) => {}
         () = shutdown.deadline_passed() => {}
     }
 }

@@ -32,7 +32,7 @@ pub enum Expiry {
     Request,
     /// What has come has settled.
     Settled,
-    /// Nothing more was asked since the drain began: close without a word.
+    /// It has not been asked for a while since the drain began: close without a word, unless there is more after all.
     Drained,
     /// The drain is over: let go of it as it is.
     Cut,
@@ -42,11 +42,15 @@ pub enum Expiry {
 /// network or from the kernel to this process; then the connection counts as idle.
 pub(super) const DRAIN_GRACE: Duration = Duration::from_millis(50);
 
+/// A peer that asks anew whenever it has been answered is closed between two requests once a drain has gone on for so
+/// long.
+const DRAIN_PLAY: Duration = Duration::from_secs(1);
+
 /// Follows one connection and knows its next deadline.
 #[derive(Debug)]
 pub(super) struct Watch {
-    /// When the connection began.
-    accepted: Instant,
+    /// When the last turn was, or else when the connection began.
+    last: Instant,
     /// When a connection that has sent no part of a request is given up.
     quiet_until: Instant,
     /// Whether a request has been answered yet; before that, the quiet counts as the first request's time.
@@ -61,12 +65,13 @@ impl Watch {
     /// A watch that starts with the connection.
     pub(super) fn new(deadlines: &Deadlines, accepted: Instant) -> Self {
         let quiet = deadlines.request.unwrap_or(deadlines.idle);
-        Self { accepted, quiet_until: accepted + quiet, answered: false, request_until: None, settled_at: None }
+        Self { last: accepted, quiet_until: accepted + quiet, answered: false, request_until: None, settled_at: None }
     }
 
     /// Takes note of a turn: whether it answered anything, whether it used up bytes that it had been given (what is
     /// left then belongs to a request that has just begun), and what is to come next.
     pub(super) fn note(&mut self, answered: bool, used: bool, next: Next, deadlines: &Deadlines, now: Instant) {
+        self.last = now;
         if answered {
             self.answered = true;
             self.quiet_until = now + deadlines.idle;
@@ -89,9 +94,11 @@ impl Watch {
             (None, _) => (self.quiet_until, Expiry::Request),
         };
         let (Some(begun_at), Some(deadline)) = (shutdown.begun_at(), shutdown.deadline()) else { return own };
-        let drain = match self.request_until {
-            Some(_) => (deadline, Expiry::Cut),
-            None => (deadline.min(begun_at.max(self.accepted) + DRAIN_GRACE), Expiry::Drained),
+        let drain = if self.request_until.is_some() {
+            (deadline, Expiry::Cut)
+        } else {
+            let quiet = begun_at.max(self.last) + DRAIN_GRACE;
+            (quiet.min(begun_at + DRAIN_PLAY).min(deadline), Expiry::Drained)
         };
         if drain.0 <= own.0 { drain } else { own }
     }
@@ -153,7 +160,11 @@ mod tests {
         let deadlines = Deadlines { request: Some(20 * SECOND), ..deadlines(Duration::ZERO) };
         let mut watch = Watch::new(&deadlines, start);
         assert_eq!(watch.next(&deadlines, &draining), (start + DRAIN_GRACE, Expiry::Drained));
-        watch.note(false, false, Next::Rest, &deadlines, start);
-        assert_eq!(watch.next(&deadlines, &draining), (start + 8 * SECOND, Expiry::Cut));
+        watch.note(true, true, Next::Request, &deadlines, start + SECOND / 2);
+        assert_eq!(watch.next(&deadlines, &draining), (start + SECOND / 2 + DRAIN_GRACE, Expiry::Drained));
+        watch.note(true, true, Next::Request, &deadlines, start + 3 * SECOND);
+        assert_eq!(watch.next(&deadlines, &draining), (start + DRAIN_PLAY, Expiry::Drained));
+        watch.note(false, false, Next::Rest, &deadlines, start + 3 * SECOND);
+        assert_eq!(watch.next(&deadlines, &draining), (start + 8 * SECOND - SECOND / 10, Expiry::Cut));
     }
 }

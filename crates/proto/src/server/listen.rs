@@ -103,6 +103,21 @@ mod tests {
         assert!(error.to_string().contains(&taken.to_string()), "{error}");
     }
 
+    #[tokio::test]
+    async fn refusing_new_connections_keeps_those_that_have_been_made() {
+        let mut listener = bind(ANY_PORT, 16).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queued = std::net::TcpStream::connect(address).unwrap();
+        refuse_new(&listener).unwrap();
+        let late = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200));
+        assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        std::io::Write::write_all(&mut queued, b"hello").unwrap();
+        let (mut accepted, _) = crate::server::accept::Listener::accept(&mut listener).await.unwrap();
+        let mut heard = [0; 5];
+        tokio::io::AsyncReadExt::read_exact(&mut accepted, &mut heard).await.unwrap();
+        assert_eq!(&heard, b"hello");
+    }
+
     #[test]
     fn a_wildcard_is_reached_at_the_loopback_address() {
         for (bound, reached) in

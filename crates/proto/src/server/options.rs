@@ -113,7 +113,7 @@ impl Options {
         program: &str,
         variable: &str,
     ) -> Result<Option<PathBuf>, Problems> {
-        let (path, named_by) = match (&self.config, env::var_os(variable)) {
+        let (path, named_by) = match (&self.config, env::var_os(variable).filter(|path| !path.is_empty())) {
             (Some(path), _) => (path.clone(), Some("--config".to_owned())),
             (None, Some(path)) => (path.into(), Some(format!("environment variable {variable}"))),
             (None, None) => (Path::new("config").join(program).with_extension("toml"), None),

@@ -11,6 +11,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+/// How long before the end of a drain its deadline is.
+const LETTING_GO: Duration = Duration::from_millis(100);
+
 /// A handle to the shutdown that its clones share.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
@@ -60,10 +63,16 @@ impl Shutdown {
         self.begun_at.get().copied()
     }
 
-    /// When it has to be over, if it has begun.
+    /// When it is over, if it has begun.
+    #[must_use]
+    pub fn end(&self) -> Option<Instant> {
+        self.begun_at().map(|begun_at| begun_at + self.limit)
+    }
+
+    /// When what is not done yet has to be let go of, if it has begun: a moment before the end, so that it is counted.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.begun_at().map(|begun_at| begun_at + self.limit)
+        self.end().map(|end| end - LETTING_GO.min(self.limit / 10))
     }
 
     /// Waits until it begins.
@@ -71,7 +80,7 @@ impl Shutdown {
         self.begun.cancelled().await;
     }
 
-    /// Waits until it has to be over.
+    /// Waits until what is not done yet has to be let go of.
     pub async fn deadline_passed(&self) {
         self.begun().await;
         if let Some(deadline) = self.deadline() {

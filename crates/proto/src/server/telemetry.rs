@@ -12,7 +12,8 @@ use super::throttle::Throttle;
 
 /// Starts the log of this process.
 ///
-/// A write that fails is dropped: service matters more than its log.
+/// A line that cannot be written is dropped: service matters more than its log. One that blocks is waited for, so
+/// standard output has to be something that is read.
 pub fn start(log: &Log) {
     let builder = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::from(log.level))

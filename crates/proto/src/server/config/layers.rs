@@ -197,7 +197,10 @@ impl<C: Configuration> Layers<C> {
 /// A file's settings, each with its dotted key and where the key stands.
 fn flatten(prefix: &str, table: &DeTable<'_>, settings: &mut Vec<(String, Range<usize>, Value)>) {
     for (key, value) in table {
-        let dotted = if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
+        // A quoted key with a point in it is one key, which no path leads to.
+        let name = key.get_ref();
+        let name = if name.contains('.') { format!("\"{name}\"") } else { name.to_string() };
+        let dotted = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
         match value.get_ref() {
             DeValue::Table(inner) if !inner.is_empty() => flatten(&dotted, inner, settings),
             value => settings.push((dotted, key.span(), plain(value))),

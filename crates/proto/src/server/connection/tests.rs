@@ -222,25 +222,117 @@ async fn a_drain_lets_a_request_be_finished() {
     assert!(matches!(served.await.unwrap(), Closed::Drained));
 }
 
-/// In real time: a clock that is paused stands still as long as anybody has something to do.
-#[tokio::test]
-async fn a_drain_does_not_wait_for_a_peer_that_never_stops_asking() {
+#[tokio::test(start_paused = true)]
+async fn a_drain_closes_a_peer_that_asks_on_and_on_between_two_requests() {
     let shutdown = running();
-    let (peer, served) = connect(64, &shutdown);
-    let (mut read, mut write) = tokio::io::split(peer);
-    let asking = tokio::spawn(async move { while write.write_all(b"more.").await.is_ok() {} });
-    let first = read.read_u8().await.unwrap();
-    let hearing = tokio::spawn(async move { while read.read_u8().await.is_ok() {} });
-    assert_eq!(first, b'M');
+    let (mut peer, served) = connect(8, &shutdown);
     shutdown.begin();
+    let start = Instant::now();
+    let mut answered = 0;
+    while peer.write_all(b"one.").await.is_ok() {
+        match hear_if_any(&mut peer).await.as_str() {
+            "ONE." => answered += 1,
+            rest => {
+                assert_eq!(rest, "", "whole answers alone");
+                break;
+            }
+        }
+        sleep(Duration::from_millis(30)).await;
+    }
+    assert!(answered > 30, "it is still answered meanwhile: {answered}");
+    assert!((1..=2).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    drop(peer);
     assert!(matches!(served.await.unwrap(), Closed::Drained));
-    asking.await.unwrap();
-    hearing.await.unwrap();
+}
+
+/// Four bytes, or fewer at the end of the stream.
+async fn hear_if_any(peer: &mut DuplexStream) -> String {
+    let mut text = String::new();
+    peer.take(4).read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_answers_all_that_was_sent_even_if_its_answers_are_taken_late() {
+    let shutdown = Shutdown::new(60 * SECOND);
+    // Room for whole words, so that none is left half sent.
+    let (mut peer, served) = connect(60, &shutdown);
+    // As much as the two directions hold, and no more: the last of it is still unread when the drain begins.
+    let mut sent = 0;
+    while timeout(SECOND / 10, peer.write_all(b"word.")).await.is_ok_and(|written| written.is_ok()) {
+        sent += 1;
+    }
+    shutdown.begin();
+    sleep(2 * SECOND).await;
+    let heard = hear_to_the_end(&mut peer).await;
+    assert!(heard.len() / 5 >= sent && sent > 10, "sent {sent}, heard {}", heard.len() / 5);
+    assert!(heard.split_inclusive('.').all(|word| word == "WORD."), "{heard}");
+    drop(peer);
+    assert!(matches!(served.await.unwrap(), Closed::Drained));
+}
+
+/// A peer that has always sent more already. In-memory pipes pause when they are empty, and real time is needed since a
+/// paused clock stands still as long as anybody has something to do.
+struct Endless {
+    what: &'static [u8],
+}
+
+impl AsyncRead for Endless {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let coop = task::ready!(tokio::task::coop::poll_proceed(cx));
+        coop.made_progress();
+        while into.remaining() >= self.what.len() {
+            into.put_slice(self.what);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Endless {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+async fn serve_endless(what: &'static [u8], deadlines: Deadlines, shutdown: Shutdown) -> (Closed, Duration) {
+    let start = Instant::now();
+    let served = tokio::spawn(async move { run(Endless { what }, Words, &deadlines, &shutdown).await });
+    let closed = timeout(30 * SECOND, served).await.expect("nothing that a peer sends keeps a deadline from passing");
+    (closed.unwrap(), start.elapsed())
+}
+
+#[tokio::test]
+async fn a_close_ends_in_time_even_if_the_peer_sends_on_and_on() {
+    let (closed, took) = serve_endless(b"end!", deadlines(), running()).await;
+    assert!(matches!(closed, Closed::Over));
+    assert!(took >= LINGER, "{took:?}");
+}
+
+#[tokio::test]
+async fn a_drain_cuts_a_peer_that_has_always_asked_more_already() {
+    let shutdown = Shutdown::new(SECOND / 2);
+    shutdown.begin();
+    let (closed, took) = serve_endless(b"more.", deadlines(), shutdown).await;
+    assert!(matches!(closed, Closed::Cut), "{closed:?}");
+    assert!(took >= SECOND / 3, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_cuts_what_is_not_done_at_its_deadline() {
-    let shutdown = Shutdown::new(2 * SECOND);
+    // The last tenth of it, or of a second, is for counting.
+    let shutdown = Shutdown::new(2 * SECOND + SECOND / 10);
     let (mut part, part_served) = connect(8, &shutdown);
     let (mut unread, unread_served) = connect(8, &shutdown);
     part.write_all(b"on").await.unwrap();

@@ -124,6 +124,12 @@ fn tables_and_values_are_not_taken_for_one_another() {
 }
 
 #[test]
+fn a_quoted_key_with_a_point_is_no_path() {
+    let known = "there is no such key; there are limits.*, timeouts.*, workers";
+    assert_eq!(problems_of("\"limits.backlog\" = 5"), [format!("a.toml:1: \"limits.backlog\": {known}")]);
+}
+
+#[test]
 fn what_is_no_toml_is_told_with_its_line() {
     for (text, line) in [("workers = \n", 1), ("\n\n[limits\n", 3), ("workers = 1\nworkers = 2\n", 2)] {
         let problems = problems_of(text);
