@@ -91,8 +91,9 @@ pub struct PowerArguments {
     pub keep_alive: bool,
 
     /// How to end a request, and so how to know where the reply ends
-    #[arg(long, value_enum, default_value_t = Framing::Eof, conflicts_with = "keep_alive")]
-    pub framing: Framing,
+    /// [default: eof; with --keep-alive: line]
+    #[arg(long, value_enum)]
+    pub framing: Option<Framing>,
 
     /// Where the server listens.
     #[command(flatten)]

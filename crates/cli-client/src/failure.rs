@@ -16,8 +16,6 @@ pub enum Failure {
     NoAnswer(Error),
     /// The answer was well-formed, but not the right one.
     WrongAnswer(String),
-    /// Ctrl-C.
-    Interrupted,
     /// Nobody reads standard output any more.
     OutputClosed,
     /// Standard output takes nothing more.
@@ -31,7 +29,7 @@ impl Failure {
     #[must_use]
     pub fn message(&self) -> Option<String> {
         match self {
-            Self::Refused | Self::Interrupted | Self::OutputClosed => None,
+            Self::Refused | Self::OutputClosed => None,
             Self::Usage(message) | Self::WrongAnswer(message) => Some(message.clone()),
             Self::NoAnswer(error) => Some(with_hint(error)),
             Self::Output(error) => Some(format!("standard output: {error}")),
@@ -40,7 +38,7 @@ impl Failure {
     }
 
     /// 0 done; 1 the server refused, or a check failed; 2 usage; 3 cannot connect; 4 timed out; 5 the peer broke the
-    /// protocol; 130 Ctrl-C.
+    /// protocol.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
@@ -51,9 +49,9 @@ impl Failure {
                 (ErrorKind::Full, _) => 1,
                 (ErrorKind::TimedOut(_), _) => 4,
                 (ErrorKind::Io(_), Phase::Resolve | Phase::Connect) => 3,
-                (ErrorKind::Io(_) | ErrorKind::Protocol(_), _) => 5,
+                // Whatever the reason, a request that was sent had no answer.
+                (ErrorKind::Io(_) | ErrorKind::Protocol(_) | ErrorKind::Closed, _) => 5,
             },
-            Self::Interrupted => 130,
         })
     }
 }

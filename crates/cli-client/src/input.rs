@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use futures::StreamExt;
 use proto::wire::number::Number;
-use proto::wire::power::refusal::Quoted;
+use proto::wire::quoted::Quoted;
 use proto::wire::rps::Move;
 use tokio::io::Stdin;
 use tokio_util::codec::{FramedRead, LinesCodec};

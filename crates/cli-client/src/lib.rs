@@ -15,23 +15,21 @@ pub mod power;
 pub mod probe;
 pub mod rps;
 
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
+use std::{io, thread};
 
 use proto::client::Timeouts;
 use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 
 use arguments::{Arguments, Command};
 use failure::Failure;
 
 /// Does what the arguments ask for, says on standard error what went wrong, and gives the exit code.
 pub fn run(arguments: Arguments) -> ExitCode {
-    let done = Builder::new_current_thread().enable_all().build().map_err(Failure::System).and_then(|runtime| {
-        let done = runtime.block_on(async {
-            tokio::select! {
-                done = execute(arguments) => done,
-                _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
-            }
-        });
+    let runtime = end_on_ctrl_c().and_then(|()| Builder::new_current_thread().enable_all().build());
+    let done = runtime.map_err(Failure::System).and_then(|runtime| {
+        let done = runtime.block_on(execute(arguments));
         // A read from standard input may go on for ever, and nobody waits for it any more.
         runtime.shutdown_background();
         done
@@ -45,6 +43,22 @@ pub fn run(arguments: Arguments) -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// Ends the process with 130 at Ctrl-C. This has a thread of its own, since whoever reads the answers may hold up the
+/// command's.
+fn end_on_ctrl_c() -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    let mut interrupts = {
+        let _within = runtime.enter();
+        signal(SignalKind::interrupt())?
+    };
+    thread::spawn(move || {
+        if runtime.block_on(interrupts.recv()).is_some() {
+            process::exit(130);
+        }
+    });
+    Ok(())
 }
 
 async fn execute(arguments: Arguments) -> Result<(), Failure> {

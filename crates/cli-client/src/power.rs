@@ -7,7 +7,7 @@ use proto::client::Timeouts;
 use proto::client::power::{Client, Replies, Requests};
 use proto::wire::power::{Code, Operation, Refusal, Reply};
 
-use crate::arguments::{PowerCommand, PowerOperation};
+use crate::arguments::{Framing, PowerCommand, PowerOperation};
 use crate::failure::Failure;
 use crate::input::{Operand, Values};
 use crate::output::{answer, complain};
@@ -25,7 +25,11 @@ pub async fn run(command: PowerCommand, timeouts: Timeouts) -> Result<(), Failur
         PowerOperation::Echo(arguments) => (Operation::Echo, arguments),
     };
     let address = arguments.address.resolve()?;
-    let client = Client::new(&address).with_timeouts(timeouts).with_framing(arguments.framing.into());
+    if arguments.keep_alive && !matches!(arguments.framing, None | Some(Framing::Line)) {
+        return Err(Failure::Usage("--keep-alive needs lines: leave --framing out, or make it line".to_owned()));
+    }
+    let framing = arguments.framing.unwrap_or(Framing::Eof);
+    let client = Client::new(&address).with_timeouts(timeouts).with_framing(framing.into());
     let numbers = Values::of(arguments.numbers);
     let mut teller = Teller { address, refused: false };
     if arguments.keep_alive {

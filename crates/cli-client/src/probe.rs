@@ -33,7 +33,7 @@ pub async fn run(command: ProbeCommand, timeout: Duration) -> Result<(), Failure
         let started = Instant::now();
         // The last try may take no longer than there is time, but always has a moment.
         let limit = match wait.limit {
-            Some(_) => timeout.min((until - started).max(PAUSE)),
+            Some(_) => timeout.min(whole_millis(until - started).max(PAUSE)),
             None => timeout,
         };
         match server.exchange(Timeouts::all(limit)).await {
@@ -45,6 +45,11 @@ pub async fn run(command: ProbeCommand, timeout: Duration) -> Result<(), Failure
             Err(_) => sleep(PAUSE).await,
         }
     }
+}
+
+/// What messages show is easier to read without fractions.
+fn whole_millis(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A server that is checked, by its address.

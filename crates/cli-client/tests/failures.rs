@@ -251,8 +251,9 @@ fn a_reply_without_end_is_given_up() {
     }
 }
 
+/// What is typed next comes after the server's idle time, and the message says so.
 #[test]
-fn a_connection_that_breaks_amid_many_numbers_ends_the_command_after_the_answers_so_far() {
+fn a_connection_that_was_closed_between_two_requests_is_exit_code_5() {
     let server = Fake::new(|stream| {
         hear(stream)?;
         stream.write_all(b"d4.0\n")?;
@@ -263,7 +264,18 @@ fn a_connection_that_breaks_amid_many_numbers_ends_the_command_after_the_answers
     running.type_in("2\n");
     assert_eq!(running.next_line(), "4.0\n");
     running.type_in("3\n");
-    running.wait().assert_failed(5, "4.0\n", &[&server.to_string()]);
+    running.wait().assert_failed(5, "4.0\n", &["the server has closed the connection: it was idle for long, or "]);
+}
+
+#[test]
+fn a_connection_that_breaks_amid_many_requests_is_exit_code_5_after_the_answers_so_far() {
+    let server = Fake::new(|stream| {
+        // All three are there before any is answered.
+        while hear(stream)?.last() != Some(&b'\n') {}
+        stream.write_all(b"d4.0\n")?;
+        Ok(Then::Close)
+    });
+    run(&format!("power square 2 3 4 --keep-alive --addr {server}")).assert_failed(5, "4.0\n", &[&server.to_string()]);
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn a_connection_that_ends_amid_the_game_is_exit_code_5_after_the_outcomes_so_far
     run(&format!("rps throw paper rock 1 --addr {server}")).assert_failed(
         5,
         "paper lose\n",
-        &["closed the connection without an answer"],
+        &["the server has closed the connection: "],
     );
 }
 

@@ -54,7 +54,6 @@ fn what_is_no_usage_is_exit_code_2_and_named() {
         ("power sqare 2", "'sqare'"),
         ("power square 2 --bogus", "'--bogus'"),
         ("power square 2 --framing lines", "'lines'"),
-        ("power square 2 --framing line --keep-alive", "'--keep-alive'"),
         ("rps throw lizard", "'lizard'"),
         ("rps throw 4", "'4'"),
         ("rps throw rock 12", "'12'"),
@@ -70,6 +69,13 @@ fn what_is_no_usage_is_exit_code_2_and_named() {
     ] {
         let client = client(arguments).with_variable("POWER_ADDR", &nobody.to_string());
         client.with_variable("RPS_ADDR", &nobody.to_string()).run("").assert_misused(wrong);
+    }
+    for framing in ["eof", "bare"] {
+        run(&format!("power square 2 --framing {framing} --keep-alive --addr {nobody}")).assert_failed(
+            2,
+            "",
+            &["--keep-alive needs lines"],
+        );
     }
     for arguments in ["", "power", "rps", "probe", "juggle", "--bogus", "--timeout"] {
         run(arguments).assert_misused("");

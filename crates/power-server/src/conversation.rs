@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use proto::server::conversation::{self, Arrival, Next};
 use proto::server::deadline::Deadlines;
 use proto::wire::power::server::{Pending, Received, ReplyEncoder, RequestDecoder};
@@ -34,10 +34,13 @@ impl conversation::Conversation for Conversation {
     const READ_BYTES: usize = 4096;
 
     fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next {
-        let mut say = |received: Received| {
-            let reply = received.request.and_then(answer);
-            // Encoding into memory cannot fail.
-            let _ = ReplyEncoder.encode((&reply, received.ending), output);
+        let mut say = |received: Received| match received {
+            Received::Request(request, ending) => {
+                let reply = request.and_then(answer);
+                // Encoding into memory cannot fail.
+                let _ = ReplyEncoder.encode((&reply, ending), output);
+            }
+            Received::LineEnd => output.put_u8(b'\n'),
         };
         match arrival {
             Arrival::Bytes => {

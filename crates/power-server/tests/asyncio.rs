@@ -32,7 +32,7 @@ async def main(port):
     writer.close()
     print("all right")
 
-asyncio.run(main(int(sys.argv[1])))
+asyncio.run(asyncio.wait_for(main(int(sys.argv[1])), 60))
 "#;
 
 #[tokio::test(flavor = "multi_thread")]

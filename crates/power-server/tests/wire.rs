@@ -113,6 +113,19 @@ async fn a_request_in_pieces_gets_one_right_answer_where_its_end_can_be_seen() {
 }
 
 #[tokio::test]
+async fn a_line_whose_end_comes_on_its_own_gets_its_line() {
+    let server = start(&[]);
+    let mut stream = server.connect().await;
+    stream.set_nodelay(true).unwrap();
+    stream.write_all(b"a2").await.unwrap();
+    expect(&mut stream, "d4.0").await;
+    stream.write_all(b"\n").await.unwrap();
+    expect(&mut stream, "\n").await;
+    stream.write_all(b"b2\n").await.unwrap();
+    expect(&mut stream, "d8.0\n").await;
+}
+
+#[tokio::test]
 async fn an_answer_that_was_given_too_early_is_followed_by_an_error() {
     let server = start(&[]);
     let mut stream = server.connect().await;

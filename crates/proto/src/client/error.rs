@@ -26,9 +26,8 @@ impl Error {
     #[must_use]
     pub fn fault(&self) -> Fault {
         match (&self.kind, self.phase) {
-            (ErrorKind::Protocol(_) | ErrorKind::Full, _) | (ErrorKind::TimedOut(_), Phase::Reply | Phase::End) => {
-                Fault::Server
-            }
+            (ErrorKind::Protocol(_) | ErrorKind::Full | ErrorKind::Closed, _)
+            | (ErrorKind::TimedOut(_), Phase::Reply | Phase::End) => Fault::Server,
             (_, Phase::Resolve) => Fault::Caller,
             _ => Fault::Network,
         }
@@ -61,6 +60,9 @@ impl fmt::Display for Error {
             }
             (ErrorKind::Protocol(violation), _) => write!(f, "{address}: the server broke the protocol: {violation}"),
             (ErrorKind::Full, _) => write!(f, "{address}: the server is full: try again later"),
+            (ErrorKind::Closed, _) => {
+                write!(f, "{address}: the server has closed the connection: it was idle for long, or is shutting down")
+            }
         }
     }
 }
@@ -112,6 +114,9 @@ pub enum ErrorKind {
     Protocol(String),
     /// The server said that it is full.
     Full,
+    /// The server closed the connection between two requests: it does so when nothing is asked for long, or when it
+    /// shuts down.
+    Closed,
 }
 
 impl From<io::Error> for ErrorKind {

@@ -14,7 +14,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub use error::{Error, ErrorKind, Fault, Phase};
 
@@ -23,7 +23,7 @@ pub use error::{Error, ErrorKind, Fault, Phase};
 pub struct Timeouts {
     /// For a name to be resolved.
     pub resolve: Duration,
-    /// For a connection to be made, to each of a name's addresses in turn.
+    /// For a connection to be made; a name's addresses are tried in turn, each with its share of the time.
     pub connect: Duration,
     /// For a request to be taken by the network.
     pub send: Duration,
@@ -51,14 +51,20 @@ async fn connect(address: &str, timeouts: &Timeouts) -> Result<TcpStream, Error>
     let failed = |phase| move |kind| Error::new(address, phase, kind);
     let resolved = within(timeouts.resolve, lookup_host(address)).await.map_err(failed(Phase::Resolve))?;
     let mut last = ErrorKind::Io(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
-    for address in resolved {
-        match within(timeouts.connect, TcpStream::connect(address)).await {
+    let resolved: Vec<_> = resolved.collect();
+    // What the quick ones leave is for the others: a name whose first address is a black hole still has its second.
+    let until = Instant::now() + timeouts.connect;
+    for (tried, address) in resolved.iter().enumerate() {
+        let left = u32::try_from(resolved.len() - tried).unwrap_or(u32::MAX);
+        let share = until.saturating_duration_since(Instant::now()) / left;
+        match within(share, TcpStream::connect(address)).await {
             Ok(stream) => {
                 // A request is written whole; holding it back for more to come (Nagle) would only delay it. Where the
                 // option cannot be set the connection is as good as gone, and the next step says so better.
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
+            Err(ErrorKind::TimedOut(_)) => last = ErrorKind::TimedOut(timeouts.connect),
             Err(kind) => last = kind,
         }
     }

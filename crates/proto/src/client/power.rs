@@ -110,7 +110,15 @@ impl Client {
         let codec = ClientCodec::new(Framing::Line);
         Ok(Connection {
             requests: Requests { stream: BufWriter::new(write), codec, asked, address: address.clone(), timeouts },
-            replies: Replies { stream: read, codec, in_flight, bytes: BytesMut::new(), address, timeouts },
+            replies: Replies {
+                stream: read,
+                codec,
+                in_flight,
+                bytes: BytesMut::new(),
+                heard: false,
+                address,
+                timeouts,
+            },
         })
     }
 }
@@ -255,6 +263,8 @@ pub struct Replies {
     codec: ClientCodec,
     in_flight: mpsc::Receiver<()>,
     bytes: BytesMut,
+    /// Whether there has been a reply.
+    heard: bool,
     address: String,
     timeouts: Timeouts,
 }
@@ -266,17 +276,35 @@ impl Replies {
     ///
     /// Whatever keeps a reply from coming within the limit.
     pub async fn receive(&mut self) -> Result<Option<Reply>, Error> {
-        let kind = if self.in_flight.recv().await.is_some() {
+        // What comes while nothing is in flight: the last words of a server that closes. A number would be the answer to
+        // nothing.
+        let (mut last_words, mut unasked) = (false, false);
+        let asked = tokio::select! {
+            biased;
+            asked = self.in_flight.recv() => asked,
+            _ = self.stream.read_buf(&mut self.bytes), if self.bytes.is_empty() => {
+                last_words = self.bytes.starts_with(b"e");
+                unasked = self.bytes.starts_with(b"d");
+                self.in_flight.recv().await
+            }
+        };
+        if asked.is_none() && (self.bytes.is_empty() || last_words) {
+            return Ok(None);
+        }
+        let kind = if asked.is_none() || unasked {
+            too_many()
+        } else {
             let reply = read_reply(&mut self.stream, &mut self.codec, &mut self.bytes);
             match within(self.timeouts.reply, reply).await {
-                Ok(Some(reply)) => return Ok(Some(reply)),
+                Ok(Some(reply)) => {
+                    self.heard = true;
+                    return Ok(Some(reply));
+                }
+                // One request alone, after others were answered: it has crossed with the server's close.
+                Ok(None) if self.heard && self.in_flight.is_empty() => ErrorKind::Closed,
                 Ok(None) => nothing(),
                 Err(kind) => kind,
             }
-        } else if self.bytes.is_empty() {
-            return Ok(None);
-        } else {
-            too_many()
         };
         Err(Error::new(&self.address, phase_of(&self.bytes), kind))
     }

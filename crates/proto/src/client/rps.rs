@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::{Error, ErrorKind, Phase, Timeouts, connect, within};
-use crate::wire::power::refusal::Quoted;
+use crate::wire::quoted::Quoted;
 use crate::wire::rps::{Answer, ClientCodec, Move, Outcome};
 
 /// A connection to a game against the house.
@@ -40,6 +40,8 @@ use crate::wire::rps::{Answer, ClientCodec, Move, Outcome};
 pub struct Connection {
     stream: TcpStream,
     bytes: BytesMut,
+    /// Whether there has been an answer.
+    heard: bool,
     address: String,
     timeouts: Timeouts,
 }
@@ -52,7 +54,7 @@ impl Connection {
     /// Whatever keeps the connection from being made within the limits.
     pub async fn open(address: &str, timeouts: Timeouts) -> Result<Self, Error> {
         let stream = connect(address, &timeouts).await?;
-        Ok(Self { stream, bytes: BytesMut::new(), address: address.to_owned(), timeouts })
+        Ok(Self { stream, bytes: BytesMut::new(), heard: false, address: address.to_owned(), timeouts })
     }
 
     /// Shows a move and waits for how the round ended.
@@ -81,7 +83,10 @@ impl Connection {
         // A full server says so without reading, and sending may then fail: its answer says why.
         let answer = within(self.timeouts.reply, self.read_answer()).await;
         let (phase, kind) = match (answer, sent) {
-            (Ok(Answer::Judged(outcome)), Ok(())) => return Ok(outcome),
+            (Ok(Answer::Judged(outcome)), Ok(())) => {
+                self.heard = true;
+                return Ok(outcome);
+            }
             (Ok(Answer::Full), _) => (Phase::Reply, ErrorKind::Full),
             (_, Err(kind)) => (Phase::Send, kind),
             (Ok(Answer::NoMove), Ok(())) => (Phase::Reply, protocol(format!("it takes {shown} for no move"))),
@@ -103,7 +108,9 @@ impl Connection {
                 }
                 Some(Err(unknown)) => return Err(protocol(format!("{unknown} is no answer of this wire"))),
                 None if self.stream.read_buf(&mut self.bytes).await? == 0 => {
-                    return Err(protocol("it closed the connection without an answer"));
+                    // One move is in flight at a time; after others were answered, it has crossed with the close.
+                    let without = protocol("it closed the connection without an answer");
+                    return Err(if self.heard { ErrorKind::Closed } else { without });
                 }
                 None => {}
             }

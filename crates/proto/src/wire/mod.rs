@@ -8,7 +8,10 @@
 //! 1. [`rps`]: the simplest framing there is, one byte a frame.
 //! 2. [`number`]: the text of a number, in and out.
 //! 3. [`power`]: requests and replies, and the three ways in which a request can end.
+//!
+//! [`quoted`] is how bytes of the other side are shown in messages of both.
 
 pub mod number;
 pub mod power;
+pub mod quoted;
 pub mod rps;

@@ -6,9 +6,9 @@ use std::io;
 use bytes::{Buf, BufMut, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
-use super::refusal::Quoted;
 use super::{Code, Refusal, Reply, Request};
 use crate::wire::number::{Number, Scan, scan};
+use crate::wire::quoted::Quoted;
 
 /// How a client ends its requests, and so how it learns where the reply ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -107,7 +107,7 @@ impl Decoder for ClientCodec {
             Framing::Bare => {
                 let part = src.is_empty() || matches!(&src[..], [b'd', number @ ..] if scan(number) == Scan::Prefix);
                 if part || &src[..] == b"e" {
-                    return Ok(None);
+                    return too_long_or_none(src);
                 }
                 let reply = parse(src);
                 src.clear();
@@ -160,7 +160,7 @@ fn parse(text: &[u8]) -> Result<Reply, ReplyError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::server::{ReplyEncoder, RequestDecoder};
+    use super::super::server::{Received, ReplyEncoder, RequestDecoder};
     use super::super::{Ending, Operation};
     use super::*;
     use proptest::prelude::*;
@@ -213,6 +213,11 @@ mod tests {
         assert!(matches!(read(Framing::Line, b"d4."), Err(ReplyError::CutShort(_))));
         assert!(matches!(read(Framing::Line, b"eBUSY later"), Ok(Some(Err(_)))), "last words need no line end");
         assert!(matches!(read(Framing::EndOfStream, &[b'd'; 2000]), Err(ReplyError::TooLong)));
+        let blanks = [b"d".as_slice(), &[b' '; 2000]].concat();
+        for framing in [Framing::EndOfStream, Framing::Line, Framing::Bare] {
+            let endless = ClientCodec::new(framing).decode(&mut BytesMut::from(&blanks[..]));
+            assert!(matches!(endless, Err(ReplyError::TooLong)), "{framing:?}");
+        }
     }
 
     proptest! {
@@ -225,8 +230,7 @@ mod tests {
                 let mut bytes = BytesMut::new();
                 codec.encode(request, &mut bytes).unwrap();
                 let received = RequestDecoder::new(512, false).decode_eof(&mut bytes).unwrap().unwrap();
-                prop_assert_eq!(&received.request, &Ok(request));
-                prop_assert_eq!(received.ending, ending);
+                prop_assert_eq!(received, Received::Request(Ok(request), ending));
                 ReplyEncoder.encode((&Ok(operand), ending), &mut bytes).unwrap();
                 prop_assert_eq!(codec.decode_eof(&mut bytes).unwrap(), Some(Ok(operand)));
             }

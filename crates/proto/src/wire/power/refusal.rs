@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Operation;
 use crate::wire::number::{Number, NumberError};
+use crate::wire::quoted::Quoted;
 
 /// What kind of error a reply tells of; programs go by this, people by the sentence behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,23 +131,6 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Bytes from the other side, fit to be shown: quoted, escaped and cut short.
-#[derive(Clone, Copy, Debug)]
-pub struct Quoted<'a>(pub &'a [u8]);
-
-impl Quoted<'_> {
-    /// So many bytes are shown, each of four characters at the most: enough to recognise one's own mistake by.
-    const SHOWN: usize = 24;
-}
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = &self.0[..self.0.len().min(Self::SHOWN)];
-        let more = if shown.len() < self.0.len() { "..." } else { "" };
-        write!(f, "'{}{more}'", shown.escape_ascii())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Request;
@@ -166,12 +150,6 @@ mod tests {
         assert_eq!(refused(b"aabc"), "BADNUM 'abc' is not a decimal number such as 2, -0.5 or 1e-3");
         assert_eq!(refused(b"ainf"), "BADNUM 'inf' is not a decimal number such as 2, -0.5 or 1e-3");
         assert_eq!(refused(b"a1e999"), "RANGE '1e999' is beyond the largest double, 1.7976931348623157e+308");
-    }
-
-    #[test]
-    fn what_is_quoted_is_escaped_and_cut_short() {
-        assert_eq!(Quoted(b"\x00'\n\xff").to_string(), r"'\x00\'\n\xff'");
-        assert_eq!(Quoted(&[b'7'; 100]).to_string(), format!("'{}...'", "7".repeat(24)));
     }
 
     #[test]

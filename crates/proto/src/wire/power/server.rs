@@ -5,8 +5,9 @@
 //! 1. **Line**: LF or CR LF. From a connection's first LF on, every request is a line, and so is every reply.
 //! 2. **End of stream**: the client's half-close. The reply is bare.
 //! 3. **Bare**: by neither. What has been delivered is the request as soon as it reads as a whole one; the reply is
-//!    bare. That is a guess, and where a client's bytes were cut in two it can be a wrong one. What then follows
-//!    begins with no op letter, so an error follows the answer, and a reader to LF or to the end sees both.
+//!    bare. That is a guess, and where a client's bytes were cut in two it can be a wrong one. If digits follow, they
+//!    begin with no op letter, so an error follows the answer, and a reader to LF or to the end sees both. If but the
+//!    line's end follows, the answer was right, and gets its own line end late.
 
 use std::io;
 use std::time::Duration;
@@ -19,11 +20,11 @@ use crate::wire::number::{Scan, is_blank, scan};
 
 /// What a request decoder made of the bytes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Received {
-    /// The request, or the error that it gets.
-    pub request: Result<Request, Refusal>,
-    /// How the reply is to be ended.
-    pub ending: Ending,
+pub enum Received {
+    /// A request, or the error that it gets, and how the reply is to be ended.
+    Request(Result<Request, Refusal>, Ending),
+    /// The line end of a request that has been answered bare: its reply still lacks one.
+    LineEnd,
 }
 
 /// What bytes that are not yet a request wait for.
@@ -44,10 +45,20 @@ pub struct RequestDecoder {
     limit: usize,
     /// Whether bare bytes have to settle before they are taken for a request.
     settling: bool,
-    /// Whether a line feed has been seen.
-    lines: bool,
-    /// Whether the connection has had its last answer.
-    finished: bool,
+    state: State,
+}
+
+/// What a connection has shown of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// No whole request yet.
+    Fresh,
+    /// Its last request was answered bare.
+    Bare,
+    /// A line feed has been seen: it speaks lines.
+    Lines,
+    /// It has had its last answer.
+    Finished,
 }
 
 impl RequestDecoder {
@@ -55,14 +66,14 @@ impl RequestDecoder {
     /// [`decode_settled`](Self::decode_settled) alone.
     #[must_use]
     pub fn new(limit: usize, settling: bool) -> Self {
-        Self { limit, settling, lines: false, finished: false }
+        Self { limit, settling, state: State::Fresh }
     }
 
     /// Whether the connection has had its last answer: what follows an error that leaves it unclear where the next
     /// request would begin cannot be understood.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.finished
+        self.state == State::Finished
     }
 
     /// What the bytes that [`decode`](Decoder::decode) left wait for.
@@ -70,7 +81,7 @@ impl RequestDecoder {
     pub fn pending(&self, src: &[u8]) -> Pending {
         if src.is_empty() {
             Pending::Nothing
-        } else if !self.lines && inspect(src) == Scan::Whole {
+        } else if self.state != State::Lines && inspect(src) == Scan::Whole {
             Pending::Whole
         } else {
             Pending::Part
@@ -79,8 +90,8 @@ impl RequestDecoder {
 
     /// Takes bare bytes for the request that they read as: no more came while they settled.
     pub fn decode_settled(&mut self, src: &mut BytesMut) -> Option<Received> {
-        let whole = !self.finished && self.pending(src) == Pending::Whole;
-        whole.then(|| take_bare(src))
+        let whole = !self.is_finished() && self.pending(src) == Pending::Whole;
+        whole.then(|| self.take_bare(src))
     }
 
     /// Gives up on what is missing: the error of a connection whose request did not come within `limit`.
@@ -89,12 +100,20 @@ impl RequestDecoder {
     }
 
     fn ending(&self) -> Ending {
-        if self.lines { Ending::Line } else { Ending::Bare }
+        if self.state == State::Lines { Ending::Line } else { Ending::Bare }
     }
 
     fn finish(&mut self, refusal: Refusal) -> Received {
-        self.finished = true;
-        Received { request: Err(refusal), ending: self.ending() }
+        let ending = self.ending();
+        self.state = State::Finished;
+        Received::Request(Err(refusal), ending)
+    }
+
+    fn take_bare(&mut self, src: &mut BytesMut) -> Received {
+        self.state = State::Bare;
+        let request = Request::parse(src);
+        src.clear();
+        Received::Request(request, Ending::Bare)
     }
 
     /// Where the first line feed is, no further off than the longest line's. Looking no further keeps the result the
@@ -110,33 +129,37 @@ impl Decoder for RequestDecoder {
     type Error = io::Error;
 
     fn decode(&mut self, src: &mut BytesMut) -> io::Result<Option<Received>> {
-        while !self.finished && !src.is_empty() {
+        while !self.is_finished() && !src.is_empty() {
             let end = self.line_feed(src);
             let line = without_carriage_return(&src[..end.unwrap_or(src.len())]);
             if line.len() > self.limit {
                 return Ok(Some(self.finish(Refusal::too_long(self.limit))));
             }
             if let Some(end) = end {
-                self.lines = true;
+                let late = self.state == State::Bare;
+                self.state = State::Lines;
                 let request = (!is_blank_line(line)).then(|| Request::parse(line));
                 src.advance(end + 1);
-                if let Some(request) = request {
-                    return Ok(Some(Received { request, ending: Ending::Line }));
+                match request {
+                    Some(request) => return Ok(Some(Received::Request(request, Ending::Line))),
+                    None if late => return Ok(Some(Received::LineEnd)),
+                    None => {}
                 }
-            } else if self.lines {
+            } else if self.state == State::Lines {
                 return Ok(None);
             } else {
                 return Ok(match inspect(src) {
-                    Scan::Whole if !self.settling => Some(take_bare(src)),
+                    Scan::Whole if !self.settling => Some(self.take_bare(src)),
                     Scan::Whole | Scan::Prefix => None,
                     Scan::Hopeless => {
-                        self.finished = true;
-                        Some(take_bare(src))
+                        let received = self.take_bare(src);
+                        self.state = State::Finished;
+                        Some(received)
                     }
                 });
             }
         }
-        if self.finished {
+        if self.is_finished() {
             src.clear();
         }
         Ok(None)
@@ -153,14 +176,8 @@ impl Decoder for RequestDecoder {
         }
         let request = Request::parse(src);
         src.clear();
-        Ok(Some(Received { request, ending: self.ending() }))
+        Ok(Some(Received::Request(request, self.ending())))
     }
-}
-
-fn take_bare(src: &mut BytesMut) -> Received {
-    let request = Request::parse(src);
-    src.clear();
-    Received { request, ending: Ending::Bare }
 }
 
 /// How far bare bytes are on their way to being a request.
@@ -236,12 +253,12 @@ mod tests {
     }
 
     fn show(received: &Received) -> String {
-        let text = match &received.request {
-            Ok(request) => request.to_string(),
-            Err(refusal) => refusal.code.to_string(),
+        let (text, ending) = match received {
+            Received::Request(Ok(request), ending) => (request.to_string(), *ending),
+            Received::Request(Err(refusal), ending) => (refusal.code.to_string(), *ending),
+            Received::LineEnd => (String::new(), Ending::Line),
         };
-        let ending = if received.ending == Ending::Line { "\\n" } else { "" };
-        text + ending
+        text + if ending == Ending::Line { "\\n" } else { "" }
     }
 
     fn assert_seen(pieces: &[&[u8]], expected: &[&str], finished: bool) {
@@ -255,7 +272,6 @@ mod tests {
         assert_seen(&[b"a2\nb3\r\nc4\n"], &["a2.0\\n", "b3.0\\n", "c4.0\\n"], false);
         assert_seen(&[b"a2\nx\na\nd5\n"], &["a2.0\\n", "BADOP\\n", "BADNUM\\n", "d5.0\\n"], false);
         assert_seen(&[b"\n\r\n \t\na2\n\n"], &["a2.0\\n"], false);
-        assert_seen(&[b"a", b"2", b"\nb", b"3\n"], &["a2.0", "b3.0\\n"], false);
         assert_seen(&[b"a2\nb3"], &["a2.0\\n", "b3.0\\n"], false);
     }
 
@@ -288,6 +304,15 @@ mod tests {
             assert_eq!(seen[1], "BADOP");
             assert!(finished);
         }
+    }
+
+    #[test]
+    fn a_line_end_that_comes_late_ends_the_line_of_its_reply() {
+        assert_seen(&[b"a2", b"\n"], &["a2.0", "\\n"], false);
+        assert_seen(&[b"a2", b" \r", b"\nb3\n"], &["a2.0", "\\n", "b3.0\\n"], false);
+        assert_seen(&[b"a", b"2", b"\nb", b"3\n"], &["a2.0", "\\n", "b3.0\\n"], false);
+        assert_seen(&[b"a2", b"\n\n\n"], &["a2.0", "\\n"], false);
+        assert_seen(&[b"a2", b"b3\n\n"], &["a2.0", "b3.0\\n"], false);
     }
 
     #[test]
@@ -341,6 +366,18 @@ mod tests {
     }
 
     proptest! {
+        /// A line that is cut before its end, or before anything that belongs to its number, gets the same bytes.
+        #[test]
+        fn a_line_cut_in_two_is_answered_alike_or_followed_by_an_error(
+            number in "[-+]?[0-9]{1,5}(\\.[0-9]{1,5})?", end in "[ \t]{0,2}\r?\n", cut in 0..16_usize,
+        ) {
+            let line = format!("a{number}{end}");
+            let (first, second) = line.as_bytes().split_at(cut.min(line.len()));
+            let whole = converse(&[line.as_bytes()]).0.concat();
+            let in_two = converse(&[first, second]).0.concat();
+            prop_assert!(in_two == whole || in_two.ends_with("BADOP\\n") || in_two.ends_with("BADOP"), "{}", in_two);
+        }
+
         /// Once a connection speaks lines, the cuts in its bytes do not matter.
         #[test]
         fn any_chunking_of_the_same_lines_gives_the_same_result(
@@ -371,7 +408,7 @@ mod tests {
                 prop_assert_eq!(decoder.decode(&mut src).unwrap(), None);
             }
             let received = decoder.decode_eof(&mut src).unwrap().unwrap();
-            prop_assert_eq!(received, Received { request: Request::parse(request.as_bytes()), ending: Ending::Bare });
+            prop_assert_eq!(received, Received::Request(Request::parse(request.as_bytes()), Ending::Bare));
         }
 
         #[test]
