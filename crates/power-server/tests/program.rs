@@ -5,6 +5,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use power_server::config::Config;
 use proto::server::config::layers::{Configuration, Layers};
@@ -25,13 +27,14 @@ struct Running {
     child: Child,
     log: BufReader<std::process::ChildStdout>,
     address: SocketAddr,
+    _watched: Sender<()>,
 }
 
 impl Running {
     fn start(arguments: &[&str]) -> Self {
         let mut child =
             program().args(["--listen", "127.0.0.1:0"]).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
-        end_after_patience(&child);
+        let watched = watch(&child);
         let mut log = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         while !line.contains("listening") {
@@ -39,7 +42,7 @@ impl Running {
             assert!(log.read_line(&mut line).unwrap() > 0, "the server ended before it listened");
         }
         let address = line.split("address=").nth(1).unwrap().trim().parse().unwrap();
-        Self { child, log, address }
+        Self { child, log, address, _watched: watched }
     }
 
     fn signal(&self, name: &str) {
@@ -55,13 +58,17 @@ impl Running {
     }
 }
 
-/// A broken server fails a test, and does not hang it.
-fn end_after_patience(child: &Child) {
+/// Ends a child that outlives a test's patience, so that a broken server fails the test and does not hang it. Dropping
+/// what this gives ends the watch.
+fn watch(child: &Child) -> Sender<()> {
+    let (sender, dropped) = channel();
     let id = child.id().to_string();
     std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_secs(30));
-        let _ = Command::new("kill").args(["-KILL", &id]).stderr(Stdio::null()).status();
+        if dropped.recv_timeout(Duration::from_secs(30)) == Err(RecvTimeoutError::Timeout) {
+            let _ = Command::new("kill").args(["-KILL", &id]).status();
+        }
     });
+    sender
 }
 
 fn ask(address: SocketAddr, request: &str) -> String {

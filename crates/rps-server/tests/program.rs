@@ -5,6 +5,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use proto::server::config::layers::{Configuration, Layers};
 use rps_server::config::Config;
@@ -62,19 +64,23 @@ fn a_wrong_setting_ends_the_start_with_2() {
     }
 }
 
-/// A broken server fails a test, and does not hang it.
-fn end_after_patience(child: &Child) {
+/// Ends a child that outlives a test's patience, so that a broken server fails the test and does not hang it. Dropping
+/// what this gives ends the watch.
+fn watch(child: &Child) -> Sender<()> {
+    let (sender, dropped) = channel();
     let id = child.id().to_string();
     std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_secs(30));
-        let _ = Command::new("kill").args(["-KILL", &id]).stderr(Stdio::null()).status();
+        if dropped.recv_timeout(Duration::from_secs(30)) == Err(RecvTimeoutError::Timeout) {
+            let _ = Command::new("kill").args(["-KILL", &id]).status();
+        }
     });
+    sender
 }
 
 #[test]
 fn it_serves_until_it_is_told_to_stop_and_ends_with_0() {
     let mut child = program().args(["--solo-listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
-    end_after_patience(&child);
+    let _watched = watch(&child);
     let mut log = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     while !line.contains("listening") {

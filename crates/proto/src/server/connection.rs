@@ -1,8 +1,8 @@
 //! One connection, from its first byte to a close that loses nothing.
 //!
-//! [`run`] carries bytes between a stream and a [`Conversation`], which knows of no I/O. Reading, answering and writing happen within one poll, in buffers that belong to the thread. A connection
-//! that waits owns no buffer: at most it owns the part of a request that has come, or of an answer that its peer has
-//! not taken.
+//! [`run`] carries bytes between a stream and a [`Conversation`], which knows of no I/O. Reading, answering and writing
+//! happen within one poll, in buffers that belong to the thread. A connection that waits owns no buffer: at most it
+//! owns the part of a request that has come, or of an answer that its peer has not taken.
 
 use std::cell::RefCell;
 use std::future::{poll_fn, ready};

@@ -1,4 +1,4 @@
-//! What a service says on one connection, as a function of what it hears: no I/O, no clock.
+//! The contract between a connection and a service that answers what it reads at once. No I/O, no clock.
 
 use bytes::BytesMut;
 

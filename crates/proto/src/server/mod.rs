@@ -8,12 +8,12 @@
 //!
 //! 1. [`options`]: the arguments that both servers take.
 //! 2. [`config`]: from file, environment and arguments to a checked configuration, or to errors that can be acted on.
-//! 3. [`telemetry`]: the log, with a [`throttle`] for what clients can cause; [`runtime`]: the threads, and the exit code.
+//! 3. [`telemetry`]: the log, with a [`throttle`] for what clients can cause; [`runtime`]: the threads, the exit code.
 //! 4. [`listen`]: the listening socket, whose options every connection inherits.
 //! 5. [`shutdown`]: told once by a signal, heard everywhere.
 //! 6. [`admission`]: how many connections there may be, in all and from one place.
 //! 7. [`accept`]: the loop that turns a listener into conversations, and its drain.
-//! 8. [`conversation`]: what a service has to be able to do.
+//! 8. [`conversation`]: what a service says when it answers what it reads at once.
 //! 9. [`connection`]: one connection, from its first byte to a close that loses nothing; [`deadline`] is its clock.
 
 pub mod accept;

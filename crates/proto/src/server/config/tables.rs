@@ -24,7 +24,7 @@ pub struct ConnectionLimits {
 impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
-            // An idle connection was measured at under 2 KB here, and takes a few more in the kernel: these fit any machine.
+            // An idle connection was measured at under 2 KB here, and takes a few more in the kernel.
             max_connections: const { Count::new(10_000) },
             // Off, since many people behind one address translator are the rule, not the exception.
             max_connections_per_ip: const { Count::new(0) },
