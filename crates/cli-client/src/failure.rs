@@ -12,8 +12,8 @@ pub enum Failure {
     Refused,
     /// The input is wrong; what, and what would be right.
     Usage(String),
-    /// There was no answer.
-    NoAnswer(Error),
+    /// There was no answer; what to try next, where that is not plain, behind it.
+    NoAnswer(Error, &'static str),
     /// The answer was well-formed, but not the right one.
     WrongAnswer(String),
     /// Nobody reads standard output any more.
@@ -31,7 +31,7 @@ impl Failure {
         match self {
             Self::Refused | Self::OutputClosed => None,
             Self::Usage(message) | Self::WrongAnswer(message) => Some(message.clone()),
-            Self::NoAnswer(error) => Some(with_hint(error)),
+            Self::NoAnswer(error, hint) => Some(format!("{error}{hint}")),
             Self::Output(error) => Some(format!("standard output: {error}")),
             Self::System(error) => Some(error.to_string()),
         }
@@ -45,7 +45,7 @@ impl Failure {
             Self::OutputClosed => 0,
             Self::Refused | Self::WrongAnswer(_) | Self::Output(_) | Self::System(_) => 1,
             Self::Usage(_) => 2,
-            Self::NoAnswer(error) => match (&error.kind, error.phase) {
+            Self::NoAnswer(error, _) => match (&error.kind, error.phase) {
                 (ErrorKind::Full, _) => 1,
                 (ErrorKind::TimedOut(_), _) => 4,
                 (ErrorKind::Io(_), Phase::Resolve | Phase::Connect) => 3,
@@ -58,19 +58,18 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::NoAnswer(error)
+        let hint = hint(&error);
+        Self::NoAnswer(error, hint)
     }
 }
 
-/// The error, and what to try next where that is not plain.
-fn with_hint(error: &Error) -> String {
-    let hint = match (&error.kind, error.phase) {
+/// What to try next where that is not plain, whatever the command.
+fn hint(error: &Error) -> &'static str {
+    match (&error.kind, error.phase) {
         (ErrorKind::Io(cause), Phase::Connect) if cause.kind() == io::ErrorKind::ConnectionRefused => {
             "; nothing listens there: is the server running, and is this its address?"
         }
-        (ErrorKind::TimedOut(_), Phase::End) => "; a server that ends its replies otherwise may need --framing bare",
         (ErrorKind::TimedOut(_), _) => "; --timeout sets how long to wait",
         _ => "",
-    };
-    format!("{error}{hint}")
+    }
 }

@@ -3,8 +3,8 @@
 use std::future::ready;
 use std::pin::pin;
 
-use proto::client::Timeouts;
 use proto::client::power::{Client, Replies, Requests};
+use proto::client::{ErrorKind, Phase, Timeouts};
 use proto::wire::power::{Code, Operation, Refusal, Reply};
 
 use crate::arguments::{Framing, PowerCommand, PowerOperation};
@@ -47,10 +47,16 @@ async fn on_a_connection_each(
     teller: &mut Teller,
 ) -> Result<(), Failure> {
     while let Some(Operand(number)) = numbers.next().await? {
-        teller.tell(client.ask(operation, number).await?)?;
+        let reply = client.ask(operation, number).await.map_err(|error| match (&error.kind, error.phase) {
+            (ErrorKind::TimedOut(_), Phase::End) => Failure::NoAnswer(error, OTHER_FRAMING),
+            _ => Failure::from(error),
+        })?;
+        teller.tell(reply)?;
     }
     Ok(())
 }
+
+const OTHER_FRAMING: &str = "; a server that ends its replies otherwise may need another --framing, such as bare";
 
 async fn on_one_connection(
     client: &Client,

@@ -74,7 +74,7 @@ fn a_server_that_answers_and_does_not_close_is_exit_code_4_in_the_end_phase_with
     run(&format!("power square 2 --timeout 200ms --addr {server}")).assert_failed(
         4,
         "",
-        &["the beginning of a reply, but not its end, within 200ms; a server that ends its replies otherwise may need --framing bare"],
+        &["the beginning of a reply, but not its end, within 200ms; a server that ends its replies otherwise may need another --framing, such as bare"],
     );
     for flags in ["--framing line", "--keep-alive"] {
         run(&format!("power square 2 {flags} --timeout 200ms --addr {server}")).assert_failed(
@@ -98,6 +98,7 @@ fn a_line_without_its_end_is_exit_code_4_and_no_answer() {
 fn a_server_that_dribbles_does_not_stretch_the_timeout() {
     let server = Fake::new(|stream| {
         stream.write_all(b"d")?;
+        hear(stream)?;
         // Ends when the client has gone.
         loop {
             stream.write_all(b"1")?;
@@ -168,6 +169,13 @@ fn more_replies_than_requests_are_exit_code_5() {
     run(&format!("power square 2 --framing line --addr {server}")).assert_failed(5, "", &["more replies than"]);
     let server = Fake::answering(b"d4.0\nd9.0\n");
     run(&format!("power square 2 --keep-alive --addr {server}")).assert_failed(5, "4.0\n", &["more replies than"]);
+    // Nor is one too many taken for the answer to what is asked later.
+    let server = Fake::answering_once(b"d4.0\nd99.0\n");
+    let mut running = client(&format!("power square - --keep-alive --addr {server}")).start();
+    running.type_in("2\n");
+    assert_eq!(running.next_line(), "4.0\n");
+    running.type_in("3\n");
+    running.wait().assert_failed(5, "4.0\n", &["more replies than"]);
 }
 
 #[test]
@@ -241,6 +249,7 @@ fn a_reset_is_exit_code_5() {
 #[test]
 fn a_reply_without_end_is_given_up() {
     let server = Fake::new(|stream| {
+        hear(stream)?;
         // Ends when the client has gone.
         loop {
             stream.write_all(&[b'd'; 64])?;

@@ -13,7 +13,7 @@ const PROGRAM: &str = env!("CARGO_PKG_NAME");
 
 /// Answers short connections: a square, a cube or a fourth power each
 #[derive(Parser)]
-#[command(name = PROGRAM, version, max_term_width = 80)]
+#[command(name = PROGRAM, version, max_term_width = 80, after_help = CONFIGURATION)]
 struct Arguments {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS")]
@@ -22,6 +22,15 @@ struct Arguments {
     #[command(flatten)]
     options: Options,
 }
+
+const CONFIGURATION: &str = "\
+The configuration is read from the file that --config or POWER_SERVER_CONFIG
+names, or else from config/power-server.toml. Over it go the environment
+(POWER_SERVER_LISTEN, POWER_SERVER_LOG_LEVEL, POWER_SERVER_LOG_FORMAT,
+POWER_SERVER_ADMIN_LISTEN) and then the arguments.
+
+Exit codes: 0 stopped as told; 1 cannot serve, or not healthy; 2 wrong usage or
+configuration; 130 or 143 ended at once by a second signal";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -15,7 +15,7 @@ const PROGRAM: &str = env!("CARGO_PKG_NAME");
 
 /// Plays rock-paper-scissors on long connections: one byte a move, one byte an answer
 #[derive(Parser)]
-#[command(name = PROGRAM, version, max_term_width = 80)]
+#[command(name = PROGRAM, version, max_term_width = 80, after_help = CONFIGURATION)]
 struct Arguments {
     /// Where to listen for players against the house ("" for off)
     #[arg(long, value_name = "ADDRESS")]
@@ -28,6 +28,15 @@ struct Arguments {
     #[command(flatten)]
     options: Options,
 }
+
+const CONFIGURATION: &str = "\
+The configuration is read from the file that --config or RPS_SERVER_CONFIG
+names, or else from config/rps-server.toml. Over it go the environment
+(RPS_SERVER_SOLO_LISTEN, RPS_SERVER_DUEL_LISTEN, RPS_SERVER_LOG_LEVEL,
+RPS_SERVER_LOG_FORMAT, RPS_SERVER_ADMIN_LISTEN) and then the arguments.
+
+Exit codes: 0 stopped as told; 1 cannot serve, or not healthy; 2 wrong usage or
+configuration; 130 or 143 ended at once by a second signal";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -116,6 +116,7 @@ impl Client {
                 in_flight,
                 bytes: BytesMut::new(),
                 heard: false,
+                unasked: false,
                 address,
                 timeouts,
             },
@@ -186,6 +187,9 @@ impl Connection {
         }
         .await;
         match (self.replies.receive().await, sent) {
+            (Ok(Some(_)), _) if self.replies.unasked => {
+                Err(Error::new(&self.replies.address, Phase::Reply, too_many()))
+            }
             (Ok(Some(reply)), _) => Ok(reply),
             // What kept the request from being sent is nearer to the cause than that no reply came.
             (_, Err(error)) | (Err(error), Ok(())) => Err(error),
@@ -265,6 +269,8 @@ pub struct Replies {
     bytes: BytesMut,
     /// Whether there has been a reply.
     heard: bool,
+    /// Whether there has been more than was asked for.
+    unasked: bool,
     address: String,
     timeouts: Timeouts,
 }
@@ -278,26 +284,30 @@ impl Replies {
     pub async fn receive(&mut self) -> Result<Option<Reply>, Error> {
         // What comes while nothing is in flight: the last words of a server that closes. A number would be the answer to
         // nothing.
-        let (mut last_words, mut unasked) = (false, false);
+        let mut broken = None;
         let asked = tokio::select! {
             biased;
             asked = self.in_flight.recv() => asked,
-            _ = self.stream.read_buf(&mut self.bytes), if self.bytes.is_empty() => {
-                last_words = self.bytes.starts_with(b"e");
-                unasked = self.bytes.starts_with(b"d");
+            read = self.stream.read_buf(&mut self.bytes), if self.bytes.is_empty() => {
+                broken = read.err();
+                self.note_what_is_unasked();
                 self.in_flight.recv().await
             }
         };
-        if asked.is_none() && (self.bytes.is_empty() || last_words) {
-            return Ok(None);
-        }
-        let kind = if asked.is_none() || unasked {
+        let kind = if self.unasked {
             too_many()
+        } else if asked.is_none() {
+            return Ok(None);
+        } else if let Some(error) = broken {
+            ErrorKind::Io(error)
         } else {
             let reply = read_reply(&mut self.stream, &mut self.codec, &mut self.bytes);
             match within(self.timeouts.reply, reply).await {
                 Ok(Some(reply)) => {
                     self.heard = true;
+                    if self.in_flight.is_empty() {
+                        self.note_what_is_unasked();
+                    }
                     return Ok(Some(reply));
                 }
                 // One request alone, after others were answered: it has crossed with the server's close.
@@ -307,6 +317,11 @@ impl Replies {
             }
         };
         Err(Error::new(&self.address, phase_of(&self.bytes), kind))
+    }
+
+    /// With nothing in flight, whatever is there now was there before the next request.
+    fn note_what_is_unasked(&mut self) {
+        self.unasked = !matches!(self.bytes.first(), None | Some(b'e'));
     }
 }
 

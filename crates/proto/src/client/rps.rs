@@ -98,6 +98,8 @@ impl Connection {
 
     async fn read_answer(&mut self) -> Result<Answer, ErrorKind> {
         self.bytes.clear();
+        // One answer is one byte; what is more is shown in the message.
+        self.bytes.reserve(64);
         loop {
             match ClientCodec.decode(&mut self.bytes)? {
                 Some(Ok(answer)) if self.bytes.is_empty() => return Ok(answer),

@@ -75,8 +75,8 @@ impl Listener for TcpListener {
         std::iter::from_fn(move || {
             let listener = listener.as_ref()?;
             tries
-                .find_map(|_| match listener.accept() {
-                    Ok((stream, peer)) => Some(adopt(stream).map(|stream| (stream, peer))),
+                .find_map(|_| match listener.accept().and_then(adopt) {
+                    Ok(arrived) => Some(Ok(arrived)),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Err(error)),
                     Err(error) if belongs_to_one_connection(&error) => None,
                     Err(error) => {
@@ -89,9 +89,9 @@ impl Listener for TcpListener {
     }
 }
 
-fn adopt(stream: std::net::TcpStream) -> io::Result<TcpStream> {
+fn adopt((stream, peer): (std::net::TcpStream, SocketAddr)) -> io::Result<(TcpStream, SocketAddr)> {
     stream.set_nonblocking(true)?;
-    TcpStream::from_std(stream)
+    Ok((TcpStream::from_std(stream)?, peer))
 }
 
 /// The most connections taken from the queue of a listener that closes: the largest backlog that Linux keeps
@@ -156,6 +156,7 @@ where
     // to others first, those on the threshold get the time to come in, and only then the queue goes with the listener.
     listener.refuse_new();
     let closing = Instant::now() + DRAIN_GRACE;
+    let closing = shutdown.deadline().map_or(closing, |deadline| deadline.min(closing));
     while Instant::now() < closing
         && let Ok((stream, peer)) = timeout_at(closing, next(&mut listener)).await
     {
@@ -248,20 +249,26 @@ impl<S> Reception<S> {
         }
         self.counters.rejected.fetch_add(1, Ordering::Relaxed);
         let (refusal, shutdown) = (self.service.refusal(), self.shutdown.clone());
-        let told = async move {
-            if stream.write_all(&refusal).await.is_ok() {
-                connection::close(&mut stream, REJECTION_TIME, &shutdown).await;
-            }
-        };
-        match Arc::clone(&self.rejections).try_acquire_owned() {
-            Ok(permit) => drop(self.rejected.spawn(async move {
+        if let Ok(permit) = Arc::clone(&self.rejections).try_acquire_owned() {
+            self.rejected.spawn(async move {
                 let _permit = permit;
+                let told = async {
+                    if stream.write_all(&refusal).await.is_ok() {
+                        connection::close(&mut stream, REJECTION_TIME, &shutdown).await;
+                    }
+                };
                 // A client that listens has heard; for one that does not, nothing more is done.
                 let _ = timeout(REJECTION_TIME, told).await;
-            })),
-            // With so many being told already, this one is told what a new socket always has room for, what it has sent
-            // so far is taken, and nothing is waited for: not even for this task's share of the runtime.
-            Err(_) => drop(unconstrained(told).now_or_never()),
+            });
+        } else {
+            // With so many being told already, this one is told what a new socket always has room for, and nothing is
+            // waited for: not even for this task's share of the runtime.
+            let told = async {
+                if stream.write_all(&refusal).await.is_ok() {
+                    connection::close_at_once(&mut stream).await;
+                }
+            };
+            let _ = unconstrained(told).now_or_never();
         }
     }
 

@@ -233,6 +233,20 @@ where
     }
 }
 
+/// As [`close`], but takes no more than what a new socket holds (128 KiB, tcp(7), `tcp_rmem`) and waits for nothing that
+/// is not there.
+pub(super) async fn close_at_once<S>(stream: &mut S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let _ = stream.shutdown().await;
+    for _ in 0..(128 * 1024 / DISCARD_BYTES) {
+        if !matches!(poll_fn(|cx| poll_discard(stream, cx)).await, Ok(1..)) {
+            break;
+        }
+    }
+}
+
 fn poll_discard<S: AsyncRead + Unpin>(stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.input.clear();

@@ -94,7 +94,9 @@ impl Watch {
             (None, _) => (self.quiet_until, Expiry::Request),
         };
         let (Some(begun_at), Some(deadline)) = (shutdown.begun_at(), shutdown.deadline()) else { return own };
-        let drain = if self.request_until.is_some() {
+        let drain = if self.settled_at.is_some() {
+            (deadline, Expiry::Settled)
+        } else if self.request_until.is_some() {
             (deadline, Expiry::Cut)
         } else {
             let quiet = begun_at.max(self.last) + DRAIN_GRACE;
@@ -165,6 +167,10 @@ mod tests {
         watch.note(true, true, Next::Request, &deadlines, start + 3 * SECOND);
         assert_eq!(watch.next(&deadlines, &draining), (start + DRAIN_PLAY, Expiry::Drained));
         watch.note(false, false, Next::Rest, &deadlines, start + 3 * SECOND);
-        assert_eq!(watch.next(&deadlines, &draining), (start + 8 * SECOND - SECOND / 10, Expiry::Cut));
+        let cut = start + 8 * SECOND - SECOND / 10;
+        assert_eq!(watch.next(&deadlines, &draining), (cut, Expiry::Cut));
+        let settling = Deadlines { settle: 15 * SECOND, ..deadlines };
+        watch.note(false, false, Next::Settle, &settling, start + 4 * SECOND);
+        assert_eq!(watch.next(&settling, &draining), (cut, Expiry::Settled), "what is whole is answered, not cut");
     }
 }

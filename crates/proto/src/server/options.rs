@@ -94,8 +94,8 @@ impl Options {
         for argument in &self.set {
             let origin = Origin::Argument(format!("--set {argument}"));
             match argument.split_once('=') {
-                Some((key, value)) => layers.lay_text(key.trim(), value.trim(), origin),
-                None => layers.note(origin, "write KEY=VALUE, as in limits.max_connections=100".to_owned()),
+                Some((key, value)) if !key.trim().is_empty() => layers.lay_text(key.trim(), value.trim(), origin),
+                _ => layers.note(origin, "write KEY=VALUE, as in limits.max_connections=100".to_owned()),
             }
         }
         for setting in own.iter().chain(&shared) {
