@@ -30,8 +30,9 @@ pub struct Limits {
     /// Those of any service.
     #[serde(flatten)]
     pub connections: ConnectionLimits,
-    /// The longest request, its ending not counted.
-    pub max_request_bytes: Count<2, 65_536>,
+    /// The longest request, its ending not counted. It has to fit into one read, with room to spare: a part of one that
+    /// a read had no room for could be taken for a whole request.
+    pub max_request_bytes: Count<2, 4000>,
 }
 
 /// `[timeouts]`.

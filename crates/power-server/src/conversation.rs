@@ -29,7 +29,7 @@ impl Conversation {
 }
 
 impl conversation::Conversation for Conversation {
-    /// Room for hundreds of requests in flight. At the worst every two bytes of it are a bad line that gets an error of
+    /// Room for the longest request that can be configured, and for hundreds of short ones in flight. At the worst every two bytes of it are a bad line that gets an error of
     /// 88: 176 KiB for a peer that reads nothing, until the write deadline.
     const READ_BYTES: usize = 4096;
 

@@ -126,6 +126,16 @@ async fn a_line_whose_end_comes_on_its_own_gets_its_line() {
 }
 
 #[tokio::test]
+async fn the_longest_request_that_can_be_allowed_is_taken_whole() {
+    let server = start(&[("limits.max_request_bytes", "4000")]);
+    let digits = format!("a{}2", "0".repeat(3998));
+    assert_eq!(server.exchange(digits.as_bytes()).await, "d4.0");
+    assert_eq!(server.exchange(format!("{digits}\r\n").as_bytes()).await, "d4.0\n");
+    let too_long = server.exchange(format!("{digits}0\n").as_bytes()).await;
+    assert_eq!(too_long, "eTOOLONG a request has at most 4000 bytes before its end");
+}
+
+#[tokio::test]
 async fn an_answer_that_was_given_too_early_is_followed_by_an_error() {
     let server = start(&[]);
     let mut stream = server.connect().await;
