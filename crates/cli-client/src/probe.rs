@@ -6,7 +6,7 @@ use std::time::Duration;
 use proto::client::Timeouts;
 use proto::client::power::Client;
 use proto::client::rps::Connection;
-use proto::wire::number::{Number, NumberError};
+use proto::wire::number::Number;
 use proto::wire::power::Operation;
 use proto::wire::rps::Move;
 use tokio::time::{Instant, sleep};
@@ -77,9 +77,7 @@ impl fmt::Display for Server {
 }
 
 async fn power(address: &str, timeouts: Timeouts) -> Result<(), Failure> {
-    let number =
-        |text: &str| text.parse::<Number>().map_err(|error: NumberError| Failure::WrongAnswer(error.to_string()));
-    let (asked, right) = (number("3")?, number("9")?);
+    let (asked, right) = (Number::from(3), Number::from(9));
     match Client::new(address).with_timeouts(timeouts).ask(Operation::Square, asked).await? {
         Ok(square) if square == right => Ok(()),
         Ok(square) => Err(Failure::WrongAnswer(format!("{address}: the square of {asked} came back as {square}"))),

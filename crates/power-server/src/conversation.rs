@@ -29,8 +29,9 @@ impl Conversation {
 }
 
 impl conversation::Conversation for Conversation {
-    /// Room for the longest request that can be configured, and for hundreds of short ones in flight. At the worst every two bytes of it are a bad line that gets an error of
-    /// 88: 176 KiB for a peer that reads nothing, until the write deadline.
+    /// Room for the longest request that can be configured, and for hundreds of short ones in flight. At the worst
+    /// every two bytes of it are a bad line that gets an error of 87: 174 KiB for a peer that reads nothing, until the
+    /// write deadline.
     const READ_BYTES: usize = 4096;
 
     fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next {

@@ -80,7 +80,7 @@ where
 pub async fn healthcheck(config: &Config) -> Result<(), String> {
     let limit = config.timeouts.request.get();
     let client = Client::new(reachable(config.listen.0).to_string()).with_timeouts(Timeouts::all(limit));
-    let one = Number::new(1.0).ok_or("1 is a number")?;
+    let one = Number::from(1);
     match client.ask(Operation::Echo, one).await {
         Ok(Ok(answer)) if answer == one => Ok(()),
         Ok(Ok(answer)) => Err(format!("asked for the echo of {one}, it answered {answer}")),

@@ -25,7 +25,7 @@ pub struct Deadlines {
 
 /// What a connection does when its time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expiry {
+pub(super) enum Expiry {
     /// It has been asked nothing for long: close without a word.
     Idle,
     /// The rest of a request did not come in time.

@@ -143,8 +143,9 @@ pub fn refuse(program: &str, problems: &Problems) -> ExitCode {
 
 /// Prints a configuration to standard output as TOML; a reader that has gone is no error.
 pub fn print<C: Configuration>(config: &C) -> ExitCode {
-    let text = toml::to_string(config).unwrap_or_else(|error| error.to_string());
-    match io::stdout().write_all(text.as_bytes()) {
+    let printed =
+        toml::to_string(config).map_err(io::Error::other).and_then(|text| io::stdout().write_all(text.as_bytes()));
+    match printed {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
         _ => ExitCode::SUCCESS,
     }

@@ -131,42 +131,40 @@ impl<C: Configuration> Layers<C> {
     }
 
     fn lay(&mut self, key: &str, value: Value, origin: Origin) {
-        if let Value::Table(table) = value {
+        let problem = match (look_up(&self.values, key), value) {
+            (None, _) => unknown_key(&self.values, key),
             // A table sets each of its keys; one that is empty says nothing that the defaults do not.
-            if let Some(Value::Table(_)) | None = look_up(&self.values, key) {
-                let unknown = look_up(&self.values, key).is_none();
-                if unknown {
-                    self.problems.push((origin, unknown_key(&self.values, key)));
-                } else {
-                    for (inner, value) in table {
-                        self.lay(&format!("{key}.{inner}"), value, origin.clone());
-                    }
+            (Some(Value::Table(_)), Value::Table(inner)) => {
+                for (name, value) in inner {
+                    self.lay(&format!("{key}.{name}"), value, origin.clone());
                 }
                 return;
             }
-            self.problems.push((origin, format!("{key}: this is one value, not a table")));
-            return;
-        }
-        let mut values = self.values.clone();
-        let problem = match look_up_mut(&mut values, key) {
-            None => unknown_key(&self.values, key),
-            Some(Value::Table(table)) => {
+            (Some(Value::Table(table)), _) => {
                 let keys: Vec<_> = table.keys().map(|inner| format!("{key}.{inner}")).collect();
                 format!("{key}: this is a table, not one value: set {}", keys.join(", "))
             }
-            Some(place) => {
-                *place = value;
-                match values.clone().try_into::<C>() {
-                    Ok(_) => {
-                        self.values = values;
-                        self.origins.insert(key.to_owned(), origin);
-                        return;
-                    }
-                    Err(error) => format!("{key}: {}", error.message()),
+            (Some(_), Value::Table(_)) => format!("{key}: this is one value, not a table"),
+            (Some(_), value) => match self.with(key, value) {
+                Ok(values) => {
+                    self.values = values;
+                    self.origins.insert(key.to_owned(), origin);
+                    return;
                 }
-            }
+                Err(error) => format!("{key}: {}", error.message()),
+            },
         };
         self.problems.push((origin, problem));
+    }
+
+    /// The values with one of them replaced, if they still read as a configuration.
+    fn with(&self, key: &str, value: Value) -> Result<Table, toml::de::Error> {
+        let mut values = self.values.clone();
+        if let Some(place) = look_up_mut(&mut values, key) {
+            *place = value;
+        }
+        values.clone().try_into::<C>()?;
+        Ok(values)
     }
 
     /// The configuration that the layers make together.
