@@ -20,10 +20,10 @@ use proto::server::connection::{self, Closed};
 use proto::server::deadline::Deadlines;
 use proto::server::listen::reachable;
 use proto::server::shutdown::Shutdown;
+use proto::server::stream::Stream;
 use proto::wire::number::Number;
 use proto::wire::power::server::ReplyEncoder;
 use proto::wire::power::{Code, Ending, Operation, Refusal};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::codec::Encoder;
 
 use config::Config;
@@ -59,7 +59,7 @@ impl PowerService {
 
 impl<S> Service<S> for PowerService
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Stream,
 {
     async fn serve(&self, stream: S, shutdown: &Shutdown) -> Closed {
         let conversation = Conversation::new(self.most_bytes, &self.deadlines);

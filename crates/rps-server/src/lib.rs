@@ -22,9 +22,9 @@ use proto::server::connection::{self, Closed};
 use proto::server::deadline::Deadlines;
 use proto::server::listen::reachable;
 use proto::server::shutdown::Shutdown;
+use proto::server::stream::Stream;
 use proto::wire::rps::{Answer, Move};
 use rand::CryptoRng;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use config::Config;
 use house::House;
@@ -59,7 +59,7 @@ struct SoloService<H> {
 
 impl<S, H, R> Service<S> for SoloService<H>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Stream,
     H: Fn() -> House<R> + Send + Sync + 'static,
     R: CryptoRng + Send,
 {

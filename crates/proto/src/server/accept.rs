@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Add;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,19 +15,19 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use rustix::io::Errno;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::admission::{Admission, Full, Permit, REJECTIONS_AT_ONCE};
+use super::admission::{Admission, Full, Permit};
 use super::connection::{self, Closed};
 use super::deadline::DRAIN_GRACE;
 use super::listen;
 use super::shutdown::Shutdown;
+use super::stream::Stream;
 use super::throttle::Throttle;
 
 /// What a server does with its connections.
@@ -41,7 +42,7 @@ pub trait Service<S>: Send + Sync + 'static {
 /// Where connections come from; a trait, so that tests can bring connections and errors of their own.
 pub trait Listener: Send {
     /// A connection's stream.
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    type Stream: Stream;
 
     /// Waits for the next connection. Dropping the future loses none.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
@@ -119,6 +120,20 @@ pub struct Summary {
     pub cut: u64,
 }
 
+/// What the listeners of one process came to together.
+impl Add for Summary {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            accepted: self.accepted + other.accepted,
+            rejected: self.rejected + other.rejected,
+            panicked: self.panicked + other.panicked,
+            cut: self.cut + other.cut,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Counters {
     accepted: AtomicU64,
@@ -140,7 +155,6 @@ where
         shutdown: shutdown.clone(),
         tasks: TaskTracker::new(),
         rejected: TaskTracker::new(),
-        rejections: Arc::new(Semaphore::new(REJECTIONS_AT_ONCE)),
         counters: Arc::default(),
     };
     let mut begun = pin!(shutdown.begun());
@@ -196,7 +210,6 @@ struct Reception<S> {
     shutdown: Shutdown,
     tasks: TaskTracker,
     rejected: TaskTracker,
-    rejections: Arc<Semaphore>,
     counters: Arc<Counters>,
 }
 
@@ -204,7 +217,7 @@ impl<S> Reception<S> {
     /// Lets a connection in or turns it away, and waits for nothing: those who are turned away do not hold up the next.
     fn receive<I>(&self, stream: I, peer: SocketAddr)
     where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        I: Stream,
         S: Service<I>,
     {
         match self.admission.admit(peer.ip()) {
@@ -215,7 +228,7 @@ impl<S> Reception<S> {
 
     fn let_in<I>(&self, stream: I, peer: SocketAddr, permit: Permit)
     where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        I: Stream,
         S: Service<I>,
     {
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
@@ -240,7 +253,7 @@ impl<S> Reception<S> {
 
     fn turn_away<I>(&self, mut stream: I, peer: SocketAddr, full: Full)
     where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        I: Stream,
         S: Service<I>,
     {
         static KIND: Throttle = Throttle::new();
@@ -249,7 +262,7 @@ impl<S> Reception<S> {
         }
         self.counters.rejected.fetch_add(1, Ordering::Relaxed);
         let (refusal, shutdown) = (self.service.refusal(), self.shutdown.clone());
-        if let Ok(permit) = Arc::clone(&self.rejections).try_acquire_owned() {
+        if let Some(permit) = self.admission.reject() {
             self.rejected.spawn(async move {
                 let _permit = permit;
                 let told = async {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fmt, io};
 
 use rustix::process::{Resource, getrlimit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::config::tables::MaxConnections;
 
@@ -21,6 +22,7 @@ pub struct Admission {
     limit_per_place: Option<usize>,
     open: AtomicUsize,
     places: Mutex<HashMap<IpAddr, usize>>,
+    rejections: Arc<Semaphore>,
 }
 
 impl Admission {
@@ -28,7 +30,8 @@ impl Admission {
     #[must_use]
     pub fn new(limit: usize, limit_per_place: usize) -> Arc<Self> {
         let limit_per_place = (limit_per_place > 0).then_some(limit_per_place);
-        Arc::new(Self { limit, limit_per_place, open: AtomicUsize::new(0), places: Mutex::default() })
+        let rejections = Arc::new(Semaphore::new(REJECTIONS_AT_ONCE));
+        Arc::new(Self { limit, limit_per_place, open: AtomicUsize::new(0), places: Mutex::default(), rejections })
     }
 
     /// Lets a connection in, or says which limit it meets.
@@ -51,6 +54,12 @@ impl Admission {
             permit.place = Some(place);
         }
         Ok(permit)
+    }
+
+    /// Gives one that is turned away the time to hear of it, unless [`REJECTIONS_AT_ONCE`] others have it. Dropping what
+    /// this gives ends that.
+    pub fn reject(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.rejections).try_acquire_owned().ok()
     }
 
     /// How many connections are open.

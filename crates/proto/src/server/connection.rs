@@ -20,6 +20,7 @@ use tokio_util::io::poll_read_buf;
 use super::conversation::{Arrival, Conversation, Next};
 use super::deadline::{Deadlines, Expiry, Watch};
 use super::shutdown::Shutdown;
+use super::stream::Stream;
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -64,7 +65,7 @@ thread_local! {
 /// An answer is not flushed: a stream that buffers what is written is not for this.
 pub async fn run<S, C>(stream: S, conversation: C, deadlines: &Deadlines, shutdown: &Shutdown) -> Closed
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: Stream,
     C: Conversation,
 {
     let mut exchange = Exchange { stream, conversation, pending: BytesMut::new(), unsent: Bytes::new() };
@@ -157,7 +158,7 @@ struct Exchange<S, C> {
 
 impl<S, C> Exchange<S, C>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: Stream,
     C: Conversation,
 {
     /// Takes one turn: about what the conversation is `told`, or else about what the stream delivers.

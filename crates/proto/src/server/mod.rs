@@ -13,8 +13,9 @@
 //! 5. [`shutdown`]: told once by a signal, heard everywhere.
 //! 6. [`admission`]: how many connections there may be, in all and from one place.
 //! 7. [`accept`]: the loop that turns a listener into conversations, and its drain.
-//! 8. [`conversation`]: what a service says when it answers what it reads at once.
-//! 9. [`connection`]: one connection, from its first byte to a close that loses nothing; [`deadline`] is its clock.
+//! 8. [`stream`]: what a connection runs on.
+//! 9. [`conversation`]: what a service says when it answers what it reads at once.
+//! 10. [`connection`]: one connection, from its first byte to a close that loses nothing; [`deadline`] is its clock.
 
 pub mod accept;
 pub mod admission;
@@ -26,5 +27,6 @@ pub mod listen;
 pub mod options;
 pub mod runtime;
 pub mod shutdown;
+pub mod stream;
 pub mod telemetry;
 pub mod throttle;

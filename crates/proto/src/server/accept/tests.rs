@@ -3,6 +3,7 @@
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
 
+use crate::server::admission::REJECTIONS_AT_ONCE;
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -306,6 +306,12 @@ impl AsyncWrite for Endless {
     }
 }
 
+impl Stream for Endless {
+    async fn broken(&self) -> io::Error {
+        std::future::pending().await
+    }
+}
+
 async fn serve_endless(what: &'static [u8], deadlines: Deadlines, shutdown: Shutdown) -> (Closed, Duration) {
     let start = Instant::now();
     let served = tokio::spawn(async move { run(Endless { what }, Words, &deadlines, &shutdown).await });
@@ -358,4 +364,10 @@ async fn a_waiting_connection_owns_no_buffer() {
     poll_fn(|cx| exchange.poll_turn(cx, None)).await.unwrap();
     assert_eq!(exchange.pending.capacity(), 0);
     assert!(exchange.unsent.is_empty());
+}
+
+    let (_, stream) = tokio::io::duplex(1);
+    let (d, s) = (deadlines(), running());
+    println!("SIZE run {}", std::mem::size_of_val(&run(stream, Words, &d, &s)));
+    println!("SIZE watch {}", size_of::<Watch>());
 }
