@@ -2,7 +2,8 @@
 //!
 //! [`run`] carries bytes between a stream and a [`Conversation`], which knows of no I/O. Reading, answering and writing
 //! happen within one poll, in buffers that belong to the thread. A connection that waits owns no buffer: at most it
-//! owns the part of a request that has come, or of an answer that its peer has not taken.
+//! owns the requests of one read that wait for an answer or have come in part, or the answers that its peer has not
+//! taken.
 
 use std::cell::RefCell;
 use std::future::{poll_fn, ready};
@@ -12,6 +13,7 @@ use std::task::{self, Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -68,7 +70,7 @@ where
     S: Stream,
     C: Conversation,
 {
-    let mut exchange = Exchange { stream, conversation, pending: BytesMut::new(), unsent: Bytes::new() };
+    let mut exchange = Exchange::new(stream, conversation);
     let mut now = Instant::now();
     let mut watch = Watch::new(deadlines, now);
     let (mut at, mut expiry) = watch.next(deadlines, shutdown);
@@ -83,10 +85,12 @@ where
             match expiry {
                 Expiry::Settled => told = Some(Arrival::Silence),
                 Expiry::Request => told = Some(Arrival::Deadline),
+                Expiry::Due => told = Some(Arrival::Due),
                 Expiry::Idle => return exchange.close(Closed::Idle, shutdown).await,
                 Expiry::Drained if found_more && shutdown.deadline().is_some_and(|deadline| now >= deadline) => {
                     return Closed::Cut;
                 }
+                Expiry::Drained if exchange.owing => told = Some(Arrival::Drain),
                 Expiry::Drained => {
                     // What has been sent counts as asked. The runtime hears of it when this task is out of its way.
                     yield_now().await;
@@ -100,7 +104,7 @@ where
         }
         let turn = tokio::select! {
             biased;
-            turn = poll_fn(|cx| exchange.poll_turn(cx, told)) => turn,
+            turn = exchange.turn(told) => turn,
             () = ready(()), if last_look => return exchange.close(Closed::Drained, shutdown).await,
             () = &mut begun, if !draining => {
                 draining = true;
@@ -130,7 +134,8 @@ where
             (_, Next::Close) => return exchange.close(Closed::Over, shutdown).await,
             _ => {}
         }
-        found_more = last_look;
+        // An answer that the drain did not wait for belongs to what the last look found.
+        found_more = last_look || (found_more && told.is_some());
         now = Instant::now();
         watch.note(turn.answered, turn.used, turn.next, deadlines, now);
         (at, expiry) = watch.next(deadlines, shutdown);
@@ -150,10 +155,12 @@ struct Turn {
 struct Exchange<S, C> {
     stream: S,
     conversation: C,
-    /// The part of a request that has come.
+    /// What has come and is not answered: a part of a request, or those behind one whose answer is awaited.
     pending: BytesMut,
     /// The part of an answer that the socket had no room for.
     unsent: Bytes,
+    /// Whether an answer is awaited that comes from elsewhere.
+    owing: bool,
 }
 
 impl<S, C> Exchange<S, C>
@@ -161,7 +168,34 @@ where
     S: Stream,
     C: Conversation,
 {
-    /// Takes one turn: about what the conversation is `told`, or else about what the stream delivers.
+    fn new(stream: S, conversation: C) -> Self {
+        Self { stream, conversation, pending: BytesMut::new(), unsent: Bytes::new(), owing: false }
+    }
+
+    /// Takes one turn: about what the conversation is `told`, or else about the answer that is awaited or what the
+    /// stream delivers.
+    async fn turn(&mut self, mut told: Option<Arrival>) -> io::Result<Turn> {
+        if self.owing && told.is_none() {
+            self.answer_awaited().await?;
+            told = Some(Arrival::Answer);
+        }
+        poll_fn(|cx| self.poll_turn(cx, told)).await
+    }
+
+    /// Waits for the answer that comes from elsewhere. Nothing is read meanwhile: what a peer has sent ahead waits in
+    /// its socket, and a reset is noticed there.
+    async fn answer_awaited(&mut self) -> io::Result<()> {
+        // Boxed, so that the many connections that never come here do not carry the room for it.
+        Box::pin(async {
+            tokio::select! {
+                biased;
+                () = poll_fn(|cx| self.conversation.poll_answer(cx)) => Ok(()),
+                error = self.stream.broken() => Err(error),
+            }
+        })
+        .await
+    }
+
     fn poll_turn(&mut self, cx: &mut Context<'_>, told: Option<Arrival>) -> Poll<io::Result<Turn>> {
         SCRATCH.with_borrow_mut(|Scratch { input, output }| {
             input.clear();
@@ -178,6 +212,7 @@ where
             let next = self.conversation.turn(arrival, input, output);
             let turn = Turn { arrival, answered: !output.is_empty(), used: input.len() < given, next };
             self.pending = if input.is_empty() { BytesMut::new() } else { BytesMut::from(&input[..]) };
+            self.owing = matches!(next, Next::Answer(_));
             while !output.is_empty() {
                 match Pin::new(&mut self.stream).poll_write(cx, output)? {
                     Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -208,9 +243,15 @@ where
         .await
     }
 
-    async fn close(mut self, closed: Closed, shutdown: &Shutdown) -> Closed {
-        Box::pin(close(&mut self.stream, LINGER, shutdown)).await;
-        closed
+    /// Ends the conversation, and with it what the connection has to do with others, and then closes the stream.
+    ///
+    /// In a box of its own: no connection has to carry the room for it while it is served.
+    fn close(self, closed: Closed, shutdown: &Shutdown) -> BoxFuture<'_, Closed> {
+        let mut stream = self.stream;
+        Box::pin(async move {
+            close(&mut stream, LINGER, shutdown).await;
+            closed
+        })
     }
 }
 

@@ -1,6 +1,13 @@
-//! The contract between a connection and a service that answers what it reads at once. No I/O, no clock.
+//! The contract between a connection and the service that it is of. No I/O, no clock.
+//!
+//! Most services answer what they read in the same turn. One that has to wait for something else, such as a second
+//! player, says [`Next::Answer`]: then nothing more is read until [`poll_answer`](Conversation::poll_answer) says that
+//! the answer is there, or its time is over.
+
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
+use tokio::time::Instant;
 
 /// What a service says on one connection, as a function of what it hears.
 pub trait Conversation: Send {
@@ -12,6 +19,13 @@ pub trait Conversation: Send {
     ///
     /// `input` keeps what was left of it until the next turn. What is left at [`Arrival::End`] is dropped.
     fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next;
+
+    /// Waits, after [`Next::Answer`], until the answer is there; [`Arrival::Answer`] then asks for it.
+    ///
+    /// A conversation that answers everything at once has no use for it.
+    fn poll_answer(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
 }
 
 /// What a turn of the conversation is about.
@@ -25,6 +39,12 @@ pub enum Arrival {
     Deadline,
     /// No more will come: the peer has closed its half.
     End,
+    /// The answer that was waited for is there.
+    Answer,
+    /// The answer that was waited for is due, whether it is there or not.
+    Due,
+    /// The server stops, and waits for the answer no longer.
+    Drain,
 }
 
 /// What a conversation waits for after a turn.
@@ -36,6 +56,8 @@ pub enum Next {
     Rest,
     /// More of what already reads as a whole request, or silence.
     Settle,
+    /// An answer that comes from elsewhere, at this time at the latest.
+    Answer(Instant),
     /// Nothing: the connection is over once its last answer is written.
     Close,
 }

@@ -32,18 +32,22 @@ pub(super) enum Expiry {
     Request,
     /// What has come has settled.
     Settled,
-    /// It has not been asked for a while since the drain began: close without a word, unless there is more after all.
+    /// The answer that comes from elsewhere is due.
+    Due,
+    /// The drain has waited long enough for this connection: an answer that is owed is given, and one that was not asked
+    /// for a while is closed without a word, unless there is more after all.
     Drained,
     /// The drain is over: let go of it as it is.
     Cut,
 }
 
 /// A drain waits so long for a request that was sent before it began and is still on its way, be it through the
-/// network or from the kernel to this process; then the connection counts as idle.
+/// network or from the kernel to this process; then the connection counts as idle. An answer that such a request of
+/// another connection may bring is waited for as long.
 pub(super) const DRAIN_GRACE: Duration = Duration::from_millis(50);
 
 /// A peer that asks anew whenever it has been answered is closed between two requests once a drain has gone on for so
-/// long.
+/// long, and from then on no answer is waited for.
 const DRAIN_PLAY: Duration = Duration::from_secs(1);
 
 /// Follows one connection and knows its next deadline.
@@ -55,17 +59,27 @@ pub(super) struct Watch {
     quiet_until: Instant,
     /// Whether a request has been answered yet; before that, the quiet counts as the first request's time.
     answered: bool,
-    /// When the request that has come in part is given up.
-    request_until: Option<Instant>,
-    /// When what reads as a whole request has settled.
-    settled_at: Option<Instant>,
+    awaited: Awaited,
+}
+
+/// What a connection waits for.
+#[derive(Debug)]
+enum Awaited {
+    /// A request.
+    Request,
+    /// The rest of one, until it is given up.
+    Rest { until: Instant },
+    /// That what reads as a whole one settles, which it has at the latest when it would be given up.
+    Settle { at: Instant, until: Instant },
+    /// An answer that comes from elsewhere.
+    Answer { until: Instant },
 }
 
 impl Watch {
     /// A watch that starts with the connection.
     pub(super) fn new(deadlines: &Deadlines, accepted: Instant) -> Self {
         let quiet = deadlines.request.unwrap_or(deadlines.idle);
-        Self { last: accepted, quiet_until: accepted + quiet, answered: false, request_until: None, settled_at: None }
+        Self { last: accepted, quiet_until: accepted + quiet, answered: false, awaited: Awaited::Request }
     }
 
     /// Takes note of a turn: whether it answered anything, whether it used up bytes that it had been given (what is
@@ -76,31 +90,40 @@ impl Watch {
             self.answered = true;
             self.quiet_until = now + deadlines.idle;
         }
-        let begun = used || self.request_until.is_none();
-        self.request_until = match (next, deadlines.request) {
-            (Next::Request | Next::Close, _) => None,
-            (Next::Rest | Next::Settle, Some(request)) if self.answered && begun => Some(now + request),
-            (Next::Rest | Next::Settle, _) => self.request_until.or(Some(self.quiet_until)),
+        let begun = match self.awaited {
+            Awaited::Rest { until } | Awaited::Settle { until, .. } if !used => Some(until),
+            _ => None,
         };
-        self.settled_at = (next == Next::Settle).then(|| now + deadlines.settle);
+        // A request has its time from its first byte on; the first one of a connection has it from accept on.
+        let until = begun.unwrap_or_else(|| match deadlines.request {
+            Some(request) if self.answered => now + request,
+            _ => self.quiet_until,
+        });
+        self.awaited = match next {
+            Next::Request | Next::Close => Awaited::Request,
+            Next::Rest => Awaited::Rest { until },
+            Next::Settle => Awaited::Settle { at: now + deadlines.settle, until },
+            Next::Answer(until) => Awaited::Answer { until },
+        };
     }
 
     /// The next deadline, and what it means.
     pub(super) fn next(&self, deadlines: &Deadlines, shutdown: &Shutdown) -> (Instant, Expiry) {
-        let own = match (self.request_until, self.settled_at) {
-            (Some(request), Some(settled)) => (settled.min(request), Expiry::Settled),
-            (Some(request), None) => (request, Expiry::Request),
-            (None, _) if self.answered || deadlines.request.is_none() => (self.quiet_until, Expiry::Idle),
-            (None, _) => (self.quiet_until, Expiry::Request),
+        let own = match self.awaited {
+            Awaited::Request if self.answered || deadlines.request.is_none() => (self.quiet_until, Expiry::Idle),
+            Awaited::Request => (self.quiet_until, Expiry::Request),
+            Awaited::Rest { until } => (until, Expiry::Request),
+            Awaited::Settle { at, until } => (at.min(until), Expiry::Settled),
+            Awaited::Answer { until } => (until, Expiry::Due),
         };
         let (Some(begun_at), Some(deadline)) = (shutdown.begun_at(), shutdown.deadline()) else { return own };
-        let drain = if self.settled_at.is_some() {
-            (deadline, Expiry::Settled)
-        } else if self.request_until.is_some() {
-            (deadline, Expiry::Cut)
-        } else {
-            let quiet = begun_at.max(self.last) + DRAIN_GRACE;
-            (quiet.min(begun_at + DRAIN_PLAY).min(deadline), Expiry::Drained)
+        let drain = match self.awaited {
+            Awaited::Settle { .. } => (deadline, Expiry::Settled),
+            Awaited::Rest { .. } => (deadline, Expiry::Cut),
+            Awaited::Request | Awaited::Answer { .. } => {
+                let quiet = begun_at.max(self.last) + DRAIN_GRACE;
+                (quiet.min(begun_at + DRAIN_PLAY).min(deadline), Expiry::Drained)
+            }
         };
         if drain.0 <= own.0 { drain } else { own }
     }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest};
 use tokio::net::TcpStream;
 
 /// A stream of bytes each way that can break.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
     /// Waits until the connection has broken, most often since the peer reset it, and gives the reason.
     ///
     /// Reading tells of a reset too, but not before all has been read that came ahead of it. This tells at once, for

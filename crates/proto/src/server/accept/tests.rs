@@ -3,8 +3,8 @@
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
 
-use crate::server::admission::REJECTIONS_AT_ONCE;
 use super::*;
+use crate::server::admission::REJECTIONS_AT_ONCE;
 
 const SECOND: Duration = Duration::from_secs(1);
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);

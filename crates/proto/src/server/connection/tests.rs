@@ -7,6 +7,8 @@ use tokio::time::advance;
 use super::*;
 use crate::server::deadline::DRAIN_GRACE;
 
+mod awaited;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A conversation for these tests: words that end in a point are answered in capitals, `!` ends it, and a word that
@@ -355,7 +357,7 @@ async fn a_drain_cuts_what_is_not_done_at_its_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_waiting_connection_owns_no_buffer() {
     let (mut peer, stream) = duplex(64);
-    let mut exchange = Exchange { stream, conversation: Words, pending: BytesMut::new(), unsent: Bytes::new() };
+    let mut exchange = Exchange::new(stream, Words);
     peer.write_all(b"one.tw").await.unwrap();
     poll_fn(|cx| exchange.poll_turn(cx, None)).await.unwrap();
     assert_eq!(&exchange.pending[..], b"tw");
@@ -364,10 +366,4 @@ async fn a_waiting_connection_owns_no_buffer() {
     poll_fn(|cx| exchange.poll_turn(cx, None)).await.unwrap();
     assert_eq!(exchange.pending.capacity(), 0);
     assert!(exchange.unsent.is_empty());
-}
-
-    let (_, stream) = tokio::io::duplex(1);
-    let (d, s) = (deadlines(), running());
-    println!("SIZE run {}", std::mem::size_of_val(&run(stream, Words, &d, &s)));
-    println!("SIZE watch {}", size_of::<Watch>());
 }

@@ -1,0 +1,203 @@
+//! Answers that come from elsewhere.
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::*;
+
+const LATEST: Duration = Duration::from_secs(30);
+
+/// A conversation whose every byte is answered by somebody else: with what they send, with `d` when that is due, and
+/// with `v` where the server waits no longer. `!` ends it.
+struct Relay {
+    answers: mpsc::UnboundedReceiver<u8>,
+    answer: Option<u8>,
+}
+
+impl Conversation for Relay {
+    const READ_BYTES: usize = 4;
+
+    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next {
+        match arrival {
+            Arrival::Answer => output.extend(self.answer.take()),
+            Arrival::Due => output.put_u8(b'd'),
+            Arrival::Drain => output.put_u8(b'v'),
+            Arrival::Bytes | Arrival::Silence | Arrival::Deadline | Arrival::End => {}
+        }
+        if input.is_empty() {
+            return Next::Request;
+        }
+        if input.get_u8() == b'!' { Next::Close } else { Next::Answer(Instant::now() + LATEST) }
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.answer = task::ready!(self.answers.poll_recv(cx));
+        Poll::Ready(())
+    }
+}
+
+/// A stream in memory that can be broken from outside.
+struct Fragile {
+    stream: DuplexStream,
+    broken: futures::future::Shared<oneshot::Receiver<()>>,
+}
+
+impl AsyncRead for Fragile {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Fragile {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Stream for Fragile {
+    async fn broken(&self) -> io::Error {
+        match self.broken.clone().await {
+            Ok(()) => io::ErrorKind::ConnectionReset.into(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// A connection whose answers a test gives.
+struct Relayed {
+    peer: DuplexStream,
+    /// Gives answers; closed when the conversation is over.
+    answers: mpsc::UnboundedSender<u8>,
+    breaks: oneshot::Sender<()>,
+    served: JoinHandle<Closed>,
+}
+
+fn relay(room: usize, shutdown: &Shutdown) -> Relayed {
+    use futures::FutureExt;
+
+    let (peer, stream) = duplex(room);
+    let (answers, receiver) = mpsc::unbounded_channel();
+    let (breaks, broken) = oneshot::channel();
+    let stream = Fragile { stream, broken: broken.shared() };
+    let shutdown = shutdown.clone();
+    let deadlines = Deadlines { request: None, ..deadlines() };
+    let relay = Relay { answers: receiver, answer: None };
+    let served = tokio::spawn(async move { run(stream, relay, &deadlines, &shutdown).await });
+    Relayed { peer, answers, breaks, served }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_are_given_when_they_come_and_in_order() {
+    let mut relayed = relay(1, &running());
+    let start = Instant::now();
+    let (mut read, mut write) = tokio::io::split(relayed.peer);
+    let asking = tokio::spawn(async move { write.write_all(&[b'?'; 20]).await });
+    for answer in b'a'..b'a' + 20 {
+        sleep(SECOND).await;
+        relayed.answers.send(answer).unwrap();
+        assert_eq!(read.read_u8().await.unwrap(), answer);
+    }
+    assert_eq!(start.elapsed(), 20 * SECOND);
+    asking.await.unwrap().unwrap();
+    drop(read);
+    // What is not asked is not answered, and the end of the stream is the end.
+    assert!(matches!((&mut relayed.served).await.unwrap(), Closed::ByPeer));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_does_not_come_is_due_at_its_time_and_so_is_the_next_one() {
+    let mut relayed = relay(8, &running());
+    let start = Instant::now();
+    relayed.peer.write_all(b"??").await.unwrap();
+    assert_eq!(hear(&mut relayed.peer, 1).await, "d");
+    assert_eq!(start.elapsed(), LATEST);
+    assert_eq!(hear(&mut relayed.peer, 1).await, "d");
+    assert_eq!(start.elapsed(), 2 * LATEST, "it was not in play before the first was answered");
+    // An answer that was awaited for half of the idle time has not used any of it up.
+    let idle = Instant::now();
+    assert_eq!(hear_to_the_end(&mut relayed.peer).await, "");
+    assert_eq!(idle.elapsed(), deadlines().idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_more_is_read_while_an_answer_is_awaited() {
+    let mut relayed = relay(100, &running());
+    let mut sent = 0;
+    while timeout(SECOND, relayed.peer.write_u8(b'?')).await.is_ok_and(|written| written.is_ok()) {
+        sent += 1;
+    }
+    assert_eq!(sent, 100 + Relay::READ_BYTES);
+    relayed.peer.shutdown().await.unwrap();
+    for _ in 0..sent {
+        relayed.answers.send(b'a').unwrap();
+    }
+    assert_eq!(hear_to_the_end(&mut relayed.peer).await.len(), sent, "all are answered before the end is heard of");
+    assert!(matches!(relayed.served.await.unwrap(), Closed::ByPeer));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_breaks_while_it_waits_is_over_at_once() {
+    let mut relayed = relay(8, &running());
+    let start = Instant::now();
+    relayed.peer.write_all(b"????????").await.unwrap();
+    sleep(SECOND).await;
+    relayed.breaks.send(()).unwrap();
+    assert!(matches!(relayed.served.await.unwrap(), Closed::Failed(_)));
+    assert_eq!(start.elapsed(), SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_is_over_before_its_connection_is() {
+    let mut relayed = relay(8, &running());
+    let start = Instant::now();
+    relayed.peer.write_all(b"!").await.unwrap();
+    relayed.answers.closed().await;
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert!(matches!(relayed.served.await.unwrap(), Closed::Over));
+    assert_eq!(start.elapsed(), LINGER);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_an_answer_as_long_as_for_a_request_and_answers_all_that_was_asked() {
+    let shutdown = running();
+    let mut relayed = relay(1000, &shutdown);
+    relayed.peer.write_all(&[b'?'; 500]).await.unwrap();
+    sleep(SECOND).await;
+    shutdown.begin();
+    let start = Instant::now();
+    relayed.answers.send(b'a').unwrap();
+    assert_eq!(hear(&mut relayed.peer, 1).await, "a");
+    assert_eq!(hear(&mut relayed.peer, 1).await, "v");
+    assert_eq!(start.elapsed(), DRAIN_GRACE);
+    let rest = hear_to_the_end(&mut relayed.peer).await;
+    assert_eq!(rest, "v".repeat(498));
+    // Each has its moment, up to a second in all.
+    assert_eq!(start.elapsed(), SECOND);
+    drop(relayed.peer);
+    assert!(matches!(relayed.served.await.unwrap(), Closed::Drained));
+}
+
+#[tokio::test]
+async fn a_drain_cuts_a_peer_that_asks_on_and_on_for_what_does_not_come() {
+    let shutdown = Shutdown::new(SECOND / 2);
+    shutdown.begin();
+    let start = Instant::now();
+    let (_answers, receiver) = mpsc::unbounded_channel();
+    let deadlines = Deadlines { request: None, ..deadlines() };
+    let relay = Relay { answers: receiver, answer: None };
+    let served = tokio::spawn(async move { run(Endless { what: b"????" }, relay, &deadlines, &shutdown).await });
+    let closed = timeout(30 * SECOND, served).await.expect("the drain has an end").unwrap();
+    assert!(matches!(closed, Closed::Cut), "{closed:?}");
+    assert!(start.elapsed() >= SECOND / 3);
+}
