@@ -73,7 +73,6 @@ fn what_is_no_answer_to_a_move_is_exit_code_5() {
         (b"\xff", r"'\xff' is no answer of this wire"),
         (b"xx", "it answered one move with 'x' and more, 'x'"),
         (b"e", "takes rock for no move"),
-        (b"v", "voids a round"),
     ] {
         let server = Fake::answering_once(answer);
         run(&format!("rps throw rock --addr {server}")).assert_failed(5, "", &[said]);

@@ -1,6 +1,6 @@
 //! The clients as a library: what each failure says of its phase, and of whose fault it was.
 
-#![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use std::time::Duration;
 
@@ -85,4 +85,41 @@ async fn what_is_no_reply_is_the_servers() {
     assert!(matches!(kind, ErrorKind::Protocol(_)), "{kind:?}");
     let kind = assert_failed(throw(&server(b"f").await.unwrap()).await, Phase::Reply, Fault::Server);
     assert!(matches!(kind, ErrorKind::Full), "{kind:?}");
+}
+
+/// Plays against an opponent who answers with these, and then leaves; how the connection ends for the server.
+async fn end_after(answers: &'static [u8], moves: usize) -> std::io::Result<usize> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let playing = async {
+        let mut game = Connection::open(&address, SHORT).await.unwrap();
+        for _ in 0..moves {
+            let _ = game.throw(Move::Rock).await;
+        }
+    };
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        for answer in answers {
+            stream.read_u8().await.unwrap();
+            stream.write_u8(*answer).await.unwrap();
+        }
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await
+    };
+    tokio::join!(playing, serving).1
+}
+
+#[tokio::test]
+async fn a_move_whose_answer_is_awaited_no_more_is_taken_back_by_a_reset() {
+    assert_eq!(end_after(b"yv", 3).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(end_after(b"yv", 2).await.unwrap(), 0, "who owes nothing is left in order");
+    assert_eq!(end_after(b"", 0).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_check_has_no_other_answer_than_that_it_is_no_move() {
+    for (answer, right) in [(&b"e"[..], true), (b"v", false), (b"x", false), (b"f", false)] {
+        let mut game = Connection::open(&server(answer).await.unwrap(), SHORT).await.unwrap();
+        assert_eq!(game.check().await.is_ok(), right, "{}", answer.escape_ascii());
+    }
 }

@@ -1,20 +1,45 @@
-//! The rock-paper-scissors client: one long connection, one answer a move.
+//! The rock-paper-scissors client, for the game against the house and for the duel: one long connection, one answer a
+//! move.
 
-use bytes::BytesMut;
+use std::fmt;
+
+use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_util::codec::{Decoder, Encoder};
+use tokio_util::codec::Decoder;
 
 use super::{Error, ErrorKind, Phase, Timeouts, connect, within};
 use crate::wire::quoted::Quoted;
 use crate::wire::rps::{Answer, ClientCodec, Move, Outcome};
 
-/// A connection to a game against the house.
+/// How a round ended for the player.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Round {
+    /// It was judged.
+    Judged(Outcome),
+    /// No opponent moved in time. The house always does.
+    Void,
+}
+
+impl fmt::Display for Round {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Judged(outcome) => outcome.fmt(f),
+            Self::Void => f.pad("void"),
+        }
+    }
+}
+
+/// A connection to a game.
+///
+/// In a duel the answer to a move takes as long as the opponent does, up to the server's window:
+/// [`reply`](Timeouts::reply) has to be longer than that. Dropping the connection while an answer is awaited resets it,
+/// which takes the move back: closed in order, it would still be played against somebody.
 ///
 /// ```
 /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// use proto::client::Timeouts;
-/// use proto::client::rps::Connection;
+/// use proto::client::rps::{Connection, Round};
 /// use proto::wire::rps::{Move, Outcome};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -29,9 +54,10 @@ use crate::wire::rps::{Answer, ClientCodec, Move, Outcome};
 /// // `address` is that of a running server, such as "localhost:5001".
 /// let mut game = Connection::open(&address, Timeouts::default()).await?;
 /// match game.throw(Move::Rock).await? {
-///     Outcome::Win => println!("the house had scissors"),
-///     Outcome::Lose => println!("the house had paper"),
-///     Outcome::Draw => println!("the house had rock too"),
+///     Round::Judged(Outcome::Win) => println!("the house had scissors"),
+///     Round::Judged(Outcome::Lose) => println!("the house had paper"),
+///     Round::Judged(Outcome::Draw) => println!("the house had rock too"),
+///     Round::Void => println!("nobody was there to play"),
 /// }
 /// # Ok(())
 /// # }
@@ -42,6 +68,8 @@ pub struct Connection {
     bytes: BytesMut,
     /// Whether there has been an answer.
     heard: bool,
+    /// Whether an answer is awaited.
+    awaiting: bool,
     address: String,
     timeouts: Timeouts,
 }
@@ -54,7 +82,14 @@ impl Connection {
     /// Whatever keeps the connection from being made within the limits.
     pub async fn open(address: &str, timeouts: Timeouts) -> Result<Self, Error> {
         let stream = connect(address, &timeouts).await?;
-        Ok(Self { stream, bytes: BytesMut::new(), heard: false, address: address.to_owned(), timeouts })
+        Ok(Self {
+            stream,
+            bytes: BytesMut::new(),
+            heard: false,
+            awaiting: false,
+            address: address.to_owned(),
+            timeouts,
+        })
     }
 
     /// Shows a move and waits for how the round ended.
@@ -62,9 +97,36 @@ impl Connection {
     /// # Errors
     ///
     /// Whatever keeps the answer from coming within the limits; the connection is then of no more use.
-    pub async fn throw(&mut self, shown: Move) -> Result<Outcome, Error> {
+    pub async fn throw(&mut self, shown: Move) -> Result<Round, Error> {
+        let violation = match self.exchange(shown.byte()).await? {
+            Answer::Judged(outcome) => return Ok(Round::Judged(outcome)),
+            Answer::Void => return Ok(Round::Void),
+            Answer::NoMove => protocol(format!("it takes {shown} for no move")),
+            Answer::Full => ErrorKind::Full,
+        };
+        Err(Error::new(&self.address, Phase::Reply, violation))
+    }
+
+    /// Asks whether the server is at work, with a byte that is no move: so no round is played, and no other player
+    /// concerned. A server takes this no more than so many times (`limits.max_bad_frames`) on one connection.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the answer from coming within the limits, or that it was another one than it should be.
+    pub async fn check(&mut self) -> Result<(), Error> {
+        const NO_MOVE: u8 = b'?';
+        let violation = match self.exchange(NO_MOVE).await? {
+            Answer::NoMove => return Ok(()),
+            Answer::Full => ErrorKind::Full,
+            Answer::Judged(_) | Answer::Void => protocol("it takes '?' for a move"),
+        };
+        Err(Error::new(&self.address, Phase::Reply, violation))
+    }
+
+    /// Sends a frame and waits for the answer to it.
+    async fn exchange(&mut self, frame: u8) -> Result<Answer, Error> {
         self.bytes.clear();
-        // What is there before the move cannot be its answer. This notices what has come, not what is on its way.
+        // What is there before the frame cannot be its answer. This notices what has come, not what is on its way.
         match self.stream.try_read_buf(&mut self.bytes) {
             Ok(0) | Err(_) => {}
             Ok(_) => {
@@ -76,21 +138,20 @@ impl Connection {
             }
         }
         let sent = async {
-            ClientCodec.encode(shown, &mut self.bytes)?;
+            self.bytes.put_u8(frame);
             self.stream.write_all(&self.bytes).await
         };
+        self.awaiting = true;
         let sent = within(self.timeouts.send, sent).await;
         // A full server says so without reading, and sending may then fail: its answer says why.
         let answer = within(self.timeouts.reply, self.read_answer()).await;
         let (phase, kind) = match (answer, sent) {
-            (Ok(Answer::Judged(outcome)), Ok(())) => {
-                self.heard = true;
-                return Ok(outcome);
-            }
             (Ok(Answer::Full), _) => (Phase::Reply, ErrorKind::Full),
             (_, Err(kind)) => (Phase::Send, kind),
-            (Ok(Answer::NoMove), Ok(())) => (Phase::Reply, protocol(format!("it takes {shown} for no move"))),
-            (Ok(Answer::Void), Ok(())) => (Phase::Reply, protocol("it voids a round that the house always plays")),
+            (Ok(answer), Ok(())) => {
+                (self.heard, self.awaiting) = (true, false);
+                return Ok(answer);
+            }
             (Err(kind), Ok(())) => (Phase::Reply, kind),
         };
         Err(Error::new(&self.address, phase, kind))
@@ -116,6 +177,15 @@ impl Connection {
                 }
                 None => {}
             }
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.awaiting {
+            // A socket that cannot be set is one that is gone.
+            let _ = self.stream.set_zero_linger();
         }
     }
 }
