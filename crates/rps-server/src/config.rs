@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use proto::server::config::layers::{Configuration, Contradiction};
 use proto::server::config::tables::{Admin, ConnectionLimits, Log, Timeouts};
-use proto::server::config::value::{Count, Off, OptionalAddress, Period};
+use proto::server::config::value::{Count, OptionalAddress, Period};
+use proto::server::deadline::Deadlines;
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration.
@@ -34,10 +35,12 @@ pub struct Solo {
 }
 
 /// `[duel]`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Duel {
-    /// Where it listens.
-    pub listen: Off,
+    /// Where to listen.
+    pub listen: OptionalAddress,
+    /// How long a move can meet another one.
+    pub window: Period<1>,
 }
 
 /// `[limits]`.
@@ -52,11 +55,14 @@ pub struct Limits {
 
 impl Default for Config {
     fn default() -> Self {
-        const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5001);
+        const fn loopback(port: u16) -> OptionalAddress {
+            OptionalAddress(Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)))
+        }
         Self {
             workers: const { Count::new(0) },
-            solo: Solo { listen: OptionalAddress(Some(LISTEN)) },
-            duel: Duel::default(),
+            solo: Solo { listen: loopback(5001) },
+            // The window is the rule of the game.
+            duel: Duel { listen: loopback(5002), window: const { Period::from_secs(30) } },
             limits: Limits {
                 connections: ConnectionLimits::default(),
                 // A person's slips, many times over; a program that speaks another protocol is soon told.
@@ -69,13 +75,40 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// What each connection may take, whichever game it is of.
+    #[must_use]
+    pub fn deadlines(&self) -> Deadlines {
+        self.timeouts.deadlines(None, const { Period::from_secs(0) })
+    }
+
+    /// A player who has been answered at once and then waits for a partner must not be idle by then.
+    fn window_and_idle(&self) -> Option<Contradiction> {
+        let (idle, window) = (self.timeouts.idle, self.duel.window);
+        (self.duel.listen.0.is_some() && idle <= window).then(|| Contradiction {
+            keys: ["timeouts.idle", "duel.window"],
+            problem: format!("{idle} is no longer than the {window} in which a player may wait for the other one"),
+            remedy: "make timeouts.idle longer than duel.window",
+        })
+    }
+}
+
 impl Configuration for Config {
     fn contradictions(&self) -> Vec<Contradiction> {
-        let nothing = self.solo.listen.0.is_none().then(|| Contradiction {
-            keys: ["solo.listen", "duel.listen"],
-            problem: "there is nothing to listen for where both are off".to_owned(),
-            remedy: "give solo.listen an address, such as \"127.0.0.1:5001\"",
-        });
-        nothing.into_iter().chain(self.limits.connections.contradictions()).collect()
+        let keys = ["duel.listen", "solo.listen"];
+        let listeners = match (self.solo.listen.0, self.duel.listen.0) {
+            (None, None) => Some(Contradiction {
+                keys,
+                problem: "there is nothing to listen for where both are off".to_owned(),
+                remedy: "give one of them an address, such as \"127.0.0.1:5002\"",
+            }),
+            (Some(solo), Some(duel)) if solo == duel && duel.port() != 0 => Some(Contradiction {
+                keys,
+                problem: format!("both games cannot listen on {duel}"),
+                remedy: "give each a port of its own, or make one of them \"\" for off",
+            }),
+            _ => None,
+        };
+        [listeners, self.window_and_idle(), self.limits.connections.contradictions()].into_iter().flatten().collect()
     }
 }

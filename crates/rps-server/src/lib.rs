@@ -3,21 +3,24 @@
 //! - [`game`]: which move beats which;
 //! - [`house`]: the opponent that every player of the solo game has;
 //! - [`solo`]: one connection of the solo game, from bytes to bytes;
+//! - [`duel`]: the game of two players: its rule, and how connections meet in it;
 //! - [`config`]: the server's configuration;
-//! - [`serve`]: the service on a listener, until it is told to stop.
+//! - [`serve`]: both games on their listeners, until they are told to stop.
 
 pub mod config;
+pub mod duel;
 pub mod game;
 pub mod house;
 pub mod solo;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures::future::OptionFuture;
 use proto::client::rps::Connection;
 use proto::client::{Error, ErrorKind, Timeouts};
 use proto::server::accept::{self, Listener, Service, Summary};
 use proto::server::admission::Admission;
-use proto::server::config::value::Period;
 use proto::server::connection::{self, Closed};
 use proto::server::deadline::Deadlines;
 use proto::server::listen::reachable;
@@ -27,34 +30,72 @@ use proto::wire::rps::{Answer, Move};
 use rand::CryptoRng;
 
 use config::Config;
+use duel::table::Table;
 use house::House;
 use solo::Solo;
 
-/// Serves the solo game to the connections of `listener` until `shutdown` begins, and then drains. The caller owns
-/// both, and says which `house` each connection plays against.
-pub async fn serve<L, H, R>(listener: L, config: &Config, house: H, shutdown: Shutdown) -> Summary
+/// Where players come from, for each game that is on.
+#[derive(Debug)]
+pub struct Listeners<L> {
+    /// Those who play against the house.
+    pub solo: Option<L>,
+    /// Those who play against each other.
+    pub duel: Option<L>,
+}
+
+/// Serves both games to the connections of their `listeners` until `shutdown` begins, and then drains. The caller owns
+/// all of these, and says which `house` each connection of the solo game plays against, and at which `table` those of
+/// the duel meet.
+pub async fn serve<L, H, R>(
+    listeners: Listeners<L>,
+    config: &Config,
+    house: H,
+    table: Arc<Table>,
+    shutdown: Shutdown,
+) -> Summary
 where
     L: Listener,
     H: Fn() -> House<R> + Send + Sync + 'static,
     R: CryptoRng + Send,
 {
     let limits = &config.limits.connections;
+    // One for both, since the limits are those of the process.
     let admission = Admission::new(limits.max_connections.size(), limits.max_connections_per_ip.size());
-    let service = SoloService {
-        deadlines: config.timeouts.deadlines(None, const { Period::from_secs(0) }),
-        max_bad_frames: config.limits.max_bad_frames.get(),
-        house,
-        full: [Answer::Full.byte()].into(),
-    };
-    accept::serve(listener, service, admission, shutdown).await
+    let terms = Terms::new(config);
+    let solo = listeners.solo.map(|listener| {
+        let service = SoloService { terms: terms.clone(), house };
+        accept::serve(listener, service, Arc::clone(&admission), shutdown.clone())
+    });
+    let duel = listeners.duel.map(|listener| {
+        let service = DuelService { terms, table };
+        accept::serve(listener, service, Arc::clone(&admission), shutdown.clone())
+    });
+    let (solo, duel) = tokio::join!(OptionFuture::from(solo), OptionFuture::from(duel));
+    solo.unwrap_or_default() + duel.unwrap_or_default()
+}
+
+/// What holds for every connection, whichever game it is of.
+#[derive(Clone)]
+struct Terms {
+    deadlines: Deadlines,
+    max_bad_frames: u32,
+    full: Arc<[u8]>,
+}
+
+impl Terms {
+    fn new(config: &Config) -> Self {
+        Self {
+            deadlines: config.deadlines(),
+            max_bad_frames: config.limits.max_bad_frames.get(),
+            full: [Answer::Full.byte()].into(),
+        }
+    }
 }
 
 /// What every connection of the solo game shares.
 struct SoloService<H> {
-    deadlines: Deadlines,
-    max_bad_frames: u32,
+    terms: Terms,
     house: H,
-    full: Arc<[u8]>,
 }
 
 impl<S, H, R> Service<S> for SoloService<H>
@@ -64,29 +105,61 @@ where
     R: CryptoRng + Send,
 {
     async fn serve(&self, stream: S, shutdown: &Shutdown) -> Closed {
-        let solo = Solo::new((self.house)(), self.max_bad_frames);
-        connection::run(stream, solo, &self.deadlines, shutdown).await
+        let solo = Solo::new((self.house)(), self.terms.max_bad_frames);
+        connection::run(stream, solo, &self.terms.deadlines, shutdown).await
     }
 
     fn refusal(&self) -> Arc<[u8]> {
-        Arc::clone(&self.full)
+        Arc::clone(&self.terms.full)
     }
 }
 
-/// Plays a round against the server that runs with `config`. One that is full and says so is as it should be: to start
-/// it anew would throw out everybody who plays.
+/// What every connection of the duel shares.
+struct DuelService {
+    terms: Terms,
+    table: Arc<Table>,
+}
+
+impl<S> Service<S> for DuelService
+where
+    S: Stream,
+{
+    async fn serve(&self, stream: S, shutdown: &Shutdown) -> Closed {
+        let duel = duel::conversation::Conversation::new(self.table.join(), self.terms.max_bad_frames);
+        connection::run(stream, duel, &self.terms.deadlines, shutdown).await
+    }
+
+    fn refusal(&self) -> Arc<[u8]> {
+        Arc::clone(&self.terms.full)
+    }
+}
+
+/// Asks the server that runs with `config` on each of its listeners: plays a round against the house, and has the duel
+/// tell that a byte is no move, which draws no player into a round. A server that is full and says so is as it should
+/// be: to start it anew would throw out everybody who plays.
 ///
 /// # Errors
 ///
 /// What kept it from answering right, in a sentence.
 pub async fn healthcheck(config: &Config) -> Result<(), String> {
-    let address = config.solo.listen.0.ok_or("solo.listen is off, so there is nothing to ask")?;
-    let round = async {
-        let mut game = Connection::open(&reachable(address).to_string(), Timeouts::default()).await?;
-        game.throw(Move::Rock).await
-    };
-    match round.await {
-        Ok(_) | Err(Error { kind: ErrorKind::Full, .. }) => Ok(()),
+    if let Some(address) = config.solo.listen.0 {
+        let round = async { Connection::open(&reach(address), Timeouts::default()).await?.throw(Move::Rock).await };
+        well(round.await.map(drop))?;
+    }
+    if let Some(address) = config.duel.listen.0 {
+        let checked = async { Connection::open(&reach(address), Timeouts::default()).await?.check().await };
+        well(checked.await)?;
+    }
+    Ok(())
+}
+
+fn reach(address: SocketAddr) -> String {
+    reachable(address).to_string()
+}
+
+fn well(answered: Result<(), Error>) -> Result<(), String> {
+    match answered {
+        Ok(()) | Err(Error { kind: ErrorKind::Full, .. }) => Ok(()),
         Err(error) => Err(error.to_string()),
     }
 }

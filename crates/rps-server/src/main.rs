@@ -1,15 +1,21 @@
-//! The rock-paper-scissors server's program: arguments, configuration, log, listener, service, drain.
+//! The rock-paper-scissors server's program: arguments, configuration, log, listeners, service, drain.
 
 use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
+use proto::server::config::value::OptionalAddress;
 use proto::server::options::{Loaded, Options, Setting, print, refuse};
 use proto::server::shutdown::Shutdown;
 use proto::server::{admission, listen, runtime, telemetry};
 use rps_server::config::Config;
+use rps_server::duel::rounds::Tally;
+use rps_server::duel::table::Table;
 use rps_server::house::{House, ThreadGenerator};
-use rps_server::{healthcheck, serve};
+use rps_server::{Listeners, healthcheck, serve};
+use tokio::net::TcpListener;
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 
@@ -21,7 +27,7 @@ struct Arguments {
     #[arg(long, value_name = "ADDRESS")]
     solo_listen: Option<String>,
 
-    /// Where to listen for players against each other ("" for off, which is all that this version has)
+    /// Where to listen for players against each other ("" for off)
     #[arg(long, value_name = "ADDRESS")]
     duel_listen: Option<String>,
 
@@ -64,11 +70,25 @@ async fn run(Loaded { mut config, file }: Loaded<Config>) -> io::Result<()> {
     shutdown.begin_on_signals()?;
     let limits = &mut config.limits.connections;
     limits.max_connections = admission::fit_to_open_files(limits.max_connections)?;
-    // A configuration without this address is refused before anything is bound.
-    let address = config.solo.listen.0.ok_or(io::ErrorKind::AddrNotAvailable)?;
-    let listener = listen::bind(address, limits.backlog.get())?;
-    telemetry::started(file.as_deref(), &[("solo", listener.local_addr()?)]);
-    let summary = serve(listener, &config, || House::new(ThreadGenerator), shutdown).await;
+    let backlog = limits.backlog.get();
+    let bind = |address: OptionalAddress| address.0.map(|address| listen::bind(address, backlog)).transpose();
+    let listeners = Listeners { solo: bind(config.solo.listen)?, duel: bind(config.duel.listen)? };
+    telemetry::started(file.as_deref(), &addresses(&listeners)?);
+    let table = Table::new(config.duel.window.get());
+    let summary = serve(listeners, &config, || House::new(ThreadGenerator), Arc::clone(&table), shutdown).await;
+    if config.duel.listen.0.is_some() {
+        let Tally { draws, wins, losses, voids, dissolved, .. } = table.tally();
+        tracing::info!(draws, wins, losses, voids, dissolved, "duels that were played");
+    }
     telemetry::stopped(&summary);
     Ok(())
+}
+
+fn addresses(listeners: &Listeners<TcpListener>) -> io::Result<Vec<(&'static str, SocketAddr)>> {
+    let named = [("solo", &listeners.solo), ("duel", &listeners.duel)];
+    named
+        .into_iter()
+        .filter_map(|(game, listener)| Some((game, listener.as_ref()?)))
+        .map(|(game, listener)| Ok((game, listener.local_addr()?)))
+        .collect()
 }

@@ -38,22 +38,38 @@ fn the_shipped_file_has_every_key_at_its_default() {
 fn its_listeners_have_arguments_and_variables_of_their_own() {
     let printed = program()
         .env("RPS_SERVER_SOLO_LISTEN", "127.0.0.1:1")
-        .env("RPS_SERVER_DUEL_LISTEN", "")
+        .env("RPS_SERVER_DUEL_LISTEN", "127.0.0.1:3")
         .arg("--check-config")
         .output()
         .unwrap();
     let text = String::from_utf8(printed.stdout).unwrap();
     assert!(text.contains("[solo]\nlisten = \"127.0.0.1:1\"\n"), "{text}");
+    assert!(text.contains("[duel]\nlisten = \"127.0.0.1:3\"\n"), "{text}");
     let printed = output(&["--solo-listen", "[::1]:2", "--duel-listen", "", "--check-config"]);
     let text = String::from_utf8(printed.stdout).unwrap();
     assert!(text.contains("[solo]\nlisten = \"[::1]:2\"\n"), "{text}");
+    assert!(text.contains("[duel]\nlisten = \"\"\n"), "{text}");
 }
 
 #[test]
 fn a_wrong_setting_ends_the_start_with_2() {
     for (arguments, said) in [
-        (&["--solo-listen", ""][..], "solo.listen: there is nothing to listen for where both are off"),
-        (&["--duel-listen", "127.0.0.1:5002"], "--duel-listen: duel.listen: invalid value"),
+        (
+            &["--solo-listen", "", "--duel-listen", ""][..],
+            "--duel-listen: duel.listen: there is nothing to listen for where both are off",
+        ),
+        (
+            &["--duel-listen", "127.0.0.1:5001"],
+            "--duel-listen: duel.listen: both games cannot listen on 127.0.0.1:5001",
+        ),
+        (&["--duel-listen", "nowhere"], "--duel-listen: duel.listen: invalid value"),
+        (&["--set", "duel.window=0s"], "duel.window: invalid value: string \"0s\""),
+        (
+            &["--set", "timeouts.idle=30s"],
+            "--set timeouts.idle=30s: timeouts.idle: 30s is no longer than the 30s in which a player may wait for the \
+             other one (duel.window: the default); make timeouts.idle longer than duel.window",
+        ),
+        (&["--set", "duel.window=300s"], "the default: timeouts.idle: 300s is no longer than the 300s"),
         (&["--set", "limits.max_bad_frames=0"], "limits.max_bad_frames: invalid value: integer `0`"),
         (&["--set", "timeouts.request=5s"], "timeouts.request: there is no such key; there are timeouts.drain, "),
     ] {
@@ -78,29 +94,58 @@ fn watch(child: &Child) -> Sender<()> {
 }
 
 #[test]
+fn a_window_that_no_duel_uses_contradicts_nothing() {
+    let printed = output(&["--duel-listen", "", "--set", "timeouts.idle=5s", "--check-config"]);
+    assert_eq!(printed.status.code(), Some(0), "{}", String::from_utf8_lossy(&printed.stderr));
+}
+
+#[test]
 fn it_serves_until_it_is_told_to_stop_and_ends_with_0() {
-    let mut child = program().args(["--solo-listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let addresses = ["--solo-listen", "127.0.0.1:0", "--duel-listen", "127.0.0.1:0"];
+    let mut child = program().args(addresses).stdout(Stdio::piped()).spawn().unwrap();
     let _watched = watch(&child);
     let mut log = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("listening") {
-        line.clear();
-        assert!(log.read_line(&mut line).unwrap() > 0, "the server ended before it listened");
-    }
-    let address = line.split("address=").nth(1).unwrap().trim().to_owned();
-    let mut player = TcpStream::connect(&address).unwrap();
+    let mut listens = |game: &str| {
+        let mut line = String::new();
+        while !line.contains(&format!("listening service=\"{game}\"")) {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "the server ended before it listened");
+        }
+        line.split("address=").nth(1).unwrap().trim().to_owned()
+    };
+    let (solo, duel) = (listens("solo"), listens("duel"));
+    let mut player = TcpStream::connect(&solo).unwrap();
     player.write_all(b"2").unwrap();
     let mut answer = [0];
     player.read_exact(&mut answer).unwrap();
     assert!(b"xyz".contains(&answer[0]));
-    assert_eq!(output(&["--solo-listen", &address, "--healthcheck"]).status.code(), Some(0));
+    let mut pair = [TcpStream::connect(&duel).unwrap(), TcpStream::connect(&duel).unwrap()];
+    for (player, shown) in pair.iter_mut().zip([b"1", b"2"]) {
+        player.write_all(shown).unwrap();
+    }
+    for (player, answered) in pair.iter_mut().zip(*b"zy") {
+        player.read_exact(&mut answer).unwrap();
+        assert_eq!(answer[0], answered);
+    }
+    // The check of the duel disturbs nobody: this move waits for a player, and is still in play.
+    pair[0].write_all(b"1").unwrap();
+    let healthcheck =
+        |solo: &str, duel: &str| output(&["--solo-listen", solo, "--duel-listen", duel, "--healthcheck"]).status.code();
+    assert_eq!(healthcheck(&solo, &duel), Some(0));
+    assert_eq!((healthcheck(&solo, ""), healthcheck("", &duel)), (Some(0), Some(0)));
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
     assert_eq!(player.read(&mut answer).unwrap(), 0, "the end, and nothing unasked before it");
-    drop(player);
+    pair[0].read_exact(&mut answer).unwrap();
+    assert_eq!(answer, *b"v");
+    for player in &mut pair {
+        assert_eq!(player.read(&mut answer).unwrap(), 0);
+    }
+    drop((player, pair));
     let mut rest = String::new();
     log.read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");
-    assert!(rest.contains("stopped accepted=2 rejected=0 panicked=0 cut=0"), "{rest}");
-    assert_eq!(output(&["--solo-listen", &address, "--healthcheck"]).status.code(), Some(1));
+    assert!(rest.contains("duels that were played draws=0 wins=1 losses=1 voids=1 dissolved=1"), "{rest}");
+    assert!(rest.contains("stopped accepted=7 rejected=0 panicked=0 cut=0"), "{rest}");
+    assert_eq!((healthcheck(&solo, ""), healthcheck("", &duel)), (Some(1), Some(1)));
 }

@@ -72,7 +72,7 @@ async fn the_excess_player_is_told_and_closed() {
 
 #[tokio::test]
 async fn an_idle_player_is_let_go_of_without_a_word() {
-    let server = start(&[("timeouts.idle", "\"300ms\"")], || ThreadGenerator);
+    let server = start(&[("duel.window", "\"100ms\""), ("timeouts.idle", "\"300ms\"")], || ThreadGenerator);
     let began = Instant::now();
     assert_eq!(hear_to_the_end(&mut server.connect().await).await, b"");
     assert!(began.elapsed() >= Duration::from_millis(300));

@@ -13,7 +13,9 @@ use proto::server::accept::Summary;
 use proto::server::config::value::Count;
 use proto::server::listen;
 use proto::server::shutdown::Shutdown;
+use rps_server::Listeners;
 use rps_server::config::Config as RpsConfig;
+use rps_server::duel::table::Table;
 use rps_server::house::{House, ThreadGenerator};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, Runtime};
@@ -133,7 +135,19 @@ async fn serve_rps(listener: TcpListener, room: Option<Count<1, 1_000_000>>, shu
     let mut config = RpsConfig::default();
     let limits = &mut config.limits.connections;
     limits.max_connections = room.unwrap_or(limits.max_connections);
-    rps_server::serve(listener, &config, || House::new(ThreadGenerator), shutdown).await
+    let listeners = Listeners { solo: Some(listener), duel: None };
+    let table = Table::new(config.duel.window.get());
+    rps_server::serve(listeners, &config, || House::new(ThreadGenerator), table, shutdown).await
+}
+
+/// A rock-paper-scissors server for duels, where a move waits so long for another.
+pub(crate) fn duel(window: Duration) -> Server {
+    let serve = move |listener, shutdown| async move {
+        let listeners = Listeners { solo: None, duel: Some(listener) };
+        let house = || House::new(ThreadGenerator);
+        rps_server::serve(listeners, &RpsConfig::default(), house, Table::new(window), shutdown).await
+    };
+    Server::start(any_port, serve).expect("there is a free port")
 }
 
 /// A power server that drops its first connection without a word, as one does that is not ready yet.

@@ -1,8 +1,11 @@
-//! A real server in process, on a port of its own, and clients that send and hear raw bytes.
+//! A real server in process, on ports of its own, and clients that send and hear raw bytes.
 
 #![allow(clippy::unwrap_used, dead_code, reason = "a test that cannot go on fails, and not every file uses all of it")]
 
+pub(crate) mod fragile;
+
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proto::server::accept::Summary;
@@ -10,8 +13,9 @@ use proto::server::config::layers::{Layers, Origin};
 use proto::server::listen;
 use proto::server::shutdown::Shutdown;
 use rps_server::config::Config;
-use rps_server::house::House;
-use rps_server::serve;
+use rps_server::duel::table::Table;
+use rps_server::house::{House, ThreadGenerator};
+use rps_server::{Listeners, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -21,7 +25,9 @@ use tokio::time::timeout;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
+    solo: SocketAddr,
+    duel: SocketAddr,
+    pub(crate) table: Arc<Table>,
     pub(crate) shutdown: Shutdown,
     served: JoinHandle<Summary>,
 }
@@ -32,27 +38,53 @@ where
     G: Fn() -> R + Send + Sync + 'static,
     R: rand::CryptoRng + Send + 'static,
 {
+    let config = config(settings);
+    let bind = || listen::bind("127.0.0.1:0".parse().unwrap(), config.limits.connections.backlog.get()).unwrap();
+    let (solo, duel) = (bind(), bind());
+    let (solo_address, duel_address) = (solo.local_addr().unwrap(), duel.local_addr().unwrap());
+    let listeners = Listeners { solo: Some(solo), duel: Some(duel) };
+    let shutdown = Shutdown::new(config.timeouts.drain.get());
+    let table = Table::new(config.duel.window.get());
+    let served = tokio::spawn({
+        let (shutdown, table) = (shutdown.clone(), Arc::clone(&table));
+        async move { serve(listeners, &config, move || House::new(generator()), table, shutdown).await }
+    });
+    Server { solo: solo_address, duel: duel_address, table, shutdown, served }
+}
+
+/// Starts a server for the duel with these settings over the defaults.
+pub(crate) fn start_duel(settings: &[(&str, &str)]) -> Server {
+    start(settings, || ThreadGenerator)
+}
+
+/// These settings over the defaults.
+pub(crate) fn config(settings: &[(&str, &str)]) -> Config {
     let mut layers = Layers::<Config>::of_defaults();
     for (key, value) in settings {
         layers.lay_text(key, value, Origin::Argument((*key).to_owned()));
     }
-    let config = layers.finish().unwrap();
-    let listener = listen::bind("127.0.0.1:0".parse().unwrap(), config.limits.connections.backlog.get()).unwrap();
-    let address = listener.local_addr().unwrap();
-    let shutdown = Shutdown::new(config.timeouts.drain.get());
-    let served = tokio::spawn({
-        let shutdown = shutdown.clone();
-        async move { serve(listener, &config, move || House::new(generator()), shutdown).await }
-    });
-    Server { address, shutdown, served }
+    layers.finish().unwrap()
 }
 
 impl Server {
-    pub(crate) async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.unwrap()
+    /// Where the duel listens.
+    pub(crate) fn duel_address(&self) -> SocketAddr {
+        self.duel
     }
 
-    /// Sends `bytes` in one write, closes the sending half, and hears to the end.
+    /// A player against the house.
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.solo).await.unwrap()
+    }
+
+    /// A player against other players.
+    pub(crate) async fn join(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.duel).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// Plays against the house: sends `bytes` in one write, closes the sending half, and hears to the end.
     pub(crate) async fn exchange(&self, bytes: &[u8]) -> Vec<u8> {
         let (mut read, mut write) = self.connect().await.into_split();
         let sending = async {

@@ -1,0 +1,188 @@
+//! The rule of the duel as a state machine: events in, actions out. It knows of no sockets, clocks or tasks; the time
+//! comes with each event, and never goes back.
+//!
+//! What it keeps is a few words for each player and nothing for what has been: there is no queue in it.
+
+use std::time::{Duration, Instant};
+
+use proto::wire::rps::{Answer, Move, Outcome};
+use slab::Slab;
+
+use crate::game::judge;
+
+/// A player, from [`joined`](Rounds::joined) to [`left`](Rounds::left); after that another one may get the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PlayerId(usize);
+
+impl PlayerId {
+    /// Its place in a table of all players, which is never longer than there were players at once.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// What an event leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Give this player this answer. It is the one for the move in play, which is in play no longer.
+    Answer(PlayerId, Answer),
+    /// Tell of this player that [time has passed](Rounds::time_passed) at this instant, unless it is answered before.
+    WakeAt(PlayerId, Instant),
+}
+
+/// What has been played, and by how many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Answers to players: a draw is two of them.
+    pub draws: u64,
+    /// Answers to players; each goes with a loss.
+    pub wins: u64,
+    /// Answers to players; each goes with a win.
+    pub losses: u64,
+    /// Answers to players whose move nobody met in time.
+    pub voids: u64,
+    /// Pairs that are no more.
+    pub dissolved: u64,
+    /// Players who are there.
+    pub players: usize,
+    /// Of those, the ones who wait in the lobby.
+    pub waiting: usize,
+}
+
+/// All players, who is whose partner, and which moves are in play.
+#[derive(Debug)]
+pub struct Rounds {
+    window: Duration,
+    players: Slab<Player>,
+    /// Who waits in the lobby: somebody with a move in play and no partner. There is never another one like that.
+    waiting: Option<PlayerId>,
+    /// Those of its fields that count what has been.
+    played: Tally,
+}
+
+#[derive(Debug, Default)]
+struct Player {
+    partner: Option<PlayerId>,
+    in_play: Option<InPlay>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct InPlay {
+    shown: Move,
+    until: Instant,
+}
+
+impl Rounds {
+    /// Rounds whose moves have so long to meet another one.
+    #[must_use]
+    pub fn new(window: Duration) -> Self {
+        Self { window, players: Slab::new(), waiting: None, played: Tally::default() }
+    }
+
+    /// Event: somebody has connected.
+    pub fn joined(&mut self) -> PlayerId {
+        PlayerId(self.players.insert(Player::default()))
+    }
+
+    /// Event: a player who has no move in play has moved.
+    pub fn moved(&mut self, player: PlayerId, shown: Move, now: Instant, actions: &mut Vec<Action>) {
+        let until = now + self.window;
+        debug_assert!(self.players[player.0].in_play.is_none(), "one move of a player is in play at a time");
+        self.players[player.0].in_play = Some(InPlay { shown, until });
+        if let Some(partner) = self.players[player.0].partner {
+            match self.players[partner.0].in_play {
+                Some(theirs) if now < theirs.until => return self.judge(player, partner, actions),
+                Some(_) => self.void(partner, actions),
+                None => return actions.push(Action::WakeAt(player, until)),
+            }
+        }
+        self.enter_lobby(player, now, actions);
+        if self.players[player.0].in_play.is_some() {
+            actions.push(Action::WakeAt(player, until));
+        }
+    }
+
+    /// Event: it is `now`, and an action has asked for this player to be woken. Too early is no harm.
+    pub fn time_passed(&mut self, player: PlayerId, now: Instant, actions: &mut Vec<Action>) {
+        if self.players[player.0].in_play.is_some_and(|mine| mine.until <= now) {
+            self.void(player, actions);
+        }
+    }
+
+    /// Event: the server stops, and this player is not to wait any longer.
+    pub fn stopped(&mut self, player: PlayerId, actions: &mut Vec<Action>) {
+        if self.players[player.0].in_play.is_some() {
+            self.void(player, actions);
+        }
+    }
+
+    /// Event: a player is gone, and with it the move that it may have in play.
+    pub fn left(&mut self, player: PlayerId, now: Instant, actions: &mut Vec<Action>) {
+        let survivor = self.dissolve(player);
+        self.players.remove(player.0);
+        if self.waiting == Some(player) {
+            self.waiting = None;
+        }
+        let Some(survivor) = survivor else { return };
+        match self.players[survivor.0].in_play {
+            Some(theirs) if now < theirs.until => self.enter_lobby(survivor, now, actions),
+            Some(_) => self.void(survivor, actions),
+            None => {}
+        }
+    }
+
+    /// What has been played, and by how many.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        Tally { players: self.players.len(), waiting: usize::from(self.waiting.is_some()), ..self.played }
+    }
+
+    /// A player with a move in play and no partner meets the one who waits, or waits.
+    fn enter_lobby(&mut self, player: PlayerId, now: Instant, actions: &mut Vec<Action>) {
+        match self.waiting.take() {
+            Some(waiting) if self.players[waiting.0].in_play.is_some_and(|theirs| now < theirs.until) => {
+                self.players[player.0].partner = Some(waiting);
+                self.players[waiting.0].partner = Some(player);
+                return self.judge(player, waiting, actions);
+            }
+            Some(late) => self.void(late, actions),
+            None => {}
+        }
+        self.waiting = Some(player);
+    }
+
+    /// Judges the moves that two partners have in play.
+    fn judge(&mut self, player: PlayerId, partner: PlayerId, actions: &mut Vec<Action>) {
+        let (mine, theirs) = (self.players[player.0].in_play.take(), self.players[partner.0].in_play.take());
+        let (Some(mine), Some(theirs)) = (mine, theirs) else { return };
+        for (who, outcome) in [(partner, judge(theirs.shown, mine.shown)), (player, judge(mine.shown, theirs.shown))] {
+            match outcome {
+                Outcome::Draw => self.played.draws += 1,
+                Outcome::Win => self.played.wins += 1,
+                Outcome::Lose => self.played.losses += 1,
+            }
+            actions.push(Action::Answer(who, Answer::Judged(outcome)));
+        }
+    }
+
+    /// Takes a move out of play that nobody has met. The partner, if there is one, has no move in play, or the two would
+    /// have been judged.
+    fn void(&mut self, player: PlayerId, actions: &mut Vec<Action>) {
+        self.players[player.0].in_play = None;
+        if self.waiting == Some(player) {
+            self.waiting = None;
+        }
+        self.dissolve(player);
+        self.played.voids += 1;
+        actions.push(Action::Answer(player, Answer::Void));
+    }
+
+    /// Ends the pair that a player is of, and gives the other one.
+    fn dissolve(&mut self, player: PlayerId) -> Option<PlayerId> {
+        let partner = self.players[player.0].partner.take()?;
+        self.players[partner.0].partner = None;
+        self.played.dissolved += 1;
+        Some(partner)
+    }
+}

@@ -1,0 +1,222 @@
+//! The rule of the duel: every row of the tables in the documentation of `rps_server::duel`, played on the state machine
+//! and, under a paused clock, over connections.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::server::connection;
+use proto::server::shutdown::Shutdown;
+use proto::wire::rps::{Answer, Move};
+use rps_server::duel::conversation::Conversation;
+use rps_server::duel::rounds::{Action, PlayerId, Rounds};
+use rps_server::duel::table::Table;
+use support::config;
+use support::fragile::fragile;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
+use tokio::time::{Instant, sleep_until};
+
+const DOCUMENTATION: &str = include_str!("../src/duel/mod.rs");
+const WINDOW: Duration = Duration::from_secs(30);
+
+/// Long after everything in the tables, and before a connection counts as idle.
+const END: Duration = Duration::from_mins(2);
+
+/// What the players of a row do and hear, each at its time.
+#[derive(Clone)]
+struct Row {
+    text: &'static str,
+    steps: Vec<Vec<(&'static str, Duration)>>,
+    heard: Vec<Vec<(&'static str, Duration)>>,
+}
+
+/// The rows of both tables.
+fn rows() -> Vec<Row> {
+    let lines: Vec<_> = DOCUMENTATION.lines().filter_map(|line| line.strip_prefix("//! |")).collect();
+    let is_rule = |line: &str| line.starts_with("--");
+    let headings = lines.windows(2).filter(|pair| is_rule(pair[1])).count();
+    assert_eq!(headings, 2, "two tables");
+    let mut rows = Vec::new();
+    for (index, line) in lines.iter().copied().enumerate() {
+        if is_rule(line) || lines.get(index + 1).is_some_and(|next| is_rule(next)) {
+            continue;
+        }
+        let mut cells: Vec<_> = line.trim_end_matches('|').split('|').map(cell).collect();
+        let heard = cells.split_off(cells.len() / 2);
+        rows.push(Row { text: line, steps: cells, heard });
+    }
+    assert!(rows.len() > 30, "{} rows", rows.len());
+    rows
+}
+
+/// `moves at 0, resets at 29.999` or the like; `nothing` and `is silent` are no steps.
+fn cell(text: &'static str) -> Vec<(&'static str, Duration)> {
+    let steps = text.split(',').map(str::trim).filter(|step| !["nothing", "is silent"].contains(step));
+    steps
+        .map(|step| {
+            let (what, when) = step.split_once(" at ").unwrap();
+            (what, Duration::from_secs_f64(when.parse().unwrap()))
+        })
+        .collect()
+}
+
+impl Row {
+    /// The same with the first two players in each other's place.
+    fn swapped(mut self) -> Self {
+        self.steps.swap(0, 1);
+        self.heard.swap(0, 1);
+        self
+    }
+}
+
+/// Every row in every way in which it holds: both ways round, and whether the two are partners or have yet to meet;
+/// where there is a third, the two have to be partners.
+fn cases() -> impl Iterator<Item = (Row, bool)> {
+    rows().into_iter().flat_map(|row| {
+        let strangers = (row.steps.len() == 2).then_some(false);
+        let ways = [row.clone(), row.swapped()];
+        ways.into_iter()
+            .flat_map(move |row| [Some(true), strangers].into_iter().flatten().map(move |p| (row.clone(), p)))
+    })
+}
+
+#[test]
+fn the_state_machine_keeps_every_row_of_the_rule() {
+    for (row, partners) in cases() {
+        // Of what falls on one instant, either may come first.
+        for time_first in [true, false] {
+            let heard = play_on_rounds(&row, partners, time_first);
+            assert_eq!(heard, row.heard, "partners: {partners}, time first: {time_first}: {}", row.text);
+        }
+    }
+}
+
+fn play_on_rounds(row: &Row, partners: bool, time_first: bool) -> Vec<Vec<(&'static str, Duration)>> {
+    let (mut rounds, mut actions) = (Rounds::new(WINDOW), Vec::new());
+    let start = std::time::Instant::now();
+    let players: Vec<PlayerId> = row.steps.iter().map(|_| rounds.joined()).collect();
+    if partners {
+        for player in &players[..2] {
+            rounds.moved(*player, Move::Rock, start, &mut actions);
+        }
+        actions.clear();
+    }
+    let mut steps: Vec<(Duration, usize, &str)> = Vec::new();
+    for (player, own) in row.steps.iter().enumerate() {
+        steps.extend(own.iter().map(|(what, when)| (*when, player, *what)));
+    }
+    steps.sort_by_key(|(when, ..)| *when);
+    let mut steps = steps.into_iter().peekable();
+    let mut wakes: Vec<Option<Duration>> = vec![None; players.len()];
+    let mut heard = vec![Vec::new(); players.len()];
+    loop {
+        let wake = (0..wakes.len()).filter_map(|player| Some((wakes[player]?, player))).min();
+        let step_next = match (steps.peek(), wake) {
+            (None, None) => return heard,
+            (Some((step, ..)), Some((wake, _))) => *step < wake || (*step == wake && !time_first),
+            (step, _) => step.is_some(),
+        };
+        let now = if step_next {
+            let (now, player, what) = steps.next().unwrap();
+            match what {
+                "moves" => rounds.moved(players[player], Move::Rock, start + now, &mut actions),
+                "leaves" | "resets" => rounds.left(players[player], start + now, &mut actions),
+                "half-closes" => {}
+                _ => panic!("{what}: {}", row.text),
+            }
+            if what != "moves" && what != "half-closes" {
+                wakes[player] = None;
+            }
+            now
+        } else {
+            let (now, player) = wake.unwrap();
+            wakes[player] = None;
+            rounds.time_passed(players[player], start + now, &mut actions);
+            now
+        };
+        for action in actions.drain(..) {
+            let place = |id| players.iter().position(|player| *player == id).unwrap();
+            match action {
+                Action::WakeAt(id, at) => wakes[place(id)] = Some(at - start),
+                Action::Answer(id, answer) => {
+                    wakes[place(id)] = None;
+                    let what = if answer == Answer::Void { "void" } else { "judged" };
+                    heard[place(id)].push((what, now));
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_keep_every_row_of_the_rule() {
+    for (row, partners) in cases() {
+        let heard = play_on_connections(&row, partners).await;
+        assert_eq!(heard, row.heard, "partners: {partners}: {}", row.text);
+    }
+}
+
+async fn play_on_connections(row: &Row, partners: bool) -> Vec<Vec<(&'static str, Duration)>> {
+    let (table, deadlines, shutdown) = (Table::new(WINDOW), config(&[]).deadlines(), Shutdown::new(WINDOW));
+    let mut clients = Vec::new();
+    for _ in &row.steps {
+        let (client, stream, breaks) = fragile(8);
+        let (player, deadlines, shutdown) = (table.join(), deadlines.clone(), shutdown.clone());
+        tokio::spawn(
+            async move { connection::run(stream, Conversation::new(player, 16), &deadlines, &shutdown).await },
+        );
+        clients.push((client, breaks));
+    }
+    if partners {
+        for (client, _) in &mut clients[..2] {
+            client.write_all(b"2").await.unwrap();
+        }
+        for (client, _) in &mut clients[..2] {
+            assert_eq!(client.read_u8().await.unwrap(), b'x');
+        }
+    }
+    let start = Instant::now();
+    let hearing: Vec<_> = clients
+        .into_iter()
+        .zip(row.steps.clone())
+        .map(|((client, breaks), steps)| {
+            let (mut read, mut write) = split(client);
+            tokio::spawn(async move {
+                let mut breaks = Some(breaks);
+                for (what, when) in steps {
+                    sleep_until(start + when).await;
+                    match what {
+                        "moves" => write.write_all(b"2").await.unwrap(),
+                        "leaves" | "half-closes" => write.shutdown().await.unwrap(),
+                        "resets" => drop(breaks.take().unwrap().send(())),
+                        _ => panic!("{what}"),
+                    }
+                }
+                sleep_until(start + END).await;
+                drop((write, breaks));
+            });
+            tokio::spawn(async move {
+                let mut heard = Vec::new();
+                while let Ok(answer) = read.read_u8().await {
+                    let what = match answer {
+                        b'v' => "void",
+                        b'x' => "judged",
+                        _ => panic!("{answer}"),
+                    };
+                    heard.push((what, start.elapsed()));
+                }
+                heard
+            })
+        })
+        .collect();
+    let mut heard = Vec::new();
+    for client in hearing {
+        heard.push(client.await.unwrap());
+    }
+    assert_eq!(table.tally().players, 0, "whoever has gone is forgotten");
+    let _ = Arc::into_inner(table).expect("and holds nothing");
+    heard
+}

@@ -1,0 +1,52 @@
+//! A stream in memory that can be broken from outside, as a reset breaks a socket.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::FutureExt;
+use futures::future::Shared;
+use proto::server::stream::Stream;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
+use tokio::sync::oneshot;
+
+pub(crate) struct Fragile {
+    stream: DuplexStream,
+    broken: Shared<oneshot::Receiver<()>>,
+}
+
+/// The peer's end, the server's, and what breaks it.
+pub(crate) fn fragile(room: usize) -> (DuplexStream, Fragile, oneshot::Sender<()>) {
+    let (ours, stream) = duplex(room);
+    let (breaks, broken) = oneshot::channel();
+    (ours, Fragile { stream, broken: broken.shared() }, breaks)
+}
+
+impl Stream for Fragile {
+    async fn broken(&self) -> io::Error {
+        match self.broken.clone().await {
+            Ok(()) => io::ErrorKind::ConnectionReset.into(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl AsyncRead for Fragile {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Fragile {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
