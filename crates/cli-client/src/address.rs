@@ -29,7 +29,7 @@ impl PowerAddress {
     }
 }
 
-/// The rock-paper-scissors server's address.
+/// The address of the rock-paper-scissors server, where players meet the house.
 #[derive(Args, Debug)]
 pub struct RpsAddress {
     #[arg(
@@ -48,8 +48,41 @@ impl RpsAddress {
     ///
     /// [`Failure::Usage`], if the environment names one that is none.
     pub fn resolve(self) -> Result<String, Failure> {
-        resolve(self.given, "RPS_ADDR", "127.0.0.1:5001")
+        solo(self.given)
     }
+}
+
+/// The address of the rock-paper-scissors server, where players meet each other.
+#[derive(Args, Debug)]
+pub struct DuelAddress {
+    #[arg(
+        long = "addr",
+        value_name = "HOST:PORT",
+        value_parser = address,
+        help = "Where the server listens [env: DUEL_ADDR] [default: 127.0.0.1:5002]"
+    )]
+    given: Option<String>,
+}
+
+impl DuelAddress {
+    /// The address to use.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`], if the environment names one that is none.
+    pub fn resolve(self) -> Result<String, Failure> {
+        duel(self.given)
+    }
+}
+
+/// The address of the game against the house, if none is given.
+pub(crate) fn solo(given: Option<String>) -> Result<String, Failure> {
+    resolve(given, "RPS_ADDR", "127.0.0.1:5001")
+}
+
+/// The address of the duel, if none is given.
+pub(crate) fn duel(given: Option<String>) -> Result<String, Failure> {
+    resolve(given, "DUEL_ADDR", "127.0.0.1:5002")
 }
 
 /// An empty variable is as good as none.
@@ -64,7 +97,8 @@ fn resolve(given: Option<String>, variable: &str, default: &str) -> Result<Strin
     }
 }
 
-fn address(text: &str) -> Result<String, String> {
+/// An address as a person writes it.
+pub(crate) fn address(text: &str) -> Result<String, String> {
     match text.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => Ok(text.to_owned()),
         _ => Err("write a host and a port, such as localhost:5000 or [::1]:5000".to_owned()),

@@ -8,8 +8,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use proto::wire::number::{Scan, scan};
 use proto::wire::power::client;
 
-use crate::address::{PowerAddress, RpsAddress};
-use crate::input::{MoveArgument, NumberArgument};
+use crate::address::{DuelAddress, PowerAddress, RpsAddress};
+use crate::input::{MoveArgument, NumberArgument, duration};
+use crate::opponent;
 
 /// Asks the power server and plays rock-paper-scissors
 #[derive(Debug, Parser)]
@@ -134,19 +135,29 @@ pub struct RpsCommand {
 pub enum Game {
     /// Play these moves, one line each: the move and how it ended
     Throw(ThrowArguments),
+    /// Play at a prompt, or moves from standard input, and keep the score
+    Play(PlayArguments),
 }
 
 /// The moves, and against whom.
 #[derive(Args, Debug)]
 pub struct ThrowArguments {
-    /// scissors, rock, paper (or 剪刀, 石头, 布, or 1, 2, 3); - reads moves from
-    /// standard input, one a line
+    /// scissors, rock, paper (or s, r, p, or 剪刀, 石头, 布, or 1, 2, 3); - reads
+    /// moves from standard input, one a line
     #[arg(required = true, value_name = "MOVE")]
     pub moves: Vec<MoveArgument>,
 
-    /// Where the server listens.
+    /// Against whom.
     #[command(flatten)]
-    pub address: RpsAddress,
+    pub opponent: opponent::Arguments,
+}
+
+/// Against whom to play.
+#[derive(Args, Debug)]
+pub struct PlayArguments {
+    /// Against whom.
+    #[command(flatten)]
+    pub opponent: opponent::Arguments,
 }
 
 /// `probe`.
@@ -164,6 +175,8 @@ pub enum Service {
     Power(ProbePowerArguments),
     /// Play a round against the house
     Rps(ProbeRpsArguments),
+    /// Have a duel's server tell that a byte is no move, which disturbs no player
+    Duel(ProbeDuelArguments),
 }
 
 /// `probe power`.
@@ -190,22 +203,24 @@ pub struct ProbeRpsArguments {
     pub wait: Wait,
 }
 
+/// `probe duel`.
+#[derive(Args, Debug)]
+pub struct ProbeDuelArguments {
+    /// Where the server listens.
+    #[command(flatten)]
+    pub address: DuelAddress,
+
+    /// How to wait.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
 /// How to wait.
 #[derive(Args, Debug)]
 pub struct Wait {
     /// Try again until it works, for so long
     #[arg(long = "wait", value_name = "DURATION", value_parser = duration)]
     pub limit: Option<Duration>,
-}
-
-/// The longest wait that can be asked for: far from where adding it to a clock could overflow.
-const LONGEST: Duration = Duration::from_hours(24);
-
-fn duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) if !duration.is_zero() && duration <= LONGEST => Ok(duration),
-        _ => Err("write a duration with its unit, such as 5s or 250ms, up to 24h".to_owned()),
-    }
 }
 
 #[cfg(test)]
@@ -225,14 +240,6 @@ mod tests {
         }
         for other in ["-", "--timeout", "-h", "-x5", "-e5", "3"] {
             assert_eq!(guarded(other.into()), OsString::from(other));
-        }
-    }
-
-    #[test]
-    fn a_duration_has_a_unit_and_an_end() {
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        for wrong in ["", "5", "0s", "-1s", "25h", "soon"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -1,7 +1,9 @@
-//! Operands and moves, from arguments or, where an argument is `-`, from standard input, one a line.
+//! What people write: operands and moves, from arguments or, where an argument is `-`, from standard input, one a line;
+//! and durations.
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use futures::StreamExt;
 use proto::wire::number::Number;
@@ -56,22 +58,46 @@ impl FromStr for Hand {
 
     fn from_str(text: &str) -> Result<Self, String> {
         Ok(Self(match text.trim().to_lowercase().as_str() {
-            "1" | "scissors" | "剪刀" => Move::Scissors,
-            "2" | "rock" | "石头" => Move::Rock,
-            "3" | "paper" | "布" => Move::Paper,
-            _ => return Err("not a move: scissors, rock or paper (剪刀, 石头, 布; 1, 2, 3)".to_owned()),
+            "1" | "s" | "scissors" | "剪刀" => Move::Scissors,
+            "2" | "r" | "rock" | "石头" => Move::Rock,
+            "3" | "p" | "paper" | "布" => Move::Paper,
+            _ => return Err("not a move: scissors, rock or paper (s, r, p; 剪刀, 石头, 布; 1, 2, 3)".to_owned()),
         }))
+    }
+}
+
+/// The longest duration that can be asked for: far from where adding it to a clock could overflow.
+const LONGEST: Duration = Duration::from_hours(24);
+
+/// A duration as a person writes it.
+///
+/// # Errors
+///
+/// What would be right, if it is none.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if !duration.is_zero() && duration <= LONGEST => Ok(duration),
+        _ => Err("write a duration with its unit, such as 5s or 250ms, up to 24h".to_owned()),
     }
 }
 
 /// The longest line of input; no number and no move needs as much.
 const LONGEST_LINE: usize = 4096;
 
+/// The lines of standard input.
+pub type Lines = FramedRead<Stdin, LinesCodec>;
+
+/// The lines of standard input, from where it stands.
+#[must_use]
+pub fn lines() -> Lines {
+    FramedRead::new(tokio::io::stdin(), LinesCodec::new_with_max_length(LONGEST_LINE))
+}
+
 /// The values of a command's arguments in order, those of standard input among them.
 #[derive(Debug)]
 pub struct Values<T> {
     arguments: std::vec::IntoIter<Argument<T>>,
-    input: Option<FramedRead<Stdin, LinesCodec>>,
+    input: Option<Lines>,
     line: u64,
 }
 
@@ -104,10 +130,7 @@ impl<T: FromStr<Err: Display>> Values<T> {
             }
             match self.arguments.next() {
                 Some(Argument::Value(value)) => return Ok(Some(value)),
-                Some(Argument::Input) => {
-                    let lines = LinesCodec::new_with_max_length(LONGEST_LINE);
-                    self.input = Some(FramedRead::new(tokio::io::stdin(), lines));
-                }
+                Some(Argument::Input) => self.input = Some(lines()),
                 None => return Ok(None),
             }
         }
@@ -125,9 +148,9 @@ mod tests {
     #[test]
     fn a_move_is_taken_in_every_way_that_people_write_it() {
         for (shown, ways) in [
-            (Move::Scissors, ["1", "scissors", "剪刀", "SCISSORS"]),
-            (Move::Rock, ["2", "rock", "石头", "Rock"]),
-            (Move::Paper, ["3", "paper", "布", " paper "]),
+            (Move::Scissors, ["1", "s", "scissors", "剪刀", "SCISSORS"]),
+            (Move::Rock, ["2", "r", "rock", "石头", "Rock"]),
+            (Move::Paper, ["3", "p", "paper", "布", " paper "]),
         ] {
             for way in ways {
                 assert_eq!(way.parse(), Ok(Hand(shown)), "{way}");
@@ -135,6 +158,14 @@ mod tests {
         }
         for wrong in ["", "4", "lizard", "12"] {
             assert!(wrong.parse::<Hand>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_duration_has_a_unit_and_an_end() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        for wrong in ["", "5", "0s", "-1s", "25h", "soon"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,16 +1,18 @@
 //! The command-line client of both services.
 //!
-//! - [`arguments`]: what can be asked for; [`address`]: of whom;
+//! - [`arguments`]: what can be asked for; [`address`]: of whom; [`opponent`]: whom to play against;
 //! - [`failure`]: what can go wrong, and the exit code of each;
 //! - [`input`]: operands and moves, from arguments or standard input;
 //! - [`output`]: answers to standard output, all else to standard error;
-//! - [`power`], [`rps`], [`probe`]: the commands.
+//! - [`power`], [`rps`] with [`play`], [`probe`]: the commands.
 
 pub mod address;
 pub mod arguments;
 pub mod failure;
 pub mod input;
+pub mod opponent;
 pub mod output;
+pub mod play;
 pub mod power;
 pub mod probe;
 pub mod rps;

@@ -27,6 +27,7 @@ pub async fn run(command: ProbeCommand, timeout: Duration) -> Result<(), Failure
     let (server, wait) = match command.service {
         Service::Power(arguments) => (Server::Power(arguments.address.resolve()?), arguments.wait),
         Service::Rps(arguments) => (Server::Rps(arguments.address.resolve()?), arguments.wait),
+        Service::Duel(arguments) => (Server::Duel(arguments.address.resolve()?), arguments.wait),
     };
     let until = Instant::now() + wait.limit.unwrap_or_default();
     loop {
@@ -56,6 +57,7 @@ fn whole_millis(duration: Duration) -> Duration {
 enum Server {
     Power(String),
     Rps(String),
+    Duel(String),
 }
 
 impl Server {
@@ -63,6 +65,7 @@ impl Server {
         match self {
             Self::Power(address) => power(address, timeouts).await,
             Self::Rps(address) => rps(address, timeouts).await,
+            Self::Duel(address) => duel(address, timeouts).await,
         }
     }
 }
@@ -72,6 +75,7 @@ impl fmt::Display for Server {
         match self {
             Self::Power(address) => write!(f, "power at {address}"),
             Self::Rps(address) => write!(f, "rps at {address}"),
+            Self::Duel(address) => write!(f, "duel at {address}"),
         }
     }
 }
@@ -89,4 +93,9 @@ async fn rps(address: &str, timeouts: Timeouts) -> Result<(), Failure> {
     let mut game = Connection::open(address, timeouts).await?;
     game.throw(Move::Rock).await?;
     Ok(())
+}
+
+/// A move would be a round for somebody who waits for another player, or would wait for one itself.
+async fn duel(address: &str, timeouts: Timeouts) -> Result<(), Failure> {
+    Ok(Connection::open(address, timeouts).await?.check().await?)
 }

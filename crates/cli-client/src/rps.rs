@@ -1,26 +1,38 @@
 //! `rps`: moves in, outcomes out.
 
-use proto::client::Timeouts;
-use proto::client::rps::Connection;
+use proto::client::{ErrorKind, Phase, Timeouts};
 
-use crate::arguments::{Game, RpsCommand};
+use crate::arguments::{Game, RpsCommand, ThrowArguments};
 use crate::failure::Failure;
 use crate::input::{Hand, Values};
 use crate::output::answer;
+use crate::play;
 
-/// Plays each move on one connection and prints how it ended.
+/// Plays on one connection.
 ///
 /// # Errors
 ///
 /// The first thing that keeps an answer from coming.
 pub async fn run(command: RpsCommand, timeouts: Timeouts) -> Result<(), Failure> {
-    let Game::Throw(arguments) = command.game;
-    let address = arguments.address.resolve()?;
-    let mut game = Connection::open(&address, timeouts).await?;
+    match command.game {
+        Game::Throw(arguments) => throw(arguments, timeouts).await,
+        Game::Play(arguments) => play::run(arguments, timeouts).await,
+    }
+}
+
+/// Plays each move and prints how it ended.
+async fn throw(arguments: ThrowArguments, timeouts: Timeouts) -> Result<(), Failure> {
+    let opponent = arguments.opponent.resolve()?;
+    let mut game = opponent.connect(timeouts).await?;
     let mut moves = Values::of(arguments.moves);
     while let Some(Hand(shown)) = moves.next().await? {
-        let outcome = game.throw(shown).await?;
-        answer(format_args!("{shown} {outcome}"))?;
+        let round = game.throw(shown).await.map_err(|error| match (&error.kind, error.phase, opponent.window) {
+            (ErrorKind::TimedOut(_), Phase::Reply, None) => Failure::NoAnswer(error, OTHER_PLAYER),
+            _ => Failure::from(error),
+        })?;
+        answer(format_args!("{shown} {round}"))?;
     }
     Ok(())
 }
+
+const OTHER_PLAYER: &str = "; --timeout sets how long to wait, and --duel waits for another player";

@@ -3,7 +3,7 @@
 mod support;
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -266,6 +266,9 @@ fn a_connection_that_was_closed_between_two_requests_is_exit_code_5() {
     let server = Fake::new(|stream| {
         hear(stream)?;
         stream.write_all(b"d4.0\n")?;
+        stream.shutdown(Shutdown::Write)?;
+        // Whether the next request is on its way by then or not, it is not met by a reset.
+        hear_all(stream)?;
         Ok(Then::Close)
     });
     // Standard input goes on for longer than anything else here could last.

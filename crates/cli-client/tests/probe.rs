@@ -10,8 +10,8 @@ use support::{Running, client, real, run};
 
 #[test]
 fn a_server_that_works_is_exit_code_0_and_one_line() {
-    let (power, rps) = (real::power(), real::rps());
-    for (service, address) in [("power", power.address()), ("rps", rps.address())] {
+    let (power, rps, duel) = (real::power(), real::rps(), real::duel(Duration::from_mins(10)));
+    for (service, address) in [("power", power.address()), ("rps", rps.address()), ("duel", duel.address())] {
         for wait in ["", "--wait 60s"] {
             let finished = run(&format!("probe {service} {wait} --addr {address}"));
             assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
@@ -24,7 +24,7 @@ fn a_server_that_works_is_exit_code_0_and_one_line() {
 
 #[test]
 fn a_server_of_the_existing_kind_is_taken_for_one_that_works() {
-    for (service, answer) in [("power", &b"d9.0"[..]), ("rps", b"z")] {
+    for (service, answer) in [("power", &b"d9.0"[..]), ("rps", b"z"), ("duel", b"e")] {
         let server = Fake::answering_each_read(answer);
         run(&format!("probe {service} --addr {server}")).assert_ended(0);
     }
@@ -33,7 +33,7 @@ fn a_server_of_the_existing_kind_is_taken_for_one_that_works() {
 #[test]
 fn without_a_wait_the_first_failure_is_the_answer() {
     let nobody = Reserved::new();
-    for service in ["power", "rps"] {
+    for service in ["power", "rps", "duel"] {
         run(&format!("probe {service} --addr {nobody}")).assert_failed(3, "", &["cannot connect: Connection refused"]);
     }
 }
@@ -101,6 +101,18 @@ fn a_wrong_answer_and_a_refusal_are_exit_code_1() {
 }
 
 #[test]
+fn a_probe_of_a_duel_plays_with_nobody() {
+    let server = real::duel(Duration::from_mins(10));
+    let mut one = client(&format!("rps play --duel --addr {server}")).start();
+    one.type_in("rock\n");
+    run(&format!("probe duel --addr {server}")).assert_ended(0);
+    run(&format!("rps throw paper --duel --addr {server}")).assert_done("paper win\n");
+    one.finish().assert_done("rock lose\n0 won, 1 lost, 0 drawn\n");
+    let server = Fake::answering_each_read(b"v");
+    run(&format!("probe duel --addr {server}")).assert_failed(5, "", &["it takes '?' for a move"]);
+}
+
+#[test]
 fn a_full_server_is_exit_code_1() {
     let (power, rps) = (real::power_with_room_for::<1>(), real::rps_with_room_for::<1>());
     for (service, server, request, said) in [("power", power, "d1\n", "BUSY"), ("rps", rps, "1", "full")] {
@@ -112,11 +124,11 @@ fn a_full_server_is_exit_code_1() {
 
 #[test]
 fn another_service_at_the_address_is_exit_code_5() {
-    for service in ["power", "rps"] {
+    for service in ["power", "rps", "duel"] {
         let server = Fake::answering_each_read(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         run(&format!("probe {service} --addr {server}")).assert_failed(5, "", &["broke the protocol"]);
     }
-    for (service, other) in [("power", real::rps()), ("rps", real::power())] {
+    for (service, other) in [("power", real::rps()), ("rps", real::power()), ("duel", real::power())] {
         run(&format!("probe {service} --addr {other}")).assert_failed(5, "", &["broke the protocol"]);
     }
 }

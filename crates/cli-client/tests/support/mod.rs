@@ -2,7 +2,8 @@
 //!
 //! - [`Client`]: the command line, then [`Running`], then [`Finished`];
 //! - [`fake`]: servers that do what a test tells them to;
-//! - [`real`]: our own servers, in this process.
+//! - [`real`]: our own servers, in this process;
+//! - [`terminal`]: the client as a person sees it.
 //!
 //! Nothing here waits for ever: a client that does not end by itself is killed after [`LIMIT`], and the test fails.
 
@@ -11,6 +12,7 @@
 
 pub(crate) mod fake;
 pub(crate) mod real;
+pub(crate) mod terminal;
 
 use std::io::{BufRead, BufReader, PipeWriter, Read, Write, pipe};
 use std::mem::take;
