@@ -90,8 +90,8 @@ list_files() { # CONTAINER
         | sort | paste -sd ' '
 }
 
-check_service() { # SERVICE PORT
-    local server=$1-server port=$2
+check_service() { # SERVICE PORT [FURTHER_PORT...]
+    local server=$1-server port=$2 publish=("${@:2}")
     local image=docker-smoke-$server:$$ container=docker-smoke-$server-$$
     local size uid idle log
 
@@ -104,12 +104,13 @@ check_service() { # SERVICE PORT
     pass "$image built: $size bytes"
 
     containers+=("$container")
-    docker run --detach --name "$container" --publish "127.0.0.1::$port" \
+    docker run --detach --name "$container" \
+        "${publish[@]/#/--publish=127.0.0.1::}" \
         --read-only --cap-drop=ALL --security-opt=no-new-privileges \
         --health-interval=1s "$image" >/dev/null
     wait_for_answer "$1" "$container" "$port"
     pass "$container answers at $addr"
-    "drive_$1"
+    "drive_$1" "$container"
 
     wait_until_healthy "$container"
     docker exec "$container" "/$server" --healthcheck || fail "$container: health check fails"
@@ -139,15 +140,20 @@ check_service() { # SERVICE PORT
     pass "$container: no panic in the log"
 }
 
-drive_power() {
+drive_power() { # CONTAINER
     expect "power square 2" 4.0 "$(client power square 2 --addr "$addr")"
 }
 
-drive_rps() {
-    local line
+drive_rps() { # CONTAINER
+    local line duel first
     line=$(client rps throw rock --addr "$addr")
     [[ $line =~ ^rock\ (draw|win|lose)$ ]] || fail "rps throw rock: got '$line'"
     pass "rps throw rock: $line"
+    duel=$(docker port "$1" 5002/tcp) || fail "$1 has no port for duels"
+    exec {first}< <(client rps throw rock --duel --addr "$duel")
+    expect "rps throw paper --duel" "paper win" "$(client rps throw paper --duel --addr "$duel")"
+    expect "rps throw rock --duel" "rock lose" "$(cat <&"$first")"
+    exec {first}<&-
 }
 
 cargo build --release --locked -p cli-client
@@ -156,6 +162,6 @@ client() {
 }
 
 check_service power 5000
-check_service rps 5001
+check_service rps 5001 5002
 
 echo "docker smoke: $passed passed, 0 failed"

@@ -32,7 +32,9 @@ expect() { # WHAT WANTED GOT
     [[ $3 == $2 ]] || fail "$1: wanted '$2', got '$3'"
 }
 
-declare -A pid output log address # of the servers that run, by name
+declare -A pid output log # of the servers that run, by name
+declare -A address        # of what listens, by service
+declare -A services=([power-server]=power [rps-server]="solo duel")
 clean_up() {
     local status=$? server
     for server in "${!pid[@]}"; do
@@ -50,7 +52,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 start() { # SERVER ARGUMENT...
-    local server=$1 fd line
+    local server=$1 fd line awaited
     mkfifo "$scratch/log"
     "$bin/$server" --config "config/$server.toml" "${@:2}" >"$scratch/log" 2>&1 &
     pid[$server]=$!
@@ -58,15 +60,17 @@ start() { # SERVER ARGUMENT...
     rm "$scratch/log"
     output[$server]=$fd
     log[$server]=
+    read -ra awaited <<<"${services[$server]}"
     while read -r -t "$wait_seconds" -u "$fd" line; do
         log[$server]+=$line$'\n'
-        if [[ $line =~ ' listening '.*address=([^ ]+) ]]; then
-            address[$server]=${BASH_REMATCH[1]}
-            pass "$* listens on ${address[$server]}"
-            return
+        if [[ $line =~ ' listening '.*service=\"${awaited[0]}\".*address=([^ ]+) ]]; then
+            address[${awaited[0]}]=${BASH_REMATCH[1]}
+            pass "$*: ${awaited[0]} listens on ${BASH_REMATCH[1]}"
+            awaited=("${awaited[@]:1}")
+            ((${#awaited[@]} > 0)) || return 0
         fi
     done
-    fail "$*: wanted it to tell where it is listening"
+    fail "$*: wanted it to tell where ${awaited[*]} is listening"
 }
 
 stop() { # SERVER HOW SUMMARY
@@ -103,7 +107,7 @@ fails() { # EXIT_CODE STDERR ARGUMENT...
 }
 
 # Raw bytes. What is printed in pieces ends a piece at a line's end.
-connect() { # SERVER
+connect() { # SERVICE
     exec {raw}<>"/dev/tcp/${address[$1]%:*}/${address[$1]##*:}"
 }
 disconnect() {
@@ -147,13 +151,15 @@ done
 
 # --- The servers
 
+any_port=(--solo-listen 127.0.0.1:0 --duel-listen 127.0.0.1:0)
 start power-server --listen 127.0.0.1:0
-start rps-server --solo-listen 127.0.0.1:0
-export POWER_ADDR=${address[power-server]} RPS_ADDR=${address[rps-server]}
+start rps-server "${any_port[@]}"
+export POWER_ADDR=${address[power]} RPS_ADDR=${address[solo]} DUEL_ADDR=${address[duel]}
 check 0 "" "" power-server --healthcheck --listen "$POWER_ADDR"
-check 0 "" "" rps-server --healthcheck --solo-listen "$RPS_ADDR"
+check 0 "" "" rps-server --healthcheck --solo-listen "$RPS_ADDR" --duel-listen "$DUEL_ADDR"
 check 1 "*ERROR*$POWER_ADDR*in use*" "" power-server --listen "$POWER_ADDR"
-check 1 "*ERROR*$RPS_ADDR*in use*" "" rps-server --solo-listen "$RPS_ADDR"
+check 1 "*ERROR*$RPS_ADDR*in use*" "" rps-server --solo-listen "$RPS_ADDR" --duel-listen ""
+check 1 "*ERROR*$DUEL_ADDR*in use*" "" rps-server --solo-listen "" --duel-listen "$DUEL_ADDR"
 
 # --- cli-client power
 
@@ -189,53 +195,93 @@ fails 2 "*'lizard'*not a move*" rps throw lizard
 fails 2 "*<MOVE>*" rps throw
 fails 5 "*$POWER_ADDR*protocol*" rps throw rock --addr "$POWER_ADDR"
 
+# --- cli-client rps, against each other
+
+# Two players: the first one waits for the second.
+duel() { # SECOND_PLAYER WANTED_OF_SECOND FIRST_PLAYER WANTED_OF_FIRST
+    local fd first status=0
+    # shellcheck disable=SC2086
+    exec {fd}< <(printf 'rock\nrock\nrock\n' | "$bin/cli-client" $3)
+    local player=$!
+    # shellcheck disable=SC2086
+    gives "$2" $1
+    first=$(timeout "$wait_seconds" cat <&"$fd") || fail "$3: wanted it to end"
+    wait "$player" || status=$?
+    exec {fd}<&-
+    expect "$3: exit code" 0 "$status"
+    expect "$3: stdout" "$4" "$first"
+    pass "$3, meanwhile: exit code 0: $first"
+}
+duel "rps throw paper scissors 2 --duel" $'paper win\nscissors lose\nrock draw' \
+    "rps play --duel" $'rock lose\nrock win\nrock draw\n1 won, 1 lost, 1 drawn'
+duel "rps play --duel --addr $DUEL_ADDR" "0 won, 0 lost, 0 drawn" \
+    "rps throw 3 --addr $RPS_ADDR" "paper $outcome"
+gives "rock $outcome"$'\n'"@(1 won, 0 lost, 0 drawn|0 won, 1 lost, 0 drawn|0 won, 0 lost, 1 drawn)" rps play < <(printf 'r\n')
+fails 4 "*no reply within 100ms; *--duel*" rps throw rock --addr "$DUEL_ADDR" --timeout 100ms
+fails 2 "*--duel*" rps throw rock --window 5s
+
 # --- cli-client probe
 
 gives "power at $POWER_ADDR works *" probe power
 gives "power at $POWER_ADDR works *" probe power --wait 5s
 gives "rps at $RPS_ADDR works *" probe rps
 gives "rps at $RPS_ADDR works *" probe rps --wait 5s
+gives "duel at $DUEL_ADDR works *" probe duel
+gives "duel at $DUEL_ADDR works *" probe duel --wait 5s
 fails 5 "*protocol*" probe power --addr "$RPS_ADDR"
 fails 5 "*protocol*" probe rps --addr "$POWER_ADDR"
+fails 5 "*protocol*" probe duel --addr "$POWER_ADDR"
 
 # --- Raw bytes
 
-connect power-server
+connect power
 answers a2 4 d4.0
 answers b-3 6 d-27.0
 disconnect
-connect power-server
+connect power
 answers 'a2\n' 5 $'d4.0\n'
 ends_with "x\nc2\r\n\nd-0\na$(printf %0600d 2)" $'eBADOP *\nd16.0\nd-0.0\neTOOLONG *'
-connect power-server
+connect power
 ends_with x 'eBADOP *'
-connect rps-server
+connect solo
 answers '1\n9' 2 '[xyz]e'
 answers '1\r\n23' 3 '[xyz][xyz][xyz]'
 ends_with '3abcdefghijklmno123' '[xyz]eeeeeeeeeeeeeee'
+connect duel
+other=$raw
+connect duel
+printf 1 >&"$other"
+answers '\n?2' 2 'ey'
+raw=$other
+answers '' 1 z
+# A move that nobody meets while the server runs.
+printf 123 >&"$raw"
 
 # --- The end: idle, with nobody listening any more, full, and while in use
 
 stop power-server idle "accepted=* rejected=0 panicked=0 cut=0"
-stop rps-server idle "accepted=* rejected=0 panicked=0 cut=0"
+stop rps-server "with a move in play" "accepted=* rejected=0 panicked=0 cut=0"
+ends_with "" vvv
 fails 3 "*$POWER_ADDR*cannot connect*" power square 2
 fails 3 "*$POWER_ADDR*cannot connect*" probe power --wait 10ms
 fails 3 "*$RPS_ADDR*cannot connect*" rps throw rock
 check 1 "" "*not healthy*$POWER_ADDR*" power-server --healthcheck --listen "$POWER_ADDR"
-check 1 "" "*not healthy*$RPS_ADDR*" rps-server --healthcheck --solo-listen "$RPS_ADDR"
+check 1 "" "*not healthy*$RPS_ADDR*" rps-server --healthcheck --solo-listen "$RPS_ADDR" --duel-listen ""
+check 1 "" "*not healthy*$DUEL_ADDR*" rps-server --healthcheck --solo-listen "" --duel-listen "$DUEL_ADDR"
 
 start power-server --listen 127.0.0.1:0 --set limits.max_connections=1
-connect power-server
+connect power
 answers a2 4 d4.0
-fails 1 "*BUSY*" power square 2 --addr "${address[power-server]}"
+fails 1 "*BUSY*" power square 2 --addr "${address[power]}"
 stop power-server "in use" "accepted=1 rejected=1 panicked=0 cut=0"
 ends_with "" ""
 
-start rps-server --solo-listen 127.0.0.1:0 --set limits.max_connections=1
-connect rps-server
+start rps-server "${any_port[@]}" --set limits.max_connections=1
+connect solo
 answers 1 1 '[xyz]'
-fails 1 "*full*" rps throw rock --addr "${address[rps-server]}"
-stop rps-server "in use" "accepted=1 rejected=1 panicked=0 cut=0"
+fails 1 "*full*" rps throw rock --addr "${address[solo]}"
+fails 1 "*full*" rps throw rock --duel --addr "${address[duel]}"
+stop rps-server "in use" "accepted=1 rejected=2 panicked=0 cut=0"
 ends_with "" ""
 
 echo "smoke: $passed passed, 0 failed"
