@@ -75,12 +75,12 @@ impl DuelAddress {
     }
 }
 
-/// The address of the game against the house, if none is given.
+/// The given address, or else that of the game against the house.
 pub(crate) fn solo(given: Option<String>) -> Result<String, Failure> {
     resolve(given, "RPS_ADDR", "127.0.0.1:5001")
 }
 
-/// The address of the duel, if none is given.
+/// The given address, or else that of the duel.
 pub(crate) fn duel(given: Option<String>) -> Result<String, Failure> {
     resolve(given, "DUEL_ADDR", "127.0.0.1:5002")
 }

@@ -136,7 +136,7 @@ pub enum Game {
     /// Play these moves, one line each: the move and how it ended
     Throw(ThrowArguments),
     /// Play at a prompt, or moves from standard input, and keep the score
-    Play(PlayArguments),
+    Play(opponent::Arguments),
 }
 
 /// The moves, and against whom.
@@ -147,14 +147,6 @@ pub struct ThrowArguments {
     #[arg(required = true, value_name = "MOVE")]
     pub moves: Vec<MoveArgument>,
 
-    /// Against whom.
-    #[command(flatten)]
-    pub opponent: opponent::Arguments,
-}
-
-/// Against whom to play.
-#[derive(Args, Debug)]
-pub struct PlayArguments {
     /// Against whom.
     #[command(flatten)]
     pub opponent: opponent::Arguments,
@@ -172,43 +164,19 @@ pub struct ProbeCommand {
 #[derive(Debug, Subcommand)]
 pub enum Service {
     /// Ask the power server for a square
-    Power(ProbePowerArguments),
+    Power(ProbeArguments<PowerAddress>),
     /// Play a round against the house
-    Rps(ProbeRpsArguments),
-    /// Have a duel's server tell that a byte is no move, which disturbs no player
-    Duel(ProbeDuelArguments),
+    Rps(ProbeArguments<RpsAddress>),
+    /// Send the duel a byte that is no move, which disturbs no player
+    Duel(ProbeArguments<DuelAddress>),
 }
 
-/// `probe power`.
+/// A server's address, and how to wait for it.
 #[derive(Args, Debug)]
-pub struct ProbePowerArguments {
+pub struct ProbeArguments<A: Args> {
     /// Where the server listens.
     #[command(flatten)]
-    pub address: PowerAddress,
-
-    /// How to wait.
-    #[command(flatten)]
-    pub wait: Wait,
-}
-
-/// `probe rps`.
-#[derive(Args, Debug)]
-pub struct ProbeRpsArguments {
-    /// Where the server listens.
-    #[command(flatten)]
-    pub address: RpsAddress,
-
-    /// How to wait.
-    #[command(flatten)]
-    pub wait: Wait,
-}
-
-/// `probe duel`.
-#[derive(Args, Debug)]
-pub struct ProbeDuelArguments {
-    /// Where the server listens.
-    #[command(flatten)]
-    pub address: DuelAddress,
+    pub address: A,
 
     /// How to wait.
     #[command(flatten)]

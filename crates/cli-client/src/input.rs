@@ -84,28 +84,49 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// The longest line of input; no number and no move needs as much.
 const LONGEST_LINE: usize = 4096;
 
-/// The lines of standard input.
-pub type Lines = FramedRead<Stdin, LinesCodec>;
+/// Standard input, a value a line.
+#[derive(Debug)]
+pub struct Input {
+    lines: FramedRead<Stdin, LinesCodec>,
+    line: u64,
+}
 
-/// The lines of standard input, from where it stands.
-#[must_use]
-pub fn lines() -> Lines {
-    FramedRead::new(tokio::io::stdin(), LinesCodec::new_with_max_length(LONGEST_LINE))
+impl Input {
+    /// Standard input from where it stands.
+    #[must_use]
+    pub fn open() -> Self {
+        Self { lines: FramedRead::new(tokio::io::stdin(), LinesCodec::new_with_max_length(LONGEST_LINE)), line: 0 }
+    }
+
+    /// The value on the next line, if that is not blank; `None` after the last. Dropping the future loses none.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`], if the line is no such value.
+    pub async fn next<T: FromStr<Err: Display>>(&mut self) -> Option<Result<Option<T>, Failure>> {
+        let line = self.lines.next().await?;
+        self.line += 1;
+        let value = match line {
+            Ok(line) if line.trim().is_empty() => Ok(None),
+            Ok(line) => line.parse().map(Some).map_err(|error| format!("{} is {error}", Quoted(line.as_bytes()))),
+            Err(error) => Err(error.to_string()),
+        };
+        Some(value.map_err(|wrong| Failure::Usage(format!("standard input, line {}: {wrong}", self.line))))
+    }
 }
 
 /// The values of a command's arguments in order, those of standard input among them.
 #[derive(Debug)]
 pub struct Values<T> {
     arguments: std::vec::IntoIter<Argument<T>>,
-    input: Option<Lines>,
-    line: u64,
+    input: Option<Input>,
 }
 
 impl<T: FromStr<Err: Display>> Values<T> {
     /// The values of these arguments.
     #[must_use]
     pub fn of(arguments: Vec<Argument<T>>) -> Self {
-        Self { arguments: arguments.into_iter(), input: None, line: 0 }
+        Self { arguments: arguments.into_iter(), input: None }
     }
 
     /// The next value; `None` after the last. Dropping the future loses none.
@@ -116,28 +137,18 @@ impl<T: FromStr<Err: Display>> Values<T> {
     pub async fn next(&mut self) -> Result<Option<T>, Failure> {
         loop {
             if let Some(input) = &mut self.input {
-                if let Some(line) = input.next().await {
-                    self.line += 1;
-                    let line = line.map_err(|error| self.wrong(&error))?;
-                    if line.trim().is_empty() {
-                        continue;
-                    }
-                    let quoted = Quoted(line.as_bytes());
-                    let parsed: Result<T, _> = line.parse();
-                    return parsed.map(Some).map_err(|error| self.wrong(&format!("{quoted} is {error}")));
+                match input.next().await {
+                    Some(Ok(None)) => continue,
+                    Some(value) => return value,
+                    None => self.input = None,
                 }
-                self.input = None;
             }
             match self.arguments.next() {
                 Some(Argument::Value(value)) => return Ok(Some(value)),
-                Some(Argument::Input) => self.input = Some(lines()),
+                Some(Argument::Input) => self.input = Some(Input::open()),
                 None => return Ok(None),
             }
         }
-    }
-
-    fn wrong(&self, what: &dyn Display) -> Failure {
-        Failure::Usage(format!("standard input, line {}: {what}", self.line))
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use proto::client::Timeouts;
 use proto::client::rps::Connection;
+use proto::client::{Error, ErrorKind, Phase, Timeouts};
 
 use crate::address;
 use crate::failure::Failure;
@@ -17,7 +17,8 @@ pub struct Arguments {
     #[arg(long)]
     duel: bool,
 
-    /// How long the server lets a move wait for the other player's
+    /// With --duel: how long the server lets a move wait for the other
+    /// player's; it comes on top of --timeout
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, requires = "duel")]
     window: Duration,
 
@@ -32,10 +33,9 @@ pub struct Arguments {
 }
 
 /// Whom to play against, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Opponent {
-    /// Where the server listens.
-    pub address: String,
+    address: String,
     /// For another player: how long they may take. The house takes no time.
     pub window: Option<Duration>,
 }
@@ -66,4 +66,15 @@ impl Opponent {
         let reply = timeouts.reply + self.window.unwrap_or_default();
         Ok(Connection::open(&self.address, Timeouts { reply, ..timeouts }).await?)
     }
+
+    /// Why there is no answer, and what to try: at the address of a duel it may be another player who takes long.
+    #[must_use]
+    pub fn failure(&self, error: Error) -> Failure {
+        match (&error.kind, error.phase, self.window) {
+            (ErrorKind::TimedOut(_), Phase::Reply, None) => Failure::NoAnswer(error, DUEL_HINT),
+            _ => Failure::from(error),
+        }
+    }
 }
+
+const DUEL_HINT: &str = "; --timeout sets how long to wait, and --duel waits for another player";

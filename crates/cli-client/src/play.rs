@@ -5,17 +5,14 @@ use std::future::Future;
 use std::io::{IsTerminal, Write, stderr, stdin};
 use std::time::Duration;
 
-use futures::StreamExt;
 use proto::client::Timeouts;
 use proto::client::rps::{Connection, Round};
-use proto::wire::quoted::Quoted;
 use proto::wire::rps::{Move, Outcome};
 use tokio::time::{Instant, interval};
 
-use crate::arguments::PlayArguments;
 use crate::failure::Failure;
-use crate::input::{Hand, Lines, lines};
-use crate::opponent::Opponent;
+use crate::input::{Hand, Input};
+use crate::opponent::{self, Opponent};
 use crate::output::{answer, complain};
 
 /// Plays until there are no more moves, and prints how each round ended and the final score.
@@ -23,8 +20,8 @@ use crate::output::{answer, complain};
 /// # Errors
 ///
 /// The first thing that keeps an answer from coming; the score is printed all the same.
-pub async fn run(arguments: PlayArguments, timeouts: Timeouts) -> Result<(), Failure> {
-    let opponent = arguments.opponent.resolve()?;
+pub async fn run(arguments: opponent::Arguments, timeouts: Timeouts) -> Result<(), Failure> {
+    let opponent = arguments.resolve()?;
     let mut game = opponent.connect(timeouts).await?;
     let mut person = Person::new();
     let mut score = Score::default();
@@ -42,9 +39,10 @@ async fn play(
     while let Some(shown) = person.next_move(score).await? {
         let round = game.throw(shown);
         let round = match opponent.window {
-            Some(window) => person.wait_for_other_player(round, window).await?,
-            None => round.await?,
+            Some(window) => person.wait_for_other_player(round, window).await,
+            None => round.await,
         };
+        let round = round.map_err(|error| opponent.failure(error))?;
         score.count(round);
         answer(format_args!("{shown} {round}"))?;
         if round == Round::Void {
@@ -56,7 +54,7 @@ async fn play(
 
 /// How the rounds ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Score {
+struct Score {
     won: u64,
     lost: u64,
     drawn: u64,
@@ -84,37 +82,29 @@ impl fmt::Display for Score {
 
 /// Whoever plays: a person at a terminal, who is asked and told, or a pipe, which is not.
 struct Person {
-    lines: Lines,
-    line: u64,
-    asked: bool,
+    input: Input,
+    interactive: bool,
 }
 
 impl Person {
     fn new() -> Self {
-        Self { lines: lines(), line: 0, asked: stdin().is_terminal() && stderr().is_terminal() }
+        Self { input: Input::open(), interactive: stdin().is_terminal() && stderr().is_terminal() }
     }
 
     /// The next move; `None` when there are no more. A person may try again, a pipe may not.
     async fn next_move(&mut self, score: &Score) -> Result<Option<Move>, Failure> {
         loop {
             self.tell(format_args!("{}:{} scissors, rock or paper? ", score.won, score.lost));
-            let Some(line) = self.lines.next().await else {
-                self.tell("\n");
-                return Ok(None);
-            };
-            self.line += 1;
-            let wrong = match line {
-                Ok(line) if line.trim().is_empty() => continue,
-                Ok(line) => match line.parse() {
-                    Ok(Hand(shown)) => return Ok(Some(shown)),
-                    Err(error) => format!("{} is {error}", Quoted(line.as_bytes())),
-                },
-                Err(error) => error.to_string(),
-            };
-            if !self.asked {
-                return Err(Failure::Usage(format!("standard input, line {}: {wrong}", self.line)));
+            match self.input.next().await {
+                Some(Ok(Some(Hand(shown)))) => return Ok(Some(shown)),
+                Some(Ok(None)) => {}
+                Some(Err(Failure::Usage(wrong))) if self.interactive => complain(&wrong),
+                Some(Err(failure)) => return Err(failure),
+                None => {
+                    self.tell("\n");
+                    return Ok(None);
+                }
             }
-            complain(&wrong);
         }
     }
 
@@ -140,7 +130,7 @@ impl Person {
 
     /// Says something to a person; a pipe is told nothing.
     fn tell(&self, what: impl fmt::Display) {
-        if self.asked {
+        if self.interactive {
             let _ = write!(stderr(), "{what}").and_then(|()| stderr().flush());
         }
     }

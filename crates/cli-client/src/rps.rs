@@ -1,6 +1,6 @@
 //! `rps`: moves in, outcomes out.
 
-use proto::client::{ErrorKind, Phase, Timeouts};
+use proto::client::Timeouts;
 
 use crate::arguments::{Game, RpsCommand, ThrowArguments};
 use crate::failure::Failure;
@@ -26,13 +26,8 @@ async fn throw(arguments: ThrowArguments, timeouts: Timeouts) -> Result<(), Fail
     let mut game = opponent.connect(timeouts).await?;
     let mut moves = Values::of(arguments.moves);
     while let Some(Hand(shown)) = moves.next().await? {
-        let round = game.throw(shown).await.map_err(|error| match (&error.kind, error.phase, opponent.window) {
-            (ErrorKind::TimedOut(_), Phase::Reply, None) => Failure::NoAnswer(error, OTHER_PLAYER),
-            _ => Failure::from(error),
-        })?;
+        let round = game.throw(shown).await.map_err(|error| opponent.failure(error))?;
         answer(format_args!("{shown} {round}"))?;
     }
     Ok(())
 }
-
-const OTHER_PLAYER: &str = "; --timeout sets how long to wait, and --duel waits for another player";

@@ -106,8 +106,7 @@ fn a_person_is_told_why_a_round_is_void() {
 #[test]
 fn two_clients_play_each_other_round_after_round() {
     let server = real::duel(LONG);
-    let play = client(&format!("rps play --duel --addr {server}")).start();
-    let mut one = play;
+    let mut one = client(&format!("rps play --duel --addr {server}")).start();
     one.type_in("rock\nrock\nrock\n");
     run(&format!("rps throw rock paper scissors --duel --addr {server}"))
         .assert_done("rock draw\npaper win\nscissors lose\n");

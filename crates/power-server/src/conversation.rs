@@ -58,7 +58,7 @@ impl conversation::Conversation for Conversation {
             Arrival::Silence => self.requests.decode_settled(input).into_iter().for_each(say),
             Arrival::Deadline => say(self.requests.time_out(self.request_time)),
             // Nothing is answered by anybody else.
-            Arrival::Answer | Arrival::Due | Arrival::Drain => {}
+            Arrival::Answer | Arrival::Drain => {}
         }
         match self.requests.pending(input) {
             _ if self.requests.is_finished() => Next::Close,

@@ -82,12 +82,12 @@ impl Config {
         self.timeouts.deadlines(None, const { Period::from_secs(0) })
     }
 
-    /// A player who has been answered at once and then waits for a partner must not be idle by then.
+    /// A player has the window to meet a partner's move, and must not be closed as idle before it is over.
     fn window_and_idle(&self) -> Option<Contradiction> {
         let (idle, window) = (self.timeouts.idle, self.duel.window);
         (self.duel.listen.0.is_some() && idle <= window).then(|| Contradiction {
             keys: ["timeouts.idle", "duel.window"],
-            problem: format!("{idle} is no longer than the {window} in which a player may wait for the other one"),
+            problem: format!("{idle} is no longer than the {window} that a player has to meet another's move"),
             remedy: "make timeouts.idle longer than duel.window",
         })
     }

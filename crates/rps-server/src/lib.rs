@@ -143,21 +143,19 @@ where
 /// What kept it from answering right, in a sentence.
 pub async fn healthcheck(config: &Config) -> Result<(), String> {
     if let Some(address) = config.solo.listen.0 {
-        let round = async { Connection::open(&reach(address), Timeouts::default()).await?.throw(Move::Rock).await };
-        well(round.await.map(drop))?;
+        unless_full(async { open(address).await?.throw(Move::Rock).await.map(drop) }.await)?;
     }
     if let Some(address) = config.duel.listen.0 {
-        let checked = async { Connection::open(&reach(address), Timeouts::default()).await?.check().await };
-        well(checked.await)?;
+        unless_full(async { open(address).await?.check().await }.await)?;
     }
     Ok(())
 }
 
-fn reach(address: SocketAddr) -> String {
-    reachable(address).to_string()
+async fn open(address: SocketAddr) -> Result<Connection, Error> {
+    Connection::open(&reachable(address).to_string(), Timeouts::default()).await
 }
 
-fn well(answered: Result<(), Error>) -> Result<(), String> {
+fn unless_full(answered: Result<(), Error>) -> Result<(), String> {
     match answered {
         Ok(()) | Err(Error { kind: ErrorKind::Full, .. }) => Ok(()),
         Err(error) => Err(error.to_string()),

@@ -66,8 +66,8 @@ fn a_wrong_setting_ends_the_start_with_2() {
         (&["--set", "duel.window=0s"], "duel.window: invalid value: string \"0s\""),
         (
             &["--set", "timeouts.idle=30s"],
-            "--set timeouts.idle=30s: timeouts.idle: 30s is no longer than the 30s in which a player may wait for the \
-             other one (duel.window: the default); make timeouts.idle longer than duel.window",
+            "--set timeouts.idle=30s: timeouts.idle: 30s is no longer than the 30s that a player has to meet another's \
+             move (duel.window: the default); make timeouts.idle longer than duel.window",
         ),
         (&["--set", "duel.window=300s"], "the default: timeouts.idle: 300s is no longer than the 300s"),
         (&["--set", "limits.max_bad_frames=0"], "limits.max_bad_frames: invalid value: integer `0`"),

@@ -103,6 +103,7 @@ struct Game<'a> {
     punctual: bool,
     players: Vec<Player>,
     answers: u64,
+    parted: u64,
     found: &'a mut Found,
 }
 
@@ -121,6 +122,7 @@ impl<'a> Game<'a> {
             punctual: random.random_bool(0.5),
             players: Vec::new(),
             answers: 0,
+            parted: 0,
             found,
             random,
         }
@@ -164,6 +166,7 @@ impl<'a> Game<'a> {
         let gone = self.players.swap_remove(player);
         self.found.removed += u64::from(gone.in_play.is_some());
         if let Some(partner) = gone.partner {
+            self.parted += 1;
             let partner = self.player(partner);
             partner.partner = None;
             if let Some(in_play) = &mut partner.in_play {
@@ -274,6 +277,7 @@ impl<'a> Game<'a> {
         }
         self.found.voids += 1;
         if let Some(partner) = self.player(id).partner.take() {
+            self.parted += 1;
             self.player(partner).partner = None;
         }
     }
@@ -299,6 +303,7 @@ impl<'a> Game<'a> {
         assert_eq!(tally.players, self.players.len());
         assert_eq!(tally.draws + tally.wins + tally.losses + tally.voids, self.answers, "one count for every answer");
         assert_eq!((tally.draws % 2, tally.wins), (0, tally.losses), "both sides of a round are counted");
+        assert_eq!(tally.dissolved, self.parted);
         let in_play = |player: &&Player| player.in_play.is_some();
         let waiting = self.players.iter().filter(in_play).filter(|player| player.partner.is_none()).count();
         assert!(waiting <= 1, "{waiting} wait, and could play");

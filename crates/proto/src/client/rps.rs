@@ -108,7 +108,7 @@ impl Connection {
     }
 
     /// Asks whether the server is at work, with a byte that is no move: so no round is played, and no other player
-    /// concerned. A server takes this no more than so many times (`limits.max_bad_frames`) on one connection.
+    /// is concerned. A server takes this no more than so many times (`limits.max_bad_frames`) on one connection.
     ///
     /// # Errors
     ///

@@ -85,12 +85,14 @@ where
             match expiry {
                 Expiry::Settled => told = Some(Arrival::Silence),
                 Expiry::Request => told = Some(Arrival::Deadline),
-                Expiry::Due => told = Some(Arrival::Due),
+                Expiry::Due => told = Some(Arrival::Answer),
                 Expiry::Idle => return exchange.close(Closed::Idle, shutdown).await,
-                Expiry::Drained if found_more && shutdown.deadline().is_some_and(|deadline| now >= deadline) => {
+                Expiry::GivenUp | Expiry::Drained
+                    if found_more && shutdown.deadline().is_some_and(|deadline| now >= deadline) =>
+                {
                     return Closed::Cut;
                 }
-                Expiry::Drained if exchange.owing => told = Some(Arrival::Drain),
+                Expiry::GivenUp => told = Some(Arrival::Drain),
                 Expiry::Drained => {
                     // What has been sent counts as asked. The runtime hears of it when this task is out of its way.
                     yield_now().await;
@@ -134,7 +136,7 @@ where
             (_, Next::Close) => return exchange.close(Closed::Over, shutdown).await,
             _ => {}
         }
-        // An answer that the drain did not wait for belongs to what the last look found.
+        // Answers that the drain does not wait for do not undo that a last look found more.
         found_more = last_look || (found_more && told.is_some());
         now = Instant::now();
         watch.note(turn.answered, turn.used, turn.next, deadlines, now);
@@ -247,7 +249,9 @@ where
     ///
     /// In a box of its own: no connection has to carry the room for it while it is served.
     fn close(self, closed: Closed, shutdown: &Shutdown) -> BoxFuture<'_, Closed> {
-        let mut stream = self.stream;
+        let Self { mut stream, conversation, .. } = self;
+        // At once, since others may be waiting to hear that it is over.
+        drop(conversation);
         Box::pin(async move {
             close(&mut stream, LINGER, shutdown).await;
             closed

@@ -39,10 +39,8 @@ pub enum Arrival {
     Deadline,
     /// No more will come: the peer has closed its half.
     End,
-    /// The answer that was waited for is there.
+    /// The answer that was waited for is there, or due.
     Answer,
-    /// The answer that was waited for is due, whether it is there or not.
-    Due,
     /// The server stops, and waits for the answer no longer.
     Drain,
 }

@@ -34,8 +34,9 @@ pub(super) enum Expiry {
     Settled,
     /// The answer that comes from elsewhere is due.
     Due,
-    /// The drain has waited long enough for this connection: an answer that is owed is given, and one that was not asked
-    /// for a while is closed without a word, unless there is more after all.
+    /// The drain has waited long enough for the answer that comes from elsewhere: do without it.
+    GivenUp,
+    /// It has not been asked for a while since the drain began: close without a word, unless there is more after all.
     Drained,
     /// The drain is over: let go of it as it is.
     Cut,
@@ -69,7 +70,7 @@ enum Awaited {
     Request,
     /// The rest of one, until it is given up.
     Rest { until: Instant },
-    /// That what reads as a whole one settles, which it has at the latest when it would be given up.
+    /// Silence after what reads as a whole one: until `at`, and never past `until`, when the request is given up.
     Settle { at: Instant, until: Instant },
     /// An answer that comes from elsewhere.
     Answer { until: Instant },
@@ -117,13 +118,12 @@ impl Watch {
             Awaited::Answer { until } => (until, Expiry::Due),
         };
         let (Some(begun_at), Some(deadline)) = (shutdown.begun_at(), shutdown.deadline()) else { return own };
+        let quiet = (begun_at.max(self.last) + DRAIN_GRACE).min(begun_at + DRAIN_PLAY).min(deadline);
         let drain = match self.awaited {
             Awaited::Settle { .. } => (deadline, Expiry::Settled),
             Awaited::Rest { .. } => (deadline, Expiry::Cut),
-            Awaited::Request | Awaited::Answer { .. } => {
-                let quiet = begun_at.max(self.last) + DRAIN_GRACE;
-                (quiet.min(begun_at + DRAIN_PLAY).min(deadline), Expiry::Drained)
-            }
+            Awaited::Request => (quiet, Expiry::Drained),
+            Awaited::Answer { .. } => (quiet, Expiry::GivenUp),
         };
         if drain.0 <= own.0 { drain } else { own }
     }

@@ -1,8 +1,8 @@
 //! The plumbing under both servers: everything between a listening socket and a service's own conversation.
 //!
 //! It knows neither wire. What a service says, and when, it is told through two traits:
-//! [`Service`](accept::Service) for a connection as a whole and [`Conversation`](conversation::Conversation) for one
-//! that answers what it reads at once.
+//! [`Service`](accept::Service) for a connection as a whole and [`Conversation`](conversation::Conversation) for what is
+//! said on it.
 //!
 //! In the order in which a server uses them:
 //!
@@ -14,7 +14,7 @@
 //! 6. [`admission`]: how many connections there may be, in all and from one place.
 //! 7. [`accept`]: the loop that turns a listener into conversations, and its drain.
 //! 8. [`stream`]: what a connection runs on.
-//! 9. [`conversation`]: what a service says when it answers what it reads at once.
+//! 9. [`conversation`]: what a service says on one connection, at once or when an answer comes from elsewhere.
 //! 10. [`connection`]: one connection, from its first byte to a close that loses nothing; [`deadline`] is its clock.
 
 pub mod accept;

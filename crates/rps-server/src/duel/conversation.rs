@@ -31,7 +31,7 @@ impl conversation::Conversation for Conversation {
 
     fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next {
         let mut standing = match arrival {
-            Arrival::Answer | Arrival::Due => self.player.take_answer(),
+            Arrival::Answer => self.player.take_answer(),
             Arrival::Drain => self.player.stop_waiting(),
             Arrival::Bytes | Arrival::Silence | Arrival::Deadline | Arrival::End => None,
         };

@@ -11,13 +11,12 @@ use slab::Slab;
 use crate::game::judge;
 
 /// A player, from [`joined`](Rounds::joined) to [`left`](Rounds::left); after that another one may get the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlayerId(usize);
 
 impl PlayerId {
     /// Its place in a table of all players, which is never longer than there were players at once.
-    #[must_use]
-    pub const fn index(self) -> usize {
+    pub(super) const fn index(self) -> usize {
         self.0
     }
 }
@@ -74,7 +73,7 @@ struct InPlay {
 }
 
 impl Rounds {
-    /// Rounds whose moves have so long to meet another one.
+    /// Rounds in which a move is void `window` after it came into play.
     #[must_use]
     pub fn new(window: Duration) -> Self {
         Self { window, players: Slab::new(), waiting: None, played: Tally::default() }
@@ -87,17 +86,18 @@ impl Rounds {
 
     /// Event: a player who has no move in play has moved.
     pub fn moved(&mut self, player: PlayerId, shown: Move, now: Instant, actions: &mut Vec<Action>) {
-        let until = now + self.window;
         debug_assert!(self.players[player.0].in_play.is_none(), "one move of a player is in play at a time");
-        self.players[player.0].in_play = Some(InPlay { shown, until });
+        // A partner whose window is over is one no longer, whether it has been woken yet or not.
         if let Some(partner) = self.players[player.0].partner {
-            match self.players[partner.0].in_play {
-                Some(theirs) if now < theirs.until => return self.judge(player, partner, actions),
-                Some(_) => self.void(partner, actions),
-                None => return actions.push(Action::WakeAt(player, until)),
-            }
+            self.time_passed(partner, now, actions);
         }
-        self.enter_lobby(player, now, actions);
+        let until = now + self.window;
+        self.players[player.0].in_play = Some(InPlay { shown, until });
+        match self.players[player.0].partner {
+            Some(partner) if self.players[partner.0].in_play.is_some() => self.judge(player, partner, actions),
+            Some(_) => {}
+            None => self.enter_lobby(player, now, actions),
+        }
         if self.players[player.0].in_play.is_some() {
             actions.push(Action::WakeAt(player, until));
         }
@@ -125,10 +125,9 @@ impl Rounds {
             self.waiting = None;
         }
         let Some(survivor) = survivor else { return };
-        match self.players[survivor.0].in_play {
-            Some(theirs) if now < theirs.until => self.enter_lobby(survivor, now, actions),
-            Some(_) => self.void(survivor, actions),
-            None => {}
+        self.time_passed(survivor, now, actions);
+        if self.players[survivor.0].in_play.is_some() {
+            self.enter_lobby(survivor, now, actions);
         }
     }
 
@@ -140,16 +139,16 @@ impl Rounds {
 
     /// A player with a move in play and no partner meets the one who waits, or waits.
     fn enter_lobby(&mut self, player: PlayerId, now: Instant, actions: &mut Vec<Action>) {
-        match self.waiting.take() {
-            Some(waiting) if self.players[waiting.0].in_play.is_some_and(|theirs| now < theirs.until) => {
-                self.players[player.0].partner = Some(waiting);
-                self.players[waiting.0].partner = Some(player);
-                return self.judge(player, waiting, actions);
-            }
-            Some(late) => self.void(late, actions),
-            None => {}
+        if let Some(waiting) = self.waiting {
+            self.time_passed(waiting, now, actions);
         }
-        self.waiting = Some(player);
+        if let Some(waiting) = self.waiting.take() {
+            self.players[player.0].partner = Some(waiting);
+            self.players[waiting.0].partner = Some(player);
+            self.judge(player, waiting, actions);
+        } else {
+            self.waiting = Some(player);
+        }
     }
 
     /// Judges the moves that two partners have in play.

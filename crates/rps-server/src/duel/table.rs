@@ -4,6 +4,7 @@
 //! There is one lock, held for an event at a time, and all that happens has one order, the same for everybody. Which
 //! task of which thread brings an event does not matter, and no task has to run for the others to go on.
 
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -36,6 +37,12 @@ struct Seat {
     waker: Option<Waker>,
 }
 
+impl Seat {
+    fn standing(&mut self) -> Option<Standing> {
+        self.answer.take().map(Standing::Answered).or(self.wake_at.map(Standing::InPlay))
+    }
+}
+
 /// How a player's move stands after an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -46,7 +53,7 @@ pub enum Standing {
 }
 
 impl Table {
-    /// A table without players, where a move has so long to meet another.
+    /// A table without players, where a move is void `window` after it came into play.
     #[must_use]
     pub fn new(window: Duration) -> Arc<Self> {
         let state = State { rounds: Rounds::new(window), seats: Vec::new(), actions: Vec::new() };
@@ -71,35 +78,6 @@ impl Table {
         self.state().rounds.tally()
     }
 
-    /// Tells of an event, carries out what it leads to, and gives what the state is asked for after it.
-    fn tell<T>(
-        &self,
-        event: impl FnOnce(&mut Rounds, std::time::Instant, &mut Vec<Action>),
-        ask: impl FnOnce(&mut State) -> T,
-    ) -> T {
-        let mut woken = Vec::new();
-        let mut state = self.state();
-        let State { rounds, seats, actions } = &mut *state;
-        // The clock is read under the lock, so that the time of events does not go back.
-        event(rounds, Instant::now().into_std(), actions);
-        for action in actions.drain(..) {
-            match action {
-                Action::Answer(player, answer) => {
-                    let seat = &mut seats[player.index()];
-                    seat.answer = Some(answer);
-                    seat.wake_at = None;
-                    woken.extend(seat.waker.take());
-                }
-                Action::WakeAt(player, at) => seats[player.index()].wake_at = Some(Instant::from_std(at)),
-            }
-        }
-        let asked = ask(&mut state);
-        drop(state);
-        // Waking can take a system call, and needs no lock.
-        woken.into_iter().for_each(Waker::wake);
-        asked
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic under this lock would be a fault of the state machine, met by the one connection that told of the
         // event. The others play on.
@@ -117,17 +95,17 @@ pub struct Player {
 impl Player {
     /// Brings a move into play. There must be none of this player in play yet.
     pub fn play(&mut self, shown: Move) -> Option<Standing> {
-        self.tell(|rounds, player, now, actions| rounds.moved(player, shown, now, actions))
+        self.tell(|rounds, player, now, actions| rounds.moved(player, shown, now, actions), Seat::standing)
     }
 
     /// Takes the answer, if it is there or its time has come.
     pub fn take_answer(&mut self) -> Option<Standing> {
-        self.tell(Rounds::time_passed)
+        self.tell(Rounds::time_passed, Seat::standing)
     }
 
     /// Takes the answer; where there is none, the move is void.
     pub fn stop_waiting(&mut self) -> Option<Standing> {
-        self.tell(|rounds, player, _, actions| rounds.stopped(player, actions))
+        self.tell(|rounds, player, _, actions| rounds.stopped(player, actions), Seat::standing)
     }
 
     /// Waits until the answer is there.
@@ -144,27 +122,39 @@ impl Player {
         Poll::Pending
     }
 
-    fn tell(
+    /// Tells of an event of this player, carries out what it leads to, and then takes from the player's seat what is
+    /// asked for.
+    fn tell<T>(
         &mut self,
         event: impl FnOnce(&mut Rounds, PlayerId, std::time::Instant, &mut Vec<Action>),
-    ) -> Option<Standing> {
-        let id = self.id;
-        self.table.tell(
-            |rounds, now, actions| event(rounds, id, now, actions),
-            |state| {
-                let seat = &mut state.seats[id.index()];
-                seat.answer.take().map(Standing::Answered).or(seat.wake_at.map(Standing::InPlay))
-            },
-        )
+        take: impl FnOnce(&mut Seat) -> T,
+    ) -> T {
+        let mut woken = Vec::new();
+        let mut state = self.table.state();
+        let State { rounds, seats, actions } = &mut *state;
+        // The clock is read under the lock, so that the time of events does not go back.
+        event(rounds, self.id, Instant::now().into_std(), actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::Answer(player, answer) => {
+                    let seat = &mut seats[player.index()];
+                    seat.answer = Some(answer);
+                    seat.wake_at = None;
+                    woken.extend(seat.waker.take());
+                }
+                Action::WakeAt(player, at) => seats[player.index()].wake_at = Some(Instant::from_std(at)),
+            }
+        }
+        let taken = take(&mut seats[self.id.index()]);
+        drop(state);
+        // Waking can take a system call, and needs no lock.
+        woken.into_iter().for_each(Waker::wake);
+        taken
     }
 }
 
 impl Drop for Player {
     fn drop(&mut self) {
-        let id = self.id;
-        self.table.tell(
-            |rounds, now, actions| rounds.left(id, now, actions),
-            |state| state.seats[id.index()] = Seat::default(),
-        );
+        self.tell(Rounds::left, mem::take);
     }
 }

@@ -4,30 +4,26 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures::FutureExt;
-use futures::future::Shared;
 use proto::server::stream::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
-use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Fragile {
     stream: DuplexStream,
-    broken: Shared<oneshot::Receiver<()>>,
+    broken: CancellationToken,
 }
 
 /// The peer's end, the server's, and what breaks it.
-pub(crate) fn fragile(room: usize) -> (DuplexStream, Fragile, oneshot::Sender<()>) {
+pub(crate) fn fragile(room: usize) -> (DuplexStream, Fragile, CancellationToken) {
     let (ours, stream) = duplex(room);
-    let (breaks, broken) = oneshot::channel();
-    (ours, Fragile { stream, broken: broken.shared() }, breaks)
+    let broken = CancellationToken::new();
+    (ours, Fragile { stream, broken: broken.clone() }, broken)
 }
 
 impl Stream for Fragile {
     async fn broken(&self) -> io::Error {
-        match self.broken.clone().await {
-            Ok(()) => io::ErrorKind::ConnectionReset.into(),
-            Err(_) => std::future::pending().await,
-        }
+        self.broken.cancelled().await;
+        io::ErrorKind::ConnectionReset.into()
     }
 }
 

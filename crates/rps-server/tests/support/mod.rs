@@ -52,7 +52,7 @@ where
     Server { solo: solo_address, duel: duel_address, table, shutdown, served }
 }
 
-/// Starts a server for the duel with these settings over the defaults.
+/// Starts a server with these settings over the defaults, for tests that do not look at what the house shows.
 pub(crate) fn start_duel(settings: &[(&str, &str)]) -> Server {
     start(settings, || ThreadGenerator)
 }

@@ -1,6 +1,7 @@
 //! Answers that come from elsewhere.
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 
@@ -18,8 +19,7 @@ impl Conversation for Relay {
 
     fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next {
         match arrival {
-            Arrival::Answer => output.extend(self.answer.take()),
-            Arrival::Due => output.put_u8(b'd'),
+            Arrival::Answer => output.put_u8(self.answer.take().unwrap_or(b'd')),
             Arrival::Drain => output.put_u8(b'v'),
             Arrival::Bytes | Arrival::Silence | Arrival::Deadline | Arrival::End => {}
         }
@@ -38,7 +38,7 @@ impl Conversation for Relay {
 /// A stream in memory that can be broken from outside.
 struct Fragile {
     stream: DuplexStream,
-    broken: futures::future::Shared<oneshot::Receiver<()>>,
+    broken: CancellationToken,
 }
 
 impl AsyncRead for Fragile {
@@ -67,10 +67,8 @@ impl AsyncWrite for Fragile {
 
 impl Stream for Fragile {
     async fn broken(&self) -> io::Error {
-        match self.broken.clone().await {
-            Ok(()) => io::ErrorKind::ConnectionReset.into(),
-            Err(_) => std::future::pending().await,
-        }
+        self.broken.cancelled().await;
+        io::ErrorKind::ConnectionReset.into()
     }
 }
 
@@ -79,22 +77,20 @@ struct Relayed {
     peer: DuplexStream,
     /// Gives answers; closed when the conversation is over.
     answers: mpsc::UnboundedSender<u8>,
-    breaks: oneshot::Sender<()>,
+    broken: CancellationToken,
     served: JoinHandle<Closed>,
 }
 
 fn relay(room: usize, shutdown: &Shutdown) -> Relayed {
-    use futures::FutureExt;
-
     let (peer, stream) = duplex(room);
     let (answers, receiver) = mpsc::unbounded_channel();
-    let (breaks, broken) = oneshot::channel();
-    let stream = Fragile { stream, broken: broken.shared() };
+    let broken = CancellationToken::new();
+    let stream = Fragile { stream, broken: broken.clone() };
     let shutdown = shutdown.clone();
     let deadlines = Deadlines { request: None, ..deadlines() };
     let relay = Relay { answers: receiver, answer: None };
     let served = tokio::spawn(async move { run(stream, relay, &deadlines, &shutdown).await });
-    Relayed { peer, answers, breaks, served }
+    Relayed { peer, answers, broken, served }
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,7 +148,7 @@ async fn a_connection_that_breaks_while_it_waits_is_over_at_once() {
     let start = Instant::now();
     relayed.peer.write_all(b"????????").await.unwrap();
     sleep(SECOND).await;
-    relayed.breaks.send(()).unwrap();
+    relayed.broken.cancel();
     assert!(matches!(relayed.served.await.unwrap(), Closed::Failed(_)));
     assert_eq!(start.elapsed(), SECOND);
 }
