@@ -22,14 +22,19 @@ pub enum Failure {
     Output(io::Error),
     /// The operating system refuses what every program needs.
     System(io::Error),
+    /// Ctrl-C.
+    Interrupted,
 }
+
+/// The exit code that a shell gives a process which SIGINT ended: 128 and its number.
+pub const INTERRUPTED: u8 = 130;
 
 impl Failure {
     /// What to say on standard error, if anything.
     #[must_use]
     pub fn message(&self) -> Option<String> {
         match self {
-            Self::Refused | Self::OutputClosed => None,
+            Self::Refused | Self::OutputClosed | Self::Interrupted => None,
             Self::Usage(message) | Self::WrongAnswer(message) => Some(message.clone()),
             Self::NoAnswer(error, hint) => Some(format!("{error}{hint}")),
             Self::Output(error) => Some(format!("standard output: {error}")),
@@ -38,13 +43,14 @@ impl Failure {
     }
 
     /// 0 done; 1 the server refused, or a check failed; 2 usage; 3 cannot connect; 4 timed out; 5 the peer broke the
-    /// protocol.
+    /// protocol; 130 Ctrl-C.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::OutputClosed => 0,
             Self::Refused | Self::WrongAnswer(_) | Self::Output(_) | Self::System(_) => 1,
             Self::Usage(_) => 2,
+            Self::Interrupted => INTERRUPTED,
             Self::NoAnswer(error, _) => match (&error.kind, error.phase) {
                 (ErrorKind::Full, _) => 1,
                 (ErrorKind::TimedOut(_), _) => 4,

@@ -91,6 +91,20 @@ fn a_person_sees_how_long_the_other_player_may_still_take() {
 }
 
 #[test]
+fn a_person_who_presses_ctrl_c_takes_back_the_move_in_play() {
+    let server = real::duel(LONG);
+    let mut person = Terminal::start(client(&format!("rps play --duel --addr {server}")));
+    person.press("rock\n");
+    person.see("waiting for the other player");
+    person.interrupt();
+    assert_eq!(person.code(), Some(130));
+    let mut one = client(&format!("rps play --duel --addr {server}")).start();
+    one.type_in("paper\n");
+    run(&format!("rps throw scissors --duel --addr {server}")).assert_done("scissors win\n");
+    one.finish().assert_done("paper lose\n0 won, 1 lost, 0 drawn\n");
+}
+
+#[test]
 fn a_person_is_told_why_a_round_is_void() {
     let server = real::duel(SHORT);
     let mut person = Terminal::start(client(&format!("rps play --duel --addr {server}")));

@@ -91,6 +91,13 @@ impl Client {
     }
 }
 
+/// Does what Ctrl-C does.
+fn interrupt(child: &Child) {
+    // The shell's own kill: the program of that name is not everywhere.
+    let sent = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status();
+    assert!(sent.expect("there is a shell").success());
+}
+
 /// A pipe that nobody reads any more.
 pub(crate) fn unread_pipe() -> PipeWriter {
     let (_, writer) = pipe().expect("there is a pipe");
@@ -140,9 +147,7 @@ impl Running {
 
     /// Does what Ctrl-C does.
     pub(crate) fn interrupt(&self) {
-        // The shell's own kill: the program of that name is not everywhere.
-        let sent = Command::new("sh").args(["-c", &format!("kill -INT {}", self.child.id())]).status();
-        assert!(sent.expect("there is a shell").success());
+        interrupt(&self.child);
     }
 
     /// Closes its standard input and waits for its end.

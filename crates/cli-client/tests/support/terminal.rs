@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use super::{Client, LIMIT};
+use super::{Client, LIMIT, interrupt};
 
 /// A terminal with a client that runs at it; dropping it ends the client.
 pub(crate) struct Terminal {
@@ -48,6 +48,11 @@ impl Terminal {
     /// Presses keys; `\x04` is Ctrl-D.
     pub(crate) fn press(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).expect("the terminal takes it");
+    }
+
+    /// Does what Ctrl-C does. (The key itself works at the terminal alone that a session has for its own.)
+    pub(crate) fn interrupt(&self) {
+        interrupt(&self.child);
     }
 
     /// Waits until this is shown, and gives what was shown before it.
