@@ -18,7 +18,7 @@ pub struct Arguments {
     duel: bool,
 
     /// With --duel: how long the server lets a move wait for the other
-    /// player's; it comes on top of --timeout
+    /// player's (its duel.window); --timeout comes on top of it
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, requires = "duel")]
     window: Duration,
 
@@ -72,9 +72,11 @@ impl Opponent {
     pub fn failure(&self, error: Error) -> Failure {
         match (&error.kind, error.phase, self.window) {
             (ErrorKind::TimedOut(_), Phase::Reply, None) => Failure::NoAnswer(error, DUEL_HINT),
+            (ErrorKind::TimedOut(_), Phase::Reply, Some(_)) => Failure::NoAnswer(error, WINDOW_HINT),
             _ => Failure::from(error),
         }
     }
 }
 
 const DUEL_HINT: &str = "; --timeout sets how long to wait, and --duel waits for another player";
+const WINDOW_HINT: &str = ": that is --window, which should be the server's own, and --timeout on top of it";

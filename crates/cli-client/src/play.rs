@@ -8,6 +8,7 @@ use std::time::Duration;
 use proto::client::Timeouts;
 use proto::client::rps::{Connection, Round};
 use proto::wire::rps::{Move, Outcome};
+use rustix::termios::{QueueSelector, tcflush};
 use tokio::time::{Instant, interval};
 
 use crate::failure::Failure;
@@ -118,6 +119,11 @@ impl Person {
                 biased;
                 ended = &mut round => {
                     self.tell(CLEAR);
+                    if self.interactive {
+                        // What was typed meanwhile has been cleared from the screen. To take it for an answer to the
+                        // prompt that comes now would surprise; a terminal that keeps it is no reason to stop.
+                        let _ = tcflush(stdin(), QueueSelector::IFlush);
+                    }
                     return ended;
                 }
                 now = seconds.tick() => {

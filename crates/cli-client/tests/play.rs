@@ -80,11 +80,16 @@ fn a_person_sees_how_long_the_other_player_may_still_take() {
     person.press("rock\n");
     person.see("waiting for the other player: 30 s left");
     person.see("waiting for the other player: 29 s left");
+    // What is typed meanwhile is not for the next prompt, which nobody has seen yet.
+    person.press("s\nroc");
+    person.see("roc");
     run(&format!("rps throw paper --duel --addr {server}")).assert_done("paper win\n");
     // The line is cleared before the outcome is written.
     let between = person.see("rock lose\r\n");
     assert!(between.ends_with("\r\x1b[K"), "{between:?}");
     person.see("0:1 scissors, rock or paper? ");
+    person.press("lizard\n");
+    person.see("'lizard' is not a move");
     person.press("\x04");
     person.see("0 won, 1 lost, 0 drawn\r\n");
     assert_eq!(person.code(), Some(0));
@@ -159,7 +164,7 @@ fn a_server_that_is_late_even_for_a_duel_is_exit_code_4() {
         let arguments = format!("rps {command} --duel --window 200ms --timeout 100ms --addr {server}");
         let finished = client(&arguments).run("rock\n");
         finished.assert_ended(4);
-        assert!(finished.stderr.contains("no reply within 300ms"), "{finished:?}");
+        assert!(finished.stderr.contains("no reply within 300ms: that is --window, "), "{finished:?}");
     }
 }
 

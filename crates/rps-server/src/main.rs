@@ -78,7 +78,7 @@ async fn run(Loaded { mut config, file }: Loaded<Config>) -> io::Result<()> {
     let summary = serve(listeners, &config, || House::new(ThreadGenerator), Arc::clone(&table), shutdown).await;
     if config.duel.listen.0.is_some() {
         let Tally { draws, wins, losses, voids, dissolved, .. } = table.tally();
-        tracing::info!(draws, wins, losses, voids, dissolved, "duels that were played");
+        tracing::info!(draws, wins, losses, voids, pairs_dissolved = dissolved, "answers in duels");
     }
     telemetry::stopped(&summary);
     Ok(())

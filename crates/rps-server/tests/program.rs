@@ -145,7 +145,7 @@ fn it_serves_until_it_is_told_to_stop_and_ends_with_0() {
     let mut rest = String::new();
     log.read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");
-    assert!(rest.contains("duels that were played draws=0 wins=1 losses=1 voids=1 dissolved=1"), "{rest}");
+    assert!(rest.contains("answers in duels draws=0 wins=1 losses=1 voids=1 pairs_dissolved=1"), "{rest}");
     assert!(rest.contains("stopped accepted=7 rejected=0 panicked=0 cut=0"), "{rest}");
     assert_eq!((healthcheck(&solo, ""), healthcheck("", &duel)), (Some(1), Some(1)));
 }
