@@ -58,6 +58,14 @@ impl Running {
     }
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already, unless the test failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Ends a child that outlives a test's patience, so that a broken server fails the test and does not hang it. Dropping
 /// what this gives ends the watch.
 fn watch(child: &Child) -> Sender<()> {

@@ -117,6 +117,20 @@ async fn a_move_whose_answer_is_awaited_no_more_is_taken_back_by_a_reset() {
 }
 
 #[tokio::test]
+async fn the_answer_to_a_move_that_was_given_up_is_not_taken_for_that_to_the_next() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut game = Connection::open(&listener.local_addr().unwrap().to_string(), SHORT).await.unwrap();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    assert_eq!(game.throw(Move::Rock).await.unwrap_err().phase, Phase::Reply);
+    stream.write_u8(b'y').await.unwrap();
+    let error = game.throw(Move::Paper).await.unwrap_err();
+    assert!(error.to_string().contains("an earlier move was given up"), "{error}");
+    assert_eq!(stream.read_u8().await.unwrap(), b'2');
+    drop(game);
+    assert!(stream.read_u8().await.is_err(), "the second move was never sent");
+}
+
+#[tokio::test]
 async fn a_check_has_no_other_answer_than_that_it_is_no_move() {
     for (answer, right) in [(&b"e"[..], true), (b"v", false), (b"x", false), (b"f", false)] {
         let mut game = Connection::open(&server(answer).await.unwrap(), SHORT).await.unwrap();

@@ -17,14 +17,15 @@ use rps_server::game::judge;
 use support::{PATIENCE, Server, hear, hear_to_the_end, start_duel};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::task::{JoinSet, yield_now};
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::{interval, timeout};
 
 /// Waits until the table stands like this. Nothing tells of it, so it is asked for again and again.
 async fn until(server: &Server, stands: impl Fn(Tally) -> bool) {
+    let mut again = interval(Duration::from_millis(1));
     let asking = async {
         while !stands(server.table.tally()) {
-            yield_now().await;
+            again.tick().await;
         }
     };
     timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{:?}", server.table.tally()));

@@ -93,6 +93,17 @@ fn watch(child: &Child) -> Sender<()> {
     sender
 }
 
+/// A running server.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already, unless the test failed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_window_that_no_duel_uses_contradicts_nothing() {
     let printed = output(&["--duel-listen", "", "--set", "timeouts.idle=5s", "--check-config"]);
@@ -102,9 +113,9 @@ fn a_window_that_no_duel_uses_contradicts_nothing() {
 #[test]
 fn it_serves_until_it_is_told_to_stop_and_ends_with_0() {
     let addresses = ["--solo-listen", "127.0.0.1:0", "--duel-listen", "127.0.0.1:0"];
-    let mut child = program().args(addresses).stdout(Stdio::piped()).spawn().unwrap();
-    let _watched = watch(&child);
-    let mut log = BufReader::new(child.stdout.take().unwrap());
+    let mut running = Running(program().args(addresses).stdout(Stdio::piped()).spawn().unwrap());
+    let _watched = watch(&running.0);
+    let mut log = BufReader::new(running.0.stdout.take().unwrap());
     let mut listens = |game: &str| {
         let mut line = String::new();
         while !line.contains(&format!("listening service=\"{game}\"")) {
@@ -133,7 +144,7 @@ fn it_serves_until_it_is_told_to_stop_and_ends_with_0() {
         |solo: &str, duel: &str| output(&["--solo-listen", solo, "--duel-listen", duel, "--healthcheck"]).status.code();
     assert_eq!(healthcheck(&solo, &duel), Some(0));
     assert_eq!((healthcheck(&solo, ""), healthcheck("", &duel)), (Some(0), Some(0)));
-    let id = child.id().to_string();
+    let id = running.0.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
     assert_eq!(player.read(&mut answer).unwrap(), 0, "the end, and nothing unasked before it");
     pair[0].read_exact(&mut answer).unwrap();
@@ -144,7 +155,7 @@ fn it_serves_until_it_is_told_to_stop_and_ends_with_0() {
     drop((player, pair));
     let mut rest = String::new();
     log.read_to_string(&mut rest).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");
+    assert_eq!(running.0.wait().unwrap().code(), Some(0), "{rest}");
     assert!(rest.contains("answers in duels draws=0 wins=1 losses=1 voids=1 pairs_dissolved=1"), "{rest}");
     assert!(rest.contains("stopped accepted=7 rejected=0 panicked=0 cut=0"), "{rest}");
     assert_eq!((healthcheck(&solo, ""), healthcheck("", &duel)), (Some(1), Some(1)));

@@ -2,6 +2,7 @@
 //! move.
 
 use std::fmt;
+use std::io;
 
 use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -96,7 +97,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Whatever keeps the answer from coming within the limits; the connection is then of no more use.
+    /// Whatever keeps the answer from coming within the limits; the connection is then of no more use. Nor is it when
+    /// the future is dropped before.
     pub async fn throw(&mut self, shown: Move) -> Result<Round, Error> {
         let violation = match self.exchange(shown.byte()).await? {
             Answer::Judged(outcome) => return Ok(Round::Judged(outcome)),
@@ -125,6 +127,11 @@ impl Connection {
 
     /// Sends a frame and waits for the answer to it.
     async fn exchange(&mut self, frame: u8) -> Result<Answer, Error> {
+        if self.awaiting {
+            // Its answer may still come, and would be taken for this one's.
+            let given_up = io::Error::new(io::ErrorKind::NotConnected, "an earlier move was given up");
+            return Err(Error::new(&self.address, Phase::Send, ErrorKind::Io(given_up)));
+        }
         self.bytes.clear();
         // What is there before the frame cannot be its answer. This notices what has come, not what is on its way.
         match self.stream.try_read_buf(&mut self.bytes) {

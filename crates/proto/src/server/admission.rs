@@ -178,6 +178,15 @@ mod tests {
     }
 
     #[test]
+    fn so_many_are_turned_away_with_time_to_hear_of_it_and_no_more_at_once() {
+        let admission = Admission::new(1, 0);
+        let mut rejected: Vec<_> = (0..REJECTIONS_AT_ONCE).map(|_| admission.reject().unwrap()).collect();
+        assert!(admission.reject().is_none());
+        rejected.pop();
+        assert!(admission.reject().is_some());
+    }
+
+    #[test]
     fn one_place_is_an_ipv4_address_or_an_ipv6_network() {
         let admission = Admission::new(100, 1);
         let _v4 = admission.admit(ip("192.0.2.1")).unwrap();

@@ -136,8 +136,7 @@ where
             (_, Next::Close) => return exchange.close(Closed::Over, shutdown).await,
             _ => {}
         }
-        // Answers that the drain does not wait for do not undo that a last look found more.
-        found_more = last_look || (found_more && told.is_some());
+        found_more = last_look;
         now = Instant::now();
         watch.note(turn.answered, turn.used, turn.next, deadlines, now);
         (at, expiry) = watch.next(deadlines, shutdown);

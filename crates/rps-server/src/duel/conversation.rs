@@ -31,14 +31,18 @@ impl conversation::Conversation for Conversation {
 
     fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next {
         let mut standing = match arrival {
-            Arrival::Answer => self.player.take_answer(),
-            Arrival::Drain => self.player.stop_waiting(),
+            Arrival::Answer | Arrival::Drain => self.player.take_answer(),
             Arrival::Bytes | Arrival::Silence | Arrival::Deadline | Arrival::End => None,
         };
         loop {
             // Neither decoding nor encoding in memory can fail; a byte that is no move is a frame of its own kind.
             match standing {
                 Some(Standing::Answered(answer)) => _ = ServerCodec.encode(answer, output),
+                // The others who were there have had their moment, for this move and for those behind it.
+                Some(Standing::InPlay(_)) if arrival == Arrival::Drain => {
+                    standing = self.player.stop_waiting();
+                    continue;
+                }
                 Some(Standing::InPlay(until)) => return Next::Answer(until),
                 None => {}
             }

@@ -158,3 +158,21 @@ impl Drop for Player {
         self.tell(Rounds::left, mem::take);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_was_not_taken_is_not_left_to_the_next_player() {
+        let table = Table::new(Duration::from_secs(30));
+        let (mut one, mut other) = (table.join(), table.join());
+        assert!(matches!(one.play(Move::Rock), Some(Standing::InPlay(_))));
+        assert!(matches!(other.play(Move::Rock), Some(Standing::Answered(_))));
+        let seat = one.id;
+        drop(one);
+        let mut next = table.join();
+        assert_eq!(next.id, seat, "a place that was left is there for the next");
+        assert_eq!(next.take_answer(), None);
+    }
+}

@@ -16,8 +16,9 @@ use rps_server::config::Config;
 use rps_server::duel::table::Table;
 use rps_server::house::{House, ThreadGenerator};
 use rps_server::{Listeners, serve};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -39,7 +40,12 @@ where
     R: rand::CryptoRng + Send + 'static,
 {
     let config = config(settings);
-    let bind = || listen::bind("127.0.0.1:0".parse().unwrap(), config.limits.connections.backlog.get()).unwrap();
+    let bind = || {
+        let listener = listen::bind("127.0.0.1:0".parse().unwrap(), config.limits.connections.backlog.get()).unwrap();
+        // Little room for answers, which the connections inherit, so that a player who does not read is soon noticed.
+        SockRef::from(&listener).set_send_buffer_size(4096).unwrap();
+        listener
+    };
     let (solo, duel) = (bind(), bind());
     let (solo_address, duel_address) = (solo.local_addr().unwrap(), duel.local_addr().unwrap());
     let listeners = Listeners { solo: Some(solo), duel: Some(duel) };
@@ -79,7 +85,9 @@ impl Server {
 
     /// A player against other players.
     pub(crate) async fn join(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.duel).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let stream = socket.connect(self.duel).await.unwrap();
         stream.set_nodelay(true).unwrap();
         stream
     }
