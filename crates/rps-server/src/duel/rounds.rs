@@ -1,7 +1,9 @@
 //! The rule of the duel as a state machine: events in, actions out. It knows of no sockets, clocks or tasks; the time
 //! comes with each event, and never goes back.
 //!
-//! What it keeps is a few words for each player and nothing for what has been: there is no queue in it.
+//! What it keeps is a few words for each player and nothing for what has been: there is no queue in it. Every event is
+//! about a player who has joined and not left, which the table's [`Player`](super::table::Player) sees to by ownership;
+//! so are the partners that it keeps, and none of them can be looked up in vain.
 
 use std::time::{Duration, Instant};
 
