@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proto::client::Timeouts;
 use proto::client::power::Client;
-use proto::client::rps::Connection;
+use proto::client::rps::{Connection, Round};
 use proto::wire::number::Number;
 use proto::wire::power::Operation;
 use proto::wire::rps::Move;
@@ -90,9 +90,10 @@ async fn power(address: &str, timeouts: Timeouts) -> Result<(), Failure> {
 }
 
 async fn rps(address: &str, timeouts: Timeouts) -> Result<(), Failure> {
-    let mut game = Connection::open(address, timeouts).await?;
-    game.throw(Move::Rock).await?;
-    Ok(())
+    match Connection::open(address, timeouts).await?.throw(Move::Rock).await? {
+        Round::Judged(_) => Ok(()),
+        Round::Void => Err(Failure::WrongAnswer(format!("{address}: it voids a round that the house always plays"))),
+    }
 }
 
 /// A move would be a round for somebody who waits for another player, or would wait for one itself.

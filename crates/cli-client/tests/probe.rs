@@ -98,6 +98,8 @@ fn a_wrong_answer_and_a_refusal_are_exit_code_1() {
         let server = Fake::answering(reply);
         run(&format!("probe power --addr {server}")).assert_failed(1, "", &[said]);
     }
+    let server = Fake::answering_each_read(b"v");
+    run(&format!("probe rps --addr {server}")).assert_failed(1, "", &["voids a round that the house always plays"]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::future::OptionFuture;
-use proto::client::rps::Connection;
+use proto::client::rps::{Connection, Round};
 use proto::client::{Error, ErrorKind, Timeouts};
 use proto::server::accept::{self, Listener, Service, Summary};
 use proto::server::admission::Admission;
@@ -143,7 +143,10 @@ where
 /// What kept it from answering right, in a sentence.
 pub async fn healthcheck(config: &Config) -> Result<(), String> {
     if let Some(address) = config.solo.listen.0 {
-        unless_full(async { open(address).await?.throw(Move::Rock).await.map(drop) }.await)?;
+        let round = unless_full(async { open(address).await?.throw(Move::Rock).await }.await)?;
+        if round == Some(Round::Void) {
+            return Err(format!("{address}: it voids a round that the house always plays"));
+        }
     }
     if let Some(address) = config.duel.listen.0 {
         unless_full(async { open(address).await?.check().await }.await)?;
@@ -155,9 +158,11 @@ async fn open(address: SocketAddr) -> Result<Connection, Error> {
     Connection::open(&reachable(address).to_string(), Timeouts::default()).await
 }
 
-fn unless_full(answered: Result<(), Error>) -> Result<(), String> {
+/// What was answered; `None` from a server that is full.
+fn unless_full<T>(answered: Result<T, Error>) -> Result<Option<T>, String> {
     match answered {
-        Ok(()) | Err(Error { kind: ErrorKind::Full, .. }) => Ok(()),
+        Ok(answer) => Ok(Some(answer)),
+        Err(Error { kind: ErrorKind::Full, .. }) => Ok(None),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -91,6 +91,28 @@ fn watch(child: &Child) -> Sender<()> {
         }
     });
     sender
+}
+
+#[test]
+fn the_health_check_wants_the_right_kind_of_answer_of_each_game_and_takes_a_full_server_for_well() {
+    for (answer, solo, duel) in [(b'x', 0, 1), (b'v', 1, 1), (b'e', 1, 0), (b'f', 0, 0), (b'?', 1, 1)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().take(2) {
+                let mut stream = stream.unwrap();
+                // A client that is gone is for the test to judge.
+                let _ = stream.read(&mut [0]).and_then(|_| stream.write_all(&[answer]));
+            }
+        });
+        for (arguments, code) in
+            [(["--duel-listen", "", "--solo-listen"], solo), (["--solo-listen", "", "--duel-listen"], duel)]
+        {
+            let checked = program().args(arguments).args([&address, "--healthcheck"]).output().unwrap();
+            let stderr = String::from_utf8_lossy(&checked.stderr);
+            assert_eq!(checked.status.code(), Some(code), "{arguments:?} answered with {answer}: {stderr}");
+        }
+    }
 }
 
 /// A running server.
