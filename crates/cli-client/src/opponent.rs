@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use proto::client::rps::Connection;
-use proto::client::{Error, ErrorKind, Phase, Timeouts};
+use proto::client::{Endpoint, Error, ErrorKind, Phase, Timeouts};
 
 use crate::address;
 use crate::failure::Failure;
@@ -64,7 +64,7 @@ impl Opponent {
     /// Whatever keeps the connection from being made.
     pub async fn connect(&self, timeouts: Timeouts) -> Result<Connection, Failure> {
         let reply = timeouts.reply + self.window.unwrap_or_default();
-        Ok(Connection::open(&self.address, Timeouts { reply, ..timeouts }).await?)
+        Ok(Connection::open(Endpoint::new(&*self.address).with_timeouts(Timeouts { reply, ..timeouts })).await?)
     }
 
     /// Why there is no answer, and what to try: at the address of a duel it may be another player who takes long.

@@ -4,7 +4,7 @@ use std::future::ready;
 use std::pin::pin;
 
 use proto::client::power::{Client, Replies, Requests};
-use proto::client::{ErrorKind, Phase, Timeouts};
+use proto::client::{Endpoint, ErrorKind, Phase, Timeouts};
 use proto::wire::power::{Code, Operation, Refusal, Reply};
 
 use crate::arguments::{Framing, PowerCommand, PowerOperation};
@@ -29,7 +29,7 @@ pub async fn run(command: PowerCommand, timeouts: Timeouts) -> Result<(), Failur
         return Err(Failure::Usage("--keep-alive needs lines: leave --framing out, or make it line".to_owned()));
     }
     let framing = arguments.framing.unwrap_or(Framing::Eof);
-    let client = Client::new(&address).with_timeouts(timeouts).with_framing(framing.into());
+    let client = Client::new(Endpoint::new(&*address).with_timeouts(timeouts)).with_framing(framing.into());
     let numbers = Values::of(arguments.numbers);
     let mut teller = Teller { address, refused: false };
     if arguments.keep_alive {

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use proto::client::Timeouts;
 use proto::client::power::Client;
 use proto::client::rps::{Connection, Round};
+use proto::client::{Endpoint, Timeouts};
 use proto::wire::number::Number;
 use proto::wire::power::Operation;
 use proto::wire::rps::Move;
@@ -80,9 +80,13 @@ impl fmt::Display for Server {
     }
 }
 
+fn endpoint(address: &str, timeouts: Timeouts) -> Endpoint {
+    Endpoint::new(address).with_timeouts(timeouts)
+}
+
 async fn power(address: &str, timeouts: Timeouts) -> Result<(), Failure> {
     let (asked, right) = (Number::from(3), Number::from(9));
-    match Client::new(address).with_timeouts(timeouts).ask(Operation::Square, asked).await? {
+    match Client::new(endpoint(address, timeouts)).ask(Operation::Square, asked).await? {
         Ok(square) if square == right => Ok(()),
         Ok(square) => Err(Failure::WrongAnswer(format!("{address}: the square of {asked} came back as {square}"))),
         Err(refusal) => Err(Failure::WrongAnswer(format!("{address}: the server refused: {refusal}"))),
@@ -90,7 +94,7 @@ async fn power(address: &str, timeouts: Timeouts) -> Result<(), Failure> {
 }
 
 async fn rps(address: &str, timeouts: Timeouts) -> Result<(), Failure> {
-    match Connection::open(address, timeouts).await?.throw(Move::Rock).await? {
+    match Connection::open(endpoint(address, timeouts)).await?.throw(Move::Rock).await? {
         Round::Judged(_) => Ok(()),
         Round::Void => Err(Failure::WrongAnswer(format!("{address}: it voids a round that the house always plays"))),
     }
@@ -98,5 +102,5 @@ async fn rps(address: &str, timeouts: Timeouts) -> Result<(), Failure> {
 
 /// A move would be a round for somebody who waits for another player, or would wait for one itself.
 async fn duel(address: &str, timeouts: Timeouts) -> Result<(), Failure> {
-    Ok(Connection::open(address, timeouts).await?.check().await?)
+    Ok(Connection::open(endpoint(address, timeouts)).await?.check().await?)
 }

@@ -12,8 +12,8 @@ pub mod conversation;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use proto::client::Timeouts;
 use proto::client::power::Client;
+use proto::client::{Endpoint, Timeouts};
 use proto::server::accept::{self, Listener, Service, Summary};
 use proto::server::admission::Admission;
 use proto::server::connection::{self, Closed};
@@ -79,7 +79,8 @@ where
 /// What kept it from answering right, in a sentence.
 pub async fn healthcheck(config: &Config) -> Result<(), String> {
     let limit = config.timeouts.request.get();
-    let client = Client::new(reachable(config.listen.0).to_string()).with_timeouts(Timeouts::all(limit));
+    let address = reachable(config.listen.0).to_string();
+    let client = Client::new(Endpoint::new(address).with_timeouts(Timeouts::all(limit)));
     let one = Number::from(1);
     match client.ask(Operation::Echo, one).await {
         Ok(Ok(answer)) if answer == one => Ok(()),

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use proto::client::power::Client;
+use proto::client::power::{Client, Pieces};
 use proto::client::rps::Connection;
-use proto::client::{Error, ErrorKind, Fault, Phase, Timeouts};
+use proto::client::stream::{Event, Observer};
+use proto::client::{Endpoint, Error, ErrorKind, Fault, Phase, Timeouts};
 use proto::wire::number::Number;
 use proto::wire::power::Operation;
 use proto::wire::rps::Move;
@@ -14,6 +17,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 const SHORT: Timeouts = Timeouts::all(Duration::from_millis(200));
+
+fn endpoint(address: &str) -> Endpoint {
+    Endpoint::new(address).with_timeouts(SHORT)
+}
 
 /// A server that says this to each client, after its first bytes, and then leaves the connection open.
 async fn server(says: &'static [u8]) -> Result<String, std::io::Error> {
@@ -31,11 +38,11 @@ async fn server(says: &'static [u8]) -> Result<String, std::io::Error> {
 }
 
 async fn ask(address: String) -> Option<Error> {
-    Client::new(address).with_timeouts(SHORT).ask(Operation::Square, Number::from(2)).await.err()
+    Client::new(endpoint(&address)).ask(Operation::Square, Number::from(2)).await.err()
 }
 
 async fn throw(address: &str) -> Option<Error> {
-    match Connection::open(address, SHORT).await {
+    match Connection::open(endpoint(address)).await {
         Ok(mut game) => game.throw(Move::Rock).await.err(),
         Err(error) => Some(error),
     }
@@ -92,7 +99,7 @@ async fn end_after(answers: &'static [u8], moves: usize) -> std::io::Result<usiz
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let playing = async {
-        let mut game = Connection::open(&address, SHORT).await.unwrap();
+        let mut game = Connection::open(endpoint(&address)).await.unwrap();
         for _ in 0..moves {
             let _ = game.throw(Move::Rock).await;
         }
@@ -119,7 +126,7 @@ async fn a_move_whose_answer_is_awaited_no_more_is_taken_back_by_a_reset() {
 #[tokio::test]
 async fn the_answer_to_a_move_that_was_given_up_is_not_taken_for_that_to_the_next() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut game = Connection::open(&listener.local_addr().unwrap().to_string(), SHORT).await.unwrap();
+    let mut game = Connection::open(endpoint(&listener.local_addr().unwrap().to_string())).await.unwrap();
     let (mut stream, _) = listener.accept().await.unwrap();
     assert_eq!(game.throw(Move::Rock).await.unwrap_err().phase, Phase::Reply);
     stream.write_u8(b'y').await.unwrap();
@@ -133,7 +140,82 @@ async fn the_answer_to_a_move_that_was_given_up_is_not_taken_for_that_to_the_nex
 #[tokio::test]
 async fn a_check_has_no_other_answer_than_that_it_is_no_move() {
     for (answer, right) in [(&b"e"[..], true), (b"v", false), (b"x", false), (b"f", false)] {
-        let mut game = Connection::open(&server(answer).await.unwrap(), SHORT).await.unwrap();
+        let mut game = Connection::open(endpoint(&server(answer).await.unwrap())).await.unwrap();
         assert_eq!(game.check().await.is_ok(), right, "{}", answer.escape_ascii());
     }
+}
+
+/// Writes down what it is told, each event by its name and what crossed.
+#[derive(Debug, Default)]
+struct Recorder(Mutex<Vec<String>>);
+
+impl Observer for Recorder {
+    fn observe(&self, event: &Event<'_>) {
+        let line = match event {
+            Event::Resolve(_) => "resolve".to_owned(),
+            Event::Resolved(addresses) => format!("{} resolved", addresses.len()),
+            Event::Connect(_) => "connect".to_owned(),
+            Event::Connected(local) => format!("connected from {}", local.unwrap().ip()),
+            Event::Failed(error) => format!("failed: {:?}", error.phase),
+            Event::Sent(bytes) => format!("> {}", bytes.escape_ascii()),
+            Event::HalfClosed => "half-closed".to_owned(),
+            Event::Received(bytes) => format!("< {}", bytes.escape_ascii()),
+            Event::Ended => "ended".to_owned(),
+            Event::Broken(error) => format!("broken: {:?}", error.kind()),
+            Event::Closed => "closed".to_owned(),
+        };
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+/// A server that hears each client out, says this, and closes.
+async fn polite_server(says: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.read_to_end(&mut Vec::new()).await.unwrap();
+            stream.write_all(says).await.unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_observer_is_told_of_every_byte_and_phase_in_order() {
+    let recorder = Arc::new(Recorder::default());
+    let endpoint = endpoint(&polite_server(b"d4.0").await).observed_by(recorder.clone());
+    Client::new(endpoint.clone()).ask(Operation::Square, Number::from(2)).await.unwrap().unwrap();
+    let short = ["resolve", "1 resolved", "connect", "connected from 127.0.0.1"];
+    let short = [&short[..], &["> a2.0", "half-closed", "< d4.0", "ended", "closed"]].concat();
+    assert_eq!(*recorder.0.lock().unwrap(), short);
+
+    recorder.0.lock().unwrap().clear();
+    let pieces = Pieces { bytes: NonZeroUsize::new(3).unwrap(), pause: Duration::from_millis(1) };
+    let client = Client::new(endpoint).in_pieces(pieces);
+    client.ask(Operation::Cube, Number::from(-3)).await.unwrap().unwrap();
+    let (mut requests, replies) = client.connect().await.unwrap().split();
+    requests.send(Operation::Square, Number::from(2)).await.unwrap();
+    drop((requests, replies));
+    let told = recorder.0.lock().unwrap().join(" ");
+    assert!(told.contains("> b-3 > .0 half-closed"), "{told}");
+    assert!(told.ends_with(r"> a2. > 0\n half-closed closed") || told.ends_with(r"> a2. > 0\n closed"), "{told}");
+}
+
+#[tokio::test]
+async fn an_observer_is_told_of_a_connection_that_is_not_made() {
+    let recorder = Arc::new(Recorder::default());
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let refused = endpoint(&free.to_string()).observed_by(recorder.clone()).connect().await;
+    assert_failed(refused.err(), Phase::Connect, Fault::Network);
+    assert_eq!(*recorder.0.lock().unwrap(), ["resolve", "1 resolved", "connect", "failed: Connect"]);
+}
+
+#[tokio::test]
+async fn a_connection_comes_from_the_source_that_was_named() {
+    let recorder = Arc::new(Recorder::default());
+    let endpoint = endpoint(&polite_server(b"d4.0").await).observed_by(recorder.clone());
+    let endpoint = endpoint.from_source([127, 0, 0, 9].into());
+    Client::new(endpoint).ask(Operation::Square, Number::from(2)).await.unwrap().unwrap();
+    assert!(recorder.0.lock().unwrap().contains(&"connected from 127.0.0.9".to_owned()));
 }

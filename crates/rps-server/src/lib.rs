@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use futures::future::OptionFuture;
 use proto::client::rps::{Connection, Round};
-use proto::client::{Error, ErrorKind, Timeouts};
+use proto::client::{Endpoint, Error, ErrorKind};
 use proto::server::accept::{self, Listener, Service, Summary};
 use proto::server::admission::Admission;
 use proto::server::connection::{self, Closed};
@@ -155,7 +155,7 @@ pub async fn healthcheck(config: &Config) -> Result<(), String> {
 }
 
 async fn open(address: SocketAddr) -> Result<Connection, Error> {
-    Connection::open(&reachable(address).to_string(), Timeouts::default()).await
+    Connection::open(Endpoint::new(reachable(address).to_string())).await
 }
 
 /// What was answered; `None` from a server that is full.

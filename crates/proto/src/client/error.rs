@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::wire::power::client::ReplyError;
+use crate::wire::rps::{Move, UnknownByte};
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -18,10 +19,6 @@ pub struct Error {
 }
 
 impl Error {
-    pub(super) fn new(address: &str, phase: Phase, kind: ErrorKind) -> Self {
-        Self { address: address.to_owned(), phase, kind }
-    }
-
     /// Who has to act for it to go better the next time.
     #[must_use]
     pub fn fault(&self) -> Fault {
@@ -111,12 +108,56 @@ pub enum ErrorKind {
     /// The operating system reports an error: unreachable, refused, reset.
     Io(io::Error),
     /// The server sent what its wire format does not allow, or ended the stream too early.
-    Protocol(String),
+    Protocol(Violation),
     /// The server said that it is full.
     Full,
     /// The server closed the connection between two requests: it does so when nothing is asked for long, or when it
     /// shuts down.
     Closed,
+}
+
+/// What a server did that its wire format does not allow.
+#[derive(Debug)]
+pub enum Violation {
+    /// It closed the connection in place of a reply.
+    NoReply,
+    /// It sent more replies than there were requests.
+    Unasked,
+    /// What it sent is no reply of the power wire.
+    Reply(ReplyError),
+    /// What it sent is no answer of the rock-paper-scissors wire.
+    Answer(UnknownByte),
+    /// It answered one move with this byte, and with more.
+    Surplus {
+        /// The first byte.
+        first: char,
+        /// The others, quoted.
+        more: String,
+    },
+    /// It took a move for none.
+    NoMove(Move),
+    /// It took a byte for a move that is none.
+    MoveOfNone,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoReply => f.write_str("it closed the connection without a reply"),
+            Self::Unasked => f.write_str("it sent more replies than there were requests"),
+            Self::Reply(error) => error.fmt(f),
+            Self::Answer(unknown) => write!(f, "{unknown} is no answer of this wire"),
+            Self::Surplus { first, more } => write!(f, "it answered one move with '{first}' and more, {more}"),
+            Self::NoMove(shown) => write!(f, "it takes {shown} for no move"),
+            Self::MoveOfNone => f.write_str("it takes '?' for a move"),
+        }
+    }
+}
+
+impl From<Violation> for ErrorKind {
+    fn from(violation: Violation) -> Self {
+        Self::Protocol(violation)
+    }
 }
 
 impl From<io::Error> for ErrorKind {
@@ -129,7 +170,7 @@ impl From<ReplyError> for ErrorKind {
     fn from(error: ReplyError) -> Self {
         match error {
             ReplyError::Io(error) => Self::Io(error),
-            violation => Self::Protocol(violation.to_string()),
+            violation => Self::Protocol(Violation::Reply(violation)),
         }
     }
 }

@@ -1,14 +1,18 @@
 //! The power client: a short connection a request, or one kept alive with requests in flight.
 
 use std::io;
+use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_util::codec::{Decoder, Encoder};
 
-use super::{Error, ErrorKind, Phase, Timeouts, connect, within};
+use super::stream::Stream;
+use super::{Endpoint, Error, ErrorKind, Phase, Violation, within};
 use crate::wire::number::Number;
 use crate::wire::power::client::{ClientCodec, Framing};
 use crate::wire::power::{Operation, Reply, Request};
@@ -17,6 +21,7 @@ use crate::wire::power::{Operation, Reply, Request};
 ///
 /// ```
 /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
+/// use proto::client::Endpoint;
 /// use proto::client::power::Client;
 /// use proto::wire::power::Operation;
 ///
@@ -29,7 +34,7 @@ use crate::wire::power::{Operation, Reply, Request};
 /// #     stream.read_to_end(&mut Vec::new()).await.unwrap();
 /// #     stream.write_all(b"d4.0").await.unwrap();
 /// # });
-/// let client = Client::new(address); // of a running server, such as "localhost:5000"
+/// let client = Client::new(Endpoint::new(address)); // of a running server, such as "localhost:5000"
 /// let reply = client.ask(Operation::Square, "2".parse()?).await?;
 /// match reply {
 ///     Ok(number) => assert_eq!(number.to_string(), "4.0"),
@@ -40,22 +45,16 @@ use crate::wire::power::{Operation, Reply, Request};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Client {
-    address: String,
-    timeouts: Timeouts,
+    endpoint: Endpoint,
     framing: Framing,
+    pieces: Option<Pieces>,
 }
 
 impl Client {
-    /// A client of the server at `address`, a name or an IP address with a port. Nothing is sent yet.
+    /// A client of this server. Nothing is sent yet.
     #[must_use]
-    pub fn new(address: impl Into<String>) -> Self {
-        Self { address: address.into(), timeouts: Timeouts::default(), framing: Framing::default() }
-    }
-
-    /// The same client with other limits.
-    #[must_use]
-    pub fn with_timeouts(self, timeouts: Timeouts) -> Self {
-        Self { timeouts, ..self }
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint, framing: Framing::default(), pieces: None }
     }
 
     /// The same client with another way to end its requests on short connections.
@@ -64,36 +63,43 @@ impl Client {
         Self { framing, ..self }
     }
 
+    /// The same client, which sends each request in pieces: as a network may, so that it can be seen what comes of it.
+    #[must_use]
+    pub fn in_pieces(self, pieces: Pieces) -> Self {
+        Self { pieces: Some(pieces), ..self }
+    }
+
     /// Connects, asks, reads the answer and closes. A refusal is an answer too.
     ///
     /// # Errors
     ///
     /// Whatever keeps an answer from coming within the limits.
     pub async fn ask(&self, operation: Operation, operand: Number) -> Result<Reply, Error> {
-        let mut stream = connect(&self.address, &self.timeouts).await?;
+        let mut stream = self.endpoint.connect().await?;
+        let timeouts = self.endpoint.timeouts();
         let mut codec = ClientCodec::new(self.framing);
         let mut bytes = BytesMut::new();
         let sent = async {
             codec.encode(Request { operation, operand }, &mut bytes)?;
-            stream.write_all(&bytes).await?;
+            send(&mut stream, &bytes, self.pieces, timeouts.send).await?;
             if self.framing == Framing::EndOfStream {
-                stream.shutdown().await?;
+                within(timeouts.send, stream.shutdown()).await?;
             }
             Ok::<_, ErrorKind>(())
         };
         // A server that refuses a connection does so without reading, and sending may then fail: its reply says why.
-        let sent = within(self.timeouts.send, sent).await;
+        let sent = sent.await;
         bytes.clear();
         let reply = read_reply(&mut stream, &mut codec, &mut bytes);
-        let kind = match within(self.timeouts.reply, reply).await {
+        let kind = match within(timeouts.reply, reply).await {
             Ok(Some(reply)) if bytes.is_empty() => return Ok(reply),
-            Ok(Some(_)) => too_many(),
-            Ok(None) => nothing(),
+            Ok(Some(_)) => Violation::Unasked.into(),
+            Ok(None) => Violation::NoReply.into(),
             Err(kind) => kind,
         };
         Err(match sent {
-            Ok(()) => Error::new(&self.address, phase_of(&bytes), kind),
-            Err(kind) => Error::new(&self.address, Phase::Send, kind),
+            Ok(()) => self.endpoint.error(phase_of(&bytes), kind),
+            Err(kind) => self.endpoint.error(Phase::Send, kind),
         })
     }
 
@@ -103,13 +109,19 @@ impl Client {
     ///
     /// Whatever keeps the connection from being made within the limits.
     pub async fn connect(&self) -> Result<Connection, Error> {
-        let (read, write) = connect(&self.address, &self.timeouts).await?.into_split();
+        let (read, write) = self.endpoint.connect().await?.into_split();
         // The queue holds what is in flight, so it bounds it too.
         let (asked, in_flight) = mpsc::channel(IN_FLIGHT);
-        let (address, timeouts) = (self.address.clone(), self.timeouts);
+        let endpoint = self.endpoint.clone();
         let codec = ClientCodec::new(Framing::Line);
         Ok(Connection {
-            requests: Requests { stream: BufWriter::new(write), codec, asked, address: address.clone(), timeouts },
+            requests: Requests {
+                stream: BufWriter::new(write),
+                codec,
+                pieces: self.pieces,
+                asked,
+                endpoint: endpoint.clone(),
+            },
             replies: Replies {
                 stream: read,
                 codec,
@@ -117,11 +129,42 @@ impl Client {
                 bytes: BytesMut::new(),
                 heard: false,
                 unasked: false,
-                address,
-                timeouts,
+                endpoint,
             },
         })
     }
+}
+
+/// How a request is sent in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pieces {
+    /// How many bytes a piece has; the last one may have fewer.
+    pub bytes: NonZeroUsize,
+    /// How long to wait between two.
+    pub pause: Duration,
+}
+
+/// Sends bytes at once, or in pieces, each of which has the whole limit.
+async fn send<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    bytes: &[u8],
+    pieces: Option<Pieces>,
+    limit: Duration,
+) -> Result<(), ErrorKind> {
+    let Some(Pieces { bytes: length, pause }) = pieces else {
+        return within(limit, stream.write_all(bytes)).await;
+    };
+    for (number, piece) in bytes.chunks(length.get()).enumerate() {
+        if number > 0 {
+            sleep(pause).await;
+        }
+        within(limit, async {
+            stream.write_all(piece).await?;
+            stream.flush().await
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// So many requests are in flight on one connection at the most: enough that neither side waits for the other on any
@@ -135,6 +178,7 @@ const IN_FLIGHT: usize = 1024;
 ///
 /// ```
 /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
+/// use proto::client::Endpoint;
 /// use proto::client::power::Client;
 /// use proto::wire::power::Operation;
 ///
@@ -147,7 +191,7 @@ const IN_FLIGHT: usize = 1024;
 /// #     stream.read_to_end(&mut Vec::new()).await.unwrap();
 /// #     stream.write_all(b"d4.0\nd9.0\n").await.unwrap();
 /// # });
-/// let (mut requests, mut replies) = Client::new(address).connect().await?.split();
+/// let (mut requests, mut replies) = Client::new(Endpoint::new(address)).connect().await?.split();
 /// let asking = async {
 ///     for number in ["2", "3"] {
 ///         requests.send(Operation::Square, number.parse()?).await?;
@@ -188,12 +232,12 @@ impl Connection {
         .await;
         match (self.replies.receive().await, sent) {
             (Ok(Some(_)), _) if self.replies.unasked => {
-                Err(Error::new(&self.replies.address, Phase::Reply, too_many()))
+                Err(self.replies.endpoint.error(Phase::Reply, Violation::Unasked.into()))
             }
             (Ok(Some(reply)), _) => Ok(reply),
             // What kept the request from being sent is nearer to the cause than that no reply came.
             (_, Err(error)) | (Err(error), Ok(())) => Err(error),
-            (Ok(None), Ok(())) => Err(Error::new(&self.replies.address, Phase::Reply, nothing())),
+            (Ok(None), Ok(())) => Err(self.replies.endpoint.error(Phase::Reply, Violation::NoReply.into())),
         }
     }
 
@@ -207,11 +251,11 @@ impl Connection {
 /// The direction to the server.
 #[derive(Debug)]
 pub struct Requests {
-    stream: BufWriter<OwnedWriteHalf>,
+    stream: BufWriter<Stream<OwnedWriteHalf>>,
     codec: ClientCodec,
+    pieces: Option<Pieces>,
     asked: mpsc::Sender<()>,
-    address: String,
-    timeouts: Timeouts,
+    endpoint: Endpoint,
 }
 
 impl Requests {
@@ -231,10 +275,9 @@ impl Requests {
         let mut line = BytesMut::new();
         let written = async {
             self.codec.encode(Request { operation, operand }, &mut line)?;
-            self.stream.write_all(&line).await?;
-            Ok::<_, ErrorKind>(())
+            send(&mut self.stream, &line, self.pieces, self.endpoint.timeouts().send).await
         };
-        within(self.timeouts.send, written).await.map_err(|kind| self.failed(kind))
+        written.await.map_err(|kind| self.failed(kind))
     }
 
     /// Sends what has been kept.
@@ -243,7 +286,7 @@ impl Requests {
     ///
     /// If the network does not take it within the limit.
     pub async fn flush(&mut self) -> Result<(), Error> {
-        within(self.timeouts.send, self.stream.flush()).await.map_err(|kind| self.failed(kind))
+        within(self.endpoint.timeouts().send, self.stream.flush()).await.map_err(|kind| self.failed(kind))
     }
 
     /// Sends what has been kept and closes this direction: there will be no more requests.
@@ -252,18 +295,18 @@ impl Requests {
     ///
     /// If the network does not take it within the limit.
     pub async fn finish(mut self) -> Result<(), Error> {
-        within(self.timeouts.send, self.stream.shutdown()).await.map_err(|kind| self.failed(kind))
+        within(self.endpoint.timeouts().send, self.stream.shutdown()).await.map_err(|kind| self.failed(kind))
     }
 
     fn failed(&self, kind: ErrorKind) -> Error {
-        Error::new(&self.address, Phase::Send, kind)
+        self.endpoint.error(Phase::Send, kind)
     }
 }
 
 /// The direction from the server.
 #[derive(Debug)]
 pub struct Replies {
-    stream: OwnedReadHalf,
+    stream: Stream<OwnedReadHalf>,
     codec: ClientCodec,
     in_flight: mpsc::Receiver<()>,
     bytes: BytesMut,
@@ -271,8 +314,7 @@ pub struct Replies {
     heard: bool,
     /// Whether there has been more than was asked for.
     unasked: bool,
-    address: String,
-    timeouts: Timeouts,
+    endpoint: Endpoint,
 }
 
 impl Replies {
@@ -295,14 +337,14 @@ impl Replies {
             }
         };
         let kind = if self.unasked {
-            too_many()
+            Violation::Unasked.into()
         } else if asked.is_none() {
             return Ok(None);
         } else if let Some(error) = broken {
             ErrorKind::Io(error)
         } else {
             let reply = read_reply(&mut self.stream, &mut self.codec, &mut self.bytes);
-            match within(self.timeouts.reply, reply).await {
+            match within(self.endpoint.timeouts().reply, reply).await {
                 Ok(Some(reply)) => {
                     self.heard = true;
                     if self.in_flight.is_empty() {
@@ -312,25 +354,17 @@ impl Replies {
                 }
                 // One request alone, after others were answered: it has crossed with the server's close.
                 Ok(None) if self.heard && self.in_flight.is_empty() => ErrorKind::Closed,
-                Ok(None) => nothing(),
+                Ok(None) => Violation::NoReply.into(),
                 Err(kind) => kind,
             }
         };
-        Err(Error::new(&self.address, phase_of(&self.bytes), kind))
+        Err(self.endpoint.error(phase_of(&self.bytes), kind))
     }
 
     /// With nothing in flight, whatever is there now was there before the next request.
     fn note_what_is_unasked(&mut self) {
         self.unasked = !matches!(self.bytes.first(), None | Some(b'e'));
     }
-}
-
-fn nothing() -> ErrorKind {
-    ErrorKind::Protocol("it closed the connection without a reply".to_owned())
-}
-
-fn too_many() -> ErrorKind {
-    ErrorKind::Protocol("it sent more replies than there were requests".to_owned())
 }
 
 /// What is being waited for, once so much of a reply has come.

@@ -6,10 +6,10 @@ use std::io;
 
 use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio_util::codec::Decoder;
 
-use super::{Error, ErrorKind, Phase, Timeouts, connect, within};
+use super::stream::Stream;
+use super::{Endpoint, Error, ErrorKind, Phase, Violation, within};
 use crate::wire::quoted::Quoted;
 use crate::wire::rps::{Answer, ClientCodec, Move, Outcome};
 
@@ -34,12 +34,12 @@ impl fmt::Display for Round {
 /// A connection to a game.
 ///
 /// In a duel the answer to a move takes as long as the opponent does, up to the server's window:
-/// [`reply`](Timeouts::reply) has to be longer than that. Dropping the connection while an answer is awaited resets it,
+/// [`reply`](super::Timeouts::reply) has to be longer than that. Dropping the connection while an answer is awaited resets it,
 /// which takes the move back: closed in order, it would still be played against somebody.
 ///
 /// ```
 /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
-/// use proto::client::Timeouts;
+/// use proto::client::Endpoint;
 /// use proto::client::rps::{Connection, Round};
 /// use proto::wire::rps::{Move, Outcome};
 ///
@@ -53,7 +53,7 @@ impl fmt::Display for Round {
 /// #     stream.write_all(b"y").await.unwrap();
 /// # });
 /// // `address` is that of a running server, such as "localhost:5001".
-/// let mut game = Connection::open(&address, Timeouts::default()).await?;
+/// let mut game = Connection::open(Endpoint::new(address)).await?;
 /// match game.throw(Move::Rock).await? {
 ///     Round::Judged(Outcome::Win) => println!("the house had scissors"),
 ///     Round::Judged(Outcome::Lose) => println!("the house had paper"),
@@ -65,32 +65,24 @@ impl fmt::Display for Round {
 /// ```
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     bytes: BytesMut,
     /// Whether there has been an answer.
     heard: bool,
     /// Whether an answer is awaited.
     awaiting: bool,
-    address: String,
-    timeouts: Timeouts,
+    endpoint: Endpoint,
 }
 
 impl Connection {
-    /// Connects to the server at `address`, a name or an IP address with a port.
+    /// Connects to a server.
     ///
     /// # Errors
     ///
     /// Whatever keeps the connection from being made within the limits.
-    pub async fn open(address: &str, timeouts: Timeouts) -> Result<Self, Error> {
-        let stream = connect(address, &timeouts).await?;
-        Ok(Self {
-            stream,
-            bytes: BytesMut::new(),
-            heard: false,
-            awaiting: false,
-            address: address.to_owned(),
-            timeouts,
-        })
+    pub async fn open(endpoint: Endpoint) -> Result<Self, Error> {
+        let stream = endpoint.connect().await?;
+        Ok(Self { stream, bytes: BytesMut::new(), heard: false, awaiting: false, endpoint })
     }
 
     /// Shows a move and waits for how the round ended.
@@ -103,10 +95,10 @@ impl Connection {
         let violation = match self.exchange(shown.byte()).await? {
             Answer::Judged(outcome) => return Ok(Round::Judged(outcome)),
             Answer::Void => return Ok(Round::Void),
-            Answer::NoMove => protocol(format!("it takes {shown} for no move")),
+            Answer::NoMove => Violation::NoMove(shown).into(),
             Answer::Full => ErrorKind::Full,
         };
-        Err(Error::new(&self.address, Phase::Reply, violation))
+        Err(self.endpoint.error(Phase::Reply, violation))
     }
 
     /// Asks whether the server is at work, with a byte that is no move: so no round is played, and no other player
@@ -120,9 +112,9 @@ impl Connection {
         let violation = match self.exchange(NO_MOVE).await? {
             Answer::NoMove => return Ok(()),
             Answer::Full => ErrorKind::Full,
-            Answer::Judged(_) | Answer::Void => protocol("it takes '?' for a move"),
+            Answer::Judged(_) | Answer::Void => Violation::MoveOfNone.into(),
         };
-        Err(Error::new(&self.address, Phase::Reply, violation))
+        Err(self.endpoint.error(Phase::Reply, violation))
     }
 
     /// Sends a frame and waits for the answer to it.
@@ -130,18 +122,17 @@ impl Connection {
         if self.awaiting {
             // Its answer may still come, and would be taken for this one's.
             let given_up = io::Error::new(io::ErrorKind::NotConnected, "an earlier move was given up");
-            return Err(Error::new(&self.address, Phase::Send, ErrorKind::Io(given_up)));
+            return Err(self.endpoint.error(Phase::Send, ErrorKind::Io(given_up)));
         }
         self.bytes.clear();
         // What is there before the frame cannot be its answer. This notices what has come, not what is on its way.
-        match self.stream.try_read_buf(&mut self.bytes) {
+        let mut early = [0];
+        match self.stream.try_read(&mut early) {
             Ok(0) | Err(_) => {}
             Ok(_) => {
-                let kind = match ClientCodec.decode(&mut self.bytes) {
-                    Ok(Some(Ok(Answer::Full))) => ErrorKind::Full,
-                    _ => protocol("it sent an answer before there was a move"),
-                };
-                return Err(Error::new(&self.address, Phase::Reply, kind));
+                let full = Answer::from_byte(early[0]) == Some(Answer::Full);
+                let kind = if full { ErrorKind::Full } else { Violation::Unasked.into() };
+                return Err(self.endpoint.error(Phase::Reply, kind));
             }
         }
         let sent = async {
@@ -149,9 +140,9 @@ impl Connection {
             self.stream.write_all(&self.bytes).await
         };
         self.awaiting = true;
-        let sent = within(self.timeouts.send, sent).await;
+        let sent = within(self.endpoint.timeouts().send, sent).await;
         // A full server says so without reading, and sending may then fail: its answer says why.
-        let answer = within(self.timeouts.reply, self.read_answer()).await;
+        let answer = within(self.endpoint.timeouts().reply, self.read_answer()).await;
         let (phase, kind) = match (answer, sent) {
             (Ok(Answer::Full), _) => (Phase::Reply, ErrorKind::Full),
             (_, Err(kind)) => (Phase::Send, kind),
@@ -161,7 +152,7 @@ impl Connection {
             }
             (Err(kind), Ok(())) => (Phase::Reply, kind),
         };
-        Err(Error::new(&self.address, phase, kind))
+        Err(self.endpoint.error(phase, kind))
     }
 
     async fn read_answer(&mut self) -> Result<Answer, ErrorKind> {
@@ -172,15 +163,13 @@ impl Connection {
             match ClientCodec.decode(&mut self.bytes)? {
                 Some(Ok(answer)) if self.bytes.is_empty() => return Ok(answer),
                 Some(Ok(answer)) => {
-                    let more = Quoted(&self.bytes);
-                    let first = char::from(answer.byte());
-                    return Err(protocol(format!("it answered one move with '{first}' and more, {more}")));
+                    let more = Quoted(&self.bytes).to_string();
+                    return Err(Violation::Surplus { first: char::from(answer.byte()), more }.into());
                 }
-                Some(Err(unknown)) => return Err(protocol(format!("{unknown} is no answer of this wire"))),
+                Some(Err(unknown)) => return Err(Violation::Answer(unknown).into()),
                 None if self.stream.read_buf(&mut self.bytes).await? == 0 => {
                     // One move is in flight at a time; after others were answered, it has crossed with the close.
-                    let without = protocol("it closed the connection without an answer");
-                    return Err(if self.heard { ErrorKind::Closed } else { without });
+                    return Err(if self.heard { ErrorKind::Closed } else { Violation::NoReply.into() });
                 }
                 None => {}
             }
@@ -195,8 +184,4 @@ impl Drop for Connection {
             let _ = self.stream.set_zero_linger();
         }
     }
-}
-
-fn protocol(violation: impl Into<String>) -> ErrorKind {
-    ErrorKind::Protocol(violation.into())
 }

@@ -1,0 +1,122 @@
+//! Where a server is, and how it is connected to.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::time::Instant;
+
+use super::stream::{Event, Observer, Stream};
+use super::{Error, ErrorKind, Phase, Timeouts, within};
+
+/// A server's address, and what holds for every connection to it.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    address: Arc<str>,
+    timeouts: Timeouts,
+    source: Option<IpAddr>,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+impl Endpoint {
+    /// The server at `address`, a name or an IP address with a port. Nothing is sent yet.
+    #[must_use]
+    pub fn new(address: impl Into<Arc<str>>) -> Self {
+        Self { address: address.into(), timeouts: Timeouts::default(), source: None, observer: None }
+    }
+
+    /// The same server with other limits.
+    #[must_use]
+    pub fn with_timeouts(self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self }
+    }
+
+    /// The same server, connected to from this address of the machine's own. Each has ports of its own, so that more
+    /// of them carry more connections.
+    #[must_use]
+    pub fn from_source(self, source: IpAddr) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
+    /// The same server, with somebody who is told of all that happens on a connection to it.
+    #[must_use]
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+        Self { observer: Some(observer), ..self }
+    }
+
+    /// The address, as it was told.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// How long to wait in each phase.
+    #[must_use]
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// Connects; a name's addresses are tried in turn, each with its share of the time.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the connection from being made within the limits.
+    pub async fn connect(&self) -> Result<Stream, Error> {
+        self.tell(|| Event::Resolve(&self.address));
+        let resolved = within(self.timeouts.resolve, lookup_host(&*self.address)).await;
+        let resolved: Vec<_> = resolved.map_err(|kind| self.failed(Phase::Resolve, kind))?.collect();
+        self.tell(|| Event::Resolved(&resolved));
+        let mut last = ErrorKind::Io(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        // What the quick ones leave is for the others: a name whose first address is a black hole still has its second.
+        let until = Instant::now() + self.timeouts.connect;
+        for (tried, &address) in resolved.iter().enumerate() {
+            let left = u32::try_from(resolved.len() - tried).unwrap_or(u32::MAX);
+            let share = until.saturating_duration_since(Instant::now()) / left;
+            self.tell(|| Event::Connect(address));
+            match self.connect_to(address, share).await {
+                Ok(stream) => {
+                    // A request is written whole; holding it back for more to come (Nagle) would only delay it. Where
+                    // the option cannot be set the connection is as good as gone, and the next step says so better.
+                    let _ = stream.set_nodelay(true);
+                    self.tell(|| Event::Connected(stream.local_addr().ok()));
+                    return Ok(Stream::new(stream, self.observer.clone()));
+                }
+                Err(ErrorKind::TimedOut(_)) => last = ErrorKind::TimedOut(self.timeouts.connect),
+                Err(kind) => last = kind,
+            }
+        }
+        Err(self.failed(Phase::Connect, last))
+    }
+
+    async fn connect_to(&self, address: SocketAddr, limit: Duration) -> Result<TcpStream, ErrorKind> {
+        let Some(source) = self.source else { return within(limit, TcpStream::connect(address)).await };
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // Without this option the port is chosen now, for this source and all destinations alike, and one that has been
+        // closed within the last minute is taken for used (ip(7), IP_BIND_ADDRESS_NO_PORT). Where it cannot be set,
+        // there are just fewer ports.
+        let _ = setsockopt(&socket.as_fd(), IpBindAddressNoPort, &true);
+        socket.bind(SocketAddr::new(source, 0))?;
+        within(limit, socket.connect(address)).await
+    }
+
+    /// Tells of an event, which costs nothing where nobody hears of it.
+    fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {
+        if let Some(observer) = &self.observer {
+            observer.observe(&event());
+        }
+    }
+
+    fn failed(&self, phase: Phase, kind: ErrorKind) -> Error {
+        let error = self.error(phase, kind);
+        self.tell(|| Event::Failed(&error));
+        error
+    }
+
+    pub(super) fn error(&self, phase: Phase, kind: ErrorKind) -> Error {
+        Error { address: self.address.to_string(), phase, kind }
+    }
+}
