@@ -5,6 +5,7 @@ use std::env;
 use clap::Args;
 
 use crate::failure::Failure;
+use crate::language::texts;
 
 /// The power server's address.
 #[derive(Args, Debug)]
@@ -13,7 +14,7 @@ pub struct PowerAddress {
         long = "addr",
         value_name = "HOST:PORT",
         value_parser = address,
-        help = "Where the server listens [env: POWER_ADDR] [default: 127.0.0.1:5000]"
+        help = texts::power_addr()
     )]
     given: Option<String>,
 }
@@ -36,7 +37,7 @@ pub struct RpsAddress {
         long = "addr",
         value_name = "HOST:PORT",
         value_parser = address,
-        help = "Where the server listens [env: RPS_ADDR] [default: 127.0.0.1:5001]"
+        help = texts::rps_addr()
     )]
     given: Option<String>,
 }
@@ -59,7 +60,7 @@ pub struct DuelAddress {
         long = "addr",
         value_name = "HOST:PORT",
         value_parser = address,
-        help = "Where the server listens [env: DUEL_ADDR] [default: 127.0.0.1:5002]"
+        help = texts::duel_addr()
     )]
     given: Option<String>,
 }
@@ -90,9 +91,9 @@ fn resolve(given: Option<String>, variable: &str, default: &str) -> Result<Strin
     match (given, env::var(variable)) {
         (Some(given), _) => Ok(given),
         (None, Ok(named)) if !named.is_empty() => {
-            address(&named).map_err(|right| Failure::Usage(format!("{variable}: '{named}' is no address: {right}")))
+            address(&named).map_err(|right| Failure::Usage(texts::in_variable(variable, &named, &right)))
         }
-        (None, Err(env::VarError::NotUnicode(_))) => Err(Failure::Usage(format!("{variable}: it is no UTF-8 text"))),
+        (None, Err(env::VarError::NotUnicode(_))) => Err(Failure::Usage(texts::variable_is_no_text(variable))),
         (None, _) => Ok(default.to_owned()),
     }
 }
@@ -101,7 +102,7 @@ fn resolve(given: Option<String>, variable: &str, default: &str) -> Result<Strin
 pub(crate) fn address(text: &str) -> Result<String, String> {
     match text.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => Ok(text.to_owned()),
-        _ => Err("write a host and a port, such as localhost:5000 or [::1]:5000".to_owned()),
+        _ => Err(texts::not_an_address()),
     }
 }
 

@@ -1,7 +1,9 @@
 //! What people write: operands and moves, from arguments or, where an argument is `-`, from standard input, one a line;
-//! and durations.
+//! and durations, counts and addresses to connect from.
 
 use std::fmt::Display;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,9 +12,10 @@ use proto::wire::number::Number;
 use proto::wire::quoted::Quoted;
 use proto::wire::rps::Move;
 use tokio::io::Stdin;
-use tokio_util::codec::{FramedRead, LinesCodec};
+use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 
 use crate::failure::Failure;
+use crate::language::{explain, texts};
 
 /// One argument: a value, or `-` for those on standard input.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +48,7 @@ impl FromStr for Operand {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse().map(Self).map_err(|error: proto::wire::number::NumberError| error.to_string())
+        text.parse().map(Self).map_err(explain::number)
     }
 }
 
@@ -61,7 +64,7 @@ impl FromStr for Hand {
             "1" | "s" | "scissors" | "剪刀" => Move::Scissors,
             "2" | "r" | "rock" | "石头" => Move::Rock,
             "3" | "p" | "paper" | "布" => Move::Paper,
-            _ => return Err("not a move: scissors, rock or paper (s, r, p; 剪刀, 石头, 布; 1, 2, 3)".to_owned()),
+            _ => return Err(texts::not_a_move()),
         }))
     }
 }
@@ -77,7 +80,75 @@ const LONGEST: Duration = Duration::from_hours(24);
 pub fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if !duration.is_zero() && duration <= LONGEST => Ok(duration),
-        _ => Err("write a duration with its unit, such as 5s or 250ms, up to 24h".to_owned()),
+        _ => Err(texts::not_a_duration()),
+    }
+}
+
+/// A count as a person writes it, from 1 to `MOST`; `k` and `m` stand for thousands and millions.
+///
+/// # Errors
+///
+/// What would be right, if it is none.
+pub fn at_most<const MOST: u64>(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 1_000),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 1_000_000),
+        _ => (text, 1),
+    };
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let count = digits.parse::<u64>().ok().filter(|_| is_number).and_then(|count| count.checked_mul(unit));
+    count.filter(|count| (1..=MOST).contains(count)).ok_or_else(|| texts::not_a_count(1, MOST))
+}
+
+/// An odd number as a person writes it, so that more than half of it is never half.
+///
+/// # Errors
+///
+/// What would be right, if it is none.
+pub fn odd(text: &str) -> Result<u64, String> {
+    let number = at_most::<999_999>(text)?;
+    if number % 2 == 1 { Ok(number) } else { Err(texts::not_odd()) }
+}
+
+/// Addresses to connect from, in turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sources(pub Vec<IpAddr>);
+
+impl Sources {
+    /// So many addresses of one range: each has tens of thousands of ports.
+    const LONGEST_RANGE: usize = 256;
+
+    fn range(first: IpAddr, last: IpAddr) -> Option<Vec<IpAddr>> {
+        let range: Vec<IpAddr> = match (first, last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => (first.to_bits()..=last.to_bits())
+                .take(Self::LONGEST_RANGE + 1)
+                .map(|bits| Ipv4Addr::from_bits(bits).into())
+                .collect(),
+            (IpAddr::V6(first), IpAddr::V6(last)) => (first.to_bits()..=last.to_bits())
+                .take(Self::LONGEST_RANGE + 1)
+                .map(|bits| Ipv6Addr::from_bits(bits).into())
+                .collect(),
+            _ => Vec::new(),
+        };
+        (1..=Self::LONGEST_RANGE).contains(&range.len()).then_some(range)
+    }
+}
+
+impl FromStr for Sources {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let address = |text: &str| text.trim().parse::<IpAddr>().ok();
+        let ranges: Option<Vec<_>> = text
+            .split(',')
+            .map(|part| match part.split_once('-') {
+                Some((first, last)) => Self::range(address(first)?, address(last)?),
+                None => Some(vec![address(part)?]),
+            })
+            .collect();
+        let addresses = ranges.unwrap_or_default().concat();
+        let one_kind = addresses.iter().all(|address| address.is_ipv4() == addresses[0].is_ipv4());
+        if addresses.is_empty() || !one_kind { Err(texts::not_sources()) } else { Ok(Self(addresses)) }
     }
 }
 
@@ -102,16 +173,44 @@ impl Input {
     ///
     /// # Errors
     ///
-    /// [`Failure::Usage`], if the line is no such value.
+    /// [`Failure::Usage`], if the line is no such value; [`Failure::Input`], if it cannot be read.
     pub async fn next<T: FromStr<Err: Display>>(&mut self) -> Option<Result<Option<T>, Failure>> {
+        let value = self.next_alone().await?;
+        Some(value.map_err(|failure| match failure {
+            Failure::Usage(wrong) => Failure::Usage(texts::input_line(self.line, &wrong)),
+            failure => failure,
+        }))
+    }
+
+    /// The same for whoever sees the line, so that nothing has to say which one it is.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub async fn next_alone<T: FromStr<Err: Display>>(&mut self) -> Option<Result<Option<T>, Failure>> {
         let line = self.lines.next().await?;
         self.line += 1;
-        let value = match line {
+        Some(match line {
             Ok(line) if line.trim().is_empty() => Ok(None),
-            Ok(line) => line.parse().map(Some).map_err(|error| format!("{} is {error}", Quoted(line.as_bytes()))),
-            Err(error) => Err(error.to_string()),
-        };
-        Some(value.map_err(|wrong| Failure::Usage(format!("standard input, line {}: {wrong}", self.line))))
+            Ok(line) => line
+                .parse()
+                .map(Some)
+                .map_err(|error: T::Err| Failure::Usage(texts::is_wrong(&quoted(&line), &error.to_string()))),
+            Err(LinesCodecError::MaxLineLengthExceeded) => Err(Failure::Usage(texts::input_too_long(LONGEST_LINE))),
+            Err(LinesCodecError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(Failure::Usage(texts::input_not_text()))
+            }
+            Err(LinesCodecError::Io(error)) => Err(Failure::Input(error)),
+        })
+    }
+}
+
+/// A line of input, fit to be shown: letters of any script as they are, where [`Quoted`] would show their bytes.
+fn quoted(line: &str) -> String {
+    if line.chars().any(char::is_control) || line.chars().count() > 24 {
+        Quoted(line.as_bytes()).to_string()
+    } else {
+        format!("'{}'", line.trim())
     }
 }
 
@@ -177,6 +276,39 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         for wrong in ["", "5", "0s", "-1s", "25h", "soon"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_count_may_have_a_unit() {
+        for (text, count) in [("1", 1), ("100k", 100_000), ("2m", 2_000_000), ("3M", 3_000_000)] {
+            assert_eq!(at_most::<9_000_000>(text), Ok(count));
+        }
+        for wrong in ["", "0", "k", "-1", "+1", "1.5k", "1g", "10m", "99999999999999999999"] {
+            assert!(at_most::<9_000_000>(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(odd("5"), Ok(5));
+        assert!(odd("4").is_err() && odd("0").is_err());
+    }
+
+    #[test]
+    fn sources_are_addresses_and_ranges_of_one_kind() {
+        let sources = |text: &str| text.parse::<Sources>().map(|sources| sources.0.len());
+        assert_eq!(sources("127.0.0.2"), Ok(1));
+        assert_eq!(sources("127.0.0.2-127.0.0.9, 127.0.1.1"), Ok(9));
+        assert_eq!(sources("127.0.0.0-127.0.0.255"), Ok(256));
+        assert_eq!(sources("::1"), Ok(1));
+        for wrong in [
+            "",
+            "localhost",
+            "127.0.0.9-127.0.0.2",
+            "127.0.0.0-127.0.1.0",
+            "127.0.0.2,::1",
+            "127.0.0.2-::1",
+            "1-2",
+            ",",
+        ] {
+            assert!(sources(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,90 +1,91 @@
 //! The command-line client of both services.
 //!
-//! - [`arguments`]: what can be asked for; [`address`]: of whom; [`opponent`]: whom to play against;
+//! - [`arguments`]: what can be asked for; [`address`]: of whom; [`opponent`]: whom to play against; [`input`]: operands
+//!   and moves, from arguments or standard input;
+//! - [`session`]: what holds for a whole command: [`output`], [`interrupt`] and what `--trace` shows;
 //! - [`failure`]: what can go wrong, and the exit code of each;
-//! - [`input`]: operands and moves, from arguments or standard input;
-//! - [`output`]: answers to standard output, all else to standard error;
-//! - [`power`], [`rps`] with [`play`], [`probe`]: the commands.
+//! - [`language`]: all that is said, in English and Chinese;
+//! - [`power`], [`rps`] with [`play`], [`bench`], [`probe`], and completions: the commands.
 
 pub mod address;
 pub mod arguments;
+pub mod bench;
 pub mod failure;
 pub mod input;
+pub mod interrupt;
+pub mod language;
 pub mod opponent;
 pub mod output;
 pub mod play;
 pub mod power;
 pub mod probe;
 pub mod rps;
+pub mod session;
+mod trace;
 
-use std::process::{self, ExitCode};
-use std::time::Duration;
-use std::{io, thread};
+use std::io;
+use std::process::ExitCode;
 
-use proto::client::Timeouts;
+use clap_complete::Shell;
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use arguments::{Arguments, Command};
 use failure::Failure;
+use interrupt::Interrupt;
+use session::Session;
 
-/// Does what the arguments ask for, says on standard error what went wrong, and gives the exit code.
+/// Does what the arguments ask for, says what went wrong, and gives the exit code.
+#[must_use]
 pub fn run(arguments: Arguments) -> ExitCode {
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let started = ctrl_c().and_then(|ctrl_c| Ok((ctrl_c, runtime?)));
-    let done = started.map_err(Failure::System).and_then(|(ctrl_c, runtime)| {
-        let done = runtime.block_on(async {
-            tokio::select! {
-                biased;
-                // What the command was at is dropped here; a move that is in play is taken back by that.
-                () = ctrl_c.cancelled() => Err(Failure::Interrupted),
-                done = execute(arguments) => done,
-            }
-        });
-        // A read from standard input may go on for ever, and nobody waits for it any more.
-        runtime.shutdown_background();
-        done
-    });
-    match done {
+    let output = output::Output::new(&arguments.common);
+    match start(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if let Some(message) = failure.message() {
-                output::complain(&message);
-            }
+            output.complain(&failure);
             failure.exit_code()
         }
     }
 }
 
-/// A command that Ctrl-C ends has so long to end by itself.
-const ENDING: Duration = Duration::from_millis(200);
-
-/// Tells of Ctrl-C, and ends the process with 130 a moment later. This has a thread of its own, since whoever reads the
-/// answers may hold up the command's.
-fn ctrl_c() -> io::Result<CancellationToken> {
-    let pressed = CancellationToken::new();
-    let press = pressed.clone();
-    let runtime = Builder::new_current_thread().enable_io().build()?;
-    let mut interrupts = {
-        let _within = runtime.enter();
-        signal(SignalKind::interrupt())?
-    };
-    thread::spawn(move || {
-        if runtime.block_on(interrupts.recv()).is_some() {
-            press.cancel();
-            thread::sleep(ENDING);
-            process::exit(i32::from(failure::INTERRUPTED));
-        }
-    });
-    Ok(pressed)
+fn start(arguments: Arguments) -> Result<(), Failure> {
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(Failure::System)?;
+    let interrupt = Interrupt::listen().map_err(Failure::System)?;
+    let session = Session::new(&arguments.common, interrupt);
+    let done = runtime.block_on(execute(arguments.command, &session));
+    // A read from standard input may go on for ever, and nobody waits for it any more.
+    runtime.shutdown_background();
+    done
 }
 
-async fn execute(arguments: Arguments) -> Result<(), Failure> {
-    let timeouts = Timeouts::all(arguments.timeout);
-    match arguments.command {
-        Command::Power(command) => power::run(command, timeouts).await,
-        Command::Rps(command) => rps::run(command, timeouts).await,
-        Command::Probe(command) => probe::run(command, arguments.timeout).await,
+async fn execute(command: Command, session: &Session) -> Result<(), Failure> {
+    match command {
+        Command::Power(command) => until_asked_to_end(session, power::run(command, session)).await,
+        Command::Rps(command) => rps::run(command, session).await,
+        Command::Bench(command) => bench::run(command, session).await,
+        Command::Probe(command) => until_asked_to_end(session, probe::run(command, session)).await,
+        Command::Completions { shell } => completions(shell),
+    }
+}
+
+/// What a command was at when it is asked to end is dropped; a move that is in play is taken back by that.
+async fn until_asked_to_end<T>(
+    session: &Session,
+    command: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        () = session.interrupt.asked() => Err(session.interrupt.failure()),
+        done = command => done,
+    }
+}
+
+fn completions(shell: Shell) -> Result<(), Failure> {
+    let mut command = arguments::command();
+    let name = command.get_name().to_owned();
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, name, &mut script);
+    match io::Write::write_all(&mut io::stdout(), &script) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::OutputClosed),
+        written => written.map_err(Failure::Output),
     }
 }

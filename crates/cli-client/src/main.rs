@@ -5,5 +5,8 @@ use std::process::ExitCode;
 use cli_client::arguments::Arguments;
 
 fn main() -> ExitCode {
-    cli_client::run(Arguments::of_command_line())
+    match Arguments::of_command_line() {
+        Ok(arguments) => cli_client::run(arguments),
+        Err(code) => code,
+    }
 }

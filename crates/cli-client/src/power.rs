@@ -1,72 +1,80 @@
 //! `power`: numbers in, powers out.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
 use std::future::ready;
 use std::pin::pin;
 
 use proto::client::power::{Client, Replies, Requests};
-use proto::client::{Endpoint, ErrorKind, Phase, Timeouts};
+use proto::client::{Error, ErrorKind, Phase};
+use proto::wire::number::Number;
 use proto::wire::power::{Code, Operation, Refusal, Reply};
+use serde::{Serialize, Serializer};
 
-use crate::arguments::{Framing, PowerCommand, PowerOperation};
-use crate::failure::Failure;
+use crate::arguments::PowerCommand;
+use crate::arguments::power::Framing;
+use crate::failure::{Failure, Kind};
 use crate::input::{Operand, Values};
-use crate::output::{answer, complain};
+use crate::language::texts;
+use crate::output::{self, Output};
+use crate::session::Session;
 
 /// Asks for each number and prints each answer. A refusal is reported and does not keep the others from being asked.
 ///
 /// # Errors
 ///
 /// The first thing that keeps answers from coming, or else that one was a refusal.
-pub async fn run(command: PowerCommand, timeouts: Timeouts) -> Result<(), Failure> {
-    let (operation, arguments) = match command.operation {
-        PowerOperation::Square(arguments) => (Operation::Square, arguments),
-        PowerOperation::Cube(arguments) => (Operation::Cube, arguments),
-        PowerOperation::Fourth(arguments) => (Operation::Fourth, arguments),
-        PowerOperation::Echo(arguments) => (Operation::Echo, arguments),
-    };
+pub async fn run(command: PowerCommand, session: &Session) -> Result<(), Failure> {
+    let (operation, arguments) = command.operation.parts();
+    let pieces = arguments.pieces();
     let address = arguments.address.resolve()?;
     if arguments.keep_alive && !matches!(arguments.framing, None | Some(Framing::Line)) {
-        return Err(Failure::Usage("--keep-alive needs lines: leave --framing out, or make it line".to_owned()));
+        return Err(Failure::Usage(texts::keep_alive_needs_lines()));
     }
-    let framing = arguments.framing.unwrap_or(Framing::Eof);
-    let client = Client::new(Endpoint::new(&*address).with_timeouts(timeouts)).with_framing(framing.into());
+    let framing = arguments.framing.unwrap_or_default();
+    let mut client = Client::new(session.endpoint(&address)).with_framing(framing.into());
+    if let Some(pieces) = pieces {
+        client = client.in_pieces(pieces);
+    }
     let numbers = Values::of(arguments.numbers);
-    let mut teller = Teller { address, refused: false };
+    let mut teller = Teller { output: session.output, address, operation, refused: false };
     if arguments.keep_alive {
-        on_one_connection(&client, operation, numbers, &mut teller).await?;
+        on_one_connection(&client, numbers, &mut teller).await?;
     } else {
-        on_a_connection_each(&client, operation, numbers, &mut teller).await?;
+        on_a_connection_each(&client, pieces.is_some(), numbers, &mut teller).await?;
     }
-    if teller.refused { Err(Failure::Refused) } else { Ok(()) }
+    if teller.refused { Err(Failure::Reported(Kind::Refused)) } else { Ok(()) }
 }
 
 async fn on_a_connection_each(
     client: &Client,
-    operation: Operation,
+    in_pieces: bool,
     mut numbers: Values<Operand>,
     teller: &mut Teller,
 ) -> Result<(), Failure> {
     while let Some(Operand(number)) = numbers.next().await? {
-        let reply = client.ask(operation, number).await.map_err(|error| match (&error.kind, error.phase) {
-            (ErrorKind::TimedOut(_), Phase::End) => Failure::NoAnswer(error, OTHER_FRAMING),
-            _ => Failure::from(error),
-        })?;
-        teller.tell(reply)?;
+        let reply = client.ask(teller.operation, number).await.map_err(|error| failure(error, in_pieces))?;
+        teller.tell(number, reply)?;
     }
     Ok(())
 }
 
-const OTHER_FRAMING: &str = "; a server that ends its replies otherwise may need another --framing, such as bare";
+/// Why there is no answer, and what to try where it may be the framing.
+fn failure(error: Error, in_pieces: bool) -> Failure {
+    match (&error.kind, error.phase) {
+        (ErrorKind::TimedOut(_), Phase::End) => Failure::NoAnswer(error, texts::hint_framing()),
+        (ErrorKind::Protocol(_), _) if in_pieces => Failure::NoAnswer(error, texts::hint_pieces()),
+        _ => Failure::from(error),
+    }
+}
 
-async fn on_one_connection(
-    client: &Client,
-    operation: Operation,
-    numbers: Values<Operand>,
-    teller: &mut Teller,
-) -> Result<(), Failure> {
+async fn on_one_connection(client: &Client, numbers: Values<Operand>, teller: &mut Teller) -> Result<(), Failure> {
     let (requests, replies) = client.connect().await?.split();
-    let mut asking = pin!(ask(requests, operation, numbers));
-    let mut hearing = pin!(hear(replies, teller));
+    // What has been asked and not answered yet: as many as the connection lets be in flight.
+    let asked = RefCell::new(VecDeque::new());
+    let mut asking = pin!(ask(requests, teller.operation, numbers, &asked));
+    let mut hearing = pin!(hear(replies, teller, &asked));
     tokio::select! {
         // What is heard last is the reason where the connection breaks; then asking on would be to no one.
         heard = &mut hearing => {
@@ -82,7 +90,12 @@ async fn on_one_connection(
 
 /// Asks for every number, and sends what it has whenever the next one is not there yet. What was asked before an error
 /// is still sent, so that it is answered.
-async fn ask(mut requests: Requests, operation: Operation, mut numbers: Values<Operand>) -> Result<(), Failure> {
+async fn ask(
+    mut requests: Requests,
+    operation: Operation,
+    mut numbers: Values<Operand>,
+    in_flight: &RefCell<VecDeque<Number>>,
+) -> Result<(), Failure> {
     let asked = async {
         loop {
             let at_once = tokio::select! {
@@ -97,7 +110,10 @@ async fn ask(mut requests: Requests, operation: Operation, mut numbers: Values<O
                 numbers.next().await?
             };
             match next {
-                Some(Operand(number)) => requests.send(operation, number).await?,
+                Some(Operand(number)) => {
+                    in_flight.borrow_mut().push_back(number);
+                    requests.send(operation, number).await?;
+                }
                 None => return Ok(()),
             }
         }
@@ -107,12 +123,14 @@ async fn ask(mut requests: Requests, operation: Operation, mut numbers: Values<O
     asked.and(finished.map_err(Failure::from))
 }
 
-async fn hear(mut replies: Replies, teller: &mut Teller) -> Result<(), Failure> {
+async fn hear(mut replies: Replies, teller: &mut Teller, in_flight: &RefCell<VecDeque<Number>>) -> Result<(), Failure> {
     while let Some(reply) = replies.receive().await? {
         let last = matches!(&reply, Err(refusal) if is_last(refusal));
-        teller.tell(reply)?;
+        // A reply is heard for what is in flight alone, so that there is one.
+        let Some(asked) = in_flight.borrow_mut().pop_front() else { return Ok(()) };
+        teller.tell(asked, reply)?;
         if last {
-            return Err(Failure::Refused);
+            return Err(Failure::Reported(Kind::Refused));
         }
     }
     Ok(())
@@ -125,19 +143,58 @@ fn is_last(refusal: &Refusal) -> bool {
 
 /// Prints answers and reports refusals.
 struct Teller {
+    output: Output,
     address: String,
+    operation: Operation,
     refused: bool,
 }
 
 impl Teller {
-    fn tell(&mut self, reply: Reply) -> Result<(), Failure> {
+    fn tell(&mut self, operand: Number, reply: Reply) -> Result<(), Failure> {
+        let asked = Asked { operation: self.operation, operand };
         match reply {
-            Ok(number) => answer(number),
+            Ok(result) => self.output.answer(&Answered { asked, result }),
             Err(refusal) => {
                 self.refused = true;
-                complain(&format!("{}: the server refused: {refusal}", self.address));
+                let message = texts::refused(&self.address, &refusal.to_string());
+                let about = Refused { asked, code: refusal.code.as_str() };
+                self.output.complain_about(&about, &Failure::Refused(message));
                 Ok(())
             }
         }
     }
+}
+
+#[derive(Serialize)]
+struct Asked {
+    #[serde(rename = "op", serialize_with = "by_name")]
+    operation: Operation,
+    #[serde(serialize_with = "output::number")]
+    operand: Number,
+}
+
+#[derive(Serialize)]
+struct Answered {
+    #[serde(flatten)]
+    asked: Asked,
+    #[serde(serialize_with = "output::number")]
+    result: Number,
+}
+
+impl fmt::Display for Answered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.result.fmt(f)
+    }
+}
+
+#[derive(Serialize)]
+struct Refused<'a> {
+    #[serde(flatten)]
+    asked: Asked,
+    code: &'a str,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes what it serializes by reference")]
+fn by_name<S: Serializer>(operation: &Operation, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(operation)
 }

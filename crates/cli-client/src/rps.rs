@@ -1,33 +1,63 @@
 //! `rps`: moves in, outcomes out.
 
-use proto::client::Timeouts;
+use std::fmt;
 
-use crate::arguments::{Game, RpsCommand, ThrowArguments};
+use proto::client::rps::Round;
+use proto::wire::rps::Move;
+use serde::{Serialize, Serializer};
+
+use crate::arguments::RpsCommand;
+use crate::arguments::rps::{Game, ThrowArguments};
 use crate::failure::Failure;
 use crate::input::{Hand, Values};
-use crate::output::answer;
-use crate::play;
+use crate::language::texts;
+use crate::session::Session;
+use crate::{play, until_asked_to_end};
 
 /// Plays on one connection.
 ///
 /// # Errors
 ///
 /// The first thing that keeps an answer from coming.
-pub async fn run(command: RpsCommand, timeouts: Timeouts) -> Result<(), Failure> {
+pub async fn run(command: RpsCommand, session: &Session) -> Result<(), Failure> {
     match command.game {
-        Game::Throw(arguments) => throw(arguments, timeouts).await,
-        Game::Play(arguments) => play::run(arguments, timeouts).await,
+        Game::Throw(arguments) => until_asked_to_end(session, throw(arguments, session)).await,
+        Game::Play(arguments) => play::run(arguments, session).await,
     }
 }
 
 /// Plays each move and prints how it ended.
-async fn throw(arguments: ThrowArguments, timeouts: Timeouts) -> Result<(), Failure> {
+async fn throw(arguments: ThrowArguments, session: &Session) -> Result<(), Failure> {
     let opponent = arguments.opponent.resolve()?;
-    let mut game = opponent.connect(timeouts).await?;
+    let mut game = opponent.connect(session).await?;
     let mut moves = Values::of(arguments.moves);
     while let Some(Hand(shown)) = moves.next().await? {
         let round = game.throw(shown).await.map_err(|error| opponent.failure(error))?;
-        answer(format_args!("{shown} {round}"))?;
+        session.output.answer(&Thrown { shown, round })?;
     }
     Ok(())
+}
+
+/// A move, and how its round ended.
+#[derive(Debug, Serialize)]
+pub(crate) struct Thrown {
+    #[serde(rename = "move", serialize_with = "by_name")]
+    pub(crate) shown: Move,
+    #[serde(rename = "outcome", serialize_with = "by_name")]
+    pub(crate) round: Round,
+}
+
+/// In English, which scripts go by, whatever people are spoken to in.
+fn by_name<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+impl fmt::Display for Thrown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let round = match self.round {
+            Round::Judged(outcome) => texts::outcome(outcome),
+            Round::Void => texts::void(),
+        };
+        write!(f, "{} {round}", texts::shown(self.shown))
+    }
 }

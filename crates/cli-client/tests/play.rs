@@ -63,8 +63,10 @@ fn a_person_plays_against_the_house_until_ctrl_d() {
     person.see("'lizard' is not a move: scissors, rock or paper");
     person.see("0:0 scissors, rock or paper? ");
     person.press("r\n");
-    // What the terminal echoes comes first.
-    person.see("r\r\nrock ");
+    // What the terminal echoes comes first, then the two hands.
+    person.see("r\r\n     you ");
+    person.see(" house\r\n   _______ ");
+    person.see("|_____|\r\nrock ");
     person.see("scissors, rock or paper? ");
     person.press("\x04");
     person.see(" won, ");
@@ -84,9 +86,10 @@ fn a_person_sees_how_long_the_other_player_may_still_take() {
     person.press("s\nroc");
     person.see("roc");
     run(&format!("rps throw paper --duel --addr {server}")).assert_done("paper win\n");
-    // The line is cleared before the outcome is written.
-    let between = person.see("rock lose\r\n");
+    // The line is cleared before the hands are drawn and the outcome is written.
+    let between = person.see("     you ");
     assert!(between.ends_with("\r\x1b[K"), "{between:?}");
+    person.see("rock lose\r\n");
     person.see("0:1 scissors, rock or paper? ");
     person.press("lizard\n");
     person.see("'lizard' is not a move");
@@ -102,7 +105,8 @@ fn a_person_who_presses_ctrl_c_takes_back_the_move_in_play() {
     person.press("rock\n");
     person.see("waiting for the other player");
     person.interrupt();
-    assert_eq!(person.code(), Some(130));
+    person.see("\r\n0 won, 0 lost, 0 drawn\r\n");
+    assert_eq!(person.code(), Some(0));
     let mut one = client(&format!("rps play --duel --addr {server}")).start();
     one.type_in("paper\n");
     run(&format!("rps throw scissors --duel --addr {server}")).assert_done("scissors win\n");

@@ -37,7 +37,7 @@ pub(crate) fn client(arguments: &str) -> Client {
     for variable in ["POWER_ADDR", "RPS_ADDR", "DUEL_ADDR", "LC_MESSAGES", "LANG"] {
         command.env_remove(variable);
     }
-    command.env("LC_ALL", "C").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env("LC_ALL", "C").env("TERM", "xterm").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     Client { command }
 }
 

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 
 use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -83,6 +84,15 @@ impl Connection {
     pub async fn open(endpoint: Endpoint) -> Result<Self, Error> {
         let stream = endpoint.connect().await?;
         Ok(Self { stream, bytes: BytesMut::new(), heard: false, awaiting: false, endpoint })
+    }
+
+    /// The server's address, where the system still knows it.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.stream.peer_addr()
     }
 
     /// Shows a move and waits for how the round ended.

@@ -1,0 +1,117 @@
+//! How the command line is told of: headings, help and its flags in the language of the process.
+
+use clap::builder::StyledStr;
+use clap::{Arg, ArgAction, Command};
+use unicode_width::UnicodeWidthChar;
+
+use crate::language::{Language, texts};
+
+/// The widest that help gets, as other programs' is.
+const WIDTH: usize = 80;
+
+/// What is left of the width for the text beside the longest option.
+const TEXT_WIDTH: usize = 48;
+
+/// The command and all below it, in the language of the process.
+pub(super) fn localized(command: Command) -> Command {
+    let version = Arg::new("version").short('V').long("version").action(ArgAction::Version).help(texts::version_flag());
+    let mut command = below(command.disable_version_flag(true).arg(version));
+    // Clap's own command for help is there only once the others are.
+    command.build();
+    below_help(command)
+}
+
+fn below(command: Command) -> Command {
+    let help = Arg::new("help").short('h').long("help").action(ArgAction::Help).help(texts::help_flag());
+    let template = format!("{{about-with-newline}}\n{}: {{usage}}\n\n{{all-args}}{{after-help}}", texts::help_usage());
+    command
+        .disable_help_flag(true)
+        .arg(help)
+        .max_term_width(WIDTH)
+        .help_template(template)
+        .subcommand_help_heading(texts::help_commands())
+        .mut_args(|argument| {
+            let heading = match &argument {
+                argument if argument.is_positional() => texts::help_arguments(),
+                argument if argument.is_global_set() => texts::help_common(),
+                _ => texts::help_options(),
+            };
+            let text = argument.get_help().map(folded).unwrap_or_default();
+            let takes_values = argument.get_action().takes_values();
+            let argument = argument.help_heading(heading).help(text);
+            // Clap tells of these in English; where they matter, the text does.
+            argument.hide_default_value(takes_values).hide_possible_values(takes_values)
+        })
+        .mut_subcommands(below)
+}
+
+fn below_help(command: Command) -> Command {
+    let has_help = command.get_subcommands().any(|command| command.get_name() == "help");
+    let command = if has_help {
+        command.mut_subcommand("help", |help| help.about(texts::help_command()).disable_help_subcommand(true))
+    } else {
+        command
+    };
+    command.mut_subcommands(|below| if below.get_name() == "help" { below } else { below_help(below) })
+}
+
+/// Clap breaks lines at blanks, of which Chinese has none.
+fn folded(text: &StyledStr) -> String {
+    let text = text.to_string();
+    if Language::current() == Language::English {
+        return text;
+    }
+    let mut folded = String::new();
+    let mut column = 0;
+    let mut rest = text.as_str();
+    while let Some(first) = rest.chars().next() {
+        let length = unbroken(rest);
+        let (piece, behind) = rest.split_at(length);
+        let width: usize = piece.chars().filter_map(UnicodeWidthChar::width).sum();
+        if column > 0 && column + width > TEXT_WIDTH {
+            folded.truncate(folded.trim_end().len());
+            folded.push('\n');
+            column = 0;
+        }
+        if column > 0 || first != ' ' {
+            folded.push_str(piece);
+            column += width;
+        }
+        rest = behind;
+    }
+    folded
+}
+
+/// The length of what may not be broken at the beginning of a text: a wide character or a word, with the punctuation
+/// behind it.
+fn unbroken(text: &str) -> usize {
+    let is_wide = |shown: char| shown.width() == Some(2);
+    let closes = |shown: char| "，。；：、）]".contains(shown);
+    let mut before = None;
+    for (place, shown) in text.char_indices() {
+        let joins = match before {
+            None | Some('[' | '（') => true,
+            Some(_) if closes(shown) => true,
+            Some(before) => !is_wide(before) && !is_wide(shown) && before != ' ' && shown != ' ',
+        };
+        if !joins {
+            return place;
+        }
+        before = Some(shown);
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_the_punctuation_behind_them_are_not_torn() {
+        for (text, length) in
+            [("服务", 3), ("服，务", 6), ("--timeout 服", 9), ("POWER_ADDR]", 11), (" 服", 1), ("a服", 1)]
+        {
+            assert_eq!(unbroken(text), length, "{text}");
+        }
+    }
+}

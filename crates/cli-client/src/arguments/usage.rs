@@ -1,0 +1,98 @@
+//! What is wrong with a command line, in words, or help where that was asked for.
+
+use std::error::Error as _;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Error;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::failure::Failure;
+use crate::language::texts;
+use crate::output::{self, Output};
+
+/// Whether a command line asks for JSON: what is wrong with its arguments is then told so too.
+pub(super) fn asks_for_json(arguments: &[OsString]) -> bool {
+    arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json")
+}
+
+/// Says what was asked for or what is wrong, and gives the exit code.
+pub(super) fn report(error: &Error, json: bool) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // With its colours where those are wanted; whoever reads no more has had enough.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !json => {
+            let _ = error.print();
+            Failure::Usage(String::new()).exit_code()
+        }
+        _ => {
+            let failure = Failure::Usage(message(error));
+            if json {
+                Output::json().complain(&failure);
+            } else {
+                output::tell(&usage(error));
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+/// What is wrong, how the command is used, and where there is more.
+fn usage(error: &Error) -> String {
+    let mut paragraphs = vec![texts::usage_error(&message(error))];
+    let mut command = "cli-client".to_owned();
+    if let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) {
+        let usage = usage.to_string();
+        let usage = usage.trim_start().trim_start_matches("Usage:").trim_start();
+        let names: Vec<_> = usage.split(' ').take_while(|word| !word.starts_with(['[', '<', '-'])).collect();
+        command = names.join(" ");
+        paragraphs.push(format!("{}: {usage}", texts::help_usage()));
+    }
+    paragraphs.push(texts::more_help(&command));
+    paragraphs.join("\n\n") + "\n"
+}
+
+/// What is wrong, in one sentence.
+fn message(error: &Error) -> String {
+    let context = |kind| error.get(kind).map(words).unwrap_or_default();
+    let argument = context(ContextKind::InvalidArg);
+    match error.kind() {
+        ErrorKind::ValueValidation => {
+            let right = error.source().map(ToString::to_string).unwrap_or_default();
+            // A number that begins with a dash has a blank before it by now.
+            texts::invalid_value(context(ContextKind::InvalidValue).trim_start(), &argument, &right)
+        }
+        ErrorKind::InvalidValue if context(ContextKind::InvalidValue).is_empty() => texts::missing_value(&argument),
+        ErrorKind::InvalidValue => {
+            let right = texts::one_of(&context(ContextKind::ValidValue));
+            texts::invalid_value(&context(ContextKind::InvalidValue), &argument, &right) + &suggestion(error)
+        }
+        ErrorKind::UnknownArgument => texts::unknown_argument(&argument) + &suggestion(error),
+        ErrorKind::InvalidSubcommand => {
+            texts::unknown_command(&context(ContextKind::InvalidSubcommand)) + &suggestion(error)
+        }
+        ErrorKind::MissingRequiredArgument => texts::missing_argument(&argument),
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            texts::missing_command(&context(ContextKind::ValidSubcommand))
+        }
+        ErrorKind::ArgumentConflict => texts::conflict(&argument, &context(ContextKind::PriorArg)),
+        // Nothing that can happen here; clap says it, in English.
+        _ => error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+    }
+}
+
+fn suggestion(error: &Error) -> String {
+    let kinds = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
+    let suggested = kinds.into_iter().find_map(|kind| error.get(kind));
+    suggested.map(|value| texts::perhaps(&words(value))).unwrap_or_default()
+}
+
+fn words(value: &ContextValue) -> String {
+    match value {
+        ContextValue::Strings(all) => all.join(", "),
+        other => other.to_string(),
+    }
+}

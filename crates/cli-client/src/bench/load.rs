@@ -1,0 +1,336 @@
+//! Puts a load on a server: threads, each with its share of the connections, and what they counted put together.
+
+use std::future::pending;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use proto::client::Endpoint;
+use proto::client::stream::Stream;
+use proto::wire::power::client::Framing;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::runtime::Builder;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+
+use super::link::Link;
+use super::pace::Pace;
+use super::plan::{Plan, Style, Work};
+use super::tally::{Outcomes, Tally};
+use crate::failure::Failure;
+
+/// A connection that met with trouble waits so long before the next try: a server that turns everybody away is not to be
+/// measured by how fast it does that.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// So many connections of a thread are being made at once, since a server's queue of those it has not accepted yet is
+/// bounded, and whoever finds no room in it waits for a second (listen(2)).
+const CONNECTING: usize = 128;
+
+/// How long threads, timers and first connections may take to be there.
+const LEAD: Duration = Duration::from_millis(50);
+
+/// How far a run is, for whoever looks on.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    pub(super) right: AtomicU64,
+    pub(super) not_right: AtomicU64,
+}
+
+/// When a run counts.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    /// From here on there are requests, at a fixed rate.
+    begin: Instant,
+    /// From here on requests are counted; before it they are there to warm up.
+    counted_from: Instant,
+    /// From here on there are none.
+    until: Option<Instant>,
+}
+
+/// Runs a plan to its end, or until `stop`, and gives what came of it.
+pub(super) async fn run(plan: &Plan, stop: &CancellationToken, progress: &Arc<Progress>) -> io::Result<Tally> {
+    let cpu_before = cpu_time();
+    // A rate begins when everything is there that has to keep it.
+    let begin = Instant::now() + if plan.load.rate.is_some() { LEAD } else { Duration::ZERO };
+    let counted_from = begin + plan.load.warmup.unwrap_or_default();
+    let times = Times { begin, counted_from, until: plan.load.duration.map(|duration| counted_from + duration) };
+    let threads = plan.load.threads.min(plan.load.connections);
+    let mut running = Vec::new();
+    for number in 0..threads {
+        let share = Share::of(plan, number, threads, times, progress)?;
+        let (sender, receiver) = oneshot::channel();
+        let (plan, stop) = (plan.clone(), stop.clone());
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        thread::Builder::new().spawn(move || {
+            let done = runtime.block_on(share.drive(&plan, &stop));
+            // Whoever does not wait for it any more has no use for it.
+            let _ = sender.send(done);
+        })?;
+        running.push(receiver);
+    }
+    let mut all = new_tally()?;
+    for receiver in running {
+        let tally = receiver.await.map_err(|_| io::Error::other("a thread of the load ended early"))?;
+        all.add(&tally?);
+    }
+    all.cpu = cpu_time().saturating_sub(cpu_before);
+    Ok(all)
+}
+
+/// The CPU time that this process has used so far.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), nanos)
+}
+
+fn new_tally() -> io::Result<Tally> {
+    Tally::new().ok_or_else(|| io::Error::other("there is no room for a histogram"))
+}
+
+/// One thread's share of a load.
+#[derive(Debug)]
+struct Share {
+    connections: u64,
+    first_connection: u64,
+    load: Arc<ThreadLoad>,
+}
+
+/// What the connections of a thread share.
+#[derive(Debug)]
+struct ThreadLoad {
+    times: Times,
+    /// How many requests are still to be counted.
+    left: Mutex<u64>,
+    /// How many have been taken, for their times at a fixed rate.
+    taken: AtomicU64,
+    pace: Option<Pace>,
+    /// How many of the first requests are there to warm up, at a fixed rate.
+    warming: u64,
+    /// Whether a run ends with requests unanswered, so that the answers are what is counted down.
+    by_answers: bool,
+    tally: Mutex<Tally>,
+    connecting: Semaphore,
+    ended: CancellationToken,
+    progress: Arc<Progress>,
+}
+
+/// Requests that go out together.
+#[derive(Clone, Copy, Debug)]
+struct Batch {
+    count: usize,
+    /// When it was begun, if they all were at once.
+    begun: Instant,
+    /// The number of its first request, at a fixed rate.
+    first: u64,
+}
+
+impl Share {
+    fn of(plan: &Plan, number: u64, threads: u64, times: Times, progress: &Arc<Progress>) -> io::Result<Self> {
+        let part = |whole: u64| whole / threads + u64::from(number < whole % threads);
+        let connections = part(plan.load.connections);
+        let pace = plan.load.rate.map(|rate| {
+            let nanos = u128::from(threads) * 1_000_000_000 / u128::from(rate);
+            let interval = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX).max(1));
+            // The threads take turns.
+            let turn = interval * u32::try_from(number).unwrap_or_default() / u32::try_from(threads).unwrap_or(1);
+            Pace::new(times.begin + turn, interval)
+        });
+        let warming = plan.load.rate.zip(plan.load.warmup).map_or(0, |(rate, warmup)| {
+            let nanos = warmup.as_nanos() * u128::from(rate) / u128::from(threads);
+            u64::try_from(nanos / 1_000_000_000).unwrap_or(u64::MAX)
+        });
+        Ok(Self {
+            connections,
+            first_connection: plan.load.connections / threads * number + number.min(plan.load.connections % threads),
+            load: Arc::new(ThreadLoad {
+                times,
+                left: Mutex::new(plan.load.requests.map_or(u64::MAX, part)),
+                taken: AtomicU64::new(0),
+                pace,
+                warming,
+                by_answers: plan.work.leaves_unanswered(),
+                tally: Mutex::new(new_tally()?),
+                connecting: Semaphore::new(CONNECTING),
+                ended: CancellationToken::new(),
+                progress: Arc::clone(progress),
+            }),
+        })
+    }
+
+    async fn drive(self, plan: &Plan, stop: &CancellationToken) -> io::Result<Tally> {
+        let load = self.load;
+        let mut connections = JoinSet::new();
+        for number in 0..self.connections {
+            let source = (self.first_connection + number) % plan.endpoints.len() as u64;
+            let endpoint = plan.endpoints[usize::try_from(source).unwrap_or_default()].clone();
+            let link = Link::new(plan);
+            match plan.work {
+                Work::Power { style: Style::Short(framing), .. } => {
+                    connections.spawn(short(Arc::clone(&load), link, endpoint, framing));
+                }
+                _ => {
+                    connections.spawn(kept(Arc::clone(&load), link, endpoint, plan.in_flight));
+                }
+            }
+        }
+        let working = async { while connections.join_next().await.is_some() {} };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            // A duel that is over leaves moves waiting for players who are done.
+            () = load.ended.cancelled() => {}
+            () = working => {}
+            error = load.pacing() => return Err(error),
+        }
+        let tally = lock(&load.tally).clone();
+        Ok(tally)
+    }
+}
+
+async fn short(load: Arc<ThreadLoad>, mut link: Link, endpoint: Endpoint, framing: Framing) {
+    while let Some(batch) = load.take(1).await {
+        let asked = async {
+            let mut stream = link.connect(&endpoint).await?;
+            link.ask_once(&mut stream, &endpoint, framing).await
+        };
+        match asked.await {
+            Ok(()) => load.answered(&batch, 0, 1, Outcomes::default()),
+            Err(failure) => load.failed(1, &failure).await,
+        }
+    }
+}
+
+async fn kept(load: Arc<ThreadLoad>, mut link: Link, endpoint: Endpoint, in_flight: usize) {
+    let mut stream = None;
+    loop {
+        let connected = match &mut stream {
+            Some(stream) => stream,
+            None => match load.connect(&link, &endpoint).await {
+                Ok(made) => stream.insert(made),
+                // A request that could not even be asked is one that was not answered.
+                Err(failure) if load.take(1).await.is_some() => {
+                    load.failed(1, &failure).await;
+                    continue;
+                }
+                Err(_) => return,
+            },
+        };
+        let Some(batch) = load.take(in_flight).await else { return };
+        let mut answered = 0;
+        let asked = link.ask(connected, &endpoint, batch.count, |count, outcomes| {
+            load.answered(&batch, answered, count, outcomes);
+            answered += count;
+        });
+        if let Err(failure) = asked.await {
+            stream = None;
+            load.failed(batch.count - answered, &failure).await;
+        }
+    }
+}
+
+impl ThreadLoad {
+    /// Lets requests go out at their rate, if there is one, and ends what would not end by itself.
+    ///
+    /// This goes on for as long as there is no error.
+    async fn pacing(&self) -> io::Error {
+        if let Some(pace) = &self.pace {
+            let count = lock(&self.left).saturating_add(self.warming);
+            if let Err(error) = pace.keep(count, self.times.until).await {
+                return error;
+            }
+            pace.end();
+        }
+        if self.by_answers
+            && let Some(until) = self.times.until
+        {
+            sleep_until(until.into()).await;
+            self.ended.cancel();
+        }
+        pending().await
+    }
+
+    async fn connect(&self, link: &Link, endpoint: &Endpoint) -> Result<Stream, Failure> {
+        // It is never closed.
+        let _turn = self.connecting.acquire().await;
+        link.connect(endpoint).await
+    }
+
+    /// Takes requests to ask, up to so many; `None` once there are no more.
+    async fn take(&self, most: usize) -> Option<Batch> {
+        let due = match &self.pace {
+            Some(pace) => pace.take(most).await,
+            None => most,
+        };
+        if due == 0 {
+            return None;
+        }
+        let now = Instant::now();
+        let over = self.times.until.is_some_and(|until| now >= until);
+        let mut left = lock(&self.left);
+        if over || *left == 0 {
+            if self.by_answers {
+                self.ended.cancel();
+            }
+            return None;
+        }
+        let counted = self.pace.is_some() || now >= self.times.counted_from;
+        let count = if counted { usize::try_from(*left).unwrap_or(usize::MAX).min(due) } else { due };
+        let first = self.taken.fetch_add(count as u64, Ordering::Relaxed);
+        if counted && !self.by_answers && first >= self.warming {
+            *left -= count as u64;
+        }
+        Some(Batch { count, begun: now, first })
+    }
+
+    /// Answers have come: so many of a batch, after so many before them.
+    fn answered(&self, batch: &Batch, before: usize, count: usize, outcomes: Outcomes) {
+        let now = Instant::now();
+        let mut tally = lock(&self.tally);
+        let mut counted = 0;
+        match &self.pace {
+            Some(pace) => {
+                let first = batch.first + before as u64;
+                for number in first.max(self.warming)..first + count as u64 {
+                    tally.answered(1, now.saturating_duration_since(pace.intended(number)));
+                    counted += 1;
+                }
+            }
+            None if batch.begun >= self.times.counted_from => {
+                tally.answered(count as u64, now - batch.begun);
+                counted = count as u64;
+            }
+            None => {}
+        }
+        if counted > 0 {
+            tally.outcomes += outcomes;
+            tally.until(self.times.counted_from, now);
+            self.progress.right.fetch_add(counted, Ordering::Relaxed);
+            if self.by_answers {
+                let mut left = lock(&self.left);
+                *left = left.saturating_sub(counted);
+            }
+        }
+    }
+
+    /// Requests have met with trouble; the next ones wait a moment.
+    async fn failed(&self, count: usize, failure: &Failure) {
+        {
+            let mut tally = lock(&self.tally);
+            tally.failed(count as u64, failure);
+            tally.until(self.times.counted_from, Instant::now());
+        }
+        self.progress.not_right.fetch_add(count as u64, Ordering::Relaxed);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Nothing panics while it holds one of these, so what it guards is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,224 @@
+//! `bench`: puts load on a server, verifies every answer, and measures.
+//!
+//! - [`plan`]: what a run is to do; [`load`]: does it, with [`link`] for each connection and [`pace`] for a fixed rate;
+//! - [`tally`]: what came of it; [`report`]: how that is told.
+
+mod link;
+mod load;
+mod pace;
+mod plan;
+mod report;
+mod tally;
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use proto::client::Endpoint;
+use proto::client::rps::Connection;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::time::interval;
+use tokio_util::sync::CancellationToken;
+
+use crate::arguments::BenchCommand;
+use crate::arguments::bench::{Load, PowerArguments, Service};
+use crate::failure::Failure;
+use crate::language::texts;
+use crate::session::Session;
+
+use link::Link;
+use load::Progress;
+use plan::{Plan, Style, Work};
+use report::{Comparison, Report};
+use tally::Tally;
+
+/// How long a run takes where nothing says it.
+const DURATION: Duration = Duration::from_secs(5);
+
+/// How many requests are in flight in the third run of a comparison, where nothing says it: enough that what is done for
+/// a read or a write counts for little beside what is done for a request.
+const COMPARED_PIPELINE: u64 = 64;
+
+/// Files that this process has open beside its connections: the standard ones, timers, what waits for them.
+const FILES_BESIDE: u64 = 64;
+
+/// Loads a server as the arguments say and tells what came of it.
+///
+/// # Errors
+///
+/// What keeps the load from beginning; that not every request was answered right, by the kind of the most; or that the
+/// client was asked to end, in which case what came of it so far is told.
+pub async fn run(command: BenchCommand, session: &Session) -> Result<(), Failure> {
+    let timeouts = session.timeouts;
+    match command.service {
+        Service::Power(arguments) => power(arguments, session).await,
+        Service::Rps(arguments) => {
+            let address = arguments.address.resolve()?;
+            let plan = Plan::new(Work::Rps, arguments.load, arguments.pipeline, timeouts.reply);
+            bench(plan, &address, session).await
+        }
+        Service::Duel(arguments) => {
+            let address = arguments.address.resolve()?;
+            // Each move in flight may take a window: it comes into play when the one before it is answered.
+            let in_turn = u32::try_from(arguments.pipeline).unwrap_or(u32::MAX);
+            let limit = timeouts.reply + arguments.window.saturating_mul(in_turn);
+            let plan = Plan::new(Work::Duel, arguments.load, arguments.pipeline, limit);
+            bench(plan, &address, session).await
+        }
+    }
+}
+
+async fn bench(plan: Plan, address: &str, session: &Session) -> Result<(), Failure> {
+    let plan = checked(plan, address, session).await?;
+    let tally = measured(&plan, session).await?;
+    let report = Report::new(&plan, address, tally, session.output.is_quiet());
+    session.output.answer(&report)?;
+    ended(&[&report], session)
+}
+
+async fn power(arguments: PowerArguments, session: &Session) -> Result<(), Failure> {
+    let address = arguments.address.resolve()?;
+    let plan = |style, in_flight| {
+        let work = Work::power(arguments.op, arguments.number.0, style);
+        let work = work.ok_or_else(|| Failure::Usage(texts::no_such_power()))?;
+        Ok::<_, Failure>(Plan::new(work, arguments.load.clone(), in_flight, session.timeouts.reply))
+    };
+    let short = Style::Short(arguments.framing.unwrap_or_default().into());
+    if !arguments.compare {
+        let kept = arguments.keep_alive || arguments.pipeline.is_some();
+        let style = if kept { Style::Kept } else { short };
+        return bench(plan(style, arguments.pipeline.unwrap_or(1))?, &address, session).await;
+    }
+    let pipeline = arguments.pipeline.unwrap_or(COMPARED_PIPELINE);
+    let mut reports = Vec::new();
+    for (style, in_flight) in [(short, 1), (Style::Kept, 1), (Style::Kept, pipeline)] {
+        let plan = checked(plan(style, in_flight)?, &address, session).await?;
+        let tally = measured(&plan, session).await?;
+        reports.push(Report::new(&plan, &address, tally, session.output.is_quiet()));
+        // What is left out is not told of as if it had been measured.
+        if session.interrupt.is_asked() {
+            return Err(session.interrupt.failure());
+        }
+    }
+    if let Ok(runs) = <[Report; 3]>::try_from(reports) {
+        let comparison = Comparison::new(runs);
+        session.output.answer(&comparison)?;
+        ended(&comparison.runs(), session)?;
+    }
+    Ok(())
+}
+
+/// Whether all went as it should.
+fn ended(reports: &[&Report], session: &Session) -> Result<(), Failure> {
+    if session.interrupt.is_asked() {
+        return Err(session.interrupt.failure());
+    }
+    let worst = reports.iter().find_map(|report| report.worst());
+    worst.map_or(Ok(()), |kind| Err(Failure::Reported(kind)))
+}
+
+impl Plan {
+    fn new(work: Work, mut load: Load, in_flight: u64, limit: Duration) -> Self {
+        if load.requests.is_none() {
+            load.duration.get_or_insert(DURATION);
+        }
+        let in_flight = usize::try_from(in_flight).unwrap_or(usize::MAX);
+        Self { work, endpoints: Vec::new(), load, in_flight, limit }
+    }
+}
+
+/// The plan with the addresses to connect to and from, once one exchange has shown that the server is there: a load on
+/// nobody measures nothing.
+async fn checked(mut plan: Plan, address: &str, session: &Session) -> Result<Plan, Failure> {
+    enough_files(plan.load.connections)?;
+    let first = session.endpoint(address);
+    let peer = match plan.work {
+        Work::Duel => {
+            let mut connection = Connection::open(first.clone()).await?;
+            connection.check().await?;
+            connection.peer_addr()
+        }
+        work => {
+            let mut link = Link::new(&Plan { in_flight: 1, ..plan.clone() });
+            let mut stream = link.connect(&first).await?;
+            let peer = stream.peer_addr();
+            match work {
+                Work::Power { style: Style::Short(framing), .. } => {
+                    link.ask_once(&mut stream, &first, framing).await?;
+                }
+                _ => link.ask(&mut stream, &first, 1, |_, _| {}).await?,
+            }
+            peer
+        }
+    };
+    // A name is resolved once, not for each connection.
+    let peer = peer.map_or_else(|_| address.to_owned(), |peer| peer.to_string());
+    let endpoint = Endpoint::new(peer).with_timeouts(*first.timeouts());
+    plan.endpoints = match &plan.load.sources {
+        None => vec![endpoint],
+        Some(sources) => {
+            for source in &sources.0 {
+                UdpSocket::bind((*source, 0))
+                    .map_err(|error| Failure::Usage(texts::foreign_source(&source.to_string(), &error.to_string())))?;
+            }
+            sources.0.iter().map(|&source| endpoint.clone().from_source(source)).collect()
+        }
+    };
+    Ok(plan)
+}
+
+/// Raises this process's own limit as far as it may, as long as that is enough.
+fn enough_files(connections: u64) -> Result<(), Failure> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it cannot be raised, it is as it was.
+    let _ = setrlimit(Resource::Nofile, limit);
+    match getrlimit(Resource::Nofile).current {
+        Some(files) if files < connections + FILES_BESIDE => {
+            Err(Failure::Usage(texts::too_many_connections(connections, files.saturating_sub(FILES_BESIDE))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Runs a plan, and shows a person at a terminal how far it is.
+async fn measured(plan: &Plan, session: &Session) -> Result<Tally, Failure> {
+    let stop = CancellationToken::new();
+    let progress = Arc::new(Progress::default());
+    let bar = progress_bar(session);
+    let running = load::run(plan, &stop, &progress);
+    tokio::pin!(running);
+    let mut seconds = interval(Duration::from_secs(1));
+    let mut last = (Instant::now(), 0);
+    let tally = loop {
+        tokio::select! {
+            biased;
+            () = session.interrupt.asked(), if !stop.is_cancelled() => stop.cancel(),
+            tally = &mut running => break tally,
+            _ = seconds.tick() => {
+                let right = progress.right.load(Ordering::Relaxed);
+                let not_right = progress.not_right.load(Ordering::Relaxed);
+                let (before, counted) = last;
+                let rate = report::per_second(right - counted, before.elapsed());
+                last = (Instant::now(), right);
+                bar.set_message(texts::bench_progress(&report::grouped(right), &rate, &report::grouped(not_right)));
+                bar.tick();
+            }
+        }
+    };
+    bar.finish_and_clear();
+    tally.map_err(Failure::System)
+}
+
+/// A line at a terminal, and nothing elsewhere.
+fn progress_bar(session: &Session) -> ProgressBar {
+    let shown = !session.output.is_quiet() && !session.output.is_json();
+    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(None, target);
+    match ProgressStyle::with_template("{elapsed}  {msg}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

@@ -1,0 +1,82 @@
+//! A fixed rate: when each request should go out, whatever becomes of the others.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Semaphore;
+
+/// When each request should go out. Those whose time has come wait here for a connection that is free.
+#[derive(Debug)]
+pub(super) struct Pace {
+    due: Semaphore,
+    start: Instant,
+    interval: Duration,
+}
+
+impl Pace {
+    /// A request each interval from `start` on.
+    pub(super) fn new(start: Instant, interval: Duration) -> Self {
+        Self { due: Semaphore::new(0), start, interval }
+    }
+
+    /// When the request of this number should go out.
+    pub(super) fn intended(&self, number: u64) -> Instant {
+        let nanos = u128::from(number) * self.interval.as_nanos();
+        self.start + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// Waits for a request to be due, and takes all that are, up to so many; 0 once there will be no more.
+    pub(super) async fn take(&self, most: usize) -> usize {
+        let Ok(first) = self.due.acquire().await else { return 0 };
+        first.forget();
+        let mut taken = 1;
+        while taken < most
+            && let Ok(more) = self.due.try_acquire()
+        {
+            more.forget();
+            taken += 1;
+        }
+        taken
+    }
+
+    /// There will be no more.
+    pub(super) fn end(&self) {
+        self.due.close();
+    }
+
+    /// Lets requests go out as they are due: so many, and none after `until`. The kernel's own timer wakes this, since
+    /// the runtime's counts in milliseconds.
+    pub(super) async fn keep(&self, count: u64, until: Option<Instant>) -> io::Result<()> {
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        let spec = |duration: Duration| Timespec {
+            tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(duration.subsec_nanos()),
+        };
+        // None at all would stop the timer.
+        let first = self.start.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
+        let value = Itimerspec { it_interval: spec(self.interval), it_value: spec(first) };
+        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &value)?;
+        #[allow(deprecated, reason = "its successor is unsafe for what, unlike an OwnedFd, may close behind its back")]
+        let timer = AsyncFd::new(timer)?;
+        let mut left = count;
+        while left > 0 && until.is_none_or(|until| Instant::now() < until) {
+            let mut ready = timer.readable().await?;
+            let mut expired = [0; 8];
+            match ready.try_io(|timer| Ok(rustix::io::read(timer, &mut expired)?)) {
+                Ok(Ok(_)) => {
+                    let due = u64::from_ne_bytes(expired).min(left);
+                    left -= due;
+                    self.due.add_permits(usize::try_from(due).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS >> 8));
+                }
+                Ok(Err(error)) => return Err(error),
+                // Not yet, after all.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}

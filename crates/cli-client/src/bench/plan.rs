@@ -1,0 +1,96 @@
+//! What a run is to do: which load, on whom, for how long.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use proto::client::Endpoint;
+use proto::wire::number::Number;
+use proto::wire::power::client::{ClientCodec, Framing};
+use proto::wire::power::{Operation, Request};
+use proto::wire::rps::Move;
+use rand::RngExt;
+use tokio_util::codec::Encoder;
+
+use crate::arguments::bench::Load;
+
+/// One run.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) work: Work,
+    /// The server, once for each address to connect from.
+    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) load: Load,
+    /// How many requests are in flight on a connection.
+    pub(super) in_flight: usize,
+    /// How long a reply may take.
+    pub(super) limit: Duration,
+}
+
+/// What is asked and answered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Work {
+    /// Powers, each on a connection of its own, or in lines on kept ones.
+    Power { request: Request, right: Number, style: Style },
+    /// Rounds against the house.
+    Rps,
+    /// Rounds of players against each other.
+    Duel,
+}
+
+/// How connections are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Style {
+    /// A request each, ended in this way.
+    Short(Framing),
+    /// Many requests each, in lines.
+    Kept,
+}
+
+impl Work {
+    /// Asks for a power, if it has one.
+    pub(super) fn power(operation: Operation, operand: Number, style: Style) -> Option<Self> {
+        let x = operand.value();
+        // The parentheses are the service's: each product is rounded (IEEE 754).
+        let result = match operation {
+            Operation::Square => x * x,
+            Operation::Cube => x * x * x,
+            Operation::Fourth => x * x * x * x,
+            Operation::Echo => x,
+        };
+        Some(Self::Power { request: Request { operation, operand }, right: Number::new(result)?, style })
+    }
+
+    /// So many requests, as they go out in one write.
+    pub(super) fn requests(&self, count: usize) -> Vec<u8> {
+        match self {
+            Self::Power { request, style, .. } => {
+                let framing = match style {
+                    Style::Short(framing) => *framing,
+                    Style::Kept => Framing::Line,
+                };
+                let mut line = BytesMut::new();
+                // Writing to a buffer that grows cannot fail.
+                let _ = ClientCodec::new(framing).encode(*request, &mut line);
+                line.repeat(count)
+            }
+            Self::Rps | Self::Duel => {
+                let mut random = rand::rng();
+                (0..count).map(|_| Move::ALL[random.random_range(0..Move::ALL.len())].byte()).collect()
+            }
+        }
+    }
+
+    /// Whether a run ends with requests unanswered: a move waits for another player, who may be done.
+    pub(super) fn leaves_unanswered(&self) -> bool {
+        matches!(self, Self::Duel)
+    }
+}
+
+/// What the command line calls a framing.
+pub(super) fn framing_name(framing: Framing) -> &'static str {
+    match framing {
+        Framing::EndOfStream => "eof",
+        Framing::Line => "line",
+        Framing::Bare => "bare",
+    }
+}

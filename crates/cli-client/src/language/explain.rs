@@ -1,0 +1,74 @@
+//! What went wrong on a connection, in words.
+//!
+//! In English the library says it itself. Here it is in Chinese, kind by kind, so that the compiler asks for each.
+
+use std::io;
+
+use proto::client::{Error, ErrorKind, Phase, Violation};
+use proto::wire::number::NumberError;
+use proto::wire::power::client::{ClientCodec, ReplyError};
+
+use super::{Language, texts};
+
+/// Why there is no answer.
+pub(crate) fn error(error: &Error) -> String {
+    match Language::current() {
+        Language::English => error.to_string(),
+        Language::Chinese => format!("{}：{}", error.address, chinese_error(&error.kind, error.phase)),
+    }
+}
+
+fn chinese_error(kind: &ErrorKind, phase: Phase) -> String {
+    match (kind, phase) {
+        (ErrorKind::TimedOut(limit), Phase::Resolve) => format!("{limit:?} 内没有解析出地址"),
+        (ErrorKind::TimedOut(limit), Phase::Connect) => format!("{limit:?} 内没有连上"),
+        (ErrorKind::TimedOut(limit), Phase::Send) => format!("{limit:?} 内没有发出请求"),
+        (ErrorKind::TimedOut(limit), Phase::Reply) => format!("{limit:?} 内没有应答"),
+        (ErrorKind::TimedOut(limit), Phase::End) => format!("{limit:?} 内应答只来了开头，没有结尾"),
+        (ErrorKind::Io(cause), Phase::Resolve) => format!("无法解析这个名字：{}", system(cause)),
+        (ErrorKind::Io(cause), Phase::Connect) => format!("无法连接：{}", system(cause)),
+        (ErrorKind::Io(cause), Phase::Send) => format!("请求发不出去：{}", system(cause)),
+        (ErrorKind::Io(cause), Phase::Reply) => format!("应答之前连接断了：{}", system(cause)),
+        (ErrorKind::Io(cause), Phase::End) => format!("应答中途连接断了：{}", system(cause)),
+        (ErrorKind::Protocol(violation), _) => format!("服务器违反了协议：{}", chinese_violation(violation)),
+        (ErrorKind::Full, _) => "服务器已满，请稍后再试".to_owned(),
+        (ErrorKind::Closed, _) => "服务器关闭了连接：空闲太久，或正在停止".to_owned(),
+    }
+}
+
+fn chinese_violation(violation: &Violation) -> String {
+    match violation {
+        Violation::NoReply => "没有应答就关闭了连接".to_owned(),
+        Violation::Unasked => "应答比请求多".to_owned(),
+        Violation::Reply(ReplyError::Malformed(quoted)) => format!("{quoted} 不是这个协议的应答"),
+        Violation::Reply(ReplyError::CutShort(quoted)) => format!("应答在 {quoted} 之后中断"),
+        Violation::Reply(ReplyError::TooLong) => format!("应答超过 {} 字节", ClientCodec::LONGEST_REPLY),
+        Violation::Reply(ReplyError::Io(cause)) => system(cause),
+        Violation::Answer(unknown) => format!("{unknown} 不是这个协议的应答"),
+        Violation::Surplus { first, more } => format!("出一拳得到了 '{first}' 之外还有 {more}"),
+        Violation::NoMove(shown) => format!("它不认得 {}", texts::shown(*shown)),
+        Violation::MoveOfNone => "它把 '?' 当作出拳".to_owned(),
+    }
+}
+
+/// The commonest of the system's own words; the others are as the system has them.
+fn system(cause: &io::Error) -> String {
+    match cause.kind() {
+        io::ErrorKind::ConnectionRefused => "连接被拒绝".to_owned(),
+        io::ErrorKind::ConnectionReset => "连接被重置".to_owned(),
+        io::ErrorKind::BrokenPipe => "管道已断开".to_owned(),
+        io::ErrorKind::HostUnreachable => "主机不可达".to_owned(),
+        io::ErrorKind::NetworkUnreachable => "网络不可达".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "没有可用的本地端口".to_owned(),
+        _ => cause.to_string(),
+    }
+}
+
+/// Why a text is no number.
+pub(crate) fn number(error: NumberError) -> String {
+    match (Language::current(), error) {
+        (Language::English, error) => error.to_string(),
+        (Language::Chinese, NumberError::Malformed) => "不是 2、-0.5、1e-3 这样的十进制数".to_owned(),
+        (Language::Chinese, NumberError::OutOfRange) => "超出最大的双精度数 1.7976931348623157e+308".to_owned(),
+    }
+}

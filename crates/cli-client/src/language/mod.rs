@@ -1,0 +1,109 @@
+//! In which language people are spoken to: chosen once for the process, as a locale is.
+//!
+//! - [`texts`]: the table of all that is said, in every language;
+//! - [`explain`]: what went wrong on a connection, in words.
+
+pub(crate) mod explain;
+pub(crate) mod texts;
+
+use std::env;
+use std::ffi::OsString;
+use std::sync::OnceLock;
+
+use clap::ValueEnum;
+
+/// A language that people are spoken to in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// English.
+    #[default]
+    #[value(name = "en")]
+    English,
+    /// 中文.
+    #[value(name = "zh")]
+    Chinese,
+}
+
+static CHOSEN: OnceLock<Language> = OnceLock::new();
+
+impl Language {
+    /// The language that was chosen, or English before that.
+    #[must_use]
+    pub fn current() -> Self {
+        CHOSEN.get().copied().unwrap_or_default()
+    }
+
+    /// Chooses the language of this process. The first choice holds.
+    pub fn choose(self) {
+        let _ = CHOSEN.set(self);
+    }
+
+    /// The language that a command line asks for, or else the environment: help and what is wrong with the arguments are
+    /// told in it too, so it has to be known before they are read.
+    #[must_use]
+    pub fn asked_for(arguments: &[OsString]) -> Self {
+        Self::of_arguments(arguments).or_else(|| Self::of_environment(|name| env::var(name).ok())).unwrap_or_default()
+    }
+
+    fn of_arguments(arguments: &[OsString]) -> Option<Self> {
+        let arguments = arguments.iter().map_while(|argument| argument.to_str().filter(|text| *text != "--"));
+        let mut named = None;
+        let mut is_value = false;
+        for argument in arguments {
+            if is_value {
+                named = Self::from_str(argument, false).ok();
+            } else if let Some(value) = argument.strip_prefix("--lang=") {
+                named = Self::from_str(value, false).ok();
+            }
+            is_value = argument == "--lang";
+        }
+        named
+    }
+
+    /// The first of these that is set and not empty decides (locale(7)).
+    fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let locale =
+            ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(variable).find(|value| !value.is_empty())?;
+        Some(if locale.starts_with("zh") { Self::Chinese } else { Self::English })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flag_decides_wherever_it_stands() {
+        for (line, language) in [
+            ("client --lang zh power square 2", Some(Language::Chinese)),
+            ("client power square 2 --lang=zh", Some(Language::Chinese)),
+            ("client --lang en --help", Some(Language::English)),
+            ("client power square 2", None),
+            ("client --lang de", None),
+            ("client --lang", None),
+            ("client -- --lang zh", None),
+        ] {
+            let arguments: Vec<_> = line.split(' ').map(OsString::from).collect();
+            assert_eq!(Language::of_arguments(&arguments), language, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_first_variable_that_is_set_decides() {
+        let of = |all: &str, messages: &str, lang: &str| {
+            Language::of_environment(|name| {
+                let value = match name {
+                    "LC_ALL" => all,
+                    "LC_MESSAGES" => messages,
+                    _ => lang,
+                };
+                (value != "unset").then(|| value.to_owned())
+            })
+        };
+        assert_eq!(of("zh_CN.UTF-8", "en_US.UTF-8", "en_US.UTF-8"), Some(Language::Chinese));
+        assert_eq!(of("C", "zh_CN.UTF-8", "zh_CN.UTF-8"), Some(Language::English));
+        assert_eq!(of("", "zh_TW.UTF-8", "en_US.UTF-8"), Some(Language::Chinese));
+        assert_eq!(of("unset", "unset", "zh"), Some(Language::Chinese));
+        assert_eq!(of("unset", "unset", "unset"), None);
+    }
+}

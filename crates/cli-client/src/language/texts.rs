@@ -1,0 +1,404 @@
+//! All that the client says to people, a line in each language: one that is missing does not compile.
+
+use proto::wire::rps::{Move, Outcome};
+
+use super::Language;
+
+/// Makes a function of each entry, which gives its text in the language of the process.
+macro_rules! texts {
+    ($($name:ident $(($($argument:ident: $type:ty),*))? $english:literal $chinese:literal)*) => {$(
+        pub(crate) fn $name($($($argument: $type),*)?) -> String {
+            match Language::current() {
+                Language::English => format!($english),
+                Language::Chinese => format!($chinese),
+            }
+        }
+    )*};
+}
+
+// Help: what is asked for on the command line.
+texts! {
+    about
+        "Asks the power server and plays rock-paper-scissors"
+        "向 power 服务器求幂，与 rps 服务器猜拳"
+    exit_codes
+        "Exit codes: 0 done; 1 the server refused, or a check failed; 2 wrong usage;\n\
+         3 cannot connect; 4 timed out; 5 the server broke the protocol; 130 Ctrl-C"
+        "退出码：0 完成；1 被服务器拒绝，或检查未通过；2 用法错误；3 无法连接；\n\
+         4 超时；5 服务器违反协议；130 Ctrl-C"
+    help_commands "Commands" "命令"
+    help_arguments "Arguments" "参数"
+    help_options "Options" "选项"
+    help_common "For every command" "所有命令通用"
+    help_usage "Usage" "用法"
+    help_flag "Print help" "显示帮助"
+    help_command "Print this help, or that of a command" "显示帮助，或某个命令的帮助"
+    version_flag "Print the version" "显示版本"
+    timeout
+        "How long to wait in each phase: for the address, the connection, the sending, the reply [default: 5s]"
+        "每个阶段最多等多久：解析地址、连接、发送、应答 [默认：5s]"
+    lang
+        "In which language to speak: en or zh [default: as LC_ALL, LC_MESSAGES or LANG says]"
+        "使用的语言：en 或 zh [默认：依 LC_ALL、LC_MESSAGES、LANG]"
+    json
+        "Print one JSON object a line on standard output, errors included"
+        "在标准输出上每行打印一个 JSON 对象，错误也在其中"
+    quiet
+        "Say nothing but answers and errors"
+        "只打印答案和错误"
+    verbose
+        "Say on standard error how each connection goes"
+        "在标准错误上说明每个连接的经过"
+    trace
+        "Show on standard error every byte that crosses, each way and with its time"
+        "在标准错误上显示每个方向经过的每个字节及其时间"
+    power_addr
+        "Where the server listens [env: POWER_ADDR] [default: 127.0.0.1:5000]"
+        "服务器地址 [环境变量：POWER_ADDR] [默认：127.0.0.1:5000]"
+    rps_addr
+        "Where the server listens [env: RPS_ADDR] [default: 127.0.0.1:5001]"
+        "服务器地址 [环境变量：RPS_ADDR] [默认：127.0.0.1:5001]"
+    duel_addr
+        "Where the server listens [env: DUEL_ADDR] [default: 127.0.0.1:5002]"
+        "服务器地址 [环境变量：DUEL_ADDR] [默认：127.0.0.1:5002]"
+    opponent_addr
+        "Where the server listens [env: RPS_ADDR; with --duel, DUEL_ADDR] \
+         [default: 127.0.0.1:5001; with --duel, 127.0.0.1:5002]"
+        "服务器地址 [环境变量：RPS_ADDR；用 --duel 时：DUEL_ADDR] \
+         [默认：127.0.0.1:5001；用 --duel 时：127.0.0.1:5002]"
+
+    power "Ask for powers of numbers, one answer a line" "求数的幂，每行一个答案"
+    square "x·x" "平方：x·x"
+    cube "x·x·x" "立方：x·x·x"
+    fourth "x·x·x·x" "四次方：x·x·x·x"
+    echo "The number itself" "这个数本身"
+    numbers
+        "Numbers such as 2, -0.5 or 1e-3; - reads them from standard input, one a line"
+        "2、-0.5、1e-3 这样的数；- 表示从标准输入读取，每行一个"
+    keep_alive
+        "Ask all on one connection, in lines, without waiting for each answer"
+        "在一个连接上逐行发送全部请求，不等待每个答案"
+    framing
+        "How to end a request, and so how to know where the reply ends: eof closes the sending half, and the reply ends \
+         with the stream; line sends a line, and the reply is one; bare sends nothing more, and the reply is what one \
+         read delivers [default: eof; with --keep-alive: line]"
+        "怎样结束一个请求，也就怎样知道应答在哪里结束：eof 关闭发送方向，应答随流结束；line 发送一行，应答也是一行；\
+         bare 什么也不加，一次读到的就是应答 [默认：eof；用 --keep-alive 时：line]"
+    split
+        "Send each request in pieces of so many bytes, as a network may. Only line says where a request ends; with eof \
+         the error behind a hasty answer shows, but with bare a reader of one reply cannot notice a wrong split"
+        "把每个请求拆成每片这么多字节来发送，网络也可能这样做。只有 line 标明请求在哪里结束；用 eof 时，\
+         过早的答案后面会看到错误；而用 bare 时，只读一次应答的一方无法察觉错误的拆分"
+    delay
+        "With --split: how long to wait between two pieces [default: 20ms]"
+        "用 --split 时：两片之间等多久 [默认：20ms]"
+
+    rps "Play rock-paper-scissors on one connection" "在一个连接上猜拳"
+    throw "Play these moves, one line each: the move and how it ended" "出这些拳，每行一拳：所出的和结果"
+    moves
+        "scissors, rock, paper (or s, r, p, or 剪刀, 石头, 布, or 1, 2, 3); - reads moves from standard input, one a line"
+        "剪刀、石头、布（或 1、2、3，或 scissors、rock、paper，或 s、r、p）；- 表示从标准输入读取，每行一拳"
+    play "Play at a prompt, or moves from standard input, and keep the score" "在提示符下玩，或从标准输入出拳，并计分"
+    best_of
+        "End once one side has won more than half of so many rounds, an odd number; draws do not count"
+        "一方在这么多局（奇数）中赢得过半即结束；平局不算"
+    duel
+        "Play against another player, and wait for each of their moves"
+        "与另一位玩家对战，并等待对方出拳"
+    window
+        "With --duel: how long the server lets a move wait for the other player's (its duel.window); --timeout comes \
+         on top of it [default: 30s]"
+        "用 --duel 时：服务器让一拳等对方多久（它的 duel.window）；--timeout 另外再加 [默认：30s]"
+
+    probe "Check with a real exchange that a server works" "用一次真实的问答检查服务器是否正常"
+    probe_power "Ask the power server for a square" "向 power 服务器求一个平方"
+    probe_rps "Play a round against the house" "与庄家猜一局"
+    probe_duel
+        "Send the duel a byte that is no move, which disturbs no player"
+        "给对战服务器发一个不是出拳的字节，不打扰任何玩家"
+    wait "Try again until it works, for so long" "反复尝试直到正常，最多这么久"
+
+    completions "Print a script that completes commands in a shell" "打印 shell 的命令补全脚本"
+    shell "bash, elvish, fish, powershell or zsh" "bash、elvish、fish、powershell 或 zsh"
+
+    bench "Put load on a server, verify every answer, and measure" "给服务器加压，核对每个答案，并测量"
+    bench_power "Ask for powers, on short connections or kept ones" "求幂，用短连接或长连接"
+    bench_rps "Play against the house, and see whether it is fair" "与庄家猜拳，并检验它是否公平"
+    bench_duel "Let players meet each other, two at a time" "让玩家两两相遇对战"
+    connections "How many connections at once [default: 50]" "同时有多少个连接 [默认：50]"
+    requests
+        "End after so many requests, such as 500, 100k or 2m"
+        "发完这么多请求后结束，如 500、100k、2m"
+    duration
+        "End after so long [default: 5s, where --requests does not say]"
+        "这么久之后结束 [默认：5s，除非给出 --requests]"
+    rate
+        "Send so many requests a second, at even distances whatever becomes of them, and count an answer's time from \
+         when its request should have been sent"
+        "每秒等距发出这么多请求，不管应答如何；答案的时间从请求本应发出的时刻算起"
+    pipeline
+        "So many requests in flight on each connection [default: 1]"
+        "每个连接上同时有多少个请求在途 [默认：1]"
+    pipeline_power
+        "So many requests in flight on each connection, which is then kept alive [default: 1; with --compare: 64]"
+        "每个连接（因而是长连接）上同时有多少个请求在途 [默认：1；用 --compare 时：64]"
+    warmup "Load for so long before anything is counted" "先加压这么久，再开始计数"
+    threads "How many threads put the load on [default: 1]" "用多少个线程加压 [默认：1]"
+    sources
+        "Connect from these addresses of this machine in turn, each of which has ports of its own: addresses and ranges \
+         with commas between them, such as 127.0.0.2-127.0.0.9"
+        "轮流从本机的这些地址连接，每个地址有自己的端口：用逗号隔开的地址和范围，如 127.0.0.2-127.0.0.9"
+    bench_keep_alive
+        "Ask all on one connection each, in lines, one after the other"
+        "每个连接上逐行一个接一个地发送全部请求"
+    bench_framing
+        "How to end a request on a short connection: eof, line or bare [default: eof]"
+        "短连接怎样结束一个请求：eof、line 或 bare [默认：eof]"
+    compare
+        "Run short connections, kept ones and pipelined ones in turn, and show what a connection costs"
+        "依次用短连接、长连接、流水线各跑一遍，并列出一个连接的代价"
+    bench_window
+        "How long the server lets a move wait for another player's (its duel.window); --timeout comes on top of it \
+         [default: 30s]"
+        "服务器让一拳等对方多久（它的 duel.window）；--timeout 另外再加 [默认：30s]"
+    op "What to ask: square, cube, fourth or echo [default: square]" "求什么：square、cube、fourth 或 echo [默认：square]"
+    number "Of which number [default: 2]" "求哪个数 [默认：2]"
+}
+
+// Usage: what is wrong with it, and what would be right.
+texts! {
+    usage_error(message: &str) "error: {message}" "错误：{message}"
+    more_help(command: &str)
+        "For more information, try '{command} --help'."
+        "详情请看 '{command} --help'。"
+    is_wrong(quoted: &str, right: &str) "{quoted} is {right}" "{quoted} {right}"
+    invalid_value(value: &str, argument: &str, right: &str)
+        "invalid value '{value}' for '{argument}': {right}"
+        "'{argument}' 的值 '{value}' 不对：{right}"
+    one_of(values: &str) "one of {values}" "可以是 {values}"
+    missing_value(argument: &str) "a value is required for '{argument}'" "'{argument}' 需要一个值"
+    missing_argument(arguments: &str) "these are required: {arguments}" "缺少：{arguments}"
+    missing_command(commands: &str) "a command is required: {commands}" "需要一个命令：{commands}"
+    unknown_argument(argument: &str) "unexpected argument '{argument}'" "不认得的参数 '{argument}'"
+    unknown_command(command: &str) "unknown command '{command}'" "不认得的命令 '{command}'"
+    conflict(argument: &str, other: &str)
+        "'{argument}' cannot be used with '{other}'"
+        "'{argument}' 不能与 '{other}' 一起用"
+    perhaps(suggestion: &str) "; perhaps '{suggestion}' was meant" "；是不是 '{suggestion}'"
+    not_a_move
+        "not a move: scissors, rock or paper (s, r, p; 剪刀, 石头, 布; 1, 2, 3)"
+        "不是出拳：剪刀、石头、布（1、2、3；scissors、rock、paper；s、r、p）"
+    not_a_duration
+        "write a duration with its unit, such as 5s or 250ms, up to 24h"
+        "请写带单位的时长，如 5s、250ms，最长 24h"
+    not_an_address
+        "write a host and a port, such as localhost:5000 or [::1]:5000"
+        "请写主机和端口，如 localhost:5000、[::1]:5000"
+    not_a_count(least: u64, most: u64)
+        "write a whole number from {least} to {most}; 10k and 2m work too"
+        "请写 {least} 到 {most} 的整数；也可以写 10k、2m"
+    not_odd "write an odd number, so that more than half can be won" "请写奇数，这样才有过半"
+    not_sources
+        "write addresses of one kind and ranges of at most 256 of them, such as 127.0.0.2-127.0.0.9,127.0.0.20"
+        "请写同一类的地址和范围，每个范围最多 256 个，如 127.0.0.2-127.0.0.9,127.0.0.20"
+    foreign_source(source: &str, error: &str)
+        "--sources: {source} is no address of this machine: {error}"
+        "--sources：{source} 不是本机地址：{error}"
+    keep_alive_needs_lines
+        "--keep-alive needs lines: leave --framing out, or make it line"
+        "--keep-alive 需要逐行：请去掉 --framing，或写 --framing line"
+    in_variable(variable: &str, value: &str, right: &str)
+        "{variable}: '{value}' is no address: {right}"
+        "{variable}：'{value}' 不是地址：{right}"
+    variable_is_no_text(variable: &str) "{variable}: it is no UTF-8 text" "{variable}：不是 UTF-8 文本"
+    input_line(line: u64, wrong: &str) "standard input, line {line}: {wrong}" "标准输入第 {line} 行：{wrong}"
+    input_too_long(limit: usize) "it has more than {limit} bytes" "超过 {limit} 字节"
+    input_not_text "it is no UTF-8 text" "不是 UTF-8 文本"
+    input_broken(error: &str) "standard input: {error}" "标准输入：{error}"
+}
+
+// What went wrong, and what to try next.
+texts! {
+    output_broken(error: &str) "standard output: {error}" "标准输出：{error}"
+    refused(address: &str, refusal: &str) "{address}: the server refused: {refusal}" "{address}：服务器拒绝：{refusal}"
+    wrong_square(address: &str, asked: &str, answer: &str)
+        "{address}: the square of {asked} came back as {answer}"
+        "{address}：{asked} 的平方得到的是 {answer}"
+    house_voids(address: &str)
+        "{address}: it voids a round that the house always plays"
+        "{address}：庄家总会应战，这一局却作废了"
+    hint_nobody_listens
+        "; nothing listens there: is the server running, and is this its address?"
+        "；那里没有程序在监听：服务器在运行吗？地址对吗？"
+    hint_timeout "; --timeout sets how long to wait" "；--timeout 设定最多等多久"
+    hint_framing
+        "; a server that ends its replies otherwise may need another --framing, such as bare"
+        "；服务器若用别的方式结束应答，可换一种 --framing，如 bare"
+    hint_pieces
+        "; the request went out in pieces, and the server took the first for all of it: --framing line marks its end"
+        "；请求是分片发出的，服务器把第一片当成了整个请求：--framing line 能标明结尾"
+    hint_duel
+        "; --timeout sets how long to wait, and --duel waits for another player"
+        "；--timeout 设定最多等多久，--duel 会等待另一位玩家"
+    hint_is_duel
+        "; this may be the address of the duel, which 'probe duel' checks"
+        "；这可能是对战的地址，请用 'probe duel' 检查"
+    hint_window
+        ": that is --window, which should be the server's own, and --timeout on top of it"
+        "：即 --window（应与服务器一致）再加 --timeout"
+    hint_ports
+        "; every local port towards it is in use or was within the last minute: --sources adds addresses, and fewer \
+         connections a second (--rate, --keep-alive) need fewer ports"
+        "；通往它的本地端口都在用，或一分钟内刚用过：--sources 可增加地址，减少每秒连接数（--rate、--keep-alive）\
+         可少用端口"
+    hint_files
+        "; this process may open no more files: ulimit -n shows how many, and -c asks for fewer connections"
+        "；本进程不能再打开更多文件：ulimit -n 显示上限，-c 可减少连接"
+}
+
+// Kinds of failures, as a table has them.
+texts! {
+    kind_usage "usage" "用法错误"
+    kind_refused "refused" "被拒绝"
+    kind_reset "reset" "连接被重置"
+    kind_timeout "timeout" "超时"
+    kind_protocol "protocol" "违反协议"
+    kind_closed "closed" "连接被关闭"
+    kind_unresolved "name not resolved" "无法解析名字"
+    kind_unreachable "unreachable" "不可达"
+    kind_no_local_port "no local port" "没有本地端口"
+    kind_no_files "no more files" "打开的文件太多"
+    kind_wrong "wrong answer" "答案错误"
+    kind_system "system" "系统错误"
+    kind_interrupted "interrupted" "被中断"
+}
+
+// Games and probes.
+texts! {
+    prompt(won: u64, lost: u64) "{won}:{lost} scissors, rock or paper? " "{won}:{lost} 剪刀、石头还是布？"
+    you "you" "你"
+    house "house" "庄家"
+    other_player "other player" "对方"
+    waiting(left: u64) "waiting for the other player: {left} s left" "等待对方出拳：还剩 {left} 秒"
+    nobody_moved
+        "no other player moved in time, so this round counts for nobody"
+        "没有别的玩家及时出拳，这一局谁也不算"
+    streak(rounds: u64) "{rounds} wins in a row!" "{rounds} 连胜！"
+    losing_streak(rounds: u64) "{rounds} losses in a row." "{rounds} 连败。"
+    score(won: u64, lost: u64, drawn: u64)
+        "{won} won, {lost} lost, {drawn} drawn"
+        "{won} 胜，{lost} 负，{drawn} 平"
+    score_void(void: u64) ", {void} void" "，{void} 作废"
+    match_won(won: u64, lost: u64) "You win the match {won}:{lost}." "你以 {won}:{lost} 赢得比赛。"
+    match_lost(won: u64, lost: u64) "You lose the match {won}:{lost}." "你以 {won}:{lost} 输掉比赛。"
+    void "void" "作废"
+    works(server: &str, address: &str, millis: &str)
+        "{server} at {address} works ({millis} ms)"
+        "{address} 的 {server} 正常（{millis} 毫秒）"
+    not_yet(failure: &str) "not yet: {failure}" "还不行：{failure}"
+}
+
+// What came of a load.
+texts! {
+    bench_progress(right: &str, rate: &str, errors: &str)
+        "{right} answers, {rate}/s, {errors} errors"
+        "{right} 个答案，{rate}/秒，{errors} 个错误"
+    bench_short(address: &str, request: &str, framing: &str, connections: &str)
+        "power at {address}: {request} on short connections ({framing}), {connections} at a time"
+        "{address} 的 power：{request}，短连接（{framing}），同时 {connections} 个"
+    bench_kept(address: &str, request: &str, connections: &str, in_flight: &str)
+        "power at {address}: {request} on {connections} kept connections, {in_flight} in flight on each"
+        "{address} 的 power：{request}，{connections} 个长连接，每个在途 {in_flight} 个"
+    bench_house(address: &str, connections: &str, in_flight: &str)
+        "rps at {address}: the house against {connections} players, {in_flight} moves in flight of each"
+        "{address} 的 rps：庄家对 {connections} 个玩家，每个在途 {in_flight} 拳"
+    bench_players(address: &str, connections: &str, in_flight: &str)
+        "duel at {address}: {connections} players against each other, {in_flight} moves in flight of each"
+        "{address} 的 duel：{connections} 个玩家互相对战，每个在途 {in_flight} 拳"
+    bench_compared(address: &str, request: &str, connections: &str)
+        "power at {address}: {request}, {connections} connections at a time"
+        "{address} 的 power：{request}，同时 {connections} 个连接"
+    bench_requests "requests" "请求"
+    bench_right(right: &str, seconds: &str) "{right} answered right in {seconds} s" "{right} 个答对，用时 {seconds} 秒"
+    bench_throughput "throughput" "吞吐量"
+    bench_a_second(rate: &str) "{rate}/s" "{rate}/秒"
+    bench_latency "latency" "延迟"
+    bench_client "client" "客户端"
+    bench_cpu(each: &str, cores: &str)
+        "{each} of its CPU time a request, {cores} cores busy"
+        "每个请求用 CPU {each}，占 {cores} 个核"
+    bench_cpu_row "client's CPU" "客户端 CPU"
+    bench_errors "errors" "错误"
+    bench_outcome "outcomes" "结果"
+    bench_outcomes(draw: &str, win: &str, lose: &str)
+        "draw {draw}, win {win}, lose {lose}"
+        "平局 {draw}，胜利 {win}，失败 {lose}"
+    bench_fairness "fairness" "公平性"
+    bench_fair(chi_square: &str, p: &str) "chi-square {chi_square}, p = {p}: fair" "卡方 {chi_square}，p = {p}：公平"
+    bench_unfair(chi_square: &str, p: &str)
+        "chi-square {chi_square}, p = {p}: a fair house would hardly do this"
+        "卡方 {chi_square}，p = {p}：公平的庄家几乎不会这样"
+    bench_troubles(count: &str, first: &str) "{count}; the first: {first}" "{count} 个；第一个：{first}"
+    bench_rate_missed(rate: &str)
+        "The rate of {rate}/s was not reached: all connections were busy, and what waited for them counts as latency."
+        "没有达到每秒 {rate} 个：所有连接都在忙，等待连接的时间已计入延迟。"
+    bench_saturated
+        "This client was busy all the time, so it may be what limited the load: --threads adds to it."
+        "客户端一直在满负荷运行，瓶颈可能在它：可用 --threads 增加线程。"
+    bench_column_short "short" "短连接"
+    bench_column_kept "kept alive" "长连接"
+    bench_column_pipelined(in_flight: &str) "{in_flight} in flight" "在途 {in_flight}"
+    bench_cost(machine: &str, caller: &str)
+        "A connection for each request costs {machine} of the machines' time and {caller} of its caller's."
+        "每个请求一个连接，机器要多花 {machine}，调用者要多等 {caller}。"
+    wrong_answer(address: &str, asked: &str, answer: &str, right: &str)
+        "{address}: asked {asked}, it answered {answer}, and {right} is right"
+        "{address}：问 {asked}，答 {answer}，正确的是 {right}"
+    no_such_power
+        "--number: that power of it is beyond the largest double, 1.7976931348623157e+308"
+        "--number：它的这个幂超出最大的双精度数 1.7976931348623157e+308"
+    too_many_connections(connections: u64, most: u64)
+        "-c {connections}: this process may open files for {most} connections; ulimit -n says how many files"
+        "-c {connections}：本进程打开的文件只够 {most} 个连接；ulimit -n 显示文件上限"
+}
+
+// A connection's way, as --verbose and --trace show it.
+texts! {
+    trace_resolved(name: &str, addresses: &str, millis: &str)
+        "resolve    {name} is {addresses} ({millis} ms)"
+        "解析       {name} 即 {addresses}（{millis} 毫秒）"
+    trace_connect(address: &str) "connect    to {address}" "连接       {address}"
+    trace_connected(local: &str) "connected  from {local}" "已连上     从 {local}"
+    trace_failed(message: &str) "failed     {message}" "失败       {message}"
+    trace_half_closed
+        "half-close we send nothing more, and still listen"
+        "半关闭     我方不再发送，但仍在接收"
+    trace_ended
+        "end        the server sends nothing more"
+        "结束       服务器不再发送"
+    trace_broken(error: &str) "broken     {error}" "断开       {error}"
+    trace_closed(sent: u64, received: u64)
+        "close      {sent} bytes sent, {received} received"
+        "关闭       共发 {sent} 字节，收 {received} 字节"
+    trace_first "(first byte)" "（首字节）"
+}
+
+/// What a player shows.
+pub(crate) fn shown(shown: Move) -> String {
+    match (Language::current(), shown) {
+        (Language::English, shown) => shown.to_string(),
+        (Language::Chinese, Move::Scissors) => "剪刀".to_owned(),
+        (Language::Chinese, Move::Rock) => "石头".to_owned(),
+        (Language::Chinese, Move::Paper) => "布".to_owned(),
+    }
+}
+
+/// How a judged round ended.
+pub(crate) fn outcome(outcome: Outcome) -> String {
+    match (Language::current(), outcome) {
+        (Language::English, outcome) => outcome.to_string(),
+        (Language::Chinese, Outcome::Draw) => "平局".to_owned(),
+        (Language::Chinese, Outcome::Win) => "胜利".to_owned(),
+        (Language::Chinese, Outcome::Lose) => "失败".to_owned(),
+    }
+}

@@ -1,0 +1,79 @@
+//! The two hands of a round, drawn side by side.
+
+use proto::wire::rps::{Move, Outcome};
+use unicode_width::UnicodeWidthStr;
+
+/// What the drawing takes, with the gap between the hands.
+pub(super) const WIDTH: usize = 2 * HAND_WIDTH + GAP;
+
+const HAND_WIDTH: usize = 13;
+const GAP: usize = 10;
+
+/// A fist.
+const ROCK: [&str; 6] =
+    [r"   _______", r"  /  | | |\", r" |  _|_|_| |", r" | (_____) |", r"  \       /", r"   |_____|"];
+
+/// Two fingers up.
+const SCISSORS: [&str; 6] =
+    [r"  __    __", r"  \ \  / /", r"   \ \/ /_", r"  /(_)(_) |", r"  \       /", r"   |_____|"];
+
+/// All fingers up.
+const PAPER: [&str; 6] =
+    [r"   _ _ _ _", r"  | | | | |", r"  | | | | |_", r"  |       / |", r"  \        /", r"   |_____|"];
+
+fn lines(shown: Move) -> [&'static str; 6] {
+    match shown {
+        Move::Rock => ROCK,
+        Move::Scissors => SCISSORS,
+        Move::Paper => PAPER,
+    }
+}
+
+/// What the other side showed: the wire does not say it, but how the round ended does.
+pub(super) fn other(shown: Move, outcome: Outcome) -> Move {
+    match (outcome, shown) {
+        (Outcome::Draw, shown) => shown,
+        (Outcome::Win, Move::Rock) | (Outcome::Lose, Move::Paper) => Move::Scissors,
+        (Outcome::Win, Move::Paper) | (Outcome::Lose, Move::Scissors) => Move::Rock,
+        (Outcome::Win, Move::Scissors) | (Outcome::Lose, Move::Rock) => Move::Paper,
+    }
+}
+
+/// Two hands, and above each whose it is.
+pub(super) fn drawn(hands: [Move; 2], owners: [&str; 2]) -> String {
+    let side_by_side = |left: &str, right: &str| {
+        let blanks = (HAND_WIDTH + GAP).saturating_sub(left.width());
+        format!("{left}{:blanks$}{right}\n", "")
+    };
+    let titles =
+        owners.map(|owner| format!("{:blanks$}{owner}", "", blanks = HAND_WIDTH.saturating_sub(owner.width()) / 2));
+    let mut drawing = side_by_side(&titles[0], &titles[1]);
+    for (left, right) in lines(hands[0]).into_iter().zip(lines(hands[1])) {
+        drawing += &side_by_side(left, right);
+    }
+    drawing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_hand_is_the_one_that_gives_the_outcome() {
+        // Rock beats scissors, scissors beat paper, paper beats rock.
+        for (winner, loser) in [(Move::Rock, Move::Scissors), (Move::Scissors, Move::Paper), (Move::Paper, Move::Rock)]
+        {
+            assert_eq!(other(winner, Outcome::Win), loser);
+            assert_eq!(other(loser, Outcome::Lose), winner);
+            assert_eq!(other(winner, Outcome::Draw), winner);
+        }
+    }
+
+    #[test]
+    fn a_drawing_keeps_its_width() {
+        for shown in Move::ALL {
+            assert!(lines(shown).iter().all(|line| line.width() <= HAND_WIDTH));
+            assert!(drawn([shown, shown], ["你", "庄家"]).lines().all(|line| line.width() <= WIDTH));
+        }
+    }
+}
