@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use proto::client::{Error, ErrorKind, Phase};
+use proto::wire::power::Refusal;
 use serde::Serialize;
 
 use crate::language::{explain, texts};
@@ -17,8 +18,13 @@ pub enum Failure {
     Usage(String),
     /// There was no answer; what to try next, where that is not plain, behind it.
     NoAnswer(Error, String),
-    /// The server refused, and said why.
-    Refused(String),
+    /// The server refused, with this code, and said why.
+    Refused {
+        /// The code, as it stands on the wire.
+        code: &'static str,
+        /// What to say.
+        message: String,
+    },
     /// The answer was well-formed, but not the right one.
     WrongAnswer(String),
     /// Standard input cannot be read.
@@ -132,7 +138,7 @@ impl Failure {
     pub fn message(&self) -> Option<String> {
         match self {
             Self::Reported(_) | Self::OutputClosed | Self::Interrupted(_) => None,
-            Self::Usage(message) | Self::Refused(message) | Self::WrongAnswer(message) => Some(message.clone()),
+            Self::Usage(message) | Self::Refused { message, .. } | Self::WrongAnswer(message) => Some(message.clone()),
             Self::NoAnswer(error, hint) => Some(explain::error(error) + hint),
             Self::Input(error) => Some(texts::input_broken(&error.to_string())),
             Self::Output(error) => Some(texts::output_broken(&error.to_string())),
@@ -147,7 +153,7 @@ impl Failure {
             Self::Usage(_) => Kind::Usage,
             Self::NoAnswer(error, _) => Kind::of(error),
             Self::Reported(kind) => *kind,
-            Self::Refused(_) => Kind::Refused,
+            Self::Refused { .. } => Kind::Refused,
             Self::WrongAnswer(_) => Kind::Wrong,
             Self::Input(_) | Self::OutputClosed | Self::Output(_) | Self::System(_) => Kind::System,
             Self::Interrupted(_) => Kind::Interrupted,
@@ -161,7 +167,7 @@ impl Failure {
         ExitCode::from(match self {
             Self::OutputClosed => 0,
             Self::Reported(kind) => kind.exit_code(),
-            Self::Refused(_) | Self::WrongAnswer(_) | Self::Input(_) | Self::Output(_) | Self::System(_) => 1,
+            Self::Refused { .. } | Self::WrongAnswer(_) | Self::Input(_) | Self::Output(_) | Self::System(_) => 1,
             Self::Usage(_) => 2,
             Self::Interrupted(code) => *code,
             Self::NoAnswer(error, _) => match (&error.kind, error.phase) {
@@ -172,6 +178,14 @@ impl Failure {
                 (ErrorKind::Io(_) | ErrorKind::Protocol(_) | ErrorKind::Closed, _) => 5,
             },
         })
+    }
+}
+
+impl Failure {
+    /// The server at this address refused.
+    #[must_use]
+    pub fn refused(address: &str, refusal: &Refusal) -> Self {
+        Self::Refused { code: refusal.code.as_str(), message: texts::refused(address, &refusal.to_string()) }
     }
 }
 

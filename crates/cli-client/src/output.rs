@@ -77,7 +77,8 @@ impl Output {
                 Failure::NoAnswer(error, _) => (Some(&*error.address), Some(error.phase.to_string())),
                 _ => (None, None),
             };
-            let error = Told { kind: failure.kind(), message: &message, address, phase };
+            let code = if let Failure::Refused { code, .. } = failure { Some(*code) } else { None };
+            let error = Told { kind: failure.kind(), code, message: &message, address, phase };
             let _ = object(&About { about, error });
         } else {
             tell(&format!("cli-client: {message}\n"));
@@ -126,6 +127,8 @@ struct About<'a, T> {
 #[derive(Serialize)]
 struct Told<'a> {
     kind: Kind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<&'a str>,

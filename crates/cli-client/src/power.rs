@@ -156,9 +156,7 @@ impl Teller {
             Ok(result) => self.output.answer(&Answered { asked, result }),
             Err(refusal) => {
                 self.refused = true;
-                let message = texts::refused(&self.address, &refusal.to_string());
-                let about = Refused { asked, code: refusal.code.as_str() };
-                self.output.complain_about(&about, &Failure::Refused(message));
+                self.output.complain_about(&asked, &Failure::refused(&self.address, &refusal));
                 Ok(())
             }
         }
@@ -185,13 +183,6 @@ impl fmt::Display for Answered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.result.fmt(f)
     }
-}
-
-#[derive(Serialize)]
-struct Refused<'a> {
-    #[serde(flatten)]
-    asked: Asked,
-    code: &'a str,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes what it serializes by reference")]

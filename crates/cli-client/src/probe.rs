@@ -117,7 +117,7 @@ async fn power(endpoint: Endpoint) -> Result<(), Failure> {
     match Client::new(endpoint).ask(Operation::Square, asked).await? {
         Ok(square) if square == right => Ok(()),
         Ok(square) => Err(Failure::WrongAnswer(texts::wrong_square(&address, &asked.to_string(), &square.to_string()))),
-        Err(refusal) => Err(Failure::Refused(texts::refused(&address, &refusal.to_string()))),
+        Err(refusal) => Err(Failure::refused(&address, &refusal)),
     }
 }
 

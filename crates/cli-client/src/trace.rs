@@ -115,9 +115,18 @@ fn dump(direction: char, bytes: &[u8]) -> Vec<String> {
                 let _ = write!(hex, "{byte:02x} ");
                 hex
             });
-            format!("{direction}  {hex:<width$} {}", line.escape_ascii(), width = 3 * BYTES_A_LINE)
+            format!("{direction}  {hex:<width$} {}", text(line), width = 3 * BYTES_A_LINE)
         })
         .collect()
+}
+
+/// Bytes as text: what is not printed stands as its escape.
+fn text(bytes: &[u8]) -> String {
+    let shown = |&byte: &u8| match byte {
+        b' '..=b'~' => char::from(byte).to_string(),
+        _ => byte.escape_ascii().to_string(),
+    };
+    bytes.iter().map(shown).collect()
 }
 
 #[cfg(test)]

@@ -242,7 +242,7 @@ impl Link {
                 let (asked, answer, right) = (request.to_string(), number.to_string(), right.to_string());
                 Err(Failure::WrongAnswer(texts::wrong_answer(endpoint.address(), &asked, &answer, &right)))
             }
-            Err(refusal) => Err(Failure::Refused(texts::refused(endpoint.address(), &refusal.to_string()))),
+            Err(refusal) => Err(Failure::refused(endpoint.address(), &refusal)),
         }
     }
 }

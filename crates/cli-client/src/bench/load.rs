@@ -14,14 +14,14 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Builder;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::link::Link;
 use super::pace::Pace;
 use super::plan::{Plan, Style, Work};
 use super::tally::{Outcomes, Tally};
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 
 /// A connection that met with trouble waits so long before the next try: a server that turns everybody away is not to be
 /// measured by how fast it does that.
@@ -107,8 +107,6 @@ struct ThreadLoad {
     times: Times,
     /// How many requests are still to be counted.
     left: Mutex<u64>,
-    /// How many have been taken, for their times at a fixed rate.
-    taken: AtomicU64,
     pace: Option<Pace>,
     /// How many of the first requests are there to warm up, at a fixed rate.
     warming: u64,
@@ -128,6 +126,8 @@ struct Batch {
     begun: Instant,
     /// The number of its first request, at a fixed rate.
     first: u64,
+    /// Whether it counts, or is there to warm up.
+    counted: bool,
 }
 
 impl Share {
@@ -151,7 +151,6 @@ impl Share {
             load: Arc::new(ThreadLoad {
                 times,
                 left: Mutex::new(plan.load.requests.map_or(u64::MAX, part)),
-                taken: AtomicU64::new(0),
                 pace,
                 warming,
                 by_answers: plan.work.leaves_unanswered(),
@@ -201,7 +200,7 @@ async fn short(load: Arc<ThreadLoad>, mut link: Link, endpoint: Endpoint, framin
         };
         match asked.await {
             Ok(()) => load.answered(&batch, 0, 1, Outcomes::default()),
-            Err(failure) => load.failed(1, &failure).await,
+            Err(failure) => load.failed(&batch, 1, &failure).await,
         }
     }
 }
@@ -214,11 +213,11 @@ async fn kept(load: Arc<ThreadLoad>, mut link: Link, endpoint: Endpoint, in_flig
             None => match load.connect(&link, &endpoint).await {
                 Ok(made) => stream.insert(made),
                 // A request that could not even be asked is one that was not answered.
-                Err(failure) if load.take(1).await.is_some() => {
-                    load.failed(1, &failure).await;
+                Err(failure) => {
+                    let Some(batch) = load.take(1).await else { return };
+                    load.failed(&batch, 1, &failure).await;
                     continue;
                 }
-                Err(_) => return,
             },
         };
         let Some(batch) = load.take(in_flight).await else { return };
@@ -229,7 +228,7 @@ async fn kept(load: Arc<ThreadLoad>, mut link: Link, endpoint: Endpoint, in_flig
         });
         if let Err(failure) = asked.await {
             stream = None;
-            load.failed(batch.count - answered, &failure).await;
+            load.failed(&batch, batch.count - answered, &failure).await;
         }
     }
 }
@@ -244,7 +243,6 @@ impl ThreadLoad {
             if let Err(error) = pace.keep(count, self.times.until).await {
                 return error;
             }
-            pace.end();
         }
         if self.by_answers
             && let Some(until) = self.times.until
@@ -263,13 +261,10 @@ impl ThreadLoad {
 
     /// Takes requests to ask, up to so many; `None` once there are no more.
     async fn take(&self, most: usize) -> Option<Batch> {
-        let due = match &self.pace {
-            Some(pace) => pace.take(most).await,
-            None => most,
+        let (first, due) = match &self.pace {
+            Some(pace) => pace.take(most).await?,
+            None => (0, most),
         };
-        if due == 0 {
-            return None;
-        }
         let now = Instant::now();
         let over = self.times.until.is_some_and(|until| now >= until);
         let mut left = lock(&self.left);
@@ -279,54 +274,49 @@ impl ThreadLoad {
             }
             return None;
         }
-        let counted = self.pace.is_some() || now >= self.times.counted_from;
+        let counted = if self.pace.is_some() { first >= self.warming } else { now >= self.times.counted_from };
         let count = if counted { usize::try_from(*left).unwrap_or(usize::MAX).min(due) } else { due };
-        let first = self.taken.fetch_add(count as u64, Ordering::Relaxed);
-        if counted && !self.by_answers && first >= self.warming {
+        if counted && !self.by_answers {
             *left -= count as u64;
         }
-        Some(Batch { count, begun: now, first })
+        Some(Batch { count, begun: now, first, counted })
     }
 
     /// Answers have come: so many of a batch, after so many before them.
     fn answered(&self, batch: &Batch, before: usize, count: usize, outcomes: Outcomes) {
+        if !batch.counted {
+            return;
+        }
         let now = Instant::now();
+        let right = count as u64;
         let mut tally = lock(&self.tally);
-        let mut counted = 0;
         match &self.pace {
             Some(pace) => {
                 let first = batch.first + before as u64;
-                for number in first.max(self.warming)..first + count as u64 {
+                for number in first..first + right {
                     tally.answered(1, now.saturating_duration_since(pace.intended(number)));
-                    counted += 1;
                 }
             }
-            None if batch.begun >= self.times.counted_from => {
-                tally.answered(count as u64, now - batch.begun);
-                counted = count as u64;
-            }
-            None => {}
+            None => tally.answered(right, now - batch.begun),
         }
-        if counted > 0 {
-            tally.outcomes += outcomes;
-            tally.until(self.times.counted_from, now);
-            self.progress.right.fetch_add(counted, Ordering::Relaxed);
-            if self.by_answers {
-                let mut left = lock(&self.left);
-                *left = left.saturating_sub(counted);
-            }
+        tally.outcomes += outcomes;
+        tally.until(self.times.counted_from, now);
+        self.progress.right.fetch_add(right, Ordering::Relaxed);
+        if self.by_answers {
+            let mut left = lock(&self.left);
+            *left = left.saturating_sub(right);
         }
     }
 
-    /// Requests have met with trouble; the next ones wait a moment.
-    async fn failed(&self, count: usize, failure: &Failure) {
-        {
+    /// Requests of a batch have met with trouble; the next ones wait a moment. A wrong answer is one at any time.
+    async fn failed(&self, batch: &Batch, count: usize, failure: &Failure) {
+        if batch.counted || failure.kind() == Kind::Wrong {
             let mut tally = lock(&self.tally);
             tally.failed(count as u64, failure);
             tally.until(self.times.counted_from, Instant::now());
+            self.progress.not_right.fetch_add(count as u64, Ordering::Relaxed);
         }
-        self.progress.not_right.fetch_add(count as u64, Ordering::Relaxed);
-        tokio::time::sleep(PAUSE).await;
+        sleep(PAUSE).await;
     }
 }
 

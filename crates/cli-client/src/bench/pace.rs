@@ -1,6 +1,7 @@
 //! A fixed rate: when each request should go out, whatever becomes of the others.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::time::{
@@ -13,6 +14,9 @@ use tokio::sync::Semaphore;
 #[derive(Debug)]
 pub(super) struct Pace {
     due: Semaphore,
+    /// How many were ever due, and how many of them have been taken.
+    released: AtomicU64,
+    taken: AtomicU64,
     start: Instant,
     interval: Duration,
 }
@@ -20,7 +24,7 @@ pub(super) struct Pace {
 impl Pace {
     /// A request each interval from `start` on.
     pub(super) fn new(start: Instant, interval: Duration) -> Self {
-        Self { due: Semaphore::new(0), start, interval }
+        Self { due: Semaphore::new(0), released: AtomicU64::new(0), taken: AtomicU64::new(0), start, interval }
     }
 
     /// When the request of this number should go out.
@@ -29,10 +33,10 @@ impl Pace {
         self.start + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// Waits for a request to be due, and takes all that are, up to so many; 0 once there will be no more.
-    pub(super) async fn take(&self, most: usize) -> usize {
-        let Ok(first) = self.due.acquire().await else { return 0 };
-        first.forget();
+    /// Waits for a request to be due, and takes all that are, up to so many: the number of the first, and how many.
+    /// `None` once all that ever were have been taken.
+    pub(super) async fn take(&self, most: usize) -> Option<(u64, usize)> {
+        self.due.acquire().await.ok()?.forget();
         let mut taken = 1;
         while taken < most
             && let Ok(more) = self.due.try_acquire()
@@ -40,12 +44,10 @@ impl Pace {
             more.forget();
             taken += 1;
         }
-        taken
-    }
-
-    /// There will be no more.
-    pub(super) fn end(&self) {
-        self.due.close();
+        let first = self.taken.fetch_add(taken as u64, Ordering::Relaxed);
+        let left = self.released.load(Ordering::Relaxed).saturating_sub(first);
+        let taken = usize::try_from(left).unwrap_or(usize::MAX).min(taken);
+        (taken > 0).then_some((first, taken))
     }
 
     /// Lets requests go out as they are due: so many, and none after `until`. The kernel's own timer wakes this, since
@@ -70,13 +72,20 @@ impl Pace {
                 Ok(Ok(_)) => {
                     let due = u64::from_ne_bytes(expired).min(left);
                     left -= due;
-                    self.due.add_permits(usize::try_from(due).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS >> 8));
+                    self.released.fetch_add(due, Ordering::Relaxed);
+                    // So many fit, as the timer counts no more than have passed since it was last read.
+                    self.due.add_permits(usize::try_from(due).unwrap_or(usize::MAX));
                 }
                 Ok(Err(error)) => return Err(error),
                 // Not yet, after all.
                 Err(_) => {}
             }
         }
+        // Whoever waits for more than there were learns that there are none.
+        self.due.add_permits(ENDED);
         Ok(())
     }
 }
+
+/// More than there can be connections that wait.
+const ENDED: usize = Semaphore::MAX_PERMITS >> 8;

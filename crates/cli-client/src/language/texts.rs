@@ -85,10 +85,11 @@ texts! {
         "怎样结束一个请求，也就怎样知道应答在哪里结束：eof 关闭发送方向，应答随流结束；line 发送一行，应答也是一行；\
          bare 什么也不加，一次读到的就是应答 [默认：eof；用 --keep-alive 时：line]"
     split
-        "Send each request in pieces of so many bytes, as a network may. Only line says where a request ends; with eof \
-         the error behind a hasty answer shows, but with bare a reader of one reply cannot notice a wrong split"
-        "把每个请求拆成每片这么多字节来发送，网络也可能这样做。只有 line 标明请求在哪里结束；用 eof 时，\
-         过早的答案后面会看到错误；而用 bare 时，只读一次应答的一方无法察觉错误的拆分"
+        "Send each request in pieces of so many bytes, as a network may. A server may take the first that reads as a \
+         request for all of it: with eof and line the error behind its hasty answer shows, but with bare a reader of \
+         one reply cannot notice a wrong split"
+        "把每个请求拆成每片这么多字节来发送，网络也可能这样做。服务器可能把先到的、看起来完整的一段当成整个请求：\
+         用 eof 和 line 时，过早的答案后面会看到错误；而用 bare 时，只读一次应答的一方无法察觉错误的拆分"
     delay
         "With --split: how long to wait between two pieces [default: 20ms]"
         "用 --split 时：两片之间等多久 [默认：20ms]"
@@ -235,8 +236,9 @@ texts! {
         "; a server that ends its replies otherwise may need another --framing, such as bare"
         "；服务器若用别的方式结束应答，可换一种 --framing，如 bare"
     hint_pieces
-        "; the request went out in pieces, and the server took the first for all of it: --framing line marks its end"
-        "；请求是分片发出的，服务器把第一片当成了整个请求：--framing line 能标明结尾"
+        "; the request went out in pieces, and the server took the first that read as one for all of it: its \
+         framing.settle makes it wait for more"
+        "；请求是分片发出的，服务器把先到的一段当成了整个请求：它的 framing.settle 可以让它多等一会儿"
     hint_duel
         "; --timeout sets how long to wait, and --duel waits for another player"
         "；--timeout 设定最多等多久，--duel 会等待另一位玩家"
