@@ -196,24 +196,19 @@ impl fmt::Display for Report {
             let throughput = texts::bench_a_second(&rate(self.tally.throughput()));
             return write!(f, "{throughput}  {}", self.quantiles());
         }
-        writeln!(f, "{}\n", self.title())?;
         let rows = self.rows();
         let width = rows.iter().map(|(label, _)| label.width()).max().unwrap_or_default();
-        for (label, value) in &rows {
-            writeln!(f, "  {label}{:blanks$}  {value}", "", blanks = width - label.width())?;
-        }
-        let histogram = self.histogram();
-        if !histogram.is_empty() {
-            writeln!(f)?;
-        }
-        for (label, bar) in &histogram {
-            writeln!(f, "  {label}  {bar}")?;
-        }
-        for remark in self.remarks() {
-            writeln!(f, "\n{remark}")?;
-        }
-        Ok(())
+        let row = |(label, value): &(String, String)| format!("  {label}{:1$}  {value}", "", width - label.width());
+        let bar = |(label, bar): &(String, String)| format!("  {label}  {bar}");
+        let mut paragraphs = vec![self.title(), lines(rows.iter().map(row)), lines(self.histogram().iter().map(bar))];
+        paragraphs.extend(self.remarks());
+        paragraphs.retain(|paragraph| !paragraph.is_empty());
+        f.write_str(&paragraphs.join("\n\n"))
     }
+}
+
+fn lines(lines: impl Iterator<Item = String>) -> String {
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 impl Serialize for Report {
@@ -313,7 +308,7 @@ impl fmt::Display for Comparison {
         let in_flight = grouped(self.pipelined.in_flight as u64);
         let Work::Power { request, .. } = self.short.work else { return Ok(()) };
         let connections = grouped(self.short.connections);
-        writeln!(f, "{}\n", texts::bench_compared(&self.short.address, &request.to_string(), &connections))?;
+        let title = texts::bench_compared(&self.short.address, &request.to_string(), &connections);
         let cells = |cell: &dyn Fn(&Report) -> String| runs.map(cell);
         let rows = [
             (
@@ -331,23 +326,26 @@ impl fmt::Display for Comparison {
         let widths: Vec<_> = (0..3)
             .map(|column| rows.iter().map(|(_, cells)| cells[column].width()).max().unwrap_or_default())
             .collect();
-        for (label, cells) in &rows {
-            write!(f, "  {label}{:blanks$}", "", blanks = label_width - label.width())?;
+        let row = |(label, cells): &(String, [String; 3])| {
+            let mut row = format!("  {label}{:1$}", "", label_width - label.width());
             for (cell, width) in cells.iter().zip(&widths) {
-                write!(f, "{:blanks$}{cell}", "", blanks = 4 + width - cell.width())?;
+                row += &" ".repeat(4 + width - cell.width());
+                row += cell;
             }
-            writeln!(f)?;
-        }
+            row
+        };
         let (machine, caller) = self.costs();
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time that is not negative")]
         let shown = |cost: f64| nanos(cost.max(0.0) as u64);
-        writeln!(f, "\n{}", texts::bench_cost(&shown(machine), &shown(caller)))?;
+        let mut paragraphs =
+            vec![title, lines(rows.iter().map(row)), texts::bench_cost(&shown(machine), &shown(caller))];
         for run in runs {
             for (kind, troubles) in &run.tally.troubles {
-                writeln!(f, "{}: {}", kind.name(), texts::bench_troubles(&grouped(troubles.count), &troubles.first))?;
+                let troubles = texts::bench_troubles(&grouped(troubles.count), &troubles.first);
+                paragraphs.push(format!("{}: {troubles}", kind.name()));
             }
         }
-        Ok(())
+        f.write_str(&paragraphs.join("\n\n"))
     }
 }
 

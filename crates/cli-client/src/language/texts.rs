@@ -309,13 +309,13 @@ texts! {
         "power at {address}: {request} on short connections ({framing}), {connections} at a time"
         "{address} 的 power：{request}，短连接（{framing}），同时 {connections} 个"
     bench_kept(address: &str, request: &str, connections: &str, in_flight: &str)
-        "power at {address}: {request} on {connections} kept connections, {in_flight} in flight on each"
+        "power at {address}: {request} on {connections} kept connections, each with {in_flight} in flight"
         "{address} 的 power：{request}，{connections} 个长连接，每个在途 {in_flight} 个"
     bench_house(address: &str, connections: &str, in_flight: &str)
-        "rps at {address}: the house against {connections} players, {in_flight} moves in flight of each"
+        "rps at {address}: the house against {connections} players, each with {in_flight} in flight"
         "{address} 的 rps：庄家对 {connections} 个玩家，每个在途 {in_flight} 拳"
     bench_players(address: &str, connections: &str, in_flight: &str)
-        "duel at {address}: {connections} players against each other, {in_flight} moves in flight of each"
+        "duel at {address}: {connections} players against each other, each with {in_flight} in flight"
         "{address} 的 duel：{connections} 个玩家互相对战，每个在途 {in_flight} 拳"
     bench_compared(address: &str, request: &str, connections: &str)
         "power at {address}: {request}, {connections} connections at a time"
@@ -367,22 +367,22 @@ texts! {
 // A connection's way, as --verbose and --trace show it.
 texts! {
     trace_resolved(name: &str, addresses: &str, millis: &str)
-        "resolve    {name} is {addresses} ({millis} ms)"
-        "解析       {name} 即 {addresses}（{millis} 毫秒）"
-    trace_connect(address: &str) "connect    to {address}" "连接       {address}"
-    trace_connected(local: &str) "connected  from {local}" "已连上     从 {local}"
-    trace_failed(message: &str) "failed     {message}" "失败       {message}"
+        "resolve     {name} is {addresses} ({millis} ms)"
+        "解析        {name} 即 {addresses}（{millis} 毫秒）"
+    trace_connect(address: &str) "connect     to {address}" "连接        {address}"
+    trace_connected(local: &str) "connected   from {local}" "已连上      从 {local}"
+    trace_failed(message: &str) "failed      {message}" "失败        {message}"
     trace_half_closed
-        "half-close we send nothing more, and still listen"
-        "半关闭     我方不再发送，但仍在接收"
+        "half-close  we send nothing more, and still listen"
+        "半关闭      我方不再发送，但仍在接收"
     trace_ended
-        "end        the server sends nothing more"
-        "结束       服务器不再发送"
-    trace_broken(error: &str) "broken     {error}" "断开       {error}"
+        "end         the server sends nothing more"
+        "结束        服务器不再发送"
+    trace_broken(error: &str) "broken      {error}" "断开        {error}"
     trace_closed(sent: u64, received: u64)
-        "close      {sent} bytes sent, {received} received"
-        "关闭       共发 {sent} 字节，收 {received} 字节"
-    trace_first "(first byte)" "（首字节）"
+        "close       {sent} bytes sent, {received} received"
+        "关闭        共发 {sent} 字节，收 {received} 字节"
+    trace_first "first byte" "首字节"
 }
 
 /// What a player shows.
