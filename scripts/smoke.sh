@@ -219,6 +219,7 @@ duel "rps play --duel --addr $DUEL_ADDR" "0 won, 0 lost, 0 drawn" \
 gives "rock $outcome"$'\n'"@(1 won, 0 lost, 0 drawn|0 won, 1 lost, 0 drawn|0 won, 0 lost, 1 drawn)" rps play < <(printf 'r\n')
 fails 4 "*no reply within 100ms; *--duel*" rps throw rock --addr "$DUEL_ADDR" --timeout 100ms
 fails 2 "*--duel*" rps throw rock --window 5s
+fails 2 "*odd number*" rps play --best-of 2
 
 # --- cli-client probe
 
@@ -228,9 +229,26 @@ gives "rps at $RPS_ADDR works *" probe rps
 gives "rps at $RPS_ADDR works *" probe rps --wait 5s
 gives "duel at $DUEL_ADDR works *" probe duel
 gives "duel at $DUEL_ADDR works *" probe duel --wait 5s
+check 0 "" "" cli-client probe power -q
 fails 5 "*protocol*" probe power --addr "$RPS_ADDR"
 fails 5 "*protocol*" probe rps --addr "$POWER_ADDR"
 fails 5 "*protocol*" probe duel --addr "$POWER_ADDR"
+
+# --- cli-client bench, and the other ways in which it speaks
+
+gives "*a2.0 on short connections*1,000 answered right*p50 *" bench power -n 1k
+gives "*10,000 answered right*" bench power -n 10k --pipeline 64
+gives "*short*kept alive*64 in flight*A connection *costs*" bench power -n 500 --compare
+gives "*1,000 answered right*outcomes*fairness*" bench rps -n 1k --rate 20k
+gives '{"schema":1,"bench":"duel",*"requests":100,"right":100,"errors":{},*' --json bench duel -c 2 -n 100
+fails 2 "*whole number*" bench power -n 0
+check 0 4.0 "*>  61 32 2e 30 * a2.0*half-close*first byte*<  64 34 2e 30 * d4.0*close*" cli-client power square 2 --trace
+fails 5 "*framing.settle*" power square 12 --split 2
+gives '{"schema":1,"op":"square","operand":2.0,"result":4.0}' --json power square 2
+check 2 '{"schema":1,"error":{"kind":"usage",*' "" cli-client --json power square abc
+gives "石头 @(胜利|失败|平局)" --lang zh rps throw rock
+fails 2 "错误：*" --lang zh power square abc
+gives "*_cli__client*" completions bash
 
 # --- Raw bytes
 
