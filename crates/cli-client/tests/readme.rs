@@ -48,9 +48,8 @@ fn lasting(line: &str) -> String {
     let mut lasting = String::new();
     for character in words.collect::<Vec<_>>().join(" ").chars() {
         match character {
-            '0'..='9' if lasting.ends_with('0') => {}
+            '0'..='9' | ',' | '.' if lasting.ends_with('0') => {}
             '0'..='9' => lasting.push('0'),
-            ',' | '.' if lasting.ends_with('0') => {}
             other => lasting.push(other),
         }
     }

@@ -165,16 +165,18 @@ impl Share {
     async fn drive(self, plan: &Plan, stop: &CancellationToken) -> io::Result<Tally> {
         let load = self.load;
         let mut connections = JoinSet::new();
+        let endpoints: Arc<[Endpoint]> = plan.endpoints.clone().into();
         for number in 0..self.connections {
-            let source = (self.first_connection + number) % plan.endpoints.len() as u64;
-            let endpoint = plan.endpoints[usize::try_from(source).unwrap_or_default()].clone();
-            let link = Link::new(plan);
+            let number = usize::try_from(self.first_connection + number).unwrap_or_default();
+            // Each connection begins with an address of its own.
+            let mut endpoints = Endpoints { all: Arc::clone(&endpoints), next: number % plan.endpoints.len() };
+            let (load, link) = (Arc::clone(&load), Link::new(plan));
             match plan.work {
                 Work::Power { style: Style::Short(framing), .. } => {
-                    connections.spawn(short(Arc::clone(&load), link, endpoint, framing));
+                    connections.spawn(short(load, link, endpoints, framing));
                 }
                 _ => {
-                    connections.spawn(kept(Arc::clone(&load), link, endpoint, plan.in_flight));
+                    connections.spawn(kept(load, link, endpoints.next(), plan.in_flight));
                 }
             }
         }
@@ -192,8 +194,23 @@ impl Share {
     }
 }
 
-async fn short(load: Arc<ThreadLoad>, mut link: Link, endpoint: Endpoint, framing: Framing) {
+/// The server, from one address of our own after the other.
+struct Endpoints {
+    all: Arc<[Endpoint]>,
+    next: usize,
+}
+
+impl Endpoints {
+    fn next(&mut self) -> Endpoint {
+        let endpoint = self.all[self.next].clone();
+        self.next = (self.next + 1) % self.all.len();
+        endpoint
+    }
+}
+
+async fn short(load: Arc<ThreadLoad>, mut link: Link, mut endpoints: Endpoints, framing: Framing) {
     while let Some(batch) = load.take(1).await {
+        let endpoint = endpoints.next();
         let asked = async {
             let mut stream = link.connect(&endpoint).await?;
             link.ask_once(&mut stream, &endpoint, framing).await

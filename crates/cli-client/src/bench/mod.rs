@@ -10,7 +10,7 @@ mod plan;
 mod report;
 mod tally;
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::arguments::BenchCommand;
 use crate::arguments::bench::{Load, PowerArguments, Service};
 use crate::failure::Failure;
+use crate::input::Sources;
 use crate::language::texts;
 use crate::session::Session;
 
@@ -133,7 +134,14 @@ impl Plan {
 /// nobody measures nothing.
 async fn checked(mut plan: Plan, address: &str, session: &Session) -> Result<Plan, Failure> {
     enough_files(plan.load.connections)?;
-    let first = session.endpoint(address);
+    let mut first = session.endpoint(address);
+    if let Some(Sources(sources)) = &plan.load.sources {
+        for source in sources {
+            UdpSocket::bind((*source, 0))
+                .map_err(|error| Failure::Usage(texts::foreign_source(&source.to_string(), &error.to_string())))?;
+        }
+        first = first.from_source(sources[0]);
+    }
     let peer = match plan.work {
         Work::Duel => {
             let mut connection = Connection::open(first.clone()).await?;
@@ -153,32 +161,14 @@ async fn checked(mut plan: Plan, address: &str, session: &Session) -> Result<Pla
             peer
         }
     };
-    let endpoint = |address: String| Endpoint::new(address).with_timeouts(*first.timeouts());
-    plan.endpoints = match (peer, &plan.load.sources) {
-        // A name is resolved once, not for each connection.
-        (Ok(peer), None) => vec![endpoint(peer.to_string())],
-        (Ok(peer), Some(sources)) => {
-            for &source in &sources.0 {
-                own(source, peer)?;
-            }
-            sources.0.iter().map(|&source| endpoint(peer.to_string()).from_source(source)).collect()
-        }
-        // It is gone already; the load will say so better.
-        (Err(_), _) => vec![endpoint(address.to_owned())],
+    // A name is resolved once, not for each connection.
+    let peer = peer.map_or_else(|_| address.to_owned(), |peer| peer.to_string());
+    let endpoint = Endpoint::new(peer).with_timeouts(*first.timeouts());
+    plan.endpoints = match &plan.load.sources {
+        None => vec![endpoint],
+        Some(Sources(sources)) => sources.iter().map(|&source| endpoint.clone().from_source(source)).collect(),
     };
     Ok(plan)
-}
-
-/// Whether this machine can connect from one address to the other.
-fn own(source: IpAddr, peer: SocketAddr) -> Result<(), Failure> {
-    let text = source.to_string();
-    if source.is_ipv4() != peer.is_ipv4() {
-        return Err(Failure::Usage(texts::other_kind_of_source(&text, &peer.to_string())));
-    }
-    match UdpSocket::bind((source, 0)) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Failure::Usage(texts::foreign_source(&text, &error.to_string()))),
-    }
 }
 
 /// Raises this process's own limit as far as it may, as long as that is enough.

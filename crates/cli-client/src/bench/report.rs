@@ -194,7 +194,11 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.quiet {
             let throughput = texts::bench_a_second(&rate(self.tally.throughput()));
-            return write!(f, "{throughput}  {}", self.quantiles());
+            write!(f, "{throughput}  {}", self.quantiles())?;
+            for (kind, troubles) in &self.tally.troubles {
+                write!(f, "  {} {}", kind.name(), grouped(troubles.count))?;
+            }
+            return Ok(());
         }
         let rows = self.rows();
         let width = rows.iter().map(|(label, _)| label.width()).max().unwrap_or_default();

@@ -205,9 +205,6 @@ texts! {
     foreign_source(source: &str, error: &str)
         "--sources: {source} is no address of this machine: {error}"
         "--sources：{source} 不是本机地址：{error}"
-    other_kind_of_source(source: &str, address: &str)
-        "--sources: {source} and {address} are addresses of different kinds"
-        "--sources：{source} 与 {address} 不是同一类地址"
     keep_alive_needs_lines
         "--keep-alive needs lines: leave --framing out, or make it line"
         "--keep-alive 需要逐行：请去掉 --framing，或写 --framing line"

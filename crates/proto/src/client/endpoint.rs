@@ -68,9 +68,16 @@ impl Endpoint {
     pub async fn connect(&self) -> Result<Stream, Error> {
         self.tell(|| Event::Resolve(&self.address));
         let resolved = within(self.timeouts.resolve, lookup_host(&*self.address)).await;
-        let resolved: Vec<_> = resolved.map_err(|kind| self.failed(Phase::Resolve, kind))?.collect();
+        let resolved = resolved.map_err(|kind| self.failed(Phase::Resolve, kind))?;
+        // From an address of one kind, only addresses of that kind can be reached.
+        let reachable = |address: &SocketAddr| self.source.is_none_or(|source| source.is_ipv4() == address.is_ipv4());
+        let resolved: Vec<_> = resolved.filter(reachable).collect();
         self.tell(|| Event::Resolved(&resolved));
-        let mut last = ErrorKind::Io(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        if resolved.is_empty() {
+            let none = io::Error::new(io::ErrorKind::NotFound, "it has no address of the kind that is needed");
+            return Err(self.failed(Phase::Resolve, none.into()));
+        }
+        let mut last = ErrorKind::TimedOut(self.timeouts.connect);
         // What the quick ones leave is for the others: a name whose first address is a black hole still has its second.
         let until = Instant::now() + self.timeouts.connect;
         for (tried, &address) in resolved.iter().enumerate() {
@@ -85,6 +92,7 @@ impl Endpoint {
                     self.tell(|| Event::Connected(stream.local_addr().ok()));
                     return Ok(Stream::new(stream, self.observer.clone()));
                 }
+                // Its share of the limit, which is told as the whole.
                 Err(ErrorKind::TimedOut(_)) => last = ErrorKind::TimedOut(self.timeouts.connect),
                 Err(kind) => last = kind,
             }
