@@ -61,8 +61,13 @@ pub(super) async fn run(plan: &Plan, stop: &CancellationToken, progress: &Arc<Pr
     let times = Times { begin, counted_from, until: plan.load.duration.map(|duration| counted_from + duration) };
     let threads = plan.load.threads.min(plan.load.connections);
     let mut running = Vec::new();
+    let requests = plan.load.requests.unwrap_or(u64::MAX);
+    // Players of one thread meet those of another, so all of them end together.
+    let of_all = plan.work.leaves_unanswered().then(|| Quota::new(requests, true));
     for number in 0..threads {
-        let share = Share::of(plan, number, threads, times, progress)?;
+        let part = plan.load.requests.map_or(u64::MAX, |_| requests / threads + u64::from(number < requests % threads));
+        let quota = of_all.clone().unwrap_or_else(|| Quota::new(part, false));
+        let share = Share::of(plan, number, threads, times, quota, progress)?;
         let (sender, receiver) = oneshot::channel();
         let (plan, stop) = (plan.clone(), stop.clone());
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -105,17 +110,58 @@ struct Share {
 #[derive(Debug)]
 struct ThreadLoad {
     times: Times,
-    /// How many requests are still to be counted.
-    left: Mutex<u64>,
+    quota: Arc<Quota>,
     pace: Option<Pace>,
-    /// How many of the first requests are there to warm up, at a fixed rate.
-    warming: u64,
-    /// Whether a run ends with requests unanswered, so that the answers are what is counted down.
-    by_answers: bool,
     tally: Mutex<Tally>,
     connecting: Semaphore,
-    ended: CancellationToken,
     progress: Arc<Progress>,
+}
+
+/// How many requests are still to be counted.
+#[derive(Debug)]
+struct Quota {
+    left: Mutex<u64>,
+    /// Whether they are counted when they are answered, not when they are asked: for a run that leaves some unanswered.
+    by_answers: bool,
+    /// There are none left, and nobody waits for those that are on their way.
+    ended: CancellationToken,
+}
+
+impl Quota {
+    fn new(requests: u64, by_answers: bool) -> Arc<Self> {
+        Arc::new(Self { left: Mutex::new(requests), by_answers, ended: CancellationToken::new() })
+    }
+
+    /// Takes requests to ask, up to so many.
+    fn ask(&self, most: usize) -> usize {
+        let mut left = lock(&self.left);
+        let count = usize::try_from(*left).unwrap_or(usize::MAX).min(most);
+        if !self.by_answers {
+            *left -= count as u64;
+        }
+        count
+    }
+
+    /// So many have been answered, rightly or not. `false` if they were not wanted any more.
+    fn answer(&self, count: usize) -> bool {
+        if !self.by_answers {
+            return true;
+        }
+        let mut left = lock(&self.left);
+        let wanted = *left > 0;
+        *left = left.saturating_sub(count as u64);
+        if *left == 0 {
+            self.ended.cancel();
+        }
+        wanted
+    }
+
+    /// There are no more.
+    fn end(&self) {
+        if self.by_answers {
+            self.ended.cancel();
+        }
+    }
 }
 
 /// Requests that go out together.
@@ -131,32 +177,32 @@ struct Batch {
 }
 
 impl Share {
-    fn of(plan: &Plan, number: u64, threads: u64, times: Times, progress: &Arc<Progress>) -> io::Result<Self> {
-        let part = |whole: u64| whole / threads + u64::from(number < whole % threads);
-        let connections = part(plan.load.connections);
+    fn of(
+        plan: &Plan,
+        number: u64,
+        threads: u64,
+        times: Times,
+        quota: Arc<Quota>,
+        progress: &Arc<Progress>,
+    ) -> io::Result<Self> {
+        let (connections, more) = (plan.load.connections / threads, plan.load.connections % threads);
         let pace = plan.load.rate.map(|rate| {
             let nanos = u128::from(threads) * 1_000_000_000 / u128::from(rate);
             let interval = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX).max(1));
             // The threads take turns.
             let turn = interval * u32::try_from(number).unwrap_or_default() / u32::try_from(threads).unwrap_or(1);
-            Pace::new(times.begin + turn, interval)
-        });
-        let warming = plan.load.rate.zip(plan.load.warmup).map_or(0, |(rate, warmup)| {
-            let nanos = warmup.as_nanos() * u128::from(rate) / u128::from(threads);
-            u64::try_from(nanos / 1_000_000_000).unwrap_or(u64::MAX)
+            let warming = plan.load.warmup.unwrap_or_default().as_nanos() / interval.as_nanos();
+            Pace::new(times.begin + turn, interval, u64::try_from(warming).unwrap_or(u64::MAX))
         });
         Ok(Self {
-            connections,
-            first_connection: plan.load.connections / threads * number + number.min(plan.load.connections % threads),
+            connections: connections + u64::from(number < more),
+            first_connection: connections * number + number.min(more),
             load: Arc::new(ThreadLoad {
                 times,
-                left: Mutex::new(plan.load.requests.map_or(u64::MAX, part)),
+                quota,
                 pace,
-                warming,
-                by_answers: plan.work.leaves_unanswered(),
                 tally: Mutex::new(new_tally()?),
                 connecting: Semaphore::new(CONNECTING),
-                ended: CancellationToken::new(),
                 progress: Arc::clone(progress),
             }),
         })
@@ -185,7 +231,7 @@ impl Share {
             biased;
             () = stop.cancelled() => {}
             // A duel that is over leaves moves waiting for players who are done.
-            () = load.ended.cancelled() => {}
+            () = load.quota.ended.cancelled() => {}
             () = working => {}
             error = load.pacing() => return Err(error),
         }
@@ -256,16 +302,14 @@ impl ThreadLoad {
     /// This goes on for as long as there is no error.
     async fn pacing(&self) -> io::Error {
         if let Some(pace) = &self.pace {
-            let count = lock(&self.left).saturating_add(self.warming);
+            let count = *lock(&self.quota.left);
             if let Err(error) = pace.keep(count, self.times.until).await {
                 return error;
             }
         }
-        if self.by_answers
-            && let Some(until) = self.times.until
-        {
+        if let Some(until) = self.times.until {
             sleep_until(until.into()).await;
-            self.ended.cancel();
+            self.quota.end();
         }
         pending().await
     }
@@ -284,24 +328,21 @@ impl ThreadLoad {
         };
         let now = Instant::now();
         let over = self.times.until.is_some_and(|until| now >= until);
-        let mut left = lock(&self.left);
-        if over || *left == 0 {
-            if self.by_answers {
-                self.ended.cancel();
-            }
-            return None;
-        }
-        let counted = if self.pace.is_some() { first >= self.warming } else { now >= self.times.counted_from };
-        let count = if counted { usize::try_from(*left).unwrap_or(usize::MAX).min(due) } else { due };
-        if counted && !self.by_answers {
-            *left -= count as u64;
-        }
-        Some(Batch { count, begun: now, first, counted })
+        let counted = match &self.pace {
+            Some(pace) => pace.counts(first),
+            None => now >= self.times.counted_from,
+        };
+        let count = match (over, counted) {
+            (true, _) => 0,
+            (false, true) => self.quota.ask(due),
+            (false, false) => due,
+        };
+        (count > 0).then_some(Batch { count, begun: now, first, counted })
     }
 
     /// Answers have come: so many of a batch, after so many before them.
     fn answered(&self, batch: &Batch, before: usize, count: usize, outcomes: Outcomes) {
-        if !batch.counted {
+        if !batch.counted || !self.quota.answer(count) {
             return;
         }
         let now = Instant::now();
@@ -319,15 +360,12 @@ impl ThreadLoad {
         tally.outcomes += outcomes;
         tally.until(self.times.counted_from, now);
         self.progress.right.fetch_add(right, Ordering::Relaxed);
-        if self.by_answers {
-            let mut left = lock(&self.left);
-            *left = left.saturating_sub(right);
-        }
     }
 
     /// Requests of a batch have met with trouble; the next ones wait a moment. A wrong answer is one at any time.
     async fn failed(&self, batch: &Batch, count: usize, failure: &Failure) {
-        if batch.counted || failure.kind() == Kind::Wrong {
+        let wanted = !batch.counted || self.quota.answer(count);
+        if wanted && (batch.counted || failure.kind() == Kind::Wrong) {
             let mut tally = lock(&self.tally);
             tally.failed(count as u64, failure);
             tally.until(self.times.counted_from, Instant::now());

@@ -19,12 +19,21 @@ pub(super) struct Pace {
     taken: AtomicU64,
     start: Instant,
     interval: Duration,
+    /// How many of the first are there to warm up.
+    warming: u64,
 }
 
 impl Pace {
-    /// A request each interval from `start` on.
-    pub(super) fn new(start: Instant, interval: Duration) -> Self {
-        Self { due: Semaphore::new(0), released: AtomicU64::new(0), taken: AtomicU64::new(0), start, interval }
+    /// A request each interval from `start` on, and so many of the first to warm up.
+    pub(super) fn new(start: Instant, interval: Duration, warming: u64) -> Self {
+        Self {
+            due: Semaphore::new(0),
+            released: AtomicU64::default(),
+            taken: AtomicU64::default(),
+            start,
+            interval,
+            warming,
+        }
     }
 
     /// When the request of this number should go out.
@@ -37,6 +46,10 @@ impl Pace {
     /// `None` once all that ever were have been taken.
     pub(super) async fn take(&self, most: usize) -> Option<(u64, usize)> {
         self.due.acquire().await.ok()?.forget();
+        let first = self.taken.load(Ordering::Relaxed);
+        // None that counts goes out with one that does not.
+        let warming = usize::try_from(self.warming.saturating_sub(first)).unwrap_or(usize::MAX);
+        let most = if warming > 0 { most.min(warming) } else { most };
         let mut taken = 1;
         while taken < most
             && let Ok(more) = self.due.try_acquire()
@@ -44,13 +57,18 @@ impl Pace {
             more.forget();
             taken += 1;
         }
-        let first = self.taken.fetch_add(taken as u64, Ordering::Relaxed);
+        self.taken.fetch_add(taken as u64, Ordering::Relaxed);
         let left = self.released.load(Ordering::Relaxed).saturating_sub(first);
         let taken = usize::try_from(left).unwrap_or(usize::MAX).min(taken);
         (taken > 0).then_some((first, taken))
     }
 
-    /// Lets requests go out as they are due: so many, and none after `until`. The kernel's own timer wakes this, since
+    /// Whether a request counts, or is there to warm up.
+    pub(super) fn counts(&self, number: u64) -> bool {
+        number >= self.warming
+    }
+
+    /// Lets requests go out as they are due: so many that count, and none after `until`. The kernel's own timer wakes this, since
     /// the runtime's counts in milliseconds.
     pub(super) async fn keep(&self, count: u64, until: Option<Instant>) -> io::Result<()> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
@@ -64,7 +82,7 @@ impl Pace {
         timerfd_settime(&timer, TimerfdTimerFlags::empty(), &value)?;
         #[allow(deprecated, reason = "its successor is unsafe for what, unlike an OwnedFd, may close behind its back")]
         let timer = AsyncFd::new(timer)?;
-        let mut left = count;
+        let mut left = count.saturating_add(self.warming);
         while left > 0 && until.is_none_or(|until| Instant::now() < until) {
             let mut ready = timer.readable().await?;
             let mut expired = [0; 8];
