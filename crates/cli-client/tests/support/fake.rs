@@ -84,12 +84,7 @@ impl Fake {
     pub(crate) fn resetting_after(hear: fn(&mut TcpStream) -> io::Result<Vec<u8>>) -> Self {
         Self::new(move |stream| {
             hear(stream)?;
-            // The standard library cannot set this option yet; it belongs to the socket, so a copy may do it.
-            let runtime = runtime();
-            let _within = runtime.enter();
-            let copy = stream.try_clone()?;
-            copy.set_nonblocking(true)?;
-            tokio::net::TcpStream::from_std(copy)?.set_zero_linger()?;
+            reset_on_close(stream)?;
             Ok(Then::Close)
         })
     }
@@ -123,6 +118,16 @@ fn converse(
         Then::Close => None,
         Then::Hold => Some(stream),
     })
+}
+
+/// Makes the close of this connection a reset.
+pub(crate) fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
+    // The standard library cannot set this option yet; it belongs to the socket, so a copy may do it.
+    let runtime = runtime();
+    let _within = runtime.enter();
+    let copy = stream.try_clone()?;
+    copy.set_nonblocking(true)?;
+    tokio::net::TcpStream::from_std(copy)?.set_zero_linger()
 }
 
 /// What one read delivers; nothing at the end of the stream.

@@ -3,6 +3,7 @@
 //! - [`Client`]: the command line, then [`Running`], then [`Finished`];
 //! - [`fake`]: servers that do what a test tells them to;
 //! - [`real`]: our own servers, in this process;
+//! - [`load`]: what the tests of `bench` share;
 //! - [`terminal`]: the client as a person sees it.
 //!
 //! Nothing here waits for ever: a client that does not end by itself is killed after [`LIMIT`], and the test fails.
@@ -11,6 +12,7 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has to fail")]
 
 pub(crate) mod fake;
+pub(crate) mod load;
 pub(crate) mod real;
 pub(crate) mod terminal;
 

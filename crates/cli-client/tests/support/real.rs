@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use power_server::config::Config as PowerConfig;
 use proto::server::accept::Summary;
-use proto::server::config::value::Count;
+use proto::server::config::value::{Count, Period};
 use proto::server::listen;
 use proto::server::shutdown::Shutdown;
 use rps_server::Listeners;
@@ -106,6 +106,16 @@ pub(crate) fn power_with_room_for<const CONNECTIONS: u32>() -> Server {
     let room = const { Count::new(CONNECTIONS) };
     Server::start(any_port, move |listener, shutdown| serve_power(listener, Some(room), shutdown))
         .expect("there is a free port")
+}
+
+/// A power server that waits for the end of a request, for far longer than the pieces of one are apart.
+pub(crate) fn power_that_settles() -> Server {
+    let serve = |listener, shutdown| async {
+        let mut config = PowerConfig::default();
+        config.framing.settle = const { Period::from_secs(1) };
+        power_server::serve(listener, &config, shutdown).await
+    };
+    Server::start(any_port, serve).expect("there is a free port")
 }
 
 /// A solo rock-paper-scissors server.

@@ -1,0 +1,167 @@
+//! `bench` where not all is answered right: every answer is held against the right one, and failures are counted by kind.
+
+#![allow(clippy::expect_used, reason = "a test that cannot go on has to fail")]
+
+mod support;
+
+use std::io::{self, Write};
+use std::net::{Shutdown, TcpStream};
+
+use serde_json::json;
+use support::fake::{Fake, Then, hear, hear_all, reset_on_close};
+use support::load::{afterwards, answer, measured, told};
+use support::real::Reserved;
+use support::{real, run};
+
+/// What a server does with a connection.
+type Script = fn(&mut TcpStream) -> io::Result<Then>;
+
+#[test]
+fn a_server_that_is_not_there_or_not_right_at_first_gets_no_load() {
+    let nobody = Reserved::new();
+    for service in ["power", "power --keep-alive", "power --compare", "rps", "duel"] {
+        run(&format!("bench {service} -z 1h --addr {nobody}")).assert_failed(3, "", &["nothing listens there"]);
+    }
+    for (said, code, message) in [
+        (&b"d5.0\n"[..], 1, "asked a2.0, it answered 5.0, and 4.0 is right"),
+        (b"220 hello\r\n", 5, "'220 hello"),
+        (b"d4.0\nd4.0\n", 5, "the server broke the protocol"),
+        (b"eBUSY later\n", 1, "the server refused: BUSY later"),
+    ] {
+        let server = Fake::new(move |stream| answer(stream, said));
+        for flags in ["", "--framing line", "--framing bare", "--keep-alive", "--pipeline 9", "--compare"] {
+            run(&format!("bench power {flags} -z 1h --addr {server}")).assert_failed(code, "", &[message]);
+        }
+    }
+    let silent = Fake::silent();
+    for service in ["power", "power --keep-alive", "rps", "duel"] {
+        run(&format!("bench {service} -z 1h --timeout 200ms --addr {silent}")).assert_failed(
+            4,
+            "",
+            &["no reply within"],
+        );
+    }
+    let (power, rps) = (real::power_with_room_for::<1>(), real::rps_with_room_for::<1>());
+    let _occupants = (power.occupy("d1\n"), rps.occupy("1"));
+    run(&format!("bench power -z 1h --addr {power}")).assert_failed(1, "", &["the server refused: BUSY"]);
+    run(&format!("bench rps -z 1h --addr {rps}")).assert_failed(1, "", &["the server is full"]);
+}
+
+#[test]
+fn a_server_that_fails_later_is_counted_by_the_kind_of_its_failures() {
+    let reset = |stream: &mut TcpStream| {
+        hear(stream)?;
+        reset_on_close(stream)?;
+        Ok(Then::Close)
+    };
+    let scripts: [(Script, _, _); 5] = [
+        (|stream| answer(stream, b"d5.0\n"), "wrong", 1),
+        (|stream| answer(stream, b"220 hello\n"), "protocol", 5),
+        (|stream| answer(stream, b"eRANGE what\n"), "refused", 1),
+        (|_| Ok(Then::Hold), "timeout", 4),
+        (reset, "reset", 5),
+    ];
+    for (script, kind, code) in scripts {
+        for flags in ["", "--framing line", "--framing bare", "--keep-alive"] {
+            let server = afterwards(script);
+            let told = told(code, &format!("power {flags} -n 2 -c 1 --timeout 200ms --addr {server}"));
+            assert_eq!((&told["requests"], &told["right"]), (&json!(2), &json!(0)), "{flags}: {told}");
+            assert_eq!(told["errors"], json!({kind: 2}), "{flags}: {told}");
+            assert!(told["first_messages"][kind].is_string(), "{flags}: {told}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_answer_is_one_while_the_load_warms_up_too() {
+    let mut later = [&b"d5.0"[..], b"d4.0"].into_iter();
+    let server = afterwards(move |stream| answer(stream, later.next().unwrap_or(b"d4.0")));
+    let told = told(1, &format!("power -n 2 -c 1 --rate 100 --warmup 20ms --addr {server}"));
+    assert_eq!((&told["right"], &told["errors"]), (&json!(2), &json!({"wrong": 1})), "{told}");
+}
+
+#[test]
+fn a_server_with_too_little_room_is_counted_as_refusing() {
+    // Whoever has the one place keeps it to the end of the run.
+    let server = real::rps_with_room_for::<1>();
+    let told = told(1, &format!("rps -c 4 -z 200ms --addr {server}"));
+    let errors = told["errors"].as_object().expect("they are counted");
+    assert_eq!(errors.keys().collect::<Vec<_>>(), ["refused"], "{told}");
+}
+
+#[test]
+fn a_connection_that_is_closed_between_two_requests_is_made_anew() {
+    let server = Fake::new(|stream| {
+        hear(stream)?;
+        stream.write_all(b"d4.0\n")?;
+        stream.shutdown(Shutdown::Write)?;
+        hear_all(stream)?;
+        Ok(Then::Close)
+    });
+    let told = told(5, &format!("power --keep-alive -n 4 -c 1 --addr {server}"));
+    assert_eq!((&told["right"], &told["errors"]), (&json!(2), &json!({"closed": 2})), "{told}");
+}
+
+#[test]
+fn failures_are_told_with_the_first_of_each_kind_and_a_wrong_answer_decides_the_exit_code() {
+    let replies = |later: &'static [&'static [u8]]| {
+        let mut later = later.iter();
+        afterwards(move |stream| answer(stream, later.next().copied().unwrap_or(b"d4.0")))
+    };
+    let server = replies(&[b"d4.0", b"220 hello", b"d5.0", b"220 hello again", b"eRANGE what"]);
+    let table = run(&format!("bench power -n 7 -c 1 --addr {server}"));
+    assert_eq!((table.code, table.stderr.as_str()), (Some(1), ""), "{table:?}");
+    for row in [
+        "requests      3 answered right in ".to_owned(),
+        format!("protocol      2; the first: {server}: the server broke the protocol: '220 hello' is no reply"),
+        format!("wrong answer  1; the first: {server}: asked a2.0, it answered 5.0, and 4.0 is right\n"),
+        format!("refused       1; the first: {server}: the server refused: RANGE what\n"),
+    ] {
+        assert!(table.stdout.contains(&row), "{row:?} is not in {table:?}");
+    }
+    // Without one it is the most frequent kind that does.
+    let server = replies(&[b"eRANGE what", b"220 hello", b"220 hello"]);
+    assert_eq!(told(5, &format!("power -n 4 -c 1 --addr {server}"))["errors"], json!({"protocol": 2, "refused": 1}));
+    let server = replies(&[b"220 hello"]);
+    let quiet = run(&format!("bench power -n 2 -c 1 -q --addr {server}"));
+    quiet.assert_ended(5);
+    assert!(quiet.stdout.ends_with("  protocol 1\n") && quiet.stdout.lines().count() == 1, "{quiet:?}");
+}
+
+#[test]
+fn a_right_answer_may_be_written_in_another_way() {
+    for written in [&b"d4\r\n"[..], b"d4.000\n", b"d+4e0\n", b"d.4e1\r\n"] {
+        let server = Fake::new(move |stream| answer(stream, written));
+        for flags in ["", "--framing line", "--framing bare"] {
+            measured(2, &format!("power {flags} -n 2 -c 1 --addr {server}"));
+        }
+        let server = Fake::answering_each_read(written);
+        measured(3, &format!("power --keep-alive -n 3 -c 1 --addr {server}"));
+    }
+}
+
+#[test]
+fn what_cannot_be_a_load_is_exit_code_2() {
+    for (wrong, named) in [
+        ("-c 0", "--connections"),
+        ("-n 0", "--requests"),
+        ("-n 10x", "--requests"),
+        ("-z 0s", "--duration"),
+        ("--rate 0", "--rate"),
+        ("--pipeline 0", "--pipeline"),
+        ("--threads 0", "--threads"),
+        ("--warmup soon", "--warmup"),
+        ("--sources here", "--sources"),
+        ("--framing line --keep-alive", "--framing"),
+        ("--compare --keep-alive", "--compare"),
+        ("--op root", "--op"),
+    ] {
+        run(&format!("bench power {wrong}")).assert_misused(named);
+    }
+    // Before anything is connected to, so that no server has to be there.
+    run("bench power --number 1e200 --addr 127.0.0.1:1").assert_failed(
+        2,
+        "",
+        &["--number: that power of it is beyond"],
+    );
+}

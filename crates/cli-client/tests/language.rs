@@ -1,0 +1,194 @@
+//! English and Chinese: how a language is chosen, and that nothing is told in the other one; and the flags that say how
+//! much is told.
+
+#![allow(clippy::expect_used, reason = "a test that cannot go on has to fail")]
+
+mod support;
+
+use std::process::{Command, Stdio};
+
+use support::fake::{Fake, hear_all};
+use support::real::Reserved;
+use support::terminal::Terminal;
+use support::{client, real, run};
+use unicode_width::UnicodeWidthStr;
+
+const COMMANDS: [&str; 18] = [
+    "",
+    "power",
+    "power square",
+    "power cube",
+    "power fourth",
+    "power echo",
+    "rps",
+    "rps throw",
+    "rps play",
+    "bench",
+    "bench power",
+    "bench rps",
+    "bench duel",
+    "probe",
+    "probe power",
+    "probe rps",
+    "probe duel",
+    "completions",
+];
+
+#[test]
+fn every_command_has_help_in_both_languages_that_fits_a_terminal() {
+    for command in COMMANDS {
+        for (language, usage) in [("en", "\nUsage: cli-client"), ("zh", "\n用法: cli-client")] {
+            let help = run(&format!("{command} --help --lang {language}"));
+            help.assert_done(&help.stdout);
+            assert!(help.stdout.contains(usage), "{help:?}");
+            for line in help.stdout.lines() {
+                assert!(line.width() <= 80, "{command}: {line:?}");
+                assert_eq!(line, line.trim_end(), "{command}");
+            }
+            // Each option is followed by what it does.
+            let is_option = |line: &&str| line.starts_with("  -") || line.starts_with("      --");
+            for option in help.stdout.lines().filter(is_option) {
+                assert!(option.trim().contains("  "), "{command}: {option:?}");
+            }
+            assert!(!help.stdout.contains('\x1b'), "{help:?}");
+            if language == "zh" {
+                for english in ["Usage", "Options", "Commands", "Arguments", "Print ", "[default", "[env", "possible"] {
+                    assert!(!help.stdout.contains(english), "{english} is in {help:?}");
+                }
+            }
+        }
+    }
+    let short = run("help bench --lang zh");
+    assert!(short.stdout.contains("用法: cli-client bench"), "{short:?}");
+}
+
+#[test]
+fn the_flag_outweighs_the_environment_and_there_the_first_that_is_set_decides() {
+    let server = Fake::answering_each_read(b"y");
+    for (arguments, variables, told) in [
+        ("--lang zh rps throw rock", ["C", "", ""], "石头 胜利\n"),
+        ("rps throw rock --lang=zh", ["C", "", ""], "石头 胜利\n"),
+        ("rps throw rock --lang en", ["zh_CN.UTF-8", "", ""], "rock win\n"),
+        ("rps throw rock", ["zh_CN.UTF-8", "C", "C"], "石头 胜利\n"),
+        ("rps throw rock", ["", "zh_CN.UTF-8", "C"], "石头 胜利\n"),
+        ("rps throw rock", ["", "", "zh_CN.UTF-8"], "石头 胜利\n"),
+        ("rps throw rock", ["", "C", "zh_CN.UTF-8"], "rock win\n"),
+        ("rps throw rock --json", ["zh_CN.UTF-8", "", ""], "{\"schema\":1,\"move\":\"rock\",\"outcome\":\"win\"}\n"),
+    ] {
+        let mut client = client(&format!("{arguments} --addr {server}"));
+        for (name, value) in ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().zip(variables) {
+            client = client.with_variable(name, value);
+        }
+        client.run("").assert_done(told);
+    }
+    run("power square 2 --lang de").assert_misused("'de' for '--lang");
+}
+
+#[test]
+fn failures_are_told_in_chinese() {
+    let nobody = Reserved::new();
+    let silent = Fake::silent();
+    let garbage = Fake::answering(b"220 hello");
+    let resetting = Fake::resetting_after(hear_all);
+    let full = real::power_with_room_for::<1>();
+    let _occupant = full.occupy("d1\n");
+    for (server, code, told) in [
+        (nobody.to_string(), 3, "无法连接：连接被拒绝；那里没有程序在监听"),
+        (silent.to_string(), 4, "200ms 内没有应答；--timeout"),
+        (garbage.to_string(), 5, "服务器违反了协议：'220 hello' 不是这个协议的应答"),
+        (resetting.to_string(), 5, "连接被重置"),
+        (full.to_string(), 1, "服务器拒绝：BUSY"),
+    ] {
+        run(&format!("power square 2 --timeout 200ms --lang zh --addr {server}")).assert_failed(code, "", &[told]);
+    }
+    for (arguments, told) in [
+        ("power square abc", "错误：'<NUMBER>...' 的值 'abc' 不对：不是 2、-0.5、1e-3 这样的十进制数"),
+        ("power square 1e999", "超出最大的双精度数"),
+        ("power square 2 --bogus", "错误：不认得的参数 '--bogus'"),
+        ("power sqare", "错误：不认得的命令 'sqare'；是不是 'square'"),
+        ("rps throw lizard", "不是出拳"),
+        ("rps play --best-of 2", "请写奇数"),
+        ("bench power -n 0", "的整数"),
+        ("power square 2 --timeout soon", "请写带单位的时长"),
+    ] {
+        run(&format!("{arguments} --lang zh")).assert_misused(told);
+    }
+    client("rps throw - --lang zh --addr 127.0.0.1:1").run("").assert_ended(3);
+    let house = Fake::answering_each_read(b"y");
+    let finished = client(&format!("rps throw - --lang zh --addr {house}")).run("石头\n蜥蜴\n");
+    finished.assert_failed(2, "石头 胜利\n", &["标准输入第 2 行：'蜥蜴' 不是出拳"]);
+}
+
+#[test]
+fn a_person_plays_in_chinese() {
+    let house = Fake::answering_each_read(b"y");
+    let mut person = Terminal::start(client(&format!("rps play --best-of 3 --lang zh --addr {house}")));
+    person.see("0:0 剪刀、石头还是布？");
+    person.press("石头\n");
+    person.see("庄家\r\n");
+    person.see("石头 胜利\r\n1:0 剪刀、石头还是布？");
+    person.press("布\n");
+    person.see("布 胜利\r\n2 胜，0 负，0 平\r\n你以 2:0 赢得比赛。\r\n");
+    assert_eq!(person.code(), Some(0));
+}
+
+#[test]
+fn loads_and_probes_are_told_in_chinese() {
+    let (power, rps) = (real::power(), real::rps());
+    let probe = run(&format!("probe power --lang zh --addr {power}"));
+    assert!(probe.stdout.starts_with(&format!("{power} 的 power 正常（")), "{probe:?}");
+    let table = run(&format!("bench rps -n 100 --lang zh --addr {rps}"));
+    for row in ["  请求    100 个答对，", "  吞吐量  ", "  结果    平局 ", "  公平性  卡方 "] {
+        assert!(table.stdout.contains(row), "{row} is not in {table:?}");
+    }
+    let traced = run(&format!("power square 2 --trace --lang zh --addr {power}"));
+    assert!(traced.stderr.contains("半关闭      我方不再发送，但仍在接收"), "{traced:?}");
+}
+
+#[test]
+fn a_quiet_client_tells_answers_and_errors_alone() {
+    let (power, nobody) = (real::power(), Reserved::new());
+    run(&format!("probe power -q --addr {power}")).assert_done("");
+    run(&format!("power square 2 -q --addr {power}")).assert_done("4.0\n");
+    run(&format!("probe power -q --addr {nobody}")).assert_failed(3, "", &["cannot connect"]);
+    let house = Fake::answering_each_read(b"y");
+    let mut person = Terminal::start(client(&format!("rps play -q --addr {house}")));
+    person.press("rock\n\x04");
+    // Nothing but what the terminal echoes stands before the answer.
+    assert_eq!(person.see("rock win\r\n"), "rock\r\n");
+    person.see("1 won, 0 lost, 0 drawn\r\n");
+    assert_eq!(person.code(), Some(0));
+}
+
+#[test]
+fn a_terminal_that_cannot_move_its_cursor_is_told_once_of_the_time_left() {
+    let server = real::duel(std::time::Duration::from_millis(300));
+    let client = client(&format!("rps play --duel --addr {server}")).with_variable("TERM", "dumb");
+    let mut person = Terminal::start(client);
+    person.press("rock\n");
+    let shown = person.see("rock void\r\n");
+    assert!(shown.ends_with("waiting for the other player: 30 s left\r\n") && !shown.contains('\x1b'), "{shown:?}");
+    person.press("\x04");
+    person.see("0 won, 0 lost, 0 drawn, 1 void\r\n");
+    assert_eq!(person.code(), Some(0));
+}
+
+#[test]
+fn completions_are_printed_for_every_shell() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = run(&format!("completions {shell}"));
+        script.assert_ended(0);
+        for name in ["power", "bench", "--keep-alive", "--lang"] {
+            let name = if shell == "fish" { name.trim_start_matches('-') } else { name };
+            assert!(script.stdout.contains(name), "{shell}: {name}");
+        }
+        if shell == "bash" {
+            let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().expect("there is bash");
+            let mut input = bash.stdin.take().expect("it reads");
+            std::io::Write::write_all(&mut input, script.stdout.as_bytes()).expect("it reads all");
+            drop(input);
+            assert!(bash.wait().expect("it ends").success());
+        }
+    }
+    run("completions tcsh").assert_misused("'tcsh'");
+}
