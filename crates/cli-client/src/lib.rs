@@ -5,7 +5,7 @@
 //! - [`session`]: what holds for a whole command: [`output`], [`interrupt`] and what `--trace` shows;
 //! - [`failure`]: what can go wrong, and the exit code of each;
 //! - [`language`]: all that is said, in English and Chinese;
-//! - [`power`], [`rps`] with [`play`], [`bench`], [`probe`], and completions: the commands.
+//! - [`power`], [`rps`] with [`play`], [`mod@bench`], [`probe`], and completions: the commands.
 
 pub mod address;
 pub mod arguments;

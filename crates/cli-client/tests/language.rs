@@ -58,7 +58,7 @@ fn every_command_has_help_in_both_languages_that_fits_a_terminal() {
             }
         }
     }
-    let short = run("help bench --lang zh");
+    let short = run("--lang zh help bench");
     assert!(short.stdout.contains("用法: cli-client bench"), "{short:?}");
 }
 

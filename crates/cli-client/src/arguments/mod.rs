@@ -1,9 +1,9 @@
 //! What can be asked for on the command line.
 //!
 //! - this file: what holds for every command;
-//! - [`power`], [`rps`], [`probe`], [`bench`]: the commands' own;
-//! - [`help`]: how all of this is told in the language of the process;
-//! - [`usage`]: what is wrong with a command line.
+//! - [`power`], [`rps`], [`probe`], [`mod@bench`]: the commands' own;
+//! - `help`: how all of this is told in the language of the process;
+//! - `usage`: what is wrong with a command line.
 
 pub mod bench;
 mod help;

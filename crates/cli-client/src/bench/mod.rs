@@ -1,7 +1,7 @@
 //! `bench`: puts load on a server, verifies every answer, and measures.
 //!
-//! - [`plan`]: what a run is to do; [`load`]: does it, with [`link`] for each connection and [`pace`] for a fixed rate;
-//! - [`tally`]: what came of it; [`report`]: how that is told.
+//! - `plan`: what a run is to do; `load`: does it, with `link` for each connection and `pace` for a fixed rate;
+//! - `tally`: what came of it; `report`: how that is told.
 
 mod link;
 mod load;

@@ -1,7 +1,7 @@
 //! In which language people are spoken to: chosen once for the process, as a locale is.
 //!
-//! - [`texts`]: the table of all that is said, in every language;
-//! - [`explain`]: what went wrong on a connection, in words.
+//! - `texts`: the table of all that is said, in every language;
+//! - `explain`: what went wrong on a connection, in words.
 
 pub(crate) mod explain;
 pub(crate) mod texts;

@@ -1,7 +1,7 @@
 //! `rps play`: a game at a prompt, with the score; without a terminal, moves from standard input and no prompt.
 //!
-//! - this file: the game; [`score`]: how it stands;
-//! - [`person`]: whoever plays, at a terminal or not; [`hands`]: what a person is shown.
+//! - this file: the game; `score`: how it stands;
+//! - `person`: whoever plays, at a terminal or not; `hands`: what a person is shown.
 
 mod hands;
 mod person;
