@@ -73,6 +73,19 @@ fn a_server_that_fails_later_is_counted_by_the_kind_of_its_failures() {
 }
 
 #[test]
+fn a_reply_without_end_is_given_up() {
+    let server = afterwards(|stream| {
+        hear(stream)?;
+        // Ends when the client has gone.
+        loop {
+            stream.write_all(&[b'd'; 64])?;
+        }
+    });
+    let told = told(5, &format!("power -n 1 -c 1 --timeout 1m --addr {server}"));
+    assert_eq!(told["errors"], json!({"protocol": 1}), "{told}");
+}
+
+#[test]
 fn a_wrong_answer_is_one_while_the_load_warms_up_too() {
     let mut later = [&b"d5.0"[..], b"d4.0"].into_iter();
     let server = afterwards(move |stream| answer(stream, later.next().unwrap_or(b"d4.0")));

@@ -68,8 +68,8 @@ impl Pace {
         number >= self.warming
     }
 
-    /// Lets requests go out as they are due: so many that count, and none after `until`. The kernel's own timer wakes this, since
-    /// the runtime's counts in milliseconds.
+    /// Lets requests go out as they are due: so many that count, and none after `until`. The kernel's own timer wakes
+    /// this, since the runtime's counts in milliseconds.
     pub(super) async fn keep(&self, count: u64, until: Option<Instant>) -> io::Result<()> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         let spec = |duration: Duration| Timespec {
