@@ -4,8 +4,10 @@
 
 mod support;
 
+use std::io::Write;
+
 use serde_json::{Value, json};
-use support::fake::{Fake, hear};
+use support::fake::{Fake, Then, hear};
 use support::real::Reserved;
 use support::{client, real, run};
 
@@ -14,11 +16,20 @@ use support::{client, real, run};
 fn told(arguments: &str, input: &str) -> (Option<i32>, Vec<Value>) {
     let finished = client(&format!("{arguments} --json")).run(input);
     assert_eq!(finished.stderr, "", "{arguments}");
-    let objects = finished.stdout.lines().map(|line| {
+    (finished.code, objects(&finished.stdout))
+}
+
+/// The objects on standard output, of which each has a line of its own and says first what it is to be read by.
+#[track_caller]
+fn objects(stdout: &str) -> Vec<Value> {
+    assert!(stdout.is_empty() || stdout.ends_with('\n'), "{stdout:?}");
+    let object = |line: &str| {
         assert!(line.starts_with("{\"schema\":1,"), "{line}");
-        serde_json::from_str(line).expect("it is an object")
-    });
-    (finished.code, objects.collect())
+        let object: Value = serde_json::from_str(line).expect("it is an object");
+        assert!(object.is_object(), "{line}");
+        object
+    };
+    stdout.lines().map(object).collect()
 }
 
 #[test]
@@ -35,14 +46,56 @@ fn powers_are_told_with_the_numbers_of_the_wire() {
 }
 
 #[test]
+fn numbers_are_written_as_the_wire_writes_them() {
+    let server = real::power();
+    let texts = ["1000000000000000.0", "1e+16", "0.0001", "1e-05", "-0.0", "0.1", "5e-324", "1.7976931348623157e+308"];
+    let object = |text| format!("{{\"schema\":1,\"op\":\"echo\",\"operand\":{text},\"result\":{text}}}\n");
+    let objects = texts.map(object).concat();
+    for flags in ["", "--framing eof", "--keep-alive"] {
+        run(&format!("power echo {} --json {flags} --addr {server}", texts.join(" "))).assert_done(&objects);
+    }
+}
+
+#[test]
 fn a_refusal_is_told_among_the_answers_with_what_was_asked() {
     let server = real::power();
-    for flags in ["", "--keep-alive"] {
-        let (code, objects) = told(&format!("power cube 1e200 2 {flags} --addr {server}"), "");
-        assert_eq!((code, objects.len()), (Some(1), 2));
-        assert_eq!((&objects[0]["op"], &objects[0]["operand"]), (&json!("cube"), &json!(1e200)));
-        assert_eq!((&objects[0]["error"]["kind"], &objects[0]["error"]["code"]), (&json!("refused"), &json!("RANGE")));
-        assert_eq!(objects[1]["result"], json!(8.0));
+    let refused = format!(
+        "\"error\":{{\"kind\":\"refused\",\"code\":\"RANGE\",\"message\":\"{server}: the server refused: RANGE the square of \
+         '1e+200' is beyond the largest double, 1.7976931348623157e+308\"}}"
+    );
+    let objects = format!(
+        "{{\"schema\":1,\"op\":\"square\",\"operand\":1e+200,{refused}}}\n\
+         {{\"schema\":1,\"op\":\"square\",\"operand\":2.0,\"result\":4.0}}\n"
+    );
+    for flags in ["", "--framing line", "--framing bare", "--keep-alive"] {
+        let arguments = format!("power square 1e200 2 {flags} --addr {server}");
+        run(&format!("{arguments} --json")).assert_failed(1, &objects, &[]);
+        run(&arguments).assert_ended(1);
+    }
+}
+
+#[test]
+fn a_refusal_is_told_by_the_code_of_the_wire() {
+    for (reply, code) in [
+        (&b"eBADOP what"[..], "BADOP"),
+        (b"eBADNUM what", "BADNUM"),
+        (b"eRANGE what", "RANGE"),
+        (b"eTOOLONG what", "TOOLONG"),
+        (b"eTIMEOUT what", "TIMEOUT"),
+        (b"eBUSY what", "BUSY"),
+    ] {
+        let server = Fake::answering(reply);
+        let error = format!(
+            "\"error\":{{\"kind\":\"refused\",\"code\":\"{code}\",\"message\":\"{server}: the server refused: {code} what\"}}}}\n"
+        );
+        let asked = "{\"schema\":1,\"op\":\"square\",\"operand\":2.0,";
+        run(&format!("power square 2 --json --addr {server}")).assert_failed(1, &(asked.to_owned() + &error), &[]);
+        // A probe has asked for nothing that a script has to be reminded of.
+        run(&format!("probe power --json --addr {server}")).assert_failed(
+            1,
+            &("{\"schema\":1,".to_owned() + &error),
+            &[],
+        );
     }
 }
 
@@ -72,6 +125,72 @@ fn a_probe_tells_where_what_works_and_how_long_it_took() {
 }
 
 #[test]
+fn a_line_of_input_that_is_wrong_is_told_after_what_came_before_it() {
+    let power = real::power();
+    let (four, wrong) = (
+        "{\"schema\":1,\"op\":\"square\",\"operand\":2.0,\"result\":4.0}\n",
+        "{\"schema\":1,\"error\":{\"kind\":\"usage\",\"message\":\"standard input, line 3: 'abc' is not a decimal number such as \
+         2, -0.5 or 1e-3\"}}\n",
+    );
+    for flags in ["", "--keep-alive"] {
+        let arguments = format!("power square - 3 {flags} --addr {power}");
+        client(&format!("{arguments} --json")).run("2\n\nabc\n5\n").assert_failed(2, &(four.to_owned() + wrong), &[]);
+        client(&arguments).run("2\n\nabc\n5\n").assert_ended(2);
+    }
+}
+
+#[test]
+fn a_game_that_is_lost_or_breaks_off_has_its_score_before_what_went_wrong() {
+    let lost = Fake::answering_each_read(b"z");
+    client(&format!("rps play --best-of 1 --json --addr {lost}")).run("r\np\n").assert_done(concat!(
+        "{\"schema\":1,\"move\":\"rock\",\"outcome\":\"lose\"}\n",
+        "{\"schema\":1,\"score\":{\"won\":0,\"lost\":1,\"drawn\":0,\"void\":0},\"match\":\"lost\"}\n",
+    ));
+    let leaving = Fake::new(|stream| {
+        hear(stream)?;
+        stream.write_all(b"x")?;
+        // Not before the second move is there to be read: the connection then ends without a reset.
+        hear(stream)?;
+        Ok(Then::Close)
+    });
+    let closed = format!(
+        "{{\"schema\":1,\"move\":\"paper\",\"outcome\":\"draw\"}}\n\
+         {{\"schema\":1,\"score\":{{\"won\":0,\"lost\":0,\"drawn\":1,\"void\":0}}}}\n\
+         {{\"schema\":1,\"error\":{{\"kind\":\"closed\",\"message\":\"{leaving}: the server has closed the connection: it was \
+         idle for long, or is shutting down\",\"address\":\"{leaving}\",\"phase\":\"reply\"}}}}\n"
+    );
+    client(&format!("rps play --json --addr {leaving}")).run("p\nr\n").assert_failed(5, &closed, &[]);
+}
+
+#[test]
+fn what_is_wrong_with_the_arguments_is_told_in_one_object_wherever_the_flag_stands() {
+    for (arguments, message) in [
+        ("power square abc", "invalid value 'abc' for '<NUMBER>...': not a decimal number such as 2, -0.5 or 1e-3"),
+        ("power square 2 --bogus", "unexpected argument '--bogus'"),
+        ("power square", "these are required: <NUMBER>..."),
+        ("rps throw rock --timeout", "a value is required for '--timeout <DURATION>'"),
+        ("probe power --lang de", "invalid value 'de' for '--lang <LANGUAGE>': one of en, zh"),
+        ("completions csh", "invalid value 'csh' for '<SHELL>': one of bash, elvish, fish, powershell, zsh"),
+        (
+            "power square 2 --framing bare --keep-alive",
+            "--keep-alive needs lines: leave --framing out, or make it line",
+        ),
+    ] {
+        // A shell may be suggested behind the list of them, which is not for this test to say.
+        let told_so = format!("{{\"schema\":1,\"error\":{{\"kind\":\"usage\",\"message\":\"{message}");
+        for line in [format!("--json {arguments}"), format!("{arguments} --json")] {
+            let finished = run(&line);
+            finished.assert_failed(2, &finished.stdout, &[]);
+            assert!(finished.stdout.starts_with(&told_so), "{finished:?}");
+            assert_eq!(objects(&finished.stdout).len(), 1, "{finished:?}");
+        }
+        run(arguments).assert_ended(2);
+    }
+    // What comes after two dashes is no flag, and what is wrong with it is told to a person.
+    run("power square -- --json").assert_misused("'--json'");
+}
+
+#[test]
 fn every_failure_is_told_by_its_kind_and_keeps_its_exit_code() {
     let nobody = Reserved::new();
     let silent = Fake::silent();
@@ -79,6 +198,9 @@ fn every_failure_is_told_by_its_kind_and_keeps_its_exit_code() {
     let resetting = Fake::resetting_after(hear);
     let full = real::rps_with_room_for::<1>();
     let _occupant = full.occupy("1");
+    let full_power = real::power_with_room_for::<1>();
+    let _another = full_power.occupy("d1\n");
+    let wrong = Fake::answering(b"d4.0");
     for (arguments, code, kind, phase) in [
         ("power square abc".to_owned(), 2, "usage", None),
         ("power square 2 --bogus".to_owned(), 2, "usage", None),
@@ -89,9 +211,16 @@ fn every_failure_is_told_by_its_kind_and_keeps_its_exit_code() {
         (format!("probe power --addr {nobody}"), 3, "refused", Some("connect")),
         (format!("bench power --addr {nobody}"), 3, "refused", Some("connect")),
         (format!("power square 2 --timeout 200ms --addr {silent}"), 4, "timeout", Some("reply")),
+        (format!("rps throw rock --timeout 200ms --addr {silent}"), 4, "timeout", Some("reply")),
+        (format!("probe duel --timeout 200ms --addr {silent}"), 4, "timeout", Some("reply")),
         (format!("power square 2 --addr {garbage}"), 5, "protocol", Some("reply")),
+        (format!("probe power --addr {garbage}"), 5, "protocol", Some("reply")),
         (format!("rps throw rock --addr {resetting}"), 5, "reset", Some("reply")),
+        (format!("power square 2 --addr {resetting}"), 5, "reset", Some("reply")),
         (format!("rps throw rock --addr {full}"), 1, "refused", Some("reply")),
+        (format!("probe rps --addr {full}"), 1, "refused", Some("reply")),
+        (format!("power square 2 --addr {full_power}"), 1, "refused", None),
+        (format!("probe power --addr {wrong}"), 1, "wrong", None),
     ] {
         let (ended, objects) = told(&arguments, "abc\n");
         let error = &objects[0]["error"];
@@ -99,5 +228,31 @@ fn every_failure_is_told_by_its_kind_and_keeps_its_exit_code() {
         assert_eq!(error["phase"].as_str(), phase, "{arguments}: {objects:?}");
         assert!(error["message"].as_str().is_some_and(|message| message.len() > 10), "{arguments}: {objects:?}");
         client(&arguments).run("abc\n").assert_ended(code);
+    }
+}
+
+#[test]
+fn a_failure_of_a_connection_is_told_with_its_address_and_phase() {
+    let nobody = Reserved::new();
+    let silent = Fake::silent();
+    let garbage = Fake::answering(b"\"220\\");
+    let resetting = Fake::resetting_after(hear);
+    let refused = "cannot connect: Connection refused (os error 111); nothing listens there: is the server running, and \
+                   is this its address?";
+    let reset = "the connection broke before the reply: Connection reset by peer (os error 104)";
+    // What the server said is shown with escapes, which JSON escapes once more.
+    let protocol = r#"the server broke the protocol: '\\\"220\\\\' is no reply of this wire"#;
+    for (server, code, kind, message, phase) in [
+        (nobody.to_string(), 3, "refused", refused, "connect"),
+        (silent.to_string(), 4, "timeout", "no reply within 200ms; --timeout sets how long to wait", "reply"),
+        (resetting.to_string(), 5, "reset", reset, "reply"),
+        (garbage.to_string(), 5, "protocol", protocol, "reply"),
+    ] {
+        let timeout = if kind == "timeout" { "200ms" } else { "60s" };
+        let object = format!(
+            "{{\"schema\":1,\"error\":{{\"kind\":\"{kind}\",\"message\":\"{server}: {message}\",\"address\":\"{server}\",\
+             \"phase\":\"{phase}\"}}}}\n"
+        );
+        run(&format!("power square 2 --json --timeout {timeout} --addr {server}")).assert_failed(code, &object, &[]);
     }
 }

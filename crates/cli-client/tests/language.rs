@@ -58,8 +58,35 @@ fn every_command_has_help_in_both_languages_that_fits_a_terminal() {
             }
         }
     }
-    let short = run("--lang zh help bench");
-    assert!(short.stdout.contains("用法: cli-client bench"), "{short:?}");
+}
+
+#[test]
+fn help_is_the_same_whichever_way_it_is_asked_for() {
+    for command in COMMANDS {
+        for language in ["en", "zh"] {
+            let help = run(&format!("{command} --help --lang {language}")).stdout;
+            run(&format!("--lang {language} {command} -h")).assert_done(&help);
+            run(&format!("--lang {language} help {command}")).assert_done(&help);
+        }
+    }
+}
+
+#[test]
+fn help_has_colours_at_a_terminal_alone_and_none_where_they_are_not_wanted() {
+    let shown = |name, value| {
+        let mut person = Terminal::start(client("--help").with_variable(name, value));
+        let shown = person.see("130 Ctrl-C");
+        assert_eq!(person.code(), Some(0));
+        shown
+    };
+    assert!(shown("NO_COLOR", "").contains('\x1b'));
+    assert!(!shown("NO_COLOR", "1").contains('\x1b'));
+    assert!(!shown("TERM", "dumb").contains('\x1b'));
+    // An error has none at all, and a pipe gets none whatever the terminal is.
+    for arguments in ["--help", "power", "power square abc"] {
+        let finished = client(arguments).with_variable("TERM", "xterm-256color").run("");
+        assert!(!(finished.stdout + &finished.stderr).contains('\x1b'), "{arguments}");
+    }
 }
 
 #[test]
@@ -120,11 +147,33 @@ fn failures_are_told_in_chinese() {
 }
 
 #[test]
+fn objects_keep_their_english_names_in_chinese() {
+    let nobody = Reserved::new();
+    run(&format!("power square 2 --json --lang zh --addr {nobody}")).assert_failed(
+        3,
+        &format!(
+            "{{\"schema\":1,\"error\":{{\"kind\":\"refused\",\"message\":\"{nobody}：无法连接：连接被拒绝；那里没有程序在监听：\
+             服务器在运行吗？地址对吗？\",\"address\":\"{nobody}\",\"phase\":\"connect\"}}}}\n"
+        ),
+        &[],
+    );
+    let house = Fake::answering_each_read(b"y");
+    client(&format!("rps play --best-of 1 --json --lang zh --addr {house}")).run("布\n").assert_done(concat!(
+        "{\"schema\":1,\"move\":\"paper\",\"outcome\":\"win\"}\n",
+        "{\"schema\":1,\"score\":{\"won\":1,\"lost\":0,\"drawn\":0,\"void\":0},\"match\":\"won\"}\n",
+    ));
+}
+
+#[test]
 fn a_person_plays_in_chinese() {
     let house = Fake::answering_each_read(b"y");
     let mut person = Terminal::start(client(&format!("rps play --best-of 3 --lang zh --addr {house}")));
     person.see("0:0 剪刀、石头还是布？");
+    person.press("蜥蜴\n");
+    person.see("'蜥蜴' 不是出拳：剪刀、石头、布（");
+    person.see("0:0 剪刀、石头还是布？");
     person.press("石头\n");
+    person.see("     你 ");
     person.see("庄家\r\n");
     person.see("石头 胜利\r\n1:0 剪刀、石头还是布？");
     person.press("布\n");
@@ -158,6 +207,22 @@ fn a_quiet_client_tells_answers_and_errors_alone() {
     assert_eq!(person.see("rock win\r\n"), "rock\r\n");
     person.see("1 won, 0 lost, 0 drawn\r\n");
     assert_eq!(person.code(), Some(0));
+}
+
+#[test]
+fn a_verbose_client_tells_the_way_in_chinese_and_answers_as_ever() {
+    let (power, late) = (real::power(), real::power_after_a_false_start());
+    let finished = run(&format!("power square 2 -v --lang zh --addr {power}"));
+    assert_eq!((finished.code, finished.stdout.as_str()), (Some(0), "4.0\n"));
+    let mut rest = finished.stderr.as_str();
+    for phase in ["解析  ", "连接  ", "已连上  ", "半关闭  ", "首字节\n", "结束  ", "共发 4 字节，收 4 字节\n"]
+    {
+        rest = rest.split_once(phase).expect("each phase is told, in this order").1;
+    }
+    // What was sent, as a trace would show it.
+    assert!(!finished.stderr.contains("a2.0") && !finished.stderr.contains("61 32"), "{finished:?}");
+    let waited = run(&format!("probe power --wait 60s -v --lang zh --addr {late}"));
+    assert!(waited.code == Some(0) && waited.stderr.contains(&format!("还不行：{late}：")), "{waited:?}");
 }
 
 #[test]
