@@ -5,11 +5,19 @@
 mod support;
 
 use std::io::Write;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::fake::{Fake, Then, hear};
 use support::real::Reserved;
+use support::terminal::Terminal;
 use support::{client, real, run};
+
+/// A round that is won with a rock.
+const WIN: &str = "{\"schema\":1,\"move\":\"rock\",\"outcome\":\"win\"}\n";
+
+/// The score after that round alone.
+const SCORE: &str = "{\"schema\":1,\"score\":{\"won\":1,\"lost\":0,\"drawn\":0,\"void\":0}}\n";
 
 /// What a command tells in objects, and its exit code. It tells nothing else.
 #[track_caller]
@@ -115,12 +123,50 @@ fn moves_and_their_outcomes_are_told_by_their_names() {
 
 #[test]
 fn a_probe_tells_where_what_works_and_how_long_it_took() {
-    let (power, rps) = (real::power(), real::rps());
-    for (name, server) in [("power", &power), ("rps", &rps)] {
-        let (code, objects) = told(&format!("probe {name} --addr {server}"), "");
-        assert_eq!((code, objects.len()), (Some(0), 1));
-        assert_eq!((&objects[0]["probe"], &objects[0]["address"]), (&json!(name), &json!(server.to_string())));
-        assert!(objects[0]["latency_us"].is_u64(), "{objects:?}");
+    let (power, rps, duel) = (real::power(), real::rps(), real::duel(Duration::from_mins(10)));
+    for (name, server) in [("power", &power), ("rps", &rps), ("duel", &duel)] {
+        let finished = run(&format!("probe {name} --json --addr {server}"));
+        let begin = format!("{{\"schema\":1,\"probe\":\"{name}\",\"address\":\"{server}\",\"latency_us\":");
+        let took = finished.stdout.strip_prefix(&begin).and_then(|rest| rest.strip_suffix("}\n"));
+        assert!(took.is_some_and(|took| took.parse::<u64>().is_ok()), "{finished:?}");
+        finished.assert_done(&finished.stdout);
+        run(&format!("probe {name} --json -q --addr {server}")).assert_done("");
+    }
+}
+
+#[test]
+fn a_void_round_is_told_as_an_outcome_and_in_the_score() {
+    let server = real::duel(Duration::from_millis(300));
+    let void = "{\"schema\":1,\"move\":\"rock\",\"outcome\":\"void\"}\n";
+    let score = "{\"schema\":1,\"score\":{\"won\":0,\"lost\":0,\"drawn\":0,\"void\":1}}\n";
+    run(&format!("rps throw rock --duel --json --addr {server}")).assert_done(void);
+    client(&format!("rps play --duel --json --addr {server}")).run("r\n").assert_done(&format!("{void}{score}"));
+}
+
+#[test]
+fn a_terminal_gets_the_same_objects_without_a_prompt_and_a_way_changes_none() {
+    let server = Fake::answering_each_read(b"y");
+    let mut person = Terminal::start(client(&format!("rps play --json --addr {server}")));
+    person.press("rock\n\x04");
+    // Nothing but what the terminal echoes stands before the outcome, and nothing between it and the score.
+    assert_eq!(person.see(&format!("{WIN}{SCORE}").replace('\n', "\r\n")), "rock\r\n");
+    assert_eq!(person.code(), Some(0));
+    let traced = run(&format!("rps throw rock --json -v --addr {server}"));
+    assert_eq!((traced.code, traced.stdout), (Some(0), WIN.to_owned()));
+}
+
+#[test]
+fn a_game_that_is_interrupted_has_its_score_and_another_command_says_no_more() {
+    let (rps, power) = (Fake::answering_each_read(b"y"), real::power());
+    for (arguments, code, last) in
+        [(format!("rps play --addr {rps}"), 0, SCORE), (format!("power square - --addr {power}"), 130, "")]
+    {
+        let mut running = client(&format!("{arguments} --json")).start();
+        running.type_in("2\n");
+        // A client that has answered is past its start, and so minds signals.
+        let answer = running.next_line();
+        running.interrupt();
+        running.wait().assert_failed(code, &(answer + last), &[]);
     }
 }
 
@@ -136,6 +182,13 @@ fn a_line_of_input_that_is_wrong_is_told_after_what_came_before_it() {
         let arguments = format!("power square - 3 {flags} --addr {power}");
         client(&format!("{arguments} --json")).run("2\n\nabc\n5\n").assert_failed(2, &(four.to_owned() + wrong), &[]);
         client(&arguments).run("2\n\nabc\n5\n").assert_ended(2);
+    }
+    let house = Fake::answering_each_read(b"y");
+    let wrong = "{\"schema\":1,\"error\":{\"kind\":\"usage\",\"message\":\"standard input, line 2: 'lizard' is not a move: \
+                 scissors, rock or paper (s, r, p; 剪刀, 石头, 布; 1, 2, 3)\"}}\n";
+    for (command, between) in [("throw -", ""), ("play", SCORE)] {
+        let finished = client(&format!("rps {command} --json --addr {house}")).run("r\nlizard\n");
+        finished.assert_failed(2, &format!("{WIN}{between}{wrong}"), &[]);
     }
 }
 

@@ -5,9 +5,11 @@
 
 mod support;
 
+use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use support::fake::{Fake, hear_all};
+use support::fake::{Fake, Then, hear, hear_all};
 use support::real::Reserved;
 use support::terminal::Terminal;
 use support::{client, real, run};
@@ -54,6 +56,12 @@ fn every_command_has_help_in_both_languages_that_fits_a_terminal() {
             if language == "zh" {
                 for english in ["Usage", "Options", "Commands", "Arguments", "Print ", "[default", "[env", "possible"] {
                     assert!(!help.stdout.contains(english), "{english} is in {help:?}");
+                }
+                // Names and words that are to be typed stand alone or in twos; three in a row are a sentence.
+                for line in help.stdout.lines().filter(|line| !line.starts_with("用法")) {
+                    let words: Vec<_> = line.split_whitespace().collect();
+                    let is_sentence = |three: &[&str]| three.concat().bytes().all(|byte| byte.is_ascii_alphabetic());
+                    assert!(!words.windows(3).any(is_sentence), "{line:?}");
                 }
             }
         }
@@ -147,6 +155,60 @@ fn failures_are_told_in_chinese() {
 }
 
 #[test]
+fn what_is_wrong_with_the_arguments_is_told_in_chinese_to_the_last_line() {
+    for (arguments, told) in [
+        (
+            "power square",
+            "错误：缺少：<NUMBER>...\n\n用法: cli-client power square <NUMBER>...\n\n详情请看 'cli-client power square --help'。\n",
+        ),
+        ("rps throw 1 --timeout", "错误：'--timeout <DURATION>' 需要一个值\n\n详情请看 'cli-client --help'。\n"),
+        ("bench power --compare --keep-alive", "错误：'--compare' 不能与 '--keep-alive' 一起用\n\n用法: cli-client "),
+        ("power square 2 --framing bare --keep-alive", "cli-client: --keep-alive 需要逐行：请去掉 --framing，"),
+    ] {
+        let finished = run(&format!("--lang zh {arguments}"));
+        finished.assert_misused(told);
+        assert!(!finished.stderr.contains("Usage") && !finished.stderr.contains("error"), "{finished:?}");
+    }
+    for (command, variable) in [("power square 2", "POWER_ADDR"), ("rps play", "RPS_ADDR"), ("probe duel", "DUEL_ADDR")]
+    {
+        let client = client(&format!("{command} --lang zh")).with_variable(variable, "x");
+        client.run("").assert_failed(2, "", &[&format!("{variable}：'x' 不是地址：请写主机和端口")]);
+    }
+    // A language that is none leaves the choice to the environment.
+    let client = client("power square 2 --lang de").with_variable("LC_ALL", "zh_CN.UTF-8");
+    client.run("").assert_misused("错误：'--lang <LANGUAGE>' 的值 'de' 不对：可以是 en, zh");
+}
+
+#[test]
+fn every_outcome_has_its_word_in_chinese_and_a_void_round_its_reason() {
+    let house = Fake::new(|stream| {
+        for answer in *b"xyz" {
+            hear(stream)?;
+            stream.write_all(&[answer])?;
+        }
+        hear(stream)?;
+        Ok(Then::Close)
+    });
+    run(&format!("rps throw 1 2 3 --lang zh --addr {house}")).assert_done("剪刀 平局\n石头 胜利\n布 失败\n");
+    let duel = real::duel(Duration::from_millis(300));
+    let mut person = Terminal::start(client(&format!("rps play --duel --lang zh --addr {duel}")));
+    person.see("0:0 剪刀、石头还是布？");
+    person.press("石头\n");
+    person.see("等待对方出拳：还剩 ");
+    person.see("石头 作废\r\n没有别的玩家及时出拳，这一局谁也不算\r\n0:0 剪刀、石头还是布？");
+    person.press("\x04");
+    person.see("0 胜，0 负，0 平，1 作废\r\n");
+    assert_eq!(person.code(), Some(0));
+}
+
+#[test]
+fn the_version_is_the_same_in_both_languages() {
+    for arguments in ["-V", "--version", "--lang zh -V", "--version --lang zh"] {
+        run(arguments).assert_done(concat!("cli-client ", env!("CARGO_PKG_VERSION"), "\n"));
+    }
+}
+
+#[test]
 fn objects_keep_their_english_names_in_chinese() {
     let nobody = Reserved::new();
     run(&format!("power square 2 --json --lang zh --addr {nobody}")).assert_failed(
@@ -227,7 +289,7 @@ fn a_verbose_client_tells_the_way_in_chinese_and_answers_as_ever() {
 
 #[test]
 fn a_terminal_that_cannot_move_its_cursor_is_told_once_of_the_time_left() {
-    let server = real::duel(std::time::Duration::from_millis(300));
+    let server = real::duel(Duration::from_millis(300));
     let client = client(&format!("rps play --duel --addr {server}")).with_variable("TERM", "dumb");
     let mut person = Terminal::start(client);
     person.press("rock\n");
@@ -243,14 +305,14 @@ fn completions_are_printed_for_every_shell() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = run(&format!("completions {shell}"));
         script.assert_ended(0);
-        for name in ["power", "bench", "--keep-alive", "--lang"] {
+        for name in ["power", "rps", "bench", "probe", "completions", "--keep-alive", "--lang"] {
             let name = if shell == "fish" { name.trim_start_matches('-') } else { name };
             assert!(script.stdout.contains(name), "{shell}: {name}");
         }
         if shell == "bash" {
             let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().expect("there is bash");
             let mut input = bash.stdin.take().expect("it reads");
-            std::io::Write::write_all(&mut input, script.stdout.as_bytes()).expect("it reads all");
+            input.write_all(script.stdout.as_bytes()).expect("it reads all");
             drop(input);
             assert!(bash.wait().expect("it ends").success());
         }
