@@ -12,8 +12,8 @@ use crate::language::{explain, texts};
 /// Why a command did not do all that it was asked for.
 #[derive(Debug)]
 pub enum Failure {
-    /// Not all was answered right; what went wrong has been reported when it came, and is of this kind.
-    Reported(Kind),
+    /// Not all was answered right; what went wrong has been reported when it came, and asks for this exit code.
+    Reported(u8),
     /// The input is wrong; what, and what would be right.
     Usage(String),
     /// There was no answer; what to try next, where that is not plain, behind it.
@@ -38,6 +38,12 @@ pub enum Failure {
     /// The client was asked to end; with the exit code that says by what.
     Interrupted(u8),
 }
+
+/// The exit code that says that the server refused, or that a check failed.
+pub(crate) const REFUSED: u8 = 1;
+
+/// The exit code that says that no answer came in time.
+pub(crate) const TIMED_OUT: u8 = 4;
 
 /// A kind of failure, by its name in `--json` and in `bench`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -92,18 +98,6 @@ impl Kind {
         }
     }
 
-    /// The exit code for failures of this kind alone.
-    fn exit_code(self) -> u8 {
-        match self {
-            Self::Refused | Self::Wrong | Self::System => 1,
-            Self::Usage => 2,
-            Self::Unresolved | Self::Unreachable | Self::NoLocalPort | Self::NoFiles => 3,
-            Self::Timeout => 4,
-            Self::Reset | Self::Protocol | Self::Closed => 5,
-            Self::Interrupted => 130,
-        }
-    }
-
     /// Its name, for people.
     #[must_use]
     pub fn name(self) -> String {
@@ -152,10 +146,9 @@ impl Failure {
         match self {
             Self::Usage(_) => Kind::Usage,
             Self::NoAnswer(error, _) => Kind::of(error),
-            Self::Reported(kind) => *kind,
             Self::Refused { .. } => Kind::Refused,
             Self::WrongAnswer(_) => Kind::Wrong,
-            Self::Input(_) | Self::OutputClosed | Self::Output(_) | Self::System(_) => Kind::System,
+            Self::Reported(_) | Self::Input(_) | Self::OutputClosed | Self::Output(_) | Self::System(_) => Kind::System,
             Self::Interrupted(_) => Kind::Interrupted,
         }
     }
@@ -164,20 +157,25 @@ impl Failure {
     /// protocol; 130 Ctrl-C.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self {
+        ExitCode::from(self.code())
+    }
+
+    /// The same as a number.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        match self {
             Self::OutputClosed => 0,
-            Self::Reported(kind) => kind.exit_code(),
-            Self::Refused { .. } | Self::WrongAnswer(_) | Self::Input(_) | Self::Output(_) | Self::System(_) => 1,
+            Self::Reported(code) | Self::Interrupted(code) => *code,
+            Self::Refused { .. } | Self::WrongAnswer(_) | Self::Input(_) | Self::Output(_) | Self::System(_) => REFUSED,
             Self::Usage(_) => 2,
-            Self::Interrupted(code) => *code,
             Self::NoAnswer(error, _) => match (&error.kind, error.phase) {
-                (ErrorKind::Full, _) => 1,
-                (ErrorKind::TimedOut(_), _) => 4,
+                (ErrorKind::Full, _) => REFUSED,
+                (ErrorKind::TimedOut(_), _) => TIMED_OUT,
                 (ErrorKind::Io(_), Phase::Resolve | Phase::Connect) => 3,
                 // Whatever the reason, a request that was sent had no answer.
                 (ErrorKind::Io(_) | ErrorKind::Protocol(_) | ErrorKind::Closed, _) => 5,
             },
-        })
+        }
     }
 }
 

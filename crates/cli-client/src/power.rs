@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 
 use crate::arguments::PowerCommand;
 use crate::arguments::power::Framing;
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, REFUSED};
 use crate::input::{Operand, Values};
 use crate::language::texts;
 use crate::output::{self, Output};
@@ -44,7 +44,7 @@ pub async fn run(command: PowerCommand, session: &Session) -> Result<(), Failure
     } else {
         on_a_connection_each(&client, pieces.is_some(), numbers, &mut teller).await?;
     }
-    if teller.refused { Err(Failure::Reported(Kind::Refused)) } else { Ok(()) }
+    if teller.refused { Err(Failure::Reported(REFUSED)) } else { Ok(()) }
 }
 
 async fn on_a_connection_each(
@@ -130,14 +130,14 @@ async fn hear(mut replies: Replies, teller: &mut Teller, in_flight: &RefCell<Vec
         let Some(asked) = in_flight.borrow_mut().pop_front() else { return Ok(()) };
         teller.tell(asked, reply)?;
         if last {
-            return Err(Failure::Reported(Kind::Refused));
+            return Err(Failure::Reported(REFUSED));
         }
     }
     Ok(())
 }
 
 /// Whether a server closes the connection with this refusal.
-fn is_last(refusal: &Refusal) -> bool {
+pub(crate) fn is_last(refusal: &Refusal) -> bool {
     matches!(refusal.code, Code::Busy | Code::Timeout | Code::TooLong)
 }
 

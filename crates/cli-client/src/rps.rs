@@ -3,7 +3,7 @@
 use std::fmt;
 
 use proto::client::rps::Round;
-use proto::wire::rps::Move;
+use proto::wire::rps::{Move, Outcome};
 use serde::{Serialize, Serializer};
 
 use crate::arguments::RpsCommand;
@@ -59,5 +59,31 @@ impl fmt::Display for Thrown {
             Round::Void => texts::void(),
         };
         write!(f, "{} {round}", texts::shown(self.shown))
+    }
+}
+
+/// What the other side showed: the wire does not say it, but how the round ended does.
+pub(crate) fn other_hand(shown: Move, outcome: Outcome) -> Move {
+    match (outcome, shown) {
+        (Outcome::Draw, shown) => shown,
+        (Outcome::Win, Move::Rock) | (Outcome::Lose, Move::Paper) => Move::Scissors,
+        (Outcome::Win, Move::Paper) | (Outcome::Lose, Move::Scissors) => Move::Rock,
+        (Outcome::Win, Move::Scissors) | (Outcome::Lose, Move::Rock) => Move::Paper,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_hand_is_the_one_that_gives_the_outcome() {
+        // Rock beats scissors, scissors beat paper, paper beats rock.
+        for (winner, loser) in [(Move::Rock, Move::Scissors), (Move::Scissors, Move::Paper), (Move::Paper, Move::Rock)]
+        {
+            assert_eq!(other_hand(winner, Outcome::Win), loser);
+            assert_eq!(other_hand(loser, Outcome::Lose), winner);
+            assert_eq!(other_hand(winner, Outcome::Draw), winner);
+        }
     }
 }

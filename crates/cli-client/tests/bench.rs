@@ -218,7 +218,13 @@ fn what_one_player_of_a_duel_wins_another_one_loses() {
 #[test]
 fn a_player_without_another_ends_with_the_duration_and_fails_after_the_window() {
     let server = real::duel(LONG);
-    measured(0, &format!("duel -c 1 -z 200ms --addr {server}"));
+    // Its move is neither answered nor lost, and a run without an answer has shown nothing.
+    let alone = told(4, &format!("duel -c 1 -z 200ms --addr {server}"));
+    assert_eq!(
+        (&alone["requests"], &alone["in_play"], &alone["errors"]),
+        (&json!(0), &json!(1), &json!({})),
+        "{alone}"
+    );
     let told = told(4, &format!("duel -c 1 -n 1 --window 100ms --timeout 100ms --addr {server}"));
     assert_eq!(told["errors"], json!({"timeout": 1}), "{told}");
 }

@@ -54,7 +54,10 @@ fn lasting(line: &str) -> String {
         }
     }
     // One honest house in a thousand is called unfair.
-    if lasting.starts_with("fairness") { "fairness".to_owned() } else { lasting }
+    match lasting.split(' ').next() {
+        Some(verdict @ ("fairness" | "evenness")) => verdict.to_owned(),
+        _ => lasting,
+    }
 }
 
 /// Lines without what varies; a histogram has as many rows as it needs, and a remark comes where the machine is slow.

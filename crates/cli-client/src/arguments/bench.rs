@@ -85,7 +85,7 @@ pub struct PowerArguments {
     pub framing: Option<Framing>,
 
     /// The three ways side by side.
-    #[arg(long, conflicts_with = "keep_alive", help = texts::compare())]
+    #[arg(long, conflicts_with_all = ["keep_alive", "rate"], help = texts::compare())]
     pub compare: bool,
 
     /// What to ask.

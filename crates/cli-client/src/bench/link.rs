@@ -2,7 +2,9 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::take;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use proto::client::{Endpoint, Error, ErrorKind, Phase, Violation};
 use proto::wire::power::Reply;
 use proto::wire::power::client::{ClientCodec, Framing};
 use proto::wire::rps::{Answer, Move, UnknownByte};
+use rand::RngExt;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_util::codec::Decoder;
@@ -21,48 +24,77 @@ use super::plan::{Plan, Style, Work};
 use super::tally::Outcomes;
 use crate::failure::Failure;
 use crate::language::texts;
+use crate::power::is_last;
 
 /// What is read at once at the most; more in flight is read in turn.
 const READ: usize = 65_536;
 
-/// After so many requests a connection's come again. Moves are random, and so are those of two players to each other.
-const CIRCLE: usize = 256;
+/// After so many moves a connection's come again. They are random, and connections begin at different places.
+const CIRCLE: usize = 4096;
 
 /// The bytes of one connection's requests and answers. Connections come and go on it.
 #[derive(Debug)]
 pub(super) struct Link {
     work: Work,
-    /// The requests of a connection, from the first of which on those of the next exchange are taken in a circle.
-    requests: Vec<u8>,
+    /// The requests of all connections. Games begin each exchange where the one before ended, in a circle.
+    requests: Arc<[u8]>,
     request_length: usize,
+    circle: usize,
     next: usize,
+    /// Whether the connection has answered before.
+    heard: bool,
     /// The right answer, byte for byte as our own servers write it; what is written otherwise is read.
     right: Vec<u8>,
     bytes: BytesMut,
     limit: Duration,
 }
 
+/// What came of one or more requests.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// So many were answered right, and the rounds in them ended so.
+    Right(usize, Outcomes),
+    /// One was answered, and not right.
+    NotRight(Failure),
+}
+
 impl Link {
+    /// The bytes of one connection, of which there may be many more for the same plan: see [`Link::another`].
     pub(super) fn new(plan: &Plan) -> Self {
         let right = match plan.work {
             Work::Power { right, style: Style::Short(Framing::EndOfStream | Framing::Bare), .. } => format!("d{right}"),
             Work::Power { right, .. } => format!("d{right}\n"),
             Work::Rps | Work::Duel => "?".to_owned(),
         };
-        let room = (plan.in_flight * right.len()).clamp(64, READ);
+        let room = (plan.batch() * right.len()).clamp(64, READ);
+        let circle = if matches!(plan.work, Work::Power { .. }) { 1 } else { CIRCLE };
         Self {
             work: plan.work,
-            requests: plan.work.requests(plan.in_flight + CIRCLE - 1),
+            requests: plan.work.requests(plan.batch() + circle - 1).into(),
             request_length: plan.work.requests(1).len(),
+            circle,
             next: 0,
+            heard: false,
             right: right.into_bytes(),
             bytes: BytesMut::with_capacity(room),
             limit: plan.limit,
         }
     }
 
+    /// The bytes of another connection, which has its requests in common with this one.
+    pub(super) fn another(&self) -> Self {
+        Self {
+            requests: Arc::clone(&self.requests),
+            right: self.right.clone(),
+            bytes: BytesMut::with_capacity(self.bytes.capacity()),
+            next: rand::rng().random_range(0..self.circle),
+            ..*self
+        }
+    }
+
     /// A connection for this work.
-    pub(super) async fn connect(&self, endpoint: &Endpoint) -> Result<Stream, Failure> {
+    pub(super) async fn connect(&mut self, endpoint: &Endpoint) -> Result<Stream, Failure> {
+        self.heard = false;
         let stream = endpoint.connect().await?;
         if self.work.leaves_unanswered() {
             // Closed in order, a move would still be played against somebody.
@@ -125,47 +157,67 @@ impl Link {
         }
     }
 
-    /// Asks so many times on a kept connection, and tells of each lot of answers as it comes, and of how the rounds in it
-    /// ended.
+    /// Asks so many times on a kept connection, and tells of the answers as they come. An error is of all that have not
+    /// been told of; the connection is then of no more use.
     pub(super) async fn ask(
         &mut self,
         stream: &mut Stream,
         endpoint: &Endpoint,
         count: usize,
-        told: impl FnMut(usize, Outcomes),
-    ) -> Result<(), Failure> {
-        let exchanged = timeout(self.limit, self.exchange(stream, endpoint, count, told)).await;
-        exchanged.unwrap_or_else(|_| Err(trouble(endpoint, Phase::Reply, ErrorKind::TimedOut(self.limit))))
-    }
-
-    async fn exchange(
-        &mut self,
-        stream: &mut Stream,
-        endpoint: &Endpoint,
-        count: usize,
-        mut told: impl FnMut(usize, Outcomes),
+        mut told: impl FnMut(Told),
     ) -> Result<(), Failure> {
         self.bytes.clear();
-        let mut sent = self.request_length * self.next;
+        // What is there before it has been asked for is the answer to nothing.
+        let mut early = [0];
+        if let Ok(1..) = stream.try_read(&mut early) {
+            self.bytes.extend_from_slice(&early);
+            return Err(self.last_words(endpoint, Violation::Unasked.into()));
+        }
+        let first = self.next;
+        self.next = (self.next + count) % self.circle;
+        let mut sent = self.request_length * first;
         let end = sent + self.request_length * count;
-        self.next = (self.next + count) % CIRCLE;
         let mut answered = 0;
         while answered < count {
-            let read = poll_fn(|context| self.poll_both_ways(context, stream, &mut sent, end)).await;
-            let mut outcomes = Outcomes::default();
-            let right = self.take_answers(endpoint, count - answered, &mut outcomes);
-            if let Ok(right @ 1..) = right {
-                answered += right;
-                told(right, outcomes);
-            }
-            right?;
+            let limit = self.limit;
+            let reading = poll_fn(|context| self.poll_both_ways(context, stream, &mut sent, end));
+            let Ok(read) = timeout(limit, reading).await else {
+                let phase = if self.bytes.is_empty() { Phase::Reply } else { Phase::End };
+                return Err(trouble(endpoint, phase, ErrorKind::TimedOut(limit)));
+            };
+            let left = count - answered;
+            let taken = match self.work {
+                Work::Power { .. } => self.take_lines(endpoint, left, &mut told)?,
+                Work::Rps | Work::Duel => self.take_frames(endpoint, first + answered, left, &mut told)?,
+            };
+            answered += taken;
+            self.heard |= taken > 0;
             match read {
-                Ok(0) if answered < count => return Err(trouble(endpoint, Phase::Reply, ErrorKind::Closed)),
+                Ok(0) if answered < count => {
+                    let ended = if self.heard { ErrorKind::Closed } else { Violation::NoReply.into() };
+                    return Err(self.last_words(endpoint, ended));
+                }
                 Ok(_) => {}
-                Err(error) => return Err(trouble(endpoint, Phase::Reply, error.into())),
+                Err(error) => return Err(self.last_words(endpoint, error.into())),
             }
         }
         if self.bytes.is_empty() { Ok(()) } else { Err(trouble(endpoint, Phase::Reply, Violation::Unasked.into())) }
+    }
+
+    /// Why a connection has ended: what the server said last, without an end of its own, or else this.
+    fn last_words(&mut self, endpoint: &Endpoint, otherwise: ErrorKind) -> Failure {
+        if let Work::Power { .. } = self.work {
+            return match ClientCodec::new(Framing::Line).decode_eof(&mut self.bytes) {
+                Ok(Some(Err(refusal))) => Failure::refused(endpoint.address(), &refusal),
+                Ok(_) => trouble(endpoint, Phase::Reply, otherwise),
+                Err(error) if matches!(otherwise, ErrorKind::Closed | ErrorKind::Protocol(_)) => {
+                    trouble(endpoint, Phase::End, error.into())
+                }
+                Err(_) => trouble(endpoint, Phase::End, otherwise),
+            };
+        }
+        let full = self.bytes.first().copied().and_then(Answer::from_byte) == Some(Answer::Full);
+        trouble(endpoint, Phase::Reply, if full { ErrorKind::Full } else { otherwise })
     }
 
     /// Sends what can be sent, and waits for something to read: a server that waits for its answers to be read takes no
@@ -188,26 +240,27 @@ impl Link {
         poll_read_buf(Pin::new(stream), context, &mut self.bytes)
     }
 
-    /// Takes as many right answers as there are, up to so many.
-    fn take_answers(&mut self, endpoint: &Endpoint, most: usize, outcomes: &mut Outcomes) -> Result<usize, Failure> {
-        match self.work {
-            Work::Power { .. } => self.take_lines(endpoint, most),
-            Work::Rps | Work::Duel => self.take_frames(endpoint, most, outcomes),
-        }
-    }
-
-    fn take_lines(&mut self, endpoint: &Endpoint, most: usize) -> Result<usize, Failure> {
+    /// Takes the answers that have come, up to so many.
+    fn take_lines(&mut self, endpoint: &Endpoint, most: usize, told: &mut impl FnMut(Told)) -> Result<usize, Failure> {
         let mut taken = 0;
         while taken < most {
             let right = self.bytes.chunks_exact(self.right.len()).take(most - taken);
             let alike = right.take_while(|line| *line == self.right).count();
             if alike > 0 {
                 self.bytes.advance(alike * self.right.len());
+                told(Told::Right(alike, Outcomes::default()));
                 taken += alike;
                 continue;
             }
             match ClientCodec::new(Framing::Line).decode(&mut self.bytes) {
-                Ok(Some(reply)) => self.judge(endpoint, reply)?,
+                // A server closes the connection with it, so it is the answer to all that are still to come.
+                Ok(Some(Err(refusal))) if is_last(&refusal) => {
+                    return Err(Failure::refused(endpoint.address(), &refusal));
+                }
+                Ok(Some(reply)) => match self.judge(endpoint, reply) {
+                    Ok(()) => told(Told::Right(1, Outcomes::default())),
+                    Err(failure) => told(Told::NotRight(failure)),
+                },
                 Ok(None) => break,
                 Err(error) => return Err(trouble(endpoint, Phase::Reply, error.into())),
             }
@@ -216,21 +269,43 @@ impl Link {
         Ok(taken)
     }
 
-    fn take_frames(&mut self, endpoint: &Endpoint, most: usize, outcomes: &mut Outcomes) -> Result<usize, Failure> {
+    /// The same for frames, of which the first answers the move of this number.
+    fn take_frames(
+        &mut self,
+        endpoint: &Endpoint,
+        first: usize,
+        most: usize,
+        told: &mut impl FnMut(Told),
+    ) -> Result<usize, Failure> {
         let count = self.bytes.len().min(most);
         let frames = self.bytes.split_to(count);
-        let strange = frames.iter().find(|&&frame| !outcomes.count(frame));
-        if let Some(&strange) = strange {
-            let kind = match Answer::from_byte(strange) {
-                Some(Answer::Full) => ErrorKind::Full,
-                Some(_) => Violation::NoMove(Move::Scissors).into(),
-                None => Violation::Answer(UnknownByte(strange)).into(),
+        let (mut right, mut outcomes) = (0, Outcomes::default());
+        for (&frame, &shown) in frames.iter().zip(&self.requests[first..]) {
+            let shown = Move::from_byte(shown);
+            let failure = match (Answer::from_byte(frame), shown) {
+                (Some(Answer::Void), _) if self.work == Work::Rps => {
+                    Failure::WrongAnswer(texts::house_voids(endpoint.address()))
+                }
+                (Some(Answer::Judged(_) | Answer::Void), _) => {
+                    outcomes.count(shown, frame);
+                    right += 1;
+                    // The last player of a duel may have no use for all of them, so they are told of one by one.
+                    if self.work == Work::Duel {
+                        told(Told::Right(take(&mut right), take(&mut outcomes)));
+                    }
+                    continue;
+                }
+                (Some(Answer::Full), _) => {
+                    told(Told::Right(right, outcomes));
+                    return Err(trouble(endpoint, Phase::Reply, ErrorKind::Full));
+                }
+                (Some(Answer::NoMove), Some(shown)) => trouble(endpoint, Phase::Reply, Violation::NoMove(shown).into()),
+                _ => trouble(endpoint, Phase::Reply, Violation::Answer(UnknownByte(frame)).into()),
             };
-            return Err(trouble(endpoint, Phase::Reply, kind));
+            told(Told::Right(take(&mut right), take(&mut outcomes)));
+            told(Told::NotRight(failure));
         }
-        if outcomes.void > 0 && self.work == Work::Rps {
-            return Err(Failure::WrongAnswer(texts::house_voids(endpoint.address())));
-        }
+        told(Told::Right(right, outcomes));
         Ok(count)
     }
 

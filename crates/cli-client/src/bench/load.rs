@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::link::Link;
+use super::link::{Link, Told};
 use super::pace::Pace;
 use super::plan::{Plan, Style, Work};
 use super::tally::{Outcomes, Tally};
@@ -30,6 +30,12 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// So many connections of a thread are being made at once, since a server's queue of those it has not accepted yet is
 /// bounded, and whoever finds no room in it waits for a second (listen(2)).
 const CONNECTING: usize = 128;
+
+/// So long a server may be gone, to be started anew, before a run that counts requests is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How much later than its end a run at a fixed rate may still send what was due before.
+const GRACE: Duration = Duration::from_millis(10);
 
 /// How long threads, timers and first connections may take to be there.
 const LEAD: Duration = Duration::from_millis(50);
@@ -54,7 +60,6 @@ struct Times {
 
 /// Runs a plan to its end, or until `stop`, and gives what came of it.
 pub(super) async fn run(plan: &Plan, stop: &CancellationToken, progress: &Arc<Progress>) -> io::Result<Tally> {
-    let cpu_before = cpu_time();
     // A rate begins when everything is there that has to keep it.
     let begin = Instant::now() + if plan.load.rate.is_some() { LEAD } else { Duration::ZERO };
     let counted_from = begin + plan.load.warmup.unwrap_or_default();
@@ -78,6 +83,14 @@ pub(super) async fn run(plan: &Plan, stop: &CancellationToken, progress: &Arc<Pr
         })?;
         running.push(receiver);
     }
+    // What it costs to get ready and warm does not count.
+    if counted_from > Instant::now() {
+        tokio::select! {
+            () = sleep_until(counted_from.into()) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    let cpu_before = cpu_time();
     let mut all = new_tally()?;
     for receiver in running {
         let tally = receiver.await.map_err(|_| io::Error::other("a thread of the load ended early"))?;
@@ -112,6 +125,15 @@ struct ThreadLoad {
     times: Times,
     quota: Arc<Quota>,
     pace: Option<Pace>,
+    /// How many requests the rate lets go.
+    due: u64,
+    /// How many requests that count are asked and not answered.
+    in_flight: AtomicU64,
+    /// When the last right answer came, or else when the first could.
+    last_right: Mutex<Instant>,
+    /// For how long nothing has to be answered for a run to be given up that would end by itself only after many more
+    /// failures.
+    patience: Option<Duration>,
     tally: Mutex<Tally>,
     connecting: Semaphore,
     progress: Arc<Progress>,
@@ -142,25 +164,23 @@ impl Quota {
         count
     }
 
-    /// So many have been answered, rightly or not. `false` if they were not wanted any more.
-    fn answer(&self, count: usize) -> bool {
+    /// So many have been answered, rightly or not; gives how many of them were wanted.
+    fn answer(&self, count: usize) -> usize {
         if !self.by_answers {
-            return true;
+            return count;
         }
         let mut left = lock(&self.left);
-        let wanted = *left > 0;
-        *left = left.saturating_sub(count as u64);
+        let wanted = usize::try_from(*left).unwrap_or(usize::MAX).min(count);
+        *left -= wanted as u64;
         if *left == 0 {
             self.ended.cancel();
         }
         wanted
     }
 
-    /// There are no more.
-    fn end(&self) {
-        if self.by_answers {
-            self.ended.cancel();
-        }
+    /// How many a rate has to let go: as many as are left, or as many as it takes to have so many answered.
+    fn due(&self) -> u64 {
+        if self.by_answers { u64::MAX } else { *lock(&self.left) }
     }
 }
 
@@ -199,8 +219,12 @@ impl Share {
             first_connection: connections * number + number.min(more),
             load: Arc::new(ThreadLoad {
                 times,
+                due: quota.due(),
                 quota,
                 pace,
+                in_flight: AtomicU64::new(0),
+                last_right: Mutex::new(times.counted_from),
+                patience: times.until.is_none().then(|| plan.limit.max(PATIENCE)),
                 tally: Mutex::new(new_tally()?),
                 connecting: Semaphore::new(CONNECTING),
                 progress: Arc::clone(progress),
@@ -212,17 +236,18 @@ impl Share {
         let load = self.load;
         let mut connections = JoinSet::new();
         let endpoints: Arc<[Endpoint]> = plan.endpoints.clone().into();
+        let first = Link::new(plan);
         for number in 0..self.connections {
             let number = usize::try_from(self.first_connection + number).unwrap_or_default();
             // Each connection begins with an address of its own.
             let mut endpoints = Endpoints { all: Arc::clone(&endpoints), next: number % plan.endpoints.len() };
-            let (load, link) = (Arc::clone(&load), Link::new(plan));
+            let (load, link) = (Arc::clone(&load), first.another());
             match plan.work {
                 Work::Power { style: Style::Short(framing), .. } => {
                     connections.spawn(short(load, link, endpoints, framing));
                 }
                 _ => {
-                    connections.spawn(kept(load, link, endpoints.next(), plan.in_flight));
+                    connections.spawn(kept(load, link, endpoints.next(), plan.batch()));
                 }
             }
         }
@@ -235,8 +260,7 @@ impl Share {
             () = working => {}
             error = load.pacing() => return Err(error),
         }
-        let tally = lock(&load.tally).clone();
-        Ok(tally)
+        Ok(load.ended())
     }
 }
 
@@ -258,12 +282,15 @@ async fn short(load: Arc<ThreadLoad>, mut link: Link, mut endpoints: Endpoints, 
     while let Some(batch) = load.take(1).await {
         let endpoint = endpoints.next();
         let asked = async {
-            let mut stream = link.connect(&endpoint).await?;
+            let mut stream = load.connect(&mut link, &endpoint).await?;
             link.ask_once(&mut stream, &endpoint, framing).await
         };
         match asked.await {
             Ok(()) => load.answered(&batch, 0, 1, Outcomes::default()),
-            Err(failure) => load.failed(&batch, 1, &failure).await,
+            Err(failure) => {
+                load.failed(&batch, 1, &failure);
+                sleep(PAUSE).await;
+            }
         }
     }
 }
@@ -273,25 +300,38 @@ async fn kept(load: Arc<ThreadLoad>, mut link: Link, endpoint: Endpoint, in_flig
     loop {
         let connected = match &mut stream {
             Some(stream) => stream,
-            None => match load.connect(&link, &endpoint).await {
+            None => match load.connect(&mut link, &endpoint).await {
                 Ok(made) => stream.insert(made),
                 // A request that could not even be asked is one that was not answered.
                 Err(failure) => {
                     let Some(batch) = load.take(1).await else { return };
-                    load.failed(&batch, 1, &failure).await;
+                    load.failed(&batch, 1, &failure);
+                    sleep(PAUSE).await;
                     continue;
                 }
             },
         };
         let Some(batch) = load.take(in_flight).await else { return };
-        let mut answered = 0;
-        let asked = link.ask(connected, &endpoint, batch.count, |count, outcomes| {
-            load.answered(&batch, answered, count, outcomes);
-            answered += count;
+        let (mut answered, mut trusted) = (0, true);
+        let asked = link.ask(connected, &endpoint, batch.count, |told| match told {
+            Told::Right(count, outcomes) => {
+                load.answered(&batch, answered, count, outcomes);
+                answered += count;
+            }
+            Told::NotRight(failure) => {
+                load.failed(&batch, 1, &failure);
+                answered += 1;
+                trusted = false;
+            }
         });
         if let Err(failure) = asked.await {
+            // What was not asked for is one thing too many, also where all the answers have come.
+            load.failed(&batch, (batch.count - answered).max(1), &failure);
+            trusted = false;
+        }
+        if !trusted {
             stream = None;
-            load.failed(&batch, batch.count - answered, &failure).await;
+            sleep(PAUSE).await;
         }
     }
 }
@@ -301,20 +341,50 @@ impl ThreadLoad {
     ///
     /// This goes on for as long as there is no error.
     async fn pacing(&self) -> io::Error {
-        if let Some(pace) = &self.pace {
-            let count = *lock(&self.quota.left);
-            if let Err(error) = pace.keep(count, self.times.until).await {
-                return error;
-            }
+        if let Some(pace) = &self.pace
+            && let Err(error) = pace.keep(self.due, self.times.until).await
+        {
+            return error;
         }
         if let Some(until) = self.times.until {
             sleep_until(until.into()).await;
-            self.quota.end();
+            if self.quota.by_answers {
+                self.quota.ended.cancel();
+            }
         }
         pending().await
     }
 
-    async fn connect(&self, link: &Link, endpoint: &Endpoint) -> Result<Stream, Failure> {
+    /// What came of it all, now that it has ended.
+    fn ended(&self) -> Tally {
+        let now = Instant::now();
+        let mut tally = lock(&self.tally).clone();
+        let by_itself = lock(&self.quota.left).eq(&0);
+        let end = match self.times.until {
+            Some(until) if now >= until => Some(until),
+            // Whoever ended it did so now.
+            _ if !by_itself => Some(now),
+            _ => None,
+        };
+        if let Some(end) = end {
+            tally.took = end.saturating_duration_since(self.times.counted_from);
+        }
+        if let Some(pace) = &self.pace {
+            match end {
+                Some(end) => {
+                    let (unsent, longest, shortest) = pace.unsent(self.due, end);
+                    tally.not_sent_in_turn(unsent, longest, shortest);
+                }
+                None => tally.took = tally.took.max(pace.length(tally.right + tally.not_right())),
+            }
+        }
+        if self.quota.by_answers {
+            tally.in_play = self.in_flight.load(Ordering::Relaxed);
+        }
+        tally
+    }
+
+    async fn connect(&self, link: &mut Link, endpoint: &Endpoint) -> Result<Stream, Failure> {
         // It is never closed.
         let _turn = self.connecting.acquire().await;
         link.connect(endpoint).await
@@ -327,7 +397,9 @@ impl ThreadLoad {
             None => (0, most),
         };
         let now = Instant::now();
-        let over = self.times.until.is_some_and(|until| now >= until);
+        // What was due in time still goes out, where it has not had to wait.
+        let grace = if self.pace.is_some() { GRACE } else { Duration::ZERO };
+        let over = self.times.until.is_some_and(|until| now >= until + grace);
         let counted = match &self.pace {
             Some(pace) => pace.counts(first),
             None => now >= self.times.counted_from,
@@ -337,16 +409,24 @@ impl ThreadLoad {
             (false, true) => self.quota.ask(due),
             (false, false) => due,
         };
+        if counted {
+            self.in_flight.fetch_add(count as u64, Ordering::Relaxed);
+        }
         (count > 0).then_some(Batch { count, begun: now, first, counted })
     }
 
     /// Answers have come: so many of a batch, after so many before them.
     fn answered(&self, batch: &Batch, before: usize, count: usize, outcomes: Outcomes) {
-        if !batch.counted || !self.quota.answer(count) {
+        if !batch.counted || count == 0 {
+            return;
+        }
+        self.in_flight.fetch_sub(count as u64, Ordering::Relaxed);
+        let right = self.quota.answer(count) as u64;
+        if right == 0 {
             return;
         }
         let now = Instant::now();
-        let right = count as u64;
+        *lock(&self.last_right) = now;
         let mut tally = lock(&self.tally);
         match &self.pace {
             Some(pace) => {
@@ -362,16 +442,29 @@ impl ThreadLoad {
         self.progress.right.fetch_add(right, Ordering::Relaxed);
     }
 
-    /// Requests of a batch have met with trouble; the next ones wait a moment. A wrong answer is one at any time.
-    async fn failed(&self, batch: &Batch, count: usize, failure: &Failure) {
-        let wanted = !batch.counted || self.quota.answer(count);
-        if wanted && (batch.counted || failure.kind() == Kind::Wrong) {
-            let mut tally = lock(&self.tally);
-            tally.failed(count as u64, failure);
-            tally.until(self.times.counted_from, Instant::now());
-            self.progress.not_right.fetch_add(count as u64, Ordering::Relaxed);
+    /// Requests of a batch were not answered right. A wrong answer is one while it warms up too.
+    fn failed(&self, batch: &Batch, count: usize, failure: &Failure) {
+        let now = Instant::now();
+        let mut wanted = 1;
+        if batch.counted {
+            // Of what was sent without having been asked for, nothing was in flight.
+            let in_flight = self.in_flight.load(Ordering::Relaxed).min(count as u64);
+            self.in_flight.fetch_sub(in_flight, Ordering::Relaxed);
+            wanted = self.quota.answer(count);
+        } else if failure.kind() != Kind::Wrong {
+            wanted = 0;
         }
-        sleep(PAUSE).await;
+        if wanted > 0 {
+            let mut tally = lock(&self.tally);
+            tally.failed(wanted as u64, failure);
+            tally.until(self.times.counted_from, now);
+            self.progress.not_right.fetch_add(wanted as u64, Ordering::Relaxed);
+        }
+        let without = now.saturating_duration_since(*lock(&self.last_right));
+        if self.patience.is_some_and(|patience| without > patience) {
+            lock(&self.tally).given_up = true;
+            self.quota.ended.cancel();
+        }
     }
 }
 

@@ -28,8 +28,9 @@ use crate::failure::Failure;
 use crate::input::Sources;
 use crate::language::texts;
 use crate::session::Session;
+use crate::until_asked_to_end;
 
-use link::Link;
+use link::{Link, Told};
 use load::Progress;
 use plan::{Plan, Style, Work};
 use report::{Comparison, Report};
@@ -62,9 +63,7 @@ pub async fn run(command: BenchCommand, session: &Session) -> Result<(), Failure
         }
         Service::Duel(arguments) => {
             let address = arguments.address.resolve()?;
-            // Each move in flight may take a window: it comes into play when the one before it is answered.
-            let in_turn = u32::try_from(arguments.pipeline).unwrap_or(u32::MAX);
-            let limit = timeouts.reply + arguments.window.saturating_mul(in_turn);
+            let limit = timeouts.reply + arguments.window;
             let plan = Plan::new(Work::Duel, arguments.load, arguments.pipeline, limit);
             bench(plan, &address, session).await
         }
@@ -72,11 +71,15 @@ pub async fn run(command: BenchCommand, session: &Session) -> Result<(), Failure
 }
 
 async fn bench(plan: Plan, address: &str, session: &Session) -> Result<(), Failure> {
-    let plan = checked(plan, address, session).await?;
-    let tally = measured(&plan, session).await?;
-    let report = Report::new(&plan, address, tally, session.output.is_quiet());
+    let report = run_plan(plan, address, session).await?;
     session.output.answer(&report)?;
-    ended(&[&report], session)
+    ended(std::slice::from_ref(&report), session)
+}
+
+async fn run_plan(plan: Plan, address: &str, session: &Session) -> Result<Report, Failure> {
+    let plan = until_asked_to_end(session, checked(plan, address, session)).await?;
+    let tally = measured(&plan, session).await?;
+    Ok(Report::new(&plan, address, tally, session.output.is_quiet()))
 }
 
 async fn power(arguments: PowerArguments, session: &Session) -> Result<(), Failure> {
@@ -93,31 +96,34 @@ async fn power(arguments: PowerArguments, session: &Session) -> Result<(), Failu
         return bench(plan(style, arguments.pipeline.unwrap_or(1))?, &address, session).await;
     }
     let pipeline = arguments.pipeline.unwrap_or(COMPARED_PIPELINE);
-    let mut reports = Vec::new();
+    let mut runs = Vec::new();
+    let mut broken = Ok(());
     for (style, in_flight) in [(short, 1), (Style::Kept, 1), (Style::Kept, pipeline)] {
-        let plan = checked(plan(style, in_flight)?, &address, session).await?;
-        let tally = measured(&plan, session).await?;
-        reports.push(Report::new(&plan, &address, tally, session.output.is_quiet()));
-        // What is left out is not told of as if it had been measured.
-        if session.interrupt.is_asked() {
-            return Err(session.interrupt.failure());
+        match run_plan(plan(style, in_flight)?, &address, session).await {
+            Ok(report) if session.interrupt.is_asked() && report.is_empty() => {}
+            Ok(report) => runs.push(report),
+            Err(failure) => broken = Err(failure),
+        }
+        if broken.is_err() || session.interrupt.is_asked() {
+            break;
         }
     }
-    if let Ok(runs) = <[Report; 3]>::try_from(reports) {
-        let comparison = Comparison::new(runs);
-        session.output.answer(&comparison)?;
-        ended(&comparison.runs(), session)?;
+    // What was measured before it broke is told all the same.
+    let comparison = Comparison::new(runs);
+    if let Some(comparison) = &comparison {
+        session.output.answer(comparison)?;
     }
-    Ok(())
+    broken?;
+    ended(comparison.as_ref().map(Comparison::runs).unwrap_or_default(), session)
 }
 
-/// Whether all went as it should.
-fn ended(reports: &[&Report], session: &Session) -> Result<(), Failure> {
+/// Whether all went as it should: a wrong answer decides, or else the most frequent failure of all runs.
+fn ended(reports: &[Report], session: &Session) -> Result<(), Failure> {
     if session.interrupt.is_asked() {
         return Err(session.interrupt.failure());
     }
-    let worst = reports.iter().find_map(|report| report.worst());
-    worst.map_or(Ok(()), |kind| Err(Failure::Reported(kind)))
+    let worst = reports.iter().filter_map(Report::worst).max();
+    worst.map_or(Ok(()), |(_, code)| Err(Failure::Reported(code)))
 }
 
 impl Plan {
@@ -152,11 +158,17 @@ async fn checked(mut plan: Plan, address: &str, session: &Session) -> Result<Pla
             let mut link = Link::new(&Plan { in_flight: 1, ..plan.clone() });
             let mut stream = link.connect(&first).await?;
             let peer = stream.peer_addr();
-            match work {
-                Work::Power { style: Style::Short(framing), .. } => {
-                    link.ask_once(&mut stream, &first, framing).await?;
-                }
-                _ => link.ask(&mut stream, &first, 1, |_, _| {}).await?,
+            if let Work::Power { style: Style::Short(framing), .. } = work {
+                link.ask_once(&mut stream, &first, framing).await?;
+            } else {
+                let mut not_right = Ok(());
+                let asked = link.ask(&mut stream, &first, 1, |told| {
+                    if let Told::NotRight(failure) = told {
+                        not_right = Err(failure);
+                    }
+                });
+                asked.await?;
+                not_right?;
             }
             peer
         }

@@ -9,6 +9,8 @@ use rustix::time::{
 };
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
+use tokio::task::yield_now;
+use tokio::time::timeout_at;
 
 /// When each request should go out. Those whose time has come wait here for a connection that is free.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ impl Pace {
     /// When the request of this number should go out.
     pub(super) fn intended(&self, number: u64) -> Instant {
         let nanos = u128::from(number) * self.interval.as_nanos();
-        self.start + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        self.start + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX).min(FARTHEST))
     }
 
     /// Waits for a request to be due, and takes all that are, up to so many: the number of the first, and how many.
@@ -57,15 +59,34 @@ impl Pace {
             more.forget();
             taken += 1;
         }
-        self.taken.fetch_add(taken as u64, Ordering::Relaxed);
         let left = self.released.load(Ordering::Relaxed).saturating_sub(first);
         let taken = usize::try_from(left).unwrap_or(usize::MAX).min(taken);
+        self.taken.fetch_add(taken as u64, Ordering::Relaxed);
         (taken > 0).then_some((first, taken))
     }
 
     /// Whether a request counts, or is there to warm up.
     pub(super) fn counts(&self, number: u64) -> bool {
         number >= self.warming
+    }
+
+    fn due_before(&self, end: Instant) -> u64 {
+        let elapsed = end.saturating_duration_since(self.start).as_nanos();
+        u64::try_from(elapsed.div_ceil(self.interval.as_nanos())).unwrap_or(u64::MAX)
+    }
+
+    /// The requests that count and were due before `end` and never taken: how many, and for how long the first and the
+    /// last of them had waited by then.
+    pub(super) fn unsent(&self, count: u64, end: Instant) -> (u64, Duration, Duration) {
+        let due = self.due_before(end).min(count.saturating_add(self.warming));
+        let first = self.taken.load(Ordering::Relaxed).max(self.warming);
+        let waited = |number| end.saturating_duration_since(self.intended(number));
+        (due.saturating_sub(first), waited(first), waited(due.saturating_sub(1)))
+    }
+
+    /// How long so many requests take at this rate, those to warm up left out.
+    pub(super) fn length(&self, count: u64) -> Duration {
+        self.intended(self.warming.saturating_add(count)).saturating_duration_since(self.intended(self.warming))
     }
 
     /// Lets requests go out as they are due: so many that count, and none after `until`. The kernel's own timer wakes
@@ -84,7 +105,13 @@ impl Pace {
         let timer = AsyncFd::new(timer)?;
         let mut left = count.saturating_add(self.warming);
         while left > 0 && until.is_none_or(|until| Instant::now() < until) {
-            let mut ready = timer.readable().await?;
+            let mut ready = match until {
+                Some(until) => match timeout_at(until.into(), timer.readable()).await {
+                    Ok(ready) => ready?,
+                    Err(_) => break,
+                },
+                None => timer.readable().await?,
+            };
             let mut expired = [0; 8];
             match ready.try_io(|timer| Ok(rustix::io::read(timer, &mut expired)?)) {
                 Ok(Ok(_)) => {
@@ -98,12 +125,23 @@ impl Pace {
                 // Not yet, after all.
                 Err(_) => {}
             }
+            // At a high rate the next is due already, and those that wait have to have their turn.
+            yield_now().await;
+        }
+        // The timer need not have told of the last that were due.
+        if let Some(until) = until {
+            let due = self.due_before(until).saturating_sub(self.released.load(Ordering::Relaxed)).min(left);
+            self.released.fetch_add(due, Ordering::Relaxed);
+            self.due.add_permits(usize::try_from(due).unwrap_or(usize::MAX).min(ENDED));
         }
         // Whoever waits for more than there were learns that there are none.
         self.due.add_permits(ENDED);
         Ok(())
     }
 }
+
+/// Farther from the start than any run lasts, and near enough for a clock, in nanoseconds: a hundred days.
+const FARTHEST: u64 = 100 * 24 * 3_600_000_000_000;
 
 /// More than there can be connections that wait.
 const ENDED: usize = Semaphore::MAX_PERMITS >> 8;

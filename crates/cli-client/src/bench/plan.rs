@@ -22,8 +22,17 @@ pub(super) struct Plan {
     pub(super) load: Load,
     /// How many requests are in flight on a connection.
     pub(super) in_flight: usize,
-    /// How long a reply may take.
+    /// How long the next reply may take.
     pub(super) limit: Duration,
+}
+
+impl Plan {
+    /// How many requests go out together at the most.
+    pub(super) fn batch(&self) -> usize {
+        let requests =
+            self.load.requests.map_or(usize::MAX, |requests| usize::try_from(requests).unwrap_or(usize::MAX));
+        self.in_flight.min(requests)
+    }
 }
 
 /// What is asked and answered.

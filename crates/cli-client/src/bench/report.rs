@@ -9,8 +9,8 @@ use serde::{Serialize, Serializer};
 use unicode_width::UnicodeWidthStr;
 
 use super::plan::{Plan, Style, Work};
-use super::tally::{Outcomes, Tally};
-use crate::failure::Kind;
+use super::tally::{Fairness, Outcomes, Tally};
+use crate::failure::{Kind, TIMED_OUT};
 use crate::language::texts;
 
 /// The quantiles that are told, by their names.
@@ -24,6 +24,9 @@ const UNLIKELY: f64 = 0.001;
 
 /// From this share of its threads' time on, the client may be what limits the load.
 const SATURATED: f64 = 0.9;
+
+/// Less CPU time than this goes into getting ready, and tells nothing.
+const TELLING: Duration = Duration::from_millis(100);
 
 /// What came of one run.
 #[derive(Debug)]
@@ -59,11 +62,18 @@ impl Report {
         }
     }
 
-    /// The kind of trouble that decides the exit code: a wrong answer, or else the most frequent.
-    pub(super) fn worst(&self) -> Option<Kind> {
-        let troubles = &self.tally.troubles;
-        let wrong = troubles.contains_key(&Kind::Wrong).then_some(Kind::Wrong);
-        wrong.or_else(|| troubles.iter().max_by_key(|(_, troubles)| troubles.count).map(|(&kind, _)| kind))
+    /// Whether nothing came of it, neither good nor bad.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tally.right == 0 && self.tally.not_right() == 0
+    }
+
+    /// What decides the exit code, by its weight and with the code: a wrong answer, or else the most frequent failure, or
+    /// else that there was no answer at all.
+    pub(super) fn worst(&self) -> Option<(u64, u8)> {
+        let troubles = self.tally.troubles.iter();
+        let weighed = troubles
+            .map(|(&kind, troubles)| (if kind == Kind::Wrong { u64::MAX } else { troubles.count }, troubles.code));
+        weighed.max().or_else(|| (self.tally.right == 0).then_some((0, TIMED_OUT)))
     }
 
     fn title(&self) -> String {
@@ -90,7 +100,7 @@ impl Report {
     /// The CPU time of this client for each right answer.
     fn cpu_each(&self) -> u64 {
         let nanos = u64::try_from(self.tally.cpu.as_nanos()).unwrap_or(u64::MAX);
-        nanos / self.tally.right().max(1)
+        nanos / self.tally.right.max(1)
     }
 
     fn quantile(&self, quantile: f64) -> u64 {
@@ -102,11 +112,19 @@ impl Report {
         let tally = &self.tally;
         let seconds = format!("{:.2}", tally.took.as_secs_f64());
         let mut rows = vec![
-            (texts::bench_requests(), texts::bench_right(&grouped(tally.right()), &seconds)),
+            (texts::bench_requests(), texts::bench_right(&grouped(tally.right), &seconds)),
             (texts::bench_throughput(), texts::bench_a_second(&rate(tally.throughput()))),
         ];
-        if tally.right() > 0 {
+        if tally.unsent > 0 {
+            rows.push((texts::bench_unsent(), texts::bench_not_sent(&grouped(tally.unsent))));
+        }
+        if tally.in_play > 0 {
+            rows.push((texts::bench_in_play(), texts::bench_unanswered(&grouped(tally.in_play))));
+        }
+        if !tally.latency.is_empty() {
             rows.push((texts::bench_latency(), self.quantiles()));
+        }
+        if tally.right > 0 {
             let cpu = texts::bench_cpu(&nanos(self.cpu_each()), &format!("{:.2}", self.cores()));
             rows.push((texts::bench_client(), cpu));
         }
@@ -125,7 +143,7 @@ impl Report {
     }
 
     fn outcomes(&self) -> Vec<(String, String)> {
-        let Outcomes { draw, win, lose, void } = self.tally.outcomes;
+        let Outcomes { draw, win, lose, void, house: [scissors, rock, paper] } = self.tally.outcomes;
         let total = draw + win + lose + void;
         if total == 0 {
             return Vec::new();
@@ -136,16 +154,11 @@ impl Report {
             counts += &texts::score_void(void);
         }
         let mut rows = vec![(texts::bench_outcome(), counts)];
-        if self.work == Work::Rps
-            && let Some((chi_square, p)) = self.tally.outcomes.fairness()
-        {
-            let (chi_square, p_text) = (format!("{chi_square:.2}"), format!("{p:.3}"));
-            let verdict = if p < UNLIKELY {
-                texts::bench_unfair(&chi_square, &p_text)
-            } else {
-                texts::bench_fair(&chi_square, &p_text)
-            };
-            rows.push((texts::bench_fairness(), verdict));
+        if self.work == Work::Rps {
+            rows.extend(self.tally.outcomes.fairness().map(|fairness| (texts::bench_fairness(), verdict(fairness))));
+            let moves = texts::bench_moves(&share(scissors), &share(rock), &share(paper));
+            rows.push((texts::bench_house_moves(), moves));
+            rows.extend(self.tally.outcomes.evenness().map(|evenness| (texts::bench_evenness(), verdict(evenness))));
         }
         rows
     }
@@ -182,8 +195,11 @@ impl Report {
         {
             remarks.push(texts::bench_rate_missed(&grouped(rate)));
         }
+        if self.tally.given_up {
+            remarks.push(texts::bench_given_up());
+        }
         #[allow(clippy::cast_precision_loss, reason = "there are no so many threads")]
-        if self.cores() > SATURATED * self.threads as f64 {
+        if self.cores() > SATURATED * self.threads as f64 && self.tally.cpu > TELLING {
             remarks.push(texts::bench_saturated());
         }
         remarks
@@ -193,8 +209,13 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.quiet {
-            let throughput = texts::bench_a_second(&rate(self.tally.throughput()));
-            write!(f, "{throughput}  {}", self.quantiles())?;
+            f.write_str(&texts::bench_a_second(&rate(self.tally.throughput())))?;
+            if !self.tally.latency.is_empty() {
+                write!(f, "  {}", self.quantiles())?;
+            }
+            if self.tally.unsent > 0 {
+                write!(f, "  {} {}", texts::bench_unsent(), grouped(self.tally.unsent))?;
+            }
             for (kind, troubles) in &self.tally.troubles {
                 write!(f, "  {} {}", kind.name(), grouped(troubles.count))?;
             }
@@ -230,8 +251,14 @@ impl Serialize for Report {
         if let Some(rate) = self.rate {
             map.serialize_entry("rate", &rate)?;
         }
-        map.serialize_entry("requests", &(tally.right() + tally.not_right()))?;
-        map.serialize_entry("right", &tally.right())?;
+        map.serialize_entry("requests", &(tally.right + tally.not_right()))?;
+        map.serialize_entry("right", &tally.right)?;
+        if self.rate.is_some() {
+            map.serialize_entry("unsent", &tally.unsent)?;
+        }
+        if self.work == Work::Duel {
+            map.serialize_entry("in_play", &tally.in_play)?;
+        }
         let errors: BTreeMap<_, _> = tally.troubles.iter().map(|(kind, troubles)| (kind, troubles.count)).collect();
         map.serialize_entry("errors", &errors)?;
         let messages: BTreeMap<_, _> = tally.troubles.iter().map(|(kind, troubles)| (kind, &troubles.first)).collect();
@@ -243,20 +270,47 @@ impl Serialize for Report {
         map.serialize_entry("latency_us", &Latency(self))?;
         map.serialize_entry("cpu_us", &micros(self.cpu_each()))?;
         if tally.outcomes != Outcomes::default() {
-            let Outcomes { draw, win, lose, void } = tally.outcomes;
-            map.serialize_entry(
-                "outcomes",
-                &BTreeMap::from([("draw", draw), ("win", win), ("lose", lose), ("void", void)]),
-            )?;
+            let Outcomes { draw, win, lose, void, .. } = tally.outcomes;
+            map.serialize_entry("outcomes", &OutcomeCounts { draw, win, lose, void })?;
         }
         if self.work == Work::Rps
-            && let Some((chi_square, p)) = tally.outcomes.fairness()
+            && let Some(Fairness { chi_square, p }) = tally.outcomes.fairness()
         {
             map.serialize_entry("chi_square", &chi_square)?;
             map.serialize_entry("p", &p)?;
         }
+        if self.work == Work::Rps
+            && let Some(Fairness { chi_square, p }) = tally.outcomes.evenness()
+        {
+            let [scissors, rock, paper] = tally.outcomes.house;
+            map.serialize_entry("house", &House { scissors, rock, paper, chi_square, p })?;
+        }
         map.end()
     }
+}
+
+#[derive(Serialize)]
+struct OutcomeCounts {
+    draw: u64,
+    win: u64,
+    lose: u64,
+    void: u64,
+}
+
+/// What the house showed, and whether it did so evenly.
+#[derive(Serialize)]
+struct House {
+    scissors: u64,
+    rock: u64,
+    paper: u64,
+    chi_square: f64,
+    p: f64,
+}
+
+/// Whether three counts are as likely as each other, in words.
+fn verdict(Fairness { chi_square, p }: Fairness) -> String {
+    let told = if p < UNLIKELY { texts::bench_unfair } else { texts::bench_fair };
+    told(&format!("{chi_square:.2}"), &format!("{p:.3}"))
 }
 
 /// The times of the answers in microseconds; none where there are no answers.
@@ -278,59 +332,57 @@ impl Serialize for Latency<'_> {
     }
 }
 
-/// The same requests on short connections, on kept ones, and with many in flight.
+/// The same requests on short connections, on kept ones, and with many in flight: so many of these runs as were made.
 #[derive(Debug)]
 pub(super) struct Comparison {
-    short: Report,
-    kept: Report,
-    pipelined: Report,
+    runs: Vec<Report>,
 }
 
 impl Comparison {
-    pub(super) fn new([short, kept, pipelined]: [Report; 3]) -> Self {
-        Self { short, kept, pipelined }
+    /// What the runs are called for programs, in their order.
+    const NAMES: [&str; 3] = ["short", "kept_alive", "pipelined"];
+
+    /// The comparison, if there is anything to compare.
+    pub(super) fn new(runs: Vec<Report>) -> Option<Self> {
+        (!runs.is_empty()).then_some(Self { runs })
     }
 
-    pub(super) fn runs(&self) -> [&Report; 3] {
-        [&self.short, &self.kept, &self.pipelined]
+    pub(super) fn runs(&self) -> &[Report] {
+        &self.runs
     }
 
-    /// What a connection costs for each request that has one to itself: of the time of both machines, since they were
-    /// kept busy, and of the caller's time.
-    fn costs(&self) -> (f64, f64) {
-        let each = |report: &Report| {
-            let throughput = report.tally.throughput();
-            if throughput > 0.0 { 1e9 / throughput } else { 0.0 }
+    /// What a connection costs for each request that has one to itself, in nanoseconds: of the time of the machines, since
+    /// they were kept busy, and of its caller's, which is longer the more callers there are.
+    fn costs(&self) -> Option<(f64, f64)> {
+        let [short, kept, ..] = &self.runs[..] else { return None };
+        if short.tally.right == 0 || kept.tally.right == 0 {
+            return None;
+        }
+        let each = |report: &Report| 1e9 / report.tally.throughput();
+        Some((each(short) - each(kept), short.tally.latency.mean() - kept.tally.latency.mean()))
+    }
+
+    fn table(&self) -> String {
+        let column = |report: &Report| match (report.work, report.in_flight) {
+            (Work::Power { style: Style::Short(_), .. }, _) => texts::bench_column_short(),
+            (_, 1) => texts::bench_column_kept(),
+            (_, in_flight) => texts::bench_column_pipelined(&grouped(in_flight as u64)),
         };
-        (each(&self.short) - each(&self.kept), self.short.tally.latency.mean() - self.kept.tally.latency.mean())
-    }
-}
-
-impl fmt::Display for Comparison {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let runs = self.runs();
-        let in_flight = grouped(self.pipelined.in_flight as u64);
-        let Work::Power { request, .. } = self.short.work else { return Ok(()) };
-        let connections = grouped(self.short.connections);
-        let title = texts::bench_compared(&self.short.address, &request.to_string(), &connections);
-        let cells = |cell: &dyn Fn(&Report) -> String| runs.map(cell);
+        let cells = |cell: &dyn Fn(&Report) -> String| self.runs.iter().map(cell).collect::<Vec<_>>();
+        let time = |run: &Report, time: u64| if run.tally.latency.is_empty() { "-".to_owned() } else { nanos(time) };
         let rows = [
-            (
-                String::new(),
-                [texts::bench_column_short(), texts::bench_column_kept(), texts::bench_column_pipelined(&in_flight)],
-            ),
+            (String::new(), cells(&column)),
             (texts::bench_throughput(), cells(&|run| texts::bench_a_second(&rate(run.tally.throughput())))),
-            ("p50".to_owned(), cells(&|run| nanos(run.quantile(0.5)))),
-            ("p99".to_owned(), cells(&|run| nanos(run.quantile(0.99)))),
-            ("max".to_owned(), cells(&|run| nanos(run.tally.latency.max()))),
-            (texts::bench_cpu_row(), cells(&|run| nanos(run.cpu_each()))),
+            ("p50".to_owned(), cells(&|run| time(run, run.quantile(0.5)))),
+            ("p99".to_owned(), cells(&|run| time(run, run.quantile(0.99)))),
+            ("max".to_owned(), cells(&|run| time(run, run.tally.latency.max()))),
+            (texts::bench_cpu_row(), cells(&|run| time(run, run.cpu_each()))),
             (texts::bench_errors(), cells(&|run| grouped(run.tally.not_right()))),
         ];
         let label_width = rows.iter().map(|(label, _)| label.width()).max().unwrap_or_default();
-        let widths: Vec<_> = (0..3)
-            .map(|column| rows.iter().map(|(_, cells)| cells[column].width()).max().unwrap_or_default())
-            .collect();
-        let row = |(label, cells): &(String, [String; 3])| {
+        let width = |column: usize| rows.iter().map(|(_, cells)| cells[column].width()).max().unwrap_or_default();
+        let widths: Vec<_> = (0..self.runs.len()).map(width).collect();
+        let row = |(label, cells): &(String, Vec<String>)| {
             let mut row = format!("  {label}{:1$}", "", label_width - label.width());
             for (cell, width) in cells.iter().zip(&widths) {
                 row += &" ".repeat(4 + width - cell.width());
@@ -338,31 +390,49 @@ impl fmt::Display for Comparison {
             }
             row
         };
-        let (machine, caller) = self.costs();
+        lines(rows.iter().map(row))
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let first = &self.runs[0];
+        if first.quiet {
+            let line = |(name, run): (&&str, &Report)| format!("{name}: {run}");
+            return f.write_str(&lines(Self::NAMES.iter().zip(&self.runs).map(line)));
+        }
+        let Work::Power { request, .. } = first.work else { return Ok(()) };
+        let title = texts::bench_compared(&first.address, &request.to_string(), &grouped(first.connections));
+        let mut paragraphs = vec![title, self.table()];
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time that is not negative")]
-        let shown = |cost: f64| nanos(cost.max(0.0) as u64);
-        let mut paragraphs =
-            vec![title, lines(rows.iter().map(row)), texts::bench_cost(&shown(machine), &shown(caller))];
-        for run in runs {
+        if let Some((machine, caller)) = self.costs().filter(|(machine, caller)| *machine > 0.0 && *caller > 0.0) {
+            let connections = grouped(first.connections);
+            paragraphs.push(texts::bench_cost(&nanos(machine as u64), &connections, &nanos(caller as u64)));
+        }
+        for run in &self.runs {
             for (kind, troubles) in &run.tally.troubles {
                 let troubles = texts::bench_troubles(&grouped(troubles.count), &troubles.first);
                 paragraphs.push(format!("{}: {troubles}", kind.name()));
             }
         }
+        let mut remarks: Vec<_> = self.runs.iter().flat_map(Report::remarks).collect();
+        remarks.dedup();
+        paragraphs.extend(remarks);
         f.write_str(&paragraphs.join("\n\n"))
     }
 }
 
 impl Serialize for Comparison {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (machine, caller) = self.costs();
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("bench", "compare")?;
-        map.serialize_entry("short", &self.short)?;
-        map.serialize_entry("kept_alive", &self.kept)?;
-        map.serialize_entry("pipelined", &self.pipelined)?;
-        map.serialize_entry("connection_us", &(machine / 1e3))?;
-        map.serialize_entry("connection_latency_us", &(caller / 1e3))?;
+        for (name, run) in Self::NAMES.iter().zip(&self.runs) {
+            map.serialize_entry(name, run)?;
+        }
+        if let Some((machine, caller)) = self.costs() {
+            map.serialize_entry("connection_us", &(machine / 1e3))?;
+            map.serialize_entry("connection_latency_us", &(caller / 1e3))?;
+        }
         map.end()
     }
 }

@@ -336,23 +336,38 @@ texts! {
         "draw {draw}, win {win}, lose {lose}"
         "平局 {draw}，胜利 {win}，失败 {lose}"
     bench_fairness "fairness" "公平性"
+    bench_house_moves "the house" "庄家"
+    bench_evenness "evenness" "均匀性"
+    bench_moves(scissors: &str, rock: &str, paper: &str)
+        "scissors {scissors}, rock {rock}, paper {paper}"
+        "剪刀 {scissors}，石头 {rock}，布 {paper}"
+    bench_unsent "not sent" "未发出"
+    bench_not_sent(count: &str)
+        "{count} were due and had no free connection to the end; they count with their wait"
+        "{count} 个到期而始终没有空闲连接；按已等待的时间计入延迟"
+    bench_in_play "in play" "在途"
+    bench_unanswered(count: &str) "{count} had no answer at the end" "结束时 {count} 个还没有应答"
+    bench_given_up
+        "Given up, since nothing was answered any more for long."
+        "长时间没有任何应答，已放弃。"
     bench_fair(chi_square: &str, p: &str) "chi-square {chi_square}, p = {p}: fair" "卡方 {chi_square}，p = {p}：公平"
     bench_unfair(chi_square: &str, p: &str)
         "chi-square {chi_square}, p = {p}: a fair house would hardly do this"
         "卡方 {chi_square}，p = {p}：公平的庄家几乎不会这样"
     bench_troubles(count: &str, first: &str) "{count}; the first: {first}" "{count} 个；第一个：{first}"
     bench_rate_missed(rate: &str)
-        "The rate of {rate}/s was not reached: all connections were busy, and what waited for them counts as latency."
-        "没有达到每秒 {rate} 个：所有连接都在忙，等待连接的时间已计入延迟。"
+        "The rate of {rate}/s was not reached."
+        "没有达到每秒 {rate} 个。"
     bench_saturated
         "This client was busy all the time, so it may be what limited the load: --threads adds to it."
         "客户端一直在满负荷运行，瓶颈可能在它：可用 --threads 增加线程。"
     bench_column_short "short" "短连接"
     bench_column_kept "kept alive" "长连接"
     bench_column_pipelined(in_flight: &str) "{in_flight} in flight" "在途 {in_flight}"
-    bench_cost(machine: &str, caller: &str)
-        "A connection for each request costs {machine} of the machines' time and {caller} of its caller's."
-        "每个请求一个连接，机器要多花 {machine}，调用者要多等 {caller}。"
+    bench_cost(machine: &str, connections: &str, caller: &str)
+        "A connection for each request costs {machine} of the machines' time and, with {connections} at a time,\n\
+         {caller} of its caller's."
+        "每个请求一个连接，机器要多花 {machine}；同时 {connections} 个时，调用者要多等 {caller}。"
     wrong_answer(address: &str, asked: &str, answer: &str, right: &str)
         "{address}: asked {asked}, it answered {answer}, and {right} is right"
         "{address}：问 {asked}，答 {answer}，正确的是 {right}"

@@ -1,6 +1,6 @@
 //! The two hands of a round, drawn side by side.
 
-use proto::wire::rps::{Move, Outcome};
+use proto::wire::rps::Move;
 use unicode_width::UnicodeWidthStr;
 
 /// What the drawing takes, with the gap between the hands.
@@ -29,16 +29,6 @@ fn lines(shown: Move) -> [&'static str; 6] {
     }
 }
 
-/// What the other side showed: the wire does not say it, but how the round ended does.
-pub(super) fn other(shown: Move, outcome: Outcome) -> Move {
-    match (outcome, shown) {
-        (Outcome::Draw, shown) => shown,
-        (Outcome::Win, Move::Rock) | (Outcome::Lose, Move::Paper) => Move::Scissors,
-        (Outcome::Win, Move::Paper) | (Outcome::Lose, Move::Scissors) => Move::Rock,
-        (Outcome::Win, Move::Scissors) | (Outcome::Lose, Move::Rock) => Move::Paper,
-    }
-}
-
 /// Two hands, and above each whose it is.
 pub(super) fn drawn(hands: [Move; 2], owners: [&str; 2]) -> String {
     let side_by_side = |left: &str, right: &str| {
@@ -57,17 +47,6 @@ pub(super) fn drawn(hands: [Move; 2], owners: [&str; 2]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_other_hand_is_the_one_that_gives_the_outcome() {
-        // Rock beats scissors, scissors beat paper, paper beats rock.
-        for (winner, loser) in [(Move::Rock, Move::Scissors), (Move::Scissors, Move::Paper), (Move::Paper, Move::Rock)]
-        {
-            assert_eq!(other(winner, Outcome::Win), loser);
-            assert_eq!(other(loser, Outcome::Lose), winner);
-            assert_eq!(other(winner, Outcome::Draw), winner);
-        }
-    }
 
     #[test]
     fn a_drawing_keeps_its_width() {

@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::input::{Hand, Input};
 use crate::language::texts;
 use crate::output::{Output, tell};
+use crate::rps::other_hand;
 
 /// Whoever plays.
 #[derive(Debug)]
@@ -106,7 +107,7 @@ impl Person {
         if let Round::Judged(outcome) = round
             && columns() >= hands::WIDTH
         {
-            self.tell(hands::drawn([shown, hands::other(shown, outcome)], [&texts::you(), &self.opponent]));
+            self.tell(hands::drawn([shown, other_hand(shown, outcome)], [&texts::you(), &self.opponent]));
         }
     }
 
