@@ -2,6 +2,7 @@
 
 use std::io;
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -75,23 +76,32 @@ impl Client {
     ///
     /// Whatever keeps an answer from coming within the limits.
     pub async fn ask(&self, operation: Operation, operand: Number) -> Result<Reply, Error> {
-        let mut stream = self.endpoint.connect().await?;
+        let (mut reading, mut writing) = self.endpoint.connect().await?.into_split();
         let timeouts = self.endpoint.timeouts();
         let mut codec = ClientCodec::new(self.framing);
-        let mut bytes = BytesMut::new();
-        let sent = async {
-            codec.encode(Request { operation, operand }, &mut bytes)?;
-            send(&mut stream, &bytes, self.pieces, timeouts.send).await?;
+        let (mut request, mut bytes) = (BytesMut::new(), BytesMut::new());
+        let encoded = codec.encode(Request { operation, operand }, &mut request);
+        let sending = async {
+            encoded?;
+            send(&mut writing, &request, self.pieces, timeouts.send).await?;
             if self.framing == Framing::EndOfStream {
-                within(timeouts.send, stream.shutdown()).await?;
+                within(timeouts.send, writing.shutdown()).await?;
             }
             Ok::<_, ErrorKind>(())
         };
-        // A server that refuses a connection does so without reading, and sending may then fail: its reply says why.
-        let sent = sent.await;
-        bytes.clear();
-        let reply = read_reply(&mut stream, &mut codec, &mut bytes);
-        let kind = match within(timeouts.reply, reply).await {
+        let (reply, sent) = {
+            let reply = read_reply(&mut reading, &mut codec, &mut bytes);
+            let (mut reply, mut sending) = (pin!(reply), pin!(sending));
+            tokio::select! {
+                biased;
+                // A server that refuses a connection does so without reading, and sending may then fail: its reply says
+                // why.
+                sent = &mut sending => (within(timeouts.reply, reply).await, sent),
+                // It may also answer before it has all, which is to be seen when it does.
+                early = &mut reply => (early, Ok(())),
+            }
+        };
+        let kind = match reply {
             Ok(Some(reply)) if bytes.is_empty() => return Ok(reply),
             Ok(Some(_)) => Violation::Unasked.into(),
             Ok(None) => Violation::NoReply.into(),

@@ -146,7 +146,8 @@ fn parse(text: &[u8]) -> Result<Reply, ReplyError> {
     match line {
         [b'd', number @ ..] => Number::parse(number).map(Ok).map_err(|_| malformed()),
         [b'e', error @ ..] => {
-            let error = str::from_utf8(error).map_err(|_| malformed())?;
+            // All of this wire is ASCII: other scripts' letters could be shown as something else than they are.
+            let error = str::from_utf8(error).ok().filter(|error| error.is_ascii()).ok_or_else(malformed)?;
             let (word, sentence) = error.split_once(' ').unwrap_or((error, ""));
             let code = Code::from_word(word).ok_or_else(malformed)?;
             if sentence.contains(char::is_control) {
@@ -203,6 +204,7 @@ mod tests {
             b"HTTP/1.1 400 Bad Request",
             b"\xff",
             b"eBUSY \x1b[2J",
+            "eBUSY \u{202e}txet".as_bytes(),
         ] {
             assert!(matches!(read(Framing::EndOfStream, bytes), Err(ReplyError::Malformed(_))), "{bytes:?}");
         }
