@@ -1,6 +1,7 @@
 //! Where the servers are: by argument, by environment, or where they listen by default.
 
 use std::env;
+use std::net::Ipv6Addr;
 
 use clap::Args;
 
@@ -100,8 +101,15 @@ fn resolve(given: Option<String>, variable: &str, default: &str) -> Result<Strin
 
 /// An address as a person writes it.
 pub(crate) fn address(text: &str) -> Result<String, String> {
+    // An IPv6 address stands in brackets, so that its colons are not taken for the port's; and a URL is no address.
+    let is_host = |host: &str| match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && !host.contains([':', '/', '[', ']']),
+    };
+    let is_port =
+        |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
     match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => Ok(text.to_owned()),
+        Some((host, port)) if is_host(host) && is_port(port) => Ok(text.to_owned()),
         _ => Err(texts::not_an_address()),
     }
 }
@@ -115,7 +123,21 @@ mod tests {
         for right in ["localhost:5000", "127.0.0.1:1", "[::1]:65535", "example.com:80"] {
             assert_eq!(address(right), Ok(right.to_owned()));
         }
-        for wrong in ["", "localhost", ":5000", "localhost:", "localhost:x", "localhost:65536", "localhost:0"] {
+        for wrong in [
+            "",
+            "localhost",
+            ":5000",
+            "localhost:",
+            "localhost:x",
+            "localhost:65536",
+            "localhost:0",
+            "::1",
+            "::1:5000",
+            "[::1]",
+            "[x]:1",
+            "h:+80",
+            "http://h:80",
+        ] {
             assert!(address(wrong).is_err(), "{wrong}");
         }
     }

@@ -131,7 +131,8 @@ impl Failure {
     #[must_use]
     pub fn message(&self) -> Option<String> {
         match self {
-            Self::Reported(_) | Self::OutputClosed | Self::Interrupted(_) => None,
+            Self::Reported(_) | Self::OutputClosed => None,
+            Self::Interrupted(_) => Some(texts::interrupted()),
             Self::Usage(message) | Self::Refused { message, .. } | Self::WrongAnswer(message) => Some(message.clone()),
             Self::NoAnswer(error, hint) => Some(explain::error(error) + hint),
             Self::Input(error) => Some(texts::input_broken(&error.to_string())),

@@ -160,13 +160,19 @@ const LONGEST_LINE: usize = 4096;
 pub struct Input {
     lines: FramedRead<Stdin, LinesCodec>,
     line: u64,
+    /// Whether the last line could not be read, after which the lines pause with a `None` that is not the end.
+    paused: bool,
 }
 
 impl Input {
     /// Standard input from where it stands.
     #[must_use]
     pub fn open() -> Self {
-        Self { lines: FramedRead::new(tokio::io::stdin(), LinesCodec::new_with_max_length(LONGEST_LINE)), line: 0 }
+        Self {
+            lines: FramedRead::new(tokio::io::stdin(), LinesCodec::new_with_max_length(LONGEST_LINE)),
+            line: 0,
+            paused: false,
+        }
     }
 
     /// The value on the next line, if that is not blank; `None` after the last. Dropping the future loses none.
@@ -188,7 +194,12 @@ impl Input {
     ///
     /// The same.
     pub async fn next_alone<T: FromStr<Err: Display>>(&mut self) -> Option<Result<Option<T>, Failure>> {
+        if self.paused {
+            let _pause = self.lines.next().await;
+            self.paused = false;
+        }
         let line = self.lines.next().await?;
+        self.paused = line.is_err();
         self.line += 1;
         Some(match line {
             Ok(line) if line.trim().is_empty() => Ok(None),

@@ -1,9 +1,10 @@
 //! What asks the client to end: Ctrl-C, and the signals of those who end processes.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
-use std::{io, process, thread};
+use std::{fs, io, process, thread};
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -11,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 
-/// A command that is asked to end has so long to do it by itself.
-const ENDING: Duration = Duration::from_millis(200);
+/// A command that is asked to end has so long to do it by itself: only one whose output nobody takes needs longer.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// Whether the client has been asked to end.
 #[derive(Clone, Debug)]
@@ -22,7 +23,8 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Minds SIGINT, SIGTERM and SIGHUP from now on. The process ends a moment after the first, and at once with the
+    /// Minds SIGINT, SIGTERM and SIGHUP from now on, but for those that whoever started the client has it ignore: nohup(1)
+    /// and a shell's background jobs rely on that. The process ends a moment after the first, and at once with the
     /// second. This has a thread of its own, since whoever reads the answers may hold up the command's.
     ///
     /// # Errors
@@ -35,9 +37,9 @@ impl Interrupt {
         let mut signals = {
             let _within = runtime.enter();
             Signals {
-                interrupt: signal(SignalKind::interrupt())?,
-                terminate: signal(SignalKind::terminate())?,
-                hangup: signal(SignalKind::hangup())?,
+                interrupt: heeded(SignalKind::interrupt())?,
+                terminate: heeded(SignalKind::terminate())?,
+                hangup: heeded(SignalKind::hangup())?,
             }
         };
         thread::spawn(move || {
@@ -86,18 +88,37 @@ fn code(signal: i32) -> u8 {
 
 #[derive(Debug)]
 struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     async fn next(&mut self) -> i32 {
         let kind = tokio::select! {
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
-            _ = self.terminate.recv() => SignalKind::terminate(),
-            _ = self.hangup.recv() => SignalKind::hangup(),
+            () = received(&mut self.interrupt) => SignalKind::interrupt(),
+            () = received(&mut self.terminate) => SignalKind::terminate(),
+            () = received(&mut self.hangup) => SignalKind::hangup(),
         };
         kind.as_raw_value()
     }
+}
+
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => pending().await,
+    }
+}
+
+/// A signal, unless it is ignored.
+fn heeded(kind: SignalKind) -> io::Result<Option<Signal>> {
+    // The standard library has no way to ask, but the kernel tells (proc(5), SigIgn: a bit for each signal, from 1 on).
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    let is_ignored = mask >> (kind.as_raw_value() - 1) & 1 == 1;
+    if is_ignored { Ok(None) } else { signal(kind).map(Some) }
 }

@@ -72,6 +72,10 @@ impl Output {
     /// The same, with what it was about, which an object has too.
     pub fn complain_about(&self, about: &impl Serialize, failure: &Failure) {
         let Some(message) = failure.message() else { return };
+        // Whoever pressed Ctrl-C knows; a program may not.
+        if matches!(failure, Failure::Interrupted(_)) && !self.json {
+            return;
+        }
         if self.json {
             let (address, phase) = match failure {
                 Failure::NoAnswer(error, _) => (Some(&*error.address), Some(error.phase.to_string())),
@@ -79,7 +83,10 @@ impl Output {
             };
             let code = if let Failure::Refused { code, .. } = failure { Some(*code) } else { None };
             let error = Told { kind: failure.kind(), code, message: &message, address, phase };
-            let _ = object(&About { about, error });
+            // Where standard output takes nothing more, there is still standard error.
+            if let Err(Failure::Output(_)) = object(&About { about, error }) {
+                tell(&format!("cli-client: {message}\n"));
+            }
         } else {
             tell(&format!("cli-client: {message}\n"));
         }

@@ -40,7 +40,11 @@ pub async fn run(command: PowerCommand, session: &Session) -> Result<(), Failure
     let numbers = Values::of(arguments.numbers);
     let mut teller = Teller { output: session.output, address, operation, refused: false };
     if arguments.keep_alive {
-        on_one_connection(&client, numbers, &mut teller).await?;
+        let asked = on_one_connection(&client, numbers, &mut teller).await;
+        asked.map_err(|broken| match broken {
+            Failure::NoAnswer(error, _) => failure(error, pieces.is_some(), true),
+            broken => broken,
+        })?;
     } else {
         on_a_connection_each(&client, pieces.is_some(), numbers, &mut teller).await?;
     }
@@ -54,16 +58,16 @@ async fn on_a_connection_each(
     teller: &mut Teller,
 ) -> Result<(), Failure> {
     while let Some(Operand(number)) = numbers.next().await? {
-        let reply = client.ask(teller.operation, number).await.map_err(|error| failure(error, in_pieces))?;
+        let reply = client.ask(teller.operation, number).await.map_err(|error| failure(error, in_pieces, false))?;
         teller.tell(number, reply)?;
     }
     Ok(())
 }
 
 /// Why there is no answer, and what to try where it may be the framing.
-fn failure(error: Error, in_pieces: bool) -> Failure {
+fn failure(error: Error, in_pieces: bool, kept: bool) -> Failure {
     match (&error.kind, error.phase) {
-        (ErrorKind::TimedOut(_), Phase::End) => Failure::NoAnswer(error, texts::hint_framing()),
+        (ErrorKind::TimedOut(_), Phase::End) if !kept => Failure::NoAnswer(error, texts::hint_framing()),
         (ErrorKind::Protocol(_), _) if in_pieces => Failure::NoAnswer(error, texts::hint_pieces()),
         _ => Failure::from(error),
     }

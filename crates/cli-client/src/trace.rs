@@ -77,7 +77,7 @@ impl Connection {
             }
             Event::HalfClosed => texts::trace_half_closed(),
             Event::Ended => texts::trace_ended(),
-            Event::Broken(error) => texts::trace_broken(&error.to_string()),
+            Event::Broken(error) => texts::trace_broken(&explain::system(error)),
             Event::Closed => texts::trace_closed(self.sent, self.received),
         };
         self.stamped(vec![line])

@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::fake::{Fake, Then};
+use support::fake::{Fake, Then, hear};
 use support::load::{afterwards, answer, answer_each, measured, told};
 use support::terminal::Terminal;
 use support::{LIMIT, client, real, run, unread_pipe};
@@ -131,6 +131,44 @@ fn a_request_that_waits_for_a_slow_server_counts_from_when_it_was_due() {
     let told = measured(10, &format!("power -n 10 -c 1 --keep-alive --rate 100 --addr {server}"));
     // All ten were due within the first hundred milliseconds, and nine of them were quick once they could be sent.
     assert!(told["latency_us"]["min"].as_f64() >= Some(250_000.0), "{told}");
+}
+
+#[test]
+fn what_was_due_and_never_sent_is_counted_and_has_waited() {
+    // It answers the first exchange and then one request after the end of the run.
+    let server = afterwards(|stream| answer_each(stream, || sleep(Duration::from_millis(600))));
+    let told = told(0, &format!("power --keep-alive -c 1 --rate 100 -z 300ms --addr {server}"));
+    assert_eq!((&told["right"], &told["unsent"]), (&json!(1), &json!(29)), "{told}");
+    // Half of what was due had waited for half of the run.
+    assert!(told["latency_us"]["p50"].as_f64() >= Some(100_000.0), "{told}");
+}
+
+#[test]
+fn a_rate_beyond_all_capacity_still_has_answers() {
+    let server = real::rps();
+    for flags in ["", "--pipeline 64", "--threads 2"] {
+        let told = told(0, &format!("rps -z 200ms --rate 10m {flags} --addr {server}"));
+        let (right, unsent) = (told["right"].as_u64().unwrap_or_default(), told["unsent"].as_u64().unwrap_or_default());
+        assert!(right > 0 && unsent > 0 && right + unsent >= 2_000_000, "{flags}: {told}");
+    }
+}
+
+#[test]
+fn a_house_that_always_shows_the_same_is_found_out() {
+    // Rock against each move: scissors lose, rock draws, paper wins.
+    let house = Fake::new(|stream| {
+        loop {
+            let moves = hear(stream)?;
+            if moves.is_empty() {
+                return Ok(Then::Close);
+            }
+            let answers: Vec<_> = moves.iter().map(|shown| b"zxy"[usize::from(shown - b'1')]).collect();
+            std::io::Write::write_all(stream, &answers)?;
+        }
+    });
+    let told = measured(300, &format!("rps -n 300 -c 1 --addr {house}"));
+    assert_eq!((&told["house"]["rock"], &told["house"]["paper"]), (&json!(300), &json!(0)), "{told}");
+    assert!(told["house"]["p"].as_f64() < Some(1e-9), "{told}");
 }
 
 #[test]

@@ -86,6 +86,61 @@ fn a_reply_without_end_is_given_up() {
 }
 
 #[test]
+fn one_bad_answer_among_many_is_one() {
+    for (replies, right, errors) in [
+        (&b"d4.0\nd4.0\nd4.0\nd5.0\nd4.0\n"[..], 4, json!({"wrong": 1})),
+        (b"d4.0\neRANGE no\nd4.0\nd4.0\nd4.0\n", 4, json!({"refused": 1})),
+        // After what is no reply of the wire, nothing on that connection is an answer any more.
+        (b"d4.0\nd4.0\nwhat\nd4.0\nd4.0\n", 2, json!({"protocol": 3})),
+    ] {
+        let server = afterwards(move |stream| answer(stream, replies));
+        let code = if errors.get("protocol").is_some() { 5 } else { 1 };
+        let told = told(code, &format!("power --pipeline 5 -n 5 -c 1 --addr {server}"));
+        assert_eq!((&told["right"], &told["errors"]), (&json!(right), &errors), "{told}");
+    }
+    let mut first = true;
+    let house = Fake::new(move |stream| {
+        if std::mem::take(&mut first) {
+            return answer(stream, b"x");
+        }
+        answer(stream, b"xyeqz")
+    });
+    let told = told(5, &format!("rps --pipeline 5 -n 5 -c 1 --addr {house}"));
+    assert_eq!((&told["right"], &told["errors"]), (&json!(3), &json!({"protocol": 2})), "{told}");
+    assert_eq!(told["outcomes"], json!({"draw": 1, "win": 1, "lose": 1, "void": 0}), "{told}");
+}
+
+#[test]
+fn an_answer_too_many_is_an_error() {
+    let server = afterwards(|stream| answer(stream, b"d4.0\nd4.0\n"));
+    let told = told(5, &format!("power --keep-alive -n 1 -c 1 --addr {server}"));
+    assert_eq!((&told["right"], &told["errors"]), (&json!(1), &json!({"protocol": 1})), "{told}");
+}
+
+#[test]
+fn the_last_words_of_a_kept_connection_need_no_line_end() {
+    for (last, kind, code) in [(&b"eBUSY later"[..], "refused", 1), (b"d4.", "protocol", 5), (b"", "protocol", 5)] {
+        let server = afterwards(move |stream| {
+            hear(stream)?;
+            stream.write_all(last)?;
+            stream.shutdown(Shutdown::Write)?;
+            hear_all(stream)?;
+            Ok(Then::Close)
+        });
+        let told = told(code, &format!("power --keep-alive -n 2 -c 1 --addr {server}"));
+        assert_eq!(told["errors"], json!({kind: 2}), "{told}");
+    }
+}
+
+#[test]
+fn a_run_that_counts_requests_is_given_up_when_its_server_is_gone() {
+    // Each failure takes the time-out, so that without giving up it would take days.
+    let server = afterwards(|_| Ok(Then::Hold));
+    let told = told(4, &format!("power -n 1m -c 1 --timeout 2s --addr {server}"));
+    assert_eq!(told["right"], json!(0), "{told}");
+}
+
+#[test]
 fn a_wrong_answer_is_one_while_the_load_warms_up_too() {
     let mut later = [&b"d5.0"[..], b"d4.0"].into_iter();
     let server = afterwards(move |stream| answer(stream, later.next().unwrap_or(b"d4.0")));

@@ -156,10 +156,11 @@ fn a_terminal_gets_the_same_objects_without_a_prompt_and_a_way_changes_none() {
 }
 
 #[test]
-fn a_game_that_is_interrupted_has_its_score_and_another_command_says_no_more() {
+fn a_game_that_is_interrupted_has_its_score_and_another_command_says_that_it_was() {
     let (rps, power) = (Fake::answering_each_read(b"y"), real::power());
+    let interrupted = "{\"schema\":1,\"error\":{\"kind\":\"interrupted\",\"message\":\"asked to end by a signal\"}}\n";
     for (arguments, code, last) in
-        [(format!("rps play --addr {rps}"), 0, SCORE), (format!("power square - --addr {power}"), 130, "")]
+        [(format!("rps play --addr {rps}"), 0, SCORE), (format!("power square - --addr {power}"), 130, interrupted)]
     {
         let mut running = client(&format!("{arguments} --json")).start();
         running.type_in("2\n");

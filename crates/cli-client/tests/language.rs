@@ -137,21 +137,21 @@ fn failures_are_told_in_chinese() {
         run(&format!("power square 2 --timeout 200ms --lang zh --addr {server}")).assert_failed(code, "", &[told]);
     }
     for (arguments, told) in [
-        ("power square abc", "错误：'<NUMBER>...' 的值 'abc' 不对：不是 2、-0.5、1e-3 这样的十进制数"),
+        ("power square abc", "错误：'<NUMBER>...' 的值 'abc' 无效：不是 2、-0.5、1e-3 这样的十进制数"),
         ("power square 1e999", "超出最大的双精度数"),
-        ("power square 2 --bogus", "错误：不认得的参数 '--bogus'"),
-        ("power sqare", "错误：不认得的命令 'sqare'；是不是 'square'"),
-        ("rps throw lizard", "不是出拳"),
-        ("rps play --best-of 2", "请写奇数"),
+        ("power square 2 --bogus", "错误：无法识别的参数 '--bogus'"),
+        ("power sqare", "错误：无法识别的命令 'sqare'；是不是 'square'"),
+        ("rps throw lizard", "不是有效的出拳"),
+        ("rps play --best-of 2", "请输入奇数"),
         ("bench power -n 0", "的整数"),
-        ("power square 2 --timeout soon", "请写带单位的时长"),
+        ("power square 2 --timeout soon", "请输入带单位的时长"),
     ] {
         run(&format!("{arguments} --lang zh")).assert_misused(told);
     }
     client("rps throw - --lang zh --addr 127.0.0.1:1").run("").assert_ended(3);
     let house = Fake::answering_each_read(b"y");
     let finished = client(&format!("rps throw - --lang zh --addr {house}")).run("石头\n蜥蜴\n");
-    finished.assert_failed(2, "石头 胜利\n", &["标准输入第 2 行：'蜥蜴' 不是出拳"]);
+    finished.assert_failed(2, "石头 胜利\n", &["标准输入第 2 行：'蜥蜴' 不是有效的出拳"]);
 }
 
 #[test]
@@ -161,7 +161,12 @@ fn what_is_wrong_with_the_arguments_is_told_in_chinese_to_the_last_line() {
             "power square",
             "错误：缺少：<NUMBER>...\n\n用法: cli-client power square <NUMBER>...\n\n详情请看 'cli-client power square --help'。\n",
         ),
-        ("rps throw 1 --timeout", "错误：'--timeout <DURATION>' 需要一个值\n\n详情请看 'cli-client --help'。\n"),
+        (
+            "rps throw 1 --timeout",
+            "错误：'--timeout <DURATION>' 需要一个值\n\n详情请看 'cli-client rps throw --help'。\n",
+        ),
+        ("power square 2 --keep-alive=no", "错误：'--keep-alive' 不带值"),
+        ("power square 2 --split 0", "请输入 1 到 1000000 的整数"),
         ("bench power --compare --keep-alive", "错误：'--compare' 不能与 '--keep-alive' 一起用\n\n用法: cli-client "),
         ("power square 2 --framing bare --keep-alive", "cli-client: --keep-alive 需要逐行：请去掉 --framing，"),
     ] {
@@ -172,11 +177,11 @@ fn what_is_wrong_with_the_arguments_is_told_in_chinese_to_the_last_line() {
     for (command, variable) in [("power square 2", "POWER_ADDR"), ("rps play", "RPS_ADDR"), ("probe duel", "DUEL_ADDR")]
     {
         let client = client(&format!("{command} --lang zh")).with_variable(variable, "x");
-        client.run("").assert_failed(2, "", &[&format!("{variable}：'x' 不是地址：请写主机和端口")]);
+        client.run("").assert_failed(2, "", &[&format!("{variable}：'x' 不是地址：请输入主机和端口")]);
     }
     // A language that is none leaves the choice to the environment.
     let client = client("power square 2 --lang de").with_variable("LC_ALL", "zh_CN.UTF-8");
-    client.run("").assert_misused("错误：'--lang <LANGUAGE>' 的值 'de' 不对：可以是 en, zh");
+    client.run("").assert_misused("错误：'--lang <LANGUAGE>' 的值 'de' 无效：可以是 en, zh");
 }
 
 #[test]
@@ -195,7 +200,7 @@ fn every_outcome_has_its_word_in_chinese_and_a_void_round_its_reason() {
     person.see("0:0 剪刀、石头还是布？");
     person.press("石头\n");
     person.see("等待对方出拳：还剩 ");
-    person.see("石头 作废\r\n没有别的玩家及时出拳，这一局谁也不算\r\n0:0 剪刀、石头还是布？");
+    person.see("石头 作废\r\n没有别的玩家及时出拳，这一局作废，不计胜负\r\n0:0 剪刀、石头还是布？");
     person.press("\x04");
     person.see("0 胜，0 负，0 平，1 作废\r\n");
     assert_eq!(person.code(), Some(0));
@@ -232,7 +237,7 @@ fn a_person_plays_in_chinese() {
     let mut person = Terminal::start(client(&format!("rps play --best-of 3 --lang zh --addr {house}")));
     person.see("0:0 剪刀、石头还是布？");
     person.press("蜥蜴\n");
-    person.see("'蜥蜴' 不是出拳：剪刀、石头、布（");
+    person.see("'蜥蜴' 不是有效的出拳：剪刀、石头、布（");
     person.see("0:0 剪刀、石头还是布？");
     person.press("石头\n");
     person.see("     你 ");
@@ -284,7 +289,7 @@ fn a_verbose_client_tells_the_way_in_chinese_and_answers_as_ever() {
     // What was sent, as a trace would show it.
     assert!(!finished.stderr.contains("a2.0") && !finished.stderr.contains("61 32"), "{finished:?}");
     let waited = run(&format!("probe power --wait 60s -v --lang zh --addr {late}"));
-    assert!(waited.code == Some(0) && waited.stderr.contains(&format!("还不行：{late}：")), "{waited:?}");
+    assert!(waited.code == Some(0) && waited.stderr.contains(&format!("尚未就绪：{late}：")), "{waited:?}");
 }
 
 #[test]

@@ -75,6 +75,20 @@ fn a_person_plays_against_the_house_until_ctrl_d() {
 }
 
 #[test]
+fn a_person_may_try_again_after_a_line_that_is_no_text() {
+    let server = Fake::answering_each_read(b"y");
+    let mut person = Terminal::start(client(&format!("rps play --addr {server}")));
+    person.see("0:0 scissors, rock or paper? ");
+    person.press_bytes(b"\xff\n");
+    person.see("the line is not valid UTF-8\r\n0:0 scissors, rock or paper? ");
+    person.press("r\n");
+    person.see("rock win\r\n");
+    person.press("\x04");
+    person.see("1 won, 0 lost, 0 drawn\r\n");
+    assert_eq!(person.code(), Some(0));
+}
+
+#[test]
 fn a_person_sees_how_long_the_other_player_may_still_take() {
     let server = real::duel(LONG);
     let mut person = Terminal::start(client(&format!("rps play --duel --addr {server}")));

@@ -1,5 +1,7 @@
 //! Standard streams and signals: what a pipe, a script and Ctrl-C meet.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on has to fail")]
+
 mod support;
 
 use std::fs::OpenOptions;
@@ -116,4 +118,28 @@ fn ctrl_c_ends_a_probe_that_waits_for_a_server() {
     }
     running.interrupt();
     running.wait().assert_failed(130, "", &[]);
+}
+
+#[test]
+fn a_signal_that_the_client_was_started_to_ignore_does_not_end_it() {
+    let (release, released) = channel();
+    let (sender, heard) = channel();
+    let server = Fake::new(move |stream| {
+        drop(sender.send(hear(stream)?));
+        // Without the release it answers in the end; then the client has ended and the test has failed.
+        let _ = released.recv_timeout(LIMIT);
+        std::io::Write::write_all(stream, b"d4.0")?;
+        Ok(Then::Close)
+    });
+    // As nohup(1) does.
+    let program = env!("CARGO_BIN_EXE_cli-client");
+    let script = format!("trap '' HUP; exec {program} power square 2 --timeout 60s --framing bare --addr {server}");
+    let child = std::process::Command::new("sh").args(["-c", &script]).stdout(std::process::Stdio::piped()).spawn();
+    let child = child.expect("there is a shell");
+    heard.recv_timeout(LIMIT).expect("the client asks");
+    let sent = std::process::Command::new("sh").args(["-c", &format!("kill -HUP {}", child.id())]).status();
+    assert!(sent.expect("there is a shell").success());
+    release.send(()).expect("the server waits");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"4.0\n"[..]));
 }

@@ -83,6 +83,33 @@ fn what_is_no_usage_is_exit_code_2_and_named() {
 }
 
 #[test]
+fn what_is_wrong_with_a_value_names_the_help_that_tells_of_it() {
+    for (arguments, help) in [
+        ("power square abc", "cli-client power square --help"),
+        ("--timeout 5 rps play", "cli-client rps play --help"),
+        ("bench power -n 0", "cli-client bench power --help"),
+        ("power square 2 --split x", "1 to 1000000"),
+        ("power square 2 --keep-alive=no", "'--keep-alive' takes no value"),
+    ] {
+        run(arguments).assert_misused(help);
+    }
+}
+
+#[test]
+fn the_last_of_two_flags_that_say_the_same_holds() {
+    let server = real::power();
+    run(&format!("power square 2 --timeout 1h --json --json --timeout 60s --lang zh --lang en --addr {server}"))
+        .assert_done("{\"schema\":1,\"op\":\"square\",\"operand\":2.0,\"result\":4.0}\n");
+}
+
+#[test]
+fn an_ipv6_address_without_brackets_and_a_url_are_no_addresses() {
+    for wrong in ["::1", "::1:5000", "[::1]", "[localhost]:5000", "http://localhost:5000", "localhost:+80"] {
+        run(&format!("power square 2 --addr {wrong}")).assert_misused(&format!("'{wrong}' for '--addr"));
+    }
+}
+
+#[test]
 fn an_address_without_a_host_or_a_port_is_exit_code_2() {
     for wrong in ["localhost", ":5000", "localhost:", "localhost:http", "localhost:65536", "localhost:0", "127.0.0.1"] {
         for command in ["power square 2", "rps throw rock", "probe power", "probe rps"] {

@@ -28,6 +28,8 @@ fn below(command: Command) -> Command {
         .disable_help_flag(true)
         .arg(help)
         .max_term_width(WIDTH)
+        // As in other programs, the last one holds.
+        .args_override_self(true)
         .help_template(template)
         .subcommand_help_heading(texts::help_commands())
         .mut_args(|argument| {

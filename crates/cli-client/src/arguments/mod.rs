@@ -105,7 +105,7 @@ impl Arguments {
         Language::asked_for(&arguments).choose();
         let matches = command().try_get_matches_from(&arguments);
         let read = matches.and_then(|matches| Self::from_arg_matches(&matches));
-        read.map_err(|error| usage::report(&error, usage::asks_for_json(&arguments)))
+        read.map_err(|error| usage::report(&error, &arguments))
     }
 }
 

@@ -8,7 +8,7 @@ use proto::client::power::Pieces;
 use proto::wire::power::{Operation, client};
 
 use crate::address::PowerAddress;
-use crate::input::{NumberArgument, duration};
+use crate::input::{NumberArgument, at_most, duration};
 use crate::language::texts;
 
 /// `power`.
@@ -65,8 +65,8 @@ pub struct PowerArguments {
     pub framing: Option<Framing>,
 
     /// How many bytes a piece has.
-    #[arg(long, value_name = "BYTES", help = texts::split())]
-    pub split: Option<NonZeroUsize>,
+    #[arg(long, value_name = "BYTES", value_parser = at_most::<1_000_000>, help = texts::split())]
+    pub split: Option<u64>,
 
     /// How long to wait between two pieces.
     #[arg(long, value_name = "DURATION", default_value = "20ms", value_parser = duration, requires = "split",
@@ -82,7 +82,8 @@ impl PowerArguments {
     /// How each request is sent in pieces, if it is.
     #[must_use]
     pub fn pieces(&self) -> Option<Pieces> {
-        self.split.map(|bytes| Pieces { bytes, pause: self.delay })
+        let bytes = NonZeroUsize::new(usize::try_from(self.split?).ok()?)?;
+        Some(Pieces { bytes, pause: self.delay })
     }
 }
 

@@ -12,12 +12,13 @@ use crate::language::texts;
 use crate::output::{self, Output};
 
 /// Whether a command line asks for JSON: what is wrong with its arguments is then told so too.
-pub(super) fn asks_for_json(arguments: &[OsString]) -> bool {
+fn asks_for_json(arguments: &[OsString]) -> bool {
     arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json")
 }
 
 /// Says what was asked for or what is wrong, and gives the exit code.
-pub(super) fn report(error: &Error, json: bool) -> ExitCode {
+pub(super) fn report(error: &Error, arguments: &[OsString]) -> ExitCode {
+    let json = asks_for_json(arguments);
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // With its colours where those are wanted; whoever reads no more has had enough.
@@ -33,7 +34,7 @@ pub(super) fn report(error: &Error, json: bool) -> ExitCode {
             if json {
                 Output::json().complain(&failure);
             } else {
-                output::tell(&usage(error));
+                output::tell(&usage(error, arguments));
             }
             failure.exit_code()
         }
@@ -41,9 +42,9 @@ pub(super) fn report(error: &Error, json: bool) -> ExitCode {
 }
 
 /// What is wrong, how the command is used, and where there is more.
-fn usage(error: &Error) -> String {
+fn usage(error: &Error, arguments: &[OsString]) -> String {
     let mut paragraphs = vec![texts::usage_error(&message(error))];
-    let mut command = "cli-client".to_owned();
+    let mut command = names(arguments);
     if let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) {
         let usage = usage.to_string();
         let usage = usage.trim_start().trim_start_matches("Usage:").trim_start();
@@ -53,6 +54,19 @@ fn usage(error: &Error) -> String {
     }
     paragraphs.push(texts::more_help(&command));
     paragraphs.join("\n\n") + "\n"
+}
+
+/// The names of the command that a command line is of, as far as it names one.
+fn names(arguments: &[OsString]) -> String {
+    let mut command = super::command();
+    let mut names = vec![command.get_name().to_owned()];
+    for argument in arguments.iter().skip(1).filter_map(|argument| argument.to_str()) {
+        if let Some(below) = command.find_subcommand(argument).cloned() {
+            names.push(argument.to_owned());
+            command = below;
+        }
+    }
+    names.join(" ")
 }
 
 /// What is wrong, in one sentence.
@@ -75,9 +89,10 @@ fn message(error: &Error) -> String {
             texts::unknown_command(&context(ContextKind::InvalidSubcommand)) + &suggestion(error)
         }
         ErrorKind::MissingRequiredArgument => texts::missing_argument(&argument),
-        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            texts::missing_command(&context(ContextKind::ValidSubcommand))
-        }
+        ErrorKind::MissingSubcommand => texts::missing_command(&context(ContextKind::ValidSubcommand)),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => texts::no_command(),
+        ErrorKind::TooManyValues => texts::takes_no_value(&argument),
+        ErrorKind::InvalidUtf8 => texts::argument_not_text(),
         ErrorKind::ArgumentConflict => texts::conflict(&argument, &context(ContextKind::PriorArg)),
         // Nothing that can happen here; clap says it, in English.
         _ => error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),

@@ -409,6 +409,9 @@ impl ThreadLoad {
             (false, true) => self.quota.ask(due),
             (false, false) => due,
         };
+        if let Some(pace) = &self.pace {
+            pace.give_back(due - count);
+        }
         if counted {
             self.in_flight.fetch_add(count as u64, Ordering::Relaxed);
         }

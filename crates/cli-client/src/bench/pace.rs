@@ -65,6 +65,11 @@ impl Pace {
         (taken > 0).then_some((first, taken))
     }
 
+    /// So many that were taken last will not go out after all.
+    pub(super) fn give_back(&self, count: usize) {
+        self.taken.fetch_sub(count as u64, Ordering::Relaxed);
+    }
+
     /// Whether a request counts, or is there to warm up.
     pub(super) fn counts(&self, number: u64) -> bool {
         number >= self.warming

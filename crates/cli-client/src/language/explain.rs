@@ -25,7 +25,7 @@ fn chinese_error(kind: &ErrorKind, phase: Phase) -> String {
         (ErrorKind::TimedOut(limit), Phase::Send) => format!("{limit:?} 内没有发出请求"),
         (ErrorKind::TimedOut(limit), Phase::Reply) => format!("{limit:?} 内没有应答"),
         (ErrorKind::TimedOut(limit), Phase::End) => format!("{limit:?} 内应答只来了开头，没有结尾"),
-        (ErrorKind::Io(cause), Phase::Resolve) => format!("无法解析这个名字：{}", system(cause)),
+        (ErrorKind::Io(cause), Phase::Resolve) => format!("无法解析主机名：{}", system(cause)),
         (ErrorKind::Io(cause), Phase::Connect) => format!("无法连接：{}", system(cause)),
         (ErrorKind::Io(cause), Phase::Send) => format!("请求发不出去：{}", system(cause)),
         (ErrorKind::Io(cause), Phase::Reply) => format!("应答之前连接断了：{}", system(cause)),
@@ -45,14 +45,17 @@ fn chinese_violation(violation: &Violation) -> String {
         Violation::Reply(ReplyError::TooLong) => format!("应答超过 {} 字节", ClientCodec::LONGEST_REPLY),
         Violation::Reply(ReplyError::Io(cause)) => system(cause),
         Violation::Answer(unknown) => format!("{unknown} 不是这个协议的应答"),
-        Violation::Surplus { first, more } => format!("出一拳得到了 '{first}' 之外还有 {more}"),
-        Violation::NoMove(shown) => format!("它不认得 {}", texts::shown(*shown)),
+        Violation::Surplus { first, more } => format!("出一拳却收到多个应答：'{first}' 之后还有 {more}"),
+        Violation::NoMove(shown) => format!("服务器不接受 {}", texts::shown(*shown)),
         Violation::MoveOfNone => "它把 '?' 当作出拳".to_owned(),
     }
 }
 
 /// The commonest of the system's own words; the others are as the system has them.
-fn system(cause: &io::Error) -> String {
+pub(crate) fn system(cause: &io::Error) -> String {
+    if Language::current() == Language::English {
+        return cause.to_string();
+    }
     match cause.kind() {
         io::ErrorKind::ConnectionRefused => "连接被拒绝".to_owned(),
         io::ErrorKind::ConnectionReset => "连接被重置".to_owned(),

@@ -46,7 +46,8 @@ impl Language {
     }
 
     fn of_arguments(arguments: &[OsString]) -> Option<Self> {
-        let arguments = arguments.iter().map_while(|argument| argument.to_str().filter(|text| *text != "--"));
+        let arguments =
+            arguments.iter().take_while(|argument| *argument != "--").filter_map(|argument| argument.to_str());
         let mut named = None;
         let mut is_value = false;
         for argument in arguments {

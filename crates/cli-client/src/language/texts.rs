@@ -42,7 +42,7 @@ texts! {
         "使用的语言：en 或 zh [默认：依 LC_ALL、LC_MESSAGES、LANG]"
     json
         "Print one JSON object a line on standard output, errors included"
-        "在标准输出上每行打印一个 JSON 对象，错误也在其中"
+        "在标准输出上每行打印一个 JSON 对象，包括错误"
     quiet
         "Say nothing but answers and errors"
         "只打印答案和错误"
@@ -109,7 +109,7 @@ texts! {
     window
         "With --duel: how long the server lets a move wait for the other player's (its duel.window); --timeout comes \
          on top of it [default: 30s]"
-        "用 --duel 时：服务器让一拳等对方多久（它的 duel.window）；--timeout 另外再加 [默认：30s]"
+        "用 --duel 时：服务器让一拳等对方多久（它的 duel.window）；--timeout 在此之外另计 [默认：30s]"
 
     probe "Check with a real exchange that a server works" "用一次真实的问答检查服务器是否正常"
     probe_power "Ask the power server for a square" "向 power 服务器求一个平方"
@@ -128,15 +128,15 @@ texts! {
     bench_duel "Let players meet each other, two at a time" "让玩家两两相遇对战"
     connections "How many connections at once [default: 50]" "同时有多少个连接 [默认：50]"
     requests
-        "End after so many requests, such as 500, 100k or 2m"
-        "发完这么多请求后结束，如 500、100k、2m"
+        "Stop after so many requests, such as 500, 100k or 2m"
+        "发完指定数量的请求后结束，如 500、100k、2m"
     duration
-        "End after so long [default: 5s, where --requests does not say]"
-        "这么久之后结束 [默认：5s，除非给出 --requests]"
+        "Stop after this long [default: 5s, where --requests does not say]"
+        "运行指定时长后结束 [默认：5s，除非给出 --requests]"
     rate
         "Send so many requests a second, at even distances whatever becomes of them, and count an answer's time from \
          when its request should have been sent"
-        "每秒等距发出这么多请求，不管应答如何；答案的时间从请求本应发出的时刻算起"
+        "每秒等距发出这么多请求，不管应答如何；应答的时间从请求本应发出的时刻算起"
     pipeline
         "So many requests in flight on each connection [default: 1]"
         "每个连接上同时有多少个请求在途 [默认：1]"
@@ -151,7 +151,7 @@ texts! {
         "轮流从本机的这些地址连接，每个地址有自己的端口：用逗号隔开的地址和范围，如 127.0.0.2-127.0.0.9"
     bench_keep_alive
         "Ask all on one connection each, in lines, one after the other"
-        "每个连接上逐行一个接一个地发送全部请求"
+        "保持连接，逐行依次发送请求"
     bench_framing
         "How to end a request on a short connection: eof, line or bare [default: eof]"
         "短连接怎样结束一个请求：eof、line 或 bare [默认：eof]"
@@ -161,7 +161,7 @@ texts! {
     bench_window
         "How long the server lets a move wait for another player's (its duel.window); --timeout comes on top of it \
          [default: 30s]"
-        "服务器让一拳等对方多久（它的 duel.window）；--timeout 另外再加 [默认：30s]"
+        "服务器让一拳等对方多久（它的 duel.window）；--timeout 在此之外另计 [默认：30s]"
     op "What to ask: square, cube, fourth or echo [default: square]" "求什么：square、cube、fourth 或 echo [默认：square]"
     number "Of which number [default: 2]" "求哪个数 [默认：2]"
 }
@@ -175,33 +175,36 @@ texts! {
     is_wrong(quoted: &str, right: &str) "{quoted} is {right}" "{quoted} {right}"
     invalid_value(value: &str, argument: &str, right: &str)
         "invalid value '{value}' for '{argument}': {right}"
-        "'{argument}' 的值 '{value}' 不对：{right}"
+        "'{argument}' 的值 '{value}' 无效：{right}"
     one_of(values: &str) "one of {values}" "可以是 {values}"
     missing_value(argument: &str) "a value is required for '{argument}'" "'{argument}' 需要一个值"
     missing_argument(arguments: &str) "these are required: {arguments}" "缺少：{arguments}"
     missing_command(commands: &str) "a command is required: {commands}" "需要一个命令：{commands}"
-    unknown_argument(argument: &str) "unexpected argument '{argument}'" "不认得的参数 '{argument}'"
-    unknown_command(command: &str) "unknown command '{command}'" "不认得的命令 '{command}'"
+    no_command "a command is required; --help lists them" "需要一个命令；--help 列出全部命令"
+    takes_no_value(argument: &str) "'{argument}' takes no value" "'{argument}' 不带值"
+    argument_not_text "an argument is not valid UTF-8" "有参数不是有效的 UTF-8 文本"
+    unknown_argument(argument: &str) "unexpected argument '{argument}'" "无法识别的参数 '{argument}'"
+    unknown_command(command: &str) "unknown command '{command}'" "无法识别的命令 '{command}'"
     conflict(argument: &str, other: &str)
         "'{argument}' cannot be used with '{other}'"
         "'{argument}' 不能与 '{other}' 一起用"
     perhaps(suggestion: &str) "; perhaps '{suggestion}' was meant" "；是不是 '{suggestion}'"
     not_a_move
         "not a move: scissors, rock or paper (s, r, p; 剪刀, 石头, 布; 1, 2, 3)"
-        "不是出拳：剪刀、石头、布（1、2、3；scissors、rock、paper；s、r、p）"
+        "不是有效的出拳：剪刀、石头、布（1、2、3；scissors、rock、paper；s、r、p）"
     not_a_duration
         "write a duration with its unit, such as 5s or 250ms, up to 24h"
-        "请写带单位的时长，如 5s、250ms，最长 24h"
+        "请输入带单位的时长，如 5s、250ms，最长 24h"
     not_an_address
         "write a host and a port, such as localhost:5000 or [::1]:5000"
-        "请写主机和端口，如 localhost:5000、[::1]:5000"
+        "请输入主机和端口，如 localhost:5000、[::1]:5000"
     not_a_count(least: u64, most: u64)
         "write a whole number from {least} to {most}; 10k and 2m work too"
-        "请写 {least} 到 {most} 的整数；也可以写 10k、2m"
-    not_odd "write an odd number, so that more than half can be won" "请写奇数，这样才有过半"
+        "请输入 {least} 到 {most} 的整数；也可以写 10k、2m"
+    not_odd "write an odd number, so that more than half can be won" "请输入奇数，才能分出过半"
     not_sources
         "write addresses of one kind and ranges of at most 256 of them, such as 127.0.0.2-127.0.0.9,127.0.0.20"
-        "请写同一类的地址和范围，每个范围最多 256 个，如 127.0.0.2-127.0.0.9,127.0.0.20"
+        "请输入同一类的地址和范围，每个范围最多 256 个，如 127.0.0.2-127.0.0.9,127.0.0.20"
     foreign_source(source: &str, error: &str)
         "--sources: {source} is no address of this machine: {error}"
         "--sources：{source} 不是本机地址：{error}"
@@ -209,17 +212,18 @@ texts! {
         "--keep-alive needs lines: leave --framing out, or make it line"
         "--keep-alive 需要逐行：请去掉 --framing，或写 --framing line"
     in_variable(variable: &str, value: &str, right: &str)
-        "{variable}: '{value}' is no address: {right}"
+        "{variable}: '{value}' is not an address: {right}"
         "{variable}：'{value}' 不是地址：{right}"
-    variable_is_no_text(variable: &str) "{variable}: it is no UTF-8 text" "{variable}：不是 UTF-8 文本"
+    variable_is_no_text(variable: &str) "{variable}: not valid UTF-8" "{variable}：不是有效的 UTF-8 文本"
     input_line(line: u64, wrong: &str) "standard input, line {line}: {wrong}" "标准输入第 {line} 行：{wrong}"
     input_too_long(limit: usize) "it has more than {limit} bytes" "超过 {limit} 字节"
-    input_not_text "it is no UTF-8 text" "不是 UTF-8 文本"
+    input_not_text "the line is not valid UTF-8" "这一行不是有效的 UTF-8 文本"
     input_broken(error: &str) "standard input: {error}" "标准输入：{error}"
 }
 
 // What went wrong, and what to try next.
 texts! {
+    interrupted "asked to end by a signal" "收到信号，已结束"
     output_broken(error: &str) "standard output: {error}" "标准输出：{error}"
     refused(address: &str, refusal: &str) "{address}: the server refused: {refusal}" "{address}：服务器拒绝：{refusal}"
     wrong_square(address: &str, asked: &str, answer: &str)
@@ -284,7 +288,7 @@ texts! {
     waiting(left: u64) "waiting for the other player: {left} s left" "等待对方出拳：还剩 {left} 秒"
     nobody_moved
         "no other player moved in time, so this round counts for nobody"
-        "没有别的玩家及时出拳，这一局谁也不算"
+        "没有别的玩家及时出拳，这一局作废，不计胜负"
     streak(rounds: u64) "{rounds} wins in a row!" "{rounds} 连胜！"
     losing_streak(rounds: u64) "{rounds} losses in a row." "{rounds} 连败。"
     score(won: u64, lost: u64, drawn: u64)
@@ -297,14 +301,14 @@ texts! {
     works(server: &str, address: &str, millis: &str)
         "{server} at {address} works ({millis} ms)"
         "{address} 的 {server} 正常（{millis} 毫秒）"
-    not_yet(failure: &str) "not yet: {failure}" "还不行：{failure}"
+    not_yet(failure: &str) "not yet: {failure}" "尚未就绪：{failure}"
 }
 
 // What came of a load.
 texts! {
     bench_progress(right: &str, rate: &str, errors: &str)
         "{right} answers, {rate}/s, {errors} errors"
-        "{right} 个答案，{rate}/秒，{errors} 个错误"
+        "{right} 个应答，{rate}/秒，{errors} 个错误"
     bench_short(address: &str, request: &str, framing: &str, connections: &str)
         "power at {address}: {request} on short connections ({framing}), {connections} at a time"
         "{address} 的 power：{request}，短连接（{framing}），同时 {connections} 个"
@@ -360,7 +364,7 @@ texts! {
         "没有达到每秒 {rate} 个。"
     bench_saturated
         "This client was busy all the time, so it may be what limited the load: --threads adds to it."
-        "客户端一直在满负荷运行，瓶颈可能在它：可用 --threads 增加线程。"
+        "客户端一直在满负荷运行，它可能是瓶颈：可用 --threads 增加线程。"
     bench_column_short "short" "短连接"
     bench_column_kept "kept alive" "长连接"
     bench_column_pipelined(in_flight: &str) "{in_flight} in flight" "在途 {in_flight}"
@@ -373,7 +377,7 @@ texts! {
         "{address}：问 {asked}，答 {answer}，正确的是 {right}"
     no_such_power
         "--number: that power of it is beyond the largest double, 1.7976931348623157e+308"
-        "--number：它的这个幂超出最大的双精度数 1.7976931348623157e+308"
+        "--number：该数的这个幂超出最大的双精度数 1.7976931348623157e+308"
     too_many_connections(connections: u64, most: u64)
         "-c {connections}: this process may open files for {most} connections; ulimit -n says how many files"
         "-c {connections}：本进程打开的文件只够 {most} 个连接；ulimit -n 显示文件上限"

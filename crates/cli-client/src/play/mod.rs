@@ -15,7 +15,6 @@ use crate::failure::Failure;
 use crate::opponent::Opponent;
 use crate::rps::Thrown;
 use crate::session::Session;
-use crate::until_asked_to_end;
 
 use person::Person;
 use score::{Final, Score};
@@ -28,20 +27,29 @@ use score::{Final, Score};
 /// The first thing that keeps an answer from coming; the score is printed all the same.
 pub async fn run(arguments: PlayArguments, session: &Session) -> Result<(), Failure> {
     let opponent = arguments.opponent.resolve()?;
-    let mut game = until_asked_to_end(session, opponent.connect(session)).await?;
     let mut score = Score::new(arguments.best_of);
     let mut person = Person::new(session.output, opponent.window.is_some());
-    let ended = tokio::select! {
-        biased;
-        () = session.interrupt.asked() => None,
-        played = play(&opponent, session, &mut game, &mut person, &mut score) => Some(played),
+    let mut game = None;
+    let ended = {
+        let playing = async {
+            let game = game.insert(opponent.connect(session).await?);
+            play(&opponent, session, game, &mut person, &mut score).await
+        };
+        tokio::select! {
+            biased;
+            () = session.interrupt.asked() => None,
+            played = playing => Some(played),
+        }
     };
     let ended = ended.unwrap_or_else(|| {
         person.leave_line();
         // Ctrl-C is how a person ends a game; another signal is somebody else's way to end this process.
         if session.interrupt.is_ctrl_c() { Ok(()) } else { Err(session.interrupt.failure()) }
     });
-    session.output.answer(&Final::from(&score))?;
+    // Without an opponent there was no game to have a score.
+    if game.is_some() || ended.is_ok() {
+        session.output.answer(&Final::from(&score))?;
+    }
     ended
 }
 

@@ -47,7 +47,12 @@ impl Terminal {
 
     /// Presses keys; `\x04` is Ctrl-D.
     pub(crate) fn press(&mut self, keys: &str) {
-        self.keyboard.write_all(keys.as_bytes()).expect("the terminal takes it");
+        self.press_bytes(keys.as_bytes());
+    }
+
+    /// Presses what is no text.
+    pub(crate) fn press_bytes(&mut self, keys: &[u8]) {
+        self.keyboard.write_all(keys).expect("the terminal takes it");
     }
 
     /// Does what Ctrl-C does. (The key itself works at the terminal alone that a session has for its own.)
