@@ -405,10 +405,14 @@ impl fmt::Display for Comparison {
         let title = texts::bench_compared(&first.address, &request.to_string(), &grouped(first.connections));
         let mut paragraphs = vec![title, self.table()];
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time that is not negative")]
-        if let Some((machine, caller)) = self.costs().filter(|(machine, caller)| *machine > 0.0 && *caller > 0.0) {
-            let connections = grouped(first.connections);
-            paragraphs.push(texts::bench_cost(&nanos(machine as u64), &connections, &nanos(caller as u64)));
-        }
+        paragraphs.extend(self.costs().map(|(machine, caller)| {
+            if machine > 0.0 && caller > 0.0 {
+                let connections = grouped(first.connections);
+                texts::bench_cost(&nanos(machine as u64), &connections, &nanos(caller as u64))
+            } else {
+                texts::bench_cost_too_small()
+            }
+        }));
         for run in &self.runs {
             for (kind, troubles) in &run.tally.troubles {
                 let troubles = texts::bench_troubles(&grouped(troubles.count), &troubles.first);

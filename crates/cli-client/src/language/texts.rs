@@ -372,6 +372,9 @@ texts! {
         "A connection for each request costs {machine} of the machines' time and, with {connections} at a time,\n\
          {caller} of its caller's."
         "每个请求一个连接，机器要多花 {machine}；同时 {connections} 个时，调用者要多等 {caller}。"
+    bench_cost_too_small
+        "A connection for each request costs less than these runs can tell: longer ones can."
+        "这几次运行还测不出每个请求一个连接的代价：请运行得更久。"
     wrong_answer(address: &str, asked: &str, answer: &str, right: &str)
         "{address}: asked {asked}, it answered {answer}, and {right} is right"
         "{address}：问 {asked}，答 {answer}，正确的是 {right}"
