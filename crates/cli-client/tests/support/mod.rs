@@ -39,6 +39,10 @@ pub(crate) fn client(arguments: &str) -> Client {
     for variable in ["POWER_ADDR", "RPS_ADDR", "DUEL_ADDR", "LC_MESSAGES", "LANG"] {
         command.env_remove(variable);
     }
+    // These say whether there are colours, whatever the terminal.
+    for variable in ["CI", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(variable);
+    }
     command.env("LC_ALL", "C").env("TERM", "xterm").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     Client { command }
 }
