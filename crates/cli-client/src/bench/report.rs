@@ -253,17 +253,17 @@ impl Serialize for Report {
         }
         map.serialize_entry("requests", &(tally.right + tally.not_right()))?;
         map.serialize_entry("right", &tally.right)?;
-        if self.rate.is_some() {
-            map.serialize_entry("unsent", &tally.unsent)?;
-        }
-        if self.work == Work::Duel {
-            map.serialize_entry("in_play", &tally.in_play)?;
-        }
         let errors: BTreeMap<_, _> = tally.troubles.iter().map(|(kind, troubles)| (kind, troubles.count)).collect();
         map.serialize_entry("errors", &errors)?;
         let messages: BTreeMap<_, _> = tally.troubles.iter().map(|(kind, troubles)| (kind, &troubles.first)).collect();
         if !messages.is_empty() {
             map.serialize_entry("first_messages", &messages)?;
+        }
+        if self.rate.is_some() {
+            map.serialize_entry("unsent", &tally.unsent)?;
+        }
+        if self.work == Work::Duel {
+            map.serialize_entry("in_play", &tally.in_play)?;
         }
         map.serialize_entry("seconds", &tally.took.as_secs_f64())?;
         map.serialize_entry("throughput", &tally.throughput())?;
