@@ -156,7 +156,7 @@ impl Report {
         let mut rows = vec![(texts::bench_outcome(), counts)];
         if self.work == Work::Rps {
             rows.extend(self.tally.outcomes.fairness().map(|fairness| (texts::bench_fairness(), verdict(fairness))));
-            let moves = texts::bench_moves(&share(scissors), &share(rock), &share(paper));
+            let moves = texts::bench_moves(&grouped(scissors), &grouped(rock), &grouped(paper));
             rows.push((texts::bench_house_moves(), moves));
             rows.extend(self.tally.outcomes.evenness().map(|evenness| (texts::bench_evenness(), verdict(evenness))));
         }
