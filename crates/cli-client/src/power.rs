@@ -9,7 +9,7 @@ use std::pin::pin;
 use proto::client::power::{Client, Replies, Requests};
 use proto::client::{Error, ErrorKind, Phase};
 use proto::wire::number::Number;
-use proto::wire::power::{Code, Operation, Refusal, Reply};
+use proto::wire::power::{Operation, Reply};
 use serde::{Serialize, Serializer};
 
 use crate::arguments::PowerCommand;
@@ -129,7 +129,7 @@ async fn ask(
 
 async fn hear(mut replies: Replies, teller: &mut Teller, in_flight: &RefCell<VecDeque<Number>>) -> Result<(), Failure> {
     while let Some(reply) = replies.receive().await? {
-        let last = matches!(&reply, Err(refusal) if is_last(refusal));
+        let last = matches!(&reply, Err(refusal) if refusal.code.is_last());
         // A reply is heard for what is in flight alone, so that there is one.
         let Some(asked) = in_flight.borrow_mut().pop_front() else { return Ok(()) };
         teller.tell(asked, reply)?;
@@ -138,11 +138,6 @@ async fn hear(mut replies: Replies, teller: &mut Teller, in_flight: &RefCell<Vec
         }
     }
     Ok(())
-}
-
-/// Whether a server closes the connection with this refusal.
-pub(crate) fn is_last(refusal: &Refusal) -> bool {
-    matches!(refusal.code, Code::Busy | Code::Timeout | Code::TooLong)
 }
 
 /// Prints answers and reports refusals.

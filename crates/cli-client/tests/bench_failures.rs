@@ -5,10 +5,10 @@
 mod support;
 
 use std::io::{self, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 
 use serde_json::json;
-use support::fake::{Fake, Then, hear, hear_all, reset_on_close};
+use support::fake::{Fake, Then, answer_and_leave, hear, reset_on_close};
 use support::load::{afterwards, answer, measured, told};
 use support::real::Reserved;
 use support::{real, run};
@@ -120,13 +120,7 @@ fn an_answer_too_many_is_an_error() {
 #[test]
 fn the_last_words_of_a_kept_connection_need_no_line_end() {
     for (last, kind, code) in [(&b"eBUSY later"[..], "refused", 1), (b"d4.", "protocol", 5), (b"", "protocol", 5)] {
-        let server = afterwards(move |stream| {
-            hear(stream)?;
-            stream.write_all(last)?;
-            stream.shutdown(Shutdown::Write)?;
-            hear_all(stream)?;
-            Ok(Then::Close)
-        });
+        let server = afterwards(move |stream| answer_and_leave(stream, last));
         let told = told(code, &format!("power --keep-alive -n 2 -c 1 --addr {server}"));
         assert_eq!(told["errors"], json!({kind: 2}), "{told}");
     }
@@ -159,13 +153,7 @@ fn a_server_with_too_little_room_is_counted_as_refusing() {
 
 #[test]
 fn a_connection_that_is_closed_between_two_requests_is_made_anew() {
-    let server = Fake::new(|stream| {
-        hear(stream)?;
-        stream.write_all(b"d4.0\n")?;
-        stream.shutdown(Shutdown::Write)?;
-        hear_all(stream)?;
-        Ok(Then::Close)
-    });
+    let server = Fake::new(|stream| answer_and_leave(stream, b"d4.0\n"));
     let told = told(5, &format!("power --keep-alive -n 4 -c 1 --addr {server}"));
     assert_eq!((&told["right"], &told["errors"]), (&json!(2), &json!({"closed": 2})), "{told}");
 }

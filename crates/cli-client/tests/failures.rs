@@ -3,11 +3,11 @@
 mod support;
 
 use std::io::Write;
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::Duration;
 
-use support::fake::{Fake, Then, hear, hear_all};
+use support::fake::{Fake, Then, answer_and_leave, hear, hear_all};
 use support::real::{Reserved, runtime};
 use support::{client, real, run};
 
@@ -263,14 +263,7 @@ fn a_reply_without_end_is_given_up() {
 /// What is typed next comes after the server's idle time, and the message says so.
 #[test]
 fn a_connection_that_was_closed_between_two_requests_is_exit_code_5() {
-    let server = Fake::new(|stream| {
-        hear(stream)?;
-        stream.write_all(b"d4.0\n")?;
-        stream.shutdown(Shutdown::Write)?;
-        // Whether the next request is on its way by then or not, it is not met by a reset.
-        hear_all(stream)?;
-        Ok(Then::Close)
-    });
+    let server = Fake::new(|stream| answer_and_leave(stream, b"d4.0\n"));
     // Standard input goes on for longer than anything else here could last.
     let mut running = client(&format!("power square - --keep-alive --addr {server}")).start();
     running.type_in("2\n");

@@ -24,7 +24,6 @@ use super::plan::{Plan, Style, Work};
 use super::tally::Outcomes;
 use crate::failure::Failure;
 use crate::language::texts;
-use crate::power::is_last;
 
 /// What is read at once at the most; more in flight is read in turn.
 const READ: usize = 65_536;
@@ -254,7 +253,7 @@ impl Link {
             }
             match ClientCodec::new(Framing::Line).decode(&mut self.bytes) {
                 // A server closes the connection with it, so it is the answer to all that are still to come.
-                Ok(Some(Err(refusal))) if is_last(&refusal) => {
+                Ok(Some(Err(refusal))) if refusal.code.is_last() => {
                     return Err(Failure::refused(endpoint.address(), &refusal));
                 }
                 Ok(Some(reply)) => match self.judge(endpoint, reply) {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -128,6 +128,15 @@ pub(crate) fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
     let copy = stream.try_clone()?;
     copy.set_nonblocking(true)?;
     tokio::net::TcpStream::from_std(copy)?.set_zero_linger()
+}
+
+/// Hears a request, says this, and closes its own direction. What the client sends after that is not met by a reset.
+pub(crate) fn answer_and_leave(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<Then> {
+    hear(stream)?;
+    stream.write_all(bytes)?;
+    stream.shutdown(Shutdown::Write)?;
+    hear_all(stream)?;
+    Ok(Then::Close)
 }
 
 /// What one read delivers; nothing at the end of the stream.

@@ -41,6 +41,13 @@ impl Code {
         }
     }
 
+    /// Whether a server closes the connection with it, also where requests are lines. (After a bare request it closes
+    /// with others too.)
+    #[must_use]
+    pub const fn is_last(self) -> bool {
+        matches!(self, Self::TooLong | Self::Timeout | Self::Busy)
+    }
+
     /// The code that a word stands for.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
