@@ -34,7 +34,7 @@ expect() { # WHAT WANTED GOT
 
 declare -A pid output log # of the servers that run, by name
 declare -A address        # of what listens, by service
-declare -A services=([power-server]=power [rps-server]="solo duel")
+declare -A services=([power-server]="power admin" [rps-server]="solo duel admin")
 clean_up() {
     local status=$? server
     for server in "${!pid[@]}"; do
@@ -151,9 +151,11 @@ done
 
 # --- The servers
 
-any_port=(--solo-listen 127.0.0.1:0 --duel-listen 127.0.0.1:0)
-start power-server --listen 127.0.0.1:0
-start rps-server "${any_port[@]}"
+any_power_port=(--listen 127.0.0.1:0 --admin-listen 127.0.0.1:0)
+any_rps_port=(--solo-listen 127.0.0.1:0 --duel-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0)
+start power-server "${any_power_port[@]}"
+admin_of_power=${address[admin]}
+start rps-server "${any_rps_port[@]}"
 export POWER_ADDR=${address[power]} RPS_ADDR=${address[solo]} DUEL_ADDR=${address[duel]}
 check 0 "" "" power-server --healthcheck --listen "$POWER_ADDR"
 check 0 "" "" rps-server --healthcheck --solo-listen "$RPS_ADDR" --duel-listen "$DUEL_ADDR"
@@ -250,6 +252,20 @@ gives "石头 @(胜利|失败|平局)" --lang zh rps throw rock
 fails 2 "错误：*" --lang zh power square abc
 gives "*_cli__client*" completions bash
 
+# --- The admin listeners
+
+for port in "$admin_of_power" "${address[admin]}"; do
+    address[admin]=$port
+    connect admin
+    ends_with 'GET /healthz HTTP/1.0\r\n\r\n' 'HTTP/1.0 200 OK*ok'
+    connect admin
+    ends_with 'GET /readyz HTTP/1.0\r\n\r\n' 'HTTP/1.0 200 OK*ready'
+    connect admin
+    ends_with 'GET /metrics HTTP/1.0\r\n\r\n' 'HTTP/1.0 200 OK*_connections_total{result="accepted"} [1-9]*'
+    connect admin
+    ends_with 'GET / HTTP/1.0\r\n\r\n' 'HTTP/1.0 404 Not Found*/metrics'
+done
+
 # --- Raw bytes
 
 connect power
@@ -287,14 +303,14 @@ check 1 "" "*not healthy*$POWER_ADDR*" power-server --healthcheck --listen "$POW
 check 1 "" "*not healthy*$RPS_ADDR*" rps-server --healthcheck --solo-listen "$RPS_ADDR" --duel-listen ""
 check 1 "" "*not healthy*$DUEL_ADDR*" rps-server --healthcheck --solo-listen "" --duel-listen "$DUEL_ADDR"
 
-start power-server --listen 127.0.0.1:0 --set limits.max_connections=1
+start power-server "${any_power_port[@]}" --set limits.max_connections=1
 connect power
 answers a2 4 d4.0
 fails 1 "*BUSY*" power square 2 --addr "${address[power]}"
 stop power-server "in use" "accepted=1 rejected=1 panicked=0 cut=0"
 ends_with "" ""
 
-start rps-server "${any_port[@]}" --set limits.max_connections=1
+start rps-server "${any_rps_port[@]}" --set limits.max_connections=1
 connect solo
 answers 1 1 '[xyz]'
 fails 1 "*full*" rps throw rock --addr "${address[solo]}"

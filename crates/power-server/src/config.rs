@@ -3,6 +3,7 @@
 use proto::server::config::layers::{Configuration, Contradiction};
 use proto::server::config::tables::{self, Admin, ConnectionLimits, Log};
 use proto::server::config::value::{Address, Count, Period};
+use proto::server::reload::Reloadable;
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration.
@@ -84,5 +85,13 @@ impl Configuration for Config {
             remedy: "set it to less than timeouts.request",
         });
         settling.into_iter().chain(self.limits.connections.contradictions()).collect()
+    }
+}
+
+impl Reloadable for Config {
+    const NEEDS_RESTART: &[&str] = &["listen", "workers", "limits.backlog", "log.format", "admin.listen"];
+
+    fn log(&self) -> &Log {
+        &self.log
     }
 }

@@ -3,41 +3,47 @@
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use proto::server::conversation::{self, Arrival, Next};
+use proto::server::conversation::{self, Arrival, Next, Turn};
 use proto::server::deadline::Deadlines;
 use proto::wire::power::server::{Pending, Received, ReplyEncoder, RequestDecoder};
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::arithmetic::answer;
+use crate::metrics::Metrics;
 
 /// The state of one connection: how it ends its requests, and nothing more.
 #[derive(Debug)]
-pub struct Conversation {
+pub struct Conversation<'a> {
     requests: RequestDecoder,
     request_time: Duration,
+    metrics: &'a Metrics,
 }
 
-impl Conversation {
-    /// A connection whose requests have at most `most_bytes` bytes.
+impl<'a> Conversation<'a> {
+    /// A connection whose requests have at most `most_bytes` bytes, and are counted in `metrics`.
     #[must_use]
-    pub fn new(most_bytes: usize, deadlines: &Deadlines) -> Self {
+    pub fn new(most_bytes: usize, deadlines: &Deadlines, metrics: &'a Metrics) -> Self {
         Self {
             requests: RequestDecoder::new(most_bytes, !deadlines.settle.is_zero()),
             request_time: deadlines.request.unwrap_or_default(),
+            metrics,
         }
     }
 }
 
-impl conversation::Conversation for Conversation {
+impl conversation::Conversation for Conversation<'_> {
     /// Room for the longest request that can be configured, and for hundreds of short ones in flight. At the worst
     /// every two bytes of it are a bad line that gets an error of 87: 174 KiB for a peer that reads nothing, until the
     /// write deadline.
     const READ_BYTES: usize = 4096;
 
-    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next {
+    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Turn {
+        let mut answered = 0;
         let mut say = |received: Received| match received {
-            Received::Request(request, ending) => {
+            Received::Request(operation, request, ending) => {
                 let reply = request.and_then(answer);
+                self.metrics.answered(operation, &reply);
+                answered += 1;
                 // Encoding into memory cannot fail.
                 let _ = ReplyEncoder.encode((&reply, ending), output);
             }
@@ -60,11 +66,12 @@ impl conversation::Conversation for Conversation {
             // Nothing is answered by anybody else.
             Arrival::Answer | Arrival::Drain => {}
         }
-        match self.requests.pending(input) {
+        let next = match self.requests.pending(input) {
             _ if self.requests.is_finished() => Next::Close,
             Pending::Nothing => Next::Request,
             Pending::Part => Next::Rest,
             Pending::Whole => Next::Settle,
-        }
+        };
+        Turn { answered, next }
     }
 }

@@ -2,49 +2,109 @@
 //!
 //! - [`arithmetic`]: what is answered, and nothing else;
 //! - [`conversation`]: one connection, from bytes to bytes;
+//! - [`metrics`](mod@metrics): what is counted of it;
 //! - [`config`]: the server's configuration;
-//! - [`serve`]: the service on a listener, until it is told to stop.
+//! - [`Server`]: the service on a listener, until it is told to stop.
 
 pub mod arithmetic;
 pub mod config;
 pub mod conversation;
+pub mod metrics;
 
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use prometheus_client::collector::Collector;
+use prometheus_client::registry::Registry;
 use proto::client::power::Client;
 use proto::client::{Endpoint, Timeouts};
-use proto::server::accept::{self, Listener, Service, Summary};
+use proto::server::accept::{self, Listener, Service};
 use proto::server::admission::Admission;
 use proto::server::connection::{self, Closed};
 use proto::server::deadline::Deadlines;
 use proto::server::listen::reachable;
+use proto::server::metrics::connections::Summary;
+use proto::server::metrics::registry;
 use proto::server::shutdown::Shutdown;
 use proto::server::stream::Stream;
 use proto::wire::number::Number;
 use proto::wire::power::server::ReplyEncoder;
 use proto::wire::power::{Code, Ending, Operation, Refusal};
+use tokio::sync::watch;
 use tokio_util::codec::Encoder;
 
 use config::Config;
 use conversation::Conversation;
+use metrics::Metrics;
 
-/// Serves the connections of `listener` until `shutdown` begins, and then drains. The caller owns both.
-pub async fn serve<L: Listener>(listener: L, config: &Config, shutdown: Shutdown) -> Summary {
-    let limits = &config.limits.connections;
-    let admission = Admission::new(limits.max_connections.size(), limits.max_connections_per_ip.size());
-    accept::serve(listener, PowerService::new(config), admission, shutdown).await
+/// A power server: what its connections share, and what can change while it runs.
+#[derive(Debug)]
+pub struct Server {
+    services: watch::Sender<Arc<PowerService>>,
+    admission: Arc<Admission>,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+}
+
+impl Server {
+    /// A server that goes by `config` and stops when `shutdown` begins.
+    #[must_use]
+    pub fn new(config: &Config, shutdown: Shutdown) -> Self {
+        let metrics = Arc::<Metrics>::default();
+        Self {
+            services: watch::Sender::new(Arc::new(PowerService::new(config, Arc::clone(&metrics)))),
+            admission: Admission::new(&config.limits.connections),
+            metrics,
+            shutdown,
+        }
+    }
+
+    /// Goes by another configuration from now on. Connections that are open keep what held when they came, apart from
+    /// the time for the drain.
+    pub fn apply(&self, config: &Config) {
+        self.admission.set_limits(&config.limits.connections);
+        self.shutdown.set_limit(config.timeouts.shared.drain.get());
+        self.services.send_replace(Arc::new(PowerService::new(config, Arc::clone(&self.metrics))));
+    }
+
+    /// Serves the connections of `listener` until the shutdown begins, and then drains.
+    pub async fn serve<L: Listener>(&self, listener: L) -> Summary {
+        let connections = Arc::clone(&self.metrics.connections);
+        let services = self.services.subscribe();
+        accept::serve(listener, services, Arc::clone(&self.admission), connections, self.shutdown.clone()).await;
+        self.metrics.connections.summary()
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Everything that is counted here and in `others`, for the admin listener.
+    #[must_use]
+    pub fn registry(&self, others: impl Collector) -> Registry {
+        let collectors: Vec<Box<dyn Collector>> = vec![
+            Box::new(Arc::clone(&self.metrics)),
+            Box::new(Arc::clone(&self.metrics.connections)),
+            Box::new(Arc::clone(&self.admission)),
+            Box::new(others),
+        ];
+        registry("power", env!("CARGO_PKG_VERSION"), collectors)
+    }
 }
 
 /// What every connection of this service shares.
+#[derive(Debug)]
 struct PowerService {
     deadlines: Deadlines,
     most_bytes: usize,
     busy: Arc<[u8]>,
+    metrics: Arc<Metrics>,
 }
 
 impl PowerService {
-    fn new(config: &Config) -> Self {
+    fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
         let mut busy = BytesMut::new();
         // Encoding into memory cannot fail.
         let _ = ReplyEncoder.encode((&Err(Refusal::busy()), Ending::Bare), &mut busy);
@@ -53,6 +113,7 @@ impl PowerService {
             deadlines: timeouts.shared.deadlines(Some(timeouts.request), config.framing.settle),
             most_bytes: config.limits.max_request_bytes.size(),
             busy: busy[..].into(),
+            metrics,
         }
     }
 }
@@ -62,11 +123,13 @@ where
     S: Stream,
 {
     async fn serve(&self, stream: S, shutdown: &Shutdown) -> Closed {
-        let conversation = Conversation::new(self.most_bytes, &self.deadlines);
-        connection::run(stream, conversation, &self.deadlines, shutdown).await
+        let conversation = Conversation::new(self.most_bytes, &self.deadlines, &self.metrics);
+        let durations = &self.metrics.connections.durations;
+        connection::run(stream, conversation, &self.deadlines, durations, shutdown).await
     }
 
-    fn refusal(&self) -> Arc<[u8]> {
+    fn refuse(&self) -> Arc<[u8]> {
+        self.metrics.answered(None, &Err(Refusal::busy()));
         Arc::clone(&self.busy)
     }
 }

@@ -1,13 +1,18 @@
-//! The power server's program: arguments, configuration, log, listener, service, drain.
+//! The power server's program: arguments, configuration, log, listeners, service, drain.
 
+use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use power_server::config::Config;
-use power_server::{healthcheck, serve};
+use power_server::{Server, healthcheck};
+use proto::server::config::layers::Problems;
 use proto::server::options::{Loaded, Options, Setting, print, refuse};
+use proto::server::reload::Reload;
 use proto::server::shutdown::Shutdown;
-use proto::server::{admission, listen, runtime, telemetry};
+use proto::server::telemetry::Log;
+use proto::server::{admin, admission, listen, runtime, telemetry};
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 
@@ -34,8 +39,7 @@ configuration; 130 or 143 ended at once by a second signal";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let listen = Setting { argument: "listen", key: "listen", value: arguments.listen.as_deref() };
-    let loaded = match arguments.options.load::<Config>(PROGRAM, &[listen]) {
+    let loaded = match load(&arguments) {
         Ok(loaded) => loaded,
         Err(problems) => return refuse(PROGRAM, &problems),
     };
@@ -45,19 +49,44 @@ fn main() -> ExitCode {
     if arguments.options.healthcheck {
         return runtime::healthcheck(PROGRAM, healthcheck(&loaded.config));
     }
-    telemetry::start(&loaded.config.log);
-    runtime::run(loaded.config.workers.size(), run(loaded))
+    let log = match telemetry::start(&loaded.config.log) {
+        Ok(log) => log,
+        Err(error) => return runtime::fail(PROGRAM, error),
+    };
+    let workers = loaded.config.workers.size();
+    let shutdown = Shutdown::new(loaded.config.timeouts.shared.drain.get());
+    runtime::run(workers, &log, &shutdown, run(arguments, loaded, log.clone(), shutdown.clone()))
+}
+
+fn load(arguments: &Arguments) -> Result<Loaded<Config>, Problems> {
+    let listen = Setting { argument: "listen", key: "listen", value: arguments.listen.as_deref() };
+    arguments.options.load(PROGRAM, &[listen])
 }
 
 /// Binds, serves until told to stop, drains.
-async fn run(Loaded { mut config, file }: Loaded<Config>) -> std::io::Result<()> {
-    let shutdown = Shutdown::new(config.timeouts.shared.drain.get());
-    shutdown.begin_on_signals()?;
-    let limits = &mut config.limits.connections;
-    limits.max_connections = admission::fit_to_open_files(limits.max_connections)?;
-    let listener = listen::bind(config.listen.0, limits.backlog.get())?;
-    telemetry::started(file.as_deref(), &[("power", listener.local_addr()?)]);
-    let summary = serve(listener, &config, shutdown).await;
+async fn run(arguments: Arguments, mut loaded: Loaded<Config>, log: Log, shutdown: Shutdown) -> io::Result<()> {
+    let config = &mut loaded.config;
+    admission::fit_to_open_files(&mut config.limits.connections)?;
+    let listener = listen::bind(config.listen.0, config.limits.connections.backlog.get())?;
+    let admin = admin::bind(&config.admin)?;
+    telemetry::started(loaded.file.as_deref(), &[("power", Some(&listener)), ("admin", admin.as_ref())])?;
+
+    let server = Arc::new(Server::new(config, shutdown.clone()));
+    if let Some(admin) = admin {
+        tokio::spawn(admin::serve(admin, server.registry(log.clone()), shutdown.clone()));
+    }
+    let reload = Reload { log, metrics: Arc::clone(&server.metrics().connections), shutdown };
+    let apply = {
+        let server = Arc::clone(&server);
+        move |config: &mut Config| {
+            admission::fit_to_open_files(&mut config.limits.connections)?;
+            server.apply(config);
+            Ok(())
+        }
+    };
+    tokio::spawn(reload.follow_hangups(loaded, move || load(&arguments), apply)?);
+
+    let summary = server.serve(listener).await;
     telemetry::stopped(&summary);
     Ok(())
 }

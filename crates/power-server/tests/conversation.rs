@@ -7,6 +7,7 @@ mod support;
 use std::time::Duration;
 
 use power_server::conversation::Conversation;
+use power_server::metrics::Metrics;
 use proto::server::connection::run;
 use proto::server::shutdown::Shutdown;
 use support::config;
@@ -21,8 +22,9 @@ fn connect(room: usize, settings: &[(&str, &str)]) -> DuplexStream {
     let config = config(settings);
     tokio::spawn(async move {
         let deadlines = config.timeouts.shared.deadlines(Some(config.timeouts.request), config.framing.settle);
-        let conversation = Conversation::new(config.limits.max_request_bytes.size(), &deadlines);
-        run(theirs, conversation, &deadlines, &Shutdown::new(SECOND)).await
+        let metrics = Metrics::default();
+        let conversation = Conversation::new(config.limits.max_request_bytes.size(), &deadlines, &metrics);
+        run(theirs, conversation, &deadlines, &metrics.connections.durations, &Shutdown::new(SECOND)).await
     });
     ours
 }

@@ -6,6 +6,7 @@ use proto::server::config::layers::{Configuration, Contradiction};
 use proto::server::config::tables::{Admin, ConnectionLimits, Log, Timeouts};
 use proto::server::config::value::{Count, OptionalAddress, Period};
 use proto::server::deadline::Deadlines;
+use proto::server::reload::Reloadable;
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration.
@@ -110,5 +111,14 @@ impl Configuration for Config {
             _ => None,
         };
         [listeners, self.window_and_idle(), self.limits.connections.contradictions()].into_iter().flatten().collect()
+    }
+}
+
+impl Reloadable for Config {
+    const NEEDS_RESTART: &[&str] =
+        &["workers", "solo.listen", "duel.listen", "limits.backlog", "log.format", "admin.listen"];
+
+    fn log(&self) -> &Log {
+        &self.log
     }
 }

@@ -4,34 +4,43 @@
 //! - [`house`]: the opponent that every player of the solo game has;
 //! - [`solo`]: one connection of the solo game, from bytes to bytes;
 //! - [`duel`]: the game of two players: its rule, and how connections meet in it;
+//! - [`metrics`]: what is counted of them;
 //! - [`config`]: the server's configuration;
-//! - [`serve`]: both games on their listeners, until they are told to stop.
+//! - [`Server`]: both games on their listeners, until they are told to stop.
 
 pub mod config;
 pub mod duel;
 pub mod game;
 pub mod house;
+pub mod metrics;
 pub mod solo;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::future::OptionFuture;
+use prometheus_client::collector::Collector;
+use prometheus_client::registry::Registry;
 use proto::client::rps::{Connection, Round};
 use proto::client::{Endpoint, Error, ErrorKind};
-use proto::server::accept::{self, Listener, Service, Summary};
+use proto::server::accept::{self, Listener, Service};
 use proto::server::admission::Admission;
 use proto::server::connection::{self, Closed};
+use proto::server::conversation::Conversation;
 use proto::server::deadline::Deadlines;
 use proto::server::listen::reachable;
+use proto::server::metrics::connections::Summary;
+use proto::server::metrics::registry;
 use proto::server::shutdown::Shutdown;
 use proto::server::stream::Stream;
 use proto::wire::rps::{Answer, Move};
 use rand::CryptoRng;
+use tokio::sync::watch;
 
 use config::Config;
 use duel::table::Table;
 use house::House;
+use metrics::{Games, Metrics};
 use solo::Solo;
 
 /// Where players come from, for each game that is on.
@@ -43,59 +52,128 @@ pub struct Listeners<L> {
     pub duel: Option<L>,
 }
 
-/// Serves both games to the connections of their `listeners` until `shutdown` begins, and then drains. The caller owns
-/// all of these, and says which `house` each connection of the solo game plays against, and at which `table` those of
-/// the duel meet.
-pub async fn serve<L, H, R>(
-    listeners: Listeners<L>,
-    config: &Config,
-    house: H,
+/// A server of both games: what their connections share, and what can change while it runs.
+#[derive(Debug)]
+pub struct Server<H> {
+    solo: watch::Sender<Arc<SoloService<H>>>,
+    duel: watch::Sender<Arc<DuelService>>,
+    /// One for both, since the limits are those of the process.
+    admission: Arc<Admission>,
+    metrics: Arc<Metrics>,
+    house: Arc<H>,
     table: Arc<Table>,
     shutdown: Shutdown,
-) -> Summary
+}
+
+impl<H, R> Server<H>
 where
-    L: Listener,
     H: Fn() -> House<R> + Send + Sync + 'static,
     R: CryptoRng + Send,
 {
-    let limits = &config.limits.connections;
-    // One for both, since the limits are those of the process.
-    let admission = Admission::new(limits.max_connections.size(), limits.max_connections_per_ip.size());
-    let terms = Terms::new(config);
-    let solo = listeners.solo.map(|listener| {
-        let service = SoloService { terms: terms.clone(), house };
-        accept::serve(listener, service, Arc::clone(&admission), shutdown.clone())
-    });
-    let duel = listeners.duel.map(|listener| {
-        let service = DuelService { terms, table };
-        accept::serve(listener, service, Arc::clone(&admission), shutdown.clone())
-    });
-    let (solo, duel) = tokio::join!(OptionFuture::from(solo), OptionFuture::from(duel));
-    solo.unwrap_or_default() + duel.unwrap_or_default()
+    /// A server that goes by `config` and stops when `shutdown` begins. Each connection of the solo game plays against
+    /// a `house` of its own.
+    #[must_use]
+    pub fn new(config: &Config, house: H, shutdown: Shutdown) -> Self {
+        let metrics = Arc::<Metrics>::default();
+        let house = Arc::new(house);
+        let table = Table::new(config.duel.window.get());
+        let terms = Terms::new(config, &metrics);
+        let solo = SoloService { terms: terms.clone(), house: Arc::clone(&house) };
+        let duel = DuelService { terms, table: Arc::clone(&table) };
+        Self {
+            solo: watch::Sender::new(Arc::new(solo)),
+            duel: watch::Sender::new(Arc::new(duel)),
+            admission: Admission::new(&config.limits.connections),
+            metrics,
+            house,
+            table,
+            shutdown,
+        }
+    }
+
+    /// Goes by another configuration from now on. Connections that are open keep what held when they came, and moves in
+    /// play their window; the time for the drain is everybody's.
+    pub fn apply(&self, config: &Config) {
+        self.admission.set_limits(&config.limits.connections);
+        self.shutdown.set_limit(config.timeouts.drain.get());
+        self.table.set_window(config.duel.window.get());
+        let terms = Terms::new(config, &self.metrics);
+        self.solo.send_replace(Arc::new(SoloService { terms: terms.clone(), house: Arc::clone(&self.house) }));
+        self.duel.send_replace(Arc::new(DuelService { terms, table: Arc::clone(&self.table) }));
+    }
+
+    /// Serves both games to the connections of their `listeners` until the shutdown begins, and then drains.
+    pub async fn serve<L: Listener>(&self, listeners: Listeners<L>) -> Summary {
+        let solo = listeners.solo.map(|listener| self.accept(listener, self.solo.subscribe()));
+        let duel = listeners.duel.map(|listener| self.accept(listener, self.duel.subscribe()));
+        tokio::join!(OptionFuture::from(solo), OptionFuture::from(duel));
+        self.metrics.connections.summary()
+    }
+
+    fn accept<L, S>(&self, listener: L, services: watch::Receiver<Arc<S>>) -> impl Future<Output = ()> + use<L, S, H, R>
+    where
+        L: Listener,
+        S: Service<L::Stream>,
+    {
+        let connections = Arc::clone(&self.metrics.connections);
+        accept::serve(listener, services, Arc::clone(&self.admission), connections, self.shutdown.clone())
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Where the connections of the duel meet.
+    #[must_use]
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// Everything that is counted here and in `others`, for the admin listener.
+    #[must_use]
+    pub fn registry(&self, others: impl Collector) -> Registry {
+        let collectors: Vec<Box<dyn Collector>> = vec![
+            Box::new(Games { metrics: Arc::clone(&self.metrics), table: Arc::clone(&self.table) }),
+            Box::new(Arc::clone(&self.metrics.connections)),
+            Box::new(Arc::clone(&self.admission)),
+            Box::new(others),
+        ];
+        registry("rps", env!("CARGO_PKG_VERSION"), collectors)
+    }
 }
 
 /// What holds for every connection, whichever game it is of.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Terms {
     deadlines: Deadlines,
     max_bad_frames: u32,
     full: Arc<[u8]>,
+    metrics: Arc<Metrics>,
 }
 
 impl Terms {
-    fn new(config: &Config) -> Self {
+    fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
         Self {
             deadlines: config.deadlines(),
             max_bad_frames: config.limits.max_bad_frames.get(),
             full: [Answer::Full.byte()].into(),
+            metrics: Arc::clone(metrics),
         }
+    }
+
+    /// Serves one connection to its end.
+    async fn serve<S: Stream>(&self, stream: S, conversation: impl Conversation, shutdown: &Shutdown) -> Closed {
+        connection::run(stream, conversation, &self.deadlines, &self.metrics.connections.durations, shutdown).await
     }
 }
 
 /// What every connection of the solo game shares.
+#[derive(Debug)]
 struct SoloService<H> {
     terms: Terms,
-    house: H,
+    house: Arc<H>,
 }
 
 impl<S, H, R> Service<S> for SoloService<H>
@@ -105,16 +183,17 @@ where
     R: CryptoRng + Send,
 {
     async fn serve(&self, stream: S, shutdown: &Shutdown) -> Closed {
-        let solo = Solo::new((self.house)(), self.terms.max_bad_frames);
-        connection::run(stream, solo, &self.terms.deadlines, shutdown).await
+        let solo = Solo::new((self.house)(), self.terms.max_bad_frames, &self.terms.metrics);
+        self.terms.serve(stream, solo, shutdown).await
     }
 
-    fn refusal(&self) -> Arc<[u8]> {
+    fn refuse(&self) -> Arc<[u8]> {
         Arc::clone(&self.terms.full)
     }
 }
 
 /// What every connection of the duel shares.
+#[derive(Debug)]
 struct DuelService {
     terms: Terms,
     table: Arc<Table>,
@@ -125,11 +204,12 @@ where
     S: Stream,
 {
     async fn serve(&self, stream: S, shutdown: &Shutdown) -> Closed {
-        let duel = duel::conversation::Conversation::new(self.table.join(), self.terms.max_bad_frames);
-        connection::run(stream, duel, &self.terms.deadlines, shutdown).await
+        let Terms { max_bad_frames, metrics, .. } = &self.terms;
+        let duel = duel::conversation::Conversation::new(self.table.join(), *max_bad_frames, metrics);
+        self.terms.serve(stream, duel, shutdown).await
     }
 
-    fn refusal(&self) -> Arc<[u8]> {
+    fn refuse(&self) -> Arc<[u8]> {
         Arc::clone(&self.terms.full)
     }
 }

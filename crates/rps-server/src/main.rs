@@ -1,21 +1,21 @@
 //! The rock-paper-scissors server's program: arguments, configuration, log, listeners, service, drain.
 
 use std::io;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use proto::server::config::layers::Problems;
 use proto::server::config::value::OptionalAddress;
 use proto::server::options::{Loaded, Options, Setting, print, refuse};
+use proto::server::reload::Reload;
 use proto::server::shutdown::Shutdown;
-use proto::server::{admission, listen, runtime, telemetry};
+use proto::server::telemetry::Log;
+use proto::server::{admin, admission, listen, runtime, telemetry};
 use rps_server::config::Config;
 use rps_server::duel::rounds::Tally;
-use rps_server::duel::table::Table;
 use rps_server::house::{House, ThreadGenerator};
-use rps_server::{Listeners, healthcheck, serve};
-use tokio::net::TcpListener;
+use rps_server::{Listeners, Server, healthcheck};
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 
@@ -46,11 +46,7 @@ configuration; 130 or 143 ended at once by a second signal";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let listeners = [
-        Setting { argument: "solo-listen", key: "solo.listen", value: arguments.solo_listen.as_deref() },
-        Setting { argument: "duel-listen", key: "duel.listen", value: arguments.duel_listen.as_deref() },
-    ];
-    let loaded = match arguments.options.load::<Config>(PROGRAM, &listeners) {
+    let loaded = match load(&arguments) {
         Ok(loaded) => loaded,
         Err(problems) => return refuse(PROGRAM, &problems),
     };
@@ -60,35 +56,57 @@ fn main() -> ExitCode {
     if arguments.options.healthcheck {
         return runtime::healthcheck(PROGRAM, healthcheck(&loaded.config));
     }
-    telemetry::start(&loaded.config.log);
-    runtime::run(loaded.config.workers.size(), run(loaded))
+    let log = match telemetry::start(&loaded.config.log) {
+        Ok(log) => log,
+        Err(error) => return runtime::fail(PROGRAM, error),
+    };
+    let workers = loaded.config.workers.size();
+    let shutdown = Shutdown::new(loaded.config.timeouts.drain.get());
+    runtime::run(workers, &log, &shutdown, run(arguments, loaded, log.clone(), shutdown.clone()))
+}
+
+fn load(arguments: &Arguments) -> Result<Loaded<Config>, Problems> {
+    let listeners = [
+        Setting { argument: "solo-listen", key: "solo.listen", value: arguments.solo_listen.as_deref() },
+        Setting { argument: "duel-listen", key: "duel.listen", value: arguments.duel_listen.as_deref() },
+    ];
+    arguments.options.load(PROGRAM, &listeners)
 }
 
 /// Binds, serves until told to stop, drains.
-async fn run(Loaded { mut config, file }: Loaded<Config>) -> io::Result<()> {
-    let shutdown = Shutdown::new(config.timeouts.drain.get());
-    shutdown.begin_on_signals()?;
-    let limits = &mut config.limits.connections;
-    limits.max_connections = admission::fit_to_open_files(limits.max_connections)?;
-    let backlog = limits.backlog.get();
+async fn run(arguments: Arguments, mut loaded: Loaded<Config>, log: Log, shutdown: Shutdown) -> io::Result<()> {
+    let config = &mut loaded.config;
+    admission::fit_to_open_files(&mut config.limits.connections)?;
+    let backlog = config.limits.connections.backlog.get();
     let bind = |address: OptionalAddress| address.0.map(|address| listen::bind(address, backlog)).transpose();
     let listeners = Listeners { solo: bind(config.solo.listen)?, duel: bind(config.duel.listen)? };
-    telemetry::started(file.as_deref(), &addresses(&listeners)?);
-    let table = Table::new(config.duel.window.get());
-    let summary = serve(listeners, &config, || House::new(ThreadGenerator), Arc::clone(&table), shutdown).await;
-    if config.duel.listen.0.is_some() {
-        let Tally { draws, wins, losses, voids, dissolved, .. } = table.tally();
+    let admin = admin::bind(&config.admin)?;
+    telemetry::started(
+        loaded.file.as_deref(),
+        &[("solo", listeners.solo.as_ref()), ("duel", listeners.duel.as_ref()), ("admin", admin.as_ref())],
+    )?;
+
+    let server = Arc::new(Server::new(config, || House::new(ThreadGenerator), shutdown.clone()));
+    if let Some(admin) = admin {
+        tokio::spawn(admin::serve(admin, server.registry(log.clone()), shutdown.clone()));
+    }
+    let reload = Reload { log, metrics: Arc::clone(&server.metrics().connections), shutdown };
+    let apply = {
+        let server = Arc::clone(&server);
+        move |config: &mut Config| {
+            admission::fit_to_open_files(&mut config.limits.connections)?;
+            server.apply(config);
+            Ok(())
+        }
+    };
+    let with_duel = config.duel.listen.0.is_some();
+    tokio::spawn(reload.follow_hangups(loaded, move || load(&arguments), apply)?);
+
+    let summary = server.serve(listeners).await;
+    if with_duel {
+        let Tally { draws, wins, losses, voids, dissolved, .. } = server.table().tally();
         tracing::info!(draws, wins, losses, voids, pairs_dissolved = dissolved, "answers in duels");
     }
     telemetry::stopped(&summary);
     Ok(())
-}
-
-fn addresses(listeners: &Listeners<TcpListener>) -> io::Result<Vec<(&'static str, SocketAddr)>> {
-    let named = [("solo", &listeners.solo), ("duel", &listeners.duel)];
-    named
-        .into_iter()
-        .filter_map(|(game, listener)| Some((game, listener.as_ref()?)))
-        .map(|(game, listener)| Ok((game, listener.local_addr()?)))
-        .collect()
 }

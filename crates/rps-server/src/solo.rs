@@ -1,50 +1,60 @@
 //! One connection of the solo game: a byte in, a byte out.
 
 use bytes::BytesMut;
-use proto::server::conversation::{Arrival, Conversation, Next};
+use proto::server::conversation::{Arrival, Conversation, Next, Turn};
 use proto::wire::rps::{Answer, ServerCodec};
 use rand::CryptoRng;
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::game::judge;
 use crate::house::House;
+use crate::metrics::{Metrics, SoloRounds};
 
 /// The state of one connection: who it plays against, and how patient the server still is.
 #[derive(Debug)]
-pub struct Solo<R> {
+pub struct Solo<'a, R> {
     house: House<R>,
     bad_frames_left: u32,
+    metrics: &'a Metrics,
 }
 
-impl<R: CryptoRng> Solo<R> {
-    /// A game against `house` that ends with the `max_bad_frames`th byte that is no move.
+impl<'a, R: CryptoRng> Solo<'a, R> {
+    /// A game against `house` that ends with the `max_bad_frames`th byte that is no move, and is counted in `metrics`.
     #[must_use]
-    pub fn new(house: House<R>, max_bad_frames: u32) -> Self {
-        Self { house, bad_frames_left: max_bad_frames }
+    pub fn new(house: House<R>, max_bad_frames: u32, metrics: &'a Metrics) -> Self {
+        Self { house, bad_frames_left: max_bad_frames, metrics }
     }
 
-    fn answer(&mut self, frame: <ServerCodec as Decoder>::Item) -> Answer {
+    fn answer(&mut self, frame: <ServerCodec as Decoder>::Item, played: &mut SoloRounds) -> Answer {
         if let Ok(shown) = frame {
-            Answer::Judged(judge(shown, self.house.throw()))
+            let theirs = self.house.throw();
+            let outcome = judge(shown, theirs);
+            played.count(outcome, theirs);
+            Answer::Judged(outcome)
         } else {
             self.bad_frames_left -= 1;
+            played.bad_frames += 1;
             Answer::NoMove
         }
     }
 }
 
-impl<R: CryptoRng + Send> Conversation for Solo<R> {
+impl<R: CryptoRng + Send> Conversation for Solo<'_, R> {
     /// An answer is as long as its move, so this is also all that a peer which reads nothing can make the server hold.
     const READ_BYTES: usize = 16 * 1024;
 
-    fn turn(&mut self, _: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next {
+    fn turn(&mut self, _: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Turn {
+        let mut played = SoloRounds::default();
         // Neither decoding nor encoding in memory can fail; a byte that is no move is a frame of its own kind.
         while self.bad_frames_left > 0
             && let Ok(Some(frame)) = ServerCodec.decode(input)
         {
-            let _ = ServerCodec.encode(self.answer(frame), output);
+            let _ = ServerCodec.encode(self.answer(frame, &mut played), output);
         }
-        if self.bad_frames_left == 0 { Next::Close } else { Next::Request }
+        self.metrics.add_solo(&played);
+        // An answer is a byte.
+        let next = if self.bad_frames_left == 0 { Next::Close } else { Next::Request };
+        Turn { answered: output.len() as u64, next }
     }
 }
 
@@ -57,12 +67,15 @@ mod tests {
 
     /// What a client gets that sends `pieces`, each in a read of its own.
     fn play(pieces: &[&[u8]]) -> (Vec<u8>, Next) {
-        let mut solo = Solo::new(House::new(StdRng::seed_from_u64(7)), 16);
+        let metrics = Metrics::default();
+        let mut solo = Solo::new(House::new(StdRng::seed_from_u64(7)), 16, &metrics);
         let mut answers = BytesMut::new();
         let mut next = Next::Request;
         for piece in pieces {
             let mut input = BytesMut::from(*piece);
-            next = solo.turn(Arrival::Bytes, &mut input, &mut answers);
+            let mut output = BytesMut::new();
+            next = solo.turn(Arrival::Bytes, &mut input, &mut output).next;
+            answers.unsplit(output);
             assert!(next == Next::Close || input.is_empty());
             if next == Next::Close {
                 break;

@@ -11,6 +11,7 @@ use proto::server::connection::{self, Closed};
 use proto::server::shutdown::Shutdown;
 use rps_server::duel::conversation::Conversation;
 use rps_server::duel::table::Table;
+use rps_server::metrics::Metrics;
 use support::config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
@@ -34,9 +35,12 @@ impl Duel {
     fn join(&self, room: usize) -> (DuplexStream, JoinHandle<Closed>) {
         let (ours, theirs) = duplex(room);
         let config = config(&[]);
-        let duel = Conversation::new(self.table.join(), config.limits.max_bad_frames.get());
-        let shutdown = self.shutdown.clone();
-        let served = tokio::spawn(async move { connection::run(theirs, duel, &config.deadlines(), &shutdown).await });
+        let (player, shutdown) = (self.table.join(), self.shutdown.clone());
+        let served = tokio::spawn(async move {
+            let metrics = Metrics::default();
+            let duel = Conversation::new(player, config.limits.max_bad_frames.get(), &metrics);
+            connection::run(theirs, duel, &config.deadlines(), &metrics.connections.durations, &shutdown).await
+        });
         (ours, served)
     }
 

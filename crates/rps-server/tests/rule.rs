@@ -14,6 +14,7 @@ use proto::wire::rps::{Answer, Move};
 use rps_server::duel::conversation::Conversation;
 use rps_server::duel::rounds::{Action, PlayerId, Rounds};
 use rps_server::duel::table::Table;
+use rps_server::metrics::Metrics;
 use support::config;
 use support::fragile::fragile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
@@ -169,9 +170,11 @@ async fn play_on_connections(row: &Row, partners: bool) -> Vec<Vec<(&'static str
     for _ in &row.steps {
         let (client, stream, breaks) = fragile(8);
         let (player, deadlines, shutdown) = (table.join(), deadlines.clone(), shutdown.clone());
-        tokio::spawn(
-            async move { connection::run(stream, Conversation::new(player, 16), &deadlines, &shutdown).await },
-        );
+        tokio::spawn(async move {
+            let metrics = Metrics::default();
+            let duel = Conversation::new(player, 16, &metrics);
+            connection::run(stream, duel, &deadlines, &metrics.connections.durations, &shutdown).await
+        });
         clients.push((client, breaks));
     }
     if partners {

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use proto::server::accept::Summary;
+use proto::server::metrics::connections::Summary;
 use proto::wire::rps::{Answer, Move};
 use rand::SeedableRng;
 use rand::rngs::StdRng;

@@ -9,13 +9,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use power_server::config::Config as PowerConfig;
-use proto::server::accept::Summary;
 use proto::server::config::value::{Count, Period};
 use proto::server::listen;
+use proto::server::metrics::connections::Summary;
 use proto::server::shutdown::Shutdown;
 use rps_server::Listeners;
 use rps_server::config::Config as RpsConfig;
-use rps_server::duel::table::Table;
 use rps_server::house::{House, ThreadGenerator};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, Runtime};
@@ -113,7 +112,7 @@ pub(crate) fn power_that_settles() -> Server {
     let serve = |listener, shutdown| async {
         let mut config = PowerConfig::default();
         config.framing.settle = const { Period::from_secs(1) };
-        power_server::serve(listener, &config, shutdown).await
+        power_server::Server::new(&config, shutdown).serve(listener).await
     };
     Server::start(any_port, serve).expect("there is a free port")
 }
@@ -138,7 +137,7 @@ async fn serve_power(listener: TcpListener, room: Option<Count<1, 1_000_000>>, s
     let mut config = PowerConfig::default();
     let limits = &mut config.limits.connections;
     limits.max_connections = room.unwrap_or(limits.max_connections);
-    power_server::serve(listener, &config, shutdown).await
+    power_server::Server::new(&config, shutdown).serve(listener).await
 }
 
 async fn serve_rps(listener: TcpListener, room: Option<Count<1, 1_000_000>>, shutdown: Shutdown) -> Summary {
@@ -146,16 +145,16 @@ async fn serve_rps(listener: TcpListener, room: Option<Count<1, 1_000_000>>, shu
     let limits = &mut config.limits.connections;
     limits.max_connections = room.unwrap_or(limits.max_connections);
     let listeners = Listeners { solo: Some(listener), duel: None };
-    let table = Table::new(config.duel.window.get());
-    rps_server::serve(listeners, &config, || House::new(ThreadGenerator), table, shutdown).await
+    rps_server::Server::new(&config, || House::new(ThreadGenerator), shutdown).serve(listeners).await
 }
 
 /// A rock-paper-scissors server for duels, where a move waits so long for another.
 pub(crate) fn duel(window: Duration) -> Server {
     let serve = move |listener, shutdown| async move {
         let listeners = Listeners { solo: None, duel: Some(listener) };
-        let house = || House::new(ThreadGenerator);
-        rps_server::serve(listeners, &RpsConfig::default(), house, Table::new(window), shutdown).await
+        let server = rps_server::Server::new(&RpsConfig::default(), || House::new(ThreadGenerator), shutdown);
+        server.table().set_window(window);
+        server.serve(listeners).await
     };
     Server::start(any_port, serve).expect("there is a free port")
 }

@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used, dead_code, reason = "a test that cannot go on fails, and not every file uses all of it")]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use power_server::Server as PowerServer;
 use power_server::config::Config;
-use power_server::serve;
-use proto::server::accept::Summary;
 use proto::server::config::layers::{Layers, Origin};
 use proto::server::listen;
+use proto::server::metrics::connections::Summary;
 use proto::server::shutdown::Shutdown;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -31,6 +32,7 @@ pub(crate) fn config(settings: &[(&str, &str)]) -> Config {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: Shutdown,
+    pub(crate) power: Arc<PowerServer>,
     served: JoinHandle<Summary>,
 }
 
@@ -40,11 +42,12 @@ pub(crate) fn start(settings: &[(&str, &str)]) -> Server {
     let listener = listen::bind("127.0.0.1:0".parse().unwrap(), config.limits.connections.backlog.get()).unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = Shutdown::new(config.timeouts.shared.drain.get());
+    let power = Arc::new(PowerServer::new(&config, shutdown.clone()));
     let served = tokio::spawn({
-        let shutdown = shutdown.clone();
-        async move { serve(listener, &config, shutdown).await }
+        let power = Arc::clone(&power);
+        async move { power.serve(listener).await }
     });
-    Server { address, shutdown, served }
+    Server { address, shutdown, power, served }
 }
 
 impl Server {

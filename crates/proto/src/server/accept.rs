@@ -6,17 +6,16 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::ops::Add;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
 use rustix::io::Errno;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -26,6 +25,7 @@ use super::admission::{Admission, Full, Permit};
 use super::connection::{self, Closed};
 use super::deadline::DRAIN_GRACE;
 use super::listen;
+use super::metrics::connections::Connections;
 use super::shutdown::Shutdown;
 use super::stream::Stream;
 use super::throttle::Throttle;
@@ -35,8 +35,8 @@ pub trait Service<S>: Send + Sync + 'static {
     /// Serves one connection to its end.
     fn serve(&self, stream: S, shutdown: &Shutdown) -> impl Future<Output = Closed> + Send;
 
-    /// What a connection is told for which there is no room.
-    fn refusal(&self) -> Arc<[u8]>;
+    /// What a connection is told for which there is no room. Asked for once for each.
+    fn refuse(&self) -> Arc<[u8]>;
 }
 
 /// Where connections come from; a trait, so that tests can bring connections and errors of their own.
@@ -107,62 +107,37 @@ const REJECTION_TIME: Duration = Duration::from_millis(100);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// How many connections came to what, from the first to the last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Let in.
-    pub accepted: u64,
-    /// Told that there was no room.
-    pub rejected: u64,
-    /// Ended by a panic of their task.
-    pub panicked: u64,
-    /// Not done when the drain's time was up.
-    pub cut: u64,
-}
-
-/// What the listeners of one process came to together.
-impl Add for Summary {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            accepted: self.accepted + other.accepted,
-            rejected: self.rejected + other.rejected,
-            panicked: self.panicked + other.panicked,
-            cut: self.cut + other.cut,
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    accepted: AtomicU64,
-    rejected: AtomicU64,
-    panicked: AtomicU64,
-    cut: AtomicU64,
-}
-
 /// Accepts and serves connections until `shutdown` begins, then drains, and returns when the last connection has ended
 /// or the drain's time is up.
-pub async fn serve<L, S>(mut listener: L, service: S, admission: Arc<Admission>, shutdown: Shutdown) -> Summary
-where
+///
+/// Each connection is served by the service that there is when it comes, to its end: a later one is for later
+/// connections.
+pub async fn serve<L, S>(
+    mut listener: L,
+    services: watch::Receiver<Arc<S>>,
+    admission: Arc<Admission>,
+    metrics: Arc<Connections>,
+    shutdown: Shutdown,
+) where
     L: Listener,
     S: Service<L::Stream>,
 {
-    let reception = Reception {
-        service: Arc::new(service),
+    let service = Arc::clone(&services.borrow());
+    let mut reception = Reception {
+        services,
+        service,
         admission,
+        metrics,
         shutdown: shutdown.clone(),
         tasks: TaskTracker::new(),
         rejected: TaskTracker::new(),
-        counters: Arc::default(),
     };
     let mut begun = pin!(shutdown.begun());
     loop {
         let (stream, peer) = tokio::select! {
             biased;
             () = &mut begun => break,
-            arrived = next(&mut listener) => arrived,
+            arrived = next(&mut listener, &reception.metrics) => arrived,
         };
         reception.receive(stream, peer);
     }
@@ -172,27 +147,29 @@ where
     let closing = Instant::now() + DRAIN_GRACE;
     let closing = shutdown.deadline().map_or(closing, |deadline| deadline.min(closing));
     while Instant::now() < closing
-        && let Ok((stream, peer)) = timeout_at(closing, next(&mut listener)).await
+        && let Ok((stream, peer)) = timeout_at(closing, next(&mut listener, &reception.metrics)).await
     {
         reception.receive(stream, peer);
     }
     for (stream, peer) in listener.close() {
         reception.receive(stream, peer);
     }
-    reception.drain().await
+    reception.drain().await;
 }
 
 /// The next connection, however long that takes and whatever goes wrong meanwhile. Dropping the future loses none.
-async fn next<L: Listener>(listener: &mut L) -> (L::Stream, SocketAddr) {
+pub(super) async fn next<L: Listener>(listener: &mut L, metrics: &Connections) -> (L::Stream, SocketAddr) {
     let mut pause = FIRST_PAUSE;
     loop {
         match listener.accept().await {
             Ok(arrived) => return arrived,
             Err(error) if belongs_to_one_connection(&error) => {
+                metrics.lost_in_queue();
                 tracing::debug!(%error, "a connection was gone before it was accepted");
             }
             Err(error) => {
                 static KIND: Throttle = Throttle::new();
+                metrics.exhausted();
                 if let Some(held_back) = KIND.pass() {
                     tracing::warn!(%error, ?pause, held_back, "cannot accept connections for the moment");
                 }
@@ -205,21 +182,27 @@ async fn next<L: Listener>(listener: &mut L) -> (L::Stream, SocketAddr) {
 
 /// Everything that a new connection meets.
 struct Reception<S> {
+    services: watch::Receiver<Arc<S>>,
+    /// The latest of them.
     service: Arc<S>,
     admission: Arc<Admission>,
+    metrics: Arc<Connections>,
     shutdown: Shutdown,
     tasks: TaskTracker,
     rejected: TaskTracker,
-    counters: Arc<Counters>,
 }
 
 impl<S> Reception<S> {
     /// Lets a connection in or turns it away, and waits for nothing: those who are turned away do not hold up the next.
-    fn receive<I>(&self, stream: I, peer: SocketAddr)
+    fn receive<I>(&mut self, stream: I, peer: SocketAddr)
     where
         I: Stream,
         S: Service<I>,
     {
+        // This looks at a number alone; whoever changes the service can be gone, and then this one stays.
+        if self.services.has_changed().unwrap_or(false) {
+            self.service = Arc::clone(&self.services.borrow_and_update());
+        }
         match self.admission.admit(peer.ip()) {
             Ok(permit) => self.let_in(stream, peer, permit),
             Err(full) => self.turn_away(stream, peer, full),
@@ -231,19 +214,17 @@ impl<S> Reception<S> {
         I: Stream,
         S: Service<I>,
     {
-        self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+        self.metrics.accepted();
         let (service, shutdown) = (Arc::clone(&self.service), self.shutdown.clone());
-        let counters = Arc::clone(&self.counters);
+        let metrics = Arc::clone(&self.metrics);
         let task = async move {
             // The permit is the task's, so that it is given back however the task ends.
             let _permit = permit;
             if let Ok(closed) = AssertUnwindSafe(service.serve(stream, &shutdown)).catch_unwind().await {
-                if matches!(closed, Closed::Cut) {
-                    counters.cut.fetch_add(1, Ordering::Relaxed);
-                }
+                metrics.closed(&closed);
                 tracing::debug!(?closed, "closed");
             } else {
-                counters.panicked.fetch_add(1, Ordering::Relaxed);
+                metrics.panicked();
                 report_panic(peer);
             }
         };
@@ -260,8 +241,8 @@ impl<S> Reception<S> {
         if let Some(held_back) = KIND.pass() {
             tracing::warn!(%peer, limit = %full, held_back, "a connection was turned away: the limit is reached");
         }
-        self.counters.rejected.fetch_add(1, Ordering::Relaxed);
-        let (refusal, shutdown) = (self.service.refusal(), self.shutdown.clone());
+        self.metrics.rejected();
+        let (refusal, shutdown) = (self.service.refuse(), self.shutdown.clone());
         if let Some(permit) = self.admission.reject() {
             self.rejected.spawn(async move {
                 let _permit = permit;
@@ -286,7 +267,7 @@ impl<S> Reception<S> {
     }
 
     /// Waits for the connections to end, and for none longer than the drain's time.
-    async fn drain(self) -> Summary {
+    async fn drain(self) {
         self.tasks.close();
         self.rejected.close();
         let ended = async { tokio::join!(self.tasks.wait(), self.rejected.wait()) };
@@ -294,21 +275,8 @@ impl<S> Reception<S> {
             && timeout_at(end, ended).await.is_err()
         {
             // These have heard of the drain's deadline too, and did not end all the same.
-            let left = self.tasks.len();
-            self.counters.cut.fetch_add(left as u64, Ordering::Relaxed);
+            self.metrics.cut(self.tasks.len());
         }
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counters = &self.counters;
-        let summary = Summary {
-            accepted: read(&counters.accepted),
-            rejected: read(&counters.rejected),
-            panicked: read(&counters.panicked),
-            cut: read(&counters.cut),
-        };
-        if summary.cut > 0 {
-            tracing::warn!(cut = summary.cut, "connections were not done when the drain's time was up");
-        }
-        summary
     }
 }
 

@@ -10,28 +10,46 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fmt, io};
 
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::config::tables::MaxConnections;
+use super::admin;
+use super::config::tables::ConnectionLimits;
+use super::metrics::gauge;
 
 /// The gate that every accepted connection passes, shared by all listeners of a process.
 #[derive(Debug)]
 pub struct Admission {
-    limit: usize,
-    limit_per_place: Option<usize>,
+    limit: AtomicUsize,
+    /// 0: none.
+    limit_per_place: AtomicUsize,
     open: AtomicUsize,
     places: Mutex<HashMap<IpAddr, usize>>,
     rejections: Arc<Semaphore>,
 }
 
 impl Admission {
-    /// At most `limit` connections, and at most `limit_per_place` (0: any number) from one place.
+    /// A gate with these limits.
     #[must_use]
-    pub fn new(limit: usize, limit_per_place: usize) -> Arc<Self> {
-        let limit_per_place = (limit_per_place > 0).then_some(limit_per_place);
-        let rejections = Arc::new(Semaphore::new(REJECTIONS_AT_ONCE));
-        Arc::new(Self { limit, limit_per_place, open: AtomicUsize::new(0), places: Mutex::default(), rejections })
+    pub fn new(limits: &ConnectionLimits) -> Arc<Self> {
+        let admission = Self {
+            limit: AtomicUsize::default(),
+            limit_per_place: AtomicUsize::default(),
+            open: AtomicUsize::default(),
+            places: Mutex::default(),
+            rejections: Arc::new(Semaphore::new(REJECTIONS_AT_ONCE)),
+        };
+        admission.set_limits(limits);
+        Arc::new(admission)
+    }
+
+    /// Lets no more connections in than these limits allow. Who is in stays, and counts; but those who came in while
+    /// there was no limit for a place do not count for theirs.
+    pub fn set_limits(&self, limits: &ConnectionLimits) {
+        self.limit.store(limits.max_connections.size(), Ordering::Release);
+        self.limit_per_place.store(limits.max_connections_per_ip.size(), Ordering::Release);
     }
 
     /// Lets a connection in, or says which limit it meets.
@@ -40,14 +58,16 @@ impl Admission {
     ///
     /// [`Full`], if one of the limits is reached.
     pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Permit, Full> {
-        let one_more = |open| (open < self.limit).then_some(open + 1);
+        let limit = self.limit.load(Ordering::Acquire);
+        let one_more = |open| (open < limit).then_some(open + 1);
         self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).map_err(|_| Full::Server)?;
         let mut permit = Permit { admission: Arc::clone(self), place: None };
-        if let Some(limit) = self.limit_per_place {
+        let limit = self.limit_per_place.load(Ordering::Acquire);
+        if limit > 0 {
             let place = place(peer);
             let mut places = self.places();
             let open = places.entry(place).or_insert(0);
-            if *open == limit {
+            if *open >= limit {
                 return Err(Full::Place);
             }
             *open += 1;
@@ -68,9 +88,22 @@ impl Admission {
         self.open.load(Ordering::Acquire)
     }
 
+    /// How many connections may be open.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Acquire)
+    }
+
     fn places(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
         // No code that can panic runs under this lock, so what a poisoned one guards is whole all the same.
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Collector for Admission {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        gauge(&mut encoder, "connections", "Connections that are open", &self.open())?;
+        gauge(&mut encoder, "connections_max", "How many may be open at once: limits.max_connections", &self.limit())
     }
 }
 
@@ -130,15 +163,15 @@ pub const REJECTIONS_AT_ONCE: usize = 64;
 /// Files that a server needs beside its connections: standard streams, listeners, the runtime's own, a few to spare.
 const FILES_BESIDE: usize = 32;
 
-/// The most connections, up to `wanted`, that the limit on open files (`RLIMIT_NOFILE`) leaves room for. Where they
-/// are fewer than wanted, a warning says so.
+/// Lowers `limits.max_connections` to what the limit on open files (`RLIMIT_NOFILE`) leaves room for, with a warning.
 ///
 /// # Errors
 ///
 /// If it leaves room for none.
-pub fn fit_to_open_files(wanted: MaxConnections) -> io::Result<MaxConnections> {
+pub fn fit_to_open_files(limits: &mut ConnectionLimits) -> io::Result<()> {
     let files = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| files.try_into().unwrap_or(usize::MAX));
-    let beside = FILES_BESIDE + REJECTIONS_AT_ONCE;
+    let beside = FILES_BESIDE + REJECTIONS_AT_ONCE + admin::REQUESTS_AT_ONCE;
+    let wanted = limits.max_connections;
     match files.saturating_sub(beside) {
         0 => Err(io::Error::other(format!(
             "the limit of {files} open files leaves none for connections: {beside} are needed beside them; \
@@ -151,9 +184,10 @@ pub fn fit_to_open_files(wanted: MaxConnections) -> io::Result<MaxConnections> {
                 open_files = files,
                 "limits.max_connections is lowered to what the limit of open files allows"
             );
-            Ok(wanted.at_most(room))
+            limits.max_connections = wanted.at_most(room);
+            Ok(())
         }
-        _ => Ok(wanted),
+        _ => Ok(()),
     }
 }
 
@@ -161,13 +195,23 @@ pub fn fit_to_open_files(wanted: MaxConnections) -> io::Result<MaxConnections> {
 mod tests {
     use super::*;
 
+    /// At most `all` connections, and at most `per_place` (0: any number) from one place.
+    fn limits(all: u32, per_place: u32) -> ConnectionLimits {
+        let mut limits = ConnectionLimits::default();
+        limits.max_connections = limits.max_connections.at_most(all as usize);
+        if per_place > 0 {
+            limits.max_connections_per_ip = toml::Value::from(per_place).try_into().unwrap();
+        }
+        limits
+    }
+
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
 
     #[test]
     fn the_limit_admits_so_many_and_each_that_leaves_makes_room_for_one() {
-        let admission = Admission::new(2, 0);
+        let admission = Admission::new(&limits(2, 0));
         let first = admission.admit(ip("::1")).unwrap();
         let _second = admission.admit(ip("::1")).unwrap();
         assert_eq!(admission.admit(ip("::1")).unwrap_err(), Full::Server);
@@ -178,8 +222,27 @@ mod tests {
     }
 
     #[test]
+    fn a_new_limit_holds_for_the_next_and_puts_nobody_out() {
+        let admission = Admission::new(&limits(3, 0));
+        let mut open: Vec<_> = (0..3).map(|_| admission.admit(ip("::1")).unwrap()).collect();
+        admission.set_limits(&limits(1, 0));
+        assert_eq!(admission.admit(ip("::1")).unwrap_err(), Full::Server);
+        open.truncate(1);
+        assert_eq!(admission.admit(ip("::1")).unwrap_err(), Full::Server);
+        open.clear();
+        open.push(admission.admit(ip("::1")).unwrap());
+        admission.set_limits(&limits(9, 2));
+        open.extend((0..2).map(|_| admission.admit(ip("::1")).unwrap()));
+        assert_eq!(admission.admit(ip("::1")).unwrap_err(), Full::Place);
+        admission.set_limits(&limits(9, 0));
+        open.push(admission.admit(ip("::1")).unwrap());
+        drop(open);
+        assert_eq!((admission.open(), admission.places().len()), (0, 0));
+    }
+
+    #[test]
     fn so_many_are_turned_away_with_time_to_hear_of_it_and_no_more_at_once() {
-        let admission = Admission::new(1, 0);
+        let admission = Admission::new(&limits(1, 0));
         let mut rejected: Vec<_> = (0..REJECTIONS_AT_ONCE).map(|_| admission.reject().unwrap()).collect();
         assert!(admission.reject().is_none());
         rejected.pop();
@@ -188,7 +251,7 @@ mod tests {
 
     #[test]
     fn one_place_is_an_ipv4_address_or_an_ipv6_network() {
-        let admission = Admission::new(100, 1);
+        let admission = Admission::new(&limits(100, 1));
         let _v4 = admission.admit(ip("192.0.2.1")).unwrap();
         let _v6 = admission.admit(ip("2001:db8:0:1::1")).unwrap();
         for same in ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8:0:1:ffff::2"] {
@@ -202,7 +265,7 @@ mod tests {
 
     #[test]
     fn the_table_of_places_forgets_those_without_a_connection() {
-        let admission = Admission::new(10, 5);
+        let admission = Admission::new(&limits(10, 5));
         for host in 0..100_000_u32 {
             drop(admission.admit(IpAddr::from(host.to_be_bytes())).unwrap());
         }

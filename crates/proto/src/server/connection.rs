@@ -19,8 +19,9 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::io::poll_read_buf;
 
-use super::conversation::{Arrival, Conversation, Next};
+use super::conversation::{self, Arrival, Conversation, Next};
 use super::deadline::{Deadlines, Expiry, Watch};
+use super::metrics::durations::Durations;
 use super::shutdown::Shutdown;
 use super::stream::Stream;
 
@@ -64,8 +65,15 @@ thread_local! {
 
 /// Serves one connection until it ends.
 ///
-/// An answer is not flushed: a stream that buffers what is written is not for this.
-pub async fn run<S, C>(stream: S, conversation: C, deadlines: &Deadlines, shutdown: &Shutdown) -> Closed
+/// An answer is not flushed: a stream that buffers what is written is not for this. How long each took, from when all
+/// that it needs was there, goes into `durations`.
+pub async fn run<S, C>(
+    stream: S,
+    conversation: C,
+    deadlines: &Deadlines,
+    durations: &Durations,
+    shutdown: &Shutdown,
+) -> Closed
 where
     S: Stream,
     C: Conversation,
@@ -130,6 +138,8 @@ where
         {
             return closed;
         }
+        now = Instant::now();
+        turn.observe(durations, watch.last(), now);
         match (turn.arrival, turn.next) {
             (Arrival::End, _) => return Closed::ByPeer,
             (Arrival::Deadline, _) => return exchange.close(Closed::TimedOut, shutdown).await,
@@ -137,8 +147,7 @@ where
             _ => {}
         }
         found_more = last_look;
-        now = Instant::now();
-        watch.note(turn.answered, turn.used, turn.next, deadlines, now);
+        watch.note(turn.spoke, turn.used, turn.next, deadlines, now);
         (at, expiry) = watch.next(deadlines, shutdown);
     }
 }
@@ -146,11 +155,31 @@ where
 /// What a turn came to.
 struct Turn {
     arrival: Arrival,
-    /// Whether anything was answered.
-    answered: bool,
+    began: Instant,
+    /// Whether anything was said.
+    spoke: bool,
     /// Whether any bytes were used up.
     used: bool,
+    /// How many requests were answered.
+    answered: u64,
     next: Next,
+}
+
+impl Turn {
+    /// Counts how long its answers took that are written `now`, where the turn before ended at `last`.
+    fn observe(&self, durations: &Durations, last: Instant, now: Instant) {
+        let at_once = match self.arrival {
+            Arrival::Bytes | Arrival::End => self.answered,
+            // The first answer is to what has waited since then.
+            Arrival::Silence | Arrival::Deadline | Arrival::Answer | Arrival::Drain => {
+                durations.observe(now - last, self.answered.min(1));
+                self.answered.saturating_sub(1)
+            }
+        };
+        if at_once > 0 {
+            durations.observe(now - self.began, at_once);
+        }
+    }
 }
 
 struct Exchange<S, C> {
@@ -209,9 +238,9 @@ where
                     _ => Arrival::Bytes,
                 },
             };
-            let given = input.len();
-            let next = self.conversation.turn(arrival, input, output);
-            let turn = Turn { arrival, answered: !output.is_empty(), used: input.len() < given, next };
+            let (began, given) = (Instant::now(), input.len());
+            let conversation::Turn { answered, next } = self.conversation.turn(arrival, input, output);
+            let (spoke, used) = (!output.is_empty(), input.len() < given);
             self.pending = if input.is_empty() { BytesMut::new() } else { BytesMut::from(&input[..]) };
             self.owing = matches!(next, Next::Answer(_));
             while !output.is_empty() {
@@ -224,7 +253,7 @@ where
                     }
                 }
             }
-            Poll::Ready(Ok(turn))
+            Poll::Ready(Ok(Turn { arrival, began, spoke, used, answered, next }))
         })
     }
 
@@ -237,7 +266,11 @@ where
             tokio::select! {
                 biased;
                 written = self.stream.write_all(&unsent) => written.map_err(Closed::Failed),
-                () = sleep(limit) => Err(Closed::NotRead),
+                () = sleep(limit) => {
+                    // What it has not taken would stay in the kernel for minutes after an ordinary close.
+                    self.stream.discard_unsent();
+                    Err(Closed::NotRead)
+                }
                 () = shutdown.deadline_passed() => Err(Closed::Cut),
             }
         })

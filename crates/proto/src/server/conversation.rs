@@ -18,7 +18,7 @@ pub trait Conversation: Send {
     /// Takes from `input` what can be answered and puts the answers into `output`.
     ///
     /// `input` keeps what was left of it until the next turn. What is left at [`Arrival::End`] is dropped.
-    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next;
+    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Turn;
 
     /// Waits, after [`Next::Answer`], until the answer is there; [`Arrival::Answer`] then asks for it.
     ///
@@ -43,6 +43,15 @@ pub enum Arrival {
     Answer,
     /// The server stops, and waits for the answer no longer.
     Drain,
+}
+
+/// What a turn came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// How many requests were answered.
+    pub answered: u64,
+    /// What the conversation waits for now.
+    pub next: Next,
 }
 
 /// What a conversation waits for after a turn.

@@ -83,6 +83,11 @@ impl Watch {
         Self { last: accepted, quiet_until: accepted + quiet, answered: false, awaited: Awaited::Request }
     }
 
+    /// When the last turn was, or else when the connection began.
+    pub(super) fn last(&self) -> Instant {
+        self.last
+    }
+
     /// Takes note of a turn: whether it answered anything, whether it used up bytes that it had been given (what is
     /// left then belongs to a request that has just begun), and what is to come next.
     pub(super) fn note(&mut self, answered: bool, used: bool, next: Next, deadlines: &Deadlines, now: Instant) {

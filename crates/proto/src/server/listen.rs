@@ -14,6 +14,16 @@ const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_PROBES: u32 = 4;
 
+/// A peer that vanished while an answer was on its way is not probed, since the answer is sent again and again instead,
+/// for a quarter of an hour (tcp(7), `tcp_retries2`). This ends that, and takes the place of the number of probes too;
+/// it is a little less than two minutes, so that the probe at its end finds it over.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(110);
+
+/// The most that the kernel holds of the answers that a peer has not taken; it doubles the number for its own needs
+/// (socket(7), `SO_SNDBUF`), and would go to 4 MiB by itself (tcp(7), `tcp_wmem`). It is the answers to the largest read
+/// many times over.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
+
 /// Opens a listening socket at `address` with room for `backlog` connections that wait to be accepted (the kernel cuts
 /// it to `net.core.somaxconn`). Call it within a tokio runtime.
 ///
@@ -34,6 +44,8 @@ fn open(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.set_tcp_keepalive(
         &TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES),
     )?;
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     TcpListener::from_std(socket.into())
@@ -92,6 +104,8 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED));
+        assert!(socket.send_buffer_size().unwrap() <= 2 * SEND_BUFFER_BYTES);
     }
 
     #[tokio::test]

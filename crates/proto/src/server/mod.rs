@@ -16,15 +16,20 @@
 //! 8. [`stream`]: what a connection runs on.
 //! 9. [`conversation`]: what a service says on one connection, at once or when an answer comes from elsewhere.
 //! 10. [`connection`]: one connection, from its first byte to a close that loses nothing; [`deadline`] is its clock.
+//! 11. [`metrics`]: what all of these count; [`admin`]: where that and the server's health are to be had.
+//! 12. [`reload`]: a new configuration for a server that runs.
 
 pub mod accept;
+pub mod admin;
 pub mod admission;
 pub mod config;
 pub mod connection;
 pub mod conversation;
 pub mod deadline;
 pub mod listen;
+pub mod metrics;
 pub mod options;
+pub mod reload;
 pub mod runtime;
 pub mod shutdown;
 pub mod stream;

@@ -25,7 +25,7 @@ pub struct Options {
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
 
-    /// Where to listen for health checks and metrics ("" for off, which is all that this version has)
+    /// Where to listen for health checks and metrics ("" for off)
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<String>,
 

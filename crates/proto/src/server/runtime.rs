@@ -7,32 +7,47 @@ use std::process::ExitCode;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// Runs a server on so many threads (0: one a core) until it is done: 0, or 1 where it could not do its work.
-pub fn run(workers: usize, server: impl Future<Output = io::Result<()>>) -> ExitCode {
+use super::shutdown::Shutdown;
+use super::telemetry::Log;
+
+/// Runs a server on so many threads (0: one a core) until it is done, which a first signal asks it to be: 0, or 1 where
+/// it could not do its work. A second signal ends it at once, with the signal's own code.
+pub fn run(workers: usize, log: &Log, shutdown: &Shutdown, server: impl Future<Output = io::Result<()>>) -> ExitCode {
     let done = start(workers).and_then(|runtime| {
-        let done = runtime.block_on(server);
+        let done = runtime.block_on(async {
+            let second_signal = shutdown.follow_signals()?;
+            tokio::select! {
+                biased;
+                code = tokio::spawn(second_signal) => Ok(code.map_or(ExitCode::FAILURE, ExitCode::from)),
+                done = server => done.map(|()| ExitCode::SUCCESS),
+            }
+        });
         // What the drain had to leave behind is not waited for a second time.
         runtime.shutdown_background();
         done
     });
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    let code = done.unwrap_or_else(|error| {
+        tracing::error!("{error}");
+        ExitCode::FAILURE
+    });
+    log.flush();
+    code
 }
 
 /// Asks for the health of a running server: 0, or 1 and the reason on standard error.
-#[expect(clippy::print_stderr, reason = "the reason is this program's whole output, for whoever asked")]
 pub fn healthcheck<E: Display>(program: &str, asked: impl Future<Output = Result<(), E>>) -> ExitCode {
     let reason = match start(1).map(|runtime| runtime.block_on(asked)) {
         Ok(Ok(())) => return ExitCode::SUCCESS,
         Ok(Err(error)) => error.to_string(),
         Err(error) => error.to_string(),
     };
-    eprintln!("{program}: not healthy: {reason}");
+    fail(program, format_args!("not healthy: {reason}"))
+}
+
+/// Says on standard error why `program` cannot do what it was called for, and gives the exit code for it, 1.
+#[expect(clippy::print_stderr, reason = "there is no log for it")]
+pub fn fail(program: &str, reason: impl Display) -> ExitCode {
+    eprintln!("{program}: {reason}");
     ExitCode::FAILURE
 }
 

@@ -3,7 +3,9 @@
 //! Three steps: a signal [begins](Shutdown::begin) it, every listener and connection hears of it and ends what it does,
 //! and whoever waits for them waits no longer than the limit.
 
+use std::future::Future;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,61 +20,82 @@ const LETTING_GO: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     begun: CancellationToken,
-    begun_at: Arc<OnceLock<Instant>>,
-    limit: Duration,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    begun_at: OnceLock<Instant>,
+    /// In milliseconds, the unit in which it is configured at the least.
+    limit: AtomicU64,
 }
 
 impl Shutdown {
     /// A shutdown that has not begun, and that takes no longer than `limit` once it has.
     #[must_use]
     pub fn new(limit: Duration) -> Self {
-        Self { begun: CancellationToken::new(), begun_at: Arc::default(), limit }
+        let shutdown = Self {
+            begun: CancellationToken::new(),
+            state: Arc::new(State { begun_at: OnceLock::new(), limit: AtomicU64::default() }),
+        };
+        shutdown.set_limit(limit);
+        shutdown
     }
 
-    /// Begins `self` at the first SIGTERM or SIGINT and ends the process at the second.
+    /// Has it take no longer than `limit`.
+    pub fn set_limit(&self, limit: Duration) {
+        self.state.limit.store(limit.as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_millis(self.state.limit.load(Ordering::Relaxed))
+    }
+
+    /// Begins it at the first SIGTERM or SIGINT, and waits for the second, which gives the exit code of a process that
+    /// is to end at once: what a shell gives one which the signal has ended, 128 and its number.
     ///
-    /// The handlers are in place when this returns; as PID 1 of a container a process gets no default ones.
+    /// The handlers are in place when this is called, and not only when it is awaited; as PID 1 of a container a process
+    /// gets no default ones.
     ///
     /// # Errors
     ///
     /// If the handlers cannot be installed.
-    pub fn begin_on_signals(&self) -> io::Result<()> {
+    pub fn follow_signals(&self) -> io::Result<impl Future<Output = u8> + use<>> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let shutdown = self.clone();
-        tokio::spawn(async move {
-            let first = next_of(&mut terminate, &mut interrupt).await;
-            tracing::info!(signal = first.name, limit = ?shutdown.limit, "draining; a second signal ends it at once");
+        Ok(async move {
+            let (first, _) = next_of(&mut terminate, &mut interrupt).await;
+            tracing::info!(signal = first, limit = ?shutdown.limit(), "draining; a second signal ends it at once");
             shutdown.begin();
-            let second = next_of(&mut terminate, &mut interrupt).await;
-            tracing::warn!(signal = second.name, "ended at once by a second signal");
-            std::process::exit(second.exit_code);
-        });
-        Ok(())
+            let (second, exit_code) = next_of(&mut terminate, &mut interrupt).await;
+            tracing::warn!(signal = second, "ended at once by a second signal");
+            exit_code
+        })
     }
 
     /// Begins the shutdown; more than once is as good as once.
     pub fn begin(&self) {
-        self.begun_at.get_or_init(Instant::now);
+        self.state.begun_at.get_or_init(Instant::now);
         self.begun.cancel();
     }
 
     /// When the shutdown began, if it has.
     #[must_use]
     pub fn begun_at(&self) -> Option<Instant> {
-        self.begun_at.get().copied()
+        self.state.begun_at.get().copied()
     }
 
     /// When it is over, if it has begun.
     #[must_use]
     pub fn end(&self) -> Option<Instant> {
-        self.begun_at().map(|begun_at| begun_at + self.limit)
+        self.begun_at().map(|begun_at| begun_at + self.limit())
     }
 
     /// When what is not done yet has to be let go of, if it has begun: a moment before the end, so that it is counted.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.end().map(|end| end - LETTING_GO.min(self.limit / 10))
+        self.end().map(|end| end - LETTING_GO.min(self.limit() / 10))
     }
 
     /// Waits until it begins.
@@ -89,15 +112,10 @@ impl Shutdown {
     }
 }
 
-/// A signal by its name, and the exit code that a shell gives a process which it ended: 128 and its number.
-struct Ending {
-    name: &'static str,
-    exit_code: i32,
-}
-
-async fn next_of(terminate: &mut Signal, interrupt: &mut Signal) -> Ending {
+/// The next signal's name, and its exit code.
+async fn next_of(terminate: &mut Signal, interrupt: &mut Signal) -> (&'static str, u8) {
     tokio::select! {
-        _ = terminate.recv() => Ending { name: "SIGTERM", exit_code: 143 },
-        _ = interrupt.recv() => Ending { name: "SIGINT", exit_code: 130 },
+        _ = terminate.recv() => ("SIGTERM", 143),
+        _ = interrupt.recv() => ("SIGINT", 130),
     }
 }

@@ -13,6 +13,9 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
     /// Reading tells of a reset too, but not before all has been read that came ahead of it. This tells at once, for
     /// those who do not want to read yet. The peer's half-close does not break a connection.
     fn broken(&self) -> impl Future<Output = io::Error> + Send;
+
+    /// Makes the close drop what the peer has not taken, and tell it so with a reset.
+    fn discard_unsent(&self);
 }
 
 impl Stream for TcpStream {
@@ -23,6 +26,11 @@ impl Stream for TcpStream {
             Ok(Some(error)) | Err(error) => error,
         }
     }
+
+    fn discard_unsent(&self) {
+        // That can fail for a socket which is none any more; then there is nothing to discard.
+        let _ = self.set_zero_linger();
+    }
 }
 
 /// In memory nothing breaks: a peer that has gone is the end of the stream.
@@ -30,6 +38,8 @@ impl Stream for DuplexStream {
     async fn broken(&self) -> io::Error {
         std::future::pending().await
     }
+
+    fn discard_unsent(&self) {}
 }
 
 #[cfg(test)]

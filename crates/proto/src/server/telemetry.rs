@@ -1,32 +1,53 @@
 //! The log: set up once, and written to standard output.
 
+mod queue;
+
+use std::fmt;
 use std::io::{self, IsTerminal};
-use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use tokio::net::TcpListener;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::DefaultFields;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, fmt as format, registry, reload};
 
-use super::accept::Summary;
-use super::config::tables::{Format, Log};
+use self::queue::Queue;
+use super::config::tables::{self, Format, Level};
+use super::metrics::connections::Summary;
+use super::metrics::counter;
 use super::throttle::Throttle;
+
+/// The log of this process.
+#[derive(Clone, Debug)]
+pub struct Log {
+    queue: Arc<Queue>,
+    level: reload::Handle<LevelFilter, Registry>,
+}
+
+/// At its end a process waits so long for whoever reads its log.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Starts the log of this process.
 ///
-/// A line that cannot be written is dropped: service matters more than its log. One that blocks is waited for, so
-/// standard output has to be something that is read.
-pub fn start(log: &Log) {
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::from(log.level))
-        .with_writer(io::stdout)
-        .log_internal_errors(false);
-    match log.format {
-        Format::Json => builder.json().init(),
-        Format::Text => {
-            let coloured =
-                io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            builder.with_ansi(coloured).init();
-        }
-    }
+/// # Errors
+///
+/// If there is no thread to be had to write it.
+pub fn start(log: &tables::Log) -> io::Result<Log> {
+    let queue = Queue::start(io::stdout())?;
+    let (filter, level) = reload::Layer::new(LevelFilter::from(log.level));
+    let json = log.format == Format::Json;
+    let coloured = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    registry()
+        .with(filter)
+        .with(json.then(|| lines(&queue).json()))
+        .with((!json).then(|| lines(&queue).with_ansi(coloured)))
+        .init();
     // The default hook writes many lines to standard error, past the log's format.
     std::panic::set_hook(Box::new(|panic| {
         static KIND: Throttle = Throttle::new();
@@ -35,22 +56,57 @@ pub fn start(log: &Log) {
             tracing::error!(place, reason = panic.payload_as_str().unwrap_or("no text"), held_back, "panic");
         }
     }));
+    Ok(Log { queue, level })
+}
+
+fn lines<S>(queue: &Arc<Queue>) -> format::Layer<S, DefaultFields, format::format::Format, Arc<Queue>> {
+    format::layer().with_writer(Arc::clone(queue)).log_internal_errors(false)
+}
+
+impl Log {
+    /// Writes lines of this level and of those above it from now on.
+    pub fn set_level(&self, level: Level) {
+        // It fails only for a log that is no more, and this one lasts as long as the process.
+        let _ = self.level.reload(LevelFilter::from(level));
+    }
+
+    /// Waits until what has been said is written, or nobody reads it.
+    pub fn flush(&self) {
+        self.queue.flush(LAST_LINES);
+    }
+}
+
+impl Collector for Log {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Lines of the log that were not written, or not read in time";
+        counter(&mut encoder, "log_lines_dropped", help, [([], self.queue.lost())])
+    }
 }
 
 /// Says that the server is up: which configuration it has and where it listens.
-pub fn started(file: Option<&Path>, listeners: &[(&str, SocketAddr)]) {
+///
+/// # Errors
+///
+/// If a listener does not know its own address.
+pub fn started(file: Option<&Path>, listeners: &[(&str, Option<&TcpListener>)]) -> io::Result<()> {
     if let Some(file) = file {
         tracing::info!(file = %file.display(), "configured");
     } else {
         tracing::info!("configured by the built-in defaults: there is no file at the default path");
     }
-    for (service, address) in listeners {
-        tracing::info!(service, %address, "listening");
+    for (service, listener) in listeners {
+        if let Some(listener) = listener {
+            tracing::info!(service, address = %listener.local_addr()?, "listening");
+        }
     }
+    Ok(())
 }
 
 /// Says that the server is done, and what became of its connections.
 pub fn stopped(summary: &Summary) {
     let Summary { accepted, rejected, panicked, cut } = summary;
+    if *cut > 0 {
+        tracing::warn!(cut, "connections were not done when the drain's time was up");
+    }
     tracing::info!(accepted, rejected, panicked, cut, "stopped");
 }

@@ -3,33 +3,31 @@
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use proto::server::conversation::{self, Arrival, Next};
+use proto::server::conversation::{self, Arrival, Next, Turn};
 use proto::wire::rps::{Answer, ServerCodec};
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::table::{Player, Standing};
+use crate::metrics::Metrics;
 
 /// The state of one connection: its place at the table, and how patient the server still is.
 #[derive(Debug)]
-pub struct Conversation {
+pub struct Conversation<'a> {
     player: Player,
     bad_frames_left: u32,
+    metrics: &'a Metrics,
 }
 
-impl Conversation {
-    /// A game of `player` that ends with the `max_bad_frames`th byte that is no move.
+impl<'a> Conversation<'a> {
+    /// A game of `player` that ends with the `max_bad_frames`th byte that is no move. What the table does not count is
+    /// counted in `metrics`.
     #[must_use]
-    pub fn new(player: Player, max_bad_frames: u32) -> Self {
-        Self { player, bad_frames_left: max_bad_frames }
+    pub fn new(player: Player, max_bad_frames: u32, metrics: &'a Metrics) -> Self {
+        Self { player, bad_frames_left: max_bad_frames, metrics }
     }
-}
 
-impl conversation::Conversation for Conversation {
-    /// What a player has sent ahead waits in its socket, but for these. More than one, since a read that fills its
-    /// buffer does not tell whether there is more, and the next one would be a system call to find out that there is not.
-    const READ_BYTES: usize = 16;
-
-    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next {
+    /// Says what can be said, and what is waited for then.
+    fn answer(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next {
         let mut standing = match arrival {
             Arrival::Answer | Arrival::Drain => self.player.take_answer(),
             Arrival::Bytes | Arrival::Silence | Arrival::Deadline | Arrival::End => None,
@@ -53,11 +51,24 @@ impl conversation::Conversation for Conversation {
                 Ok(Some(Ok(shown))) => self.player.play(shown),
                 Ok(Some(Err(_))) => {
                     self.bad_frames_left -= 1;
+                    self.metrics.bad_frame_in_duel();
                     Some(Standing::Answered(Answer::NoMove))
                 }
                 Ok(None) | Err(_) => return Next::Request,
             };
         }
+    }
+}
+
+impl conversation::Conversation for Conversation<'_> {
+    /// What a player has sent ahead waits in its socket, but for these. More than one, since a read that fills its
+    /// buffer does not tell whether there is more, and the next one would be a system call to find out that there is not.
+    const READ_BYTES: usize = 16;
+
+    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Turn {
+        let next = self.answer(arrival, input, output);
+        // An answer is a byte.
+        Turn { answered: output.len() as u64, next }
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {

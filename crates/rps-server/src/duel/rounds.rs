@@ -81,6 +81,11 @@ impl Rounds {
         Self { window, players: Slab::new(), waiting: None, played: Tally::default() }
     }
 
+    /// Has moves that come into play from now on be void after so long. Those in play keep their time.
+    pub fn set_window(&mut self, window: Duration) {
+        self.window = window;
+    }
+
     /// Event: somebody has connected.
     pub fn joined(&mut self) -> PlayerId {
         PlayerId(self.players.insert(Player::default()))

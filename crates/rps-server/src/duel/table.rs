@@ -72,6 +72,11 @@ impl Table {
         Player { table: Arc::clone(self), id }
     }
 
+    /// Has moves that come into play from now on be void after so long.
+    pub fn set_window(&self, window: Duration) {
+        self.state().rounds.set_window(window);
+    }
+
     /// What has been played here, and by how many.
     #[must_use]
     pub fn tally(&self) -> Tally {

@@ -25,6 +25,8 @@ impl Stream for Fragile {
         self.broken.cancelled().await;
         io::ErrorKind::ConnectionReset.into()
     }
+
+    fn discard_unsent(&self) {}
 }
 
 impl AsyncRead for Fragile {

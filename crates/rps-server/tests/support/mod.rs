@@ -8,14 +8,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::server::accept::Summary;
 use proto::server::config::layers::{Layers, Origin};
 use proto::server::listen;
+use proto::server::metrics::connections::Summary;
 use proto::server::shutdown::Shutdown;
 use rps_server::config::Config;
 use rps_server::duel::table::Table;
 use rps_server::house::{House, ThreadGenerator};
-use rps_server::{Listeners, serve};
+use rps_server::{Listeners, Server as RpsServer};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -50,11 +50,9 @@ where
     let (solo_address, duel_address) = (solo.local_addr().unwrap(), duel.local_addr().unwrap());
     let listeners = Listeners { solo: Some(solo), duel: Some(duel) };
     let shutdown = Shutdown::new(config.timeouts.drain.get());
-    let table = Table::new(config.duel.window.get());
-    let served = tokio::spawn({
-        let (shutdown, table) = (shutdown.clone(), Arc::clone(&table));
-        async move { serve(listeners, &config, move || House::new(generator()), table, shutdown).await }
-    });
+    let games = RpsServer::new(&config, move || House::new(generator()), shutdown.clone());
+    let table = Arc::clone(games.table());
+    let served = tokio::spawn(async move { games.serve(listeners).await });
     Server { solo: solo_address, duel: duel_address, table, shutdown, served }
 }
 

@@ -5,6 +5,8 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::server::admission::REJECTIONS_AT_ONCE;
+use crate::server::config::tables::ConnectionLimits;
+use crate::server::metrics::connections::Summary;
 
 const SECOND: Duration = Duration::from_secs(1);
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
@@ -33,7 +35,9 @@ impl Listener for Scripted {
 }
 
 /// Says `hi` to whoever sends a byte, panics at `p`, and hangs at `h`.
-struct Greeter;
+struct Greeter {
+    greeting: &'static str,
+}
 
 impl Service<DuplexStream> for Greeter {
     async fn serve(&self, mut stream: DuplexStream, shutdown: &Shutdown) -> Closed {
@@ -45,29 +49,41 @@ impl Service<DuplexStream> for Greeter {
         match byte {
             Ok(b'p') => panic!("asked for"),
             Ok(b'h') => std::future::pending().await,
-            Ok(_) => stream.write_all(b"hi").await.map_or_else(Closed::Failed, |()| Closed::Over),
+            Ok(_) => stream.write_all(self.greeting.as_bytes()).await.map_or_else(Closed::Failed, |()| Closed::Over),
             Err(error) => Closed::Failed(error),
         }
     }
 
-    fn refusal(&self) -> Arc<[u8]> {
+    fn refuse(&self) -> Arc<[u8]> {
         (*b"full").into()
     }
 }
 
 struct Server {
     arrivals: mpsc::UnboundedSender<io::Result<DuplexStream>>,
+    services: watch::Sender<Arc<Greeter>>,
     admission: Arc<Admission>,
+    metrics: Arc<Connections>,
     shutdown: Shutdown,
-    served: tokio::task::JoinHandle<Summary>,
+    served: tokio::task::JoinHandle<()>,
 }
 
 fn start(limit: usize, waiting: Vec<DuplexStream>) -> Server {
     let (arrivals, arriving) = mpsc::unbounded_channel();
-    let admission = Admission::new(limit, 0);
+    let services = watch::Sender::new(Arc::new(Greeter { greeting: "hi" }));
+    let mut limits = ConnectionLimits::default();
+    limits.max_connections = limits.max_connections.at_most(limit);
+    let admission = Admission::new(&limits);
+    let metrics = Arc::<Connections>::default();
     let shutdown = Shutdown::new(8 * SECOND);
-    let served = tokio::spawn(serve(Scripted { arriving, waiting }, Greeter, Arc::clone(&admission), shutdown.clone()));
-    Server { arrivals, admission, shutdown, served }
+    let served = tokio::spawn(serve(
+        Scripted { arriving, waiting },
+        services.subscribe(),
+        Arc::clone(&admission),
+        Arc::clone(&metrics),
+        shutdown.clone(),
+    ));
+    Server { arrivals, services, admission, metrics, shutdown, served }
 }
 
 impl Server {
@@ -83,7 +99,8 @@ impl Server {
 
     async fn stop(self) -> Summary {
         self.shutdown.begin();
-        self.served.await.unwrap()
+        self.served.await.unwrap();
+        self.metrics.summary()
     }
 }
 
@@ -165,6 +182,20 @@ async fn a_panic_ends_its_own_connection_alone_and_is_counted() {
     let admission = Arc::clone(&server.admission);
     assert_eq!(server.stop().await, Summary { accepted: 2, rejected: 0, panicked: 1, cut: 0 });
     assert_eq!(admission.open(), 0, "its place was given back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_service_is_for_connections_that_come_after_it() {
+    let server = start(10, vec![]);
+    let early = server.connect();
+    // It is accepted once it is counted.
+    while server.metrics.summary().accepted == 0 {
+        tokio::task::yield_now().await;
+    }
+    server.services.send_replace(Arc::new(Greeter { greeting: "ho" }));
+    assert_eq!(ask(server.connect(), b'x').await, "ho");
+    assert_eq!(ask(early, b'x').await, "hi");
+    assert_eq!(ask(server.connect(), b'x').await, "ho");
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,17 +4,14 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::layers::Contradiction;
-use super::value::{Count, Off, Period};
+use super::value::{Count, OptionalAddress, Period};
 use crate::server::deadline::Deadlines;
-
-/// How many connections may be open at once.
-pub type MaxConnections = Count<1, 1_000_000>;
 
 /// `[limits]`: what holds for connections, whichever service they are of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConnectionLimits {
     /// Connections open at once.
-    pub max_connections: MaxConnections,
+    pub max_connections: Count<1, 1_000_000>,
     /// Connections open at once from one IPv4 address or IPv6 /64; 0 for no limit.
     pub max_connections_per_ip: Count<0, 1_000_000>,
     /// Connections that may wait to be accepted.
@@ -128,8 +125,11 @@ pub enum Format {
 }
 
 /// `[admin]`: the listener for health and metrics.
+///
+/// It is off unless a file or the caller asks for it, as the shipped files do: a port that opens by itself may be one
+/// too many.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Admin {
     /// Where it listens.
-    pub listen: Off,
+    pub listen: OptionalAddress,
 }

@@ -170,7 +170,7 @@ impl<'de> Deserialize<'de> for Address {
 }
 
 /// An address to listen at, or `""` for none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OptionalAddress(pub Option<SocketAddr>);
 
 impl Serialize for OptionalAddress {
@@ -198,35 +198,6 @@ impl<'de> Deserialize<'de> for OptionalAddress {
                 }
                 let address = text.parse().map_err(|_| E::invalid_value(Unexpected::Str(text), &self))?;
                 Ok(OptionalAddress(Some(address)))
-            }
-        }
-        deserializer.deserialize_any(Expected)
-    }
-}
-
-/// Where a listener would be that this version does not have: nothing but `""`, off, is right. A configuration that
-/// asks for it is refused; one that says that it does without is not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Off;
-
-impl Serialize for Off {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("")
-    }
-}
-
-impl<'de> Deserialize<'de> for Off {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Expected;
-        impl Visitor<'_> for Expected {
-            type Value = Off;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("\"\" (off): this version does not have that listener")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                if text.is_empty() { Ok(Off) } else { Err(E::invalid_value(Unexpected::Str(text), &self)) }
             }
         }
         deserializer.deserialize_any(Expected)
@@ -282,11 +253,5 @@ mod tests {
         for wrong in ["", "localhost", "127.0.0.1", ":5000", "127.0.0.1:65536", "::1:5000:x"] {
             assert!(read::<Address>(wrong).unwrap_err().contains("an IP address and a port"), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_listener_that_is_not_there_can_only_be_off() {
-        assert_eq!(read(""), Ok(Off));
-        assert!(read::<Off>("127.0.0.1:1").unwrap_err().contains("this version does not have that listener"));
     }
 }

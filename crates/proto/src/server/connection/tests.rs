@@ -18,7 +18,15 @@ struct Words;
 impl Conversation for Words {
     const READ_BYTES: usize = 64;
 
-    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next {
+    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> conversation::Turn {
+        let next = Self::say(arrival, input, output);
+        let answered = output.iter().filter(|byte| b".,!".contains(byte)).count();
+        conversation::Turn { answered: answered as u64, next }
+    }
+}
+
+impl Words {
+    fn say(arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next {
         if arrival == Arrival::Deadline {
             output.extend_from_slice(b"late.");
             return Next::Close;
@@ -50,7 +58,7 @@ fn deadlines() -> Deadlines {
 fn connect(room: usize, shutdown: &Shutdown) -> (DuplexStream, JoinHandle<Closed>) {
     let (ours, theirs) = duplex(room);
     let shutdown = shutdown.clone();
-    (ours, tokio::spawn(async move { run(theirs, Words, &deadlines(), &shutdown).await }))
+    (ours, tokio::spawn(async move { run(theirs, Words, &deadlines(), &Durations::default(), &shutdown).await }))
 }
 
 fn running() -> Shutdown {
@@ -309,6 +317,8 @@ impl AsyncWrite for Endless {
 }
 
 impl Stream for Endless {
+    fn discard_unsent(&self) {}
+
     async fn broken(&self) -> io::Error {
         std::future::pending().await
     }
@@ -316,7 +326,8 @@ impl Stream for Endless {
 
 async fn serve_endless(what: &'static [u8], deadlines: Deadlines, shutdown: Shutdown) -> (Closed, Duration) {
     let start = Instant::now();
-    let served = tokio::spawn(async move { run(Endless { what }, Words, &deadlines, &shutdown).await });
+    let served =
+        tokio::spawn(async move { run(Endless { what }, Words, &deadlines, &Durations::default(), &shutdown).await });
     let closed = timeout(30 * SECOND, served).await.expect("nothing that a peer sends keeps a deadline from passing");
     (closed.unwrap(), start.elapsed())
 }

@@ -232,7 +232,7 @@ mod tests {
                 let mut bytes = BytesMut::new();
                 codec.encode(request, &mut bytes).unwrap();
                 let received = RequestDecoder::new(512, false).decode_eof(&mut bytes).unwrap().unwrap();
-                prop_assert_eq!(received, Received::Request(Ok(request), ending));
+                prop_assert_eq!(received, Received::Request(Some(request.operation), Ok(request), ending));
                 ReplyEncoder.encode((&Ok(operand), ending), &mut bytes).unwrap();
                 prop_assert_eq!(codec.decode_eof(&mut bytes).unwrap(), Some(Ok(operand)));
             }

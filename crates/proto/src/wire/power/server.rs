@@ -21,10 +21,19 @@ use crate::wire::number::{Scan, is_blank, scan};
 /// What a request decoder made of the bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Received {
-    /// A request, or the error that it gets, and how the reply is to be ended.
-    Request(Result<Request, Refusal>, Ending),
+    /// A request, or the error that it gets, and how the reply is to be ended. A request that is none can be for an
+    /// operation all the same.
+    Request(Option<Operation>, Result<Request, Refusal>, Ending),
     /// The line end of a request that has been answered bare: its reply still lacks one.
     LineEnd,
+}
+
+impl Received {
+    /// Reads what has been found to stand for one request.
+    fn read(text: &[u8], ending: Ending) -> Self {
+        let operation = text.first().copied().and_then(Operation::from_letter);
+        Self::Request(operation, Request::parse(text), ending)
+    }
 }
 
 /// What bytes that are not yet a request wait for.
@@ -106,14 +115,14 @@ impl RequestDecoder {
     fn finish(&mut self, refusal: Refusal) -> Received {
         let ending = self.ending();
         self.state = State::Finished;
-        Received::Request(Err(refusal), ending)
+        Received::Request(None, Err(refusal), ending)
     }
 
     fn take_bare(&mut self, src: &mut BytesMut) -> Received {
         self.state = State::Bare;
-        let request = Request::parse(src);
+        let received = Received::read(src, Ending::Bare);
         src.clear();
-        Received::Request(request, Ending::Bare)
+        received
     }
 
     /// Where the first line feed is, no further off than the longest line's. Looking no further keeps the result the
@@ -138,10 +147,10 @@ impl Decoder for RequestDecoder {
             if let Some(end) = end {
                 let late = self.state == State::Bare;
                 self.state = State::Lines;
-                let request = (!is_blank_line(line)).then(|| Request::parse(line));
+                let received = (!is_blank_line(line)).then(|| Received::read(line, Ending::Line));
                 src.advance(end + 1);
-                match request {
-                    Some(request) => return Ok(Some(Received::Request(request, Ending::Line))),
+                match received {
+                    Some(received) => return Ok(Some(received)),
                     None if late => return Ok(Some(Received::LineEnd)),
                     None => {}
                 }
@@ -174,9 +183,9 @@ impl Decoder for RequestDecoder {
             src.clear();
             return Ok(None);
         }
-        let request = Request::parse(src);
+        let received = Received::read(src, self.ending());
         src.clear();
-        Ok(Some(Received::Request(request, self.ending())))
+        Ok(Some(received))
     }
 }
 
@@ -254,8 +263,8 @@ mod tests {
 
     fn show(received: &Received) -> String {
         let (text, ending) = match received {
-            Received::Request(Ok(request), ending) => (request.to_string(), *ending),
-            Received::Request(Err(refusal), ending) => (refusal.code.to_string(), *ending),
+            Received::Request(_, Ok(request), ending) => (request.to_string(), *ending),
+            Received::Request(_, Err(refusal), ending) => (refusal.code.to_string(), *ending),
             Received::LineEnd => (String::new(), Ending::Line),
         };
         text + if ending == Ending::Line { "\\n" } else { "" }
@@ -408,7 +417,7 @@ mod tests {
                 prop_assert_eq!(decoder.decode(&mut src).unwrap(), None);
             }
             let received = decoder.decode_eof(&mut src).unwrap().unwrap();
-            prop_assert_eq!(received, Received::Request(Request::parse(request.as_bytes()), Ending::Bare));
+            prop_assert_eq!(received, Received::read(request.as_bytes(), Ending::Bare));
         }
 
         #[test]

@@ -17,16 +17,20 @@ struct Relay {
 impl Conversation for Relay {
     const READ_BYTES: usize = 4;
 
-    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next {
+    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> conversation::Turn {
         match arrival {
             Arrival::Answer => output.put_u8(self.answer.take().unwrap_or(b'd')),
             Arrival::Drain => output.put_u8(b'v'),
             Arrival::Bytes | Arrival::Silence | Arrival::Deadline | Arrival::End => {}
         }
-        if input.is_empty() {
-            return Next::Request;
-        }
-        if input.get_u8() == b'!' { Next::Close } else { Next::Answer(Instant::now() + LATEST) }
+        let next = if input.is_empty() {
+            Next::Request
+        } else if input.get_u8() == b'!' {
+            Next::Close
+        } else {
+            Next::Answer(Instant::now() + LATEST)
+        };
+        conversation::Turn { answered: output.len() as u64, next }
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -70,6 +74,8 @@ impl Stream for Fragile {
         self.broken.cancelled().await;
         io::ErrorKind::ConnectionReset.into()
     }
+
+    fn discard_unsent(&self) {}
 }
 
 /// A connection whose answers a test gives.
@@ -89,7 +95,7 @@ fn relay(room: usize, shutdown: &Shutdown) -> Relayed {
     let shutdown = shutdown.clone();
     let deadlines = Deadlines { request: None, ..deadlines() };
     let relay = Relay { answers: receiver, answer: None };
-    let served = tokio::spawn(async move { run(stream, relay, &deadlines, &shutdown).await });
+    let served = tokio::spawn(async move { run(stream, relay, &deadlines, &Durations::default(), &shutdown).await });
     Relayed { peer, answers, broken, served }
 }
 
@@ -192,7 +198,9 @@ async fn a_drain_cuts_a_peer_that_asks_on_and_on_for_what_does_not_come() {
     let (_answers, receiver) = mpsc::unbounded_channel();
     let deadlines = Deadlines { request: None, ..deadlines() };
     let relay = Relay { answers: receiver, answer: None };
-    let served = tokio::spawn(async move { run(Endless { what: b"????" }, relay, &deadlines, &shutdown).await });
+    let served = tokio::spawn(async move {
+        run(Endless { what: b"????" }, relay, &deadlines, &Durations::default(), &shutdown).await
+    });
     let closed = timeout(30 * SECOND, served).await.expect("the drain has an end").unwrap();
     assert!(matches!(closed, Closed::Cut), "{closed:?}");
     assert!(start.elapsed() >= SECOND / 3);

@@ -1,0 +1,83 @@
+//! What is counted of the service: its requests, by what was asked and what came of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use proto::server::metrics::connections::Connections;
+use proto::server::metrics::counter;
+use proto::server::metrics::counters::Counters;
+use proto::wire::power::{Code, Operation, Reply};
+
+/// Everything that a power server counts.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Its connections.
+    pub connections: Arc<Connections>,
+    /// A row for each of the [`OPERATIONS`], in it a column for each of the [`RESULTS`].
+    requests: Counters<{ OPERATIONS.len() * RESULTS.len() }>,
+}
+
+/// The last is for what was no request for any of them.
+const OPERATIONS: [&str; 5] = ["square", "cube", "fourth", "echo", "none"];
+const RESULTS: [&str; 7] = ["ok", "badop", "badnum", "range", "toolong", "timeout", "busy"];
+
+const fn row(operation: Option<Operation>) -> usize {
+    match operation {
+        Some(Operation::Square) => 0,
+        Some(Operation::Cube) => 1,
+        Some(Operation::Fourth) => 2,
+        Some(Operation::Echo) => 3,
+        None => 4,
+    }
+}
+
+const fn column(reply: &Reply) -> usize {
+    match reply {
+        Ok(_) => 0,
+        Err(refusal) => match refusal.code {
+            Code::BadOp => 1,
+            Code::BadNum => 2,
+            Code::Range => 3,
+            Code::TooLong => 4,
+            Code::Timeout => 5,
+            Code::Busy => 6,
+        },
+    }
+}
+
+impl Metrics {
+    /// A request was answered; it was for an operation, or for none that could be told.
+    pub fn answered(&self, operation: Option<Operation>, reply: &Reply) {
+        self.requests.add(row(operation) * RESULTS.len() + column(reply), 1);
+    }
+}
+
+impl Collector for Metrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let series = OPERATIONS.iter().enumerate().flat_map(|(row, op)| {
+            RESULTS.iter().enumerate().map(move |(column, result)| {
+                ([("op", *op), ("result", *result)], self.requests.read(row * RESULTS.len() + column))
+            })
+        });
+        counter(&mut encoder, "requests", "Answers, by what was asked and what came of it", series)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::wire::power::Refusal;
+
+    #[test]
+    fn every_operation_and_every_code_has_the_label_of_its_name() {
+        for operation in Operation::ALL {
+            assert_eq!(OPERATIONS[row(Some(operation))], operation.to_string());
+        }
+        for code in Code::ALL {
+            let reply = Err(Refusal { code, sentence: String::new() });
+            assert_eq!(RESULTS[column(&reply)], code.as_str().to_lowercase());
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What both servers count of their connections, whatever is said on them.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::counter;
+use super::counters::Counters;
+use super::durations::Durations;
+use crate::server::connection::Closed;
+
+/// Counted by the accept loops of a process, by its connections, and by whoever reads its configuration again.
+#[derive(Debug, Default)]
+pub struct Connections {
+    /// How long answers took.
+    pub durations: Durations,
+    admitted: Counters<2>,
+    closed: Counters<{ REASONS.len() }>,
+    accept_errors: Counters<2>,
+    reloads: Counters<2>,
+}
+
+/// How connections end, as [`reason`] tells.
+const REASONS: [&str; 9] = ["by_peer", "over", "timed_out", "idle", "drained", "cut", "not_read", "failed", "panicked"];
+const CUT: usize = 5;
+const PANICKED: usize = 8;
+
+const fn reason(closed: &Closed) -> usize {
+    match closed {
+        Closed::ByPeer => 0,
+        Closed::Over => 1,
+        Closed::TimedOut => 2,
+        Closed::Idle => 3,
+        Closed::Drained => 4,
+        Closed::Cut => CUT,
+        Closed::NotRead => 6,
+        Closed::Failed(_) => 7,
+    }
+}
+
+/// How many connections came to what, from the first to the last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Let in.
+    pub accepted: u64,
+    /// Told that there was no room.
+    pub rejected: u64,
+    /// Ended by a panic of their task.
+    pub panicked: u64,
+    /// Not done when the drain's time was up.
+    pub cut: u64,
+}
+
+impl Connections {
+    /// A connection was let in.
+    pub fn accepted(&self) {
+        self.admitted.add(0, 1);
+    }
+
+    /// A connection was told that there is no room.
+    pub fn rejected(&self) {
+        self.admitted.add(1, 1);
+    }
+
+    /// A connection that had been let in has ended.
+    pub fn closed(&self, closed: &Closed) {
+        self.closed.add(reason(closed), 1);
+    }
+
+    /// A panic of its task has ended a connection.
+    pub fn panicked(&self) {
+        self.closed.add(PANICKED, 1);
+    }
+
+    /// So many connections were let go of as they were.
+    pub fn cut(&self, connections: usize) {
+        self.closed.add(CUT, connections as u64);
+    }
+
+    /// A connection was gone before it was accepted.
+    pub fn lost_in_queue(&self) {
+        self.accept_errors.add(0, 1);
+    }
+
+    /// The machine had run out of what it takes to accept a connection.
+    pub fn exhausted(&self) {
+        self.accept_errors.add(1, 1);
+    }
+
+    /// The configuration was read again, and was right, or not.
+    pub fn reloaded(&self, right: bool) {
+        self.reloads.add(usize::from(!right), 1);
+    }
+
+    /// How many connections came to what so far.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        Summary {
+            accepted: self.admitted.read(0),
+            rejected: self.admitted.read(1),
+            panicked: self.closed.read(PANICKED),
+            cut: self.closed.read(CUT),
+        }
+    }
+}
+
+impl Collector for Connections {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let encoder = &mut encoder;
+        let series = |label: &'static str, values: &[&'static str], count: &dyn Fn(usize) -> u64| {
+            values.iter().enumerate().map(|(index, value)| ([(label, *value)], count(index))).collect::<Vec<_>>()
+        };
+        let admitted = series("result", &["accepted", "rejected"], &|index| self.admitted.read(index));
+        counter(encoder, "connections", "Connections let in, or told that there is no room", admitted)?;
+        let closed = series("reason", &REASONS, &|index| self.closed.read(index));
+        counter(encoder, "connections_closed", "Connections that have ended, by how", closed)?;
+        let errors = series("kind", &["connection", "exhausted"], &|index| self.accept_errors.read(index));
+        counter(encoder, "accept_errors", "Errors of accept, by what they belong to", errors)?;
+        let reloads = series("result", &["ok", "rejected"], &|index| self.reloads.read(index));
+        counter(encoder, "config_reloads", "How often the configuration was read again at SIGHUP", reloads)?;
+        let help = "From a whole request, or a move in play, to its answer in the socket";
+        self.durations.encode(encoder, "request_duration_seconds", help)
+    }
+}

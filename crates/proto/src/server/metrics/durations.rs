@@ -1,0 +1,99 @@
+//! How long answers took.
+
+use std::fmt;
+use std::time::Duration;
+
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+
+use super::counters::Counters;
+
+/// A histogram of durations.
+///
+/// The crate that shows it has one too, behind a lock; this one is counted into without, and many at once.
+#[derive(Debug, Default)]
+pub struct Durations {
+    /// One for each of the [`BOUNDS`], one for what is longer than all, and the sum in nanoseconds.
+    counters: Counters<{ BOUNDS.len() + 2 }>,
+}
+
+const LONGER: usize = BOUNDS.len();
+const SUM: usize = BOUNDS.len() + 1;
+
+/// The upper bounds of the buckets, in microseconds: from an answer that is there as soon as it is asked for, on
+/// loopback about 10 µs, to a move in a duel that waits half a minute for another one.
+const BOUNDS: [u64; 21] = [
+    10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
+];
+
+impl Durations {
+    /// Counts `answers` that each took so long.
+    pub fn observe(&self, duration: Duration, answers: u64) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        // A bound belongs to its bucket (`le`, "less than or equal").
+        let bucket = BOUNDS.partition_point(|&micros| micros * 1000 < nanos);
+        self.counters.add(bucket, answers);
+        // At the worst this goes round, as any counter does.
+        self.counters.add(SUM, nanos.wrapping_mul(answers));
+    }
+
+    /// Tells of the histogram, in seconds.
+    pub(super) fn encode(&self, encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str) -> fmt::Result {
+        let buckets: Vec<(f64, u64)> = (0..=LONGER)
+            .map(|bucket| (BOUNDS.get(bucket).map_or(f64::INFINITY, |&micros| seconds(micros * 1000)), bucket))
+            .map(|(bound, bucket)| (bound, self.counters.read(bucket)))
+            .collect();
+        let count = buckets.iter().map(|(_, answers)| answers).sum();
+        encoder.encode_descriptor(name, help, None, MetricType::Histogram)?.encode_histogram::<NoLabelSet>(
+            seconds(self.counters.read(SUM)),
+            count,
+            &buckets,
+            None,
+        )
+    }
+}
+
+fn seconds(nanos: u64) -> f64 {
+    Duration::from_nanos(nanos).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus_client::collector::Collector;
+    use prometheus_client::encoding::prometheus_text;
+    use prometheus_client::registry::Registry;
+
+    #[derive(Debug)]
+    struct Shown(Durations);
+
+    impl Collector for Shown {
+        fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+            self.0.encode(&mut encoder, "took_seconds", "How long it took")
+        }
+    }
+
+    #[test]
+    fn a_bound_belongs_to_its_bucket_and_what_is_longer_than_all_to_the_last() {
+        let durations = Durations::default();
+        durations.observe(Duration::from_micros(10), 3);
+        durations.observe(Duration::from_nanos(10_001), 1);
+        durations.observe(Duration::from_mins(2), 1);
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Shown(durations)));
+        let mut text = String::new();
+        prometheus_text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "# TYPE took_seconds histogram",
+            "took_seconds_sum 120.000040001",
+            "took_seconds_count 5",
+            "took_seconds_bucket{le=\"1e-05\"} 3",
+            "took_seconds_bucket{le=\"2.5e-05\"} 4",
+            "took_seconds_bucket{le=\"60\"} 4",
+            "took_seconds_bucket{le=\"+Inf\"} 5",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! SIGHUP: the configuration is read again, and what can change without a restart changes.
+//!
+//! All or nothing: a configuration that is not right changes nothing. Files are read past the threads that serve, since
+//! a file may be slow to come.
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
+use toml::{Table, Value};
+
+use super::config::layers::{Configuration, Problems};
+use super::config::tables;
+use super::metrics::connections::Connections;
+use super::options::Loaded;
+use super::shutdown::Shutdown;
+use super::telemetry::Log;
+
+/// A configuration that can change while the server runs.
+pub trait Reloadable: Configuration {
+    /// The keys that a running server cannot follow: those of sockets that are bound and threads that run.
+    const NEEDS_RESTART: &[&str];
+
+    /// How the log is written.
+    fn log(&self) -> &tables::Log;
+}
+
+/// What of a server a new configuration concerns, whichever server it is.
+#[derive(Debug)]
+pub struct Reload {
+    /// Its log, which gets a new level.
+    pub log: Log,
+    /// Where it is counted.
+    pub metrics: Arc<Connections>,
+    /// Its shutdown, after which nothing is new.
+    pub shutdown: Shutdown,
+}
+
+impl Reload {
+    /// Follows SIGHUP for as long as it is awaited. The handler is in place when this is called.
+    ///
+    /// `load` reads the configuration as at the start, and `apply` has the server go by one that is right, or says why
+    /// it cannot. Until the first SIGHUP the server goes by `started`.
+    ///
+    /// # Errors
+    ///
+    /// If the handler cannot be installed.
+    pub fn follow_hangups<C, L, A>(self, started: Loaded<C>, load: L, apply: A) -> io::Result<impl Future<Output = ()>>
+    where
+        C: Reloadable + Send + 'static,
+        L: Fn() -> Result<Loaded<C>, Problems> + Send + Sync + 'static,
+        A: Fn(&mut C) -> io::Result<()>,
+    {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let load = Arc::new(load);
+        Ok(async move {
+            let at_start = flat(&started.config);
+            let mut current = at_start.clone();
+            while hangup.recv().await.is_some() {
+                if self.shutdown.begun_at().is_some() {
+                    tracing::info!("the configuration is not read again: the server is draining");
+                    continue;
+                }
+                let load = Arc::clone(&load);
+                let loaded = match spawn_blocking(move || load()).await {
+                    Ok(loaded) => loaded.map_err(|problems| problems.to_string()),
+                    Err(error) => Err(error.to_string()),
+                };
+                let applied = loaded.and_then(|loaded| self.apply(started.file.as_ref(), loaded, &apply));
+                self.metrics.reloaded(applied.is_ok());
+                match applied {
+                    Ok(settings) => {
+                        tell(C::NEEDS_RESTART, &at_start, &current, &settings);
+                        current = settings;
+                    }
+                    Err(reason) => {
+                        tracing::error!(reason, "the configuration was read again and is not right: the old one stays");
+                    }
+                }
+            }
+        })
+    }
+
+    /// Has the server go by what was loaded, and gives its settings.
+    fn apply<C: Reloadable>(
+        &self,
+        file: Option<&PathBuf>,
+        loaded: Loaded<C>,
+        apply: &impl Fn(&mut C) -> io::Result<()>,
+    ) -> Result<Settings, String> {
+        // A file that was there at the start and is missing now is an oversight, and no wish to have the defaults.
+        if let (Some(file), None) = (file, &loaded.file) {
+            return Err(format!("{}: the file is gone", file.display()));
+        }
+        let mut config = loaded.config;
+        let settings = flat(&config);
+        apply(&mut config).map_err(|error| error.to_string())?;
+        self.log.set_level(config.log().level);
+        Ok(settings)
+    }
+}
+
+/// Says what is new, and what of the configuration takes a restart to be so.
+fn tell(needs_restart: &[&str], at_start: &Settings, current: &Settings, wanted: &Settings) {
+    let other = |before: &Settings, of_start: bool| {
+        let differs = |(key, value): &&(String, Value)| {
+            needs_restart.contains(&key.as_str()) == of_start && !before.contains(&(key.clone(), value.clone()))
+        };
+        wanted.iter().filter(differs).map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join(", ")
+    };
+    match other(current, false) {
+        none if none.is_empty() => tracing::info!("the configuration was read again: nothing changes"),
+        changed => tracing::info!(changed, "the configuration was read again, and holds for new connections"),
+    }
+    let waiting = other(at_start, true);
+    if !waiting.is_empty() {
+        tracing::warn!(waiting, "these settings take a restart to change");
+    }
+}
+
+/// Every setting with its dotted key.
+type Settings = Vec<(String, Value)>;
+
+fn flat<C: Configuration>(config: &C) -> Settings {
+    fn lay(prefix: &str, table: Table, settings: &mut Settings) {
+        for (key, value) in table {
+            match value {
+                Value::Table(inner) => lay(&format!("{prefix}{key}."), inner, settings),
+                value => settings.push((format!("{prefix}{key}"), value)),
+            }
+        }
+    }
+    let mut settings = Settings::new();
+    // What could be read as TOML can be written as such.
+    lay("", Table::try_from(config).unwrap_or_default(), &mut settings);
+    settings
+}
