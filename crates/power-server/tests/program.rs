@@ -231,20 +231,6 @@ fn either_signal_drains_and_ends_with_0() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
-    let running =
-        Running::start(&["--set", "timeouts.request=1h", "--set", "timeouts.idle=1h", "--set", "timeouts.drain=1h"]);
-    let mut part = TcpStream::connect(running.address).unwrap();
-    part.write_all(b"a").unwrap();
-    assert_eq!(ask(running.address, "a2"), "d4.0");
-    running.signal("TERM");
-    // The drain has begun when nobody can connect any more; until then a second signal could count as the first.
-    while TcpStream::connect(running.address).is_ok() {}
-    running.signal("TERM");
-    assert_eq!(running.end().0, Some(143));
-}
-
-#[test]
 fn the_log_is_json_by_choice() {
     let mut child =
         program().args(["--listen", "127.0.0.1:0", "--log-format", "json"]).stdout(Stdio::piped()).spawn().unwrap();
@@ -254,24 +240,4 @@ fn the_log_is_json_by_choice() {
     assert!(line.starts_with("{\"timestamp\":\"") && line.contains("built-in defaults"), "{line}");
     child.kill().unwrap();
     child.wait().unwrap();
-}
-
-#[test]
-fn few_open_files_lower_the_limit_with_a_warning_or_refuse_the_start() {
-    let with_files = |files: u32, arguments: &str| {
-        let program = env!("CARGO_BIN_EXE_power-server");
-        let script = format!("ulimit -n {files} && exec {program} --listen 127.0.0.1:0 {arguments}");
-        Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap()
-    };
-    let refused = with_files(20, "").wait_with_output().unwrap();
-    assert_eq!(refused.status.code(), Some(1));
-    let log = String::from_utf8(refused.stdout).unwrap();
-    assert!(log.contains("the limit of 20 open files leaves none for connections"), "{log}");
-
-    let mut lowered = with_files(1024, "");
-    let mut log = BufReader::new(lowered.stdout.take().unwrap()).lines();
-    let warning = log.find(|line| line.as_ref().unwrap().contains("lowered")).unwrap().unwrap();
-    assert!(warning.contains("WARN") && warning.contains("wanted=10000 fits=912 open_files=1024"), "{warning}");
-    lowered.kill().unwrap();
-    lowered.wait().unwrap();
 }

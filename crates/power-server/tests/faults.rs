@@ -1,0 +1,573 @@
+//! The fault campaign: what clients, networks, machines and people do to a server, a row for each, against the program
+//! itself. After each the server lives, has met no panic, and holds no more than before.
+//!
+//! Rows that need a machine to themselves, minutes, or privileges are in `faults_alone.rs`; those of the long connection
+//! are among the rock-paper-scissors server's tests. Row 15, a panic in one connection, takes a service that panics,
+//! which is none of these: it is among the tests of `proto::server::accept`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../../proto/tests/support/program.rs"]
+mod program;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use program::{PATIENCE, Program, connect, exchange, expect, hear_to_the_end, within};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use socket2::{Domain, SockRef, Socket, Type};
+
+/// The program, in a folder without config/, so that what a test says is all that there is.
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_power-server"));
+    command.current_dir(env!("CARGO_TARGET_TMPDIR")).env_clear();
+    command.env("POWER_SERVER_LISTEN", "127.0.0.1:0").env("POWER_SERVER_ADMIN_LISTEN", "127.0.0.1:0").args(arguments);
+    command
+}
+
+fn start(arguments: &[&str]) -> Program {
+    Program::start(&mut command(arguments), &["power", "admin"])
+}
+
+/// Has these settings be the file `name`.
+fn file(name: &str, text: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// Makes a client's close a reset (socket(7), `SO_LINGER`).
+fn reset(stream: TcpStream) {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+}
+
+#[test]
+fn row_01_a_request_in_pieces_with_pauses_gets_one_right_answer() {
+    let server = start(&[]);
+    let rest = server.rest();
+    for (pieces, answer) in [(&["a", " ", "-", "1e", "1"][..], "d100.0"), (&["b", "-", ".", "5\r", "\n"], "d-0.125\n")]
+    {
+        let mut stream = connect(server.address("power"));
+        stream.set_nodelay(true).unwrap();
+        for piece in pieces {
+            stream.write_all(piece.as_bytes()).unwrap();
+            thread::sleep(Duration::from_millis(50));
+        }
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(hear_to_the_end(&mut stream), answer);
+    }
+    server.is_back_at(rest, "power");
+}
+
+#[test]
+fn row_02_silence_and_dribbling_are_told_at_the_deadline() {
+    let server = start(&[]);
+    let rest = server.rest();
+    let began = Instant::now();
+    let mut silent = connect(server.address("power"));
+    let mut dribbling = connect(server.address("power"));
+    let mut hand = dribbling.try_clone().unwrap();
+    let dribbler = thread::spawn(move || {
+        // A blank keeps it a part of a request.
+        for byte in ["a", " ", " ", " "] {
+            let _ = hand.write_all(byte.as_bytes());
+            thread::sleep(Duration::from_secs(2));
+        }
+    });
+    for stream in [&mut silent, &mut dribbling] {
+        assert_eq!(hear_to_the_end(stream), "eTIMEOUT no whole request came within 5s");
+        assert!(began.elapsed() >= Duration::from_secs(5));
+    }
+    dribbler.join().unwrap();
+    drop((silent, dribbling));
+    server.is_back_at(rest, "power");
+    assert_eq!(server.metric("power_requests_total{op=\"none\",result=\"timeout\"}"), 2.0);
+    assert_eq!(server.metric("power_connections_closed_total{reason=\"timed_out\"}"), 2.0);
+}
+
+#[test]
+fn row_03_a_half_close_gets_its_answer_or_a_clean_end() {
+    let server = start(&[]);
+    let rest = server.rest();
+    assert_eq!(exchange(server.address("power"), b"c2"), "d16.0");
+    assert_eq!(exchange(server.address("power"), b""), "");
+    assert_eq!(exchange(server.address("power"), b"a2\nb2"), "d4.0\nd8.0\n");
+    server.is_back_at(rest, "power");
+}
+
+#[test]
+fn row_04_whatever_is_sent_gets_its_error_and_a_clean_end() {
+    let server = start(&[]);
+    let rest = server.rest();
+    let power = server.address("power");
+    let send = |bytes: &[u8]| {
+        let mut stream = connect(power);
+        stream.write_all(bytes).unwrap();
+        hear_to_the_end(&mut stream)
+    };
+    assert_eq!(send(&vec![b'1'; 1 << 20]), "eTOOLONG a request has at most 512 bytes before its end");
+    assert_eq!(send(b"\0"), r"eBADOP '\x00' is no operation: send a (square), b (cube), c (fourth power) or d (echo)");
+    assert!(send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").starts_with(r"eBADOP '\x16'"));
+    let heard = exchange(power, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(heard.lines().count() == 2 && heard.lines().all(|line| line.starts_with("eBADOP '")), "{heard}");
+    thread::scope(|scope| {
+        for seed in 0..4_u64 {
+            scope.spawn(move || {
+                // A fixed sequence (Knuth's linear congruence), so that a failure can be seen again.
+                let mut state = seed;
+                let mut random = move || {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    state.to_be_bytes()[0]
+                };
+                for _ in 0..2_500 {
+                    let length = usize::from(random());
+                    let bytes: Vec<u8> = (0..length).map(|_| random()).collect();
+                    let heard = exchange(power, &bytes);
+                    assert!(heard.lines().all(|line| line.starts_with(['d', 'e'])), "{heard}");
+                }
+            });
+        }
+    });
+    server.is_back_at(rest, "power");
+    assert_eq!(server.metric("power_connections_total{result=\"accepted\"}"), 10_004.0);
+}
+
+#[test]
+fn row_05_resets_are_counted_and_no_line_of_the_log_each() {
+    let server = start(&[]);
+    let rest = server.rest();
+    let power = server.address("power");
+    for request in ["", "a2", "a2\nb3\n"] {
+        for _ in 0..100 {
+            let mut stream = connect(power);
+            stream.write_all(request.as_bytes()).unwrap();
+            reset(stream);
+        }
+    }
+    assert_eq!(exchange(power, b"a2"), "d4.0");
+    server.is_back_at(rest, "power");
+    // Some are gone before they are accepted, and the kernel drops those by itself.
+    assert!(server.metric("power_connections_closed_total{reason=\"failed\"}") > 0.0);
+    let log = server.stop();
+    assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+}
+
+#[test]
+fn row_06_a_client_that_never_reads_is_let_go_of_and_costs_no_memory() {
+    let server = start(&["--set", "timeouts.write=500ms"]);
+    let flight = b"x\n".repeat(64 * 1024);
+    let never_read = || {
+        let mut stream = connect(server.address("power"));
+        let error = loop {
+            if let Err(error) = stream.write_all(&flight) {
+                break error;
+            }
+        };
+        assert!(error.kind() != std::io::ErrorKind::WouldBlock, "the server let go of it, and no time-out of the test");
+    };
+    // The first one pays for what a thread keeps.
+    never_read();
+    never_read();
+    let (rest, before) = (server.rest(), server.resident_kib());
+    let began = Instant::now();
+    for _ in 0..3 {
+        never_read();
+    }
+    assert!(began.elapsed() >= Duration::from_millis(1500));
+    let grown = server.resident_kib().saturating_sub(before);
+    assert!(grown < 1024, "grown by {grown} KiB");
+    server.is_back_at(rest, "power");
+    assert_eq!(server.metric("power_connections_closed_total{reason=\"not_read\"}"), 5.0);
+    // The kernel holds none of their answers any more.
+    assert!(within(PATIENCE, || orphans(server.address("power").port()) == 0));
+}
+
+/// How many sockets at a port the kernel keeps that no process has any more and that still have bytes to send
+/// (`/proc/net/tcp`: local address, remote address, state, queues; the inode of an orphan is 0).
+fn orphans(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row[1].ends_with(&format!(":{port:04X}")) && row[9] == "0" && !row[4].starts_with("00000000"))
+        .count()
+}
+
+#[test]
+fn row_07_the_excess_is_told_and_admin_answers_and_a_place_given_back_is_used() {
+    let server = start(&["--set", "limits.max_connections=20", "--set", "timeouts.idle=1h"]);
+    let rest = server.rest();
+    let power = server.address("power");
+    let mut open: Vec<_> = (0..20)
+        .map(|_| {
+            let mut stream = connect(power);
+            stream.write_all(b"a2\n").unwrap();
+            expect(&mut stream, "d4.0\n");
+            stream
+        })
+        .collect();
+    let busy = "eBUSY as many connections are open as this server takes: try again later";
+    let excess: Vec<_> = (0..50).map(|_| connect(power)).collect();
+    for mut stream in excess {
+        assert_eq!(hear_to_the_end(&mut stream), busy);
+    }
+    assert_eq!(server.get("/readyz"), Some((200, "ready\n".to_owned())));
+    assert_eq!(server.metric("power_connections"), 20.0);
+    assert_eq!(server.metric("power_connections_max"), 20.0);
+    assert_eq!(server.metric("power_connections_total{result=\"rejected\"}"), 50.0);
+    assert_eq!(server.metric("power_requests_total{op=\"none\",result=\"busy\"}"), 50.0);
+    open.pop();
+    server.eventually(|server| server.metric("power_connections") == 19.0, "gives the place back");
+    assert_eq!(exchange(power, b"a2"), "d4.0");
+    drop(open);
+    server.is_back_at(rest, "power");
+    let log = server.stop();
+    assert!(log.matches("a connection was turned away").count() <= 3, "one line a second:\n{log}");
+}
+
+fn connect_from(source: &str, server: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&format!("{source}:0").parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.connect(&server.into()).unwrap();
+    let stream: TcpStream = OwnedFd::from(socket).into();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// That the table of places is bounded, with 100,000 addresses, is among the tests of `proto::server::admission`.
+#[test]
+fn row_08_one_place_has_no_more_than_its_share() {
+    let server = start(&["--set", "limits.max_connections_per_ip=3", "--set", "timeouts.request=1h"]);
+    let rest = server.rest();
+    let power = server.address("power");
+    let mut open = Vec::new();
+    for source in ["127.0.0.2", "127.0.0.3"] {
+        for _ in 0..3 {
+            let mut stream = connect_from(source, power);
+            stream.write_all(b"a2\n").unwrap();
+            expect(&mut stream, "d4.0\n");
+            open.push(stream);
+        }
+        for _ in 0..2 {
+            assert!(hear_to_the_end(&mut connect_from(source, power)).starts_with("eBUSY "));
+        }
+    }
+    assert_eq!(exchange(power, b"a2"), "d4.0", "somebody else's share is untouched");
+    drop(open);
+    server.is_back_at(rest, "power");
+}
+
+#[test]
+fn row_09_an_open_file_limit_that_sinks_stops_nothing_for_good() {
+    let server = start(&["--set", "timeouts.request=1h", "--set", "timeouts.idle=1h"]);
+    let rest = server.rest();
+    let pid = Pid::from_raw(i32::try_from(server.id()).unwrap());
+    let files = server.open_files() as u64;
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let raised = prlimit(pid, Resource::Nofile, Rlimit { current: Some(files + 10), maximum }).unwrap();
+    let mut clients: Vec<_> = (0..200).map(|_| connect(server.address("power"))).collect();
+    for client in &mut clients {
+        client.write_all(b"a2").unwrap();
+    }
+    // What is watched here is what goes on while nothing can be done.
+    let (began, before) = (Instant::now(), server.cpu_time());
+    thread::sleep(Duration::from_secs(2));
+    let used = server.cpu_time() - before;
+    assert!(used * 20 < began.elapsed(), "{used:?} of the CPU in {:?}", began.elapsed());
+    prlimit(pid, Resource::Nofile, raised).unwrap();
+    for client in &mut clients {
+        expect(client, "d4.0");
+    }
+    let failed = server.metric("power_accept_errors_total{kind=\"exhausted\"}");
+    assert!((2.0..20.0).contains(&failed), "{failed} accepts failed");
+    drop(clients);
+    server.is_back_at(rest, "power");
+    let log = server.stop();
+    let told = log.matches("cannot accept connections for the moment").count();
+    assert!((1..=5).contains(&told), "{told} lines:\n{log}");
+}
+
+#[test]
+fn row_10_few_open_files_refuse_the_start_or_lower_the_limit() {
+    let with_files = |files: u32| {
+        let program = env!("CARGO_BIN_EXE_power-server");
+        let script = format!("ulimit -n {files} && exec {program} --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0");
+        let mut command = Command::new("sh");
+        command.current_dir(env!("CARGO_TARGET_TMPDIR")).args(["-c", &script]);
+        command
+    };
+    let refused = with_files(20).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let log = String::from_utf8(refused.stdout).unwrap();
+    assert!(
+        log.contains("the limit of 20 open files leaves none for connections: 112 are needed beside them"),
+        "{log}"
+    );
+    let lowered = Program::start(&mut with_files(1024), &["power", "admin"]);
+    assert!(lowered.log().contains("WARN") && lowered.log().contains("wanted=10000 fits=912 open_files=1024"));
+    assert_eq!(lowered.metric("power_connections_max"), 912.0);
+    assert_eq!(exchange(lowered.address("power"), b"a2"), "d4.0");
+    lowered.stop();
+}
+
+#[test]
+fn row_16_a_signal_drains_and_whatever_was_asked_is_answered() {
+    for signal in ["TERM", "INT"] {
+        let server = start(&[]);
+        let power = server.address("power");
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                thread::spawn(move || {
+                    let mut answered = 0_u32;
+                    while let Ok(mut stream) = TcpStream::connect(power) {
+                        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                        stream.write_all(b"a2").unwrap();
+                        stream.shutdown(Shutdown::Write).unwrap();
+                        assert_eq!(hear_to_the_end(&mut stream), "d4.0");
+                        answered += 1;
+                    }
+                    answered
+                })
+            })
+            .collect();
+        server.eventually(|server| server.metric("power_connections_total{result=\"accepted\"}") > 500.0, "has load");
+        // One that has asked for a part is waited for, so that there is a drain to look at.
+        let mut part = connect(power);
+        part.write_all(b"a").unwrap();
+        server.signal(signal);
+        server.eventually(|server| server.get("/readyz") == Some((503, "draining\n".to_owned())), "is not ready");
+        assert_eq!(server.get("/healthz"), Some((200, "ok\n".to_owned())));
+        part.write_all(b"3").unwrap();
+        expect(&mut part, "d9.0");
+        let answered: u32 = clients.into_iter().map(|client| client.join().unwrap()).sum();
+        let (code, log) = server.end();
+        assert_eq!(code, Some(0));
+        assert!(log.contains(&format!("stopped accepted={} rejected=0 panicked=0 cut=0", answered + 1)), "{log}");
+    }
+}
+
+#[test]
+fn row_16_a_second_signal_is_immediate() {
+    let server = start(&["--set", "timeouts.request=1h", "--set", "timeouts.idle=1h", "--set", "timeouts.drain=1h"]);
+    let mut part = connect(server.address("power"));
+    part.write_all(b"a").unwrap();
+    server.eventually(|server| server.metric("power_connections") == 1.0, "has a connection");
+    server.signal("TERM");
+    server.eventually(|server| server.get("/readyz").is_some_and(|(status, _)| status == 503), "drains");
+    server.signal("INT");
+    let (code, log) = server.end();
+    assert_eq!(code, Some(130));
+    assert!(log.contains("ended at once by a second signal signal=\"SIGINT\""), "{log}");
+}
+
+/// Free addresses for a program whose log, where it would tell them, is not to be read. No other test is at that place, so
+/// that they stay free.
+fn free_addresses() -> [SocketAddr; 2] {
+    let bound = [(); 2].map(|()| TcpListener::bind("127.0.0.17:0").unwrap());
+    bound.map(|listener| listener.local_addr().unwrap())
+}
+
+fn start_with_log_to(output: impl Into<Stdio>, error: impl Into<Stdio>) -> Program {
+    let [power, admin] = free_addresses();
+    let (power_text, admin_text) = (power.to_string(), admin.to_string());
+    let mut command = command(&["--log-level", "trace", "--listen", &power_text, "--admin-listen", &admin_text]);
+    let child = command.stdout(output).stderr(error).spawn().unwrap();
+    Program::without_log(child, &[("power", power), ("admin", admin)])
+}
+
+#[test]
+fn row_17_a_log_that_nobody_reads_stops_nothing() {
+    // A pipe whose reader has gone, one that is full since its reader does not read, and a disk that is full.
+    let (gone, closed) = std::io::pipe().unwrap();
+    drop(gone);
+    let (_unread, full) = std::io::pipe().unwrap();
+    let full_disk = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    for (output, what) in
+        [(Stdio::from(closed), "closed"), (Stdio::from(full), "unread"), (Stdio::from(full_disk), "full")]
+    {
+        let mut server = start_with_log_to(output, Stdio::null());
+        let rest = server.rest();
+        // At trace level each connection is a line of some hundred bytes; a pipe holds 64 KiB (pipe(7)).
+        for _ in 0..2_000 {
+            assert_eq!(exchange(server.address("power"), b"a2"), "d4.0", "{what}");
+        }
+        server.is_back_at(rest, "power");
+        if what != "unread" {
+            assert!(server.metric("power_log_lines_dropped_total") >= 2_000.0, "{what}");
+        }
+        assert!(server.is_running());
+        server.stop();
+    }
+}
+
+#[test]
+fn row_18_a_bad_configuration_is_refused_at_the_start_and_changes_nothing_at_a_reload() {
+    let path = file("row-18.toml", "[limits]\nmax_connections = 7\n");
+    let server = start(&["--config", path.to_str().unwrap()]);
+    let rest = server.rest();
+    let bad = [
+        ("limits", ":1: limits: this is a table, not one value: set limits.backlog, "),
+        (
+            "limits.max_connections = 0",
+            ":1: limits.max_connections: invalid value: integer `0`, expected a whole number from 1",
+        ),
+        (
+            "[limits]\nmax_connections = \"7\"",
+            ":2: limits.max_connections: invalid type: string \"7\", expected a whole number",
+        ),
+        ("[limits]\n\nmax_conns = 7", ":3: limits.max_conns: there is no such key; there are limits.backlog, "),
+        (
+            "[timeouts]\nidle = \"5\"",
+            ":2: timeouts.idle: invalid value: string \"5\", expected a duration with its unit",
+        ),
+        ("[timeouts]\nidle = \"0s\"", ":2: timeouts.idle: invalid value: string \"0s\""),
+        ("[framing]\nsettle = \"9s\"", ":2: framing.settle: bytes that settle for 9s are never a request within 5s"),
+        ("limits.max_connections_per_ip = 20000", "set it to no more than limits.max_connections"),
+        ("[log]\nlevel = \"loud\"", ":2: log.level: unknown variant `loud`, expected one of `error`, `warn`"),
+        (
+            "listen = \"localhost\"",
+            ":1: listen: invalid value: string \"localhost\", expected an IP address and a port",
+        ),
+        ("workers = 1\nworkers = 2", ":2: this is no TOML: duplicate key"),
+        ("[limits", ":1: this is no TOML: "),
+        ("\u{0}", ":1: this is no TOML: "),
+    ];
+    let mut rejected = 0.0;
+    for (text, said) in bad {
+        let text = if text == "limits" { "limits = 1" } else { text };
+        file("row-18.toml", text);
+        let refused = command(&["--config", path.to_str().unwrap()]).output().unwrap();
+        let told = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{text}: {told}");
+        assert!(refused.stdout.is_empty(), "nothing is bound and nothing begun");
+        assert!(told.contains("row-18.toml") || said.starts_with("set"), "{text}: {told}");
+        assert!(told.contains(said), "{text}: {told}");
+
+        server.signal("HUP");
+        rejected += 1.0;
+        let series = "power_config_reloads_total{result=\"rejected\"}";
+        server.eventually(|server| server.metric(series) == rejected, "counts what it rejects");
+        server.eventually(|server| server.log().contains(&said.replace('"', "\\\"")), said);
+        assert_eq!(server.metric("power_connections_max"), 7.0);
+    }
+    std::fs::remove_file(&path).unwrap();
+    server.signal("HUP");
+    server.eventually(|server| server.log().contains("No such file"), "says that the file is gone");
+    assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
+    server.is_back_at(rest, "power");
+    server.stop();
+}
+
+#[test]
+fn a_reload_applies_what_can_change_and_names_what_cannot() {
+    let path = file("reload.toml", "[limits]\nmax_request_bytes = 10\n");
+    let server = start(&["--config", path.to_str().unwrap()]);
+    let rest = server.rest();
+    let power = server.address("power");
+    let mut early = connect(power);
+    early.write_all(b"a2\n").unwrap();
+    expect(&mut early, "d4.0\n");
+    let long = b"a00000000000000000002";
+    assert!(exchange(power, long).starts_with("eTOOLONG"));
+    file(
+        "reload.toml",
+        "workers = 3\n[limits]\nmax_request_bytes = 100\nmax_connections = 2\nbacklog = 5\n[timeouts]\nrequest = \"300ms\"\n\
+         [framing]\nsettle = \"100ms\"\n[log]\nlevel = \"debug\"\nformat = \"json\"\n",
+    );
+    server.signal("HUP");
+    server.eventually(|server| server.metric("power_config_reloads_total{result=\"ok\"}") == 1.0, "reloads");
+    assert_eq!(exchange(power, long), "d4.0");
+    let mut silent = connect(power);
+    assert_eq!(hear_to_the_end(&mut silent), "eTIMEOUT no whole request came within 300ms");
+    assert_eq!(server.metric("power_connections_max"), 2.0);
+    early.write_all(b"b2\n").unwrap();
+    expect(&mut early, "d8.0\n");
+    early.write_all(long).unwrap();
+    early.write_all(b"\n").unwrap();
+    assert!(hear_to_the_end(&mut early).starts_with("eTOOLONG"), "it keeps what held when it came");
+    server.is_back_at(rest, "power");
+    let log = server.stop();
+    let line = |said: &str| log.lines().find(|line| line.contains(said)).unwrap_or_else(|| panic!("{said}\n{log}"));
+    let (changed, waiting) = (line("was read again, and holds"), line("take a restart to change"));
+    for key in ["limits.max_request_bytes = 100", "limits.max_connections = 2", "timeouts.request", "framing.settle"] {
+        assert!(changed.contains(key) && !waiting.contains(key), "{log}");
+    }
+    for key in ["workers = 3", "limits.backlog = 5", "log.format"] {
+        assert!(waiting.contains(key) && !changed.contains(key), "{log}");
+    }
+    assert!(log.contains("DEBUG"), "{log}");
+}
+
+#[test]
+fn row_19_a_restart_binds_at_once_amid_connections_in_time_wait() {
+    let server = start(&[]);
+    let power = server.address("power");
+    for _ in 0..50 {
+        // An error in a bare request is the last answer: the server closes first, and has the TIME_WAIT.
+        let mut stream = connect(power);
+        stream.write_all(b"x").unwrap();
+        assert!(hear_to_the_end(&mut stream).starts_with("eBADOP"));
+    }
+    server.stop();
+    let again = start(&["--listen", &power.to_string()]);
+    assert_eq!(again.address("power"), power);
+    assert_eq!(exchange(power, b"a2"), "d4.0");
+    again.stop();
+}
+
+#[test]
+fn the_admin_listener_keeps_to_itself_and_to_its_paths() {
+    let server = start(&["--set", "limits.max_connections=1", "--set", "timeouts.request=1h"]);
+    let rest = server.rest();
+    // Who holds connections to it open is no client, and holds up nobody.
+    let idle: Vec<_> = (0..10).map(|_| connect(server.address("admin"))).collect();
+    let (status, metrics) = server.get("/metrics").unwrap();
+    assert_eq!(status, 200);
+    assert!(metrics.contains("power_connections 0\n") && metrics.contains("power_build_info{version=\""), "{metrics}");
+    for (path, status) in [("/", 404), ("/metrics/", 404), ("/readyz?full=1", 200), ("/healthz", 200)] {
+        assert_eq!(server.get(path).unwrap().0, status, "{path}");
+    }
+    let mut stream = connect(server.address("admin"));
+    stream.write_all(b"POST /readyz HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n").unwrap();
+    let heard = hear_to_the_end(&mut stream);
+    assert!(heard.starts_with("HTTP/1.1 405 ") && heard.contains("allow: GET, HEAD\r\n"), "{heard}");
+    let mut stream = connect(server.address("admin"));
+    stream.write_all(b"a2\n\x00\xff\r\n\r\n").unwrap();
+    let mut heard = Vec::new();
+    let _ = stream.read_to_end(&mut heard);
+    assert!(heard.is_empty() || heard.starts_with(b"HTTP/1.1 400 "), "{heard:?}");
+    drop(idle);
+    server.is_back_at(rest, "power");
+    server.stop();
+}
+
+#[test]
+fn every_answer_is_counted_by_what_was_asked_and_how_long_it_took() {
+    let server = start(&[]);
+    let power = server.address("power");
+    exchange(power, b"a2\na3\nb2\nc2\nd2\nfoo\na\nc1e300\nb1e999\n");
+    exchange(power, b"c2");
+    for (labels, count) in [
+        ("op=\"square\",result=\"ok\"", 2.0),
+        ("op=\"cube\",result=\"ok\"", 1.0),
+        ("op=\"fourth\",result=\"ok\"", 2.0),
+        ("op=\"echo\",result=\"ok\"", 1.0),
+        ("op=\"none\",result=\"badop\"", 1.0),
+        ("op=\"square\",result=\"badnum\"", 1.0),
+        ("op=\"fourth\",result=\"range\"", 1.0),
+        ("op=\"cube\",result=\"range\"", 1.0),
+        ("op=\"none\",result=\"toolong\"", 0.0),
+    ] {
+        assert_eq!(server.metric(&format!("power_requests_total{{{labels}}}")), count, "{labels}");
+    }
+    assert_eq!(server.metric("power_request_duration_seconds_count"), 10.0);
+    assert_eq!(server.metric("power_request_duration_seconds_bucket{le=\"+Inf\"}"), 10.0);
+    let sum = server.metric("power_request_duration_seconds_sum");
+    assert!(sum > 0.0 && sum < PATIENCE.as_secs_f64(), "{sum}");
+    assert_eq!(server.metric("power_connections_closed_total{reason=\"by_peer\"}"), 2.0);
+    server.stop();
+}

@@ -1,0 +1,346 @@
+//! The rows of the fault campaign that need a machine to themselves, minutes, or privileges: a network of their own above
+//! all, so that a million connections fill nobody else's tables. They are run one after another, as root:
+//!
+//! ```sh
+//! cargo test -p power-server --test faults_alone --no-run
+//! unshare --net sh -c 'ip link set lo up &&
+//!     cargo test --offline -p power-server --test faults_alone -- --ignored --test-threads 1 --nocapture'
+//! ```
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../../proto/tests/support/program.rs"]
+mod program;
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use program::{PATIENCE, Program, connect, exchange, expect, hear_to_the_end, within};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::SockRef;
+
+/// The program, in a folder without config/, so that what a test says is all that there is.
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_power-server"));
+    command.current_dir(env!("CARGO_TARGET_TMPDIR")).env_clear();
+    command.env("POWER_SERVER_LISTEN", "127.0.0.1:0").env("POWER_SERVER_ADMIN_LISTEN", "127.0.0.1:0").args(arguments);
+    command
+}
+
+fn start(arguments: &[&str]) -> Program {
+    Program::start(&mut command(arguments), &["power", "admin"])
+}
+
+/// What the issue of a fault may cost a client who does nothing wrong, or who is told that there is no room.
+const SOON: Duration = Duration::from_millis(100);
+
+#[test]
+#[ignore = "measures a time, and so takes the machine to itself"]
+fn row_05_ten_thousand_resets_keep_no_healthy_client_waiting() {
+    let server = start(&[]);
+    let rest = server.rest();
+    let power = server.address("power");
+    let over = AtomicBool::new(false);
+    let (asked, slowest) = thread::scope(|scope| {
+        let healthy = scope.spawn(|| {
+            let (mut asked, mut slowest) = (0, Duration::ZERO);
+            while !over.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                assert_eq!(exchange(power, b"a2"), "d4.0");
+                slowest = slowest.max(began.elapsed());
+                asked += 1;
+            }
+            (asked, slowest)
+        });
+        for number in 0..10_000 {
+            let mut stream = connect(power);
+            if number % 2 == 0 {
+                stream.write_all(b"a2").unwrap();
+            }
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        over.store(true, Ordering::Relaxed);
+        healthy.join().unwrap()
+    });
+    println!("row 5: {asked} healthy exchanges beside 10,000 resets, the slowest took {slowest:?}");
+    assert!(asked > 100 && slowest < SOON, "{asked} exchanges, the slowest took {slowest:?}");
+    server.is_back_at(rest, "power");
+    let log = server.stop();
+    assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+}
+
+#[test]
+#[ignore = "measures a time, and so takes the machine to itself"]
+fn row_07_the_excess_is_told_soon_and_a_place_given_back_is_used_soon() {
+    let server = start(&["--set", "limits.max_connections=20", "--set", "timeouts.idle=1h"]);
+    let rest = server.rest();
+    let power = server.address("power");
+    let mut open: Vec<_> = (0..20).map(|_| connect(power)).collect();
+    for stream in &mut open {
+        stream.write_all(b"a2\n").unwrap();
+        expect(stream, "d4.0\n");
+    }
+    let began = Instant::now();
+    let mut excess: Vec<_> = (0..50).map(|_| connect(power)).collect();
+    for stream in &mut excess {
+        assert!(hear_to_the_end(stream).starts_with("eBUSY "));
+    }
+    let told = began.elapsed();
+    assert_eq!(server.get("/healthz").unwrap().0, 200);
+    drop(open.pop());
+    let began = Instant::now();
+    assert!(within(SOON, || {
+        let mut stream = connect(power);
+        // One that is turned away may be so before it has asked.
+        let _ = stream.write_all(b"a2");
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut heard = String::new();
+        stream.read_to_string(&mut heard).is_ok() && heard == "d4.0"
+    }));
+    println!("row 7: 50 told within {told:?}; a place given back was used after {:?}", began.elapsed());
+    assert!(told < SOON, "{told:?}");
+    drop((open, excess));
+    server.is_back_at(rest, "power");
+    server.stop();
+}
+
+/// One of the kernel's counters of this network (`/proc/net/netstat`).
+fn network_counter(name: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/net/netstat").unwrap();
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    let (names, values) = (&rows[0], &rows[1]);
+    values[names.iter().position(|known| *known == name).unwrap()].parse().unwrap()
+}
+
+#[test]
+#[ignore = "counts what the kernel counts for all of its network"]
+fn row_11_a_thousand_connects_in_one_instant_are_all_served() {
+    let connected = |server: &Program, clients: usize| {
+        // A server that stands still accepts nothing, so that all of them are in its queue at once.
+        server.signal("STOP");
+        let clients: Vec<_> =
+            (0..clients).filter_map(|_| TcpStream::connect_timeout(&server.address("power"), SOON).ok()).collect();
+        server.signal("CONT");
+        clients
+    };
+    let server = start(&[]);
+    let rest = server.rest();
+    let before = (network_counter("ListenOverflows"), network_counter("ListenDrops"));
+    let mut clients = connected(&server, 1000);
+    assert_eq!(clients.len(), 1000);
+    for client in &mut clients {
+        client.write_all(b"b3").unwrap();
+    }
+    for client in &mut clients {
+        expect(client, "d27.0");
+    }
+    assert_eq!((network_counter("ListenOverflows"), network_counter("ListenDrops")), before);
+    drop(clients);
+    server.is_back_at(rest, "power");
+    server.stop();
+    // The backlog that is configured is the one in force: one more than it fits (listen(2) counts so on Linux).
+    let server = start(&["--set", "limits.backlog=64"]);
+    assert_eq!(connected(&server, 70).len(), 65);
+    server.stop();
+}
+
+/// Room for so many connections in this process, and in the server, which inherits it.
+fn raise_open_files(files: u64) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| current < files) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum: maximum.map(|most| most.max(files)) })
+            .unwrap();
+    }
+}
+
+#[test]
+#[ignore = "takes a minute, and a million ports"]
+fn row_12_ten_thousand_idle_connections_and_a_million_short_ones_leave_nothing_behind() {
+    raise_open_files(12_000);
+    let server = start(&["--set", "timeouts.idle=1h", "--set", "timeouts.request=1h"]);
+    let power = server.address("power");
+    // Once around, for what a thread keeps and the allocator has learnt.
+    short_ones(power, 20_000);
+    let (rest, before) = (server.rest(), server.resident_kib());
+    let mut idle = Vec::with_capacity(10_000);
+    for _ in 0..10_000 {
+        let mut stream = connect(power);
+        stream.write_all(b"a2").unwrap();
+        expect(&mut stream, "d4.0");
+        idle.push(stream);
+    }
+    let held = server.resident_kib() - before;
+    println!("row 12: 10,000 idle connections hold {held} KiB, {} bytes each", held * 1024 / 10_000);
+    // As measured, with room: 1.7 KB, in a build for tests.
+    assert!(held < 40_000, "{held} KiB");
+    drop(idle);
+    server.is_back_at(rest, "power");
+    let with_idle_gone = server.resident_kib();
+    let began = Instant::now();
+    short_ones(power, 1_000_000);
+    let after = server.resident_kib();
+    println!(
+        "row 12: 1,000,000 short ones in {:?}; resident memory {before} KiB at first, {with_idle_gone} KiB after the idle \
+         ones, {after} KiB at the end",
+        began.elapsed()
+    );
+    server.is_back_at(rest, "power");
+    assert!(after <= with_idle_gone + 1024, "from {with_idle_gone} to {after} KiB");
+    assert_eq!(server.metric("power_connections_total{result=\"accepted\"}"), 1_030_000.0);
+    server.stop();
+}
+
+fn short_ones(power: SocketAddr, count: u32) {
+    thread::scope(|scope| {
+        for source in 1..=4 {
+            scope.spawn(move || {
+                for _ in 0..count / 4 {
+                    // Each from a place of its own, so that there are ports enough.
+                    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+                    socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, source), 0)).into()).unwrap();
+                    socket.connect(&power.into()).unwrap();
+                    let mut stream = TcpStream::from(std::os::fd::OwnedFd::from(socket));
+                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                    stream.write_all(b"a2").unwrap();
+                    let mut heard = [0; 4];
+                    stream.read_exact(&mut heard).unwrap();
+                    assert_eq!(&heard, b"d4.0");
+                    // A reset leaves no port in TIME_WAIT.
+                    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+                }
+            });
+        }
+    });
+}
+
+/// Runs a program to its end, which has to be a good one.
+fn run(program: &str, arguments: &str) {
+    let status = Command::new(program).args(arguments.split(' ')).status();
+    assert!(status.as_ref().is_ok_and(std::process::ExitStatus::success), "{program} {arguments}: {status:?}");
+}
+
+/// Another host: a network namespace and a wire to it, until it is dropped.
+struct Host(String);
+
+impl Host {
+    fn new() -> Self {
+        let host = Self(format!("faults-{}", std::process::id()));
+        let Self(name) = &host;
+        run("ip", &format!("netns add {name}"));
+        run("ip", &format!("link add faults0 type veth peer name faults1 netns {name}"));
+        run("ip", "address add 198.18.0.1/24 dev faults0");
+        run("ip", "link set faults0 up");
+        run("ip", &format!("-n {name} address add 198.18.0.2/24 dev faults1"));
+        run("ip", &format!("-n {name} link set faults1 up"));
+        host
+    }
+
+    /// A client there that says something, hears so many bytes, and then does nothing until it is killed.
+    fn client(&self, address: &str, port: u16, says: &str, hears: usize) -> Child {
+        let script = format!(
+            "exec 3<>/dev/tcp/{address}/{port} && printf {says} >&3 && head -c {hears} <&3 && echo && read -r _"
+        );
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.0, "bash", "-c", &script]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        run("ip", &format!("netns delete {}", self.0));
+    }
+}
+
+#[test]
+#[ignore = "takes two minutes, and root"]
+fn row_13_a_peer_that_vanishes_without_a_word_is_given_up_within_two_minutes() {
+    let host = Host::new();
+    let arguments = ["--listen", "198.18.0.1:0", "--set", "timeouts.idle=1h", "--set", "timeouts.request=1h"];
+    let server = start(&[&arguments[..], &["--set", "framing.settle=3s"]].concat());
+    let rest = server.rest();
+    let port = server.address("power").port();
+    // One that has been answered and is silent, and one whose answer is sent when it has vanished already.
+    let mut silent = host.client("198.18.0.1", port, r"'a2\n'", 5);
+    let mut heard = [0; 5];
+    silent.stdout.as_mut().unwrap().read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"d4.0\n");
+    let mut asking = host.client("198.18.0.1", port, "a2", 4);
+    server.eventually(|server| server.metric("power_connections") == 2.0, "has two clients");
+    let began = Instant::now();
+    run("ip", "link set faults0 down");
+    assert!(within(Duration::from_secs(120), || server.metric("power_connections") == 0.0), "not within two minutes");
+    println!("row 13: given up after {:?}", began.elapsed());
+    assert_eq!(server.metric("power_requests_total{op=\"square\",result=\"ok\"}"), 2.0, "the second was answered");
+    assert_eq!(server.metric("power_connections_closed_total{reason=\"failed\"}"), 2.0);
+    for client in [&mut silent, &mut asking] {
+        client.kill().unwrap();
+        client.wait().unwrap();
+    }
+    server.is_back_at(rest, "power");
+    server.stop();
+}
+
+#[test]
+#[ignore = "takes the faketime library"]
+fn row_14_a_wall_clock_that_is_moved_by_an_hour_moves_no_deadline() {
+    let library = ["/usr/lib", "/usr/lib64"].map(|lib| format!("{lib}/{}-linux-gnu/faketime", std::env::consts::ARCH));
+    let library = library.into_iter().map(|folder| format!("{folder}/libfaketime.so.1"));
+    let library =
+        library.into_iter().find(|path| std::path::Path::new(path).exists()).expect("libfaketime is installed");
+    let offset = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("clock");
+    std::fs::write(&offset, "+0").unwrap();
+    let mut command = command(&["--set", "timeouts.request=3s", "--set", "timeouts.idle=3s", "--log-level", "debug"]);
+    command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", &offset);
+    command.env("FAKETIME_NO_CACHE", "1").env("DONT_FAKE_MONOTONIC", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let server = Program::start(&mut command, &["power", "admin"]);
+    let rest = server.rest();
+    let hour_said = |server: &Program| server.log().lines().last().unwrap().split(':').next().unwrap().to_owned();
+    let hour = hour_said(&server);
+    for moved in ["+1h", "-1h"] {
+        let began = Instant::now();
+        let mut silent = connect(server.address("power"));
+        let mut idle = connect(server.address("power"));
+        idle.write_all(b"a2").unwrap();
+        expect(&mut idle, "d4.0");
+        std::fs::write(&offset, moved).unwrap();
+        assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
+        server.eventually(|server| hour_said(server) != hour, "has another hour");
+        assert_eq!(hear_to_the_end(&mut silent), "eTIMEOUT no whole request came within 3s");
+        assert_eq!(hear_to_the_end(&mut idle), "");
+        let took = began.elapsed();
+        assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(10), "{took:?}");
+        println!("row 14: with the clock moved by {moved}, deadlines of 3 s were met after {took:?}");
+    }
+    server.is_back_at(rest, "power");
+    server.stop();
+}
+
+#[test]
+#[ignore = "takes root"]
+fn row_16_as_the_first_process_of_a_namespace_a_signal_drains_it() {
+    for signal in ["TERM", "INT"] {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child", env!("CARGO_BIN_EXE_power-server")]);
+        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        command.current_dir(env!("CARGO_TARGET_TMPDIR"));
+        let mut server = Program::start(&mut command, &["power", "admin"]);
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.id())).unwrap();
+        server.set_id(children.trim().parse().unwrap());
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+        let numbers = status.lines().find(|line| line.starts_with("NSpid:")).unwrap();
+        assert!(numbers.ends_with("\t1"), "{numbers}");
+        let mut asked = connect(server.address("power"));
+        asked.write_all(b"c3").unwrap();
+        server.signal(signal);
+        assert_eq!(hear_to_the_end(&mut asked), "d81.0");
+        drop(asked);
+        let (code, log) = server.end();
+        assert_eq!(code, Some(0), "{log}");
+        assert!(log.contains("stopped accepted=1 rejected=0 panicked=0 cut=0"), "{log}");
+    }
+}
