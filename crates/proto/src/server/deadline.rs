@@ -47,7 +47,7 @@ pub(super) enum Expiry {
 /// another connection may bring is waited for as long.
 pub(super) const DRAIN_GRACE: Duration = Duration::from_millis(50);
 
-/// A peer that asks anew whenever it has been answered is closed between two requests once a drain has gone on for so
+/// A peer that asks anew whenever it has been answered is closed right after an answer once a drain has gone on for so
 /// long, and from then on no answer is waited for.
 const DRAIN_PLAY: Duration = Duration::from_secs(1);
 
@@ -123,12 +123,15 @@ impl Watch {
             Awaited::Answer { until } => (until, Expiry::Due),
         };
         let (Some(begun_at), Some(deadline)) = (shutdown.begun_at(), shutdown.deadline()) else { return own };
-        let quiet = (begun_at.max(self.last) + DRAIN_GRACE).min(begun_at + DRAIN_PLAY).min(deadline);
+        let (grace, over) = (begun_at.max(self.last) + DRAIN_GRACE, begun_at + DRAIN_PLAY);
+        // Right after an answer nothing is on its way yet; amid the time that the peer takes to ask again it may be.
+        let quiet = if self.last >= over { self.last } else { grace }.min(deadline);
+        let given_up = grace.min(over).min(deadline);
         let drain = match self.awaited {
             Awaited::Settle { .. } => (deadline, Expiry::Settled),
             Awaited::Rest { .. } => (deadline, Expiry::Cut),
             Awaited::Request => (quiet, Expiry::Drained),
-            Awaited::Answer { .. } => (quiet, Expiry::GivenUp),
+            Awaited::Answer { .. } => (given_up, Expiry::GivenUp),
         };
         if drain.0 <= own.0 { drain } else { own }
     }
@@ -193,7 +196,7 @@ mod tests {
         watch.note(true, true, Next::Request, &deadlines, start + SECOND / 2);
         assert_eq!(watch.next(&deadlines, &draining), (start + SECOND / 2 + DRAIN_GRACE, Expiry::Drained));
         watch.note(true, true, Next::Request, &deadlines, start + 3 * SECOND);
-        assert_eq!(watch.next(&deadlines, &draining), (start + DRAIN_PLAY, Expiry::Drained));
+        assert_eq!(watch.next(&deadlines, &draining), (start + 3 * SECOND, Expiry::Drained), "right after the answer");
         watch.note(false, false, Next::Rest, &deadlines, start + 3 * SECOND);
         let cut = start + 8 * SECOND - SECOND / 10;
         assert_eq!(watch.next(&deadlines, &draining), (cut, Expiry::Cut));

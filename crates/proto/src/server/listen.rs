@@ -7,17 +7,15 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpListener;
 
-/// A peer that vanished without a word is noticed after [`KEEPALIVE_IDLE`] + [`KEEPALIVE_PROBES`] ×
-/// [`KEEPALIVE_INTERVAL`], two minutes in all: long enough for a network that stumbles, short against the kernel's own
-/// two hours (tcp(7), `tcp_keepalive_time`).
+/// A peer that has been silent for so long is probed, and then again and again, since it may have vanished without a
+/// word. The kernel's own two hours (tcp(7), `tcp_keepalive_time`) would be long for that.
 const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
-const KEEPALIVE_PROBES: u32 = 4;
 
-/// A peer that vanished while an answer was on its way is not probed, since the answer is sent again and again instead,
-/// for a quarter of an hour (tcp(7), `tcp_retries2`). This ends that, and takes the place of the number of probes too;
-/// it is a little less than two minutes, so that the probe at its end finds it over.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(110);
+/// A peer that has acknowledged nothing for so long is given up (tcp(7), `TCP_USER_TIMEOUT`), be it probes, of which the
+/// one that is due next, after 105 s, finds this over, or an answer, which would be sent again and again for a quarter of
+/// an hour otherwise (`tcp_retries2`). Long enough for a network that stumbles, and under two minutes in all.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(100);
 
 /// The most that the kernel holds of the answers that a peer has not taken; it doubles the number for its own needs
 /// (socket(7), `SO_SNDBUF`), and would go to 4 MiB by itself (tcp(7), `tcp_wmem`). It is the answers to the largest read
@@ -41,9 +39,7 @@ fn open(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     // An answer is written whole; holding it back for more to come (Nagle) would only delay it.
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(
-        &TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES),
-    )?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.bind(&SockAddr::from(address))?;
@@ -103,7 +99,6 @@ mod tests {
         assert!(socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
-        assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED));
         assert!(socket.send_buffer_size().unwrap() <= 2 * SEND_BUFFER_BYTES);
     }
