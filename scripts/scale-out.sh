@@ -21,9 +21,9 @@ exec </dev/null
 unset "${!POWER_@}" "${!RPS_@}" "${!SOLO_@}" "${!DUEL_@}" "${!STATUS_@}"
 export LC_ALL=C
 
-most_seconds=60           # for all of it
-rate=1000                 # short connections a second
-wait_seconds=12           # for one thing; longer than timeouts.drain
+most_seconds=60 # for all of it
+wait_seconds=12 # for one thing; longer than timeouts.drain
+games=8         # at once, of the load
 
 passed=0
 pass() {
@@ -85,7 +85,7 @@ ended() { # NAME
     status=0
     wait "${pid[$1]}" || status=$?
     exec {fd}<&-
-    unset "pid[$1]" "output[$1]"
+    unset "pid[$1]" "output[$1]" # a replica may come back under its name
 }
 
 # Starts a replica where it was before, or else on any port.
@@ -176,26 +176,29 @@ players() {
 import asyncio, os, random, signal, sys
 from collections import Counter
 
-# Shorter than what a drain takes for idleness (50 ms), so that these games are
-# in progress when they are closed.
+# A drain takes a connection for idle after so long. These games are in progress
+# when they are closed; but on a machine that has stood still for as long, they
+# too look idle, and a move that was then on its way is the fault of nobody.
+IDLE = 0.05
 THINKING = 0.02
 
 async def game(reader, writer, met):
+    now = asyncio.get_running_loop().time
+    began = before = now()
     while True:
-        began = asyncio.get_running_loop().time()
+        before, began = began, now()
         writer.write(random.choice((b"1", b"2", b"3")))
         met["moves"] += 1
         answer = await reader.read(1)
         if not answer:
-            met["moves unanswered at the end"] += 1
+            met["moves lost" if now() - before < IDLE else "moves too late"] += 1
             return
         met["answers"] += 1
         if met["answers"] % 500 == 0:
             print("playing", flush=True)
         met["void"] += answer == b"v"
         met["wrong"] += answer not in b"xyzv"
-        waited = asyncio.get_running_loop().time() - began
-        met["longest wait in ms"] = max(met["longest wait in ms"], round(waited * 1000))
+        met["longest wait in ms"] = max(met["longest wait in ms"], round((now() - began) * 1000))
         try:
             met["unasked"] += len(await asyncio.wait_for(reader.read(1), THINKING))
         except asyncio.TimeoutError:
@@ -217,16 +220,17 @@ async def player(address, met):
 
 def check(what, met, players):
     # At the end each player may have a move that is still to be answered.
-    in_play = met["moves"] - met["answers"] - met["moves unanswered at the end"]
-    # A drain takes a duel that waits for an answer for over, once in each replica.
-    right = {
-        "moves": met["moves"], "answers": met["answers"], "connections": met["connections"],
-        "closed between moves": met["connections"] - players,
+    in_play = met["moves"] - met["answers"] - met["moves too late"]
+    expected = Counter({
+        **{name: met[name] for name in ("moves", "answers", "connections", "moves too late")},
+        "closed between moves": met["connections"] - players - met["moves too late"],
+        # Well below the 30 s after which a move is void that meets nobody.
         "longest wait in ms": min(met["longest wait in ms"], 5000),
+        # A drain waits for the other player no longer than a second.
         "void": min(met["void"], 2 * players if what == "duel" else 0),
-    }
-    print(f"{what}: {players} players,", ", ".join(f"{number} {name}" for name, number in met.items()))
-    return 0 <= in_play <= players and met["closed between moves"] > 0 and +met == +Counter(right)
+    })
+    print(f"{what}: {players} players,", ", ".join(f"{met[name]} {name}" for name in sorted(met) if met[name]))
+    return 0 <= in_play <= players and +met == +expected and met["connections"] > players
 
 async def main():
     all_met = {"solo": Counter(), "duel": Counter()}
@@ -269,7 +273,8 @@ done
 pass "two replicas of each server behind HAProxy at $POWER_ADDR, $RPS_ADDR and $DUEL_ADDR"
 
 launch players players
-launch bench "$bin/cli-client" bench power -c 128 -z "${most_seconds}s" --rate "$rate" --json
+launch short "$bin/cli-client" bench power -c 128 -z "${most_seconds}s" --rate 1000 --json
+launch long "$bin/cli-client" bench rps -c "$games" -z "${most_seconds}s" --rate 400 --json
 
 play_on
 replace 1
@@ -277,10 +282,34 @@ play_on
 replace 2
 play_on
 
-kill -TERM "${pid[bench]}"
-ended bench
-echo "$status: $said"
+# The load has no end of its own, so it ends as what is told to.
+stop_load() { # NAME
+    kill -TERM "${pid[$1]}"
+    ended "$1"
+    ((status == 143)) || fail "$1: wanted it to end at SIGTERM, got exit code $status"
+}
+
+stop_load short
+[[ $said =~ \"requests\":([0-9]+),\"right\":([0-9]+),\"errors\":\{\}.*\"p50\":([0-9]+).*\"p99\":([0-9]+).*\"max\":([0-9]+) ]] \
+    || fail "short connections: wanted no errors, got $said"
+((BASH_REMATCH[1] == BASH_REMATCH[2])) || fail "short connections: not all were answered right: $said"
+pass "short connections: ${BASH_REMATCH[1]} requests, all answered right: latency p50 ${BASH_REMATCH[3]} µs, p99 ${BASH_REMATCH[4]} µs, max ${BASH_REMATCH[5]} µs"
+
+# To a load that asks again without looking, a connection that was closed before
+# is an error; there may be one for each connection and replica.
+stop_load long
+[[ $said =~ \"requests\":([0-9]+),\"right\":([0-9]+),\"errors\":\{(\"(closed|reset)\":[0-9]+,?)*\} ]] \
+    || fail "long connections: wanted none but closed ones, got $said"
+closed=$((BASH_REMATCH[1] - BASH_REMATCH[2]))
+((closed <= 2 * games)) || fail "long connections: $closed were closed, of $games in two replicas"
+pass "long connections: ${BASH_REMATCH[2]} right answers, $closed times one was closed"
+
 kill -TERM "${pid[players]}"
 ended players
-echo "$status: $said"
-echo "scale-out: $passed passed, 0 failed"
+said=${said//playing$'\n'/}
+((status == 0)) || fail "players met with more than they have to expect: $said"
+while read -r line; do
+    pass "$line"
+done <<<"$said"
+
+echo "scale-out: $passed passed, 0 failed, in $((SECONDS - began)) s"
