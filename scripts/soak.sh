@@ -124,8 +124,9 @@ def dribble(stream):
 
 
 def never_read(stream):
-    while True:
-        stream.sendall(b"1\n" * 65536)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    while time.monotonic() < end:
+        stream.sendall(b"1\n" * 4096)
 
 
 def half_close(stream):
@@ -143,6 +144,8 @@ def trouble(seed):
         kind = pick.choice(kinds)
         try:
             with socket.create_connection(pick.choice(addresses), timeout=20) as stream:
+                # The duel's window may keep a player who does nothing wrong.
+                stream.settimeout(10)
                 kind(stream)
         except OSError:
             pass  # The server ends such clients as it sees fit.
