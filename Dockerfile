@@ -56,7 +56,7 @@ COPY --from=power-server-build /image/ /
 # listens on all addresses.
 ENV POWER_SERVER_CONFIG=/etc/power-server/config.toml \
     POWER_SERVER_LISTEN=0.0.0.0:5000
-EXPOSE 5000
+EXPOSE 5000 9500
 USER 65532:65532
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
@@ -82,7 +82,7 @@ COPY --from=rps-server-build /image/ /
 ENV RPS_SERVER_CONFIG=/etc/rps-server/config.toml \
     RPS_SERVER_SOLO_LISTEN=0.0.0.0:5001 \
     RPS_SERVER_DUEL_LISTEN=0.0.0.0:5002
-EXPOSE 5001 5002
+EXPOSE 5001 5002 9501
 USER 65532:65532
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \

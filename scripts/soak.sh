@@ -172,10 +172,11 @@ states() {
     local ports=""
     for name in "${!address[@]}"; do ports+=$(printf ':%04X ' "${address[$name]##*:}"); done
     awk -v ports="$ports" 'BEGIN {
-        split("ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING", name, " ")
+        name["01"] = "established"; name["03"] = "syn-recv"; name["04"] = "fin-wait-1"; name["05"] = "fin-wait-2"
+        name["06"] = "time-wait"; name["08"] = "close-wait"; name["09"] = "last-ack"; name["0B"] = "closing"
         count = split(ports, list, " "); for (i = 1; i <= count; i++) served[list[i]] = 1 }
-        { port = substr($2, index($2, ":")); if (port in served && $4 != "0A") seen[name[strtonum("0x" $4)]]++ }
-        END { for (state in seen) printf "%s=%d ", state, seen[state] }' /proc/net/tcp
+        { port = substr($2, index($2, ":")); if (port in served && $4 in name) seen[name[$4]]++ }
+        END { for (state in seen) printf "%s %d ", state, seen[state] }' /proc/net/tcp
 }
 declare -A settled
 for ((sample = 1; sample <= samples; sample++)); do
