@@ -96,7 +96,9 @@ impl Decoder for ClientCodec {
         }
         let reply = match self.framing {
             Framing::Line => {
-                let Some(end) = src.iter().position(|&byte| byte == b'\n') else {
+                // Looking no further than the longest reply keeps the result the same however the bytes were cut.
+                let reach = src.len().min(Self::LONGEST_REPLY + b"\n".len());
+                let Some(end) = src[..reach].iter().position(|&byte| byte == b'\n') else {
                     return too_long_or_none(src);
                 };
                 let reply = parse(&src[..end]);
@@ -106,7 +108,7 @@ impl Decoder for ClientCodec {
             Framing::EndOfStream => return too_long_or_none(src),
             Framing::Bare => {
                 let part = src.is_empty() || matches!(&src[..], [b'd', number @ ..] if scan(number) == Scan::Prefix);
-                if part || &src[..] == b"e" {
+                if part || &src[..] == b"e" || src.len() > Self::LONGEST_REPLY {
                     return too_long_or_none(src);
                 }
                 let reply = parse(src);
@@ -220,6 +222,18 @@ mod tests {
             let endless = ClientCodec::new(framing).decode(&mut BytesMut::from(&blanks[..]));
             assert!(matches!(endless, Err(ReplyError::TooLong)), "{framing:?}");
         }
+    }
+
+    #[test]
+    fn a_reply_is_too_long_whether_it_comes_at_once_or_in_pieces() {
+        let words = "eBUSY ".len();
+        let longest = [b"eBUSY ".as_slice(), &[b'x'; ClientCodec::LONGEST_REPLY][words..]].concat();
+        for framing in [Framing::EndOfStream, Framing::Line, Framing::Bare] {
+            assert!(matches!(read(framing, &longest), Ok(Some(Err(_)))), "{framing:?}");
+            let longer = [&longest[..], b"x\n"].concat();
+            assert!(matches!(read(framing, &longer), Err(ReplyError::TooLong)), "{framing:?}");
+        }
+        assert!(matches!(read(Framing::Line, &[&longest[..], b"\n"].concat()), Ok(Some(Err(_)))));
     }
 
     proptest! {
