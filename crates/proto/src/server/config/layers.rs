@@ -60,7 +60,23 @@ impl Problems {
     /// A configuration with one problem.
     #[must_use]
     pub fn one(problem: String) -> Self {
-        Self(vec![problem])
+        Self::all([problem])
+    }
+
+    /// Texts of the sources are quoted in problems as they stand there. What in them would end the line, or do more to
+    /// a terminal than write on it, is escaped.
+    fn all(problems: impl IntoIterator<Item = String>) -> Self {
+        let printable = |problem: String| {
+            problem.chars().fold(String::new(), |mut line, character| {
+                if character.is_control() {
+                    line.extend(character.escape_default());
+                } else {
+                    line.push(character);
+                }
+                line
+            })
+        };
+        Self(problems.into_iter().map(printable).collect())
     }
 }
 
@@ -174,9 +190,7 @@ impl<C: Configuration> Layers<C> {
     /// All problems of all layers, or else what in them contradicts itself.
     pub fn finish(self) -> Result<C, Problems> {
         if !self.problems.is_empty() {
-            return Err(Problems(
-                self.problems.iter().map(|(origin, problem)| format!("{origin}: {problem}")).collect(),
-            ));
+            return Err(Problems::all(self.problems.iter().map(|(origin, problem)| format!("{origin}: {problem}"))));
         }
         let configuration: C = self.values.try_into().map_err(|error| Problems::one(error.to_string()))?;
         let contradictions = configuration.contradictions();
@@ -188,7 +202,7 @@ impl<C: Configuration> Layers<C> {
             let [first, second] = keys.map(origin);
             format!("{first}: {}: {problem} ({}: {second}); {remedy}", keys[0], keys[1])
         };
-        Err(Problems(contradictions.iter().map(show).collect()))
+        Err(Problems::all(contradictions.iter().map(show)))
     }
 }
 

@@ -130,6 +130,19 @@ fn a_quoted_key_with_a_point_is_no_path() {
 }
 
 #[test]
+fn a_quoted_text_ends_no_line_and_does_nothing_to_a_terminal() {
+    assert_eq!(
+        problems_of("\"a\\nb\\u001B[2J\" = 1"),
+        ["a.toml:1: a\\nb\\u{1b}[2J: there is no such key; there are limits.*, timeouts.*, workers"]
+    );
+    let mut layers = Layers::<Sample>::of_defaults();
+    layers.lay_string("a\r\nthe default: b", "1", argument("--set a\r\nthe default: b=1"));
+    let problem = layers.finish().unwrap_err().to_string();
+    assert!(problem.starts_with("--set a\\r\\nthe default: b=1: a\\r\\nthe default: b: there is no"), "{problem}");
+    assert_eq!(Problems::one("cannot read a\nb".to_owned()).to_string(), "cannot read a\\nb");
+}
+
+#[test]
 fn what_is_no_toml_is_told_with_its_line() {
     for (text, line) in [("workers = \n", 1), ("\n\n[limits\n", 3), ("workers = 1\nworkers = 2\n", 2)] {
         let problems = problems_of(text);
