@@ -48,7 +48,7 @@ fn row_04_every_byte_gets_its_answer_until_there_were_too_many_bad_ones() {
     for service in ["solo", "duel"] {
         for sent in [
             &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..],
-            &[0; 1 << 20],
+            &vec![0; 1 << 20],
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03aaaaaa",
         ] {
             let mut stream = connect(server.address(service));
@@ -95,7 +95,7 @@ fn answers_to(bytes: &[u8]) -> usize {
 #[test]
 fn row_06_a_player_who_never_reads_is_let_go_of() {
     let server = start(&["--set", "timeouts.write=300ms"]);
-    let flight = [b'1'; 1 << 20];
+    let flight = vec![b'1'; 1 << 20];
     let never_read = || {
         let mut stream = connect(server.address("solo"));
         let error = loop {
@@ -115,7 +115,7 @@ fn row_06_a_player_who_never_reads_is_let_go_of() {
     let grown = server.resident_kib().saturating_sub(before);
     assert!(grown < 1024, "grown by {grown} KiB");
     server.is_back_at(rest, "rps");
-    assert_eq!(server.metric("rps_connections_closed_total{reason=\"not_read\"}"), 5.0);
+    assert_eq!(server.metric("rps_connections_closed_total{reason=\"not_read\"}"), 5);
 }
 
 #[test]
@@ -133,10 +133,10 @@ fn row_07_both_games_have_one_limit_and_the_excess_is_told() {
             assert_eq!(hear_to_the_end(&mut connect(server.address(service))), "f");
         }
     }
-    assert_eq!(server.metric("rps_connections_total{result=\"rejected\"}"), 100.0);
-    assert_eq!(server.metric("rps_duel_players"), 1.0);
+    assert_eq!(server.metric("rps_connections_total{result=\"rejected\"}"), 100);
+    assert_eq!(server.metric("rps_duel_players"), 1);
     drop(duel);
-    server.eventually(|server| server.metric("rps_connections") == 1.0, "gives the place back");
+    server.eventually(|server| server.metric("rps_connections") == 1, "gives the place back");
     assert_eq!(exchange(server.address("solo"), b"22").len(), 2);
     drop(solo);
     server.is_back_at(rest, "rps");
@@ -150,7 +150,7 @@ fn row_16_a_drain_ends_rounds_and_cuts_none() {
     assert!(b"xyz".contains(&hear(&mut idle)));
     let mut alone = connect(server.address("duel"));
     alone.write_all(b"1").unwrap();
-    server.eventually(|server| server.metric("rps_duel_waiting") == 1.0, "has a move in play");
+    server.eventually(|server| server.metric("rps_duel_waiting") == 1, "has a move in play");
     server.signal("TERM");
     assert_eq!(hear_to_the_end(&mut alone), "v");
     assert_eq!(hear_to_the_end(&mut idle), "");
@@ -199,7 +199,7 @@ fn row_20_a_thousand_moves_in_flight_get_a_thousand_answers_across_timers() {
     assert_eq!(alone, "v".repeat(1000));
     assert!(began.elapsed() >= Duration::from_secs(2), "each has its whole window");
     server.is_back_at(rest, "rps");
-    assert_eq!(server.metric("rps_rounds_total{mode=\"duel\",outcome=\"void\"}"), 1000.0);
+    assert_eq!(server.metric("rps_rounds_total{mode=\"duel\",outcome=\"void\"}"), 1000);
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn players_who_reset_leave_nothing_behind() {
         }
     }
     server.is_back_at(rest, "rps");
-    assert_eq!((server.metric("rps_duel_players"), server.metric("rps_duel_waiting")), (0.0, 0.0));
+    assert_eq!((server.metric("rps_duel_players"), server.metric("rps_duel_waiting")), (0, 0));
     let log = server.stop();
     assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
 }
@@ -225,7 +225,7 @@ fn players_who_reset_leave_nothing_behind() {
 fn every_round_is_counted_as_its_players_see_it() {
     let server = start(&["--set", "duel.window=200ms"]);
     let heard = exchange(server.address("solo"), &b"1".repeat(300));
-    let count = |answer: char| heard.matches(answer).count() as f64;
+    let count = |answer: char| heard.matches(answer).count() as u64;
     for (outcome, moved, answer) in [("draw", "scissors", 'x'), ("win", "paper", 'y'), ("lose", "rock", 'z')] {
         assert_eq!(server.metric(&format!("rps_rounds_total{{mode=\"solo\",outcome=\"{outcome}\"}}")), count(answer));
         assert_eq!(server.metric(&format!("rps_house_moves_total{{move=\"{moved}\"}}")), count(answer));
@@ -239,13 +239,13 @@ fn every_round_is_counted_as_its_players_see_it() {
     }
     pair[0].write_all(b"3?").unwrap();
     expect(&mut pair[0], "ve");
-    for (outcome, count) in [("draw", 0.0), ("win", 1.0), ("lose", 1.0), ("void", 1.0)] {
+    for (outcome, count) in [("draw", 0), ("win", 1), ("lose", 1), ("void", 1)] {
         assert_eq!(server.metric(&format!("rps_rounds_total{{mode=\"duel\",outcome=\"{outcome}\"}}")), count);
     }
-    assert_eq!(server.metric("rps_bad_frames_total{mode=\"duel\"}"), 1.0);
+    assert_eq!(server.metric("rps_bad_frames_total{mode=\"duel\"}"), 1);
     // 300 against the house, and four in the duel, of which one waited for its window.
-    assert_eq!(server.metric("rps_request_duration_seconds_count"), 304.0);
-    assert!(server.metric("rps_request_duration_seconds_sum") >= 0.2);
+    assert_eq!(server.metric("rps_request_duration_seconds_count"), 304);
+    assert!(server.seconds("rps_request_duration_seconds_sum") >= 0.2);
     for player in &pair {
         player.shutdown(Shutdown::Both).unwrap();
     }
@@ -263,10 +263,10 @@ fn a_reload_gives_the_next_move_its_window() {
     std::fs::write(&path, "duel.window = \"100ms\"\ntimeouts.idle = \"50ms\"\n").unwrap();
     server.signal("HUP");
     let series = |result: &str| format!("rps_config_reloads_total{{result=\"{result}\"}}");
-    server.eventually(|server| server.metric(&series("rejected")) == 1.0, "refuses what contradicts itself");
+    server.eventually(|server| server.metric(&series("rejected")) == 1, "refuses what contradicts itself");
     std::fs::write(&path, "duel.window = \"100ms\"\nsolo.listen = \"127.0.0.1:9\"\n").unwrap();
     server.signal("HUP");
-    server.eventually(|server| server.metric(&series("ok")) == 1.0, "takes what is right");
+    server.eventually(|server| server.metric(&series("ok")) == 1, "takes what is right");
     player.write_all(b"1").unwrap();
     assert_eq!(hear(&mut player), b'v');
     drop(player);

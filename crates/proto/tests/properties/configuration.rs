@@ -1,5 +1,7 @@
 //! The configuration reader.
 
+#![allow(clippy::unwrap_used, reason = "what fails here is a finding")]
+
 use std::fmt::Debug;
 
 use proto::server::config::layers::{Configuration, Layers, Origin};

@@ -122,11 +122,21 @@ impl Program {
     }
 
     /// The value of one series, as `/metrics` tells it.
-    pub(crate) fn metric(&self, series: &str) -> f64 {
-        let (status, body) = self.get("/metrics").expect("the admin listener answers");
+    pub(crate) fn metric(&self, series: &str) -> u64 {
+        self.shown(series).parse().unwrap()
+    }
+
+    /// The same of one that counts seconds.
+    pub(crate) fn seconds(&self, series: &str) -> f64 {
+        self.shown(series).parse().unwrap()
+    }
+
+    fn shown(&self, series: &str) -> String {
+        let (status, body) = self.get("/metrics").unwrap();
         assert_eq!(status, 200);
         let line = body.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
-        line.unwrap_or_else(|| panic!("no {series} in\n{body}")).rsplit(' ').next().unwrap().parse().unwrap()
+        assert!(line.is_some(), "no {series} in\n{body}");
+        line.unwrap().rsplit(' ').next().unwrap().to_owned()
     }
 
     /// How many files it has open.
@@ -171,10 +181,10 @@ impl Program {
 
     /// Whether it lives, has met no panic, and has given back all that it held.
     pub(crate) fn is_back_at(&self, rest: Rest, prefix: &str) {
-        self.eventually(|program| program.metric(&format!("{prefix}_connections")) == 0.0, "has no connection");
+        self.eventually(|program| program.metric(&format!("{prefix}_connections")) == 0, "has no connection");
         self.eventually(|program| program.open_files() == rest.open_files, "has as many open files as before");
         assert_eq!(self.get("/healthz"), Some((200, "ok\n".to_owned())));
-        assert!(self.metric(&format!("{prefix}_connections_closed_total{{reason=\"panicked\"}}")) == 0.0);
+        assert!(self.metric(&format!("{prefix}_connections_closed_total{{reason=\"panicked\"}}")) == 0);
     }
 
     /// Waits until this is so.
