@@ -276,7 +276,7 @@ fn row_09_an_open_file_limit_that_sinks_stops_nothing_for_good() {
     // What is watched here is what goes on while nothing can be done.
     let (began, before) = (Instant::now(), server.cpu_time());
     thread::sleep(Duration::from_secs(2));
-    let used = server.cpu_time() - before;
+    let used = server.cpu_time().saturating_sub(before);
     assert!(used * 20 < began.elapsed(), "{used:?} of the CPU in {:?}", began.elapsed());
     prlimit(pid, Resource::Nofile, raised).unwrap();
     for client in &mut clients {
@@ -436,8 +436,7 @@ fn row_18_a_bad_configuration_is_refused_at_the_start_and_changes_nothing_at_a_r
         ("[limits", ":1: this is no TOML: "),
         ("\u{0}", ":1: this is no TOML: "),
     ];
-    let mut rejected = 0;
-    for (text, said) in bad {
+    for (rejected, (text, said)) in (1..).zip(bad) {
         let text = if text == "limits" { "limits = 1" } else { text };
         file("row-18.toml", text);
         let refused = command(&["--config", path.to_str().unwrap()]).output().unwrap();
@@ -448,7 +447,6 @@ fn row_18_a_bad_configuration_is_refused_at_the_start_and_changes_nothing_at_a_r
         assert!(told.contains(said), "{text}: {told}");
 
         server.signal("HUP");
-        rejected += 1;
         let series = "power_config_reloads_total{result=\"rejected\"}";
         server.eventually(|server| server.metric(series) == rejected, "counts what it rejects");
         server.eventually(|server| server.log().contains(&said.replace('"', "\\\"")), said);
@@ -475,7 +473,7 @@ fn a_reload_applies_what_can_change_and_names_what_cannot() {
     assert!(exchange(power, request).starts_with("eTOOLONG"));
     file(
         "reload.toml",
-        "workers = 3\n[limits]\nmax_request_bytes = 100\nmax_connections = 2\nbacklog = 5\n[timeouts]\nrequest = \"300ms\"\n\
+        "workers = 3\n[limits]\nmax_request_bytes = 100\nmax_connections = 20\nbacklog = 5\n[timeouts]\nrequest = \"300ms\"\n\
          [framing]\nsettle = \"100ms\"\n[log]\nlevel = \"debug\"\nformat = \"json\"\n",
     );
     server.signal("HUP");
@@ -483,7 +481,7 @@ fn a_reload_applies_what_can_change_and_names_what_cannot() {
     assert_eq!(exchange(power, request), "d4.0");
     let mut silent = connect(power);
     assert_eq!(hear_to_the_end(&mut silent), "eTIMEOUT no whole request came within 300ms");
-    assert_eq!(server.metric("power_connections_max"), 2);
+    assert_eq!(server.metric("power_connections_max"), 20);
     early.write_all(b"b2\n").unwrap();
     expect(&mut early, "d8.0\n");
     early.write_all(request).unwrap();
@@ -493,7 +491,7 @@ fn a_reload_applies_what_can_change_and_names_what_cannot() {
     let log = server.stop();
     let line = |said: &str| log.lines().find(|line| line.contains(said)).unwrap_or_else(|| panic!("{said}\n{log}"));
     let (changed, waiting) = (line("was read again, and holds"), line("take a restart to change"));
-    for key in ["limits.max_request_bytes = 100", "limits.max_connections = 2", "timeouts.request", "framing.settle"] {
+    for key in ["limits.max_request_bytes = 100", "limits.max_connections = 20", "timeouts.request", "framing.settle"] {
         assert!(changed.contains(key) && !waiting.contains(key), "{log}");
     }
     for key in ["workers = 3", "limits.backlog = 5", "log.format"] {

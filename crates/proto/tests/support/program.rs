@@ -161,28 +161,19 @@ impl Program {
 
     /// What it is to come back to. Asked of a server that nobody uses.
     pub(crate) fn rest(&self) -> Rest {
-        // The admin listener's own connection is among its files until it is closed.
-        self.settled_files();
-        Rest { open_files: self.open_files() }
-    }
-
-    fn settled_files(&self) {
-        self.eventually(
-            |program| {
-                let files = program.open_files();
-                (0..20).all(|_| {
-                    thread::yield_now();
-                    program.open_files() == files
-                })
-            },
-            "has a steady number of open files",
-        );
+        // The admin listener's own connection is among its files until it is closed, so the fewest seen are its own.
+        let mut open_files = usize::MAX;
+        within(Duration::from_millis(200), || {
+            open_files = open_files.min(self.open_files());
+            false
+        });
+        Rest { open_files }
     }
 
     /// Whether it lives, has met no panic, and has given back all that it held.
     pub(crate) fn is_back_at(&self, rest: Rest, prefix: &str) {
         self.eventually(|program| program.metric(&format!("{prefix}_connections")) == 0, "has no connection");
-        self.eventually(|program| program.open_files() == rest.open_files, "has as many open files as before");
+        self.eventually(|program| program.open_files() <= rest.open_files, "has as few open files as before");
         assert_eq!(self.get("/healthz"), Some((200, "ok\n".to_owned())));
         assert!(self.metric(&format!("{prefix}_connections_closed_total{{reason=\"panicked\"}}")) == 0);
     }
