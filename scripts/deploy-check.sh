@@ -209,8 +209,8 @@ run() {
     load=$!
     loads+=("$load")
     container=$(container power-1)
-    compose kill --signal SIGHUP power-1 >/dev/null 2>&1
-    wait_for "power-1 has read its configuration again" 'reload' docker logs --follow "$container"
+    docker kill --signal HUP "$container" >/dev/null
+    wait_for "power-1 has read its configuration again" 'configuration was read again: nothing changes' docker logs --follow "$container"
     check "power-1 stops" compose stop power-1
     stopped_well "$container" power-1
     check "another container takes its place" compose up --detach --no-deps --force-recreate --no-color power-1
@@ -234,7 +234,10 @@ run() {
 
 case "${1:-}" in
     '') check_files ;;
-    --run) check_files && run ;;
+    --run)
+        check_files
+        run
+        ;;
     *) fail "usage: $0 [--run]" ;;
 esac
 echo "deploy check: $passed passed, 0 failed"

@@ -42,7 +42,7 @@ left() {
 }
 
 declare -A pid output log # of what runs, by name
-declare -A address        # of what listens, as "power-1 admin"
+declare -A address        # of what listens, as "power-1 admin"; of haproxy's own pages
 declare -A state          # what HAProxy has last said of a server, as "solo/rps-1"
 clean_up() {
     local status=$? name
@@ -126,7 +126,7 @@ print(*("127.0.0.1:%d" % listener.getsockname()[1] for listener in listeners.val
 os.execvp("haproxy", ["haproxy", "-db", "-f", "config/deploy/haproxy.cfg"])
 '
     next_line haproxy "its ports"
-    read -r POWER_ADDR RPS_ADDR DUEL_ADDR _ <<<"$line"
+    read -r POWER_ADDR RPS_ADDR DUEL_ADDR "address[haproxy]" <<<"$line"
     export POWER_ADDR RPS_ADDR DUEL_ADDR
 }
 
@@ -249,6 +249,25 @@ asyncio.run(main())
 '
 }
 
+metrics() { # ADDRESS
+    local fd
+    exec {fd}<>"/dev/tcp/${1%:*}/${1##*:}"
+    printf 'GET /metrics HTTP/1.0\r\n\r\n' >&"$fd"
+    timeout "$(left)" cat <&"$fd" || fail "no metrics at $1"
+    exec {fd}<&-
+}
+# A rule of alerts.yml would be silent for ever if it asked for what nobody has.
+check_metrics() {
+    local all name count=0
+    all=$(metrics "${address[power-1 admin]}" && metrics "${address[rps-1 admin]}" && metrics "${address[haproxy]}")
+    while read -r name; do
+        [[ $all == *$'\n'"$name"[\{\ ]* ]] || fail "alerts.yml asks for $name: nobody has it"
+        count=$((count + 1))
+    done < <(sed -E '/^ *#/d; s/\(power\|rps\)(\w+)/power\1 rps\1/' config/deploy/alerts.yml \
+        | grep -oE '\b(power|rps|haproxy|process)_[a-z_]+' | sort -u)
+    pass "all $count metrics that alerts.yml asks for are there"
+}
+
 # Lets so much time pass that all who play have moved many times.
 play_on() {
     local line
@@ -289,6 +308,8 @@ stop_load() { # NAME
     ended "$1"
     ((status == 143)) || fail "$1: wanted it to end at SIGTERM, got exit code $status"
 }
+
+check_metrics
 
 stop_load short
 [[ $said =~ \"requests\":([0-9]+),\"right\":([0-9]+),\"errors\":\{\}.*\"p50\":([0-9]+).*\"p99\":([0-9]+).*\"max\":([0-9]+) ]] \
