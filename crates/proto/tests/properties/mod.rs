@@ -6,11 +6,13 @@
 pub(crate) mod power;
 pub(crate) mod rps;
 
-/// Calls `check` with every file of the corpus of `target`.
+/// Calls `check` with every file of a target's corpus.
+#[allow(clippy::print_stdout, reason = "a test that fails shows which file it was that did it")]
 pub(crate) fn replay(corpus: &str, check: impl Fn(&[u8])) {
     let entries: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(!entries.is_empty(), "{corpus} has no inputs");
     for entry in entries {
+        println!("{}", entry.display());
         check(&std::fs::read(entry).unwrap());
     }
 }
