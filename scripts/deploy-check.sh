@@ -24,6 +24,7 @@ exec </dev/null
 deploy=config/deploy
 most_exposure=20                  # tenths, as systemd-analyze counts
 kubernetes_versions=(1.30 1.34)   # the first that the manifests are for, and a later one
+client=${CARGO_TARGET_DIR:-target}/release/cli-client
 healthy_seconds=60                # within which a container is healthy
 grace_seconds=12                  # stop_grace_period of compose.yaml
 
@@ -125,10 +126,6 @@ compose() {
 container() { # SERVICE
     compose ps --quiet "$1"
 }
-client() {
-    "${CARGO_TARGET_DIR:-target}/release/cli-client" "$@"
-}
-
 build_images() {
     local server build_args=()
     [[ -z ${BUILDER_IMAGE:-} ]] || build_args=(--build-arg "BUILDER=$BUILDER_IMAGE")
@@ -176,7 +173,7 @@ stopped_well() { # CONTAINER NAME
 }
 
 run() {
-    local service container load said began
+    local service container load said began since
     need cargo docker
     docker info >/dev/null 2>&1 || fail "no docker engine answers"
     cargo build --release --locked -p cli-client
@@ -199,22 +196,24 @@ run() {
     RPS_ADDR=$(compose port haproxy 5001)
     DUEL_ADDR=$(compose port haproxy 5002)
     for service in power rps duel; do
-        said=$(client probe "$service" --wait 10s) || fail "$service does not answer through HAProxy"
+        said=$("$client" probe "$service" --wait 10s) || fail "$service does not answer through HAProxy"
         pass "through HAProxy: $said"
     done
 
     # While there is load: a replica reads its configuration again, and another
     # container takes its place.
-    client bench power -c 32 -z 60s --rate 200 --json >"$scratch/load" 2>&1 &
+    "$client" bench power -c 32 -z 60s --rate 200 --json >"$scratch/load" 2>&1 &
     load=$!
     loads+=("$load")
     container=$(container power-1)
     docker kill --signal HUP "$container" >/dev/null
     wait_for "power-1 has read its configuration again" 'configuration was read again: nothing changes' docker logs --follow "$container"
+    since=$(date +%s)
     check "power-1 stops" compose stop power-1
     stopped_well "$container" power-1
     check "another container takes its place" compose up --detach --no-deps --force-recreate --no-color power-1
-    wait_for "HAProxy sees the new one" 'Server power/power-1 is UP' docker logs --follow "$(container haproxy)"
+    wait_for "HAProxy sees the new one" 'Server power/power-1 is UP' \
+        docker logs --since "$since" --follow "$(container haproxy)"
     kill -TERM "$load"
     wait "$load" || true
     loads=()
