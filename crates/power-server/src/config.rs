@@ -84,7 +84,8 @@ impl Configuration for Config {
             problem: format!("bytes that settle for {settle} are never a request within {request}"),
             remedy: "set it to less than timeouts.request",
         });
-        settling.into_iter().chain(self.limits.connections.contradictions()).collect()
+        let admin = self.admin.contradiction("listen", Some(self.listen.0));
+        [settling, admin, self.limits.connections.contradictions()].into_iter().flatten().collect()
     }
 }
 

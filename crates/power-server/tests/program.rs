@@ -166,6 +166,11 @@ fn a_wrong_setting_ends_the_start_with_2_and_says_where_it_came_from() {
             "--log-format: log.format: unknown variant `xml`, expected `text` or `json`".to_owned(),
         ),
         (&["--admin-listen", "9500"], "--admin-listen: admin.listen: ".to_owned()),
+        (
+            &["--admin-listen", "127.0.0.1:5000"],
+            "--admin-listen: admin.listen: it cannot listen on 127.0.0.1:5000 as well (listen: the default); give each"
+                .to_owned(),
+        ),
     ] {
         let output = output(arguments);
         let stderr = String::from_utf8(output.stderr).unwrap();

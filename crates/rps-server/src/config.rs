@@ -110,7 +110,10 @@ impl Configuration for Config {
             }),
             _ => None,
         };
-        [listeners, self.window_and_idle(), self.limits.connections.contradictions()].into_iter().flatten().collect()
+        let admin = [("solo.listen", self.solo.listen.0), ("duel.listen", self.duel.listen.0)]
+            .map(|(key, address)| self.admin.contradiction(key, address));
+        let others = [listeners, self.window_and_idle(), self.limits.connections.contradictions()];
+        others.into_iter().chain(admin).flatten().collect()
     }
 }
 

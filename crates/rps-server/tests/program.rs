@@ -65,6 +65,10 @@ fn a_wrong_setting_ends_the_start_with_2() {
             &["--duel-listen", "127.0.0.1:5001"],
             "--duel-listen: duel.listen: both games cannot listen on 127.0.0.1:5001",
         ),
+        (
+            &["--admin-listen", "127.0.0.1:5002"],
+            "--admin-listen: admin.listen: it cannot listen on 127.0.0.1:5002 as well (duel.listen: the default)",
+        ),
         (&["--duel-listen", "nowhere"], "--duel-listen: duel.listen: invalid value"),
         (&["--set", "duel.window=0s"], "duel.window: invalid value: string \"0s\""),
         (

@@ -1,5 +1,7 @@
 //! The tables that both servers have, with their defaults and the reason for each.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -132,4 +134,17 @@ pub enum Format {
 pub struct Admin {
     /// Where it listens.
     pub listen: OptionalAddress,
+}
+
+impl Admin {
+    /// What it contradicts where a service listens at `address`, as `key` says.
+    #[must_use]
+    pub fn contradiction(&self, key: &'static str, address: Option<SocketAddr>) -> Option<Contradiction> {
+        let both = address.filter(|address| self.listen.0 == Some(*address) && address.port() != 0)?;
+        Some(Contradiction {
+            keys: ["admin.listen", key],
+            problem: format!("it cannot listen on {both} as well"),
+            remedy: "give each a port of its own, or make admin.listen \"\" for off",
+        })
+    }
 }
