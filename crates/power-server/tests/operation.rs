@@ -1,0 +1,114 @@
+//! What an operator sees of a running server and changes in it: the admin listener, what is counted, a new configuration.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../../proto/tests/support/program.rs"]
+mod program;
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::Command;
+
+use program::{PATIENCE, Program, connect, exchange, expect, hear_to_the_end};
+
+/// The program, in a folder without config/, so that what a test says is all that there is.
+fn start(arguments: &[&str]) -> Program {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_power-server"));
+    command.current_dir(env!("CARGO_TARGET_TMPDIR")).env_clear();
+    command.env("POWER_SERVER_LISTEN", "127.0.0.1:0").env("POWER_SERVER_ADMIN_LISTEN", "127.0.0.1:0").args(arguments);
+    Program::start(&mut command, &["power", "admin"])
+}
+
+#[test]
+fn a_reload_applies_what_can_change_and_names_what_cannot() {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("reload.toml");
+    let configure = |text: &str| std::fs::write(&path, text).unwrap();
+    configure("[limits]\nmax_request_bytes = 10\n");
+    let server = start(&["--config", path.to_str().unwrap()]);
+    let rest = server.rest();
+    let power = server.address("power");
+    let mut early = connect(power);
+    early.write_all(b"a2\n").unwrap();
+    expect(&mut early, "d4.0\n");
+    let request = b"a00000000000000000002";
+    assert!(exchange(power, request).starts_with("eTOOLONG"));
+    configure(
+        "workers = 3\n[limits]\nmax_request_bytes = 100\nmax_connections = 20\nbacklog = 5\n[timeouts]\nrequest = \"300ms\"\n\
+         [framing]\nsettle = \"100ms\"\n[log]\nlevel = \"debug\"\nformat = \"json\"\n",
+    );
+    server.signal("HUP");
+    server.eventually(|server| server.metric("power_config_reloads_total{result=\"ok\"}") == 1, "reloads");
+    assert_eq!(exchange(power, request), "d4.0");
+    let mut silent = connect(power);
+    assert_eq!(hear_to_the_end(&mut silent), "eTIMEOUT no whole request came within 300ms");
+    assert_eq!(server.metric("power_connections_max"), 20);
+    early.write_all(b"b2\n").unwrap();
+    expect(&mut early, "d8.0\n");
+    early.write_all(request).unwrap();
+    early.write_all(b"\n").unwrap();
+    assert!(hear_to_the_end(&mut early).starts_with("eTOOLONG"), "it keeps what held when it came");
+    server.is_back_at(rest, "power");
+    let log = server.stop();
+    let line = |said: &str| log.lines().find(|line| line.contains(said)).unwrap_or_else(|| panic!("{said}\n{log}"));
+    let (changed, waiting) = (line("was read again, and holds"), line("take a restart to change"));
+    for key in ["limits.max_request_bytes = 100", "limits.max_connections = 20", "timeouts.request", "framing.settle"] {
+        assert!(changed.contains(key) && !waiting.contains(key), "{log}");
+    }
+    for key in ["workers = 3", "limits.backlog = 5", "log.format"] {
+        assert!(waiting.contains(key) && !changed.contains(key), "{log}");
+    }
+    assert!(log.contains("DEBUG"), "{log}");
+}
+
+#[test]
+fn the_admin_listener_keeps_to_itself_and_to_its_paths() {
+    let server = start(&["--set", "limits.max_connections=1", "--set", "timeouts.request=1h"]);
+    let rest = server.rest();
+    // Who holds connections to it open is no client, and holds up nobody.
+    let idle: Vec<_> = (0..10).map(|_| connect(server.address("admin"))).collect();
+    let (status, metrics) = server.get("/metrics").unwrap();
+    assert_eq!(status, 200);
+    assert!(metrics.contains("power_connections 0\n") && metrics.contains("power_build_info{version=\""), "{metrics}");
+    for (path, status) in [("/", 404), ("/metrics/", 404), ("/readyz?full=1", 200), ("/healthz", 200)] {
+        assert_eq!(server.get(path).unwrap().0, status, "{path}");
+    }
+    let mut stream = connect(server.address("admin"));
+    stream.write_all(b"POST /readyz HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n").unwrap();
+    let heard = hear_to_the_end(&mut stream);
+    assert!(heard.starts_with("HTTP/1.1 405 ") && heard.contains("allow: GET, HEAD\r\n"), "{heard}");
+    let mut stream = connect(server.address("admin"));
+    stream.write_all(b"a2\n\x00\xff\r\n\r\n").unwrap();
+    let mut heard = Vec::new();
+    let _ = stream.read_to_end(&mut heard);
+    assert!(heard.is_empty() || heard.starts_with(b"HTTP/1.1 400 "), "{heard:?}");
+    drop(idle);
+    server.is_back_at(rest, "power");
+    server.stop();
+}
+
+#[test]
+fn every_answer_is_counted_by_what_was_asked_and_how_long_it_took() {
+    let server = start(&[]);
+    let power = server.address("power");
+    exchange(power, b"a2\na3\nb2\nc2\nd2\nfoo\na\nc1e300\nb1e999\n");
+    exchange(power, b"c2");
+    for (labels, count) in [
+        ("op=\"square\",result=\"ok\"", 2),
+        ("op=\"cube\",result=\"ok\"", 1),
+        ("op=\"fourth\",result=\"ok\"", 2),
+        ("op=\"echo\",result=\"ok\"", 1),
+        ("op=\"none\",result=\"badop\"", 1),
+        ("op=\"square\",result=\"badnum\"", 1),
+        ("op=\"fourth\",result=\"range\"", 1),
+        ("op=\"cube\",result=\"range\"", 1),
+        ("op=\"none\",result=\"toolong\"", 0),
+    ] {
+        assert_eq!(server.metric(&format!("power_requests_total{{{labels}}}")), count, "{labels}");
+    }
+    assert_eq!(server.metric("power_request_duration_seconds_count"), 10);
+    assert_eq!(server.metric("power_request_duration_seconds_bucket{le=\"+Inf\"}"), 10);
+    let sum = server.seconds("power_request_duration_seconds_sum");
+    assert!(sum > 0.0 && sum < PATIENCE.as_secs_f64(), "{sum}");
+    assert_eq!(server.metric("power_connections_closed_total{reason=\"by_peer\"}"), 2);
+    server.stop();
+}
