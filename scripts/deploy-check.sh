@@ -201,8 +201,9 @@ run() {
     done
 
     # While there is load: a replica reads its configuration again, and another
-    # container takes its place.
-    "$client" bench power -c 32 -z 60s --rate 200 --json >"$scratch/load" 2>&1 &
+    # container takes its place. The load lasts longer than that can take, and
+    # waits longer than a busy machine makes it.
+    "$client" bench power -c 32 -z 5m --rate 200 --timeout 20s --json >"$scratch/load" 2>&1 &
     load=$!
     loads+=("$load")
     container=$(container power-1)
