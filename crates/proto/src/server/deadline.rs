@@ -48,7 +48,8 @@ pub(super) enum Expiry {
 pub(super) const DRAIN_GRACE: Duration = Duration::from_millis(50);
 
 /// A peer that asks anew whenever it has been answered is closed right after an answer once a drain has gone on for so
-/// long, and from then on no answer is waited for.
+/// long. Answers that come from elsewhere are waited for a [`DRAIN_GRACE`] longer, so that partners who play to the end
+/// both hear of their last round.
 const DRAIN_PLAY: Duration = Duration::from_secs(1);
 
 /// Follows one connection and knows its next deadline.
@@ -126,7 +127,7 @@ impl Watch {
         let (grace, over) = (begun_at.max(self.last) + DRAIN_GRACE, begun_at + DRAIN_PLAY);
         // Right after an answer nothing is on its way yet; amid the time that the peer takes to ask again it may be.
         let quiet = if self.last >= over { self.last } else { grace }.min(deadline);
-        let given_up = grace.min(over).min(deadline);
+        let given_up = grace.min(over + DRAIN_GRACE).min(deadline);
         let drain = match self.awaited {
             Awaited::Settle { .. } => (deadline, Expiry::Settled),
             Awaited::Rest { .. } => (deadline, Expiry::Cut),
