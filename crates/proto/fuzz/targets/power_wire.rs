@@ -1,7 +1,7 @@
 //! The power wire, for any bytes in any pieces, in each framing.
 //!
-//! - Of lines, the same is received however they were cut; of anything else, no number is ever answered that a client
-//!   could take for the right one and that is not.
+//! - Of lines, and of a request that is given the time to settle, the same is received however they were cut. Of
+//!   anything else, no number is ever answered that a client could take for the right one and that is not.
 //! - A server keeps no more than the longest request and a CR, a client no more than the longest reply, and a server
 //!   that has given its last answer keeps nothing.
 //! - Every reply is printable ASCII, and shorter than a quarter of the longest that a client takes.

@@ -6,7 +6,7 @@ use bytes::{BufMut, BytesMut};
 use proto::wire::number::Number;
 use proto::wire::power::client::{ClientCodec, Framing};
 use proto::wire::power::server::{Pending, Received, ReplyEncoder, RequestDecoder};
-use proto::wire::power::{Code, Ending, Refusal, Reply, Request};
+use proto::wire::power::{Code, Ending, Operation, Refusal, Reply, Request};
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::pieces;
@@ -40,6 +40,14 @@ pub(crate) fn check(data: &[u8]) {
     let cut_lines = converse(kind, [&b"d0\n"[..]].into_iter().chain(pieces(sent, &cuts)));
     assert_eq!(lines, cut_lines, "{kind:?}, {cuts:?}");
     assert_eq!(lines, converse(kind, [&[b"d0\n", sent].concat()[..]]), "{kind:?}");
+    assert_eq!(lines[1..], told_line_by_line(sent, kind.limit), "{kind:?}");
+    // Nor does it for one request that is given the time to settle.
+    if let [Received::Request(_, Ok(_), _)] = &whole[..]
+        && kind.settling
+        && !kind.silences
+    {
+        assert_eq!(whole, cut, "{kind:?}, {cuts:?}");
+    }
 
     for received in whole.iter().chain(&cut).chain(&lines) {
         round_trip(received);
@@ -80,6 +88,26 @@ fn converse<'a>(kind: Kind, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<R
     }
     assert!(src.is_empty());
     seen
+}
+
+/// What lines are to be taken for, as the wire has it: each for a request, up to the first that is too long. What stands
+/// behind the last line feed is a line too, whose CR is no end.
+fn told_line_by_line(sent: &[u8], limit: usize) -> Vec<Received> {
+    let mut told = Vec::new();
+    for line in sent.split_inclusive(|&byte| byte == b'\n') {
+        let (line, ended) = line.strip_suffix(b"\n").map_or((line, false), |line| (line, true));
+        let text = line.strip_suffix(b"\r").unwrap_or(line);
+        if text.len() > limit {
+            told.push(Received::Request(None, Err(Refusal::too_long(limit)), Ending::Line));
+            break;
+        }
+        let text = if ended { text } else { line };
+        if text.iter().any(|byte| !b" \t".contains(byte)) {
+            let operation = Operation::from_letter(text[0]);
+            told.push(Received::Request(operation, Request::parse(text), Ending::Line));
+        }
+    }
+    told
 }
 
 /// A client whose bytes were cut on the way reads what one reads whose bytes were not, or sees that it does not: no
