@@ -42,7 +42,7 @@ impl conversation::Conversation for Conversation<'_> {
         let mut say = |received: Received| match received {
             Received::Request(operation, request, ending) => {
                 let reply = request.and_then(answer);
-                self.metrics.answered(operation, &reply);
+                self.metrics.answered(operation, reply.as_ref().map(drop).map_err(|refusal| refusal.code));
                 answered += 1;
                 // Encoding into memory cannot fail.
                 let _ = ReplyEncoder.encode((&reply, ending), output);

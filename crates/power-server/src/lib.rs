@@ -129,7 +129,7 @@ where
     }
 
     fn refuse(&self) -> Arc<[u8]> {
-        self.metrics.answered(None, &Err(Refusal::busy()));
+        self.metrics.answered(None, Err(Code::Busy));
         Arc::clone(&self.busy)
     }
 }

@@ -34,6 +34,9 @@ names, or else from config/power-server.toml. Over it go the environment
 (POWER_SERVER_LISTEN, POWER_SERVER_LOG_LEVEL, POWER_SERVER_LOG_FORMAT,
 POWER_SERVER_ADMIN_LISTEN) and then the arguments.
 
+At SIGHUP the file is read again; SIGTERM and SIGINT drain, and a second one
+ends at once.
+
 Exit codes: 0 stopped as told; 1 cannot serve, or not healthy; 2 wrong usage or
 configuration; 130 or 143 ended at once by a second signal";
 
@@ -69,22 +72,16 @@ async fn run(arguments: Arguments, mut loaded: Loaded<Config>, log: Log, shutdow
     admission::fit_to_open_files(&mut config.limits.connections)?;
     let listener = listen::bind(config.listen.0, config.limits.connections.backlog.get())?;
     let admin = admin::bind(&config.admin)?;
-    telemetry::started(loaded.file.as_deref(), &[("power", Some(&listener)), ("admin", admin.as_ref())])?;
 
     let server = Arc::new(Server::new(config, shutdown.clone()));
+    let reload =
+        Reload { log: log.clone(), metrics: Arc::clone(&server.metrics().connections), shutdown: shutdown.clone() };
+    let (file, reloaded) = (loaded.file.clone(), Arc::clone(&server));
+    tokio::spawn(reload.follow_hangups(loaded, move || load(&arguments), move |config| reloaded.apply(config))?);
+    telemetry::started(file.as_deref(), &[("power", Some(&listener)), ("admin", admin.as_ref())])?;
     if let Some(admin) = admin {
-        tokio::spawn(admin::serve(admin, server.registry(log.clone()), shutdown.clone()));
+        tokio::spawn(admin::serve(admin, server.registry(log), shutdown));
     }
-    let reload = Reload { log, metrics: Arc::clone(&server.metrics().connections), shutdown };
-    let apply = {
-        let server = Arc::clone(&server);
-        move |config: &mut Config| {
-            admission::fit_to_open_files(&mut config.limits.connections)?;
-            server.apply(config);
-            Ok(())
-        }
-    };
-    tokio::spawn(reload.follow_hangups(loaded, move || load(&arguments), apply)?);
 
     let summary = server.serve(listener).await;
     telemetry::stopped(&summary);

@@ -124,4 +124,8 @@ impl Reloadable for Config {
     fn log(&self) -> &Log {
         &self.log
     }
+
+    fn connection_limits(&mut self) -> &mut ConnectionLimits {
+        &mut self.limits.connections
+    }
 }

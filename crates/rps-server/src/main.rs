@@ -41,6 +41,9 @@ names, or else from config/rps-server.toml. Over it go the environment
 (RPS_SERVER_SOLO_LISTEN, RPS_SERVER_DUEL_LISTEN, RPS_SERVER_LOG_LEVEL,
 RPS_SERVER_LOG_FORMAT, RPS_SERVER_ADMIN_LISTEN) and then the arguments.
 
+At SIGHUP the file is read again; SIGTERM and SIGINT drain, and a second one
+ends at once.
+
 Exit codes: 0 stopped as told; 1 cannot serve, or not healthy; 2 wrong usage or
 configuration; 130 or 143 ended at once by a second signal";
 
@@ -81,26 +84,20 @@ async fn run(arguments: Arguments, mut loaded: Loaded<Config>, log: Log, shutdow
     let bind = |address: OptionalAddress| address.0.map(|address| listen::bind(address, backlog)).transpose();
     let listeners = Listeners { solo: bind(config.solo.listen)?, duel: bind(config.duel.listen)? };
     let admin = admin::bind(&config.admin)?;
-    telemetry::started(
-        loaded.file.as_deref(),
-        &[("solo", listeners.solo.as_ref()), ("duel", listeners.duel.as_ref()), ("admin", admin.as_ref())],
-    )?;
 
     let server = Arc::new(Server::new(config, || House::new(ThreadGenerator), shutdown.clone()));
-    if let Some(admin) = admin {
-        tokio::spawn(admin::serve(admin, server.registry(log.clone()), shutdown.clone()));
-    }
-    let reload = Reload { log, metrics: Arc::clone(&server.metrics().connections), shutdown };
-    let apply = {
-        let server = Arc::clone(&server);
-        move |config: &mut Config| {
-            admission::fit_to_open_files(&mut config.limits.connections)?;
-            server.apply(config);
-            Ok(())
-        }
-    };
     let with_duel = config.duel.listen.0.is_some();
-    tokio::spawn(reload.follow_hangups(loaded, move || load(&arguments), apply)?);
+    let reload =
+        Reload { log: log.clone(), metrics: Arc::clone(&server.metrics().connections), shutdown: shutdown.clone() };
+    let (file, reloaded) = (loaded.file.clone(), Arc::clone(&server));
+    tokio::spawn(reload.follow_hangups(loaded, move || load(&arguments), move |config| reloaded.apply(config))?);
+    telemetry::started(
+        file.as_deref(),
+        &[("solo", listeners.solo.as_ref()), ("duel", listeners.duel.as_ref()), ("admin", admin.as_ref())],
+    )?;
+    if let Some(admin) = admin {
+        tokio::spawn(admin::serve(admin, server.registry(log), shutdown));
+    }
 
     let summary = server.serve(listeners).await;
     if with_duel {

@@ -76,6 +76,9 @@ pub async fn serve(mut listener: TcpListener, registry: Registry, shutdown: Shut
 
 fn answer(method: &Method, path: &str, registry: &Registry, shutdown: &Shutdown) -> Response<Full<Bytes>> {
     let (status, text) = match path {
+        _ if method != Method::GET && method != Method::HEAD => {
+            (StatusCode::METHOD_NOT_ALLOWED, "everything here is for GET\n".to_owned())
+        }
         "/healthz" => (StatusCode::OK, "ok\n".to_owned()),
         "/readyz" if shutdown.begun_at().is_some() => (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
         "/readyz" => (StatusCode::OK, "ready\n".to_owned()),
@@ -87,11 +90,6 @@ fn answer(method: &Method, path: &str, registry: &Registry, shutdown: &Shutdown)
             }
         }
         _ => (StatusCode::NOT_FOUND, "there are /healthz, /readyz and /metrics\n".to_owned()),
-    };
-    let (status, text) = if method == Method::GET || method == Method::HEAD {
-        (status, text)
-    } else {
-        (StatusCode::METHOD_NOT_ALLOWED, "everything here is for GET\n".to_owned())
     };
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;

@@ -12,8 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use toml::{Table, Value};
 
+use super::admission;
 use super::config::layers::{Configuration, Problems};
-use super::config::tables;
+use super::config::tables::{self, ConnectionLimits};
 use super::metrics::connections::Connections;
 use super::options::Loaded;
 use super::shutdown::Shutdown;
@@ -26,6 +27,9 @@ pub trait Reloadable: Configuration {
 
     /// How the log is written.
     fn log(&self) -> &tables::Log;
+
+    /// How many connections there may be.
+    fn connection_limits(&mut self) -> &mut ConnectionLimits;
 }
 
 /// What of a server a new configuration concerns, whichever server it is.
@@ -42,8 +46,8 @@ pub struct Reload {
 impl Reload {
     /// Follows SIGHUP for as long as it is awaited. The handler is in place when this is called.
     ///
-    /// `load` reads the configuration as at the start, and `apply` has the server go by one that is right, or says why
-    /// it cannot. Until the first SIGHUP the server goes by `started`.
+    /// `load` reads the configuration as at the start, and `apply` has the server go by one that is right. Until the
+    /// first SIGHUP the server goes by `started`.
     ///
     /// # Errors
     ///
@@ -52,7 +56,7 @@ impl Reload {
     where
         C: Reloadable + Send + 'static,
         L: Fn() -> Result<Loaded<C>, Problems> + Send + Sync + 'static,
-        A: Fn(&mut C) -> io::Result<()>,
+        A: Fn(&C),
     {
         let mut hangup = signal(SignalKind::hangup())?;
         let load = Arc::new(load);
@@ -89,17 +93,17 @@ impl Reload {
         &self,
         file: Option<&PathBuf>,
         loaded: Loaded<C>,
-        apply: &impl Fn(&mut C) -> io::Result<()>,
+        apply: &impl Fn(&C),
     ) -> Result<Settings, String> {
         // A file that was there at the start and is missing now is an oversight, and no wish to have the defaults.
         if let (Some(file), None) = (file, &loaded.file) {
             return Err(format!("{}: the file is gone", file.display()));
         }
         let mut config = loaded.config;
-        let settings = flat(&config);
-        apply(&mut config).map_err(|error| error.to_string())?;
+        admission::fit_to_open_files(config.connection_limits()).map_err(|error| error.to_string())?;
+        apply(&config);
         self.log.set_level(config.log().level);
-        Ok(settings)
+        Ok(flat(&config))
     }
 }
 
