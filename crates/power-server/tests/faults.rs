@@ -22,12 +22,9 @@ use program::{PATIENCE, Program, connect, exchange, expect, hear_to_the_end, wit
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use socket2::{Domain, SockRef, Socket, Type};
 
-/// The program, in a folder without config/, so that what a test says is all that there is.
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_power-server"));
-    command.current_dir(env!("CARGO_TARGET_TMPDIR")).env_clear();
-    command.env("POWER_SERVER_LISTEN", "127.0.0.1:0").env("POWER_SERVER_ADMIN_LISTEN", "127.0.0.1:0").args(arguments);
-    command
+    let listeners = ["POWER_SERVER_LISTEN", "POWER_SERVER_ADMIN_LISTEN"];
+    program::command(env!("CARGO_BIN_EXE_power-server"), env!("CARGO_TARGET_TMPDIR"), &listeners, arguments)
 }
 
 fn start(arguments: &[&str]) -> Program {
@@ -116,23 +113,9 @@ fn row_04_whatever_is_sent_gets_its_error_and_a_clean_end() {
     assert!(send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").starts_with(r"eBADOP '\x16'"));
     let heard = exchange(power, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(heard.lines().count() == 2 && heard.lines().all(|line| line.starts_with("eBADOP '")), "{heard}");
-    thread::scope(|scope| {
-        for seed in 0..4_u64 {
-            scope.spawn(move || {
-                // A fixed sequence (Knuth's linear congruence), so that a failure can be seen again.
-                let mut state = seed;
-                let mut random = move || {
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    state.to_be_bytes()[0]
-                };
-                for _ in 0..2_500 {
-                    let length = usize::from(random());
-                    let bytes: Vec<u8> = (0..length).map(|_| random()).collect();
-                    let heard = exchange(power, &bytes);
-                    assert!(heard.lines().all(|line| line.starts_with(['d', 'e'])), "{heard}");
-                }
-            });
-        }
+    program::random_inputs(|bytes| {
+        let heard = exchange(power, bytes);
+        assert!(heard.lines().all(|line| line.starts_with(['d', 'e'])), "{heard}");
     });
     server.is_back_at(rest, "power");
     assert_eq!(server.metric("power_connections_total{result=\"accepted\"}"), 10_004);
@@ -162,15 +145,7 @@ fn row_05_resets_are_counted_and_no_line_of_the_log_each() {
 fn row_06_a_client_that_never_reads_is_let_go_of_and_costs_no_memory() {
     let server = start(&["--set", "timeouts.write=500ms"]);
     let flight = b"x\n".repeat(64 * 1024);
-    let never_read = || {
-        let mut stream = connect(server.address("power"));
-        let error = loop {
-            if let Err(error) = stream.write_all(&flight) {
-                break error;
-            }
-        };
-        assert!(error.kind() != std::io::ErrorKind::WouldBlock, "the server let go of it, and no time-out of the test");
-    };
+    let never_read = || program::never_read(server.address("power"), &flight);
     // The first one pays for what a thread keeps.
     never_read();
     never_read();
@@ -310,6 +285,9 @@ fn row_10_few_open_files_refuse_the_start_or_lower_the_limit() {
     let lowered = Program::start(&mut with_files(1024), &["power", "admin"]);
     assert!(lowered.log().contains("WARN") && lowered.log().contains("wanted=10000 fits=912 open_files=1024"));
     assert_eq!(lowered.metric("power_connections_max"), 912);
+    lowered.signal("HUP");
+    lowered.eventually(|server| server.log().contains("was read again: nothing changes"), "finds the same again");
+    assert_eq!(lowered.metric("power_connections_max"), 912);
     assert_eq!(exchange(lowered.address("power"), b"a2"), "d4.0");
     lowered.stop();
 }
@@ -352,16 +330,19 @@ fn row_16_a_signal_drains_and_whatever_was_asked_is_answered() {
 
 #[test]
 fn row_16_a_second_signal_is_immediate() {
-    let server = start(&["--set", "timeouts.request=1h", "--set", "timeouts.idle=1h", "--set", "timeouts.drain=1h"]);
-    let mut part = connect(server.address("power"));
-    part.write_all(b"a").unwrap();
-    server.eventually(|server| server.metric("power_connections") == 1, "has a connection");
-    server.signal("TERM");
-    server.eventually(|server| server.get("/readyz").is_some_and(|(status, _)| status == 503), "drains");
-    server.signal("INT");
-    let (code, log) = server.end();
-    assert_eq!(code, Some(130));
-    assert!(log.contains("ended at once by a second signal signal=\"SIGINT\""), "{log}");
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let server =
+            start(&["--set", "timeouts.request=1h", "--set", "timeouts.idle=1h", "--set", "timeouts.drain=1h"]);
+        let mut part = connect(server.address("power"));
+        part.write_all(b"a").unwrap();
+        server.eventually(|server| server.metric("power_connections") == 1, "has a connection");
+        server.signal("TERM");
+        server.eventually(|server| server.get("/readyz").is_some_and(|(status, _)| status == 503), "drains");
+        server.signal(signal);
+        let (ended, log) = server.end();
+        assert_eq!(ended, Some(code));
+        assert!(log.contains(&format!("ended at once by a second signal signal=\"SIG{signal}\"")), "{log}");
+    }
 }
 
 /// Free addresses for a program whose log, where it would tell them, is not to be read. No other test is at that place, so

@@ -20,15 +20,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use program::{PATIENCE, Program, connect, exchange, expect, hear_to_the_end, within};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 use socket2::SockRef;
 
-/// The program, in a folder without config/, so that what a test says is all that there is.
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_power-server"));
-    command.current_dir(env!("CARGO_TARGET_TMPDIR")).env_clear();
-    command.env("POWER_SERVER_LISTEN", "127.0.0.1:0").env("POWER_SERVER_ADMIN_LISTEN", "127.0.0.1:0").args(arguments);
-    command
+    let listeners = ["POWER_SERVER_LISTEN", "POWER_SERVER_ADMIN_LISTEN"];
+    program::command(env!("CARGO_BIN_EXE_power-server"), env!("CARGO_TARGET_TMPDIR"), &listeners, arguments)
 }
 
 fn start(arguments: &[&str]) -> Program {
@@ -106,6 +103,35 @@ fn row_07_the_excess_is_told_soon_and_a_place_given_back_is_used_soon() {
     println!("row 7: 50 told within {told:?}; a place given back was used after {:?}", began.elapsed());
     assert!(told < SOON, "{told:?}");
     drop((open, excess));
+    server.is_back_at(rest, "power");
+    server.stop();
+}
+
+#[test]
+#[ignore = "measures a time, and so takes the machine to itself"]
+fn row_09_an_open_file_limit_that_rises_again_is_noticed_within_a_second() {
+    let server = start(&["--set", "timeouts.request=1h", "--set", "timeouts.idle=1h"]);
+    let rest = server.rest();
+    let pid = Pid::from_raw(i32::try_from(server.id()).unwrap());
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let few = Rlimit { current: Some(server.open_files() as u64 + 10), maximum };
+    let raised = prlimit(pid, Resource::Nofile, few).unwrap();
+    let mut clients: Vec<_> = (0..200).map(|_| connect(server.address("power"))).collect();
+    for client in &mut clients {
+        client.write_all(b"a2").unwrap();
+    }
+    // For so long that the server tries again as seldom as it ever does.
+    thread::sleep(Duration::from_secs(3));
+    assert!(server.log().contains("cannot accept connections for the moment"));
+    prlimit(pid, Resource::Nofile, raised).unwrap();
+    let began = Instant::now();
+    for client in &mut clients {
+        expect(client, "d4.0");
+    }
+    let took = began.elapsed();
+    println!("row 9: 200 clients were answered {took:?} after the limit had risen");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    drop(clients);
     server.is_back_at(rest, "power");
     server.stop();
 }

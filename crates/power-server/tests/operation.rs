@@ -7,15 +7,13 @@ mod program;
 
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::Command;
 
 use program::{PATIENCE, Program, connect, exchange, expect, hear_to_the_end};
 
-/// The program, in a folder without config/, so that what a test says is all that there is.
 fn start(arguments: &[&str]) -> Program {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_power-server"));
-    command.current_dir(env!("CARGO_TARGET_TMPDIR")).env_clear();
-    command.env("POWER_SERVER_LISTEN", "127.0.0.1:0").env("POWER_SERVER_ADMIN_LISTEN", "127.0.0.1:0").args(arguments);
+    let listeners = ["POWER_SERVER_LISTEN", "POWER_SERVER_ADMIN_LISTEN"];
+    let program = env!("CARGO_BIN_EXE_power-server");
+    let mut command = program::command(program, env!("CARGO_TARGET_TMPDIR"), &listeners, arguments);
     Program::start(&mut command, &["power", "admin"])
 }
 

@@ -2,90 +2,27 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+#[path = "../../proto/tests/support/program.rs"]
+mod running;
+
+use std::net::TcpListener;
+use std::process::{Command, Output};
 
 use power_server::config::Config;
 use proto::server::config::layers::{Configuration, Layers};
+use running::{Program, connect, exchange, hear_to_the_end};
 
 fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_power-server"));
-    // A folder without config/, so that what a test says is all that there is.
-    command.current_dir(env!("CARGO_TARGET_TMPDIR")).env_clear();
-    command
+    running::command(env!("CARGO_BIN_EXE_power-server"), env!("CARGO_TARGET_TMPDIR"), &[], &[])
 }
 
 fn output(arguments: &[&str]) -> Output {
     program().args(arguments).output().unwrap()
 }
 
-/// A running server and where it listens, as its log says.
-struct Running {
-    child: Child,
-    log: BufReader<std::process::ChildStdout>,
-    address: SocketAddr,
-    _watched: Sender<()>,
-}
-
-impl Running {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child =
-            program().args(["--listen", "127.0.0.1:0"]).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
-        let watched = watch(&child);
-        let mut log = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("listening") {
-            line.clear();
-            assert!(log.read_line(&mut line).unwrap() > 0, "the server ended before it listened");
-        }
-        let address = line.split("address=").nth(1).unwrap().trim().parse().unwrap();
-        Self { child, log, address, _watched: watched }
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
-    }
-
-    /// Waits for the end: the exit code, and what was left of the log.
-    fn end(mut self) -> (Option<i32>, String) {
-        let mut log = String::new();
-        self.log.read_to_string(&mut log).unwrap();
-        (self.child.wait().unwrap().code(), log)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended already, unless the test failed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Ends a child that outlives a test's patience, so that a broken server fails the test and does not hang it. Dropping
-/// what this gives ends the watch.
-fn watch(child: &Child) -> Sender<()> {
-    let (sender, dropped) = channel();
-    let id = child.id().to_string();
-    std::thread::spawn(move || {
-        if dropped.recv_timeout(Duration::from_secs(30)) == Err(RecvTimeoutError::Timeout) {
-            let _ = Command::new("kill").args(["-KILL", &id]).status();
-        }
-    });
-    sender
-}
-
-fn ask(address: SocketAddr, request: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    stream.shutdown(std::net::Shutdown::Write).unwrap();
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply).unwrap();
-    reply
+/// A running server.
+fn start(arguments: &[&str]) -> Program {
+    Program::start(program().args(["--listen", "127.0.0.1:0"]).args(arguments), &["power"])
 }
 
 #[test]
@@ -196,20 +133,20 @@ fn a_port_in_use_is_an_error_at_the_start() {
 
 #[test]
 fn a_second_instance_is_refused_the_port_of_the_first() {
-    let first = Running::start(&[]);
-    let second = output(&["--listen", &first.address.to_string()]);
+    let first = start(&[]);
+    let second = output(&["--listen", &first.address("power").to_string()]);
     assert_eq!(second.status.code(), Some(1));
-    assert_eq!(ask(first.address, "a2"), "d4.0");
+    assert_eq!(exchange(first.address("power"), b"a2"), "d4.0");
     first.signal("TERM");
     assert_eq!(first.end().0, Some(0));
 }
 
 #[test]
 fn the_health_check_asks_the_running_server() {
-    let running = Running::start(&[]);
-    let address = running.address.to_string();
+    let running = start(&[]);
+    let address = running.address("power").to_string();
     assert_eq!(output(&["--listen", &address, "--healthcheck"]).status.code(), Some(0));
-    let wildcard = format!("0.0.0.0:{}", running.address.port());
+    let wildcard = format!("0.0.0.0:{}", running.address("power").port());
     assert_eq!(output(&["--listen", &wildcard, "--healthcheck"]).status.code(), Some(0));
     running.signal("TERM");
     assert_eq!(running.end().0, Some(0));
@@ -221,13 +158,11 @@ fn the_health_check_asks_the_running_server() {
 #[test]
 fn either_signal_drains_and_ends_with_0() {
     for signal in ["TERM", "INT"] {
-        let running = Running::start(&[]);
-        let mut idle = TcpStream::connect(running.address).unwrap();
-        assert_eq!(ask(running.address, "c3"), "d81.0");
+        let running = start(&[]);
+        let mut idle = connect(running.address("power"));
+        assert_eq!(exchange(running.address("power"), b"c3"), "d81.0");
         running.signal(signal);
-        let mut rest = Vec::new();
-        idle.read_to_end(&mut rest).unwrap();
-        assert!(rest.is_empty());
+        assert_eq!(hear_to_the_end(&mut idle), "");
         drop(idle);
         let (code, log) = running.end();
         assert_eq!(code, Some(0), "{log}");
@@ -237,12 +172,8 @@ fn either_signal_drains_and_ends_with_0() {
 
 #[test]
 fn the_log_is_json_by_choice() {
-    let mut child =
-        program().args(["--listen", "127.0.0.1:0", "--log-format", "json"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut log = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    log.read_line(&mut line).unwrap();
+    let running = start(&["--log-format", "json"]);
+    let log = running.log();
+    let line = log.lines().next().unwrap();
     assert!(line.starts_with("{\"timestamp\":\"") && line.contains("built-in defaults"), "{line}");
-    child.kill().unwrap();
-    child.wait().unwrap();
 }

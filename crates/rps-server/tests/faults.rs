@@ -8,19 +8,15 @@ mod program;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::process::Command;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use program::{Program, connect, exchange, expect, hear_to_the_end};
 use socket2::SockRef;
 
-/// The program, in a folder without config/, so that what a test says is all that there is.
 fn start(arguments: &[&str]) -> Program {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rps-server"));
-    command.current_dir(env!("CARGO_TARGET_TMPDIR")).env_clear();
-    command.env("RPS_SERVER_SOLO_LISTEN", "127.0.0.1:0").env("RPS_SERVER_DUEL_LISTEN", "127.0.0.1:0");
-    command.env("RPS_SERVER_ADMIN_LISTEN", "127.0.0.1:0").args(arguments);
+    let listeners = ["RPS_SERVER_SOLO_LISTEN", "RPS_SERVER_DUEL_LISTEN", "RPS_SERVER_ADMIN_LISTEN"];
+    let program = env!("CARGO_BIN_EXE_rps-server");
+    let mut command = program::command(program, env!("CARGO_TARGET_TMPDIR"), &listeners, arguments);
     Program::start(&mut command, &["solo", "duel", "admin"])
 }
 
@@ -59,23 +55,7 @@ fn row_04_every_byte_gets_its_answer_until_there_were_too_many_bad_ones() {
         }
     }
     let solo = server.address("solo");
-    thread::scope(|scope| {
-        for seed in 0..4_u64 {
-            scope.spawn(move || {
-                // A fixed sequence (Knuth's linear congruence), so that a failure can be seen again.
-                let mut state = seed;
-                let mut random = move || {
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    state.to_be_bytes()[0]
-                };
-                for _ in 0..2_500 {
-                    let length = usize::from(random());
-                    let bytes: Vec<u8> = (0..length).map(|_| random()).collect();
-                    assert_eq!(exchange(solo, &bytes).len(), answers_to(&bytes));
-                }
-            });
-        }
-    });
+    program::random_inputs(|bytes| assert_eq!(exchange(solo, bytes).len(), answers_to(bytes)));
     server.is_back_at(rest, "rps");
 }
 
@@ -96,15 +76,7 @@ fn answers_to(bytes: &[u8]) -> usize {
 fn row_06_a_player_who_never_reads_is_let_go_of() {
     let server = start(&["--set", "timeouts.write=300ms"]);
     let flight = vec![b'1'; 1 << 20];
-    let never_read = || {
-        let mut stream = connect(server.address("solo"));
-        let error = loop {
-            if let Err(error) = stream.write_all(&flight) {
-                break error;
-            }
-        };
-        assert!(error.kind() != std::io::ErrorKind::WouldBlock, "the server let go of it, and no time-out of the test");
-    };
+    let never_read = || program::never_read(server.address("solo"), &flight);
     // The first one pays for what a thread keeps.
     never_read();
     never_read();

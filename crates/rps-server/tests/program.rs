@@ -2,20 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+#[path = "../../proto/tests/support/program.rs"]
+mod running;
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::{Command, Output};
 
 use proto::server::config::layers::{Configuration, Layers};
 use rps_server::config::Config;
+use running::{Program, connect};
 
 fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rps-server"));
-    // A folder without config/, so that what a test says is all that there is.
-    command.current_dir(env!("CARGO_TARGET_TMPDIR")).env_clear();
-    command
+    running::command(env!("CARGO_BIN_EXE_rps-server"), env!("CARGO_TARGET_TMPDIR"), &[], &[])
 }
 
 fn output(arguments: &[&str]) -> Output {
@@ -87,19 +86,6 @@ fn a_wrong_setting_ends_the_start_with_2() {
     }
 }
 
-/// Ends a child that outlives a test's patience, so that a broken server fails the test and does not hang it. Dropping
-/// what this gives ends the watch.
-fn watch(child: &Child) -> Sender<()> {
-    let (sender, dropped) = channel();
-    let id = child.id().to_string();
-    std::thread::spawn(move || {
-        if dropped.recv_timeout(Duration::from_secs(30)) == Err(RecvTimeoutError::Timeout) {
-            let _ = Command::new("kill").args(["-KILL", &id]).status();
-        }
-    });
-    sender
-}
-
 #[test]
 fn the_health_check_wants_the_right_kind_of_answer_of_each_game_and_takes_a_full_server_for_well() {
     for (answer, solo, duel) in [(b'x', 0, 1), (b'v', 1, 1), (b'e', 1, 0), (b'f', 0, 0), (b'?', 1, 1)] {
@@ -122,17 +108,6 @@ fn the_health_check_wants_the_right_kind_of_answer_of_each_game_and_takes_a_full
     }
 }
 
-/// A running server.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended already, unless the test failed.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn a_window_that_no_duel_uses_contradicts_nothing() {
     let printed = output(&["--duel-listen", "", "--set", "timeouts.idle=5s", "--check-config"]);
@@ -142,24 +117,15 @@ fn a_window_that_no_duel_uses_contradicts_nothing() {
 #[test]
 fn it_serves_until_it_is_told_to_stop_and_ends_with_0() {
     let addresses = ["--solo-listen", "127.0.0.1:0", "--duel-listen", "127.0.0.1:0"];
-    let mut running = Running(program().args(addresses).stdout(Stdio::piped()).spawn().unwrap());
-    let _watched = watch(&running.0);
-    let mut log = BufReader::new(running.0.stdout.take().unwrap());
-    let mut listens = |game: &str| {
-        let mut line = String::new();
-        while !line.contains(&format!("listening service=\"{game}\"")) {
-            line.clear();
-            assert!(log.read_line(&mut line).unwrap() > 0, "the server ended before it listened");
-        }
-        line.split("address=").nth(1).unwrap().trim().to_owned()
-    };
-    let (solo, duel) = (listens("solo"), listens("duel"));
-    let mut player = TcpStream::connect(&solo).unwrap();
+    let running = Program::start(program().args(addresses), &["solo", "duel"]);
+    let (solo, duel) = (running.address("solo"), running.address("duel"));
+    let mut player = connect(solo);
     player.write_all(b"2").unwrap();
     let mut answer = [0];
     player.read_exact(&mut answer).unwrap();
     assert!(b"xyz".contains(&answer[0]));
-    let mut pair = [TcpStream::connect(&duel).unwrap(), TcpStream::connect(&duel).unwrap()];
+    let mut pair = [connect(duel), connect(duel)];
+    let (solo, duel) = (solo.to_string(), duel.to_string());
     for (player, shown) in pair.iter_mut().zip([b"1", b"2"]) {
         player.write_all(shown).unwrap();
     }
@@ -173,8 +139,7 @@ fn it_serves_until_it_is_told_to_stop_and_ends_with_0() {
         |solo: &str, duel: &str| output(&["--solo-listen", solo, "--duel-listen", duel, "--healthcheck"]).status.code();
     assert_eq!(healthcheck(&solo, &duel), Some(0));
     assert_eq!((healthcheck(&solo, ""), healthcheck("", &duel)), (Some(0), Some(0)));
-    let id = running.0.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    running.signal("TERM");
     assert_eq!(player.read(&mut answer).unwrap(), 0, "the end, and nothing unasked before it");
     pair[0].read_exact(&mut answer).unwrap();
     assert_eq!(answer, *b"v");
@@ -182,9 +147,8 @@ fn it_serves_until_it_is_told_to_stop_and_ends_with_0() {
         assert_eq!(player.read(&mut answer).unwrap(), 0);
     }
     drop((player, pair));
-    let mut rest = String::new();
-    log.read_to_string(&mut rest).unwrap();
-    assert_eq!(running.0.wait().unwrap().code(), Some(0), "{rest}");
+    let (code, rest) = running.end();
+    assert_eq!(code, Some(0), "{rest}");
     assert!(rest.contains("answers in duels draws=0 wins=1 losses=1 voids=1 pairs_dissolved=1"), "{rest}");
     assert!(rest.contains("stopped accepted=7 rejected=0 panicked=0 cut=0"), "{rest}");
     assert_eq!((healthcheck(&solo, ""), healthcheck("", &duel)), (Some(1), Some(1)));

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -33,13 +33,12 @@ pub(crate) struct Rest {
 }
 
 impl Program {
-    /// Starts a program that listens on free ports for `services`, the admin listener among them, and waits until it
-    /// does.
+    /// Starts a program and waits until it listens for these `services`, the admin listener among them where it is asked
+    /// for.
     pub(crate) fn start(command: &mut Command, services: &[&str]) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let stdout = child.stdout.take().unwrap();
-        let mut program = Self::of(child, Some(stdout));
-        program.id = program.child.id();
+        let stdout = child.stdout.take();
+        let mut program = Self::of(child, stdout);
         program.await_listeners(services);
         program
     }
@@ -47,7 +46,6 @@ impl Program {
     /// Takes over a program whose log somebody else has.
     pub(crate) fn without_log(child: Child, addresses: &[(&str, SocketAddr)]) -> Self {
         let mut program = Self::of(child, None);
-        program.id = program.child.id();
         program.addresses = addresses.iter().map(|&(name, address)| (name.to_owned(), address)).collect();
         program.eventually(|program| TcpStream::connect(program.address("admin")).is_ok(), "listens");
         program
@@ -68,16 +66,14 @@ impl Program {
                 }
             })
         });
-        Self { child, id: 0, addresses: HashMap::new(), log, reading, _alive: alive }
+        Self { child, id, addresses: HashMap::new(), log, reading, _alive: alive }
     }
 
     fn await_listeners(&mut self, services: &[&str]) {
         for service in services {
-            let said = format!("listening service=\"{service}\" address=");
-            self.eventually(|program| program.log().contains(&said), &said);
-            let log = self.log();
-            let address = log.split(&said).nth(1).unwrap().split_whitespace().next().unwrap();
-            self.addresses.insert((*service).to_owned(), address.parse().unwrap());
+            self.eventually(|program| address_in(&program.log(), service).is_some(), "listens");
+            let address = address_in(&self.log(), service).unwrap();
+            self.addresses.insert((*service).to_owned(), address);
         }
     }
 
@@ -209,6 +205,23 @@ impl Drop for Program {
     }
 }
 
+/// Where a log, as text or JSON, says that `service` listens.
+fn address_in(log: &str, service: &str) -> Option<SocketAddr> {
+    let text = format!("listening service=\"{service}\" address=");
+    let json = format!("\"message\":\"listening\",\"service\":\"{service}\",\"address\":\"");
+    let behind = log.split_once(&text).or_else(|| log.split_once(&json))?.1;
+    // A line that is not whole yet may have a part of the address.
+    behind.split_once(['\n', '"', ' '])?.0.parse().ok()
+}
+
+/// A command that runs a server's program in a `folder` without a configuration, so that what a test says is all that
+/// there is. The environment has it listen on free ports, as far as `listeners` names the variables for that.
+pub(crate) fn command(program: &str, folder: &str, listeners: &[&str], arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(folder).env_clear().envs(listeners.iter().map(|name| (name, "127.0.0.1:0"))).args(arguments);
+    command
+}
+
 /// Ends a process that outlives every test, so that a broken server fails one and does not hang it.
 fn end_after_long(id: u32, watched: &Receiver<()>) {
     if watched.recv_timeout(20 * PATIENCE) == Err(RecvTimeoutError::Timeout) {
@@ -251,6 +264,38 @@ pub(crate) fn hear_to_the_end(stream: &mut TcpStream) -> String {
     let mut heard = Vec::new();
     stream.read_to_end(&mut heard).unwrap();
     String::from_utf8(heard).unwrap()
+}
+
+/// Sends `flight` over and over and reads nothing, until the server lets go of it.
+pub(crate) fn never_read(address: SocketAddr, flight: &[u8]) {
+    let mut stream = connect(address);
+    let error = loop {
+        if let Err(error) = stream.write_all(flight) {
+            break error;
+        }
+    };
+    assert!(error.kind() != ErrorKind::WouldBlock, "the server let go of it, and no time-out of the test");
+}
+
+/// Ten thousand clients' worth of random bytes, from a few threads at a time: calls `check` with each.
+pub(crate) fn random_inputs(check: impl Fn(&[u8]) + Sync) {
+    thread::scope(|scope| {
+        for seed in 0..4_u64 {
+            let check = &check;
+            scope.spawn(move || {
+                // A fixed sequence (Knuth's linear congruence), so that a failure can be seen again.
+                let mut state = seed;
+                let mut random = move || {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    state.to_be_bytes()[0]
+                };
+                for _ in 0..2_500 {
+                    let length = usize::from(random());
+                    check(&(0..length).map(|_| random()).collect::<Vec<_>>());
+                }
+            });
+        }
+    });
 }
 
 /// Hears as many bytes as `expected` has.
