@@ -18,51 +18,55 @@ use crate::duel::table::Table;
 pub struct Metrics {
     /// Its connections.
     pub connections: Arc<Connections>,
-    solo: Counters<CELLS>,
+    outcomes: Counters<{ OUTCOMES.len() }>,
+    house: Counters<{ Move::ALL.len() }>,
     bad_frames: Counters<2>,
 }
 
-const OUTCOMES: [&str; 3] = ["draw", "win", "lose"];
-const MOVES: [&str; 3] = ["scissors", "rock", "paper"];
-const CELLS: usize = OUTCOMES.len() * MOVES.len();
+const OUTCOMES: [Outcome; 3] = [Outcome::Draw, Outcome::Win, Outcome::Lose];
 const SOLO: usize = 0;
 const DUEL: usize = 1;
 
-/// The rounds of one turn against the house: a row for each outcome, in it a column for what the house has shown. One
-/// table for both is one count a round.
+/// The rounds of one turn against the house.
 #[derive(Debug, Default)]
 pub struct SoloRounds {
-    cells: [u64; CELLS],
+    /// How they ended for the player: in the order of [`OUTCOMES`].
+    outcomes: [u64; OUTCOMES.len()],
+    /// What the house has shown: in the order of [`Move::ALL`].
+    house: [u64; Move::ALL.len()],
     /// Bytes that were no move.
     pub bad_frames: u64,
 }
 
 impl SoloRounds {
-    /// A round has ended so for the player, against this move of the house.
-    pub fn count(&mut self, outcome: Outcome, theirs: Move) {
-        self.cells[cell(outcome, theirs)] += 1;
+    /// Rounds have ended so for the player, against these moves of the house.
+    pub fn count(&mut self, outcomes: &[Outcome], house: &[Move]) {
+        let rounds = outcomes.len() as u64;
+        let (draws, wins) = (occurrences(outcomes, Outcome::Draw), occurrences(outcomes, Outcome::Win));
+        let (scissors, rocks) = (occurrences(house, Move::Scissors), occurrences(house, Move::Rock));
+        // What is neither one nor the other need not be looked for.
+        let added = [[draws, wins, rounds - draws - wins], [scissors, rocks, rounds - scissors - rocks]];
+        for (counts, added) in [&mut self.outcomes, &mut self.house].into_iter().zip(added) {
+            for (count, added) in counts.iter_mut().zip(added) {
+                *count += added;
+            }
+        }
     }
 }
 
-const fn cell(outcome: Outcome, theirs: Move) -> usize {
-    let row = match outcome {
-        Outcome::Draw => 0,
-        Outcome::Win => 1,
-        Outcome::Lose => 2,
-    };
-    let column = match theirs {
-        Move::Scissors => 0,
-        Move::Rock => 1,
-        Move::Paper => 2,
-    };
-    row * MOVES.len() + column
+/// How often `what` is among `all`. Counted in bytes, of which the compiler adds up many at a time.
+fn occurrences<T: Copy + PartialEq>(all: &[T], what: T) -> u64 {
+    let in_bytes = all.chunks(u8::MAX.into());
+    in_bytes.map(|chunk| u64::from(chunk.iter().map(|&one| u8::from(one == what)).sum::<u8>())).sum()
 }
 
 impl Metrics {
     /// Adds the rounds of one turn.
     pub fn add_solo(&self, rounds: &SoloRounds) {
-        for (cell, &count) in rounds.cells.iter().enumerate().filter(|(_, count)| **count > 0) {
-            self.solo.add(cell, count);
+        for (counters, counts) in [(&self.outcomes, &rounds.outcomes), (&self.house, &rounds.house)] {
+            for (index, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+                counters.add(index, count);
+            }
         }
         if rounds.bad_frames > 0 {
             self.bad_frames.add(SOLO, rounds.bad_frames);
@@ -85,17 +89,15 @@ pub(crate) struct Games {
 impl Collector for Games {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let encoder = &mut encoder;
-        let Metrics { solo, bad_frames, .. } = &*self.metrics;
-        let row = |row: usize| (0..MOVES.len()).map(|column| solo.read(row * MOVES.len() + column)).sum();
-        let column = |column: usize| (0..OUTCOMES.len()).map(|row| solo.read(row * MOVES.len() + column)).sum();
+        let Metrics { outcomes, house, bad_frames, .. } = &*self.metrics;
         let Tally { draws, wins, losses, voids, players, waiting, .. } = self.table.tally();
 
-        let against_house = OUTCOMES.iter().enumerate().map(|(index, outcome)| ("solo", *outcome, row(index)));
+        let against_house = (0..).zip(OUTCOMES).map(|(index, outcome)| ("solo", outcome.name(), outcomes.read(index)));
         let duels = [("draw", draws), ("win", wins), ("lose", losses), ("void", voids)];
         let rounds = against_house.chain(duels.map(|(outcome, count)| ("duel", outcome, count)));
         let rounds = rounds.map(|(mode, outcome, count)| ([("mode", mode), ("outcome", outcome)], count));
         counter(encoder, "rounds", "Answers to moves, by how the round ended for the player", rounds)?;
-        let moves = MOVES.iter().enumerate().map(|(index, name)| ([("move", *name)], column(index)));
+        let moves = (0..).zip(Move::ALL).map(|(index, shown)| ([("move", shown.name())], house.read(index)));
         counter(encoder, "house_moves", "What the house has shown", moves)?;
         let bad = [("solo", SOLO), ("duel", DUEL)].map(|(mode, index)| ([("mode", mode)], bad_frames.read(index)));
         counter(encoder, "bad_frames", "Bytes that were no move", bad)?;
@@ -109,13 +111,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_cell_stands_under_the_names_of_its_outcome_and_move() {
-        for (row, outcome) in [Outcome::Draw, Outcome::Win, Outcome::Lose].into_iter().enumerate() {
-            assert_eq!(outcome.to_string(), OUTCOMES[row]);
-            for (column, theirs) in Move::ALL.into_iter().enumerate() {
-                assert_eq!(theirs.to_string(), MOVES[column]);
-                assert_eq!(cell(outcome, theirs), row * MOVES.len() + column);
-            }
-        }
+    fn every_round_is_counted_once_as_it_ended_and_once_as_the_house_moved() {
+        // More than a byte can count, and no multiple of it.
+        let outcomes: Vec<Outcome> = OUTCOMES.into_iter().cycle().take(3 * 255 + 1).collect();
+        let house = vec![Move::Paper; outcomes.len()];
+        let mut rounds = SoloRounds::default();
+        rounds.count(&outcomes, &house);
+        assert_eq!((rounds.outcomes, rounds.house), ([256, 255, 255], [0, 0, 766]));
     }
 }

@@ -1,8 +1,8 @@
 //! One connection of the solo game: a byte in, a byte out.
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use proto::server::conversation::{Arrival, Conversation, Next, Turn};
-use proto::wire::rps::{Answer, ServerCodec};
+use proto::wire::rps::{Answer, Move, Outcome, ServerCodec};
 use rand::CryptoRng;
 use tokio_util::codec::{Decoder, Encoder};
 
@@ -25,19 +25,26 @@ impl<'a, R: CryptoRng> Solo<'a, R> {
         Self { house, bad_frames_left: max_bad_frames, metrics }
     }
 
-    fn answer(&mut self, frame: <ServerCodec as Decoder>::Item, played: &mut SoloRounds) -> Answer {
-        if let Ok(shown) = frame {
-            let theirs = self.house.throw();
-            let outcome = judge(shown, theirs);
-            played.count(outcome, theirs);
-            Answer::Judged(outcome)
-        } else {
-            self.bad_frames_left -= 1;
-            played.bad_frames += 1;
-            Answer::NoMove
+    /// Plays a round with each of these moves, of which there are [`ROUNDS_AT_ONCE`] at the most.
+    fn play(&mut self, shown: &[Move], output: &mut BytesMut, played: &mut SoloRounds) {
+        let theirs = &mut [Move::Rock; ROUNDS_AT_ONCE][..shown.len()];
+        self.house.throw(theirs);
+        let outcomes = &mut [Outcome::Draw; ROUNDS_AT_ONCE][..shown.len()];
+        for ((outcome, &mine), &theirs) in outcomes.iter_mut().zip(shown).zip(&*theirs) {
+            *outcome = judge(mine, theirs);
+        }
+        played.count(outcomes, theirs);
+        let begin = output.len();
+        output.resize(begin + outcomes.len(), 0);
+        for (answer, &outcome) in output[begin..].iter_mut().zip(&*outcomes) {
+            *answer = Answer::Judged(outcome).byte();
         }
     }
 }
+
+/// Rounds are played so many at a time at the most: enough for the work to be that of the rounds alone, and few enough to
+/// stay close to the processor.
+const ROUNDS_AT_ONCE: usize = 240;
 
 impl<R: CryptoRng + Send> Conversation for Solo<'_, R> {
     /// An answer is as long as its move, so this is also all that a peer which reads nothing can make the server hold.
@@ -45,11 +52,24 @@ impl<R: CryptoRng + Send> Conversation for Solo<'_, R> {
 
     fn turn(&mut self, _: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Turn {
         let mut played = SoloRounds::default();
-        // Neither decoding nor encoding in memory can fail; a byte that is no move is a frame of its own kind.
-        while self.bad_frames_left > 0
-            && let Ok(Some(frame)) = ServerCodec.decode(input)
-        {
-            let _ = ServerCodec.encode(self.answer(frame, &mut played), output);
+        let mut shown = [Move::Rock; ROUNDS_AT_ONCE];
+        while self.bad_frames_left > 0 {
+            let count = Move::read_front(input, &mut shown);
+            input.advance(count);
+            self.play(&shown[..count], output, &mut played);
+            if count == shown.len() {
+                continue;
+            }
+            // What is no move stands next, or nothing. Neither decoding nor encoding in memory can fail.
+            match ServerCodec.decode(input) {
+                Ok(Some(Ok(shown))) => self.play(&[shown], output, &mut played),
+                Ok(Some(Err(_))) => {
+                    self.bad_frames_left -= 1;
+                    played.bad_frames += 1;
+                    let _ = ServerCodec.encode(Answer::NoMove, output);
+                }
+                Ok(None) | Err(_) => break,
+            }
         }
         self.metrics.add_solo(&played);
         // An answer is a byte.
@@ -61,14 +81,18 @@ impl<R: CryptoRng + Send> Conversation for Solo<'_, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::house::generator::ByteByByte;
     use proptest::prelude::*;
-    use rand::SeedableRng;
     use rand::rngs::StdRng;
+
+    fn house() -> House<ByteByByte<StdRng>> {
+        House::new(ByteByByte::seeded(7))
+    }
 
     /// What a client gets that sends `pieces`, each in a read of its own.
     fn play(pieces: &[&[u8]]) -> (Vec<u8>, Next) {
         let metrics = Metrics::default();
-        let mut solo = Solo::new(House::new(StdRng::seed_from_u64(7)), 16, &metrics);
+        let mut solo = Solo::new(house(), 16, &metrics);
         let mut answers = BytesMut::new();
         let mut next = Next::Request;
         for piece in pieces {
@@ -84,16 +108,23 @@ mod tests {
         (answers.to_vec(), next)
     }
 
-    #[test]
-    fn a_move_is_judged_against_the_house() {
-        let (answers, next) = play(&[b"1\r\n2\n3"]);
-        let mut house = House::new(StdRng::seed_from_u64(7));
-        let expected: Vec<u8> = proto::wire::rps::Move::ALL
-            .iter()
-            .map(|&shown| Answer::Judged(judge(shown, house.throw())).byte())
-            .collect();
-        assert_eq!(answers, expected);
-        assert_eq!(next, Next::Request);
+    /// What that is by definition: one byte after the other, each with a move of the house of its own.
+    fn one_by_one(bytes: &[u8]) -> (Vec<u8>, Next) {
+        let (mut house, mut answers, mut bad) = (house(), Vec::new(), 0);
+        for &byte in bytes.iter().filter(|byte| !b"\r\n".contains(byte)) {
+            if let Some(mine) = Move::from_byte(byte) {
+                let mut theirs = [Move::Rock];
+                house.throw(&mut theirs);
+                answers.push(Answer::Judged(judge(mine, theirs[0])).byte());
+            } else {
+                answers.push(b'e');
+                bad += 1;
+                if bad == 16 {
+                    return (answers, Next::Close);
+                }
+            }
+        }
+        (answers, Next::Request)
     }
 
     #[test]
@@ -109,11 +140,27 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_chunking_of_the_same_moves_gets_the_same_answers(
-            bytes in prop::collection::vec(prop::sample::select(b"111222333\r\nx".to_vec()), 0..200), size in 1..20_usize,
+        fn whatever_the_reads_deliver_each_byte_gets_what_it_would_get_alone(
+            bytes in bytes(), cuts in prop::collection::vec(1..700_usize, 1..20),
         ) {
-            let pieces: Vec<&[u8]> = bytes.chunks(size).collect();
-            prop_assert_eq!(play(&pieces), play(&[&bytes]));
+            let mut pieces = Vec::new();
+            let mut rest = &bytes[..];
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() { break; }
+                let (piece, after) = rest.split_at((*cut).min(rest.len()));
+                pieces.push(piece);
+                rest = after;
+            }
+            prop_assert_eq!(play(&pieces), one_by_one(&bytes));
+            prop_assert_eq!(play(&[&bytes]), one_by_one(&bytes));
         }
+    }
+
+    /// Moves in long runs, with line ends and bytes that are no move among them.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let moves = prop::collection::vec(prop::sample::select(b"123".to_vec()), 0..600);
+        let others = prop::collection::vec(prop::sample::select(b"\r\n\r\nx1".to_vec()), 0..6);
+        prop::collection::vec((moves, others), 0..8)
+            .prop_map(|runs| runs.into_iter().flat_map(|(moves, others)| [moves, others].concat()).collect())
     }
 }

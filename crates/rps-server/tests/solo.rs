@@ -1,12 +1,14 @@
 //! The solo game, raw bytes against the real server.
 
+#[path = "support/generator.rs"]
+mod generator;
 mod support;
 
 use std::time::{Duration, Instant};
 
+use generator::ByteByByte;
 use proto::server::metrics::connections::Summary;
 use proto::wire::rps::{Answer, Move};
-use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rps_server::game::judge;
 use rps_server::house::{House, ThreadGenerator};
@@ -16,11 +18,13 @@ use tokio::time::timeout;
 
 #[tokio::test]
 async fn every_move_gets_one_answer_and_each_is_right() {
-    let server = start(&[], || StdRng::seed_from_u64(3));
+    let server = start(&[], || ByteByByte::<StdRng>::seeded(3));
     let moves: Vec<Move> = (0..100_000).map(|n| Move::ALL[n % 7 % 3]).collect();
     let bytes: Vec<u8> = moves.iter().map(|shown| shown.byte()).collect();
-    let mut house = House::new(StdRng::seed_from_u64(3));
-    let expected: Vec<u8> = moves.iter().map(|&shown| Answer::Judged(judge(shown, house.throw())).byte()).collect();
+    let mut house = vec![Move::Rock; moves.len()];
+    House::new(ByteByByte::<StdRng>::seeded(3)).throw(&mut house);
+    let rounds = moves.iter().zip(house);
+    let expected: Vec<u8> = rounds.map(|(&mine, theirs)| Answer::Judged(judge(mine, theirs)).byte()).collect();
     assert!(server.exchange(&bytes).await == expected, "100,000 answers, byte for byte");
 }
 

@@ -9,29 +9,36 @@ use std::io;
 use bytes::{Buf, BufMut, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
-/// What a player shows.
+/// What a player shows. In memory it is what it is on the wire, so that many are read at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum Move {
     /// `1`, 剪刀.
-    Scissors,
+    Scissors = b'1',
     /// `2`, 石头.
-    Rock,
+    Rock = b'2',
     /// `3`, 布.
-    Paper,
+    Paper = b'3',
 }
 
 impl Move {
     /// All three, in the order of their bytes.
     pub const ALL: [Self; 3] = [Self::Scissors, Self::Rock, Self::Paper];
 
+    /// The move's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scissors => "scissors",
+            Self::Rock => "rock",
+            Self::Paper => "paper",
+        }
+    }
+
     /// The move's byte on the wire.
     #[must_use]
     pub const fn byte(self) -> u8 {
-        match self {
-            Self::Scissors => b'1',
-            Self::Rock => b'2',
-            Self::Paper => b'3',
-        }
+        self as u8
     }
 
     /// The move that a byte stands for.
@@ -44,36 +51,57 @@ impl Move {
             _ => None,
         }
     }
+
+    /// Reads the moves that stand at the front of `bytes`, as many as `moves` has room for, and gives their number. What
+    /// is in `moves` behind them means nothing.
+    #[must_use]
+    pub fn read_front(bytes: &[u8], moves: &mut [Self]) -> usize {
+        let most = bytes.len().min(moves.len());
+        let (bytes, moves) = (&bytes[..most], &mut moves[..most]);
+        // All are looked at, whatever the first was: without a way out of the loop, the compiler takes many at a time.
+        let mut all = true;
+        for (place, &byte) in moves.iter_mut().zip(bytes) {
+            let shown = Self::from_byte(byte);
+            all &= shown.is_some();
+            *place = shown.unwrap_or(Self::Rock);
+        }
+        if all { most } else { bytes.iter().take_while(|&&byte| Self::from_byte(byte).is_some()).count() }
+    }
 }
 
 impl fmt::Display for Move {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Scissors => "scissors",
-            Self::Rock => "rock",
-            Self::Paper => "paper",
-        })
+        f.pad(self.name())
     }
 }
 
-/// How a judged round ended, as the player who is told sees it.
+/// How a judged round ended, as the player who is told sees it. In memory too it is the byte that tells so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum Outcome {
     /// `x`, 平局: both showed the same.
-    Draw,
+    Draw = b'x',
     /// `y`, 胜利.
-    Win,
+    Win = b'y',
     /// `z`, 失败.
-    Lose,
+    Lose = b'z',
+}
+
+impl Outcome {
+    /// The outcome's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Draw => "draw",
+            Self::Win => "win",
+            Self::Lose => "lose",
+        }
+    }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Draw => "draw",
-            Self::Win => "win",
-            Self::Lose => "lose",
-        })
+        f.pad(self.name())
     }
 }
 
@@ -95,9 +123,7 @@ impl Answer {
     #[must_use]
     pub const fn byte(self) -> u8 {
         match self {
-            Self::Judged(Outcome::Draw) => b'x',
-            Self::Judged(Outcome::Win) => b'y',
-            Self::Judged(Outcome::Lose) => b'z',
+            Self::Judged(outcome) => outcome as u8,
             Self::Void => b'v',
             Self::NoMove => b'e',
             Self::Full => b'f',
@@ -193,6 +219,16 @@ mod tests {
         for byte in 0..=u8::MAX {
             assert_eq!(Move::from_byte(byte).map(Move::byte), b"123".contains(&byte).then_some(byte));
             assert_eq!(Answer::from_byte(byte).map(Answer::byte), b"xyzvef".contains(&byte).then_some(byte));
+        }
+    }
+
+    #[test]
+    fn the_moves_at_the_front_are_those_before_the_first_byte_that_is_none() {
+        for (bytes, count) in [("", 0), ("123", 3), ("1231", 3), ("12\n1", 2), ("x12", 0), ("2", 1)] {
+            let mut moves = [Move::Rock; 3];
+            assert_eq!(Move::read_front(bytes.as_bytes(), &mut moves), count, "{bytes:?}");
+            let read: Vec<u8> = moves[..count].iter().map(|shown| shown.byte()).collect();
+            assert_eq!(read, bytes.as_bytes()[..count], "{bytes:?}");
         }
     }
 

@@ -1,0 +1,44 @@
+//! What a round against the house costs beside the kernel's part: one move in a read, as by a person, and as many as a
+//! read takes.
+
+use bytes::BytesMut;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use proto::server::conversation::{Arrival, Conversation};
+use proto::wire::rps::Move;
+use rps_server::house::{House, ThreadGenerator};
+use rps_server::metrics::Metrics;
+use rps_server::solo::Solo;
+
+fn turn(criterion: &mut Criterion) {
+    let metrics = Metrics::default();
+    let mut group = criterion.benchmark_group("solo turn");
+    for count in [1, 64, 16_384] {
+        let moves: Vec<u8> = (0..count).map(|number| Move::ALL[number % 7 % 3].byte()).collect();
+        let mut solo = Solo::new(House::new(ThreadGenerator), 16, &metrics);
+        let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_function(count.to_string(), |bencher| {
+            bencher.iter(|| {
+                input.clear();
+                output.clear();
+                input.extend_from_slice(&moves);
+                solo.turn(Arrival::Bytes, &mut input, &mut output)
+            });
+        });
+    }
+    group.finish();
+}
+
+fn house(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("house");
+    for count in [1, 240] {
+        let mut house = House::new(ThreadGenerator);
+        let mut moves = vec![Move::Rock; count];
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_function(count.to_string(), |bencher| bencher.iter(|| house.throw(&mut moves)));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, turn, house);
+criterion_main!(benches);

@@ -1,0 +1,37 @@
+//! A generator for tests that compare moves which were drawn at different times.
+
+use std::convert::Infallible;
+
+use rand::rand_core::{TryCryptoRng, TryRng};
+use rand::{CryptoRng, Rng, SeedableRng};
+
+/// Gives the same bytes however many are asked for at once, which other generators do not promise.
+#[derive(Debug)]
+pub(crate) struct ByteByByte<R>(R);
+
+impl<R: SeedableRng> ByteByByte<R> {
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self(R::seed_from_u64(seed))
+    }
+}
+
+impl<R: Rng> TryRng for ByteByByte<R> {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes).map(|()| u32::from_le_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes).map(|()| u64::from_le_bytes(bytes))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        bytes.fill_with(|| self.0.next_u32().to_le_bytes()[0]);
+        Ok(())
+    }
+}
+
+impl<R: CryptoRng> TryCryptoRng for ByteByByte<R> {}
