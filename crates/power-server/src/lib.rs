@@ -122,10 +122,10 @@ impl<S> Service<S> for PowerService
 where
     S: Stream,
 {
-    async fn serve(&self, stream: S, shutdown: &Shutdown) -> Closed {
+    fn serve<'a>(&'a self, stream: S, shutdown: &'a Shutdown) -> impl Future<Output = Closed> + Send {
         let conversation = Conversation::new(self.most_bytes, &self.deadlines, &self.metrics);
         let durations = &self.metrics.connections.durations;
-        connection::run(stream, conversation, &self.deadlines, durations, shutdown).await
+        connection::run(stream, conversation, &self.deadlines, durations, shutdown)
     }
 
     fn refuse(&self) -> Arc<[u8]> {

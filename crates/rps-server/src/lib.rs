@@ -68,7 +68,7 @@ pub struct Server<H> {
 impl<H, R> Server<H>
 where
     H: Fn() -> House<R> + Send + Sync + 'static,
-    R: CryptoRng + Send,
+    R: CryptoRng + Send + 'static,
 {
     /// A server that goes by `config` and stops when `shutdown` begins. Each connection of the solo game plays against
     /// a `house` of its own.
@@ -164,8 +164,13 @@ impl Terms {
     }
 
     /// Serves one connection to its end.
-    async fn serve<S: Stream>(&self, stream: S, conversation: impl Conversation, shutdown: &Shutdown) -> Closed {
-        connection::run(stream, conversation, &self.deadlines, &self.metrics.connections.durations, shutdown).await
+    fn serve<'a, S: Stream, C: Conversation + 'a>(
+        &'a self,
+        stream: S,
+        conversation: C,
+        shutdown: &'a Shutdown,
+    ) -> impl Future<Output = Closed> + Send + use<'a, S, C> {
+        connection::run(stream, conversation, &self.deadlines, &self.metrics.connections.durations, shutdown)
     }
 }
 
@@ -180,11 +185,11 @@ impl<S, H, R> Service<S> for SoloService<H>
 where
     S: Stream,
     H: Fn() -> House<R> + Send + Sync + 'static,
-    R: CryptoRng + Send,
+    R: CryptoRng + Send + 'static,
 {
-    async fn serve(&self, stream: S, shutdown: &Shutdown) -> Closed {
+    fn serve<'a>(&'a self, stream: S, shutdown: &'a Shutdown) -> impl Future<Output = Closed> + Send {
         let solo = Solo::new((self.house)(), self.terms.max_bad_frames, &self.terms.metrics);
-        self.terms.serve(stream, solo, shutdown).await
+        self.terms.serve(stream, solo, shutdown)
     }
 
     fn refuse(&self) -> Arc<[u8]> {
@@ -203,10 +208,10 @@ impl<S> Service<S> for DuelService
 where
     S: Stream,
 {
-    async fn serve(&self, stream: S, shutdown: &Shutdown) -> Closed {
+    fn serve<'a>(&'a self, stream: S, shutdown: &'a Shutdown) -> impl Future<Output = Closed> + Send {
         let Terms { max_bad_frames, metrics, .. } = &self.terms;
         let duel = duel::conversation::Conversation::new(self.table.join(), *max_bad_frames, metrics);
-        self.terms.serve(stream, duel, shutdown).await
+        self.terms.serve(stream, duel, shutdown)
     }
 
     fn refuse(&self) -> Arc<[u8]> {

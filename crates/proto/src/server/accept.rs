@@ -33,7 +33,8 @@ use super::throttle::Throttle;
 /// What a server does with its connections.
 pub trait Service<S>: Send + Sync + 'static {
     /// Serves one connection to its end.
-    fn serve(&self, stream: S, shutdown: &Shutdown) -> impl Future<Output = Closed> + Send;
+    fn serve<'a>(&'a self, stream: S, shutdown: &'a Shutdown)
+    -> impl Future<Output = Closed> + Send + use<'a, Self, S>;
 
     /// What a connection is told for which there is no room. Asked for once for each.
     fn refuse(&self) -> Arc<[u8]>;
@@ -218,8 +219,6 @@ impl<S> Reception<S> {
         let (service, shutdown) = (Arc::clone(&self.service), self.shutdown.clone());
         let metrics = Arc::clone(&self.metrics);
         let task = async move {
-            // The permit is the task's, so that it is given back however the task ends.
-            let _permit = permit;
             if let Ok(closed) = AssertUnwindSafe(service.serve(stream, &shutdown)).catch_unwind().await {
                 metrics.closed(&closed);
                 tracing::debug!(?closed, "closed");
@@ -227,9 +226,16 @@ impl<S> Reception<S> {
                 metrics.panicked();
                 report_panic(peer);
             }
+            // It is the task's from the beginning, so that it is given back however the task ends.
+            drop(permit);
         };
-        // At debug level, as all that is written in it is: a span that nobody sees costs nothing.
-        self.tasks.spawn(task.instrument(tracing::debug_span!("connection", %peer)));
+        // At debug level, as all that is written in it is: a span that nobody sees costs nothing, not even its place.
+        let span = tracing::debug_span!("connection", %peer);
+        if span.is_disabled() {
+            self.tasks.spawn(task);
+        } else {
+            self.tasks.spawn(task.instrument(span));
+        }
     }
 
     fn turn_away<I>(&self, mut stream: I, peer: SocketAddr, full: Full)

@@ -71,7 +71,7 @@ impl Admission {
                 return Err(Full::Place);
             }
             *open += 1;
-            permit.place = Some(place);
+            permit.place = Some(Box::new(place));
         }
         Ok(permit)
     }
@@ -111,13 +111,14 @@ impl Collector for Admission {
 #[derive(Debug)]
 pub struct Permit {
     admission: Arc<Admission>,
-    place: Option<IpAddr>,
+    /// Where there is a limit for it. In a box, so that connections have no room for it where there is none.
+    place: Option<Box<IpAddr>>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(place) = self.place
-            && let Entry::Occupied(mut open) = self.admission.places().entry(place)
+        if let Some(place) = &self.place
+            && let Entry::Occupied(mut open) = self.admission.places().entry(**place)
         {
             *open.get_mut() -= 1;
             if *open.get() == 0 {

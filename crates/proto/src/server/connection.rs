@@ -12,7 +12,7 @@ use std::pin::{Pin, pin};
 use std::task::{self, Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::yield_now;
@@ -67,92 +67,102 @@ thread_local! {
 ///
 /// An answer is not flushed: a stream that buffers what is written is not for this. How long each took, from when all
 /// that it needs was there, goes into `durations`.
-pub async fn run<S, C>(
+///
+/// What a connection holds while it waits is this future, so it is kept small: what is needed from the beginning to the
+/// end is made before it and used where it is (an argument of an `async fn` that is moved has its place twice), and what
+/// few come to need is in a box when they do.
+pub fn run<'a, S, C>(
     stream: S,
     conversation: C,
-    deadlines: &Deadlines,
-    durations: &Durations,
-    shutdown: &Shutdown,
-) -> Closed
+    deadlines: &'a Deadlines,
+    durations: &'a Durations,
+    shutdown: &'a Shutdown,
+) -> impl Future<Output = Closed> + Send + use<'a, S, C>
 where
     S: Stream,
-    C: Conversation,
+    C: Conversation + 'a,
 {
     let mut exchange = Exchange::new(stream, conversation);
     let mut now = Instant::now();
     let mut watch = Watch::new(deadlines, now);
-    let (mut at, mut expiry) = watch.next(deadlines, shutdown);
-    // Most deadlines move further off before they are reached, so the alarm is left as it is until it rings too early;
-    // only a nearer deadline sets it at once.
-    let mut alarm = pin!(sleep_until(at));
-    let mut begun = pin!(shutdown.begun());
-    let (mut draining, mut found_more) = (false, false);
-    loop {
-        let (mut told, mut last_look) = (None, false);
-        if now >= at {
-            match expiry {
-                Expiry::Settled => told = Some(Arrival::Silence),
-                Expiry::Request => told = Some(Arrival::Deadline),
-                Expiry::Due => told = Some(Arrival::Answer),
-                Expiry::Idle => return exchange.close(Closed::Idle, shutdown).await,
-                Expiry::GivenUp | Expiry::Drained
-                    if found_more && shutdown.deadline().is_some_and(|deadline| now >= deadline) =>
-                {
-                    return Closed::Cut;
+    async move {
+        let (mut at, mut expiry) = watch.next(deadlines, shutdown);
+        // Most deadlines move further off before they are reached, so the alarm is left as it is until it rings too
+        // early; only a nearer deadline sets it at once.
+        let mut alarm = pin!(sleep_until(at));
+        let mut begun = pin!(shutdown.begun());
+        let (mut draining, mut found_more) = (false, false);
+        let closed = loop {
+            let (mut told, mut last_look) = (None, false);
+            if now >= at {
+                match expiry {
+                    Expiry::Settled => told = Some(Arrival::Silence),
+                    Expiry::Request => told = Some(Arrival::Deadline),
+                    Expiry::Due => told = Some(Arrival::Answer),
+                    Expiry::Idle => break Closed::Idle,
+                    Expiry::GivenUp | Expiry::Drained
+                        if found_more && shutdown.deadline().is_some_and(|deadline| now >= deadline) =>
+                    {
+                        return Closed::Cut;
+                    }
+                    Expiry::GivenUp => told = Some(Arrival::Drain),
+                    Expiry::Drained => {
+                        // What has been sent counts as asked. The runtime hears of it when this task is out of its way.
+                        yield_now().await;
+                        last_look = true;
+                    }
+                    Expiry::Cut => return Closed::Cut,
                 }
-                Expiry::GivenUp => told = Some(Arrival::Drain),
-                Expiry::Drained => {
-                    // What has been sent counts as asked. The runtime hears of it when this task is out of its way.
-                    yield_now().await;
-                    last_look = true;
+            }
+            if at < alarm.deadline() {
+                alarm.as_mut().reset(at);
+            }
+            let turn = tokio::select! {
+                biased;
+                turn = exchange.turn(told) => turn,
+                () = ready(()), if last_look => break Closed::Drained,
+                () = &mut begun, if !draining => {
+                    draining = true;
+                    (at, expiry) = watch.next(deadlines, shutdown);
+                    continue;
                 }
-                Expiry::Cut => return Closed::Cut,
-            }
-        }
-        if at < alarm.deadline() {
-            alarm.as_mut().reset(at);
-        }
-        let turn = tokio::select! {
-            biased;
-            turn = exchange.turn(told) => turn,
-            () = ready(()), if last_look => return exchange.close(Closed::Drained, shutdown).await,
-            () = &mut begun, if !draining => {
-                draining = true;
-                (at, expiry) = watch.next(deadlines, shutdown);
-                continue;
-            }
-            () = &mut alarm => {
-                now = Instant::now();
-                if now < at {
-                    alarm.as_mut().reset(at);
+                () = &mut alarm => {
+                    now = Instant::now();
+                    if now < at {
+                        alarm.as_mut().reset(at);
+                    }
+                    continue;
                 }
-                continue;
+            };
+            let turn = match turn {
+                Ok(turn) => turn,
+                Err(error) => return Closed::Failed(error),
+            };
+            let turn = match exchange.unsent.take() {
+                None => turn,
+                Some(unsent) => match exchange.write(unsent, turn, deadlines.write, shutdown).await {
+                    Ok(turn) => turn,
+                    Err(closed) => return closed,
+                },
+            };
+            now = Instant::now();
+            turn.observe(durations, watch.last(), now);
+            match (turn.arrival, turn.next) {
+                (Arrival::End, _) => return Closed::ByPeer,
+                (Arrival::Deadline, _) => break Closed::TimedOut,
+                (_, Next::Close) => break Closed::Over,
+                _ => {}
             }
+            found_more = last_look;
+            watch.note(turn.spoke, turn.used, turn.next, deadlines, now);
+            (at, expiry) = watch.next(deadlines, shutdown);
         };
-        let turn = match turn {
-            Ok(turn) => turn,
-            Err(error) => return Closed::Failed(error),
-        };
-        if !exchange.unsent.is_empty()
-            && let Err(closed) = exchange.write_unsent(deadlines.write, shutdown).await
-        {
-            return closed;
-        }
-        now = Instant::now();
-        turn.observe(durations, watch.last(), now);
-        match (turn.arrival, turn.next) {
-            (Arrival::End, _) => return Closed::ByPeer,
-            (Arrival::Deadline, _) => return exchange.close(Closed::TimedOut, shutdown).await,
-            (_, Next::Close) => return exchange.close(Closed::Over, shutdown).await,
-            _ => {}
-        }
-        found_more = last_look;
-        watch.note(turn.spoke, turn.used, turn.next, deadlines, now);
-        (at, expiry) = watch.next(deadlines, shutdown);
+        exchange.close(closed, shutdown).await
     }
 }
 
 /// What a turn came to.
+#[derive(Clone, Copy)]
 struct Turn {
     arrival: Arrival,
     began: Instant,
@@ -167,7 +177,7 @@ struct Turn {
 
 impl Turn {
     /// Counts how long its answers took that are written `now`, where the turn before ended at `last`.
-    fn observe(&self, durations: &Durations, last: Instant, now: Instant) {
+    fn observe(self, durations: &Durations, last: Instant, now: Instant) {
         let at_once = match self.arrival {
             Arrival::Bytes | Arrival::End => self.answered,
             // The first answer is to what has waited since then.
@@ -185,10 +195,11 @@ impl Turn {
 struct Exchange<S, C> {
     stream: S,
     conversation: C,
-    /// What has come and is not answered: a part of a request, or those behind one whose answer is awaited.
-    pending: BytesMut,
+    /// What has come and is not answered: a part of a request, or those behind one whose answer is awaited. In a box, as
+    /// most connections have nothing to keep most of the time.
+    pending: Option<Box<[u8]>>,
     /// The part of an answer that the socket had no room for.
-    unsent: Bytes,
+    unsent: Option<Box<[u8]>>,
     /// Whether an answer is awaited that comes from elsewhere.
     owing: bool,
 }
@@ -199,7 +210,7 @@ where
     C: Conversation,
 {
     fn new(stream: S, conversation: C) -> Self {
-        Self { stream, conversation, pending: BytesMut::new(), unsent: Bytes::new(), owing: false }
+        Self { stream, conversation, pending: None, unsent: None, owing: false }
     }
 
     /// Takes one turn: about what the conversation is `told`, or else about the answer that is awaited or what the
@@ -214,8 +225,7 @@ where
 
     /// Waits for the answer that comes from elsewhere. Nothing is read meanwhile: what a peer has sent ahead waits in
     /// its socket, and a reset is noticed there.
-    async fn answer_awaited(&mut self) -> io::Result<()> {
-        // Boxed, so that the many connections that never come here do not carry the room for it.
+    fn answer_awaited(&mut self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async {
             tokio::select! {
                 biased;
@@ -223,14 +233,13 @@ where
                 error = self.stream.broken() => Err(error),
             }
         })
-        .await
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>, told: Option<Arrival>) -> Poll<io::Result<Turn>> {
         SCRATCH.with_borrow_mut(|Scratch { input, output }| {
             input.clear();
             output.clear();
-            input.extend_from_slice(&self.pending);
+            input.extend_from_slice(self.pending.as_deref().unwrap_or_default());
             let arrival = match told {
                 Some(arrival) => arrival,
                 None => match task::ready!(poll_read(&mut self.stream, cx, input, C::READ_BYTES))? {
@@ -241,14 +250,14 @@ where
             let (began, given) = (Instant::now(), input.len());
             let conversation::Turn { answered, next } = self.conversation.turn(arrival, input, output);
             let (spoke, used) = (!output.is_empty(), input.len() < given);
-            self.pending = if input.is_empty() { BytesMut::new() } else { BytesMut::from(&input[..]) };
+            self.pending = kept(input);
             self.owing = matches!(next, Next::Answer(_));
             while !output.is_empty() {
                 match Pin::new(&mut self.stream).poll_write(cx, output)? {
                     Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                     Poll::Ready(written) => output.advance(written),
                     Poll::Pending => {
-                        self.unsent = Bytes::copy_from_slice(output);
+                        self.unsent = kept(output);
                         break;
                     }
                 }
@@ -257,15 +266,19 @@ where
         })
     }
 
-    /// Writes what the socket had no room for. Nothing is read meanwhile: a peer that does not take its answers is
-    /// given no more of them.
-    async fn write_unsent(&mut self, limit: Duration, shutdown: &Shutdown) -> Result<(), Closed> {
-        let unsent = std::mem::take(&mut self.unsent);
-        // Boxed, so that the many connections that never come here do not carry the room for it.
-        Box::pin(async {
+    /// Writes what the socket had no room for at the end of a `turn`. Nothing is read meanwhile: a peer that does not take
+    /// its answers is given no more of them.
+    fn write<'b>(
+        &'b mut self,
+        unsent: Box<[u8]>,
+        turn: Turn,
+        limit: Duration,
+        shutdown: &'b Shutdown,
+    ) -> BoxFuture<'b, Result<Turn, Closed>> {
+        Box::pin(async move {
             tokio::select! {
                 biased;
-                written = self.stream.write_all(&unsent) => written.map_err(Closed::Failed),
+                written = self.stream.write_all(&unsent) => written.map(|()| turn).map_err(Closed::Failed),
                 () = sleep(limit) => {
                     // What it has not taken would stay in the kernel for minutes after an ordinary close.
                     self.stream.discard_unsent();
@@ -274,12 +287,9 @@ where
                 () = shutdown.deadline_passed() => Err(Closed::Cut),
             }
         })
-        .await
     }
 
     /// Ends the conversation, and with it what the connection has to do with others, and then closes the stream.
-    ///
-    /// In a box of its own: no connection has to carry the room for it while it is served.
     fn close(self, closed: Closed, shutdown: &Shutdown) -> BoxFuture<'_, Closed> {
         let Self { mut stream, conversation, .. } = self;
         // At once, since others may be waiting to hear that it is over.
@@ -289,6 +299,11 @@ where
             closed
         })
     }
+}
+
+/// What is left of a thread's buffer and has to be there later.
+fn kept(bytes: &[u8]) -> Option<Box<[u8]>> {
+    (!bytes.is_empty()).then(|| bytes.into())
 }
 
 /// Closes a stream from this side: ends what is written to it, then takes and drops what the peer still sends, until

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 /// How long before the end of a drain its deadline is.
 const LETTING_GO: Duration = Duration::from_millis(100);
@@ -99,8 +99,8 @@ impl Shutdown {
     }
 
     /// Waits until it begins.
-    pub async fn begun(&self) {
-        self.begun.cancelled().await;
+    pub fn begun(&self) -> WaitForCancellationFuture<'_> {
+        self.begun.cancelled()
     }
 
     /// Waits until what is not done yet has to be let go of.
