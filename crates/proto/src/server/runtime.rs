@@ -12,14 +12,21 @@ use super::telemetry::Log;
 
 /// Runs a server on so many threads (0: one a core) until it is done, which a first signal asks it to be: 0, or 1 where
 /// it could not do its work. A second signal ends it at once, with the signal's own code.
-pub fn run(workers: usize, log: &Log, shutdown: &Shutdown, server: impl Future<Output = io::Result<()>>) -> ExitCode {
+///
+/// One runtime for all threads: where one of them has too much to do, another one helps. A runtime for each, with a
+/// listening socket of its own, took as much of the processors, and its slowest answers took longer.
+pub fn run<S>(workers: usize, log: &Log, shutdown: &Shutdown, server: S) -> ExitCode
+where
+    S: Future<Output = io::Result<()>> + Send + 'static,
+{
     let done = start(workers).and_then(|runtime| {
         let done = runtime.block_on(async {
             let second_signal = shutdown.follow_signals()?;
             tokio::select! {
                 biased;
                 code = tokio::spawn(second_signal) => Ok(code.map_or(ExitCode::FAILURE, ExitCode::from)),
-                done = server => done.map(|()| ExitCode::SUCCESS),
+                // On the runtime's own threads, as its connections are: this thread would have to be woken for each.
+                done = tokio::spawn(server) => done.unwrap_or_else(|ended| Err(ended.into())).map(|()| ExitCode::SUCCESS),
             }
         });
         // What the drain had to leave behind is not waited for a second time.
