@@ -8,6 +8,7 @@ use clap::Parser;
 use power_server::config::Config;
 use power_server::{Server, healthcheck};
 use proto::server::config::layers::Problems;
+use proto::server::listen::Terms;
 use proto::server::options::{Loaded, Options, Setting, print, refuse};
 use proto::server::reload::Reload;
 use proto::server::shutdown::Shutdown;
@@ -70,7 +71,8 @@ fn load(arguments: &Arguments) -> Result<Loaded<Config>, Problems> {
 async fn run(arguments: Arguments, mut loaded: Loaded<Config>, log: Log, shutdown: Shutdown) -> io::Result<()> {
     let config = &mut loaded.config;
     admission::fit_to_open_files(&mut config.limits.connections)?;
-    let listener = listen::bind(config.listen.0, config.limits.connections.backlog.get())?;
+    let terms = Terms { backlog: config.limits.connections.backlog.get(), speak_first: true };
+    let listener = listen::bind(config.listen.0, terms)?;
     let admin = admin::bind(&config.admin)?;
 
     let server = Arc::new(Server::new(config, shutdown.clone()));

@@ -5,12 +5,13 @@
 #[path = "../../proto/tests/support/program.rs"]
 mod running;
 
-use std::net::TcpListener;
+use std::io::Write;
+use std::net::{Shutdown, TcpListener};
 use std::process::{Command, Output};
 
 use power_server::config::Config;
 use proto::server::config::layers::{Configuration, Layers};
-use running::{Program, connect, exchange, hear_to_the_end};
+use running::{Program, connect, exchange, expect, hear_to_the_end};
 
 fn program() -> Command {
     running::command(env!("CARGO_BIN_EXE_power-server"), env!("CARGO_TARGET_TMPDIR"), &[], &[])
@@ -160,6 +161,8 @@ fn either_signal_drains_and_ends_with_0() {
     for signal in ["TERM", "INT"] {
         let running = start(&[]);
         let mut idle = connect(running.address("power"));
+        idle.write_all(b"a2").unwrap();
+        expect(&mut idle, "d4.0");
         assert_eq!(exchange(running.address("power"), b"c3"), "d81.0");
         running.signal(signal);
         assert_eq!(hear_to_the_end(&mut idle), "");
@@ -168,6 +171,16 @@ fn either_signal_drains_and_ends_with_0() {
         assert_eq!(code, Some(0), "{log}");
         assert!(log.contains("stopped accepted=2 rejected=0 panicked=0 cut=0"), "{log}");
     }
+}
+
+#[test]
+fn a_client_that_says_nothing_is_told_so_though_the_kernel_keeps_it_for_a_while() {
+    let running = start(&["--set", "timeouts.request=300ms"]);
+    let mut silent = connect(running.address("power"));
+    assert_eq!(hear_to_the_end(&mut silent), "eTIMEOUT no whole request came within 300ms");
+    let mut gone = connect(running.address("power"));
+    gone.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(hear_to_the_end(&mut gone), "", "the end of the stream is something to hear of");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::Parser;
 use proto::server::config::layers::Problems;
 use proto::server::config::value::OptionalAddress;
+use proto::server::listen::Terms;
 use proto::server::options::{Loaded, Options, Setting, print, refuse};
 use proto::server::reload::Reload;
 use proto::server::shutdown::Shutdown;
@@ -80,8 +81,9 @@ fn load(arguments: &Arguments) -> Result<Loaded<Config>, Problems> {
 async fn run(arguments: Arguments, mut loaded: Loaded<Config>, log: Log, shutdown: Shutdown) -> io::Result<()> {
     let config = &mut loaded.config;
     admission::fit_to_open_files(&mut config.limits.connections)?;
-    let backlog = config.limits.connections.backlog.get();
-    let bind = |address: OptionalAddress| address.0.map(|address| listen::bind(address, backlog)).transpose();
+    // A player may take all the time there is for the first move.
+    let terms = Terms { backlog: config.limits.connections.backlog.get(), speak_first: false };
+    let bind = |address: OptionalAddress| address.0.map(|address| listen::bind(address, terms)).transpose();
     let listeners = Listeners { solo: bind(config.solo.listen)?, duel: bind(config.duel.listen)? };
     let admin = admin::bind(&config.admin)?;
 

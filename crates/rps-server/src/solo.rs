@@ -48,7 +48,7 @@ const ROUNDS_AT_ONCE: usize = 240;
 
 impl<R: CryptoRng + Send> Conversation for Solo<'_, R> {
     /// An answer is as long as its move, so this is also all that a peer which reads nothing can make the server hold.
-    const READ_BYTES: usize = 16 * 1024;
+    const READ_BYTES: usize = 32 * 1024;
 
     fn turn(&mut self, _: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Turn {
         let mut played = SoloRounds::default();

@@ -21,6 +21,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::LIMIT;
 
+const TERMS: listen::Terms = listen::Terms { backlog: 1024, speak_first: false };
+
 /// A server that runs until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -97,7 +99,7 @@ pub(crate) fn power() -> Server {
 /// A power server at this address.
 pub(crate) fn power_at(address: &str) -> io::Result<Server> {
     let address = address.parse().expect("an address");
-    Server::start(move || listen::bind(address, 1024), |listener, shutdown| serve_power(listener, None, shutdown))
+    Server::start(move || listen::bind(address, TERMS), |listener, shutdown| serve_power(listener, None, shutdown))
 }
 
 /// A power server with room for so many connections.
@@ -130,7 +132,7 @@ pub(crate) fn rps_with_room_for<const CONNECTIONS: u32>() -> Server {
 }
 
 fn any_port() -> io::Result<TcpListener> {
-    listen::bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1024)
+    listen::bind(SocketAddr::from(([127, 0, 0, 1], 0)), TERMS)
 }
 
 async fn serve_power(listener: TcpListener, room: Option<Count<1, 1_000_000>>, shutdown: Shutdown) -> Summary {

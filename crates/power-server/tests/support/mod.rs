@@ -39,7 +39,8 @@ pub(crate) struct Server {
 /// Starts a server with these settings over the defaults.
 pub(crate) fn start(settings: &[(&str, &str)]) -> Server {
     let config = config(settings);
-    let listener = listen::bind("127.0.0.1:0".parse().unwrap(), config.limits.connections.backlog.get()).unwrap();
+    let terms = listen::Terms { backlog: config.limits.connections.backlog.get(), speak_first: false };
+    let listener = listen::bind("127.0.0.1:0".parse().unwrap(), terms).unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = Shutdown::new(config.timeouts.shared.drain.get());
     let power = Arc::new(PowerServer::new(&config, shutdown.clone()));

@@ -45,7 +45,8 @@ const MOST_HEADER_BYTES: usize = 8192;
 /// As those of [`listen::bind`].
 pub fn bind(admin: &Admin) -> io::Result<Option<TcpListener>> {
     let backlog = u32::try_from(REQUESTS_AT_ONCE).unwrap_or(u32::MAX);
-    admin.listen.0.map(|address| listen::bind(address, backlog)).transpose()
+    let terms = listen::Terms { backlog, speak_first: false };
+    admin.listen.0.map(|address| listen::bind(address, terms)).transpose()
 }
 
 /// Answers for as long as it is awaited: through the drain too, when `/readyz` says so.

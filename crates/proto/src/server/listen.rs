@@ -4,6 +4,8 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use nix::sys::socket::setsockopt;
+use nix::{setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpListener;
 
@@ -22,19 +24,42 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(100);
 /// many times over.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
-/// Opens a listening socket at `address` with room for `backlog` connections that wait to be accepted (the kernel cuts
-/// it to `net.core.somaxconn`). Call it within a tokio runtime.
+/// How a listening socket treats those who connect to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// How many connections wait to be accepted at the most (the kernel cuts it to `net.core.somaxconn`).
+    pub backlog: u32,
+    /// Whether those who have sent nothing are kept by the kernel for a while, see [`SILENCE`].
+    pub speak_first: bool,
+}
+
+/// Where a client has to speak first, the kernel keeps its connection to itself until it has, or for so many seconds
+/// (tcp(7), `TCP_DEFER_ACCEPT`). A connection is then accepted together with its request, which saves the kernel a part
+/// of the work, and one that stays silent costs no more than a place in the kernel's table for that time.
+const SILENCE: u32 = 1;
+
+// The macro makes the call, and answers for it; the kernel takes an `int` here.
+sockopt_impl!(
+    /// `TCP_DEFER_ACCEPT`, an `int` of seconds (tcp(7)).
+    DeferAccept,
+    SetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_DEFER_ACCEPT,
+    u32
+);
+
+/// Opens a listening socket at `address`. Call it within a tokio runtime.
 ///
 /// # Errors
 ///
 /// If the address cannot be had, be it that another socket listens there. `SO_REUSEADDR` lets a restart bind amid
 /// connections in `TIME_WAIT`; without `SO_REUSEPORT`, a second instance is refused.
-pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+pub fn bind(address: SocketAddr, terms: Terms) -> io::Result<TcpListener> {
     let explain = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
-    open(address, backlog).map_err(explain)
+    open(address, terms).map_err(explain)
 }
 
-fn open(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+fn open(address: SocketAddr, terms: Terms) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     // An answer is written whole; holding it back for more to come (Nagle) would only delay it.
@@ -42,8 +67,11 @@ fn open(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    if terms.speak_first {
+        setsockopt(&socket, DeferAccept, &SILENCE)?;
+    }
     socket.bind(&SockAddr::from(address))?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    socket.listen(i32::try_from(terms.backlog).unwrap_or(i32::MAX))?;
     TcpListener::from_std(socket.into())
 }
 
@@ -87,10 +115,11 @@ mod tests {
     use super::*;
 
     const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    const TERMS: Terms = Terms { backlog: 16, speak_first: false };
 
     #[tokio::test]
     async fn an_accepted_connection_inherits_the_options() {
-        let listener = bind(ANY_PORT, 16).unwrap();
+        let listener = bind(ANY_PORT, TERMS).unwrap();
         let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
         let (accepted, client) = tokio::join!(listener.accept(), client);
         let (stream, _client) = (accepted.unwrap().0, client.unwrap());
@@ -105,16 +134,28 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_in_use_is_an_error_that_names_it() {
-        let first = bind(ANY_PORT, 16).unwrap();
+        let first = bind(ANY_PORT, TERMS).unwrap();
         let taken = first.local_addr().unwrap();
-        let error = bind(taken, 16).unwrap_err();
+        let error = bind(taken, TERMS).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&taken.to_string()), "{error}");
     }
 
     #[tokio::test]
+    async fn where_clients_speak_first_one_that_does_comes_before_one_that_does_not() {
+        let mut listener = bind(ANY_PORT, Terms { speak_first: true, ..TERMS }).unwrap();
+        let address = listener.local_addr().unwrap();
+        let silent = std::net::TcpStream::connect(address).unwrap();
+        let mut speaks = std::net::TcpStream::connect(address).unwrap();
+        std::io::Write::write_all(&mut speaks, b"a2").unwrap();
+        let mut next = async || crate::server::accept::Listener::accept(&mut listener).await.unwrap().1;
+        assert_eq!(next().await, speaks.local_addr().unwrap());
+        assert_eq!(next().await, silent.local_addr().unwrap(), "it is not kept for ever");
+    }
+
+    #[tokio::test]
     async fn refusing_new_connections_keeps_those_that_have_been_made() {
-        let mut listener = bind(ANY_PORT, 16).unwrap();
+        let mut listener = bind(ANY_PORT, TERMS).unwrap();
         let address = listener.local_addr().unwrap();
         let mut queued = std::net::TcpStream::connect(address).unwrap();
         refuse_new(&listener).unwrap();

@@ -41,7 +41,8 @@ where
 {
     let config = config(settings);
     let bind = || {
-        let listener = listen::bind("127.0.0.1:0".parse().unwrap(), config.limits.connections.backlog.get()).unwrap();
+        let terms = listen::Terms { backlog: config.limits.connections.backlog.get(), speak_first: false };
+        let listener = listen::bind("127.0.0.1:0".parse().unwrap(), terms).unwrap();
         // Little room for answers, which the connections inherit, so that a player who does not read is soon noticed.
         SockRef::from(&listener).set_send_buffer_size(4096).unwrap();
         listener
