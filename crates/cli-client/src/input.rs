@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use proto::wire::number::Number;
 use proto::wire::quoted::Quoted;
@@ -82,6 +83,37 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         Ok(duration) if !duration.is_zero() && duration <= LONGEST => Ok(duration),
         _ => Err(texts::not_a_duration()),
     }
+}
+
+/// The most bytes of an exchange either way.
+const LONGEST_EXCHANGE: usize = 4096;
+
+/// Bytes as a person writes them: text, in which a backslash begins one of a few escapes.
+///
+/// # Errors
+///
+/// What would be right, if it is none, empty, or too long.
+pub fn escaped(text: &str) -> Result<Bytes, String> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        bytes.extend_from_slice(before.as_bytes());
+        let (byte, length) = match after.as_bytes() {
+            [b'r', ..] => (b'\r', 1),
+            [b'n', ..] => (b'\n', 1),
+            [b't', ..] => (b'\t', 1),
+            [b'0', ..] => (0, 1),
+            [b'\\', ..] => (b'\\', 1),
+            [b'x', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                (u8::from_str_radix(&after[1..3], 16).unwrap_or_default(), 3)
+            }
+            _ => return Err(texts::not_escaped()),
+        };
+        bytes.push(byte);
+        rest = &after[length..];
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    if bytes.is_empty() || bytes.len() > LONGEST_EXCHANGE { Err(texts::not_escaped()) } else { Ok(bytes.into()) }
 }
 
 /// A count as a person writes it, from 1 to `MOST`; `k` and `m` stand for thousands and millions.
@@ -265,6 +297,18 @@ impl<T: FromStr<Err: Display>> Values<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_text_with_escapes() {
+        for (text, bytes) in
+            [("PING", &b"PING"[..]), ("a\\r\\n", b"a\r\n"), ("\\0\\t\\\\\\x7f\\xFFé", b"\0\t\\\x7f\xff\xc3\xa9")]
+        {
+            assert_eq!(escaped(text).as_deref(), Ok(bytes), "{text}");
+        }
+        for wrong in ["", "\\", "a\\", "\\q", "\\x1", "\\xg0", "\\x é", &"1".repeat(LONGEST_EXCHANGE + 1)] {
+            assert!(escaped(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_move_is_taken_in_every_way_that_people_write_it() {

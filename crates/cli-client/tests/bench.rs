@@ -50,6 +50,27 @@ fn a_load_counts_as_many_requests_as_were_asked_for() {
 }
 
 #[test]
+fn any_server_that_answers_the_same_each_time_can_be_loaded() {
+    let server = real::power();
+    for flags in ["", "-c 1", "--keep-alive", "--pipeline 7 -c 3 --threads 2", "--keep-alive --rate 1m"] {
+        let told = measured(100, &format!("exchange -n 100 {flags} --send a2\\n --expect d4.0\\x0a --addr {server}"));
+        let kept = flags.contains("--keep-alive") || flags.contains("--pipeline");
+        assert_eq!((&told["bench"], &told["keep_alive"]), (&json!("exchange"), &json!(kept)), "{flags}");
+    }
+    for (flags, title) in [
+        ("", "'a2' on short connections, 2 at a time"),
+        ("--pipeline 5", "'a2' on 2 kept connections, each with 5 in flight"),
+    ] {
+        let table = run(&format!("bench exchange {flags} -n 10 -c 2 --send a2 --expect d4.0 --addr {server}"));
+        if flags.is_empty() {
+            table.assert_ended(0);
+        }
+        let title = format!("{server}: {title}");
+        assert!(!flags.is_empty() || table.stdout.starts_with(&title), "{title}: {table:?}");
+    }
+}
+
+#[test]
 fn a_load_ends_after_its_duration() {
     let server = real::power();
     for flags in ["", "--keep-alive", "--pipeline 64 --threads 2", "--rate 200"] {

@@ -48,6 +48,34 @@ fn a_server_that_is_not_there_or_not_right_at_first_gets_no_load() {
 }
 
 #[test]
+fn an_exchange_is_held_against_what_was_expected_byte_for_byte() {
+    let exchange = "bench exchange -z 1h --send PING\\r\\n --expect +PONG\\r\\n";
+    run(&format!("{exchange} --addr {}", Reserved::new())).assert_failed(3, "", &["nothing listens there"]);
+    for flags in ["", "--keep-alive", "--pipeline 9"] {
+        for (said, code, message) in [
+            (&b"+PING\r\n"[..], 1, "asked 'PING\\r\\n', it answered '+PING\\r\\n', and '+PONG\\r\\n' is right"),
+            (b"+PONG\r\n+PONG\r\n", if flags.is_empty() { 1 } else { 5 }, "PONG"),
+            (b"-", 1, "it answered '-'"),
+        ] {
+            let server = Fake::new(move |stream| answer(stream, said));
+            let finished = run(&format!("{exchange} {flags} --addr {server}"));
+            assert_eq!(finished.code, Some(code), "{flags} {message}: {finished:?}");
+            assert!(finished.stderr.contains(message) || code == 5, "{flags} {message}: {finished:?}");
+        }
+        let server = Fake::new(|stream| answer_and_leave(stream, b"+PO"));
+        run(&format!("{exchange} {flags} --addr {server}")).assert_failed(5, "", &[&server.to_string()]);
+    }
+    for (wrong, message) in [
+        ("--send a\\q --expect b --addr h:1", "write 1 to 4096 bytes as text, with \\r, \\n, \\t, \\0, \\\\ and \\xHH"),
+        ("--send a --expect \\x1 --addr h:1", "for '--expect <BYTES>'"),
+        ("--send a --expect b", "--addr <HOST:PORT>"),
+    ] {
+        let finished = run(&format!("bench exchange {wrong}"));
+        assert!(finished.code == Some(2) && finished.stderr.contains(message), "{finished:?}");
+    }
+}
+
+#[test]
 fn a_server_that_fails_later_is_counted_by_the_kind_of_its_failures() {
     let reset = |stream: &mut TcpStream| {
         hear(stream)?;

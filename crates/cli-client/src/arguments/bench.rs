@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::{Args, Subcommand};
 use proto::wire::power::Operation;
 
 use super::power::Framing;
-use crate::address::{DuelAddress, PowerAddress, RpsAddress};
-use crate::input::{Operand, Sources, at_most, duration};
+use crate::address::{DuelAddress, PowerAddress, RpsAddress, address};
+use crate::input::{Operand, Sources, at_most, duration, escaped};
 use crate::language::texts;
 
 /// `bench`.
@@ -30,6 +31,9 @@ pub enum Service {
     /// The duel.
     #[command(about = texts::bench_duel())]
     Duel(DuelArguments),
+    /// Any server that answers a request with the same bytes each time.
+    #[command(about = texts::bench_exchange())]
+    Exchange(ExchangeArguments),
 }
 
 /// How much load, and for how long.
@@ -135,6 +139,34 @@ pub struct DuelArguments {
     /// Where the server listens.
     #[command(flatten)]
     pub address: DuelAddress,
+}
+
+/// `bench exchange`.
+#[derive(Args, Debug)]
+pub struct ExchangeArguments {
+    /// How much load.
+    #[command(flatten)]
+    pub load: Load,
+
+    /// One connection for many requests.
+    #[arg(long, help = texts::exchange_keep_alive())]
+    pub keep_alive: bool,
+
+    /// How many requests in flight.
+    #[arg(long, value_name = "COUNT", value_parser = at_most::<MOST_IN_FLIGHT>, help = texts::pipeline_exchange())]
+    pub pipeline: Option<u64>,
+
+    /// What is sent as a request.
+    #[arg(long, value_name = "BYTES", value_parser = escaped, allow_hyphen_values = true, help = texts::exchange_send())]
+    pub send: Bytes,
+
+    /// What is the right answer.
+    #[arg(long, value_name = "BYTES", value_parser = escaped, allow_hyphen_values = true, help = texts::exchange_expect())]
+    pub expect: Bytes,
+
+    /// Where the server listens.
+    #[arg(long = "addr", value_name = "HOST:PORT", value_parser = address, help = texts::exchange_addr())]
+    pub address: String,
 }
 
 /// So many requests in flight take a megabyte of a connection, and more teach nothing.

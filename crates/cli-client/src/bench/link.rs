@@ -13,6 +13,7 @@ use proto::client::stream::Stream;
 use proto::client::{Endpoint, Error, ErrorKind, Phase, Violation};
 use proto::wire::power::Reply;
 use proto::wire::power::client::{ClientCodec, Framing};
+use proto::wire::quoted::Quoted;
 use proto::wire::rps::{Answer, Move, UnknownByte};
 use rand::RngExt;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -60,21 +61,24 @@ pub(super) enum Told {
 impl Link {
     /// The bytes of one connection, of which there may be many more for the same plan: see [`Link::another`].
     pub(super) fn new(plan: &Plan) -> Self {
-        let right = match plan.work {
-            Work::Power { right, style: Style::Short(Framing::EndOfStream | Framing::Bare), .. } => format!("d{right}"),
-            Work::Power { right, .. } => format!("d{right}\n"),
-            Work::Rps | Work::Duel => "?".to_owned(),
+        let right = match &plan.work {
+            Work::Power { right, style: Style::Short(Framing::EndOfStream | Framing::Bare), .. } => {
+                format!("d{right}").into_bytes()
+            }
+            Work::Power { right, .. } => format!("d{right}\n").into_bytes(),
+            Work::Rps | Work::Duel => b"?".to_vec(),
+            Work::Exchange { expect, .. } => expect.to_vec(),
         };
         let room = (plan.batch() * right.len()).clamp(64, READ);
-        let circle = if matches!(plan.work, Work::Power { .. }) { 1 } else { CIRCLE };
+        let circle = if plan.work.is_game() { CIRCLE } else { 1 };
         Self {
-            work: plan.work,
+            work: plan.work.clone(),
             requests: plan.work.requests(plan.batch() + circle - 1).into(),
             request_length: plan.work.requests(1).len(),
             circle,
             next: 0,
             heard: false,
-            right: right.into_bytes(),
+            right,
             bytes: BytesMut::with_capacity(room),
             limit: plan.limit,
         }
@@ -83,6 +87,7 @@ impl Link {
     /// The bytes of another connection, which has its requests in common with this one.
     pub(super) fn another(&self) -> Self {
         Self {
+            work: self.work.clone(),
             requests: Arc::clone(&self.requests),
             right: self.right.clone(),
             bytes: BytesMut::with_capacity(self.bytes.capacity()),
@@ -144,6 +149,15 @@ impl Link {
             if self.bytes[..] == self.right[..] {
                 return Ok(());
             }
+            if let Work::Exchange { .. } = self.work {
+                if !self.right.starts_with(&self.bytes) {
+                    return Err(self.other_bytes(endpoint));
+                }
+                if ended {
+                    return Err(trouble(endpoint, Phase::Reply, Violation::NoReply.into()));
+                }
+                continue;
+            }
             let mut codec = ClientCodec::new(framing);
             let decoded = if ended { codec.decode_eof(&mut self.bytes) } else { codec.decode(&mut self.bytes) };
             match decoded {
@@ -188,6 +202,7 @@ impl Link {
             let taken = match self.work {
                 Work::Power { .. } => self.take_lines(endpoint, left, &mut told)?,
                 Work::Rps | Work::Duel => self.take_frames(endpoint, first + answered, left, &mut told)?,
+                Work::Exchange { .. } => self.take_alike(endpoint, left, &mut told)?,
             };
             answered += taken;
             self.heard |= taken > 0;
@@ -215,7 +230,7 @@ impl Link {
                 Err(_) => trouble(endpoint, Phase::End, otherwise),
             };
         }
-        let full = self.bytes.first().copied().and_then(Answer::from_byte) == Some(Answer::Full);
+        let full = self.work.is_game() && self.bytes.first().copied().and_then(Answer::from_byte) == Some(Answer::Full);
         trouble(endpoint, Phase::Reply, if full { ErrorKind::Full } else { otherwise })
     }
 
@@ -243,12 +258,9 @@ impl Link {
     fn take_lines(&mut self, endpoint: &Endpoint, most: usize, told: &mut impl FnMut(Told)) -> Result<usize, Failure> {
         let mut taken = 0;
         while taken < most {
-            let right = self.bytes.chunks_exact(self.right.len()).take(most - taken);
-            let alike = right.take_while(|line| *line == self.right).count();
+            let alike = self.take_whole(most - taken, told);
+            taken += alike;
             if alike > 0 {
-                self.bytes.advance(alike * self.right.len());
-                told(Told::Right(alike, Outcomes::default()));
-                taken += alike;
                 continue;
             }
             match ClientCodec::new(Framing::Line).decode(&mut self.bytes) {
@@ -266,6 +278,36 @@ impl Link {
             taken += 1;
         }
         Ok(taken)
+    }
+
+    /// Takes the answers that are right byte for byte, up to the first that is not.
+    fn take_whole(&mut self, most: usize, told: &mut impl FnMut(Told)) -> usize {
+        let answers = self.bytes.chunks_exact(self.right.len()).take(most);
+        let alike = answers.take_while(|answer| *answer == self.right).count();
+        if alike > 0 {
+            self.bytes.advance(alike * self.right.len());
+            told(Told::Right(alike, Outcomes::default()));
+        }
+        alike
+    }
+
+    /// The same where there is one right answer, and where another one begins nobody knows after a wrong one.
+    fn take_alike(&mut self, endpoint: &Endpoint, most: usize, told: &mut impl FnMut(Told)) -> Result<usize, Failure> {
+        let taken = self.take_whole(most, told);
+        let next = &self.bytes[..self.bytes.len().min(self.right.len())];
+        if taken < most && !self.right.starts_with(next) {
+            return Err(self.other_bytes(endpoint));
+        }
+        Ok(taken)
+    }
+
+    /// The server has said something else than what is right.
+    fn other_bytes(&self, endpoint: &Endpoint) -> Failure {
+        let Work::Exchange { send, expect, .. } = &self.work else {
+            return trouble(endpoint, Phase::Reply, Violation::Unasked.into());
+        };
+        let (asked, right) = (Quoted(send).to_string(), Quoted(expect).to_string());
+        Failure::WrongAnswer(texts::wrong_answer(endpoint.address(), &asked, &Quoted(&self.bytes).to_string(), &right))
     }
 
     /// The same for frames, of which the first answers the move of this number.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::link::{Link, Told};
 use super::pace::Pace;
-use super::plan::{Plan, Style, Work};
+use super::plan::{Plan, Style};
 use super::tally::{Outcomes, Tally};
 use crate::failure::{Failure, Kind};
 
@@ -242,11 +242,11 @@ impl Share {
             // Each connection begins with an address of its own.
             let mut endpoints = Endpoints { all: Arc::clone(&endpoints), next: number % plan.endpoints.len() };
             let (load, link) = (Arc::clone(&load), first.another());
-            match plan.work {
-                Work::Power { style: Style::Short(framing), .. } => {
+            match plan.work.style() {
+                Style::Short(framing) => {
                     connections.spawn(short(load, link, endpoints, framing));
                 }
-                _ => {
+                Style::Kept => {
                     connections.spawn(kept(load, link, endpoints.next(), plan.batch()));
                 }
             }

@@ -18,12 +18,13 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use proto::client::Endpoint;
 use proto::client::rps::Connection;
+use proto::wire::power::client::Framing;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::BenchCommand;
-use crate::arguments::bench::{Load, PowerArguments, Service};
+use crate::arguments::bench::{ExchangeArguments, Load, PowerArguments, Service};
 use crate::failure::Failure;
 use crate::input::Sources;
 use crate::language::texts;
@@ -66,6 +67,11 @@ pub async fn run(command: BenchCommand, session: &Session) -> Result<(), Failure
             let limit = timeouts.reply + arguments.window;
             let plan = Plan::new(Work::Duel, arguments.load, arguments.pipeline, limit);
             bench(plan, &address, session).await
+        }
+        Service::Exchange(ExchangeArguments { load, keep_alive, pipeline, send, expect, address }) => {
+            let style = if keep_alive || pipeline.is_some() { Style::Kept } else { Style::Short(Framing::Bare) };
+            let work = Work::Exchange { send, expect, style };
+            bench(Plan::new(work, load, pipeline.unwrap_or(1), timeouts.reply), &address, session).await
         }
     }
 }
@@ -148,17 +154,17 @@ async fn checked(mut plan: Plan, address: &str, session: &Session) -> Result<Pla
         }
         first = first.from_source(sources[0]);
     }
-    let peer = match plan.work {
-        Work::Duel => {
+    let peer = match (&plan.work, plan.work.style()) {
+        (Work::Duel, _) => {
             let mut connection = Connection::open(first.clone()).await?;
             connection.check().await?;
             connection.peer_addr()
         }
-        work => {
+        (_, style) => {
             let mut link = Link::new(&Plan { in_flight: 1, ..plan.clone() });
             let mut stream = link.connect(&first).await?;
             let peer = stream.peer_addr();
-            if let Work::Power { style: Style::Short(framing), .. } = work {
+            if let Style::Short(framing) = style {
                 link.ask_once(&mut stream, &first, framing).await?;
             } else {
                 let mut not_right = Ok(());

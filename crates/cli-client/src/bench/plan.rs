@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use proto::client::Endpoint;
 use proto::wire::number::Number;
 use proto::wire::power::client::{ClientCodec, Framing};
@@ -36,7 +36,7 @@ impl Plan {
 }
 
 /// What is asked and answered.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Work {
     /// Powers, each on a connection of its own, or in lines on kept ones.
     Power { request: Request, right: Number, style: Style },
@@ -44,6 +44,8 @@ pub(super) enum Work {
     Rps,
     /// Rounds of players against each other.
     Duel,
+    /// Bytes that a server of whatever kind answers with these.
+    Exchange { send: Bytes, expect: Bytes, style: Style },
 }
 
 /// How connections are used.
@@ -51,7 +53,7 @@ pub(super) enum Work {
 pub(super) enum Style {
     /// A request each, ended in this way.
     Short(Framing),
-    /// Many requests each, in lines.
+    /// Many requests each.
     Kept,
 }
 
@@ -69,6 +71,19 @@ impl Work {
         Some(Self::Power { request: Request { operation, operand }, right: Number::new(result)?, style })
     }
 
+    /// How connections are used for it.
+    pub(super) fn style(&self) -> Style {
+        match self {
+            Self::Power { style, .. } | Self::Exchange { style, .. } => *style,
+            Self::Rps | Self::Duel => Style::Kept,
+        }
+    }
+
+    /// Whether it is a game, in which no two exchanges are alike.
+    pub(super) fn is_game(&self) -> bool {
+        matches!(self, Self::Rps | Self::Duel)
+    }
+
     /// So many requests, as they go out in one write.
     pub(super) fn requests(&self, count: usize) -> Vec<u8> {
         match self {
@@ -82,6 +97,7 @@ impl Work {
                 let _ = ClientCodec::new(framing).encode(*request, &mut line);
                 line.repeat(count)
             }
+            Self::Exchange { send, .. } => send.repeat(count),
             Self::Rps | Self::Duel => {
                 let mut random = rand::rng();
                 (0..count).map(|_| Move::ALL[random.random_range(0..Move::ALL.len())].byte()).collect()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use proto::wire::quoted::Quoted;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use unicode_width::UnicodeWidthStr;
@@ -48,11 +49,12 @@ impl Report {
             Work::Power { .. } => "power",
             Work::Rps => "rps",
             Work::Duel => "duel",
+            Work::Exchange { .. } => "exchange",
         };
         Self {
             server,
             address: address.to_owned(),
-            work: plan.work,
+            work: plan.work.clone(),
             connections: plan.load.connections,
             in_flight: plan.in_flight,
             threads: plan.load.threads.min(plan.load.connections),
@@ -79,9 +81,9 @@ impl Report {
     fn title(&self) -> String {
         let connections = grouped(self.connections);
         let in_flight = grouped(self.in_flight as u64);
-        match self.work {
+        match &self.work {
             Work::Power { request, style: Style::Short(framing), .. } => {
-                let framing = super::plan::framing_name(framing);
+                let framing = super::plan::framing_name(*framing);
                 texts::bench_short(&self.address, &request.to_string(), framing, &connections)
             }
             Work::Power { request, style: Style::Kept, .. } => {
@@ -89,6 +91,12 @@ impl Report {
             }
             Work::Rps => texts::bench_house(&self.address, &connections, &in_flight),
             Work::Duel => texts::bench_players(&self.address, &connections, &in_flight),
+            Work::Exchange { send, style: Style::Short(_), .. } => {
+                texts::bench_exchange_short(&self.address, &Quoted(send).to_string(), &connections)
+            }
+            Work::Exchange { send, style: Style::Kept, .. } => {
+                texts::bench_exchange_kept(&self.address, &Quoted(send).to_string(), &connections, &in_flight)
+            }
         }
     }
 
@@ -242,8 +250,8 @@ impl Serialize for Report {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("bench", self.server)?;
         map.serialize_entry("address", &self.address)?;
-        if let Work::Power { style, .. } = self.work {
-            map.serialize_entry("keep_alive", &(style == Style::Kept))?;
+        if !self.work.is_game() {
+            map.serialize_entry("keep_alive", &(self.work.style() == Style::Kept))?;
         }
         map.serialize_entry("connections", &self.connections)?;
         map.serialize_entry("pipeline", &self.in_flight)?;
@@ -363,8 +371,8 @@ impl Comparison {
     }
 
     fn table(&self) -> String {
-        let column = |report: &Report| match (report.work, report.in_flight) {
-            (Work::Power { style: Style::Short(_), .. }, _) => texts::bench_column_short(),
+        let column = |report: &Report| match (report.work.style(), report.in_flight) {
+            (Style::Short(_), _) => texts::bench_column_short(),
             (_, 1) => texts::bench_column_kept(),
             (_, in_flight) => texts::bench_column_pipelined(&grouped(in_flight as u64)),
         };

@@ -149,7 +149,7 @@ impl Outcomes {
                     Outcome::Lose => &mut self.lose,
                 } += 1;
                 if let Some(shown) = shown {
-                    self.house[other_hand(shown, outcome) as usize] += 1;
+                    self.house[usize::from(other_hand(shown, outcome).byte() - Move::Scissors.byte())] += 1;
                 }
             }
             Some(Answer::Void) => self.void += 1,

@@ -126,6 +126,18 @@ texts! {
     bench_power "Ask for powers, on short connections or kept ones" "求幂，用短连接或长连接"
     bench_rps "Play against the house, and see whether it is fair" "与庄家猜拳，并检验它是否公平"
     bench_duel "Let players meet each other, two at a time" "让玩家两两相遇对战"
+    bench_exchange
+        "Have any server answer the same request again and again, with the same bytes"
+        "让任意服务器反复应答同一个请求，每次的字节都相同"
+    exchange_keep_alive "Ask all on one connection each, one after the other" "保持连接，依次发送请求"
+    exchange_send
+        "The request: text, with \\r, \\n, \\t, \\0, \\\\ and \\xHH for bytes that are none"
+        "请求：文本，其中 \\r、\\n、\\t、\\0、\\\\、\\xHH 表示非文本字节"
+    exchange_expect "The right answer to it, written alike, byte for byte" "正确的应答，写法相同，逐字节核对"
+    exchange_addr "Where the server listens" "服务器监听的地址"
+    pipeline_exchange
+        "So many requests in flight on each connection, which is then kept alive [default: 1]"
+        "每个连接（因而是长连接）上同时有多少个请求在途 [默认：1]"
     connections "How many connections at once [default: 50]" "同时有多少个连接 [默认：50]"
     requests
         "Stop after so many requests, such as 500, 100k or 2m"
@@ -195,6 +207,9 @@ texts! {
     not_a_duration
         "write a duration with its unit, such as 5s or 250ms, up to 24h"
         "请输入带单位的时长，如 5s、250ms，最长 24h"
+    not_escaped
+        "write 1 to 4096 bytes as text, with \\r, \\n, \\t, \\0, \\\\ and \\xHH for bytes that are none"
+        "请输入 1 到 4096 个字节的文本，其中 \\r、\\n、\\t、\\0、\\\\、\\xHH 表示非文本字节"
     not_an_address
         "write a host and a port, such as localhost:5000 or [::1]:5000"
         "请输入主机和端口，如 localhost:5000、[::1]:5000"
@@ -321,6 +336,12 @@ texts! {
     bench_players(address: &str, connections: &str, in_flight: &str)
         "duel at {address}: {connections} players against each other, each with {in_flight} in flight"
         "{address} 的 duel：{connections} 个玩家互相对战，每个在途 {in_flight} 拳"
+    bench_exchange_short(address: &str, request: &str, connections: &str)
+        "{address}: {request} on short connections, {connections} at a time"
+        "{address}：{request}，短连接，同时 {connections} 个"
+    bench_exchange_kept(address: &str, request: &str, connections: &str, in_flight: &str)
+        "{address}: {request} on {connections} kept connections, each with {in_flight} in flight"
+        "{address}：{request}，{connections} 个长连接，每个在途 {in_flight} 个"
     bench_compared(address: &str, request: &str, connections: &str)
         "power at {address}: {request}, {connections} connections at a time"
         "{address} 的 power：{request}，同时 {connections} 个连接"
