@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use mimalloc::MiMalloc;
 use power_server::config::Config;
 use power_server::{Server, healthcheck};
 use proto::server::config::layers::Problems;
@@ -15,10 +14,6 @@ use proto::server::reload::Reload;
 use proto::server::shutdown::Shutdown;
 use proto::server::telemetry::Log;
 use proto::server::{admin, admission, listen, runtime, telemetry};
-
-// Its classes of sizes waste less on what connections hold than those of the C library, and it takes less time.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 

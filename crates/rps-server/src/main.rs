@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use mimalloc::MiMalloc;
 use proto::server::config::layers::Problems;
 use proto::server::config::value::OptionalAddress;
 use proto::server::listen::Terms;
@@ -18,10 +17,6 @@ use rps_server::config::Config;
 use rps_server::duel::rounds::Tally;
 use rps_server::house::{House, ThreadGenerator};
 use rps_server::{Listeners, Server, healthcheck};
-
-// Its classes of sizes waste less on what connections hold than those of the C library, and it takes less time.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 
