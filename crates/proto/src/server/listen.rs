@@ -29,7 +29,7 @@ const SEND_BUFFER_BYTES: usize = 128 * 1024;
 pub struct Terms {
     /// How many connections wait to be accepted at the most (the kernel cuts it to `net.core.somaxconn`).
     pub backlog: u32,
-    /// Whether those who have sent nothing are kept by the kernel for a while, see [`SILENCE`].
+    /// Whether those who have sent nothing are kept by the kernel for a second.
     pub speak_first: bool,
 }
 
