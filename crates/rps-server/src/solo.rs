@@ -56,7 +56,9 @@ impl<R: CryptoRng + Send> Conversation for Solo<'_, R> {
         while self.bad_frames_left > 0 {
             let count = Move::read_front(input, &mut shown);
             input.advance(count);
-            self.play(&shown[..count], output, &mut played);
+            if count > 0 {
+                self.play(&shown[..count], output, &mut played);
+            }
             if count == shown.len() {
                 continue;
             }

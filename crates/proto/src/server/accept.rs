@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -219,7 +219,12 @@ impl<S> Reception<S> {
         let (service, shutdown) = (Arc::clone(&self.service), self.shutdown.clone());
         let metrics = Arc::clone(&self.metrics);
         let task = async move {
-            if let Ok(closed) = AssertUnwindSafe(service.serve(stream, &shutdown)).catch_unwind().await {
+            // It can end by a panic already when it is begun.
+            let ended = match catch_unwind(AssertUnwindSafe(|| service.serve(stream, &shutdown))) {
+                Ok(serving) => AssertUnwindSafe(serving).catch_unwind().await,
+                Err(panic) => Err(panic),
+            };
+            if let Ok(closed) = ended {
                 metrics.closed(&closed);
                 tracing::debug!(?closed, "closed");
             } else {

@@ -40,17 +40,22 @@ struct Greeter {
 }
 
 impl Service<DuplexStream> for Greeter {
-    async fn serve(&self, mut stream: DuplexStream, shutdown: &Shutdown) -> Closed {
-        let byte = tokio::select! {
-            biased;
-            byte = stream.read_u8() => byte,
-            () = shutdown.begun() => return Closed::Drained,
-        };
-        match byte {
-            Ok(b'p') => panic!("asked for"),
-            Ok(b'h') => std::future::pending().await,
-            Ok(_) => stream.write_all(self.greeting.as_bytes()).await.map_or_else(Closed::Failed, |()| Closed::Over),
-            Err(error) => Closed::Failed(error),
+    fn serve<'a>(&'a self, mut stream: DuplexStream, shutdown: &'a Shutdown) -> impl Future<Output = Closed> + Send {
+        assert!(!self.greeting.is_empty(), "nothing to say");
+        async move {
+            let byte = tokio::select! {
+                biased;
+                byte = stream.read_u8() => byte,
+                () = shutdown.begun() => return Closed::Drained,
+            };
+            match byte {
+                Ok(b'p') => panic!("asked for"),
+                Ok(b'h') => std::future::pending().await,
+                Ok(_) => {
+                    stream.write_all(self.greeting.as_bytes()).await.map_or_else(Closed::Failed, |()| Closed::Over)
+                }
+                Err(error) => Closed::Failed(error),
+            }
         }
     }
 
@@ -181,6 +186,16 @@ async fn a_panic_ends_its_own_connection_alone_and_is_counted() {
     assert_eq!(ask(bystander, b'x').await, "hi");
     let admission = Arc::clone(&server.admission);
     assert_eq!(server.stop().await, Summary { accepted: 2, rejected: 0, panicked: 1, cut: 0 });
+    assert_eq!(admission.open(), 0, "its place was given back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_before_anything_is_waited_for_is_counted_too() {
+    let server = start(2, vec![]);
+    server.services.send_replace(Arc::new(Greeter { greeting: "" }));
+    assert_eq!(ask(server.connect(), b'x').await, "");
+    let admission = Arc::clone(&server.admission);
+    assert_eq!(server.stop().await, Summary { accepted: 1, rejected: 0, panicked: 1, cut: 0 });
     assert_eq!(admission.open(), 0, "its place was given back");
 }
 

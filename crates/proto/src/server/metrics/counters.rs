@@ -5,9 +5,8 @@ use std::thread::available_parallelism;
 
 /// `N` counters that begin at 0 and only grow.
 ///
-/// Every thread counts in a stripe of its own, as long as there are no more of them than processors and one that
-/// accepts, so that none waits for a line of another processor's cache. A reader adds the stripes up; what is counted
-/// meanwhile it may see or not.
+/// Every thread counts in a stripe of its own, as long as there are no more of them than processors, so that none waits
+/// for a line of another processor's cache. A reader adds the stripes up; what is counted meanwhile it may see or not.
 #[derive(Debug)]
 pub struct Counters<const N: usize> {
     stripes: Box<[Stripe<N>]>,
@@ -23,7 +22,7 @@ const MOST_STRIPES: usize = 64;
 
 impl<const N: usize> Default for Counters<N> {
     fn default() -> Self {
-        let threads = available_parallelism().map_or(1, usize::from) + 1;
+        let threads = available_parallelism().map_or(1, usize::from);
         let stripe = || Stripe(std::array::from_fn(|_| AtomicU64::new(0)));
         Self { stripes: (0..threads.min(MOST_STRIPES)).map(|_| stripe()).collect() }
     }
