@@ -32,4 +32,5 @@ if [[ -z ${BENCH_INSIDE:-} ]]; then
         fi
     done
 fi
-exec python3 "$root/scripts/bench.py" --bin "$bin" "$@"
+# It leaves nothing behind, not even what it was compiled to.
+exec python3 -B "$root/scripts/bench" --bin "$bin" "$@"

@@ -209,10 +209,10 @@ done
 
 for server in power-server rps-server; do
     prefix=${server%-server}
-    for ((until = SECONDS + wait_seconds; SECONDS < until; )); do
-        [[ $(metric $server "${prefix}_connections") != 0 ]] || break
+    last_look=$((SECONDS + wait_seconds))
+    until [[ $(metric $server "${prefix}_connections") == 0 ]]; do
+        ((SECONDS < last_look)) || fail "$server still has connections: $(states)"
     done
-    ((SECONDS < until)) || fail "$server still has connections: $(states)"
     held=$(resident $server)
     echo "$server: ${settled[$server]} KiB after a fifth of the time, $held KiB at the end, $(files $server) files"
     ((held <= settled[$server] + slack_kib)) || fail "$server has grown"

@@ -86,7 +86,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// The most bytes of an exchange either way.
-const LONGEST_EXCHANGE: usize = 4096;
+const LONGEST_EXCHANGE: usize = 512;
 
 /// Bytes as a person writes them: text, in which a backslash begins one of a few escapes.
 ///
@@ -107,13 +107,13 @@ pub fn escaped(text: &str) -> Result<Bytes, String> {
             [b'x', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 (u8::from_str_radix(&after[1..3], 16).unwrap_or_default(), 3)
             }
-            _ => return Err(texts::not_escaped()),
+            _ => return Err(texts::no_escape(&after.chars().take(3).collect::<String>())),
         };
         bytes.push(byte);
         rest = &after[length..];
     }
     bytes.extend_from_slice(rest.as_bytes());
-    if bytes.is_empty() || bytes.len() > LONGEST_EXCHANGE { Err(texts::not_escaped()) } else { Ok(bytes.into()) }
+    if bytes.is_empty() || bytes.len() > LONGEST_EXCHANGE { Err(texts::not_an_exchange()) } else { Ok(bytes.into()) }
 }
 
 /// A count as a person writes it, from 1 to `MOST`; `k` and `m` stand for thousands and millions.

@@ -5,6 +5,7 @@
 mod support;
 
 use std::io::{self, Write};
+use std::mem::take;
 use std::net::TcpStream;
 
 use serde_json::json;
@@ -51,28 +52,53 @@ fn a_server_that_is_not_there_or_not_right_at_first_gets_no_load() {
 fn an_exchange_is_held_against_what_was_expected_byte_for_byte() {
     let exchange = "bench exchange -z 1h --send PING\\r\\n --expect +PONG\\r\\n";
     run(&format!("{exchange} --addr {}", Reserved::new())).assert_failed(3, "", &["nothing listens there"]);
+    let reset_amid = |stream: &mut TcpStream| {
+        hear(stream)?;
+        stream.write_all(b"e")?;
+        reset_on_close(stream)?;
+        Ok(Then::Close)
+    };
     for flags in ["", "--keep-alive", "--pipeline 9"] {
         for (said, code, message) in [
             (&b"+PING\r\n"[..], 1, "asked 'PING\\r\\n', it answered '+PING\\r\\n', and '+PONG\\r\\n' is right"),
-            (b"+PONG\r\n+PONG\r\n", if flags.is_empty() { 1 } else { 5 }, "PONG"),
-            (b"-", 1, "it answered '-'"),
+            (b"-", 1, "it answered '-', and"),
+            (b"+PONG\r\n+PONG\r\n", 5, "more replies than there were requests"),
         ] {
             let server = Fake::new(move |stream| answer(stream, said));
-            let finished = run(&format!("{exchange} {flags} --addr {server}"));
-            assert_eq!(finished.code, Some(code), "{flags} {message}: {finished:?}");
-            assert!(finished.stderr.contains(message) || code == 5, "{flags} {message}: {finished:?}");
+            run(&format!("{exchange} {flags} --addr {server}")).assert_failed(code, "", &[message]);
         }
         let server = Fake::new(|stream| answer_and_leave(stream, b"+PO"));
-        run(&format!("{exchange} {flags} --addr {server}")).assert_failed(5, "", &[&server.to_string()]);
+        run(&format!("{exchange} {flags} --addr {server}")).assert_failed(5, "", &["without a reply"]);
+        let server = Fake::new(reset_amid);
+        let ended = run(&format!("bench exchange -z 1h --send PING --expect echo {flags} --addr {server}"));
+        ended.assert_failed(5, "", &["reset"]);
+
+        // Under load, and not only at the first exchange.
+        let mut first = true;
+        let server = Fake::new(move |stream| {
+            let right = take(&mut first);
+            answer(stream, if right { b"+PONG\r\n" } else { b"+PING\r\n" })
+        });
+        let told = told(
+            1,
+            &format!("{} -n 2 -c 1 {flags} --addr {server}", exchange.replace("bench ", "").replace(" -z 1h", "")),
+        );
+        assert_eq!(told["right"], json!(0), "{flags}: {told}");
+        assert!(told["errors"]["wrong"].as_u64() > Some(0), "{flags}: {told}");
     }
     for (wrong, message) in [
-        ("--send a\\q --expect b --addr h:1", "write 1 to 4096 bytes as text, with \\r, \\n, \\t, \\0, \\\\ and \\xHH"),
-        ("--send a --expect \\x1 --addr h:1", "for '--expect <BYTES>'"),
+        (
+            "--send a\\q --expect b --addr h:1",
+            "no escape begins with '\\q'; there are \\r, \\n, \\t, \\0, \\\\ and \\xHH",
+        ),
+        ("--send a --expect b\\x1 --addr h:1", "no escape begins with '\\x1'"),
         ("--send a --expect b", "--addr <HOST:PORT>"),
     ] {
         let finished = run(&format!("bench exchange {wrong}"));
         assert!(finished.code == Some(2) && finished.stderr.contains(message), "{finished:?}");
     }
+    let too_long = run(&format!("bench exchange --send {} --expect b --addr h:1", "1".repeat(513)));
+    assert!(too_long.code == Some(2) && too_long.stderr.contains("write 1 to 512 bytes"), "{too_long:?}");
 }
 
 #[test]

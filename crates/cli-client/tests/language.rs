@@ -29,6 +29,7 @@ const COMMANDS: [&str; 18] = [
     "bench power",
     "bench rps",
     "bench duel",
+    "bench exchange",
     "probe",
     "probe power",
     "probe rps",

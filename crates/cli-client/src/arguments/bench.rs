@@ -169,7 +169,8 @@ pub struct ExchangeArguments {
     pub address: String,
 }
 
-/// So many requests in flight take a megabyte of a connection, and more teach nothing.
+/// So many requests in flight take a megabyte where they are short and 32 where they are as long as can be, and more teach
+/// nothing.
 const MOST_IN_FLIGHT: u64 = 65_536;
 
 fn operation(text: &str) -> Result<Operation, String> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use proto::client::stream::Stream;
 use proto::client::{Endpoint, Error, ErrorKind, Phase, Violation};
 use proto::wire::power::Reply;
@@ -44,7 +44,7 @@ pub(super) struct Link {
     /// Whether the connection has answered before.
     heard: bool,
     /// The right answer, byte for byte as our own servers write it; what is written otherwise is read.
-    right: Vec<u8>,
+    right: Bytes,
     bytes: BytesMut,
     limit: Duration,
 }
@@ -63,11 +63,11 @@ impl Link {
     pub(super) fn new(plan: &Plan) -> Self {
         let right = match &plan.work {
             Work::Power { right, style: Style::Short(Framing::EndOfStream | Framing::Bare), .. } => {
-                format!("d{right}").into_bytes()
+                format!("d{right}").into()
             }
-            Work::Power { right, .. } => format!("d{right}\n").into_bytes(),
-            Work::Rps | Work::Duel => b"?".to_vec(),
-            Work::Exchange { expect, .. } => expect.to_vec(),
+            Work::Power { right, .. } => format!("d{right}\n").into(),
+            Work::Rps | Work::Duel => Bytes::from_static(b"?"),
+            Work::Exchange { expect, .. } => expect.clone(),
         };
         let room = (plan.batch() * right.len()).clamp(64, READ);
         let circle = if plan.work.is_game() { CIRCLE } else { 1 };
@@ -133,13 +133,14 @@ impl Link {
             if framing == Framing::EndOfStream { stream.shutdown().await } else { Ok(()) }
         }
         .await;
-        // A server that refuses does so without reading, and sending may then fail: its reply says why.
+        // A power server that refuses does so without reading, and sending may then fail: its reply says why.
+        let is_power = matches!(self.work, Work::Power { .. });
         loop {
             self.bytes.reserve(ClientCodec::LONGEST_REPLY);
             let read = stream.read_buf(&mut self.bytes).await;
             let ended = match read {
                 Ok(length) => length == 0,
-                Err(_) if self.bytes.starts_with(b"e") => true,
+                Err(_) if is_power && self.bytes.starts_with(b"e") => true,
                 Err(error) => return Err(trouble(endpoint, Phase::Reply, sent.err().unwrap_or(error).into())),
             };
             // The end of the stream is the reply's; one that never comes is given up for its length.
@@ -149,7 +150,10 @@ impl Link {
             if self.bytes[..] == self.right[..] {
                 return Ok(());
             }
-            if let Work::Exchange { .. } = self.work {
+            if !is_power {
+                if self.bytes.starts_with(&self.right) {
+                    return Err(trouble(endpoint, Phase::Reply, Violation::Unasked.into()));
+                }
                 if !self.right.starts_with(&self.bytes) {
                     return Err(self.other_bytes(endpoint));
                 }
@@ -303,11 +307,9 @@ impl Link {
 
     /// The server has said something else than what is right.
     fn other_bytes(&self, endpoint: &Endpoint) -> Failure {
-        let Work::Exchange { send, expect, .. } = &self.work else {
-            return trouble(endpoint, Phase::Reply, Violation::Unasked.into());
-        };
-        let (asked, right) = (Quoted(send).to_string(), Quoted(expect).to_string());
-        Failure::WrongAnswer(texts::wrong_answer(endpoint.address(), &asked, &Quoted(&self.bytes).to_string(), &right))
+        let [asked, answer, right] =
+            [&self.requests[..self.request_length], &self.bytes, &self.right].map(|bytes| Quoted(bytes).to_string());
+        Failure::WrongAnswer(texts::wrong_answer(endpoint.address(), &asked, &answer, &right))
     }
 
     /// The same for frames, of which the first answers the move of this number.

@@ -207,9 +207,10 @@ texts! {
     not_a_duration
         "write a duration with its unit, such as 5s or 250ms, up to 24h"
         "请输入带单位的时长，如 5s、250ms，最长 24h"
-    not_escaped
-        "write 1 to 4096 bytes as text, with \\r, \\n, \\t, \\0, \\\\ and \\xHH for bytes that are none"
-        "请输入 1 到 4096 个字节的文本，其中 \\r、\\n、\\t、\\0、\\\\、\\xHH 表示非文本字节"
+    no_escape(after: &str)
+        "no escape begins with '\\{after}'; there are \\r, \\n, \\t, \\0, \\\\ and \\xHH"
+        "没有以 '\\{after}' 开头的转义；可用的有 \\r、\\n、\\t、\\0、\\\\、\\xHH"
+    not_an_exchange "write 1 to 512 bytes" "请输入 1 到 512 个字节"
     not_an_address
         "write a host and a port, such as localhost:5000 or [::1]:5000"
         "请输入主机和端口，如 localhost:5000、[::1]:5000"

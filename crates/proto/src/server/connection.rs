@@ -266,8 +266,8 @@ where
         })
     }
 
-    /// Writes what the socket had no room for at the end of a `turn`. Nothing is read meanwhile: a peer that does not take
-    /// its answers is given no more of them.
+    /// Writes what the socket had no room for at the end of a `turn`, and gives the turn back, which nobody has to hold
+    /// meanwhile. Nothing is read: a peer that does not take its answers is given no more of them.
     fn write<'b>(
         &'b mut self,
         unsent: Box<[u8]>,

@@ -35,10 +35,13 @@ pub struct Terms {
 
 /// Where a client has to speak first, the kernel keeps its connection to itself until it has, or for so many seconds
 /// (tcp(7), `TCP_DEFER_ACCEPT`). A connection is then accepted together with its request, which saves the kernel a part
-/// of the work, and one that stays silent costs no more than a place in the kernel's table for that time.
+/// of the work, and one that stays silent costs no file here for that time. It has its place among the `backlog` of those
+/// whose handshake is not done; where they are too many, the kernel answers with cookies, which defer nothing (tcp(7),
+/// `tcp_syncookies`).
 const SILENCE: u32 = 1;
 
-// The macro makes the call, and answers for it; the kernel takes an `int` here.
+// The call that this makes is unsafe code, of nix: no crate has a safe function for this option yet, and that of the
+// standard library is unstable (rust-lang/rust#119639). What has to be right here is the type: the kernel takes an `int`.
 sockopt_impl!(
     /// `TCP_DEFER_ACCEPT`, an `int` of seconds (tcp(7)).
     DeferAccept,
@@ -68,7 +71,8 @@ fn open(address: SocketAddr, terms: Terms) -> io::Result<TcpListener> {
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     if terms.speak_first {
-        setsockopt(&socket, DeferAccept, &SILENCE)?;
+        // It saves work; where the kernel does not know it, all goes well without.
+        let _ = setsockopt(&socket, DeferAccept, &SILENCE);
     }
     socket.bind(&SockAddr::from(address))?;
     socket.listen(i32::try_from(terms.backlog).unwrap_or(i32::MAX))?;
@@ -80,7 +84,8 @@ fn open(address: SocketAddr, terms: Terms) -> io::Result<TcpListener> {
 /// Closing a listener resets what waits in its queue, and a connection that is made between the last look into the
 /// queue and the close would be lost together with the request that its client has sent. So what begins a connection,
 /// a segment with SYN and without ACK, is dropped first (socket(7), `SO_ATTACH_FILTER`). The client's kernel tries
-/// again a second later, and finds the listener closed.
+/// again a second later, and finds the listener closed. Those who have sent nothing yet where clients speak first are not
+/// handed over in time: the kernel forgets them with the listener, and they hear of it when they speak.
 ///
 /// # Errors
 ///
@@ -113,6 +118,7 @@ pub fn reachable(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     const TERMS: Terms = Terms { backlog: 16, speak_first: false };
@@ -145,12 +151,16 @@ mod tests {
     async fn where_clients_speak_first_one_that_does_comes_before_one_that_does_not() {
         let mut listener = bind(ANY_PORT, Terms { speak_first: true, ..TERMS }).unwrap();
         let address = listener.local_addr().unwrap();
+        let began = Instant::now();
         let silent = std::net::TcpStream::connect(address).unwrap();
         let mut speaks = std::net::TcpStream::connect(address).unwrap();
         std::io::Write::write_all(&mut speaks, b"a2").unwrap();
+        // On a machine that stands still meanwhile, the silent one's time may be over.
+        let late = began.elapsed() >= Duration::from_millis(900);
         let mut next = async || crate::server::accept::Listener::accept(&mut listener).await.unwrap().1;
-        assert_eq!(next().await, speaks.local_addr().unwrap());
-        assert_eq!(next().await, silent.local_addr().unwrap(), "it is not kept for ever");
+        let order = [next().await, next().await];
+        let (silent, speaks) = (silent.local_addr().unwrap(), speaks.local_addr().unwrap());
+        assert!(order == [speaks, silent] || (late && order == [silent, speaks]), "{order:?}");
     }
 
     #[tokio::test]

@@ -52,10 +52,11 @@ impl Move {
         }
     }
 
-    /// Reads the moves that stand at the front of `bytes`, as many as `moves` has room for, and gives their number. What
-    /// is in `moves` behind them means nothing.
+    /// Reads the moves at the front of `bytes`, up to a byte that is none, and passes over line ends: gives how many moves
+    /// it has put into `moves`, and how many bytes it has read, which are no more than `moves` has room for. What is in
+    /// `moves` behind them means nothing.
     #[must_use]
-    pub fn read_front(bytes: &[u8], moves: &mut [Self]) -> usize {
+    pub fn read_front(bytes: &[u8], moves: &mut [Self]) -> (usize, usize) {
         let most = bytes.len().min(moves.len());
         let (bytes, moves) = (&bytes[..most], &mut moves[..most]);
         // All are looked at, whatever the first was: without a way out of the loop, the compiler takes many at a time.
@@ -65,7 +66,19 @@ impl Move {
             all &= shown.is_some();
             *place = shown.unwrap_or(Self::Rock);
         }
-        if all { most } else { bytes.iter().take_while(|&&byte| Self::from_byte(byte).is_some()).count() }
+        if all {
+            return (most, most);
+        }
+        let mut count = 0;
+        for (read, &byte) in bytes.iter().enumerate() {
+            if let Some(shown) = Self::from_byte(byte) {
+                moves[count] = shown;
+                count += 1;
+            } else if !is_line_end(byte) {
+                return (count, read);
+            }
+        }
+        (count, most)
     }
 }
 
@@ -155,6 +168,11 @@ impl fmt::Display for UnknownByte {
     }
 }
 
+/// Whether a byte is no frame at all.
+const fn is_line_end(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
+}
+
 /// The server's side of the wire: reads moves, writes answers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ServerCodec;
@@ -167,7 +185,7 @@ impl Decoder for ServerCodec {
     fn decode(&mut self, src: &mut BytesMut) -> io::Result<Option<Self::Item>> {
         while src.has_remaining() {
             match src.get_u8() {
-                b'\r' | b'\n' => {}
+                byte if is_line_end(byte) => {}
                 byte => return Ok(Some(Move::from_byte(byte).ok_or(UnknownByte(byte)))),
             }
         }
@@ -224,11 +242,21 @@ mod tests {
 
     #[test]
     fn the_moves_at_the_front_are_those_before_the_first_byte_that_is_none() {
-        for (bytes, count) in [("", 0), ("123", 3), ("1231", 3), ("12\n1", 2), ("x12", 0), ("2", 1)] {
-            let mut moves = [Move::Rock; 3];
-            assert_eq!(Move::read_front(bytes.as_bytes(), &mut moves), count, "{bytes:?}");
-            let read: Vec<u8> = moves[..count].iter().map(|shown| shown.byte()).collect();
-            assert_eq!(read, bytes.as_bytes()[..count], "{bytes:?}");
+        for (bytes, shown, read) in [
+            ("", "", 0),
+            ("2", "2", 1),
+            ("1231", "1231", 4),
+            ("12312", "1231", 4),
+            ("x12", "", 0),
+            ("12x1", "12", 2),
+            ("1\n2\r3", "12", 4),
+            ("\r\n\r\n1", "", 4),
+            ("\n3x", "3", 2),
+        ] {
+            let mut moves = [Move::Rock; 4];
+            let (count, taken) = Move::read_front(bytes.as_bytes(), &mut moves);
+            assert_eq!((count, taken), (shown.len(), read), "{bytes:?}");
+            assert!(moves[..count].iter().map(|shown| shown.byte()).eq(shown.bytes()), "{bytes:?}: {moves:?}");
         }
     }
 

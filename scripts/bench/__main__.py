@@ -1,0 +1,51 @@
+"""What scripts/bench.sh runs; its head says what it is for.
+
+Every server runs from the start on, and each work goes over them in turn, round after round: what else the machine does
+then meets neighbours alike, and what is told is the median. Not how fast a server is says this best, but how much CPU
+time of its own it takes for a request, by the kernel's account.
+"""
+
+import argparse
+import signal
+import sys
+
+from compare import WORKS, compare
+from growth import growth
+from servers import Bench, Failed, say
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench.sh",
+        description="Measures both servers on this machine, beside others or as connections grow.",
+    )
+    parser.add_argument("what", nargs="?", choices=["compare", "growth"], default="compare")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each run is made (default: 5)")
+    parser.add_argument("--seconds", type=float, default=2, help="how long each run is (default: 2)")
+    parser.add_argument(
+        "--works", type=lambda names: names.split(","), default=[name for name, *_ in WORKS],
+        help="of the comparison, only these: short, ping, flight, with commas between them",
+    )  # fmt: skip
+    parser.add_argument("--svg", metavar="FILE", help="of the growth, draw the figures into this file too")
+    parser.add_argument("--bin", required=True, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.rounds < 1 or not 0 < arguments.seconds <= 3600:
+        parser.error("--rounds must be at least 1, and --seconds above 0 and at most 3600")
+    if not set(arguments.works) <= {name for name, *_ in WORKS}:
+        parser.error("--works: wanted short, ping or flight")
+    if arguments.svg and arguments.what != "growth":
+        parser.error("--svg is for growth")
+    arguments.given = sys.argv[3:]  # without --bin and its folder, which are the shell's
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with Bench(arguments) as bench:
+            return {"compare": compare, "growth": growth}[arguments.what](bench)
+    except Failed as failure:
+        say(f"FAILED: {failure}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,296 @@
+"""The servers that are measured, the client that loads them, and what has to be said of both."""
+
+import datetime
+import http.client
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+WAIT_SECONDS = 20  # for what should be there at once, on however slow a machine
+# On loopback a port is free again after a second: addresses enough for the connections of one.
+SOURCES = ["--sources", "127.0.0.2-127.0.0.9"]
+# How the client asks on short connections, as the programs do that ask without an end of their requests.
+BARE = ["power", "--framing", "bare"]
+
+
+class Failed(Exception):
+    pass
+
+
+def say(*words):
+    print("bench:", *words, file=sys.stderr, flush=True)
+
+
+def read(path):
+    with open(path) as file:
+        return file.read()
+
+
+def count(number, noun):
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def program(name):
+    """Where a program is; servers are in sbin, which is not on everybody's path."""
+    return shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
+
+
+def free_ports(number):
+    """So many ports, all of them different and free a moment ago."""
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return ports
+
+
+class Cpus:
+    """One CPU for the servers and the others for the load, where there are others."""
+
+    def __init__(self):
+        usable = sorted(os.sched_getaffinity(0))
+        self.servers, self.load = ({usable[0]}, set(usable[1:])) if len(usable) > 1 else (set(usable), set(usable))
+        self.threads = min(len(self.load), 4)
+        os.sched_setaffinity(0, self.load)
+
+    def describe(self):
+        if self.servers == self.load:
+            return f"Servers and load share CPU {min(self.load)}, the only one"
+        others = ", ".join(map(str, sorted(self.load)))
+        load = f"the load to CPU {others}, with {count(self.threads, 'thread')}"
+        return f"All servers are pinned to CPU {min(self.servers)}, {load}"
+
+
+class Server:
+    def __init__(self, name, command, port, bench, admin=None):
+        self.name, self.port, self.admin = name, port, admin
+        self.log = os.path.join(bench.scratch, name.replace(" ", "-") + ".log")
+        # Threads that a server starts later stay where it was started.
+        os.sched_setaffinity(0, bench.cpus.servers)
+        with open(self.log, "w") as log:
+            # A session of its own, so that what it starts can be told, and ended.
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=bench.environment, start_new_session=True
+            )
+        os.sched_setaffinity(0, bench.cpus.load)
+        bench.running.append(self)
+        until = time.monotonic() + WAIT_SECONDS
+        while True:
+            try:
+                # From another address: a port that nobody listens at yet may by chance be the one to connect from,
+                # and would then be connected to itself.
+                self.connect(("127.0.0.2", 0)).close()
+                return
+            except OSError:
+                self.alive(0.02)
+            if time.monotonic() > until:
+                raise Failed(f"{name} does not listen within {WAIT_SECONDS} s:\n{self.said()}")
+
+    def connect(self, source=None):
+        return socket.create_connection(("127.0.0.1", self.port), WAIT_SECONDS, source)
+
+    def alive(self, seconds):
+        """Waits so long for it to end, and takes that ill."""
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return
+        raise Failed(f"{self.name} ended with {status}:\n{self.said()}")
+
+    def said(self):
+        """The end of its log."""
+        return "\n".join(read(self.log).splitlines()[-5:])
+
+    def processes(self):
+        for name in filter(str.isdecimal, os.listdir("/proc")):
+            try:
+                if os.getsid(int(name)) == self.process.pid:
+                    yield f"/proc/{name}"
+            except OSError:
+                pass  # It has ended since.
+
+    def cpu(self):
+        """Seconds of CPU time that it and what it has started have used."""
+        total = 0
+        for process in self.processes():
+            for thread in os.listdir(f"{process}/task"):
+                try:
+                    total += int(read(f"{process}/task/{thread}/schedstat").split()[0])
+                except (FileNotFoundError, ProcessLookupError):
+                    pass  # It has ended since.
+        return total / 1e9
+
+    def resident(self):
+        """Bytes of memory; in the status file they are rounded to what each CPU has last reported."""
+        rollups = (read(f"{process}/smaps_rollup") for process in self.processes())
+        return sum(int(re.search(r"^Rss: +(\d+) kB", rollup, re.M)[1]) * 1024 for rollup in rollups)
+
+    def metrics(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=WAIT_SECONDS)
+        try:
+            connection.request("GET", "/metrics")
+            return connection.getresponse().read().decode()
+        finally:
+            connection.close()
+
+    def metric(self, name):
+        """The sum over all its labels."""
+        return sum(float(value) for value in re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", self.metrics(), re.M))
+
+    def stop(self):
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+
+
+class Bench:
+    def __init__(self, arguments):
+        self.arguments = arguments
+        self.bin = os.path.abspath(arguments.bin)
+        for name in ("power-server", "rps-server", "cli-client"):
+            if not os.access(os.path.join(self.bin, name), os.X_OK):
+                raise Failed(f"there is no {name} in {self.bin}")
+        if not os.path.exists("/proc/self/schedstat"):
+            raise Failed("this kernel does not tell what CPU time is used (there is no /proc/self/schedstat)")
+        # Whatever the caller has set, what is measured is what is shipped.
+        self.environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not re.match(r"(POWER|RPS)_SERVER_|(POWER|RPS|DUEL)_ADDR$", name)
+        }
+        self.cpus = Cpus()
+        self.running = []
+        self.errors = []
+
+    def __enter__(self):
+        self.scratch = tempfile.mkdtemp(prefix="bench-")
+        return self
+
+    def __exit__(self, *_):
+        for server in self.running:
+            server.stop()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def ours(self, name, *settings):
+        port, admin = free_ports(2)
+        listen = {"power-server": ["--listen"], "rps-server": ["--duel-listen", "", "--solo-listen"]}[name]
+        settings = [word for setting in settings for word in ("--set", setting)]
+        command = [
+            f"{self.bin}/{name}", "--config", f"{ROOT}/config/{name}.toml",
+            *listen, f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{admin}", *settings,
+        ]  # fmt: skip
+        return Server(name, command, port, self, admin)
+
+    def peer(self, name):
+        """Another server, as plain as it can be had: one process, no disk, no log of requests."""
+        (port,) = free_ports(1)
+        if name.startswith("asyncio "):
+            command = [sys.executable, f"{ROOT}/scripts/asyncio_peer.py", name.split()[1], str(port)]
+        elif name == "redis":
+            configuration = os.path.join(self.scratch, "redis.conf")
+            with open(configuration, "w") as file:
+                # The load comes from all of loopback, which it takes for foreign but for one address.
+                file.write(
+                    f'bind 127.0.0.1\nport {port}\nprotected-mode no\nsave ""\nappendonly no\ndir "{self.scratch}"\n'
+                )
+            command = [program("redis-server"), configuration]
+        elif name == "memcached":
+            # Threads as many as ours have: one for the CPU. It will not run as root unasked.
+            command = [program("memcached"), "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", "1"]
+            command += ["-u", "root"] if os.geteuid() == 0 else []
+        elif name == "nginx":
+            configuration = os.path.join(self.scratch, "nginx.conf")
+            temporary = "".join(
+                f"{kind}_temp_path {self.scratch};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+            )
+            with open(configuration, "w") as file:
+                # Without a master it needs no right to become somebody else; and where root is root in a network
+                # of its own alone, there may be nobody else.
+                file.write("user root;\n" if os.geteuid() == 0 else "")
+                file.write(
+                    f"daemon off; master_process off; worker_processes 1; pid {self.scratch}/nginx.pid;\n"
+                    f"error_log stderr error;\nevents {{ worker_connections 1024; }}\n"
+                    f"http {{\naccess_log off;\n{temporary}"
+                    f'server {{ listen 127.0.0.1:{port}; return 200 "d4.0"; }}\n}}\n'
+                )
+            command = [program("nginx"), "-e", "stderr", "-p", self.scratch, "-c", configuration]
+        return Server(name, command, port, self)
+
+    def end(self, server):
+        server.stop()
+        self.running.remove(server)
+
+    def client(self, server, load):
+        command = [f"{self.bin}/cli-client", "--json", "--timeout", "20s", "bench", *load]
+        command += ["--addr", f"127.0.0.1:{server.port}", "--threads", str(self.cpus.threads)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command, env=self.environment, **pipes)
+
+    def summary(self, client, what, seconds):
+        """What the client has to say at its end; every error in it goes to those that are shown."""
+        try:
+            output, _ = client.communicate(timeout=seconds + 3 * WAIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            output = "does not end"
+        finally:
+            client.kill()
+            client.wait()
+        try:
+            summary, *ended = map(json.loads, output.splitlines())
+            # That it was asked to end is no error.
+            if ended and ended[-1].get("error", {}).get("kind") != "interrupted":
+                raise ValueError
+        except ValueError:
+            said = output.strip() or f"the client ended with {client.returncode}, without a word"
+            summary = {"error": {"message": said}}
+        if "error" in summary:
+            self.errors.append(f"{what}: {summary['error']['message']}")
+            return None
+        messages = summary.get("first_messages", {})
+        for kind, times in summary["errors"].items():
+            self.errors.append(f"{what}: {times:,} × {kind}: {messages.get(kind, '')}".rstrip(": "))
+        return summary
+
+    # --- What is printed
+
+    def heading(self, servers, title):
+        now = datetime.datetime.now(datetime.timezone.utc)
+        print(f"# {title}, {now:%Y-%m-%d %H:%M} UTC\n")
+        processor = re.search(r"^model name\s*: (.*)$", read("/proc/cpuinfo"), re.M)
+        processor = processor[1] if processor else platform.machine()
+        memory = int(re.search(r"^MemTotal: +(\d+)", read("/proc/meminfo"), re.M)[1]) / 2**20
+        system = f"{platform.system()} {platform.release()}"
+        print(f"- Machine: {processor}, {os.cpu_count()} cores, {memory:.1f} GiB of memory, {system}")
+        print(f"- Versions: {', '.join(map(self.version, servers))}")
+        print(f"- Command: `{shlex.join(['scripts/bench.sh', *self.arguments.given])}`")
+        print(f"- {self.cpus.describe()}.")
+
+    def version(self, name):
+        if name == "asyncio":
+            return f"asyncio of Python {platform.python_version()}"
+        command = {"redis": ["redis-server", "--version"], "memcached": ["memcached", "-V"], "nginx": ["nginx", "-v"]}
+        path, flag = command.get(name, [f"{self.bin}/{name}", "--version"])
+        said = subprocess.run([program(path), flag], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+        number = re.search(r"\d+(\.\d+)+", said)
+        return f"{name} {number[0] if number else said.strip()}"
+
+    def conclusion(self):
+        """The errors, and the exit code that they make."""
+        if not self.errors:
+            return 0
+        print("\nErrors:\n")
+        for error in self.errors:
+            print("- " + error.strip().replace("\n", "\n  "))
+        return 1
