@@ -15,7 +15,7 @@ use support::terminal::Terminal;
 use support::{client, real, run};
 use unicode_width::UnicodeWidthStr;
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: &[&str] = &[
     "",
     "power",
     "power square",
