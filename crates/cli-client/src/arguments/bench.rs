@@ -32,7 +32,7 @@ pub enum Service {
     #[command(about = texts::bench_duel())]
     Duel(DuelArguments),
     /// Any server that answers a request with the same bytes each time.
-    #[command(about = texts::bench_exchange())]
+    #[command(about = texts::bench_exchange(), override_usage = EXCHANGE_USAGE)]
     Exchange(ExchangeArguments),
 }
 
@@ -168,6 +168,10 @@ pub struct ExchangeArguments {
     #[arg(long = "addr", value_name = "HOST:PORT", value_parser = address, help = texts::exchange_addr())]
     pub address: String,
 }
+
+/// As it is written when nothing else is said, but in two lines, so that it fits a terminal.
+const EXCHANGE_USAGE: &str = "cli-client bench exchange [OPTIONS] --send <BYTES> --expect <BYTES>
+                                 --addr <HOST:PORT>";
 
 /// So many requests in flight take a megabyte where they are short and 32 where they are as long as can be, and more teach
 /// nothing.
