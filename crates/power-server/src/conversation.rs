@@ -1,5 +1,6 @@
 //! One connection of the power service: what it hears, as bytes, and what it says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
@@ -13,16 +14,16 @@ use crate::metrics::Metrics;
 
 /// The state of one connection: how it ends its requests, and nothing more.
 #[derive(Debug)]
-pub struct Conversation<'a> {
+pub struct Conversation {
     requests: RequestDecoder,
     request_time: Duration,
-    metrics: &'a Metrics,
+    metrics: Arc<Metrics>,
 }
 
-impl<'a> Conversation<'a> {
+impl Conversation {
     /// A connection whose requests have at most `most_bytes` bytes, and are counted in `metrics`.
     #[must_use]
-    pub fn new(most_bytes: usize, deadlines: &Deadlines, metrics: &'a Metrics) -> Self {
+    pub fn new(most_bytes: usize, deadlines: &Deadlines, metrics: Arc<Metrics>) -> Self {
         Self {
             requests: RequestDecoder::new(most_bytes, !deadlines.settle.is_zero()),
             request_time: deadlines.request.unwrap_or_default(),
@@ -31,7 +32,7 @@ impl<'a> Conversation<'a> {
     }
 }
 
-impl conversation::Conversation for Conversation<'_> {
+impl conversation::Conversation for Conversation {
     /// Room for the longest request that can be configured, and for hundreds of short ones in flight. At the worst
     /// every two bytes of it are a bad line that gets an error of 87: 174 KiB for a peer that reads nothing, until the
     /// write deadline.

@@ -97,7 +97,7 @@ impl Server {
 /// What every connection of this service shares.
 #[derive(Debug)]
 struct PowerService {
-    deadlines: Deadlines,
+    deadlines: Arc<Deadlines>,
     most_bytes: usize,
     busy: Arc<[u8]>,
     metrics: Arc<Metrics>,
@@ -110,7 +110,7 @@ impl PowerService {
         let _ = ReplyEncoder.encode((&Err(Refusal::busy()), Ending::Bare), &mut busy);
         let timeouts = &config.timeouts;
         Self {
-            deadlines: timeouts.shared.deadlines(Some(timeouts.request), config.framing.settle),
+            deadlines: timeouts.shared.deadlines(Some(timeouts.request), config.framing.settle).into(),
             most_bytes: config.limits.max_request_bytes.size(),
             busy: busy[..].into(),
             metrics,
@@ -122,10 +122,10 @@ impl<S> Service<S> for PowerService
 where
     S: Stream,
 {
-    fn serve<'a>(&'a self, stream: S, shutdown: &'a Shutdown) -> impl Future<Output = Closed> + Send {
-        let conversation = Conversation::new(self.most_bytes, &self.deadlines, &self.metrics);
-        let durations = &self.metrics.connections.durations;
-        connection::run(stream, conversation, &self.deadlines, durations, shutdown)
+    fn serve(&self, stream: S, shutdown: Shutdown) -> impl Future<Output = Closed> + Send + use<S> {
+        let conversation = Conversation::new(self.most_bytes, &self.deadlines, Arc::clone(&self.metrics));
+        let connections = Arc::clone(&self.metrics.connections);
+        connection::run(stream, conversation, Arc::clone(&self.deadlines), connections, shutdown)
     }
 
     fn refuse(&self) -> Arc<[u8]> {

@@ -4,10 +4,10 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use power_server::conversation::Conversation;
-use power_server::metrics::Metrics;
 use proto::server::connection::run;
 use proto::server::shutdown::Shutdown;
 use support::config;
@@ -20,12 +20,9 @@ const SECOND: Duration = Duration::from_secs(1);
 fn connect(room: usize, settings: &[(&str, &str)]) -> DuplexStream {
     let (ours, theirs) = duplex(room);
     let config = config(settings);
-    tokio::spawn(async move {
-        let deadlines = config.timeouts.shared.deadlines(Some(config.timeouts.request), config.framing.settle);
-        let metrics = Metrics::default();
-        let conversation = Conversation::new(config.limits.max_request_bytes.size(), &deadlines, &metrics);
-        run(theirs, conversation, &deadlines, &metrics.connections.durations, &Shutdown::new(SECOND)).await
-    });
+    let deadlines = config.timeouts.shared.deadlines(Some(config.timeouts.request), config.framing.settle);
+    let conversation = Conversation::new(config.limits.max_request_bytes.size(), &deadlines, Arc::default());
+    tokio::spawn(run(theirs, conversation, deadlines.into(), Arc::default(), Shutdown::new(SECOND)));
     ours
 }
 

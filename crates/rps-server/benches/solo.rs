@@ -1,21 +1,21 @@
 //! What a round against the house costs beside the kernel's part: one move in a read, as by a person, and many of them,
 //! alone or a line each.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use proto::server::conversation::{Arrival, Conversation};
 use proto::wire::rps::Move;
 use rps_server::house::{House, ThreadGenerator};
-use rps_server::metrics::Metrics;
 use rps_server::solo::Solo;
 
 fn turn(criterion: &mut Criterion) {
-    let metrics = Metrics::default();
     let mut group = criterion.benchmark_group("solo turn");
     for (count, end) in [(1, ""), (64, ""), (16_384, ""), (16_384, "\n")] {
         let line = |number: usize| [&[Move::ALL[number % 7 % 3].byte()], end.as_bytes()].concat();
         let moves: Vec<u8> = (0..count).flat_map(line).collect();
-        let mut solo = Solo::new(House::new(ThreadGenerator), 16, &metrics);
+        let mut solo = Solo::new(House::new(ThreadGenerator), 16, Arc::default());
         let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(format!("{count}{}", if end.is_empty() { "" } else { " lines" }), |bencher| {

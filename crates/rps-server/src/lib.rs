@@ -147,7 +147,7 @@ where
 /// What holds for every connection, whichever game it is of.
 #[derive(Clone, Debug)]
 struct Terms {
-    deadlines: Deadlines,
+    deadlines: Arc<Deadlines>,
     max_bad_frames: u32,
     full: Arc<[u8]>,
     metrics: Arc<Metrics>,
@@ -156,7 +156,7 @@ struct Terms {
 impl Terms {
     fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
         Self {
-            deadlines: config.deadlines(),
+            deadlines: config.deadlines().into(),
             max_bad_frames: config.limits.max_bad_frames.get(),
             full: [Answer::Full.byte()].into(),
             metrics: Arc::clone(metrics),
@@ -164,13 +164,14 @@ impl Terms {
     }
 
     /// Serves one connection to its end.
-    fn serve<'a, S: Stream, C: Conversation + 'a>(
-        &'a self,
+    fn serve<S: Stream, C: Conversation + 'static>(
+        &self,
         stream: S,
         conversation: C,
-        shutdown: &'a Shutdown,
-    ) -> impl Future<Output = Closed> + Send + use<'a, S, C> {
-        connection::run(stream, conversation, &self.deadlines, &self.metrics.connections.durations, shutdown)
+        shutdown: Shutdown,
+    ) -> impl Future<Output = Closed> + Send + use<S, C> {
+        let connections = Arc::clone(&self.metrics.connections);
+        connection::run(stream, conversation, Arc::clone(&self.deadlines), connections, shutdown)
     }
 }
 
@@ -187,8 +188,8 @@ where
     H: Fn() -> House<R> + Send + Sync + 'static,
     R: CryptoRng + Send + 'static,
 {
-    fn serve<'a>(&'a self, stream: S, shutdown: &'a Shutdown) -> impl Future<Output = Closed> + Send {
-        let solo = Solo::new((self.house)(), self.terms.max_bad_frames, &self.terms.metrics);
+    fn serve(&self, stream: S, shutdown: Shutdown) -> impl Future<Output = Closed> + Send + use<S, H, R> {
+        let solo = Solo::new((self.house)(), self.terms.max_bad_frames, Arc::clone(&self.terms.metrics));
         self.terms.serve(stream, solo, shutdown)
     }
 
@@ -208,9 +209,9 @@ impl<S> Service<S> for DuelService
 where
     S: Stream,
 {
-    fn serve<'a>(&'a self, stream: S, shutdown: &'a Shutdown) -> impl Future<Output = Closed> + Send {
+    fn serve(&self, stream: S, shutdown: Shutdown) -> impl Future<Output = Closed> + Send + use<S> {
         let Terms { max_bad_frames, metrics, .. } = &self.terms;
-        let duel = duel::conversation::Conversation::new(self.table.join(), *max_bad_frames, metrics);
+        let duel = duel::conversation::Conversation::new(self.table.join(), *max_bad_frames, Arc::clone(metrics));
         self.terms.serve(stream, duel, shutdown)
     }
 

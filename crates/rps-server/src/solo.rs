@@ -1,5 +1,7 @@
 //! One connection of the solo game: a byte in, a byte out.
 
+use std::sync::Arc;
+
 use bytes::{Buf, BufMut, BytesMut};
 use proto::server::conversation::{Arrival, Conversation, Next, Turn};
 use proto::wire::rps::{Answer, Move, Outcome};
@@ -11,16 +13,16 @@ use crate::metrics::{Metrics, SoloRounds};
 
 /// The state of one connection: who it plays against, and how patient the server still is.
 #[derive(Debug)]
-pub struct Solo<'a, R> {
+pub struct Solo<R> {
     house: House<R>,
     bad_frames_left: u32,
-    metrics: &'a Metrics,
+    metrics: Arc<Metrics>,
 }
 
-impl<'a, R: CryptoRng> Solo<'a, R> {
+impl<R: CryptoRng> Solo<R> {
     /// A game against `house` that ends with the `max_bad_frames`th byte that is no move, and is counted in `metrics`.
     #[must_use]
-    pub fn new(house: House<R>, max_bad_frames: u32, metrics: &'a Metrics) -> Self {
+    pub fn new(house: House<R>, max_bad_frames: u32, metrics: Arc<Metrics>) -> Self {
         Self { house, bad_frames_left: max_bad_frames, metrics }
     }
 
@@ -45,7 +47,7 @@ impl<'a, R: CryptoRng> Solo<'a, R> {
 /// stay close to the processor.
 const ROUNDS_AT_ONCE: usize = 240;
 
-impl<R: CryptoRng + Send> Conversation for Solo<'_, R> {
+impl<R: CryptoRng + Send> Conversation for Solo<R> {
     /// Twice as much as clients are expected to have in flight: a read that does not fill its buffer tells that there is
     /// no more, and saves the call that would find out. An answer is as long as its move, so this is also all that a peer
     /// which reads nothing can make the server hold, until the write deadline: 313 MiB for 10,000 of them.
@@ -86,8 +88,7 @@ mod tests {
 
     /// What a client gets that sends `pieces`, each in a read of its own.
     fn play(pieces: &[&[u8]]) -> (Vec<u8>, Next) {
-        let metrics = Metrics::default();
-        let mut solo = Solo::new(house(), 16, &metrics);
+        let mut solo = Solo::new(house(), 16, Arc::default());
         let mut answers = BytesMut::new();
         let mut next = Next::Request;
         for piece in pieces {

@@ -11,7 +11,6 @@ use proto::server::connection::{self, Closed};
 use proto::server::shutdown::Shutdown;
 use rps_server::duel::conversation::Conversation;
 use rps_server::duel::table::Table;
-use rps_server::metrics::Metrics;
 use support::config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
@@ -35,13 +34,9 @@ impl Duel {
     fn join(&self, room: usize) -> (DuplexStream, JoinHandle<Closed>) {
         let (ours, theirs) = duplex(room);
         let config = config(&[]);
-        let (player, shutdown) = (self.table.join(), self.shutdown.clone());
-        let served = tokio::spawn(async move {
-            let metrics = Metrics::default();
-            let duel = Conversation::new(player, config.limits.max_bad_frames.get(), &metrics);
-            connection::run(theirs, duel, &config.deadlines(), &metrics.connections.durations, &shutdown).await
-        });
-        (ours, served)
+        let duel = Conversation::new(self.table.join(), config.limits.max_bad_frames.get(), Arc::default());
+        let deadlines = config.deadlines().into();
+        (ours, tokio::spawn(connection::run(theirs, duel, deadlines, Arc::default(), self.shutdown.clone())))
     }
 
     /// Two players who are partners by now.

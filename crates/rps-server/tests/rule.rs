@@ -14,7 +14,6 @@ use proto::wire::rps::{Answer, Move};
 use rps_server::duel::conversation::Conversation;
 use rps_server::duel::rounds::{Action, PlayerId, Rounds};
 use rps_server::duel::table::Table;
-use rps_server::metrics::Metrics;
 use support::config;
 use support::fragile::fragile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
@@ -165,16 +164,13 @@ async fn connections_keep_every_row_of_the_rule() {
 }
 
 async fn play_on_connections(row: &Row, partners: bool) -> Vec<Vec<(&'static str, Duration)>> {
-    let (table, deadlines, shutdown) = (Table::new(WINDOW), config(&[]).deadlines(), Shutdown::new(WINDOW));
+    let (table, shutdown) = (Table::new(WINDOW), Shutdown::new(WINDOW));
+    let deadlines = Arc::new(config(&[]).deadlines());
     let mut clients = Vec::new();
     for _ in &row.steps {
         let (client, stream, breaks) = fragile(8);
-        let (player, deadlines, shutdown) = (table.join(), deadlines.clone(), shutdown.clone());
-        tokio::spawn(async move {
-            let metrics = Metrics::default();
-            let duel = Conversation::new(player, 16, &metrics);
-            connection::run(stream, duel, &deadlines, &metrics.connections.durations, &shutdown).await
-        });
+        let duel = Conversation::new(table.join(), 16, Arc::default());
+        tokio::spawn(connection::run(stream, duel, deadlines.clone(), Arc::default(), shutdown.clone()));
         clients.push((client, breaks));
     }
     if partners {

@@ -3,12 +3,13 @@
 //! Accepting cannot fail: an error belongs either to one connection, and the next one is taken at once, or to the
 //! whole machine, and the loop pauses. Every accepted connection is either let in or told that there is no room.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -33,8 +34,7 @@ use super::throttle::Throttle;
 /// What a server does with its connections.
 pub trait Service<S>: Send + Sync + 'static {
     /// Serves one connection to its end.
-    fn serve<'a>(&'a self, stream: S, shutdown: &'a Shutdown)
-    -> impl Future<Output = Closed> + Send + use<'a, Self, S>;
+    fn serve(&self, stream: S, shutdown: Shutdown) -> impl Future<Output = Closed> + Send + use<Self, S>;
 
     /// What a connection is told for which there is no room. Asked for once for each.
     fn refuse(&self) -> Arc<[u8]>;
@@ -216,14 +216,10 @@ impl<S> Reception<S> {
         S: Service<I>,
     {
         self.metrics.accepted();
-        let (service, shutdown) = (Arc::clone(&self.service), self.shutdown.clone());
         let metrics = Arc::clone(&self.metrics);
-        let task = async move {
-            // It can end by a panic already when it is begun.
-            let ended = match catch_unwind(AssertUnwindSafe(|| service.serve(stream, &shutdown))) {
-                Ok(serving) => AssertUnwindSafe(serving).catch_unwind().await,
-                Err(panic) => Err(panic),
-            };
+        let begun = catch_unwind(AssertUnwindSafe(|| self.service.serve(stream, self.shutdown.clone())));
+        // No `async` block, which would have two places for what it is given and waits for.
+        let task = unless_panicked(begun).map(move |ended| {
             if let Ok(closed) = ended {
                 metrics.closed(&closed);
                 tracing::debug!(?closed, "closed");
@@ -233,7 +229,7 @@ impl<S> Reception<S> {
             }
             // It is the task's from the beginning, so that it is given back however the task ends.
             drop(permit);
-        };
+        });
         // At debug level, as all that is written in it is: a span that nobody sees costs nothing, not even its place.
         let span = tracing::debug_span!("connection", %peer);
         if span.is_disabled() {
@@ -288,6 +284,14 @@ impl<S> Reception<S> {
             // These have heard of the drain's deadline too, and did not end all the same.
             self.metrics.cut(self.tasks.len());
         }
+    }
+}
+
+/// What comes of what has `begun`, unless it panics or has panicked already.
+fn unless_panicked<F: Future>(begun: thread::Result<F>) -> impl Future<Output = thread::Result<F::Output>> {
+    match begun {
+        Ok(begun) => AssertUnwindSafe(begun).catch_unwind().left_future(),
+        Err(panic) => ready(Err(panic)).right_future(),
     }
 }
 

@@ -6,21 +6,23 @@
 //! taken.
 
 use std::cell::RefCell;
-use std::future::{poll_fn, ready};
+use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{self, Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, BytesMut};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, OptionFuture};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_util::io::poll_read_buf;
 
 use super::conversation::{self, Arrival, Conversation, Next};
 use super::deadline::{Deadlines, Expiry, Watch};
+use super::metrics::connections::Connections;
 use super::metrics::durations::Durations;
 use super::shutdown::Shutdown;
 use super::stream::Stream;
@@ -66,87 +68,85 @@ thread_local! {
 /// Serves one connection until it ends.
 ///
 /// An answer is not flushed: a stream that buffers what is written is not for this. How long each took, from when all
-/// that it needs was there, goes into `durations`.
+/// that it needs was there, is counted in `connections`.
 ///
-/// What a connection holds while it waits is this future, so it is kept small: what is needed from the beginning to the
-/// end is made before it and used where it is (an argument of an `async fn` that is moved has its place twice), and what
-/// few come to need is in a box when they do.
-pub fn run<'a, S, C>(
+/// What a connection holds while it waits is this future, so it is kept small: it owns what it is given, which is made
+/// before it and used where it is (what an `async fn` is given and moves has its place twice), and what few come to need
+/// is in a box when they do.
+pub fn run<S, C>(
     stream: S,
     conversation: C,
-    deadlines: &'a Deadlines,
-    durations: &'a Durations,
-    shutdown: &'a Shutdown,
-) -> impl Future<Output = Closed> + Send + use<'a, S, C>
+    deadlines: Arc<Deadlines>,
+    connections: Arc<Connections>,
+    shutdown: Shutdown,
+) -> impl Future<Output = Closed> + Send + use<S, C>
 where
     S: Stream,
-    C: Conversation + 'a,
+    C: Conversation + 'static,
 {
     let mut exchange = Exchange::new(stream, conversation);
-    let mut now = Instant::now();
-    let mut watch = Watch::new(deadlines, now);
+    let mut watch = Watch::new(&deadlines, Instant::now());
     async move {
-        let (mut at, mut expiry) = watch.next(deadlines, shutdown);
         // Most deadlines move further off before they are reached, so the alarm is left as it is until it rings too
         // early; only a nearer deadline sets it at once.
-        let mut alarm = pin!(sleep_until(at));
+        let mut alarm = pin!(sleep_until(watch.next(&deadlines, &shutdown).0));
         let mut begun = pin!(shutdown.begun());
-        let (mut draining, mut found_more) = (false, false);
+        let (mut rung, mut draining, mut found_more) = (false, false, false);
         let closed = loop {
-            let (mut told, mut last_look) = (None, false);
-            if now >= at {
-                match expiry {
-                    Expiry::Settled => told = Some(Arrival::Silence),
-                    Expiry::Request => told = Some(Arrival::Deadline),
-                    Expiry::Due => told = Some(Arrival::Answer),
-                    Expiry::Idle => break Closed::Idle,
-                    Expiry::GivenUp | Expiry::Drained
-                        if found_more && shutdown.deadline().is_some_and(|deadline| now >= deadline) =>
-                    {
-                        return Closed::Cut;
-                    }
-                    Expiry::GivenUp => told = Some(Arrival::Drain),
-                    Expiry::Drained => {
-                        // What has been sent counts as asked. The runtime hears of it when this task is out of its way.
-                        yield_now().await;
-                        last_look = true;
-                    }
-                    Expiry::Cut => return Closed::Cut,
+            let due = {
+                let (at, expiry) = watch.next(&deadlines, &shutdown);
+                let now = if rung { Instant::now() } else { watch.last() };
+                if at < alarm.deadline() || rung {
+                    alarm.as_mut().reset(at);
                 }
-            }
-            if at < alarm.deadline() {
-                alarm.as_mut().reset(at);
-            }
-            let turn = tokio::select! {
-                biased;
-                turn = exchange.turn(told) => turn,
-                () = ready(()), if last_look => break Closed::Drained,
-                () = &mut begun, if !draining => {
-                    draining = true;
-                    (at, expiry) = watch.next(deadlines, shutdown);
-                    continue;
-                }
-                () = &mut alarm => {
-                    now = Instant::now();
-                    if now < at {
-                        alarm.as_mut().reset(at);
-                    }
-                    continue;
-                }
+                (now >= at).then_some(expiry)
             };
-            let turn = match turn {
-                Ok(turn) => turn,
-                Err(error) => return Closed::Failed(error),
+            rung = false;
+            let (mut told, mut last_look) = (None, false);
+            match due {
+                None => {}
+                Some(Expiry::Settled) => told = Some(Arrival::Silence),
+                Some(Expiry::Request) => told = Some(Arrival::Deadline),
+                Some(Expiry::Due) => told = Some(Arrival::Answer),
+                Some(Expiry::Idle) => break Closed::Idle,
+                Some(Expiry::GivenUp | Expiry::Drained) if found_more && shutdown.is_past_deadline() => {
+                    return Closed::Cut;
+                }
+                Some(Expiry::GivenUp) => told = Some(Arrival::Drain),
+                Some(Expiry::Drained) => {
+                    // What has been sent counts as asked. The runtime hears of it when this task is out of its way.
+                    yield_now().await;
+                    last_look = true;
+                }
+                Some(Expiry::Cut) => return Closed::Cut,
+            }
+            let begun = if draining { None } else { Some(begun.as_mut()) };
+            let turn = match if watch.awaits_answer() && told.is_none() {
+                exchange.answer_awaited(begun, alarm.as_mut()).await
+            } else {
+                exchange.turn(told, last_look, begun, alarm.as_mut()).await
+            } {
+                Event::Turn(Ok(turn)) => turn,
+                Event::Turn(Err(error)) => return Closed::Failed(error),
+                Event::NothingMore => break Closed::Drained,
+                Event::Shutdown => {
+                    draining = true;
+                    continue;
+                }
+                Event::Alarm => {
+                    rung = true;
+                    continue;
+                }
             };
             let turn = match exchange.unsent.take() {
                 None => turn,
-                Some(unsent) => match exchange.write(unsent, turn, deadlines.write, shutdown).await {
+                Some(unsent) => match exchange.write(unsent, turn, deadlines.write, &shutdown).await {
                     Ok(turn) => turn,
                     Err(closed) => return closed,
                 },
             };
-            now = Instant::now();
-            turn.observe(durations, watch.last(), now);
+            let now = Instant::now();
+            turn.observe(&connections.durations, watch.last(), now);
             match (turn.arrival, turn.next) {
                 (Arrival::End, _) => return Closed::ByPeer,
                 (Arrival::Deadline, _) => break Closed::TimedOut,
@@ -154,11 +154,22 @@ where
                 _ => {}
             }
             found_more = last_look;
-            watch.note(turn.spoke, turn.used, turn.next, deadlines, now);
-            (at, expiry) = watch.next(deadlines, shutdown);
+            watch.note(turn.spoke, turn.used, turn.next, &deadlines, now);
         };
-        exchange.close(closed, shutdown).await
+        exchange.close(closed, &shutdown).await
     }
+}
+
+/// What a connection waits for.
+enum Event {
+    /// There was something to say or to hear.
+    Turn(io::Result<Turn>),
+    /// There was not, and nobody wanted to wait for it.
+    NothingMore,
+    /// The shutdown has begun.
+    Shutdown,
+    /// It is as late as was asked to be told.
+    Alarm,
 }
 
 /// What a turn came to.
@@ -200,8 +211,6 @@ struct Exchange<S, C> {
     pending: Option<Box<[u8]>>,
     /// The part of an answer that the socket had no room for.
     unsent: Option<Box<[u8]>>,
-    /// Whether an answer is awaited that comes from elsewhere.
-    owing: bool,
 }
 
 impl<S, C> Exchange<S, C>
@@ -210,28 +219,47 @@ where
     C: Conversation,
 {
     fn new(stream: S, conversation: C) -> Self {
-        Self { stream, conversation, pending: None, unsent: None, owing: false }
+        Self { stream, conversation, pending: None, unsent: None }
     }
 
-    /// Takes one turn: about what the conversation is `told`, or else about the answer that is awaited or what the
-    /// stream delivers.
-    async fn turn(&mut self, mut told: Option<Arrival>) -> io::Result<Turn> {
-        if self.owing && told.is_none() {
-            self.answer_awaited().await?;
-            told = Some(Arrival::Answer);
-        }
-        poll_fn(|cx| self.poll_turn(cx, told)).await
+    /// Takes one turn, about what the conversation is `told` or else about what the stream delivers, unless something else
+    /// happens while it waits for that. At the `last_look` it does not wait.
+    fn turn(
+        &mut self,
+        told: Option<Arrival>,
+        last_look: bool,
+        mut begun: Option<Pin<&mut (impl Future<Output = ()> + Send)>>,
+        mut alarm: Pin<&mut Sleep>,
+    ) -> impl Future<Output = Event> + Send {
+        poll_fn(move |cx| {
+            if let Poll::Ready(turn) = self.poll_turn(cx, told) {
+                Poll::Ready(Event::Turn(turn))
+            } else if last_look {
+                Poll::Ready(Event::NothingMore)
+            } else if begun.as_mut().is_some_and(|begun| begun.as_mut().poll(cx).is_ready()) {
+                Poll::Ready(Event::Shutdown)
+            } else {
+                alarm.as_mut().poll(cx).map(|()| Event::Alarm)
+            }
+        })
     }
 
-    /// Waits for the answer that comes from elsewhere. Nothing is read meanwhile: what a peer has sent ahead waits in
-    /// its socket, and a reset is noticed there.
-    fn answer_awaited(&mut self) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async {
+    /// As [`turn`](Self::turn), about the answer that comes from elsewhere. Nothing is read meanwhile: what a peer has
+    /// sent ahead waits in its socket, and a reset is noticed there.
+    fn answer_awaited<'b>(
+        &'b mut self,
+        begun: Option<Pin<&'b mut (impl Future<Output = ()> + Send)>>,
+        alarm: Pin<&'b mut Sleep>,
+    ) -> BoxFuture<'b, Event> {
+        Box::pin(async move {
             tokio::select! {
                 biased;
-                () = poll_fn(|cx| self.conversation.poll_answer(cx)) => Ok(()),
-                error = self.stream.broken() => Err(error),
+                () = poll_fn(|cx| self.conversation.poll_answer(cx)) => {}
+                error = self.stream.broken() => return Event::Turn(Err(error)),
+                Some(()) = OptionFuture::from(begun) => return Event::Shutdown,
+                () = alarm => return Event::Alarm,
             }
+            Event::Turn(poll_fn(|cx| self.poll_turn(cx, Some(Arrival::Answer))).await)
         })
     }
 
@@ -251,7 +279,6 @@ where
             let conversation::Turn { answered, next } = self.conversation.turn(arrival, input, output);
             let (spoke, used) = (!output.is_empty(), input.len() < given);
             self.pending = kept(input);
-            self.owing = matches!(next, Next::Answer(_));
             while !output.is_empty() {
                 match Pin::new(&mut self.stream).poll_write(cx, output)? {
                     Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),

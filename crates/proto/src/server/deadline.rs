@@ -89,6 +89,11 @@ impl Watch {
         self.last
     }
 
+    /// Whether an answer is awaited that comes from elsewhere.
+    pub(super) fn awaits_answer(&self) -> bool {
+        matches!(self.awaited, Awaited::Answer { .. })
+    }
+
     /// Takes note of a turn: whether it answered anything, whether it used up bytes that it had been given (what is
     /// left then belongs to a request that has just begun), and what is to come next.
     pub(super) fn note(&mut self, answered: bool, used: bool, next: Next, deadlines: &Deadlines, now: Instant) {

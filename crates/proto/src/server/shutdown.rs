@@ -18,13 +18,11 @@ const LETTING_GO: Duration = Duration::from_millis(100);
 
 /// A handle to the shutdown that its clones share.
 #[derive(Clone, Debug)]
-pub struct Shutdown {
-    begun: CancellationToken,
-    state: Arc<State>,
-}
+pub struct Shutdown(Arc<State>);
 
 #[derive(Debug)]
 struct State {
+    begun: CancellationToken,
     begun_at: OnceLock<Instant>,
     /// In milliseconds, the unit in which it is configured at the least.
     limit: AtomicU64,
@@ -34,21 +32,19 @@ impl Shutdown {
     /// A shutdown that has not begun, and that takes no longer than `limit` once it has.
     #[must_use]
     pub fn new(limit: Duration) -> Self {
-        let shutdown = Self {
-            begun: CancellationToken::new(),
-            state: Arc::new(State { begun_at: OnceLock::new(), limit: AtomicU64::default() }),
-        };
+        let begun = CancellationToken::new();
+        let shutdown = Self(Arc::new(State { begun, begun_at: OnceLock::new(), limit: AtomicU64::default() }));
         shutdown.set_limit(limit);
         shutdown
     }
 
     /// Has it take no longer than `limit`.
     pub fn set_limit(&self, limit: Duration) {
-        self.state.limit.store(limit.as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.0.limit.store(limit.as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     fn limit(&self) -> Duration {
-        Duration::from_millis(self.state.limit.load(Ordering::Relaxed))
+        Duration::from_millis(self.0.limit.load(Ordering::Relaxed))
     }
 
     /// Begins it at the first SIGTERM or SIGINT, and waits for the second, which gives the exit code of a process that
@@ -76,14 +72,14 @@ impl Shutdown {
 
     /// Begins the shutdown; more than once is as good as once.
     pub fn begin(&self) {
-        self.state.begun_at.get_or_init(Instant::now);
-        self.begun.cancel();
+        self.0.begun_at.get_or_init(Instant::now);
+        self.0.begun.cancel();
     }
 
     /// When the shutdown began, if it has.
     #[must_use]
     pub fn begun_at(&self) -> Option<Instant> {
-        self.state.begun_at.get().copied()
+        self.0.begun_at.get().copied()
     }
 
     /// When it is over, if it has begun.
@@ -98,9 +94,15 @@ impl Shutdown {
         self.end().map(|end| end - LETTING_GO.min(self.limit() / 10))
     }
 
+    /// Whether what is not done yet has to be let go of.
+    #[must_use]
+    pub fn is_past_deadline(&self) -> bool {
+        self.deadline().is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
     /// Waits until it begins.
     pub fn begun(&self) -> WaitForCancellationFuture<'_> {
-        self.begun.cancelled()
+        self.0.begun.cancelled()
     }
 
     /// Waits until what is not done yet has to be let go of.

@@ -1,5 +1,6 @@
 //! One connection of the duel: a byte in, and a byte out when there is an answer to it.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -12,17 +13,17 @@ use crate::metrics::Metrics;
 
 /// The state of one connection: its place at the table, and how patient the server still is.
 #[derive(Debug)]
-pub struct Conversation<'a> {
+pub struct Conversation {
     player: Player,
     bad_frames_left: u32,
-    metrics: &'a Metrics,
+    metrics: Arc<Metrics>,
 }
 
-impl<'a> Conversation<'a> {
+impl Conversation {
     /// A game of `player` that ends with the `max_bad_frames`th byte that is no move. What the table does not count is
     /// counted in `metrics`.
     #[must_use]
-    pub fn new(player: Player, max_bad_frames: u32, metrics: &'a Metrics) -> Self {
+    pub fn new(player: Player, max_bad_frames: u32, metrics: Arc<Metrics>) -> Self {
         Self { player, bad_frames_left: max_bad_frames, metrics }
     }
 
@@ -60,7 +61,7 @@ impl<'a> Conversation<'a> {
     }
 }
 
-impl conversation::Conversation for Conversation<'_> {
+impl conversation::Conversation for Conversation {
     /// What a player has sent ahead waits in its socket, but for these. More than one, since a read that fills its
     /// buffer does not tell whether there is more, and the next one would be a system call to find out that there is not.
     const READ_BYTES: usize = 16;

@@ -40,8 +40,9 @@ struct Greeter {
 }
 
 impl Service<DuplexStream> for Greeter {
-    fn serve<'a>(&'a self, mut stream: DuplexStream, shutdown: &'a Shutdown) -> impl Future<Output = Closed> + Send {
-        assert!(!self.greeting.is_empty(), "nothing to say");
+    fn serve(&self, mut stream: DuplexStream, shutdown: Shutdown) -> impl Future<Output = Closed> + Send + use<> {
+        let greeting = self.greeting;
+        assert!(!greeting.is_empty(), "nothing to say");
         async move {
             let byte = tokio::select! {
                 biased;
@@ -51,9 +52,7 @@ impl Service<DuplexStream> for Greeter {
             match byte {
                 Ok(b'p') => panic!("asked for"),
                 Ok(b'h') => std::future::pending().await,
-                Ok(_) => {
-                    stream.write_all(self.greeting.as_bytes()).await.map_or_else(Closed::Failed, |()| Closed::Over)
-                }
+                Ok(_) => stream.write_all(greeting.as_bytes()).await.map_or_else(Closed::Failed, |()| Closed::Over),
                 Err(error) => Closed::Failed(error),
             }
         }

@@ -57,8 +57,7 @@ fn deadlines() -> Deadlines {
 /// The peer's end of a connection that holds `room` bytes each way, and what will become of it.
 fn connect(room: usize, shutdown: &Shutdown) -> (DuplexStream, JoinHandle<Closed>) {
     let (ours, theirs) = duplex(room);
-    let shutdown = shutdown.clone();
-    (ours, tokio::spawn(async move { run(theirs, Words, &deadlines(), &Durations::default(), &shutdown).await }))
+    (ours, tokio::spawn(run(theirs, Words, deadlines().into(), Arc::default(), shutdown.clone())))
 }
 
 fn running() -> Shutdown {
@@ -326,8 +325,7 @@ impl Stream for Endless {
 
 async fn serve_endless(what: &'static [u8], deadlines: Deadlines, shutdown: Shutdown) -> (Closed, Duration) {
     let start = Instant::now();
-    let served =
-        tokio::spawn(async move { run(Endless { what }, Words, &deadlines, &Durations::default(), &shutdown).await });
+    let served = tokio::spawn(run(Endless { what }, Words, deadlines.into(), Arc::default(), shutdown));
     let closed = timeout(30 * SECOND, served).await.expect("nothing that a peer sends keeps a deadline from passing");
     (closed.unwrap(), start.elapsed())
 }

@@ -92,10 +92,9 @@ fn relay(room: usize, shutdown: &Shutdown) -> Relayed {
     let (answers, receiver) = mpsc::unbounded_channel();
     let broken = CancellationToken::new();
     let stream = Fragile { stream, broken: broken.clone() };
-    let shutdown = shutdown.clone();
     let deadlines = Deadlines { request: None, ..deadlines() };
     let relay = Relay { answers: receiver, answer: None };
-    let served = tokio::spawn(async move { run(stream, relay, &deadlines, &Durations::default(), &shutdown).await });
+    let served = tokio::spawn(run(stream, relay, deadlines.into(), Arc::default(), shutdown.clone()));
     Relayed { peer, answers, broken, served }
 }
 
@@ -198,9 +197,7 @@ async fn a_drain_cuts_a_peer_that_asks_on_and_on_for_what_does_not_come() {
     let (_answers, receiver) = mpsc::unbounded_channel();
     let deadlines = Deadlines { request: None, ..deadlines() };
     let relay = Relay { answers: receiver, answer: None };
-    let served = tokio::spawn(async move {
-        run(Endless { what: b"????" }, relay, &deadlines, &Durations::default(), &shutdown).await
-    });
+    let served = tokio::spawn(run(Endless { what: b"????" }, relay, deadlines.into(), Arc::default(), shutdown));
     let closed = timeout(30 * SECOND, served).await.expect("the drain has an end").unwrap();
     assert!(matches!(closed, Closed::Cut), "{closed:?}");
     assert!(start.elapsed() >= SECOND / 3);
