@@ -218,8 +218,8 @@ impl<S> Reception<S> {
         self.metrics.accepted();
         let metrics = Arc::clone(&self.metrics);
         let begun = catch_unwind(AssertUnwindSafe(|| self.service.serve(stream, self.shutdown.clone())));
-        // No `async` block, which would have two places for what it is given and waits for.
-        let task = unless_panicked(begun).map(move |ended| {
+        // In a box, since it is of no use before the end.
+        let end: Box<dyn FnOnce(thread::Result<Closed>) + Send> = Box::new(move |ended| {
             if let Ok(closed) = ended {
                 metrics.closed(&closed);
                 tracing::debug!(?closed, "closed");
@@ -227,9 +227,11 @@ impl<S> Reception<S> {
                 metrics.panicked();
                 report_panic(peer);
             }
-            // It is the task's from the beginning, so that it is given back however the task ends.
+            // It is here from the beginning, so that it is given back however the task ends.
             drop(permit);
         });
+        // No `async` block, which would have two places for what it is given and waits for.
+        let task = unless_panicked(begun).map(end);
         // At debug level, as all that is written in it is: a span that nobody sees costs nothing, not even its place.
         let span = tracing::debug_span!("connection", %peer);
         if span.is_disabled() {

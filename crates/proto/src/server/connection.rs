@@ -70,9 +70,10 @@ thread_local! {
 /// An answer is not flushed: a stream that buffers what is written is not for this. How long each took, from when all
 /// that it needs was there, is counted in `connections`.
 ///
-/// What a connection holds while it waits is this future, so it is kept small: it owns what it is given, which is made
-/// before it and used where it is (what an `async fn` is given and moves has its place twice), and what few come to need
-/// is in a box when they do.
+/// What a connection holds while it waits is this future, so it is kept small. What it is given is used where it is,
+/// since what an `async fn` is given and moves has its place twice; what is done with between two waits is in a block of
+/// its own, since it has its place until the end of that; and what few come to need, or nobody before the end, is in a
+/// box.
 pub fn run<S, C>(
     stream: S,
     conversation: C,
@@ -90,7 +91,7 @@ where
         // Most deadlines move further off before they are reached, so the alarm is left as it is until it rings too
         // early; only a nearer deadline sets it at once.
         let mut alarm = pin!(sleep_until(watch.next(&deadlines, &shutdown).0));
-        let mut begun = pin!(shutdown.begun());
+        let mut begun = Box::pin(shutdown.begun());
         let (mut rung, mut draining, mut found_more) = (false, false, false);
         let closed = loop {
             let due = {
@@ -120,22 +121,25 @@ where
                 }
                 Some(Expiry::Cut) => return Closed::Cut,
             }
-            let begun = if draining { None } else { Some(begun.as_mut()) };
-            let turn = match if watch.awaits_answer() && told.is_none() {
-                exchange.answer_awaited(begun, alarm.as_mut()).await
-            } else {
-                exchange.turn(told, last_look, begun, alarm.as_mut()).await
-            } {
-                Event::Turn(Ok(turn)) => turn,
-                Event::Turn(Err(error)) => return Closed::Failed(error),
-                Event::NothingMore => break Closed::Drained,
-                Event::Shutdown => {
-                    draining = true;
-                    continue;
-                }
-                Event::Alarm => {
-                    rung = true;
-                    continue;
+            let turn = {
+                let begun = if draining { None } else { Some(begun.as_mut()) };
+                let event = if watch.awaits_answer() && told.is_none() {
+                    exchange.answer_awaited(begun, alarm.as_mut()).await
+                } else {
+                    exchange.turn(told, last_look, begun, alarm.as_mut()).await
+                };
+                match event {
+                    Event::Turn(Ok(turn)) => turn,
+                    Event::Turn(Err(error)) => return Closed::Failed(error),
+                    Event::NothingMore => break Closed::Drained,
+                    Event::Shutdown => {
+                        draining = true;
+                        continue;
+                    }
+                    Event::Alarm => {
+                        rung = true;
+                        continue;
+                    }
                 }
             };
             let turn = match exchange.unsent.take() {
