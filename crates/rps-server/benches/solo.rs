@@ -32,7 +32,7 @@ fn turn(criterion: &mut Criterion) {
 
 fn house(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("house");
-    for count in [1, 240] {
+    for count in [1, 960] {
         let mut house = House::new(ThreadGenerator);
         let mut moves = vec![Move::Rock; count];
         group.throughput(Throughput::Elements(count as u64));

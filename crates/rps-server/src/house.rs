@@ -76,14 +76,14 @@ impl<R: CryptoRng> House<R> {
             let bytes = &mut bytes[..(moves.len() - thrown).div_ceil(MOVES_A_BYTE.into()).min(BYTES_AT_ONCE)];
             self.generator.fill_bytes(bytes);
             for &mut byte in bytes {
-                let (row, shown) = (&ROWS[usize::from(byte)], usize::from(SHOWN[usize::from(byte)]));
+                let (row, count) = (&ROWS[usize::from(byte)], usize::from(SHOWN[usize::from(byte)]));
                 let rest = &mut moves[thrown..];
                 if let Some(place) = rest.first_chunk_mut() {
                     *place = *row;
                     // No branch: nobody could foretell it.
-                    thrown += shown;
-                } else if shown > 0 {
-                    let (shown, drawn) = row[..shown].split_at(rest.len().min(shown));
+                    thrown += count;
+                } else if count > 0 {
+                    let (shown, drawn) = row[..count].split_at(rest.len().min(count));
                     rest[..shown.len()].copy_from_slice(shown);
                     thrown += shown.len();
                     self.drawn = drawn;

@@ -27,10 +27,10 @@ impl<R: CryptoRng> Solo<R> {
         Self { house, bad_frames_left: max_bad_frames, metrics }
     }
 
-    /// Plays so many of the `rounds`, whose moves are shown.
-    fn play(&mut self, count: usize, rounds: &mut Rounds, output: &mut BytesMut, played: &mut SoloRounds) {
+    /// Plays the first `count` rounds of a batch, for which the player has shown its moves.
+    fn play(&mut self, count: usize, batch: &mut Batch, output: &mut BytesMut, played: &mut SoloRounds) {
         let (shown, theirs, outcomes) =
-            (&rounds.shown[..count], &mut rounds.theirs[..count], &mut rounds.outcomes[..count]);
+            (&batch.shown[..count], &mut batch.theirs[..count], &mut batch.outcomes[..count]);
         self.house.throw(theirs);
         for ((outcome, &mine), &theirs) in outcomes.iter_mut().zip(shown).zip(&*theirs) {
             *outcome = judge(mine, theirs);
@@ -44,9 +44,8 @@ impl<R: CryptoRng> Solo<R> {
     }
 }
 
-/// Rounds that are played at once: enough for the work to be that of the rounds alone, and few enough to stay close to
-/// the processor.
-struct Rounds {
+/// Rounds that are played at once.
+struct Batch {
     /// The player's moves.
     shown: [Move; Self::AT_ONCE],
     /// The house's.
@@ -54,15 +53,17 @@ struct Rounds {
     outcomes: [Outcome; Self::AT_ONCE],
 }
 
-impl Rounds {
+impl Batch {
+    /// Enough for the work to be that of the rounds alone, and few enough to stay close to the processor; what 192 bytes
+    /// of the generator are good for at the most, and whole rows of 16 for the compiler.
     const AT_ONCE: usize = 960;
 }
 
 thread_local! {
     /// Of the thread, since to make them anew would take longer than to play one.
-    static ROUNDS: RefCell<Rounds> = const {
-        let (moves, outcomes) = ([Move::Rock; Rounds::AT_ONCE], [Outcome::Draw; Rounds::AT_ONCE]);
-        RefCell::new(Rounds { shown: moves, theirs: moves, outcomes })
+    static BATCH: RefCell<Batch> = const {
+        let (moves, outcomes) = ([Move::Rock; Batch::AT_ONCE], [Outcome::Draw; Batch::AT_ONCE]);
+        RefCell::new(Batch { shown: moves, theirs: moves, outcomes })
     };
 }
 
@@ -74,12 +75,12 @@ impl<R: CryptoRng + Send> Conversation for Solo<R> {
 
     fn turn(&mut self, _: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Turn {
         let mut played = SoloRounds::default();
-        ROUNDS.with_borrow_mut(|rounds| {
+        BATCH.with_borrow_mut(|batch| {
             while self.bad_frames_left > 0 && !input.is_empty() {
-                let (count, read) = Move::read_front(input, &mut rounds.shown);
+                let (count, read) = Move::read_front(input, &mut batch.shown);
                 if read > 0 {
                     input.advance(read);
-                    self.play(count, rounds, output, &mut played);
+                    self.play(count, batch, output, &mut played);
                 } else {
                     input.advance(1);
                     self.bad_frames_left -= 1;

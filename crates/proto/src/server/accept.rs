@@ -217,8 +217,11 @@ impl<S> Reception<S> {
     {
         self.metrics.accepted();
         let metrics = Arc::clone(&self.metrics);
-        let begun = catch_unwind(AssertUnwindSafe(|| self.service.serve(stream, self.shutdown.clone())));
-        // In a box, since it is of no use before the end.
+        // At debug level, as all that is written in it is: a span that nobody sees costs nothing, not even its place.
+        let span = tracing::debug_span!("connection", %peer);
+        let serve = AssertUnwindSafe(|| self.service.serve(stream, self.shutdown.clone()));
+        let begun = span.in_scope(|| catch_unwind(serve));
+        // In a box, which finds room in the gap behind the task.
         let end: Box<dyn FnOnce(thread::Result<Closed>) + Send> = Box::new(move |ended| {
             if let Ok(closed) = ended {
                 metrics.closed(&closed);
@@ -232,8 +235,6 @@ impl<S> Reception<S> {
         });
         // No `async` block, which would have two places for what it is given and waits for.
         let task = unless_panicked(begun).map(end);
-        // At debug level, as all that is written in it is: a span that nobody sees costs nothing, not even its place.
-        let span = tracing::debug_span!("connection", %peer);
         if span.is_disabled() {
             self.tasks.spawn(task);
         } else {
@@ -289,7 +290,7 @@ impl<S> Reception<S> {
     }
 }
 
-/// What comes of what has `begun`, unless it panics or has panicked already.
+/// What comes of what has `begun`, or the panic that has ended it.
 fn unless_panicked<F: Future>(begun: thread::Result<F>) -> impl Future<Output = thread::Result<F::Output>> {
     match begun {
         Ok(begun) => AssertUnwindSafe(begun).catch_unwind().left_future(),

@@ -71,9 +71,8 @@ thread_local! {
 /// that it needs was there, is counted in `connections`.
 ///
 /// What a connection holds while it waits is this future, so it is kept small. What it is given is used where it is,
-/// since what an `async fn` is given and moves has its place twice; what is done with between two waits is in a block of
-/// its own, since it has its place until the end of that; and what few come to need, or nobody before the end, is in a
-/// box.
+/// since what an `async fn` is given and moves has its place twice; what is not needed after a wait is in a block of its
+/// own, since it has its place until the end of that; and what few come to need is in a box.
 pub fn run<S, C>(
     stream: S,
     conversation: C,
@@ -91,13 +90,15 @@ where
         // Most deadlines move further off before they are reached, so the alarm is left as it is until it rings too
         // early; only a nearer deadline sets it at once.
         let mut alarm = pin!(sleep_until(watch.next(&deadlines, &shutdown).0));
+        // In a box, for which there is room in the gap behind the task: the allocator rounds that one up.
         let mut begun = Box::pin(shutdown.begun());
         let (mut rung, mut draining, mut found_more) = (false, false, false);
         let closed = loop {
             let due = {
                 let (at, expiry) = watch.next(&deadlines, &shutdown);
                 let now = if rung { Instant::now() } else { watch.last() };
-                if at < alarm.deadline() || rung {
+                // Not what is due, since it would ring at once, and the yield below would not let anybody else go first.
+                if now < at && (rung || at < alarm.deadline()) {
                     alarm.as_mut().reset(at);
                 }
                 (now >= at).then_some(expiry)
@@ -172,7 +173,7 @@ enum Event {
     NothingMore,
     /// The shutdown has begun.
     Shutdown,
-    /// It is as late as was asked to be told.
+    /// The alarm has rung.
     Alarm,
 }
 
@@ -250,11 +251,11 @@ where
 
     /// As [`turn`](Self::turn), about the answer that comes from elsewhere. Nothing is read meanwhile: what a peer has
     /// sent ahead waits in its socket, and a reset is noticed there.
-    fn answer_awaited<'b>(
-        &'b mut self,
-        begun: Option<Pin<&'b mut (impl Future<Output = ()> + Send)>>,
-        alarm: Pin<&'b mut Sleep>,
-    ) -> BoxFuture<'b, Event> {
+    fn answer_awaited<'a>(
+        &'a mut self,
+        begun: Option<Pin<&'a mut (impl Future<Output = ()> + Send)>>,
+        alarm: Pin<&'a mut Sleep>,
+    ) -> BoxFuture<'a, Event> {
         Box::pin(async move {
             tokio::select! {
                 biased;
@@ -299,13 +300,13 @@ where
 
     /// Writes what the socket had no room for at the end of a `turn`, and gives the turn back, which nobody has to hold
     /// meanwhile. Nothing is read: a peer that does not take its answers is given no more of them.
-    fn write<'b>(
-        &'b mut self,
+    fn write<'a>(
+        &'a mut self,
         unsent: Box<[u8]>,
         turn: Turn,
         limit: Duration,
-        shutdown: &'b Shutdown,
-    ) -> BoxFuture<'b, Result<Turn, Closed>> {
+        shutdown: &'a Shutdown,
+    ) -> BoxFuture<'a, Result<Turn, Closed>> {
         Box::pin(async move {
             tokio::select! {
                 biased;

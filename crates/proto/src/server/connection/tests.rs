@@ -280,6 +280,23 @@ async fn a_drain_answers_all_that_was_sent_even_if_its_answers_are_taken_late() 
     assert!(matches!(served.await.unwrap(), Closed::Drained));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_has_come_by_the_end_of_the_grace_is_answered_even_if_the_runtime_has_not_heard_of_it() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let shutdown = running();
+    let served = tokio::spawn(run(stream, Words, deadlines().into(), Arc::default(), shutdown.clone()));
+    shutdown.begin();
+    sleep(DRAIN_GRACE).await;
+    // At the instant of the last look: the runtime has not asked the kernel since.
+    std::io::Write::write_all(&mut peer, b"one.").unwrap();
+    assert!(matches!(served.await.unwrap(), Closed::Drained));
+    let mut heard = String::new();
+    std::io::Read::read_to_string(&mut peer, &mut heard).unwrap();
+    assert_eq!(heard, "ONE.");
+}
+
 /// A peer that has always sent more already. In-memory pipes pause when they are empty, and real time is needed since a
 /// paused clock stands still as long as anybody has something to do.
 struct Endless {
