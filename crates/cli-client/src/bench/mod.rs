@@ -1,18 +1,22 @@
 //! `bench`: puts load on a server, verifies every answer, and measures.
 //!
-//! - `plan`: what a run is to do; `load`: does it, with `link` for each connection and `pace` for a fixed rate;
-//! - `tally`: what came of it; `report`: how that is told.
+//! - `plan`: what a run is to do; `load`: does it, with threads and, in each, a `link` for every connection;
+//! - `thread_load`: which request goes next, as `quota` and, for a fixed rate, `pace` have it;
+//! - `tally`: what came of it; `report`: how that is told, with its numbers as `figures`.
 
+mod figures;
 mod link;
 mod load;
 mod pace;
 mod plan;
+mod quota;
 mod report;
 mod tally;
+mod thread_load;
 
 use std::net::UdpSocket;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -32,10 +36,10 @@ use crate::session::Session;
 use crate::until_asked_to_end;
 
 use link::{Link, Told};
-use load::Progress;
 use plan::{Plan, Style, Work};
 use report::{Comparison, Report};
 use tally::Tally;
+use thread_load::Progress;
 
 /// How long a run takes where nothing says it.
 const DURATION: Duration = Duration::from_secs(5);
@@ -221,9 +225,9 @@ async fn measured(plan: &Plan, session: &Session) -> Result<Tally, Failure> {
                 let right = progress.right.load(Ordering::Relaxed);
                 let not_right = progress.not_right.load(Ordering::Relaxed);
                 let (before, counted) = last;
-                let rate = report::per_second(right - counted, before.elapsed());
+                let rate = figures::per_second(right - counted, before.elapsed());
                 last = (Instant::now(), right);
-                bar.set_message(texts::bench_progress(&report::grouped(right), &rate, &report::grouped(not_right)));
+                bar.set_message(texts::bench_progress(&figures::grouped(right), &rate, &figures::grouped(not_right)));
                 bar.tick();
             }
         }
@@ -241,4 +245,9 @@ fn progress_bar(session: &Session) -> ProgressBar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
+}
+
+/// Nothing panics while it holds one of these, so what it guards is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

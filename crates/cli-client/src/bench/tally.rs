@@ -1,6 +1,7 @@
 //! What came of a run: how many answers, how fast, how the games ended, and what went wrong.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -58,9 +59,9 @@ pub(super) struct Outcomes {
 }
 
 impl Tally {
-    pub(super) fn new() -> Option<Self> {
-        let latency = Histogram::new_with_bounds(1, LONGEST, DIGITS).ok()?;
-        Some(Self {
+    pub(super) fn new() -> io::Result<Self> {
+        let latency = Histogram::new_with_bounds(1, LONGEST, DIGITS).map_err(io::Error::other)?;
+        Ok(Self {
             latency,
             right: 0,
             unsent: 0,

@@ -1,0 +1,72 @@
+//! Numbers as people read them.
+
+use std::time::Duration;
+
+/// A number with its thousands apart.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate that is not negative")]
+pub(super) fn rate(per_second: f64) -> String {
+    if per_second < 100.0 { format!("{per_second:.1}") } else { grouped(per_second.round() as u64) }
+}
+
+/// So many in so long, as a rate.
+#[allow(clippy::cast_precision_loss, reason = "a rate has no sixteen digits")]
+pub(super) fn per_second(count: u64, took: Duration) -> String {
+    rate(if took.is_zero() { 0.0 } else { count as f64 / took.as_secs_f64() })
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a share has no sixteen digits")]
+pub(super) fn percent(count: u64, total: u64) -> String {
+    format!("{:.1} %", 100.0 * count as f64 / total.max(1) as f64)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a time has no sixteen digits")]
+pub(super) fn micros(nanos: u64) -> f64 {
+    nanos as f64 / 1e3
+}
+
+/// A time in the unit that fits, to three digits.
+#[allow(clippy::cast_precision_loss, reason = "a time has no sixteen digits")]
+pub(super) fn nanos(nanos: u64) -> String {
+    let (value, unit) = match nanos {
+        0..1_000 => (nanos as f64, "ns"),
+        1_000..1_000_000 => (nanos as f64 / 1e3, "µs"),
+        1_000_000..1_000_000_000 => (nanos as f64 / 1e6, "ms"),
+        _ => (nanos as f64 / 1e9, "s"),
+    };
+    let digits = if unit == "ns" || value >= 99.95 {
+        0
+    } else if value >= 9.995 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_fit_to_be_read() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [0, 950, 1_000, 12_345, 123_456, 1_000_000, 99_960_000, 1_500_000_000].map(nanos),
+            ["0 ns", "950 ns", "1.00 µs", "12.3 µs", "123 µs", "1.00 ms", "100 ms", "1.50 s"]
+        );
+        assert_eq!(percent(1, 3), "33.3 %");
+        assert_eq!((rate(12.34), rate(12_345.6)), ("12.3".to_owned(), "12,346".to_owned()));
+    }
+}
