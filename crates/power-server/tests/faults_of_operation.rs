@@ -1,0 +1,254 @@
+//! The fault campaign, continued from `faults.rs`: what machines, and those who run it, do to a server.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../../proto/tests/support/program.rs"]
+mod program;
+
+use std::io::Write;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use program::{PATIENCE, Program, connect, exchange, expect, hear_to_the_end};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
+fn command(arguments: &[&str]) -> Command {
+    let listeners = ["POWER_SERVER_LISTEN", "POWER_SERVER_ADMIN_LISTEN"];
+    program::command(env!("CARGO_BIN_EXE_power-server"), env!("CARGO_TARGET_TMPDIR"), &listeners, arguments)
+}
+
+fn start(arguments: &[&str]) -> Program {
+    Program::start(&mut command(arguments), &["power", "admin"])
+}
+
+/// Has these settings be the file `name`.
+fn file(name: &str, text: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn row_09_an_open_file_limit_that_sinks_stops_nothing_for_good() {
+    let server = start(&["--set", "timeouts.request=1h", "--set", "timeouts.idle=1h"]);
+    let rest = server.rest();
+    let pid = Pid::from_raw(i32::try_from(server.id()).unwrap());
+    let files = server.open_files() as u64;
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let raised = prlimit(pid, Resource::Nofile, Rlimit { current: Some(files + 10), maximum }).unwrap();
+    let mut clients: Vec<_> = (0..200).map(|_| connect(server.address("power"))).collect();
+    for client in &mut clients {
+        client.write_all(b"a2").unwrap();
+    }
+    // What is watched here is what goes on while nothing can be done.
+    let (began, before) = (Instant::now(), server.cpu_time());
+    thread::sleep(Duration::from_secs(2));
+    let used = server.cpu_time().saturating_sub(before);
+    assert!(used * 20 < began.elapsed(), "{used:?} of the CPU in {:?}", began.elapsed());
+    prlimit(pid, Resource::Nofile, raised).unwrap();
+    for client in &mut clients {
+        expect(client, "d4.0");
+    }
+    let failed = server.metric("power_accept_errors_total{kind=\"exhausted\"}");
+    assert!((2..20).contains(&failed), "{failed} accepts failed");
+    drop(clients);
+    server.is_back_at(rest, "power");
+    let log = server.stop();
+    let told = log.matches("cannot accept connections for the moment").count();
+    assert!((1..=5).contains(&told), "{told} lines:\n{log}");
+}
+
+#[test]
+fn row_10_few_open_files_refuse_the_start_or_lower_the_limit() {
+    let with_files = |files: u32| {
+        let program = env!("CARGO_BIN_EXE_power-server");
+        let script = format!("ulimit -n {files} && exec {program} --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0");
+        let mut command = Command::new("sh");
+        command.current_dir(env!("CARGO_TARGET_TMPDIR")).args(["-c", &script]);
+        command
+    };
+    let refused = with_files(20).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let log = String::from_utf8(refused.stdout).unwrap();
+    assert!(
+        log.contains("the limit of 20 open files leaves none for connections: 112 are needed beside them"),
+        "{log}"
+    );
+    let lowered = Program::start(&mut with_files(1024), &["power", "admin"]);
+    assert!(lowered.log().contains("WARN") && lowered.log().contains("wanted=10000 fits=912 open_files=1024"));
+    assert_eq!(lowered.metric("power_connections_max"), 912);
+    lowered.signal("HUP");
+    lowered.eventually(|server| server.log().contains("was read again: nothing changes"), "finds the same again");
+    assert_eq!(lowered.metric("power_connections_max"), 912);
+    assert_eq!(exchange(lowered.address("power"), b"a2"), "d4.0");
+    lowered.stop();
+}
+
+#[test]
+fn row_16_a_signal_drains_and_whatever_was_asked_is_answered() {
+    for signal in ["TERM", "INT"] {
+        let server = start(&[]);
+        let power = server.address("power");
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                thread::spawn(move || {
+                    let mut answered = 0_u32;
+                    while let Ok(mut stream) = TcpStream::connect(power) {
+                        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                        stream.write_all(b"a2").unwrap();
+                        stream.shutdown(Shutdown::Write).unwrap();
+                        assert_eq!(hear_to_the_end(&mut stream), "d4.0");
+                        answered += 1;
+                    }
+                    answered
+                })
+            })
+            .collect();
+        server.eventually(|server| server.metric("power_connections_total{result=\"accepted\"}") > 500, "has load");
+        // One that has asked for a part is waited for, so that there is a drain to look at.
+        let mut part = connect(power);
+        part.write_all(b"a").unwrap();
+        server.signal(signal);
+        server.eventually(|server| server.get("/readyz") == Some((503, "draining\n".to_owned())), "is not ready");
+        assert_eq!(server.get("/healthz"), Some((200, "ok\n".to_owned())));
+        part.write_all(b"3").unwrap();
+        expect(&mut part, "d9.0");
+        let answered: u32 = clients.into_iter().map(|client| client.join().unwrap()).sum();
+        let (code, log) = server.end();
+        assert_eq!(code, Some(0));
+        assert!(log.contains(&format!("stopped accepted={} rejected=0 panicked=0 cut=0", answered + 1)), "{log}");
+    }
+}
+
+#[test]
+fn row_16_a_second_signal_is_immediate() {
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let server =
+            start(&["--set", "timeouts.request=1h", "--set", "timeouts.idle=1h", "--set", "timeouts.drain=1h"]);
+        let mut part = connect(server.address("power"));
+        part.write_all(b"a").unwrap();
+        server.eventually(|server| server.metric("power_connections") == 1, "has a connection");
+        server.signal("TERM");
+        server.eventually(|server| server.get("/readyz").is_some_and(|(status, _)| status == 503), "drains");
+        server.signal(signal);
+        let (ended, log) = server.end();
+        assert_eq!(ended, Some(code));
+        assert!(log.contains(&format!("ended at once by a second signal signal=\"SIG{signal}\"")), "{log}");
+    }
+}
+
+/// Free addresses for a program whose log, where it would tell them, is not to be read. No other test is at that place, so
+/// that they stay free.
+fn free_addresses() -> [SocketAddr; 2] {
+    let bound = [(); 2].map(|()| TcpListener::bind("127.0.0.17:0").unwrap());
+    bound.map(|listener| listener.local_addr().unwrap())
+}
+
+fn start_with_log_to(output: impl Into<Stdio>, error: impl Into<Stdio>) -> Program {
+    let [power, admin] = free_addresses();
+    let (power_text, admin_text) = (power.to_string(), admin.to_string());
+    let mut command = command(&["--log-level", "trace", "--listen", &power_text, "--admin-listen", &admin_text]);
+    let child = command.stdout(output).stderr(error).spawn().unwrap();
+    Program::without_log(child, &[("power", power), ("admin", admin)])
+}
+
+#[test]
+fn row_17_a_log_that_nobody_reads_stops_nothing() {
+    // A pipe whose reader has gone, one that is full since its reader does not read, and a disk that is full.
+    let (gone, closed) = std::io::pipe().unwrap();
+    drop(gone);
+    let (_unread, full) = std::io::pipe().unwrap();
+    let full_disk = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    for (output, what) in
+        [(Stdio::from(closed), "closed"), (Stdio::from(full), "unread"), (Stdio::from(full_disk), "full")]
+    {
+        let mut server = start_with_log_to(output, Stdio::null());
+        let rest = server.rest();
+        // At trace level each connection is a line of some hundred bytes; a pipe holds 64 KiB (pipe(7)).
+        for _ in 0..2_000 {
+            assert_eq!(exchange(server.address("power"), b"a2"), "d4.0", "{what}");
+        }
+        server.is_back_at(rest, "power");
+        if what != "unread" {
+            assert!(server.metric("power_log_lines_dropped_total") >= 2_000, "{what}");
+        }
+        assert!(server.is_running());
+        server.stop();
+    }
+}
+
+#[test]
+fn row_18_a_bad_configuration_is_refused_at_the_start_and_changes_nothing_at_a_reload() {
+    let path = file("row-18.toml", "[limits]\nmax_connections = 7\n");
+    let server = start(&["--config", path.to_str().unwrap()]);
+    let rest = server.rest();
+    let bad = [
+        ("limits", ":1: limits: this is a table, not one value: set limits.backlog, "),
+        (
+            "limits.max_connections = 0",
+            ":1: limits.max_connections: invalid value: integer `0`, expected a whole number from 1",
+        ),
+        (
+            "[limits]\nmax_connections = \"7\"",
+            ":2: limits.max_connections: invalid type: string \"7\", expected a whole number",
+        ),
+        ("[limits]\n\nmax_conns = 7", ":3: limits.max_conns: there is no such key; there are limits.backlog, "),
+        (
+            "[timeouts]\nidle = \"5\"",
+            ":2: timeouts.idle: invalid value: string \"5\", expected a duration with its unit",
+        ),
+        ("[timeouts]\nidle = \"0s\"", ":2: timeouts.idle: invalid value: string \"0s\""),
+        ("[framing]\nsettle = \"9s\"", ":2: framing.settle: bytes that settle for 9s are never a request within 5s"),
+        ("limits.max_connections_per_ip = 20000", "set it to no more than limits.max_connections"),
+        ("[log]\nlevel = \"loud\"", ":2: log.level: unknown variant `loud`, expected one of `error`, `warn`"),
+        (
+            "listen = \"localhost\"",
+            ":1: listen: invalid value: string \"localhost\", expected an IP address and a port",
+        ),
+        ("workers = 1\nworkers = 2", ":2: this is no TOML: duplicate key"),
+        ("[limits", ":1: this is no TOML: "),
+        ("\u{0}", ":1: this is no TOML: "),
+    ];
+    for (rejected, (text, said)) in (1..).zip(bad) {
+        let text = if text == "limits" { "limits = 1" } else { text };
+        file("row-18.toml", text);
+        let refused = command(&["--config", path.to_str().unwrap()]).output().unwrap();
+        let told = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{text}: {told}");
+        assert!(refused.stdout.is_empty(), "nothing is bound and nothing begun");
+        assert!(told.contains("row-18.toml") || said.starts_with("set"), "{text}: {told}");
+        assert!(told.contains(said), "{text}: {told}");
+
+        server.signal("HUP");
+        let series = "power_config_reloads_total{result=\"rejected\"}";
+        server.eventually(|server| server.metric(series) == rejected, "counts what it rejects");
+        server.eventually(|server| server.log().contains(&said.replace('"', "\\\"")), said);
+        assert_eq!(server.metric("power_connections_max"), 7);
+    }
+    std::fs::remove_file(&path).unwrap();
+    server.signal("HUP");
+    server.eventually(|server| server.log().contains("No such file"), "says that the file is gone");
+    assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
+    server.is_back_at(rest, "power");
+    server.stop();
+}
+
+#[test]
+fn row_19_a_restart_binds_at_once_amid_connections_in_time_wait() {
+    let server = start(&[]);
+    let power = server.address("power");
+    for _ in 0..50 {
+        // An error in a bare request is the last answer: the server closes first, and has the TIME_WAIT.
+        let mut stream = connect(power);
+        stream.write_all(b"x").unwrap();
+        assert!(hear_to_the_end(&mut stream).starts_with("eBADOP"));
+    }
+    server.stop();
+    let again = start(&["--listen", &power.to_string()]);
+    assert_eq!(again.address("power"), power);
+    assert_eq!(exchange(power, b"a2"), "d4.0");
+    again.stop();
+}
