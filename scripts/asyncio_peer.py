@@ -3,7 +3,7 @@
 
     scripts/asyncio_peer.py power|rps PORT     # 0 takes any free port; it says which
 
-Speaks the two wire formats of README.md, alone and against the house. What makes a service of it is missing: there
+Speaks the two wire formats of PROTOCOL.md, alone and against the house. What makes a service of it is missing: there
 are no limits, deadlines or duels, it does not drain, and nothing tells a request that the network has cut in two from
 a whole one. Needs python3 (3.8 or later).
 """

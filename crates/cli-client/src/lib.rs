@@ -19,6 +19,7 @@ pub mod output;
 pub mod play;
 pub mod power;
 pub mod probe;
+mod round;
 pub mod rps;
 pub mod session;
 mod trace;
@@ -37,7 +38,7 @@ use session::Session;
 /// Does what the arguments ask for, says what went wrong, and gives the exit code.
 #[must_use]
 pub fn run(arguments: Arguments) -> ExitCode {
-    let output = output::Output::new(&arguments.common);
+    let output = output::Output::new(arguments.common.json, arguments.common.quiet);
     match start(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -7,7 +7,6 @@ use proto::wire::number::Number;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::arguments::Common;
 use crate::failure::{Failure, Kind};
 
 /// The version of what `--json` prints. Fields may be added to a version; one that goes or changes makes another.
@@ -21,16 +20,10 @@ pub struct Output {
 }
 
 impl Output {
-    /// As the command line says.
+    /// In objects, or else in lines; with nothing but answers and errors, if it is to be quiet.
     #[must_use]
-    pub fn new(common: &Common) -> Self {
-        Self { json: common.json, quiet: common.quiet }
-    }
-
-    /// In objects.
-    #[must_use]
-    pub(crate) fn json() -> Self {
-        Self { json: true, quiet: false }
+    pub fn new(json: bool, quiet: bool) -> Self {
+        Self { json, quiet }
     }
 
     /// Whether it speaks in objects.

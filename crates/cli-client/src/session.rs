@@ -28,7 +28,7 @@ impl Session {
     #[must_use]
     pub fn new(common: &Common, interrupt: Interrupt) -> Self {
         Self {
-            output: Output::new(common),
+            output: Output::new(common.json, common.quiet),
             timeouts: Timeouts::all(common.timeout),
             interrupt,
             verbose: common.verbose,

@@ -13,7 +13,7 @@ use proto::server::options::{Loaded, Options, Setting, print, refuse};
 use proto::server::reload::Reload;
 use proto::server::shutdown::Shutdown;
 use proto::server::telemetry::Log;
-use proto::server::{admin, admission, listen, runtime, telemetry};
+use proto::server::{admin, listen, open_files, runtime, telemetry};
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 
@@ -70,7 +70,7 @@ fn load(arguments: &Arguments) -> Result<Loaded<Config>, Problems> {
 /// Binds, serves until told to stop, drains.
 async fn run(arguments: Arguments, mut loaded: Loaded<Config>, log: Log, shutdown: Shutdown) -> io::Result<()> {
     let config = &mut loaded.config;
-    admission::fit_to_open_files(&mut config.limits.connections)?;
+    open_files::fit(&mut config.limits.connections)?;
     let terms = Terms { backlog: config.limits.connections.backlog.get(), speak_first: true };
     let listener = listen::bind(config.listen.0, terms)?;
     let admin = admin::bind(&config.admin)?;

@@ -12,7 +12,7 @@ use proto::server::options::{Loaded, Options, Setting, print, refuse};
 use proto::server::reload::Reload;
 use proto::server::shutdown::Shutdown;
 use proto::server::telemetry::Log;
-use proto::server::{admin, admission, listen, runtime, telemetry};
+use proto::server::{admin, listen, open_files, runtime, telemetry};
 use rps_server::config::Config;
 use rps_server::duel::rounds::Tally;
 use rps_server::house::{House, ThreadGenerator};
@@ -80,7 +80,7 @@ fn load(arguments: &Arguments) -> Result<Loaded<Config>, Problems> {
 /// Binds, serves until told to stop, drains.
 async fn run(arguments: Arguments, mut loaded: Loaded<Config>, log: Log, shutdown: Shutdown) -> io::Result<()> {
     let config = &mut loaded.config;
-    admission::fit_to_open_files(&mut config.limits.connections)?;
+    open_files::fit(&mut config.limits.connections)?;
     // A player may take all the time there is for the first move.
     let terms = Terms { backlog: config.limits.connections.backlog.get(), speak_first: false };
     let bind = |address: OptionalAddress| address.0.map(|address| listen::bind(address, terms)).transpose();

@@ -7,7 +7,8 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::server::connection::{self, Closed};
+use proto::server::closed::Closed;
+use proto::server::connection;
 use proto::server::shutdown::Shutdown;
 use rps_server::duel::conversation::Conversation;
 use rps_server::duel::table::Table;

@@ -32,7 +32,7 @@ pub(super) fn report(error: &Error, arguments: &[OsString]) -> ExitCode {
         _ => {
             let failure = Failure::Usage(message(error));
             if json {
-                Output::json().complain(&failure);
+                Output::new(true, false).complain(&failure);
             } else {
                 output::tell(&usage(error, arguments));
             }

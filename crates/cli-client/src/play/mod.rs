@@ -13,7 +13,7 @@ use proto::wire::rps::Move;
 use crate::arguments::rps::PlayArguments;
 use crate::failure::Failure;
 use crate::opponent::Opponent;
-use crate::rps::Thrown;
+use crate::round::Thrown;
 use crate::session::Session;
 
 use person::Person;

@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::input::{Hand, Input};
 use crate::language::texts;
 use crate::output::{Output, tell};
-use crate::rps::other_hand;
+use crate::round::other_hand;
 
 /// Whoever plays.
 #[derive(Debug)]

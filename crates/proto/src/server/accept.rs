@@ -23,7 +23,8 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::admission::{Admission, Full, Permit};
-use super::connection::{self, Closed};
+use super::closed::Closed;
+use super::connection;
 use super::deadline::DRAIN_GRACE;
 use super::listen;
 use super::metrics::connections::Connections;

@@ -5,17 +5,15 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::{fmt, io};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
-use rustix::process::{Resource, getrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::admin;
 use super::config::tables::ConnectionLimits;
 use super::metrics::gauge;
 
@@ -160,37 +158,6 @@ fn place(peer: IpAddr) -> IpAddr {
 /// So many excess connections are given the time to hear that there is no room; each takes a file, and a tenth of a
 /// second at the most. More than these are told and closed at once.
 pub const REJECTIONS_AT_ONCE: usize = 64;
-
-/// Files that a server needs beside its connections: standard streams, listeners, the runtime's own, a few to spare.
-const FILES_BESIDE: usize = 32;
-
-/// Lowers `limits.max_connections` to what the limit on open files (`RLIMIT_NOFILE`) leaves room for, with a warning.
-///
-/// # Errors
-///
-/// If it leaves room for none.
-pub fn fit_to_open_files(limits: &mut ConnectionLimits) -> io::Result<()> {
-    let files = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| files.try_into().unwrap_or(usize::MAX));
-    let beside = FILES_BESIDE + REJECTIONS_AT_ONCE + admin::REQUESTS_AT_ONCE;
-    let wanted = limits.max_connections;
-    match files.saturating_sub(beside) {
-        0 => Err(io::Error::other(format!(
-            "the limit of {files} open files leaves none for connections: {beside} are needed beside them; \
-             raise it (ulimit -n, LimitNOFILE=, --ulimit nofile=)"
-        ))),
-        room if room < wanted.size() => {
-            tracing::warn!(
-                wanted = wanted.get(),
-                fits = room,
-                open_files = files,
-                "limits.max_connections is lowered to what the limit of open files allows"
-            );
-            limits.max_connections = wanted.at_most(room);
-            Ok(())
-        }
-        _ => Ok(()),
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -20,33 +20,13 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_util::io::poll_read_buf;
 
+use super::closed::Closed;
 use super::conversation::{self, Arrival, Conversation, Next};
 use super::deadline::{Deadlines, Expiry, Watch};
 use super::metrics::connections::Connections;
 use super::metrics::durations::Durations;
 use super::shutdown::Shutdown;
 use super::stream::Stream;
-
-/// How a connection ended.
-#[derive(Debug)]
-pub enum Closed {
-    /// The peer closed its half and got its answers.
-    ByPeer,
-    /// The conversation was over.
-    Over,
-    /// The request did not come in time.
-    TimedOut,
-    /// Nothing was asked for long.
-    Idle,
-    /// It was idle when the server shut down.
-    Drained,
-    /// It was not done when the drain's time was up.
-    Cut,
-    /// The peer did not take its answers in time.
-    NotRead,
-    /// Reading or writing failed, most often since the peer reset the connection.
-    Failed(io::Error),
-}
 
 /// A close waits so long for the peer's own before it lets go. As long as the peer may still send, letting go could
 /// answer its bytes with a reset, and a reset eats the reply that is still on its way.

@@ -12,10 +12,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use toml::{Table, Value};
 
-use super::admission;
 use super::config::layers::{Configuration, Problems};
 use super::config::tables::{self, ConnectionLimits};
 use super::metrics::connections::Connections;
+use super::open_files;
 use super::options::Loaded;
 use super::shutdown::Shutdown;
 use super::telemetry::Log;
@@ -100,7 +100,7 @@ impl Reload {
             return Err(format!("{}: the file is gone", file.display()));
         }
         let mut config = loaded.config;
-        admission::fit_to_open_files(config.connection_limits()).map_err(|error| error.to_string())?;
+        open_files::fit(config.connection_limits()).map_err(|error| error.to_string())?;
         apply(&config);
         self.log.set_level(config.log().level);
         Ok(flat(&config))

@@ -1,7 +1,8 @@
 //! Both wire formats as types and bytes.
 //!
 //! Nothing here knows of sockets, clocks or tasks: bytes go in, values come out, and the other way round. That is
-//! what lets the same code serve the servers, the clients and the tests.
+//! what lets the same code serve the servers, the clients and the tests. What the bytes mean, without a line of Rust,
+//! is in `PROTOCOL.md` beside this crate's `src`.
 //!
 //! Read in this order:
 //!

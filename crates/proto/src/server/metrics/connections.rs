@@ -8,7 +8,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use super::counter;
 use super::counters::Counters;
 use super::durations::Durations;
-use crate::server::connection::Closed;
+use crate::server::closed::Closed;
 
 /// Counted by the accept loops of a process, by its connections, and by whoever reads its configuration again.
 #[derive(Debug, Default)]
