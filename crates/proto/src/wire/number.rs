@@ -8,6 +8,14 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A finite double: the only kind of number that can be asked about or answered.
+///
+/// ```
+/// use proto::wire::number::Number;
+///
+/// let number = Number::parse(b" 1e16 ").unwrap();
+/// assert_eq!(number.to_string(), "1e+16");
+/// assert!(Number::parse(b"inf").is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Number(f64);
 

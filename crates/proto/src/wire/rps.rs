@@ -2,6 +2,18 @@
 //!
 //! There is nothing to delimit and nothing to escape, so a frame can neither be cut in two nor run into the next one.
 //! CR and LF are no frames: they are passed over, so that a person can play with netcat.
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use proto::wire::rps::{Move, ServerCodec};
+//! use tokio_util::codec::Decoder;
+//!
+//! let mut bytes = BytesMut::from("2\nq");
+//! assert_eq!(ServerCodec.decode(&mut bytes)?, Some(Ok(Move::Rock)));
+//! assert!(matches!(ServerCodec.decode(&mut bytes)?, Some(Err(_))));
+//! assert_eq!(ServerCodec.decode(&mut bytes)?, None);
+//! # std::io::Result::Ok(())
+//! ```
 
 use std::fmt;
 use std::io;

@@ -4,6 +4,17 @@
 //! - [`refusal`]: the error replies, their codes and sentences;
 //! - [`server`]: the server's side, which finds out where a request ends;
 //! - [`client`]: the client's side, which finds out where a reply ends.
+//!
+//! ```
+//! use proto::wire::power::{Operation, Request};
+//!
+//! let request = Request::parse(b"b-0.5").unwrap();
+//! assert_eq!(request.operation, Operation::Cube);
+//! assert_eq!(request.to_string(), "b-0.5");
+//!
+//! let refusal = Request::parse(b"b1_000").unwrap_err();
+//! assert_eq!(refusal.to_string(), "BADNUM '1_000' is not a decimal number such as 2, -0.5 or 1e-3");
+//! ```
 
 pub mod client;
 pub mod refusal;
