@@ -19,6 +19,12 @@ LONGEST_REQUEST = 512
 PRODUCTS = {b"a": 1, b"b": 2, b"c": 3, b"d": 0}
 NUMBER = re.compile(rb"[ \t]*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)[ \t]*")
 ERROR = re.compile(rb"(e(?:BADOP|BADNUM|RANGE|TOOLONG|TIMEOUT|BUSY)) [ -~]+(\n?)")
+NUMBERS = """
+    2 -0.5 +7 -0 .1 5. 007 1e22 1E-5 0.0001 0.00001 1e15 1e16 9007199254740993 123456.789 1e100 1e200 -1e-200 5e-324
+    2e-324 -1e-999 1e999 -1e999 0e9999999999999999 1e9999999999999999 1e-9999999999999999 2.2250738585072011e-308
+    1.7976931348623157e308 1.7976931348623158e308 1.7976931348623159e308
+    inf nan x 2b3 0x10 1_0 \u0663 . - 1e 1e+ .e5 ++1 1.2.3 1,5 0.1f
+"""
 
 
 class PowerClient:
@@ -70,17 +76,9 @@ def check(request, reply, expected):
 
 
 def chosen_lines():
-    numbers = (
-        "2 -0.5 +7 -0 .1 5. 007 1e22 1E-5 0.0001 0.00001 1e15 1e16 9007199254740993 5e-324 2e-324 -1e-999 -1e-200 "
-    )
-    numbers += (
-        "1e100 1e200 1e999 -1e999 0e9999999999999999 1e9999999999999999 1e-9999999999999999 123456.789 inf nan x 2b3 "
-    )
-    numbers += (
-        "1.7976931348623157e308 1.7976931348623158e308 1.7976931348623159e308 2.2250738585072011e-308 0x10 1_0 \u0663 "
-    )
-    numbers += f". - 1e 1e+ .e5 ++1 1.2.3 1,5 0.1f {'3' * 300} {'0' * (LONGEST_REQUEST - 1)} 0.{'0' * 299}1e300"
-    texts = [*numbers.split(), "", " 2 ", "\t-2\t", " \t 2\t ", " \t", "2 3", "\r2", "2\0"]
+    long_numbers = ["0" * (LONGEST_REQUEST - 1), "3" * 300, f"0.{'0' * 299}1e300"]
+    blanks_and_such = ["", " 2 ", "\t-2\t", " \t 2\t ", " \t", "2 3", "\r2", "2\0"]
+    texts = NUMBERS.split() + long_numbers + blanks_and_such
     return [f"{first}{text}".encode() for first in ("a", "b", "c", "d", "x", "A", "", " ") for text in texts]
 
 
