@@ -8,27 +8,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "../../proto/tests/support/program.rs"]
+#[path = "support/program.rs"]
 mod program;
 
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use program::{PATIENCE, Program, connect, exchange, expect, hear_to_the_end, within};
+use program::{PATIENCE, connect, exchange, expect, hear_to_the_end, start, within};
 use socket2::{Domain, SockRef, Socket, Type};
-
-fn command(arguments: &[&str]) -> Command {
-    let listeners = ["POWER_SERVER_LISTEN", "POWER_SERVER_ADMIN_LISTEN"];
-    program::command(env!("CARGO_BIN_EXE_power-server"), env!("CARGO_TARGET_TMPDIR"), &listeners, arguments)
-}
-
-fn start(arguments: &[&str]) -> Program {
-    Program::start(&mut command(arguments), &["power", "admin"])
-}
 
 /// Makes a client's close a reset (socket(7), `SO_LINGER`).
 fn reset(stream: TcpStream) {

@@ -9,7 +9,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "../../proto/tests/support/program.rs"]
+#[path = "support/program.rs"]
 mod program;
 
 use std::io::{Read, Write};
@@ -19,18 +19,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use program::{PATIENCE, Program, connect, exchange, expect, hear_to_the_end, within};
+use program::{PATIENCE, Program, command, connect, exchange, expect, hear_to_the_end, start, within};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 use socket2::SockRef;
-
-fn command(arguments: &[&str]) -> Command {
-    let listeners = ["POWER_SERVER_LISTEN", "POWER_SERVER_ADMIN_LISTEN"];
-    program::command(env!("CARGO_BIN_EXE_power-server"), env!("CARGO_TARGET_TMPDIR"), &listeners, arguments)
-}
-
-fn start(arguments: &[&str]) -> Program {
-    Program::start(&mut command(arguments), &["power", "admin"])
-}
 
 /// What the issue of a fault may cost a client who does nothing wrong, or who is told that there is no room.
 const SOON: Duration = Duration::from_millis(100);

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "../../proto/tests/support/program.rs"]
+#[path = "support/program.rs"]
 mod program;
 
 use std::io::Write;
@@ -12,17 +12,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use program::{PATIENCE, Program, connect, exchange, expect, hear_to_the_end};
+use program::{PATIENCE, Program, command, connect, exchange, expect, hear_to_the_end, start};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-
-fn command(arguments: &[&str]) -> Command {
-    let listeners = ["POWER_SERVER_LISTEN", "POWER_SERVER_ADMIN_LISTEN"];
-    program::command(env!("CARGO_BIN_EXE_power-server"), env!("CARGO_TARGET_TMPDIR"), &listeners, arguments)
-}
-
-fn start(arguments: &[&str]) -> Program {
-    Program::start(&mut command(arguments), &["power", "admin"])
-}
 
 /// Has these settings be the file `name`.
 fn file(name: &str, text: &str) -> PathBuf {

@@ -2,20 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "../../proto/tests/support/program.rs"]
+#[path = "support/program.rs"]
 mod program;
 
 use std::io::{Read, Write};
 use std::path::Path;
 
-use program::{PATIENCE, Program, connect, exchange, expect, hear_to_the_end};
-
-fn start(arguments: &[&str]) -> Program {
-    let listeners = ["POWER_SERVER_LISTEN", "POWER_SERVER_ADMIN_LISTEN"];
-    let program = env!("CARGO_BIN_EXE_power-server");
-    let mut command = program::command(program, env!("CARGO_TARGET_TMPDIR"), &listeners, arguments);
-    Program::start(&mut command, &["power", "admin"])
-}
+use program::{PATIENCE, connect, exchange, expect, hear_to_the_end, start};
 
 #[test]
 fn a_reload_applies_what_can_change_and_names_what_cannot() {

@@ -2,28 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "../../proto/tests/support/program.rs"]
+#[path = "support/program.rs"]
 mod running;
 
 use std::io::Write;
 use std::net::{Shutdown, TcpListener};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use power_server::config::Config;
 use proto::server::config::layers::{Configuration, Layers};
-use running::{Program, connect, exchange, expect, hear_to_the_end};
-
-fn program() -> Command {
-    running::command(env!("CARGO_BIN_EXE_power-server"), env!("CARGO_TARGET_TMPDIR"), &[], &[])
-}
+use running::{bare, connect, exchange, expect, hear_to_the_end, start};
 
 fn output(arguments: &[&str]) -> Output {
-    program().args(arguments).output().unwrap()
-}
-
-/// A running server.
-fn start(arguments: &[&str]) -> Program {
-    Program::start(program().args(["--listen", "127.0.0.1:0"]).args(arguments), &["power"])
+    bare().args(arguments).output().unwrap()
 }
 
 #[test]
@@ -46,7 +37,7 @@ fn check_config_prints_what_comes_of_file_environment_and_arguments() {
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("layers.toml");
     std::fs::write(&file, "workers = 1\nlisten = \"127.0.0.1:1\"\n[limits]\nbacklog = 1\nmax_connections = 1\n")
         .unwrap();
-    let printed = program()
+    let printed = bare()
         .env("POWER_SERVER_CONFIG", &file)
         .env("POWER_SERVER_LISTEN", "127.0.0.1:2")
         .env("POWER_SERVER_LOG_LEVEL", "debug")
@@ -66,7 +57,7 @@ fn check_config_prints_what_comes_of_file_environment_and_arguments() {
     assert_eq!(config.limits.connections.max_connections.get(), 1);
     assert_eq!(config.timeouts.shared.idle.get().as_secs(), 120);
     assert_eq!(toml::Value::try_from(config.log.level).unwrap().as_str(), Some("warn"), "arguments go over all");
-    let again = program().args(["--config"]).arg(&file).args(["--listen", "127.0.0.1:9", "--check-config"]).output();
+    let again = bare().args(["--config"]).arg(&file).args(["--listen", "127.0.0.1:9", "--check-config"]).output();
     assert!(String::from_utf8(again.unwrap().stdout).unwrap().starts_with("listen = \"127.0.0.1:9\"\n"));
 }
 
@@ -116,7 +107,7 @@ fn a_wrong_setting_ends_the_start_with_2_and_says_where_it_came_from() {
         assert!(stderr.contains(&said), "{arguments:?}: {stderr}");
         assert!(output.stdout.is_empty());
     }
-    let from_environment = program().env("POWER_SERVER_LISTEN", "5000").output().unwrap();
+    let from_environment = bare().env("POWER_SERVER_LISTEN", "5000").output().unwrap();
     assert_eq!(from_environment.status.code(), Some(2));
     let stderr = String::from_utf8(from_environment.stderr).unwrap();
     assert!(stderr.contains("environment variable POWER_SERVER_LISTEN: listen: "), "{stderr}");

@@ -2,26 +2,18 @@
 
 #[path = "../../proto/tests/support/peer.rs"]
 mod peer;
-#[path = "../../proto/tests/support/program.rs"]
-mod running;
+#[path = "support/program.rs"]
+mod program;
 #[path = "../../proto/tests/support/transcript.rs"]
 mod transcript;
 
-use running::Program;
+use program::start;
 use transcript::transcripts;
-
-/// A server with these settings, as `key=value`.
-fn start(settings: &[String]) -> Program {
-    let (program, folder) = (env!("CARGO_BIN_EXE_power-server"), env!("CARGO_TARGET_TMPDIR"));
-    let mut command = running::command(program, folder, &["POWER_SERVER_LISTEN"], &[]);
-    command.args(settings.iter().flat_map(|setting| ["--set", setting]));
-    Program::start(&mut command, &["power"])
-}
 
 #[test]
 fn every_transcript_of_the_page_comes_out_as_it_stands() {
     for transcript in transcripts("power") {
-        let server = start(&transcript.settings);
+        let server = start(&transcript.arguments());
         transcript.replay(server.address("power"));
         server.stop();
     }

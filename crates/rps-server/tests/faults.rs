@@ -3,22 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "../../proto/tests/support/program.rs"]
+#[path = "support/program.rs"]
 mod program;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use program::{Program, connect, exchange, expect, hear_to_the_end};
+use program::{connect, exchange, expect, hear_to_the_end, start};
 use socket2::SockRef;
-
-fn start(arguments: &[&str]) -> Program {
-    let listeners = ["RPS_SERVER_SOLO_LISTEN", "RPS_SERVER_DUEL_LISTEN", "RPS_SERVER_ADMIN_LISTEN"];
-    let program = env!("CARGO_BIN_EXE_rps-server");
-    let mut command = program::command(program, env!("CARGO_TARGET_TMPDIR"), &listeners, arguments);
-    Program::start(&mut command, &["solo", "duel", "admin"])
-}
 
 fn hear(stream: &mut TcpStream) -> u8 {
     let mut answer = [0];

@@ -2,23 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "../../proto/tests/support/program.rs"]
+#[path = "support/program.rs"]
 mod running;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use proto::server::config::layers::{Configuration, Layers};
 use rps_server::config::Config;
-use running::{Program, connect};
-
-fn program() -> Command {
-    running::command(env!("CARGO_BIN_EXE_rps-server"), env!("CARGO_TARGET_TMPDIR"), &[], &[])
-}
+use running::{Program, bare, connect};
 
 fn output(arguments: &[&str]) -> Output {
-    program().args(arguments).output().unwrap()
+    bare().args(arguments).output().unwrap()
 }
 
 #[test]
@@ -38,7 +34,7 @@ fn the_shipped_file_has_every_key_at_its_default() {
 
 #[test]
 fn its_listeners_have_arguments_and_variables_of_their_own() {
-    let printed = program()
+    let printed = bare()
         .env("RPS_SERVER_SOLO_LISTEN", "127.0.0.1:1")
         .env("RPS_SERVER_DUEL_LISTEN", "127.0.0.1:3")
         .arg("--check-config")
@@ -101,7 +97,7 @@ fn the_health_check_wants_the_right_kind_of_answer_of_each_game_and_takes_a_full
         for (arguments, code) in
             [(["--duel-listen", "", "--solo-listen"], solo), (["--solo-listen", "", "--duel-listen"], duel)]
         {
-            let checked = program().args(arguments).args([&address, "--healthcheck"]).output().unwrap();
+            let checked = bare().args(arguments).args([&address, "--healthcheck"]).output().unwrap();
             let stderr = String::from_utf8_lossy(&checked.stderr);
             assert_eq!(checked.status.code(), Some(code), "{arguments:?} answered with {answer}: {stderr}");
         }
@@ -117,7 +113,7 @@ fn a_window_that_no_duel_uses_contradicts_nothing() {
 #[test]
 fn it_serves_until_it_is_told_to_stop_and_ends_with_0() {
     let addresses = ["--solo-listen", "127.0.0.1:0", "--duel-listen", "127.0.0.1:0"];
-    let running = Program::start(program().args(addresses), &["solo", "duel"]);
+    let running = Program::start(bare().args(addresses), &["solo", "duel"]);
     let (solo, duel) = (running.address("solo"), running.address("duel"));
     let mut player = connect(solo);
     player.write_all(b"2").unwrap();

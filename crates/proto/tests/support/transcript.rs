@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// One block of the page.
 pub(crate) struct Transcript {
     /// What the server has to be told, as `key=value`.
-    pub(crate) settings: Vec<String>,
+    settings: Vec<String>,
     steps: Vec<Step>,
 }
 
@@ -96,6 +96,11 @@ fn each_byte(text: &str, line: usize) -> Vec<Vec<u8>> {
 }
 
 impl Transcript {
+    /// What the server has to be told.
+    pub(crate) fn arguments(&self) -> Vec<&str> {
+        self.settings.iter().flat_map(|setting| ["--set", setting]).collect()
+    }
+
     /// Does what the clients do, and holds what they hear against the page. A client connects when it first does or hears
     /// something. In the end nobody hears more than stands there.
     pub(crate) fn replay(&self, server: SocketAddr) {

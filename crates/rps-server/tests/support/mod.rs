@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "a test that cannot go on fails, and not every file uses all of it")]
 
+#[path = "../../../proto/tests/support/fragile.rs"]
 pub(crate) mod fragile;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use proto::server::config::layers::{Layers, Origin};
 use proto::server::listen;
 use proto::server::metrics::connections::Summary;
 use proto::server::shutdown::Shutdown;
+use proto::server::stream::Stream;
 use rps_server::config::Config;
 use rps_server::duel::table::Table;
 use rps_server::house::{House, ThreadGenerator};

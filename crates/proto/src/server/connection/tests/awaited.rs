@@ -5,6 +5,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
+#[path = "../../../../tests/support/fragile.rs"]
+mod fragile;
+
+use fragile::fragile;
+
 const LATEST: Duration = Duration::from_secs(30);
 
 /// A conversation whose every byte is answered by somebody else: with what they send, with `d` when that is due, and
@@ -39,45 +44,6 @@ impl Conversation for Relay {
     }
 }
 
-/// A stream in memory that can be broken from outside.
-struct Fragile {
-    stream: DuplexStream,
-    broken: CancellationToken,
-}
-
-impl AsyncRead for Fragile {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut tokio::io::ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, into)
-    }
-}
-
-impl AsyncWrite for Fragile {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-impl Stream for Fragile {
-    async fn broken(&self) -> io::Error {
-        self.broken.cancelled().await;
-        io::ErrorKind::ConnectionReset.into()
-    }
-
-    fn discard_unsent(&self) {}
-}
-
 /// A connection whose answers a test gives.
 struct Relayed {
     peer: DuplexStream,
@@ -88,10 +54,8 @@ struct Relayed {
 }
 
 fn relay(room: usize, shutdown: &Shutdown) -> Relayed {
-    let (peer, stream) = duplex(room);
+    let (peer, stream, broken) = fragile(room);
     let (answers, receiver) = mpsc::unbounded_channel();
-    let broken = CancellationToken::new();
-    let stream = Fragile { stream, broken: broken.clone() };
     let deadlines = Deadlines { request: None, ..deadlines() };
     let relay = Relay { answers: receiver, answer: None };
     let served = tokio::spawn(run(stream, relay, deadlines.into(), Arc::default(), shutdown.clone()));

@@ -1,12 +1,14 @@
-//! A stream in memory that can be broken from outside, as a reset breaks a socket.
+//! A stream in memory that can be broken from outside, as a reset breaks a socket. Whoever includes this file knows where
+//! `Stream` is.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use proto::server::stream::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio_util::sync::CancellationToken;
+
+use super::Stream;
 
 pub(crate) struct Fragile {
     stream: DuplexStream,
