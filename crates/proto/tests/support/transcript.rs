@@ -42,10 +42,13 @@ pub(crate) fn transcripts(service: &str) -> Vec<Transcript> {
     let mut found = Vec::new();
     let mut lines = PAGE.lines().zip(1..);
     while let Some((line, number)) = lines.next() {
-        let Some(head) = line.trim().strip_prefix("```transcript ") else { continue };
+        if line.trim() != "```transcript" {
+            continue;
+        }
+        let head = lines.next().and_then(|(line, _)| line.trim().strip_prefix("# ")).unwrap_or_default();
         let mut words = head.split(' ').map(str::to_owned);
         let name = words.next().unwrap();
-        assert!(SERVICES.contains(&&*name), "line {number}: {name} is no service");
+        assert!(SERVICES.contains(&&*name), "line {number}: {name:?} is no service");
         let block = lines.by_ref().map(|(line, number)| (line.trim(), number)).take_while(|&(line, _)| line != "```");
         let steps = block.map(|(line, number)| step(line, number)).collect();
         if name == service {
