@@ -28,18 +28,20 @@ use std::io;
 use std::process::ExitCode;
 
 use clap_complete::Shell;
+use proto::client::Timeouts;
 use tokio::runtime::Builder;
 
 use arguments::{Arguments, Command};
 use failure::Failure;
 use interrupt::Interrupt;
+use output::Output;
 use session::Session;
 
 /// Does what the arguments ask for, says what went wrong, and gives the exit code.
 #[must_use]
 pub fn run(arguments: Arguments) -> ExitCode {
-    let output = output::Output::new(arguments.common.json, arguments.common.quiet);
-    match start(arguments) {
+    let output = Output::new(arguments.common.json, arguments.common.quiet);
+    match start(arguments, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output.complain(&failure);
@@ -48,11 +50,11 @@ pub fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-fn start(arguments: Arguments) -> Result<(), Failure> {
+fn start(Arguments { common, command }: Arguments, output: Output) -> Result<(), Failure> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(Failure::System)?;
     let interrupt = Interrupt::listen().map_err(Failure::System)?;
-    let session = Session::new(&arguments.common, interrupt);
-    let done = runtime.block_on(execute(arguments.command, &session));
+    let session = Session::new(output, Timeouts::all(common.timeout), interrupt, common.verbose, common.trace);
+    let done = runtime.block_on(execute(command, &session));
     // A read from standard input may go on for ever, and nobody waits for it any more.
     runtime.shutdown_background();
     done
@@ -60,23 +62,11 @@ fn start(arguments: Arguments) -> Result<(), Failure> {
 
 async fn execute(command: Command, session: &Session) -> Result<(), Failure> {
     match command {
-        Command::Power(command) => until_asked_to_end(session, power::run(command, session)).await,
+        Command::Power(command) => session.until_asked_to_end(power::run(command, session)).await,
         Command::Rps(command) => rps::run(command, session).await,
         Command::Bench(command) => bench::run(command, session).await,
-        Command::Probe(command) => until_asked_to_end(session, probe::run(command, session)).await,
+        Command::Probe(command) => session.until_asked_to_end(probe::run(command, session)).await,
         Command::Completions { shell } => completions(shell),
-    }
-}
-
-/// What a command was at when it is asked to end is dropped; a move that is in play is taken back by that.
-async fn until_asked_to_end<T>(
-    session: &Session,
-    command: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    tokio::select! {
-        biased;
-        () = session.interrupt.asked() => Err(session.interrupt.failure()),
-        done = command => done,
     }
 }
 

@@ -4,9 +4,9 @@ use crate::arguments::RpsCommand;
 use crate::arguments::rps::{Game, ThrowArguments};
 use crate::failure::Failure;
 use crate::input::{Hand, Values};
+use crate::play;
 use crate::round::Thrown;
 use crate::session::Session;
-use crate::{play, until_asked_to_end};
 
 /// Plays on one connection.
 ///
@@ -15,7 +15,7 @@ use crate::{play, until_asked_to_end};
 /// The first thing that keeps an answer from coming.
 pub async fn run(command: RpsCommand, session: &Session) -> Result<(), Failure> {
     match command.game {
-        Game::Throw(arguments) => until_asked_to_end(session, throw(arguments, session)).await,
+        Game::Throw(arguments) => session.until_asked_to_end(throw(arguments, session)).await,
         Game::Play(arguments) => play::run(arguments, session).await,
     }
 }

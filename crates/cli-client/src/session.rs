@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proto::client::{Endpoint, Timeouts};
 
-use crate::arguments::Common;
+use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::trace::Trace;
@@ -24,15 +24,25 @@ pub struct Session {
 }
 
 impl Session {
-    /// As the command line says.
+    /// A command that speaks, waits and ends so. Where it is `verbose` or to `trace`, each connection's way is shown, with
+    /// its bytes for the latter.
     #[must_use]
-    pub fn new(common: &Common, interrupt: Interrupt) -> Self {
-        Self {
-            output: Output::new(common.json, common.quiet),
-            timeouts: Timeouts::all(common.timeout),
-            interrupt,
-            verbose: common.verbose,
-            trace: (common.verbose || common.trace).then(|| Arc::new(Trace::new(common.trace))),
+    pub fn new(output: Output, timeouts: Timeouts, interrupt: Interrupt, verbose: bool, trace: bool) -> Self {
+        let shown = (verbose || trace).then(|| Arc::new(Trace::new(trace)));
+        Self { output, timeouts, interrupt, verbose, trace: shown }
+    }
+
+    /// Does what a command asks for. What it was at when it is asked to end is dropped; a move that is in play is taken back
+    /// by that.
+    ///
+    /// # Errors
+    ///
+    /// The command's own, or [`Failure::Interrupted`].
+    pub async fn until_asked_to_end<T>(&self, command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            () = self.interrupt.asked() => Err(self.interrupt.failure()),
+            done = command => done,
         }
     }
 

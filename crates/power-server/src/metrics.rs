@@ -6,8 +6,8 @@ use std::sync::Arc;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use proto::server::metrics::connections::Connections;
-use proto::server::metrics::counter;
 use proto::server::metrics::counters::Counters;
+use proto::server::metrics::encode::counter;
 use proto::wire::power::{Code, Operation};
 
 /// Everything that a power server counts.

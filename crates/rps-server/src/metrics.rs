@@ -7,7 +7,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use proto::server::metrics::connections::Connections;
 use proto::server::metrics::counters::Counters;
-use proto::server::metrics::{counter, gauge};
+use proto::server::metrics::encode::{counter, gauge};
 use proto::wire::rps::{Move, Outcome};
 
 use crate::duel::rounds::Tally;

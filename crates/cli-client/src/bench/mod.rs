@@ -7,6 +7,7 @@
 mod figures;
 mod link;
 mod load;
+mod lock;
 mod pace;
 mod plan;
 mod quota;
@@ -15,8 +16,8 @@ mod tally;
 mod thread_load;
 
 use std::net::UdpSocket;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -28,21 +29,17 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::BenchCommand;
-use crate::arguments::bench::{ExchangeArguments, Load, PowerArguments, Service};
+use crate::arguments::bench::{ExchangeArguments, PowerArguments, Service};
 use crate::failure::Failure;
 use crate::input::Sources;
 use crate::language::texts;
 use crate::session::Session;
-use crate::until_asked_to_end;
 
 use link::{Link, Told};
 use plan::{Plan, Style, Work};
 use report::{Comparison, Report};
 use tally::Tally;
 use thread_load::Progress;
-
-/// How long a run takes where nothing says it.
-const DURATION: Duration = Duration::from_secs(5);
 
 /// How many requests are in flight in the third run of a comparison, where nothing says it: enough that what is done for
 /// a read or a write counts for little beside what is done for a request.
@@ -87,7 +84,7 @@ async fn bench(plan: Plan, address: &str, session: &Session) -> Result<(), Failu
 }
 
 async fn run_plan(plan: Plan, address: &str, session: &Session) -> Result<Report, Failure> {
-    let plan = until_asked_to_end(session, checked(plan, address, session)).await?;
+    let plan = session.until_asked_to_end(checked(plan, address, session)).await?;
     let tally = measured(&plan, session).await?;
     Ok(Report::new(&plan, address, tally, session.output.is_quiet()))
 }
@@ -134,16 +131,6 @@ fn ended(reports: &[Report], session: &Session) -> Result<(), Failure> {
     }
     let worst = reports.iter().filter_map(Report::worst).max();
     worst.map_or(Ok(()), |(_, code)| Err(Failure::Reported(code)))
-}
-
-impl Plan {
-    fn new(work: Work, mut load: Load, in_flight: u64, limit: Duration) -> Self {
-        if load.requests.is_none() {
-            load.duration.get_or_insert(DURATION);
-        }
-        let in_flight = usize::try_from(in_flight).unwrap_or(usize::MAX);
-        Self { work, endpoints: Vec::new(), load, in_flight, limit }
-    }
 }
 
 /// The plan with the addresses to connect to and from, once one exchange has shown that the server is there: a load on
@@ -245,9 +232,4 @@ fn progress_bar(session: &Session) -> ProgressBar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
-}
-
-/// Nothing panics while it holds one of these, so what it guards is whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -13,6 +13,9 @@ use tokio_util::codec::Encoder;
 
 use crate::arguments::bench::Load;
 
+/// How long a run takes where nothing says it.
+const DURATION: Duration = Duration::from_secs(5);
+
 /// One run.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
@@ -27,6 +30,15 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// A plan without the server's addresses.
+    pub(super) fn new(work: Work, mut load: Load, in_flight: u64, limit: Duration) -> Self {
+        if load.requests.is_none() {
+            load.duration.get_or_insert(DURATION);
+        }
+        let in_flight = usize::try_from(in_flight).unwrap_or(usize::MAX);
+        Self { work, endpoints: Vec::new(), load, in_flight, limit }
+    }
+
     /// How many requests go out together at the most.
     pub(super) fn batch(&self) -> usize {
         let requests =
@@ -61,7 +73,8 @@ impl Work {
     /// Asks for a power, if it has one.
     pub(super) fn power(operation: Operation, operand: Number, style: Style) -> Option<Self> {
         let x = operand.value();
-        // The parentheses are the service's: each product is rounded (IEEE 754).
+        // Not the service's own code, so that its answers are held against something else. The parentheses are the
+        // service's: each product is rounded (IEEE 754).
         let result = match operation {
             Operation::Square => x * x,
             Operation::Cube => x * x * x,

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
-use super::lock;
+use super::lock::lock;
 
 /// How many requests are still to be counted.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep_until;
 
 use super::link::Link;
-use super::lock;
+use super::lock::lock;
 use super::pace::Pace;
 use super::quota::Quota;
 use super::tally::{Outcomes, Tally};

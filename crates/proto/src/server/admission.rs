@@ -15,7 +15,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::config::tables::ConnectionLimits;
-use super::metrics::gauge;
+use super::metrics::encode::gauge;
 
 /// The gate that every accepted connection passes, shared by all listeners of a process.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use tracing_subscriber::{Registry, fmt as format, registry, reload};
 use self::queue::Queue;
 use super::config::tables::{self, Format, Level};
 use super::metrics::connections::Summary;
-use super::metrics::counter;
+use super::metrics::encode::counter;
 use super::throttle::Throttle;
 
 /// The log of this process.

@@ -5,9 +5,9 @@ use std::fmt;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::counter;
 use super::counters::Counters;
 use super::durations::Durations;
+use super::encode::counter;
 use crate::server::closed::Closed;
 
 /// Counted by the accept loops of a process, by its connections, and by whoever reads its configuration again.

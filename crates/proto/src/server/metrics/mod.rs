@@ -3,7 +3,8 @@
 //! - [`counters`]: counting that takes no lock and that threads do not do in one another's way;
 //! - [`durations`]: how long answers took, in buckets;
 //! - [`connections`]: what both servers count of their connections;
-//! - [`process`]: what the kernel counts of the process.
+//! - [`process`]: what the kernel counts of the process;
+//! - [`encode`]: how all of them are told.
 //!
 //! A service counts more than that, and says so in a [`Collector`] of its own. Whoever reads the numbers does the work
 //! of adding them up.
@@ -11,13 +12,10 @@
 pub mod connections;
 pub mod counters;
 pub mod durations;
+pub mod encode;
 pub mod process;
 
-use std::fmt;
-
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSet};
-use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
@@ -36,40 +34,4 @@ pub fn registry(prefix: &str, version: &'static str, collectors: Vec<Box<dyn Col
         own.register_collector(collector);
     }
     registry
-}
-
-/// Tells of a counter that has a series for each of the `values` that its labels take.
-///
-/// # Errors
-///
-/// If the text cannot be written.
-pub fn counter<const N: usize>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    values: impl IntoIterator<Item = ([(&'static str, &'static str); N], u64)>,
-) -> fmt::Result {
-    let mut series = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for (labels, value) in values {
-        if N == 0 {
-            series.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
-        } else {
-            series.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
-        }
-    }
-    Ok(())
-}
-
-/// Tells of a gauge.
-///
-/// # Errors
-///
-/// If the text cannot be written.
-pub fn gauge(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    value: &impl EncodeGaugeValue,
-) -> fmt::Result {
-    encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(value)
 }

@@ -9,7 +9,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-use super::gauge;
+use super::encode::gauge;
 
 /// Reads `/proc/self` (proc(5)) whenever it is asked. Where there is none, nothing is told.
 #[derive(Debug)]

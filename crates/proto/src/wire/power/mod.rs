@@ -1,6 +1,6 @@
 //! The power wire: one op letter and one number in, one letter and one number or an error out.
 //!
-//! - this file: the values that cross the wire;
+//! - this file: requests and replies; [`operation`]: what can be asked of a number;
 //! - [`refusal`]: the error replies, their codes and sentences;
 //! - [`server`]: the server's side, which finds out where a request ends;
 //! - [`client`]: the client's side, which finds out where a reply ends.
@@ -17,66 +17,16 @@
 //! ```
 
 pub mod client;
+pub mod operation;
 pub mod refusal;
 pub mod server;
 
 use std::fmt;
 
+pub use operation::Operation;
 pub use refusal::{Code, Refusal};
 
 use crate::wire::number::{Number, NumberError};
-
-/// What is asked of a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Operation {
-    /// `a`: x·x.
-    Square,
-    /// `b`: (x·x)·x.
-    Cube,
-    /// `c`: ((x·x)·x)·x.
-    Fourth,
-    /// `d`: the number itself; serves as ping.
-    Echo,
-}
-
-impl Operation {
-    /// All of them, in the order of their letters.
-    pub const ALL: [Self; 4] = [Self::Square, Self::Cube, Self::Fourth, Self::Echo];
-
-    /// The operation's letter on the wire.
-    #[must_use]
-    pub const fn letter(self) -> u8 {
-        match self {
-            Self::Square => b'a',
-            Self::Cube => b'b',
-            Self::Fourth => b'c',
-            Self::Echo => b'd',
-        }
-    }
-
-    /// The operation that a letter stands for.
-    #[must_use]
-    pub const fn from_letter(letter: u8) -> Option<Self> {
-        Some(match letter {
-            b'a' => Self::Square,
-            b'b' => Self::Cube,
-            b'c' => Self::Fourth,
-            b'd' => Self::Echo,
-            _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Square => "square",
-            Self::Cube => "cube",
-            Self::Fourth => "fourth",
-            Self::Echo => "echo",
-        })
-    }
-}
 
 /// One request.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::Operation;
+use super::operation::Operation;
 use crate::wire::number::{Number, NumberError};
 use crate::wire::quoted::Quoted;
 

@@ -1,0 +1,42 @@
+//! How what is counted is told to Prometheus.
+
+use std::fmt;
+
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+
+/// Tells of a counter that has a series for each of the `values` that its labels take.
+///
+/// # Errors
+///
+/// If the text cannot be written.
+pub fn counter<const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = ([(&'static str, &'static str); N], u64)>,
+) -> fmt::Result {
+    let mut series = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (labels, value) in values {
+        if N == 0 {
+            series.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        } else {
+            series.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells of a gauge.
+///
+/// # Errors
+///
+/// If the text cannot be written.
+pub fn gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: &impl EncodeGaugeValue,
+) -> fmt::Result {
+    encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(value)
+}

@@ -1,0 +1,55 @@
+//! The operations, and their letters.
+
+use std::fmt;
+
+/// What is asked of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// `a`: x·x.
+    Square,
+    /// `b`: (x·x)·x.
+    Cube,
+    /// `c`: ((x·x)·x)·x.
+    Fourth,
+    /// `d`: the number itself; serves as ping.
+    Echo,
+}
+
+impl Operation {
+    /// All of them, in the order of their letters.
+    pub const ALL: [Self; 4] = [Self::Square, Self::Cube, Self::Fourth, Self::Echo];
+
+    /// The operation's letter on the wire.
+    #[must_use]
+    pub const fn letter(self) -> u8 {
+        match self {
+            Self::Square => b'a',
+            Self::Cube => b'b',
+            Self::Fourth => b'c',
+            Self::Echo => b'd',
+        }
+    }
+
+    /// The operation that a letter stands for.
+    #[must_use]
+    pub const fn from_letter(letter: u8) -> Option<Self> {
+        Some(match letter {
+            b'a' => Self::Square,
+            b'b' => Self::Cube,
+            b'c' => Self::Fourth,
+            b'd' => Self::Echo,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Square => "square",
+            Self::Cube => "cube",
+            Self::Fourth => "fourth",
+            Self::Echo => "echo",
+        })
+    }
+}
