@@ -6,6 +6,13 @@
 //! - [`failure`]: what can go wrong, and the exit code of each;
 //! - [`language`]: all that is said, in English and Chinese;
 //! - [`power`], [`rps`] with [`play`], [`mod@bench`], [`probe`], and completions: the commands.
+//!
+//! # The way of a command
+//!
+//! The arguments are read, in the language of whoever asks, into a command and what holds for every command. A
+//! [`Session`] is made of the latter. The command asks a server through `proto::client`, whose every phase has its
+//! deadline; what it gets goes to [`output`], as a line or as an object, and what goes wrong is a [`Failure`], which has a
+//! sentence and an exit code. A signal ends a command between two steps, so that a move in play is taken back.
 
 pub mod address;
 pub mod arguments;

@@ -5,6 +5,17 @@
 //! - [`metrics`](mod@metrics): what is counted of it;
 //! - [`config`]: the server's configuration;
 //! - [`Server`]: the service on a listener, until it is told to stop.
+//!
+//! # The way of a request
+//!
+//! [`accept::serve`] takes a connection from the listener and asks [`Admission`] whether there is room. If there is, the
+//! service begins a [`Conversation`] for it, and [`connection::run`] carries bytes between the two: it reads what has
+//! come and has the conversation take a turn. There [`RequestDecoder`](proto::wire::power::server::RequestDecoder) finds
+//! out where a request ends, [`arithmetic::answer`] answers it, and [`ReplyEncoder`] writes the reply. When the client
+//! has closed its half, or its time is over, the connection closes so that no reply is lost, and counts how it ended
+//! ([`Closed`]).
+//!
+//! The crate `proto` has all of that but the conversation and the arithmetic.
 
 pub mod arithmetic;
 pub mod config;

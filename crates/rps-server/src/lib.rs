@@ -7,6 +7,16 @@
 //! - [`metrics`]: what is counted of them;
 //! - [`config`]: the server's configuration;
 //! - [`Server`]: both games on their listeners, until they are told to stop.
+//!
+//! # The way of a move
+//!
+//! Against the house, a read brings moves, as many as there are; [`solo`] has the house throw as many, judges them and
+//! answers with one write. Nothing has to be waited for.
+//!
+//! In a [`duel`], a move has to meet another one. Each connection has a seat at the [`table`](duel::table), which brings
+//! what the players do to a state machine, the [`rounds`](duel::rounds), under one lock, and what comes of it back to the
+//! connections: an answer, or a time at which to come again. A connection that waits for the other player reads no further,
+//! and the driver under it, [`connection::run`], keeps its time.
 
 pub mod config;
 pub mod duel;
