@@ -172,7 +172,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_moves_are_the_same_one_by_one_and_all_at_once(counts in prop::collection::vec(0..2500_usize, 0..12)) {
+        fn the_moves_are_the_same_one_by_one_and_all_at_once(counts in prop::collection::vec(0..2500_usize, 0..20)) {
             let (mut at_once, mut one_by_one) =
                 (House::new(ByteByByte::<StdRng>::seeded(3)), House::new(ByteByByte::<StdRng>::seeded(3)));
             for count in counts {

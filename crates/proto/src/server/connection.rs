@@ -71,8 +71,8 @@ where
         // early; only a nearer deadline sets it at once.
         let mut alarm = pin!(sleep_until(watch.next(&deadlines, &shutdown).0));
         // In a box, for which there is room in the gap behind the task: the allocator rounds that one up.
-        let mut begun = Box::pin(shutdown.begun());
-        let (mut rung, mut draining, mut found_more) = (false, false, false);
+        let mut shutdown_begun = Some(Box::pin(shutdown.begun()));
+        let (mut rung, mut found_more) = (false, false);
         let closed = loop {
             let due = {
                 let (at, expiry) = watch.next(&deadlines, &shutdown);
@@ -103,7 +103,7 @@ where
                 Some(Expiry::Cut) => return Closed::Cut,
             }
             let turn = {
-                let begun = if draining { None } else { Some(begun.as_mut()) };
+                let begun = shutdown_begun.as_mut().map(Pin::as_mut);
                 let event = if watch.awaits_answer() && told.is_none() {
                     exchange.answer_awaited(begun, alarm.as_mut()).await
                 } else {
@@ -114,7 +114,7 @@ where
                     Event::Turn(Err(error)) => return Closed::Failed(error),
                     Event::NothingMore => break Closed::Drained,
                     Event::Shutdown => {
-                        draining = true;
+                        shutdown_begun = None;
                         continue;
                     }
                     Event::Alarm => {
