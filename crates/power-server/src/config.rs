@@ -1,9 +1,9 @@
 //! The power server's configuration; `config/power-server.toml` says what each key is for.
 
-use proto::server::config::layers::{Configuration, Contradiction};
-use proto::server::config::tables::{self, Admin, ConnectionLimits, Log};
-use proto::server::config::value::{Address, Count, Period};
-use proto::server::reload::Reloadable;
+use proto::server::config::builder::{Configuration, Contradiction};
+use proto::server::config::sections::{self, Admin, ConnectionLimits, Log};
+use proto::server::config::types::{Address, Count, Period};
+use proto::server::lifecycle::reload::Reloadable;
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration.
@@ -43,7 +43,7 @@ pub struct Timeouts {
     pub request: Period<1>,
     /// Those of any service.
     #[serde(flatten)]
-    pub shared: tables::Timeouts,
+    pub shared: sections::Timeouts,
 }
 
 /// `[framing]`.
@@ -67,7 +67,7 @@ impl Default for Config {
             },
             timeouts: Timeouts {
                 request: const { Period::from_secs(5) },
-                shared: tables::Timeouts::with_idle(const { Period::from_secs(60) }),
+                shared: sections::Timeouts::with_idle(const { Period::from_secs(60) }),
             },
             framing: Framing { settle: const { Period::from_secs(0) } },
             log: Log::default(),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use proto::server::conversation::{self, Arrival, Next, Turn};
-use proto::server::deadline::Deadlines;
+use proto::server::connection::handler::{self, Arrival, Next, Turn};
+use proto::server::connection::timer::Deadlines;
 use proto::wire::power::server::{Pending, Received, ReplyEncoder, RequestDecoder};
 use tokio_util::codec::{Decoder, Encoder};
 
@@ -32,7 +32,7 @@ impl Conversation {
     }
 }
 
-impl conversation::Conversation for Conversation {
+impl handler::Conversation for Conversation {
     /// Room for the longest request that can be configured, and for hundreds of short ones in flight. At the worst
     /// every two bytes of it are a bad line that gets an error of 87: 174 KiB for a peer that reads nothing, until the
     /// write deadline.

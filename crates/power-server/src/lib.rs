@@ -9,7 +9,7 @@
 //! # The way of a request
 //!
 //! [`accept::serve`] takes a connection from the listener and asks [`Admission`] whether there is room. If there is, the
-//! service begins a [`Conversation`] for it, and [`connection::run`] carries bytes between the two: it reads what has
+//! service begins a [`Conversation`] for it, and [`driver::run`] carries bytes between the two: it reads what has
 //! come and has the conversation take a turn. There [`RequestDecoder`](proto::wire::power::server::RequestDecoder) finds
 //! out where a request ends, [`arithmetic::answer`] answers it, and [`ReplyEncoder`] writes the reply. When the client
 //! has closed its half, or its time is over, the connection closes so that no reply is lost, and counts how it ended
@@ -29,16 +29,16 @@ use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use proto::client::power::Client;
 use proto::client::{Endpoint, Timeouts};
-use proto::server::accept::{self, Listener, Service};
-use proto::server::admission::Admission;
-use proto::server::closed::Closed;
-use proto::server::connection;
-use proto::server::deadline::Deadlines;
-use proto::server::listen::reachable;
-use proto::server::metrics::connections::Summary;
-use proto::server::metrics::registry;
-use proto::server::shutdown::Shutdown;
-use proto::server::stream::Stream;
+use proto::server::connection::close_reason::Closed;
+use proto::server::connection::driver;
+use proto::server::connection::metrics::Summary;
+use proto::server::connection::stream::Stream;
+use proto::server::connection::timer::Deadlines;
+use proto::server::lifecycle::shutdown::Shutdown;
+use proto::server::listener::accept::{self, Listener, Service};
+use proto::server::listener::admission::Admission;
+use proto::server::listener::socket::reachable;
+use proto::server::observe::metrics::registry;
 use proto::wire::number::Number;
 use proto::wire::power::server::ReplyEncoder;
 use proto::wire::power::{Code, Ending, Operation, Refusal};
@@ -137,7 +137,7 @@ where
     fn serve(&self, stream: S, shutdown: Shutdown) -> impl Future<Output = Closed> + Send + use<S> {
         let conversation = Conversation::new(self.most_bytes, &self.deadlines, Arc::clone(&self.metrics));
         let connections = Arc::clone(&self.metrics.connections);
-        connection::run(stream, conversation, Arc::clone(&self.deadlines), connections, shutdown)
+        driver::run(stream, conversation, Arc::clone(&self.deadlines), connections, shutdown)
     }
 
     fn refuse(&self) -> Arc<[u8]> {

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use clap::Parser;
 use power_server::config::Config;
 use power_server::{Server, healthcheck};
-use proto::server::config::layers::Problems;
-use proto::server::listen::Terms;
-use proto::server::options::{Loaded, Options, Setting, print, refuse};
-use proto::server::reload::Reload;
-use proto::server::shutdown::Shutdown;
-use proto::server::telemetry::Log;
-use proto::server::{admin, listen, open_files, runtime, telemetry};
+use proto::server::config::builder::Problems;
+use proto::server::config::command_line::{Loaded, Options, Setting, print, refuse};
+use proto::server::lifecycle::reload::Reload;
+use proto::server::lifecycle::runtime;
+use proto::server::lifecycle::shutdown::Shutdown;
+use proto::server::listener::socket::Terms;
+use proto::server::listener::{open_files, socket};
+use proto::server::observe::log::Log;
+use proto::server::observe::{admin, log};
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 
@@ -53,7 +55,7 @@ fn main() -> ExitCode {
     if arguments.options.healthcheck {
         return runtime::healthcheck(PROGRAM, healthcheck(&loaded.config));
     }
-    let log = match telemetry::start(&loaded.config.log) {
+    let log = match log::start(&loaded.config.log) {
         Ok(log) => log,
         Err(error) => return runtime::fail(PROGRAM, error),
     };
@@ -72,7 +74,7 @@ async fn run(arguments: Arguments, mut loaded: Loaded<Config>, log: Log, shutdow
     let config = &mut loaded.config;
     open_files::fit(&mut config.limits.connections)?;
     let terms = Terms { backlog: config.limits.connections.backlog.get(), speak_first: true };
-    let listener = listen::bind(config.listen.0, terms)?;
+    let listener = socket::bind(config.listen.0, terms)?;
     let admin = admin::bind(&config.admin)?;
 
     let server = Arc::new(Server::new(config, shutdown.clone()));
@@ -80,12 +82,12 @@ async fn run(arguments: Arguments, mut loaded: Loaded<Config>, log: Log, shutdow
         Reload { log: log.clone(), metrics: Arc::clone(&server.metrics().connections), shutdown: shutdown.clone() };
     let (file, reloaded) = (loaded.file.clone(), Arc::clone(&server));
     tokio::spawn(reload.follow_hangups(loaded, move || load(&arguments), move |config| reloaded.apply(config))?);
-    telemetry::started(file.as_deref(), &[("power", Some(&listener)), ("admin", admin.as_ref())])?;
+    log::started(file.as_deref(), &[("power", Some(&listener)), ("admin", admin.as_ref())])?;
     if let Some(admin) = admin {
         tokio::spawn(admin::serve(admin, server.registry(log), shutdown));
     }
 
     let summary = server.serve(listener).await;
-    telemetry::stopped(&summary);
+    log::stopped(&summary);
     Ok(())
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
-use proto::server::metrics::connections::Connections;
-use proto::server::metrics::counters::Counters;
-use proto::server::metrics::encode::counter;
+use proto::server::connection::metrics::Connections;
+use proto::server::observe::metrics::counters::Counters;
+use proto::server::observe::metrics::encode::counter;
 use proto::wire::power::{Code, Operation};
 
 /// Everything that a power server counts.

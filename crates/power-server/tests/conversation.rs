@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use power_server::conversation::Conversation;
-use proto::server::connection::run;
-use proto::server::shutdown::Shutdown;
+use proto::server::connection::driver::run;
+use proto::server::lifecycle::shutdown::Shutdown;
 use support::config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::time::{Instant, sleep};

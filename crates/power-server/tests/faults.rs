@@ -4,7 +4,7 @@
 //! Here is what clients and networks do; what machines and those who run it do is in `faults_of_operation.rs`, and rows
 //! that need a machine to themselves, minutes, or privileges are in `faults_alone.rs`. Those of the long connection are
 //! among the rock-paper-scissors server's tests. Row 15, a panic in one connection, takes a service that panics, which is
-//! none of these: it is among the tests of `proto::server::accept`.
+//! none of these: it is among the tests of `proto::server::listener::accept`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -195,7 +195,7 @@ fn connect_from(source: &str, server: SocketAddr) -> TcpStream {
     stream
 }
 
-/// That the table of places is bounded, with 100,000 addresses, is among the tests of `proto::server::admission`.
+/// That the table of places is bounded, with 100,000 addresses, is among the tests of `proto::server::listener::admission`.
 #[test]
 fn row_08_one_place_has_no_more_than_its_share() {
     let server = start(&["--set", "limits.max_connections_per_ip=3", "--set", "timeouts.request=1h"]);

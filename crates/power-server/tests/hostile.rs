@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use proto::server::metrics::connections::Summary;
+use proto::server::connection::metrics::Summary;
 use socket2::SockRef;
 use support::{expect, hear_to_the_end, start};
 use tokio::io::AsyncWriteExt;

@@ -10,7 +10,7 @@ use std::net::{Shutdown, TcpListener};
 use std::process::Output;
 
 use power_server::config::Config;
-use proto::server::config::layers::{Configuration, Layers};
+use proto::server::config::builder::{Configuration, Layers};
 use running::{bare, connect, exchange, expect, hear_to_the_end, start};
 
 fn output(arguments: &[&str]) -> Output {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use proto::server::conversation::{Arrival, Conversation};
+use proto::server::connection::handler::{Arrival, Conversation};
 use proto::wire::rps::Move;
 use rps_server::house::{House, ThreadGenerator};
 use rps_server::solo::Solo;

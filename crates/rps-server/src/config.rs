@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use proto::server::config::layers::{Configuration, Contradiction};
-use proto::server::config::tables::{Admin, ConnectionLimits, Log, Timeouts};
-use proto::server::config::value::{Count, OptionalAddress, Period};
-use proto::server::deadline::Deadlines;
-use proto::server::reload::Reloadable;
+use proto::server::config::builder::{Configuration, Contradiction};
+use proto::server::config::sections::{Admin, ConnectionLimits, Log, Timeouts};
+use proto::server::config::types::{Count, OptionalAddress, Period};
+use proto::server::connection::timer::Deadlines;
+use proto::server::lifecycle::reload::Reloadable;
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration.

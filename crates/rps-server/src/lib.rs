@@ -16,7 +16,7 @@
 //! In a [`duel`], a move has to meet another one. Each connection has a seat at the [`table`](duel::table), which brings
 //! what the players do to a state machine, the [`rounds`](duel::rounds), under one lock, and what comes of it back to the
 //! connections: an answer, or a time at which to come again. A connection that waits for the other player reads no further,
-//! and the driver under it, [`connection::run`], keeps its time.
+//! and the driver under it, [`driver::run`], keeps its time.
 
 pub mod config;
 pub mod duel;
@@ -33,17 +33,17 @@ use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use proto::client::rps::{Connection, Round};
 use proto::client::{Endpoint, Error, ErrorKind};
-use proto::server::accept::{self, Listener, Service};
-use proto::server::admission::Admission;
-use proto::server::closed::Closed;
-use proto::server::connection;
-use proto::server::conversation::Conversation;
-use proto::server::deadline::Deadlines;
-use proto::server::listen::reachable;
-use proto::server::metrics::connections::Summary;
-use proto::server::metrics::registry;
-use proto::server::shutdown::Shutdown;
-use proto::server::stream::Stream;
+use proto::server::connection::close_reason::Closed;
+use proto::server::connection::driver;
+use proto::server::connection::handler::Conversation;
+use proto::server::connection::metrics::Summary;
+use proto::server::connection::stream::Stream;
+use proto::server::connection::timer::Deadlines;
+use proto::server::lifecycle::shutdown::Shutdown;
+use proto::server::listener::accept::{self, Listener, Service};
+use proto::server::listener::admission::Admission;
+use proto::server::listener::socket::reachable;
+use proto::server::observe::metrics::registry;
 use proto::wire::rps::{Answer, Move};
 use rand::CryptoRng;
 use tokio::sync::watch;
@@ -182,7 +182,7 @@ impl Terms {
         shutdown: Shutdown,
     ) -> impl Future<Output = Closed> + Send + use<S, C> {
         let connections = Arc::clone(&self.metrics.connections);
-        connection::run(stream, conversation, Arc::clone(&self.deadlines), connections, shutdown)
+        driver::run(stream, conversation, Arc::clone(&self.deadlines), connections, shutdown)
     }
 }
 

@@ -5,14 +5,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use proto::server::config::layers::Problems;
-use proto::server::config::value::OptionalAddress;
-use proto::server::listen::Terms;
-use proto::server::options::{Loaded, Options, Setting, print, refuse};
-use proto::server::reload::Reload;
-use proto::server::shutdown::Shutdown;
-use proto::server::telemetry::Log;
-use proto::server::{admin, listen, open_files, runtime, telemetry};
+use proto::server::config::builder::Problems;
+use proto::server::config::command_line::{Loaded, Options, Setting, print, refuse};
+use proto::server::config::types::OptionalAddress;
+use proto::server::lifecycle::reload::Reload;
+use proto::server::lifecycle::runtime;
+use proto::server::lifecycle::shutdown::Shutdown;
+use proto::server::listener::socket::Terms;
+use proto::server::listener::{open_files, socket};
+use proto::server::observe::log::Log;
+use proto::server::observe::{admin, log};
 use rps_server::config::Config;
 use rps_server::duel::rounds::Tally;
 use rps_server::house::{House, ThreadGenerator};
@@ -60,7 +62,7 @@ fn main() -> ExitCode {
     if arguments.options.healthcheck {
         return runtime::healthcheck(PROGRAM, healthcheck(&loaded.config));
     }
-    let log = match telemetry::start(&loaded.config.log) {
+    let log = match log::start(&loaded.config.log) {
         Ok(log) => log,
         Err(error) => return runtime::fail(PROGRAM, error),
     };
@@ -83,7 +85,7 @@ async fn run(arguments: Arguments, mut loaded: Loaded<Config>, log: Log, shutdow
     open_files::fit(&mut config.limits.connections)?;
     // A player may take all the time there is for the first move.
     let terms = Terms { backlog: config.limits.connections.backlog.get(), speak_first: false };
-    let bind = |address: OptionalAddress| address.0.map(|address| listen::bind(address, terms)).transpose();
+    let bind = |address: OptionalAddress| address.0.map(|address| socket::bind(address, terms)).transpose();
     let listeners = Listeners { solo: bind(config.solo.listen)?, duel: bind(config.duel.listen)? };
     let admin = admin::bind(&config.admin)?;
 
@@ -93,7 +95,7 @@ async fn run(arguments: Arguments, mut loaded: Loaded<Config>, log: Log, shutdow
         Reload { log: log.clone(), metrics: Arc::clone(&server.metrics().connections), shutdown: shutdown.clone() };
     let (file, reloaded) = (loaded.file.clone(), Arc::clone(&server));
     tokio::spawn(reload.follow_hangups(loaded, move || load(&arguments), move |config| reloaded.apply(config))?);
-    telemetry::started(
+    log::started(
         file.as_deref(),
         &[("solo", listeners.solo.as_ref()), ("duel", listeners.duel.as_ref()), ("admin", admin.as_ref())],
     )?;
@@ -106,6 +108,6 @@ async fn run(arguments: Arguments, mut loaded: Loaded<Config>, log: Log, shutdow
         let Tally { draws, wins, losses, voids, dissolved, .. } = server.table().tally();
         tracing::info!(draws, wins, losses, voids, pairs_dissolved = dissolved, "answers in duels");
     }
-    telemetry::stopped(&summary);
+    log::stopped(&summary);
     Ok(())
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
-use proto::server::metrics::connections::Connections;
-use proto::server::metrics::counters::Counters;
-use proto::server::metrics::encode::{counter, gauge};
+use proto::server::connection::metrics::Connections;
+use proto::server::observe::metrics::counters::Counters;
+use proto::server::observe::metrics::encode::{counter, gauge};
 use proto::wire::rps::{Move, Outcome};
 
 use crate::duel::rounds::Tally;

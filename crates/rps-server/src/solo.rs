@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, BytesMut};
-use proto::server::conversation::{Arrival, Conversation, Next, Turn};
+use proto::server::connection::handler::{Arrival, Conversation, Next, Turn};
 use proto::wire::rps::{Answer, Move, Outcome};
 use rand::CryptoRng;
 

@@ -7,9 +7,9 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::server::closed::Closed;
-use proto::server::connection;
-use proto::server::shutdown::Shutdown;
+use proto::server::connection::close_reason::Closed;
+use proto::server::connection::driver;
+use proto::server::lifecycle::shutdown::Shutdown;
 use rps_server::duel::conversation::Conversation;
 use rps_server::duel::table::Table;
 use support::config;
@@ -37,7 +37,7 @@ impl Duel {
         let config = config(&[]);
         let duel = Conversation::new(self.table.join(), config.limits.max_bad_frames.get(), Arc::default());
         let deadlines = config.deadlines().into();
-        (ours, tokio::spawn(connection::run(theirs, duel, deadlines, Arc::default(), self.shutdown.clone())))
+        (ours, tokio::spawn(driver::run(theirs, duel, deadlines, Arc::default(), self.shutdown.clone())))
     }
 
     /// Two players who are partners by now.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use proto::server::metrics::connections::Summary;
+use proto::server::connection::metrics::Summary;
 use proto::wire::rps::{Move, Outcome};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Output;
 
-use proto::server::config::layers::{Configuration, Layers};
+use proto::server::config::builder::{Configuration, Layers};
 use rps_server::config::Config;
 use running::{Program, bare, connect};
 

@@ -8,8 +8,8 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::server::connection;
-use proto::server::shutdown::Shutdown;
+use proto::server::connection::driver;
+use proto::server::lifecycle::shutdown::Shutdown;
 use proto::wire::rps::{Answer, Move};
 use rps_server::duel::conversation::Conversation;
 use rps_server::duel::rounds::{Action, PlayerId, Rounds};
@@ -170,7 +170,7 @@ async fn play_on_connections(row: &Row, partners: bool) -> Vec<Vec<(&'static str
     for _ in &row.steps {
         let (client, stream, breaks) = fragile(8);
         let duel = Conversation::new(table.join(), 16, Arc::default());
-        tokio::spawn(connection::run(stream, duel, deadlines.clone(), Arc::default(), shutdown.clone()));
+        tokio::spawn(driver::run(stream, duel, deadlines.clone(), Arc::default(), shutdown.clone()));
         clients.push((client, breaks));
     }
     if partners {

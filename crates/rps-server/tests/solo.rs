@@ -7,7 +7,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use generator::ByteByByte;
-use proto::server::metrics::connections::Summary;
+use proto::server::connection::metrics::Summary;
 use proto::wire::rps::{Answer, Move};
 use rand::rngs::StdRng;
 use rps_server::game::judge;

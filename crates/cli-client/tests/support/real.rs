@@ -9,10 +9,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use power_server::config::Config as PowerConfig;
-use proto::server::config::value::{Count, Period};
-use proto::server::listen;
-use proto::server::metrics::connections::Summary;
-use proto::server::shutdown::Shutdown;
+use proto::server::config::types::{Count, Period};
+use proto::server::connection::metrics::Summary;
+use proto::server::lifecycle::shutdown::Shutdown;
+use proto::server::listener::socket;
 use rps_server::Listeners;
 use rps_server::config::Config as RpsConfig;
 use rps_server::house::{House, ThreadGenerator};
@@ -21,7 +21,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::LIMIT;
 
-const TERMS: listen::Terms = listen::Terms { backlog: 1024, speak_first: false };
+const TERMS: socket::Terms = socket::Terms { backlog: 1024, speak_first: false };
 
 /// A server that runs until it is dropped.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ pub(crate) fn power() -> Server {
 /// A power server at this address.
 pub(crate) fn power_at(address: &str) -> io::Result<Server> {
     let address = address.parse().expect("an address");
-    Server::start(move || listen::bind(address, TERMS), |listener, shutdown| serve_power(listener, None, shutdown))
+    Server::start(move || socket::bind(address, TERMS), |listener, shutdown| serve_power(listener, None, shutdown))
 }
 
 /// A power server with room for so many connections.
@@ -132,7 +132,7 @@ pub(crate) fn rps_with_room_for<const CONNECTIONS: u32>() -> Server {
 }
 
 fn any_port() -> io::Result<TcpListener> {
-    listen::bind(SocketAddr::from(([127, 0, 0, 1], 0)), TERMS)
+    socket::bind(SocketAddr::from(([127, 0, 0, 1], 0)), TERMS)
 }
 
 async fn serve_power(listener: TcpListener, room: Option<Count<1, 1_000_000>>, shutdown: Shutdown) -> Summary {

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use power_server::Server as PowerServer;
 use power_server::config::Config;
-use proto::server::config::layers::{Layers, Origin};
-use proto::server::listen;
-use proto::server::metrics::connections::Summary;
-use proto::server::shutdown::Shutdown;
+use proto::server::config::builder::{Layers, Origin};
+use proto::server::connection::metrics::Summary;
+use proto::server::lifecycle::shutdown::Shutdown;
+use proto::server::listener::socket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -39,8 +39,8 @@ pub(crate) struct Server {
 /// Starts a server with these settings over the defaults.
 pub(crate) fn start(settings: &[(&str, &str)]) -> Server {
     let config = config(settings);
-    let terms = listen::Terms { backlog: config.limits.connections.backlog.get(), speak_first: false };
-    let listener = listen::bind("127.0.0.1:0".parse().unwrap(), terms).unwrap();
+    let terms = socket::Terms { backlog: config.limits.connections.backlog.get(), speak_first: false };
+    let listener = socket::bind("127.0.0.1:0".parse().unwrap(), terms).unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = Shutdown::new(config.timeouts.shared.drain.get());
     let power = Arc::new(PowerServer::new(&config, shutdown.clone()));

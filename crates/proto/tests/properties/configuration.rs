@@ -4,7 +4,7 @@
 
 use std::fmt::Debug;
 
-use proto::server::config::layers::{Configuration, Layers, Origin, Problems};
+use proto::server::config::builder::{Configuration, Layers, Origin, Problems};
 use toml::{Table, Value};
 
 /// What the file is called.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use proto::server::conversation::{self, Arrival, Next, Turn};
+use proto::server::connection::handler::{self, Arrival, Next, Turn};
 use proto::wire::rps::{Answer, ServerCodec};
 use tokio_util::codec::{Decoder, Encoder};
 
@@ -61,7 +61,7 @@ impl Conversation {
     }
 }
 
-impl conversation::Conversation for Conversation {
+impl handler::Conversation for Conversation {
     /// What a player has sent ahead waits in its socket, but for these. More than one, since a read that fills its
     /// buffer does not tell whether there is more, and the next one would be a system call to find out that there is not.
     const READ_BYTES: usize = 16;

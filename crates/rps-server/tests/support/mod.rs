@@ -9,11 +9,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::server::config::layers::{Layers, Origin};
-use proto::server::listen;
-use proto::server::metrics::connections::Summary;
-use proto::server::shutdown::Shutdown;
-use proto::server::stream::Stream;
+use proto::server::config::builder::{Layers, Origin};
+use proto::server::connection::metrics::Summary;
+use proto::server::connection::stream::Stream;
+use proto::server::lifecycle::shutdown::Shutdown;
+use proto::server::listener::socket;
 use rps_server::config::Config;
 use rps_server::duel::table::Table;
 use rps_server::house::{House, ThreadGenerator};
@@ -43,8 +43,8 @@ where
 {
     let config = config(settings);
     let bind = || {
-        let terms = listen::Terms { backlog: config.limits.connections.backlog.get(), speak_first: false };
-        let listener = listen::bind("127.0.0.1:0".parse().unwrap(), terms).unwrap();
+        let terms = socket::Terms { backlog: config.limits.connections.backlog.get(), speak_first: false };
+        let listener = socket::bind("127.0.0.1:0".parse().unwrap(), terms).unwrap();
         // Little room for answers, which the connections inherit, so that a player who does not read is soon noticed.
         SockRef::from(&listener).set_send_buffer_size(4096).unwrap();
         listener

@@ -4,9 +4,9 @@ use std::io;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::admin;
-use super::admission::REJECTIONS_AT_ONCE;
-use super::config::tables::ConnectionLimits;
+use crate::server::config::sections::ConnectionLimits;
+use crate::server::listener::admission::REJECTIONS_AT_ONCE;
+use crate::server::observe::admin;
 
 /// Files that a server needs beside its connections: standard streams, listeners, the runtime's own, a few to spare.
 const FILES_BESIDE: usize = 32;

@@ -5,10 +5,10 @@ use std::fmt;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::counters::Counters;
-use super::durations::Durations;
-use super::encode::counter;
-use crate::server::closed::Closed;
+use crate::server::connection::close_reason::Closed;
+use crate::server::observe::metrics::counters::Counters;
+use crate::server::observe::metrics::durations::Durations;
+use crate::server::observe::metrics::encode::counter;
 
 /// Counted by the accept loops of a process, by its connections, and by whoever reads its configuration again.
 #[derive(Debug, Default)]

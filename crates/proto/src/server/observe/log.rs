@@ -18,10 +18,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt as format, registry, reload};
 
 use self::queue::Queue;
-use super::config::tables::{self, Format, Level};
-use super::metrics::connections::Summary;
-use super::metrics::encode::counter;
-use super::throttle::Throttle;
+use crate::server::config::sections::{self, Format, Level};
+use crate::server::connection::metrics::Summary;
+use crate::server::observe::metrics::encode::counter;
+use crate::server::observe::rate_limit::Throttle;
 
 /// The log of this process.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// # Errors
 ///
 /// If there is no thread to be had to write it.
-pub fn start(log: &tables::Log) -> io::Result<Log> {
+pub fn start(log: &sections::Log) -> io::Result<Log> {
     let queue = Queue::start(io::stdout())?;
     let (filter, level) = reload::Layer::new(LevelFilter::from(log.level));
     let json = log.format == Format::Json;

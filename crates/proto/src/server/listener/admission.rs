@@ -14,8 +14,8 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::config::tables::ConnectionLimits;
-use super::metrics::encode::gauge;
+use crate::server::config::sections::ConnectionLimits;
+use crate::server::observe::metrics::encode::gauge;
 
 /// The gate that every accepted connection passes, shared by all listeners of a process.
 #[derive(Debug)]

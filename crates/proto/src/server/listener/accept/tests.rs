@@ -4,9 +4,9 @@ use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::server::admission::REJECTIONS_AT_ONCE;
-use crate::server::config::tables::ConnectionLimits;
-use crate::server::metrics::connections::Summary;
+use crate::server::config::sections::ConnectionLimits;
+use crate::server::connection::metrics::Summary;
+use crate::server::listener::admission::REJECTIONS_AT_ONCE;
 
 const SECOND: Duration = Duration::from_secs(1);
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);

@@ -157,7 +157,7 @@ mod tests {
         std::io::Write::write_all(&mut speaks, b"a2").unwrap();
         // On a machine that stands still meanwhile, the silent one's time may be over.
         let late = began.elapsed() >= Duration::from_millis(900);
-        let mut next = async || crate::server::accept::Listener::accept(&mut listener).await.unwrap().1;
+        let mut next = async || crate::server::listener::accept::Listener::accept(&mut listener).await.unwrap().1;
         let order = [next().await, next().await];
         let (silent, speaks) = (silent.local_addr().unwrap(), speaks.local_addr().unwrap());
         assert!(order == [speaks, silent] || (late && order == [silent, speaks]), "{order:?}");
@@ -172,7 +172,7 @@ mod tests {
         let late = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200));
         assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
         std::io::Write::write_all(&mut queued, b"hello").unwrap();
-        let (mut accepted, _) = crate::server::accept::Listener::accept(&mut listener).await.unwrap();
+        let (mut accepted, _) = crate::server::listener::accept::Listener::accept(&mut listener).await.unwrap();
         let mut heard = [0; 5];
         tokio::io::AsyncReadExt::read_exact(&mut accepted, &mut heard).await.unwrap();
         assert_eq!(&heard, b"hello");

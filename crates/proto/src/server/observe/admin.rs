@@ -22,11 +22,11 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::accept;
-use super::config::tables::Admin;
-use super::listen;
-use super::metrics::connections::Connections;
-use super::shutdown::Shutdown;
+use crate::server::config::sections::Admin;
+use crate::server::connection::metrics::Connections;
+use crate::server::lifecycle::shutdown::Shutdown;
+use crate::server::listener::accept;
+use crate::server::listener::socket;
 
 /// So many are answered at once; others wait in the listener's queue for their turn.
 pub const REQUESTS_AT_ONCE: usize = 16;
@@ -42,11 +42,11 @@ const MOST_HEADER_BYTES: usize = 8192;
 ///
 /// # Errors
 ///
-/// As those of [`listen::bind`].
+/// As those of [`socket::bind`].
 pub fn bind(admin: &Admin) -> io::Result<Option<TcpListener>> {
     let backlog = u32::try_from(REQUESTS_AT_ONCE).unwrap_or(u32::MAX);
-    let terms = listen::Terms { backlog, speak_first: false };
-    admin.listen.0.map(|address| listen::bind(address, terms)).transpose()
+    let terms = socket::Terms { backlog, speak_first: false };
+    admin.listen.0.map(|address| socket::bind(address, terms)).transpose()
 }
 
 /// Answers for as long as it is awaited: through the drain too, when `/readyz` says so.

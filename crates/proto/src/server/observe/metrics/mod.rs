@@ -2,14 +2,12 @@
 //!
 //! - [`counters`]: counting that takes no lock and that threads do not do in one another's way;
 //! - [`durations`]: how long answers took, in buckets;
-//! - [`connections`]: what both servers count of their connections;
 //! - [`process`]: what the kernel counts of the process;
 //! - [`encode`]: how all of them are told.
 //!
 //! A service counts more than that, and says so in a [`Collector`] of its own. Whoever reads the numbers does the work
 //! of adding them up.
 
-pub mod connections;
 pub mod counters;
 pub mod durations;
 pub mod encode;

@@ -12,13 +12,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use toml::{Table, Value};
 
-use super::config::layers::{Configuration, Problems};
-use super::config::tables::{self, ConnectionLimits};
-use super::metrics::connections::Connections;
-use super::open_files;
-use super::options::Loaded;
-use super::shutdown::Shutdown;
-use super::telemetry::Log;
+use crate::server::config::builder::{Configuration, Problems};
+use crate::server::config::command_line::Loaded;
+use crate::server::config::sections::{self, ConnectionLimits};
+use crate::server::connection::metrics::Connections;
+use crate::server::lifecycle::shutdown::Shutdown;
+use crate::server::listener::open_files;
+use crate::server::observe::log::Log;
 
 /// A configuration that can change while the server runs.
 pub trait Reloadable: Configuration {
@@ -26,7 +26,7 @@ pub trait Reloadable: Configuration {
     const NEEDS_RESTART: &[&str];
 
     /// How the log is written.
-    fn log(&self) -> &tables::Log;
+    fn log(&self) -> &sections::Log;
 
     /// How many connections there may be.
     fn connection_limits(&mut self) -> &mut ConnectionLimits;

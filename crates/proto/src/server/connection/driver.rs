@@ -20,13 +20,13 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_util::io::poll_read_buf;
 
-use super::closed::Closed;
-use super::conversation::{self, Arrival, Conversation, Next};
-use super::deadline::{Deadlines, Expiry, Watch};
-use super::metrics::connections::Connections;
-use super::metrics::durations::Durations;
-use super::shutdown::Shutdown;
-use super::stream::Stream;
+use crate::server::connection::close_reason::Closed;
+use crate::server::connection::handler::{self, Arrival, Conversation, Next};
+use crate::server::connection::metrics::Connections;
+use crate::server::connection::stream::Stream;
+use crate::server::connection::timer::{Deadlines, Expiry, Watch};
+use crate::server::lifecycle::shutdown::Shutdown;
+use crate::server::observe::metrics::durations::Durations;
 
 /// A close waits so long for the peer's own before it lets go. As long as the peer may still send, letting go could
 /// answer its bytes with a reset, and a reset eats the reply that is still on its way.
@@ -261,7 +261,7 @@ where
                 },
             };
             let (began, given) = (Instant::now(), input.len());
-            let conversation::Turn { answered, next } = self.conversation.turn(arrival, input, output);
+            let handler::Turn { answered, next } = self.conversation.turn(arrival, input, output);
             let (spoke, used) = (!output.is_empty(), input.len() < given);
             self.pending = kept(input);
             while !output.is_empty() {
@@ -320,7 +320,7 @@ fn kept(bytes: &[u8]) -> Option<Box<[u8]>> {
 
 /// Closes a stream from this side: ends what is written to it, then takes and drops what the peer still sends, until
 /// the peer closes too or `linger` is over.
-pub(super) async fn close<S>(stream: &mut S, linger: Duration, shutdown: &Shutdown)
+pub(crate) async fn close<S>(stream: &mut S, linger: Duration, shutdown: &Shutdown)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -340,7 +340,7 @@ where
 
 /// As [`close`], but takes no more than what a new socket holds (128 KiB, tcp(7), `tcp_rmem`) and waits for nothing that
 /// is not there.
-pub(super) async fn close_at_once<S>(stream: &mut S)
+pub(crate) async fn close_at_once<S>(stream: &mut S)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::layers::Contradiction;
-use super::value::{Count, OptionalAddress, Period};
-use crate::server::deadline::Deadlines;
+use super::builder::Contradiction;
+use super::types::{Count, OptionalAddress, Period};
+use crate::server::connection::timer::Deadlines;
 
 /// `[limits]`: what holds for connections, whichever service they are of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

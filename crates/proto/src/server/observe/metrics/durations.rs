@@ -39,7 +39,7 @@ impl Durations {
     }
 
     /// Tells of the histogram, in seconds.
-    pub(super) fn encode(&self, encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str) -> fmt::Result {
+    pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str) -> fmt::Result {
         let buckets: Vec<(f64, u64)> = (0..=LONGER)
             .map(|bucket| (BOUNDS.get(bucket).map_or(f64::INFINITY, |&micros| seconds(micros * 1000)), bucket))
             .map(|(bound, bucket)| (bound, self.counters.read(bucket)))

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::shutdown::Shutdown;
-use super::telemetry::Log;
+use crate::server::lifecycle::shutdown::Shutdown;
+use crate::server::observe::log::Log;
 
 /// Runs a server on so many threads (0: one a core) until it is done, which a first signal asks it to be: 0, or 1 where
 /// it could not do its work. A second signal ends it at once, with the signal's own code.

@@ -5,7 +5,7 @@ use tokio::task::JoinHandle;
 use tokio::time::advance;
 
 use super::*;
-use crate::server::deadline::DRAIN_GRACE;
+use crate::server::connection::timer::DRAIN_GRACE;
 
 mod awaited;
 
@@ -18,10 +18,10 @@ struct Words;
 impl Conversation for Words {
     const READ_BYTES: usize = 64;
 
-    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> conversation::Turn {
+    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> handler::Turn {
         let next = Self::say(arrival, input, output);
         let answered = output.iter().filter(|byte| b".,!".contains(byte)).count();
-        conversation::Turn { answered: answered as u64, next }
+        handler::Turn { answered: answered as u64, next }
     }
 }
 

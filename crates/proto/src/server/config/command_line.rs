@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::config::layers::{Configuration, Layers, Origin, Problems};
+use crate::server::config::builder::{Configuration, Layers, Origin, Problems};
 
 /// The arguments of both servers; each adds those for its own listeners.
 #[derive(Args, Clone, Debug, Default)]

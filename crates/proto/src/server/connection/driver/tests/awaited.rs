@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
-#[path = "../../../../tests/support/fragile.rs"]
+#[path = "../../../../../tests/support/fragile.rs"]
 mod fragile;
 
 use fragile::fragile;
@@ -22,7 +22,7 @@ struct Relay {
 impl Conversation for Relay {
     const READ_BYTES: usize = 4;
 
-    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> conversation::Turn {
+    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> handler::Turn {
         match arrival {
             Arrival::Answer => output.put_u8(self.answer.take().unwrap_or(b'd')),
             Arrival::Drain => output.put_u8(b'v'),
@@ -35,7 +35,7 @@ impl Conversation for Relay {
         } else {
             Next::Answer(Instant::now() + LATEST)
         };
-        conversation::Turn { answered: output.len() as u64, next }
+        handler::Turn { answered: output.len() as u64, next }
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::conversation::Next;
-use super::shutdown::Shutdown;
+use crate::server::connection::handler::Next;
+use crate::server::lifecycle::shutdown::Shutdown;
 
 /// How long a connection may take over what.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub(super) enum Expiry {
 /// A drain waits so long for a request that was sent before it began and is still on its way, be it through the
 /// network or from the kernel to this process; then the connection counts as idle. An answer that such a request of
 /// another connection may bring is waited for as long.
-pub(super) const DRAIN_GRACE: Duration = Duration::from_millis(50);
+pub(crate) const DRAIN_GRACE: Duration = Duration::from_millis(50);
 
 /// A peer that asks anew whenever it has been answered is closed right after an answer once a drain has gone on for so
 /// long. Answers that come from elsewhere are waited for a [`DRAIN_GRACE`] longer, so that partners who play to the end

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::server::throttle::Throttle;
+use crate::server::observe::rate_limit::Throttle;
 
 /// Takes lines and never waits; a thread of its own writes them.
 ///

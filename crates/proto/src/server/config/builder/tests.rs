@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::*;
-use crate::server::config::value::{Count, Period};
+use crate::server::config::types::{Count, Period};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Sample {

@@ -22,15 +22,15 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::admission::{Admission, Full, Permit};
-use super::closed::Closed;
-use super::connection;
-use super::deadline::DRAIN_GRACE;
-use super::listen;
-use super::metrics::connections::Connections;
-use super::shutdown::Shutdown;
-use super::stream::Stream;
-use super::throttle::Throttle;
+use crate::server::connection::close_reason::Closed;
+use crate::server::connection::driver;
+use crate::server::connection::metrics::Connections;
+use crate::server::connection::stream::Stream;
+use crate::server::connection::timer::DRAIN_GRACE;
+use crate::server::lifecycle::shutdown::Shutdown;
+use crate::server::listener::admission::{Admission, Full, Permit};
+use crate::server::listener::socket;
+use crate::server::observe::rate_limit::Throttle;
 
 /// What a server does with its connections.
 pub trait Service<S>: Send + Sync + 'static {
@@ -65,7 +65,7 @@ impl Listener for TcpListener {
     }
 
     fn refuse_new(&self) {
-        if let Err(error) = listen::refuse_new(self) {
+        if let Err(error) = socket::refuse_new(self) {
             tracing::debug!(%error, "connections that are being made when the listener closes may be lost");
         }
     }
@@ -160,7 +160,7 @@ pub async fn serve<L, S>(
 }
 
 /// The next connection, however long that takes and whatever goes wrong meanwhile. Dropping the future loses none.
-pub(super) async fn next<L: Listener>(listener: &mut L, metrics: &Connections) -> (L::Stream, SocketAddr) {
+pub(crate) async fn next<L: Listener>(listener: &mut L, metrics: &Connections) -> (L::Stream, SocketAddr) {
     let mut pause = FIRST_PAUSE;
     loop {
         match listener.accept().await {
@@ -259,7 +259,7 @@ impl<S> Reception<S> {
                 let _permit = permit;
                 let told = async {
                     if stream.write_all(&refusal).await.is_ok() {
-                        connection::close(&mut stream, REJECTION_TIME, &shutdown).await;
+                        driver::close(&mut stream, REJECTION_TIME, &shutdown).await;
                     }
                 };
                 // A client that listens has heard; for one that does not, nothing more is done.
@@ -270,7 +270,7 @@ impl<S> Reception<S> {
             // waited for: not even for this task's share of the runtime.
             let told = async {
                 if stream.write_all(&refusal).await.is_ok() {
-                    connection::close_at_once(&mut stream).await;
+                    driver::close_at_once(&mut stream).await;
                 }
             };
             let _ = unconstrained(told).now_or_never();
