@@ -1,8 +1,6 @@
 //! What the fuzzer has found worth keeping, played again.
 
-mod properties;
-
-use properties::{power, replay, rps};
+use proto::testing::properties::{power, replay, rps};
 
 #[test]
 fn the_power_wire_holds_what_it_promises() {

@@ -119,14 +119,10 @@ impl TryRng for ThreadGenerator {
 impl TryCryptoRng for ThreadGenerator {}
 
 #[cfg(test)]
-#[path = "../tests/support/generator.rs"]
-pub(crate) mod generator;
-
-#[cfg(test)]
 mod tests {
-    use super::generator::ByteByByte;
     use super::*;
     use proptest::prelude::*;
+    use proto::testing::generator::ByteByByte;
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 

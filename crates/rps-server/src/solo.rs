@@ -99,8 +99,8 @@ impl<R: CryptoRng + Send> Conversation for Solo<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::house::generator::ByteByByte;
     use proptest::prelude::*;
+    use proto::testing::generator::ByteByByte;
     use rand::rngs::StdRng;
 
     fn house() -> House<ByteByByte<StdRng>> {

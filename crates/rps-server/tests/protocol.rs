@@ -1,14 +1,11 @@
 //! PROTOCOL.md: what it says of the games' wire is what the program does.
 
-#[path = "../../proto/tests/support/peer.rs"]
-mod peer;
 #[path = "support/program.rs"]
 mod program;
-#[path = "../../proto/tests/support/transcript.rs"]
-mod transcript;
 
 use program::start;
-use transcript::transcripts;
+use proto::testing::python;
+use proto::testing::transcript::transcripts;
 
 #[test]
 fn every_transcript_of_the_page_comes_out_as_it_stands() {
@@ -26,6 +23,6 @@ fn a_client_written_from_the_page_alone_finds_nothing_wrong() {
     let server = start(&["--set", "duel.window=5s"]);
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peer.py");
     let [solo, duel] = ["solo", "duel"].map(|game| server.address(game).to_string());
-    peer::run(program, &[&solo, &duel, "5"]);
+    python::run(program, &[&solo, &duel, "5"]);
     server.stop();
 }

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use proto::server::connection::driver;
 use proto::server::lifecycle::shutdown::Shutdown;
+use proto::testing::fragile::fragile;
 use proto::wire::rps::{Answer, Move};
 use rps_server::duel::conversation::Conversation;
 use rps_server::duel::rounds::{Action, PlayerId, Rounds};
 use rps_server::duel::table::Table;
 use support::config;
-use support::fragile::fragile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
 use tokio::time::{Instant, sleep_until};
 

@@ -1,13 +1,11 @@
 //! The solo game, raw bytes against the real server.
 
-#[path = "support/generator.rs"]
-mod generator;
 mod support;
 
 use std::time::{Duration, Instant};
 
-use generator::ByteByByte;
 use proto::server::connection::metrics::Summary;
+use proto::testing::generator::ByteByByte;
 use proto::wire::rps::{Answer, Move};
 use rand::rngs::StdRng;
 use rps_server::game::judge;

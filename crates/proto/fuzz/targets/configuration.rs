@@ -11,10 +11,7 @@
 
 #![no_main]
 
-#[path = "../../tests/properties/configuration.rs"]
-mod configuration;
-
-use configuration::check;
+use proto::testing::properties::configuration::check;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     check::<power_server::config::Config>(data);

@@ -10,7 +10,6 @@
 
 #![no_main]
 
-#[path = "../../tests/properties/mod.rs"]
-mod properties;
+use proto::testing::properties;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| properties::rps::check(data));

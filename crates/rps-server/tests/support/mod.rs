@@ -2,16 +2,12 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "a test that cannot go on fails, and not every file uses all of it")]
 
-#[path = "../../../proto/tests/support/fragile.rs"]
-pub(crate) mod fragile;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use proto::server::config::builder::{Layers, Origin};
 use proto::server::connection::metrics::Summary;
-use proto::server::connection::stream::Stream;
 use proto::server::lifecycle::shutdown::Shutdown;
 use proto::server::listener::socket;
 use rps_server::config::Config;

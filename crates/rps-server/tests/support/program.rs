@@ -2,22 +2,24 @@
 
 #![allow(dead_code, unused_imports, reason = "not every file uses all of it")]
 
-#[path = "../../../proto/tests/support/program.rs"]
-mod any;
-
 use std::process::Command;
 
-pub(crate) use any::*;
+pub(crate) use proto::testing::program::*;
 
 /// The program, to which nothing has been said.
 pub(crate) fn bare() -> Command {
-    any::command(env!("CARGO_BIN_EXE_rps-server"), env!("CARGO_TARGET_TMPDIR"), &[], &[])
+    proto::testing::program::command(env!("CARGO_BIN_EXE_rps-server"), env!("CARGO_TARGET_TMPDIR"), &[], &[])
 }
 
 /// The program with these arguments, listening on free ports unless they say otherwise.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let listeners = ["RPS_SERVER_SOLO_LISTEN", "RPS_SERVER_DUEL_LISTEN", "RPS_SERVER_ADMIN_LISTEN"];
-    any::command(env!("CARGO_BIN_EXE_rps-server"), env!("CARGO_TARGET_TMPDIR"), &listeners, arguments)
+    proto::testing::program::command(
+        env!("CARGO_BIN_EXE_rps-server"),
+        env!("CARGO_TARGET_TMPDIR"),
+        &listeners,
+        arguments,
+    )
 }
 
 /// A running server.

@@ -4,11 +4,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-
-#[path = "../../../../../tests/support/fragile.rs"]
-mod fragile;
-
-use fragile::fragile;
+use crate::testing::fragile::fragile;
 
 const LATEST: Duration = Duration::from_secs(30);
 

@@ -1,10 +1,8 @@
 //! The configuration reader.
 
-#![allow(clippy::unwrap_used, reason = "what fails here is a finding")]
-
 use std::fmt::Debug;
 
-use proto::server::config::builder::{Configuration, Layers, Origin, Problems};
+use crate::server::config::builder::{Configuration, Layers, Origin, Problems};
 use toml::{Table, Value};
 
 /// What the file is called.
@@ -12,7 +10,7 @@ const FILE: &str = "a.toml";
 
 /// Takes leading lines such as `-KEY=VALUE` for settings that arguments give, such as `$KEY=VALUE` for those of
 /// variables, and what is left for a file: neither begins what could be right in one.
-pub(crate) fn check<C: Configuration + PartialEq + Debug>(data: &[u8]) {
+pub fn check<C: Configuration + PartialEq + Debug>(data: &[u8]) {
     let Ok(mut file) = str::from_utf8(data) else { return };
     let mut settings = Vec::new();
     while let Some((setting, rest)) = file.split_once('\n').filter(|(setting, _)| setting.starts_with(['-', '$'])) {

@@ -1,11 +1,11 @@
 //! The rock-paper-scissors wire.
 
+use crate::wire::rps::{Answer, ClientCodec, Move, ServerCodec, UnknownByte};
 use bytes::BytesMut;
-use proto::wire::rps::{Answer, ClientCodec, Move, ServerCodec, UnknownByte};
 use tokio_util::codec::{Decoder, Encoder};
 
 /// Takes the first bytes for where the others are cut, and those for what either side sends.
-pub(crate) fn check(data: &[u8]) {
+pub fn check(data: &[u8]) {
     let [first_cut, second_cut, sent @ ..] = data else { return };
     let cuts = [*first_cut, *second_cut];
 

@@ -1,8 +1,6 @@
 //! A server's program while it runs: where it listens, what its log, its admin listener and the kernel tell of it. It
 //! serves the tests of both servers.
 
-#![allow(clippy::unwrap_used, dead_code, reason = "a test that cannot go on fails, and not every file uses all of it")]
-
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -14,10 +12,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// No test waits longer than this for what should be there at once; only a broken server lets one wait so long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A program that is ended, by force if need be, when this is dropped or has run for far too long.
-pub(crate) struct Program {
+#[derive(Debug)]
+pub struct Program {
     child: Child,
     id: u32,
     addresses: HashMap<String, SocketAddr>,
@@ -28,14 +27,14 @@ pub(crate) struct Program {
 
 /// What a server is to come back to after whatever was done to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rest {
+pub struct Rest {
     open_files: usize,
 }
 
 impl Program {
     /// Starts a program and waits until it listens for these `services`, the admin listener among them where it is asked
     /// for.
-    pub(crate) fn start(command: &mut Command, services: &[&str]) -> Self {
+    pub fn start(command: &mut Command, services: &[&str]) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take();
         let mut program = Self::of(child, stdout);
@@ -44,7 +43,7 @@ impl Program {
     }
 
     /// Takes over a program whose log somebody else has.
-    pub(crate) fn without_log(child: Child, addresses: &[(&str, SocketAddr)]) -> Self {
+    pub fn without_log(child: Child, addresses: &[(&str, SocketAddr)]) -> Self {
         let mut program = Self::of(child, None);
         program.addresses = addresses.iter().map(|&(name, address)| (name.to_owned(), address)).collect();
         program.eventually(|program| TcpStream::connect(program.address("admin")).is_ok(), "listens");
@@ -78,36 +77,37 @@ impl Program {
     }
 
     /// Where it listens for `service`.
-    pub(crate) fn address(&self, service: &str) -> SocketAddr {
+    pub fn address(&self, service: &str) -> SocketAddr {
         self.addresses[service]
     }
 
     /// What it has said so far.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
     /// The process's number. It is another one than the child's where the child is what runs it.
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.id
     }
 
     /// Has what follows be about this process.
-    pub(crate) fn set_id(&mut self, id: u32) {
+    pub fn set_id(&mut self, id: u32) {
         self.id = id;
     }
 
     /// Whether the process that was started is still there.
-    pub(crate) fn is_running(&mut self) -> bool {
+    pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    pub(crate) fn signal(&self, name: &str) {
+    /// Sends a signal: `TERM`, for instance.
+    pub fn signal(&self, name: &str) {
         assert!(Command::new("kill").args([&format!("-{name}"), &self.id.to_string()]).status().unwrap().success());
     }
 
     /// Asks the admin listener: the status and the body.
-    pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
+    pub fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(self.address("admin")).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
@@ -118,12 +118,12 @@ impl Program {
     }
 
     /// The value of one series, as `/metrics` tells it.
-    pub(crate) fn metric(&self, series: &str) -> u64 {
+    pub fn metric(&self, series: &str) -> u64 {
         self.shown(series).parse().unwrap()
     }
 
     /// The same of one that counts seconds.
-    pub(crate) fn seconds(&self, series: &str) -> f64 {
+    pub fn seconds(&self, series: &str) -> f64 {
         self.shown(series).parse().unwrap()
     }
 
@@ -136,19 +136,19 @@ impl Program {
     }
 
     /// How many files it has open.
-    pub(crate) fn open_files(&self) -> usize {
+    pub fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.id)).unwrap().count()
     }
 
     /// How much memory it holds, in KiB (proc(5), `VmRSS`).
-    pub(crate) fn resident_kib(&self) -> u64 {
+    pub fn resident_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id)).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// The CPU time that it has used (proc(5), `utime` and `stime`, in hundredths of a second).
-    pub(crate) fn cpu_time(&self) -> Duration {
+    pub fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id)).unwrap();
         let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
         let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
@@ -156,7 +156,7 @@ impl Program {
     }
 
     /// What it is to come back to. Asked of a server that nobody uses.
-    pub(crate) fn rest(&self) -> Rest {
+    pub fn rest(&self) -> Rest {
         // The admin listener's own connection is among its files until it is closed, so the fewest seen are its own.
         let mut open_files = usize::MAX;
         within(Duration::from_millis(200), || {
@@ -167,7 +167,7 @@ impl Program {
     }
 
     /// Whether it lives, has met no panic, and has given back all that it held.
-    pub(crate) fn is_back_at(&self, rest: Rest, prefix: &str) {
+    pub fn is_back_at(&self, rest: Rest, prefix: &str) {
         self.eventually(|program| program.metric(&format!("{prefix}_connections")) == 0, "has no connection");
         self.eventually(|program| program.open_files() <= rest.open_files, "has as few open files as before");
         assert_eq!(self.get("/healthz"), Some((200, "ok\n".to_owned())));
@@ -175,12 +175,12 @@ impl Program {
     }
 
     /// Waits until this is so.
-    pub(crate) fn eventually(&self, is_so: impl Fn(&Self) -> bool, what: &str) {
+    pub fn eventually(&self, is_so: impl Fn(&Self) -> bool, what: &str) {
         assert!(within(PATIENCE, || is_so(self)), "{what}: not within {PATIENCE:?}\n{}", self.log());
     }
 
     /// Waits for the end: the exit code, and all of the log.
-    pub(crate) fn end(mut self) -> (Option<i32>, String) {
+    pub fn end(mut self) -> (Option<i32>, String) {
         let code = self.child.wait().unwrap().code();
         if let Some(reading) = self.reading.take() {
             reading.join().unwrap();
@@ -189,7 +189,7 @@ impl Program {
     }
 
     /// Tells it to stop, and checks that it does so in order.
-    pub(crate) fn stop(self) -> String {
+    pub fn stop(self) -> String {
         self.signal("TERM");
         let (code, log) = self.end();
         assert_eq!(code, Some(0), "{log}");
@@ -216,7 +216,7 @@ fn address_in(log: &str, service: &str) -> Option<SocketAddr> {
 
 /// A command that runs a server's program in a `folder` without a configuration, so that what a test says is all that
 /// there is. The environment has it listen on free ports, as far as `listeners` names the variables for that.
-pub(crate) fn command(program: &str, folder: &str, listeners: &[&str], arguments: &[&str]) -> Command {
+pub fn command(program: &str, folder: &str, listeners: &[&str], arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.current_dir(folder).env_clear().envs(listeners.iter().map(|name| (name, "127.0.0.1:0"))).args(arguments);
     command
@@ -230,7 +230,7 @@ fn end_after_long(id: u32, watched: &Receiver<()>) {
 }
 
 /// Whether this becomes so in time. It is asked again and again, which takes what asking takes.
-pub(crate) fn within(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+pub fn within(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
     loop {
         if is_so() {
@@ -244,7 +244,7 @@ pub(crate) fn within(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
 }
 
 /// A connection on which nothing is waited for without end.
-pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -252,7 +252,7 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// Sends `bytes`, closes the sending half, and hears to the end; a reset fails the test.
-pub(crate) fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
+pub fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = connect(address);
     stream.write_all(bytes).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
@@ -260,14 +260,14 @@ pub(crate) fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
 }
 
 /// Hears until the server closes; a reset fails the test.
-pub(crate) fn hear_to_the_end(stream: &mut TcpStream) -> String {
+pub fn hear_to_the_end(stream: &mut TcpStream) -> String {
     let mut heard = Vec::new();
     stream.read_to_end(&mut heard).unwrap();
     String::from_utf8(heard).unwrap()
 }
 
 /// Sends `flight` over and over and reads nothing, until the server lets go of it.
-pub(crate) fn never_read(address: SocketAddr, flight: &[u8]) {
+pub fn never_read(address: SocketAddr, flight: &[u8]) {
     let mut stream = connect(address);
     let error = loop {
         if let Err(error) = stream.write_all(flight) {
@@ -278,7 +278,7 @@ pub(crate) fn never_read(address: SocketAddr, flight: &[u8]) {
 }
 
 /// Ten thousand clients' worth of random bytes, from a few threads at a time: calls `check` with each.
-pub(crate) fn random_inputs(check: impl Fn(&[u8]) + Sync) {
+pub fn random_inputs(check: impl Fn(&[u8]) + Sync) {
     thread::scope(|scope| {
         for seed in 0..4_u64 {
             let check = &check;
@@ -299,7 +299,7 @@ pub(crate) fn random_inputs(check: impl Fn(&[u8]) + Sync) {
 }
 
 /// Hears as many bytes as `expected` has.
-pub(crate) fn expect(stream: &mut TcpStream, expected: &str) {
+pub fn expect(stream: &mut TcpStream, expected: &str) {
     let mut heard = vec![0; expected.len()];
     stream.read_exact(&mut heard).unwrap();
     assert_eq!(String::from_utf8_lossy(&heard), expected);

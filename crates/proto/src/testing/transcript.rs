@@ -1,27 +1,25 @@
 //! The transcripts of PROTOCOL.md, replayed byte for byte. They serve the tests of both servers.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
-
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
+
+use super::program::PATIENCE;
 
 const PAGE: &str = include_str!("../../PROTOCOL.md");
 
 /// The page's words for what a transcript is with.
 const SERVICES: [&str; 3] = ["power", "solo", "duel"];
 
-/// Only a broken server lets a test wait so long.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// One block of the page.
-pub(crate) struct Transcript {
+#[derive(Debug)]
+pub struct Transcript {
     /// What the server has to be told, as `key=value`.
     settings: Vec<String>,
     steps: Vec<Step>,
 }
 
+#[derive(Debug)]
 struct Step {
     /// Where it stands on the page.
     line: usize,
@@ -29,6 +27,7 @@ struct Step {
     act: Act,
 }
 
+#[derive(Debug)]
 enum Act {
     Send(Vec<u8>),
     HalfClose,
@@ -38,7 +37,7 @@ enum Act {
 }
 
 /// The transcripts with a `service`, as they stand on the page.
-pub(crate) fn transcripts(service: &str) -> Vec<Transcript> {
+pub fn transcripts(service: &str) -> Vec<Transcript> {
     let mut found = Vec::new();
     let mut lines = PAGE.lines().zip(1..);
     while let Some((line, number)) = lines.next() {
@@ -100,13 +99,13 @@ fn each_byte(text: &str, line: usize) -> Vec<Vec<u8>> {
 
 impl Transcript {
     /// What the server has to be told.
-    pub(crate) fn arguments(&self) -> Vec<&str> {
+    pub fn arguments(&self) -> Vec<&str> {
         self.settings.iter().flat_map(|setting| ["--set", setting]).collect()
     }
 
     /// Does what the clients do, and holds what they hear against the page. A client connects when it first does or hears
     /// something. In the end nobody hears more than stands there.
-    pub(crate) fn replay(&self, server: SocketAddr) {
+    pub fn replay(&self, server: SocketAddr) {
         let mut clients: BTreeMap<u32, TcpStream> = BTreeMap::new();
         for Step { line, client, act } in &self.steps {
             let stream = clients.entry(*client).or_insert_with(|| {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::wire::number::Number;
+use crate::wire::power::client::{ClientCodec, Framing};
+use crate::wire::power::server::{Pending, Received, ReplyEncoder, RequestDecoder};
+use crate::wire::power::{Code, Ending, Operation, Refusal, Reply, Request};
 use bytes::{BufMut, BytesMut};
-use proto::wire::number::Number;
-use proto::wire::power::client::{ClientCodec, Framing};
-use proto::wire::power::server::{Pending, Received, ReplyEncoder, RequestDecoder};
-use proto::wire::power::{Code, Ending, Operation, Refusal, Reply, Request};
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::pieces;
@@ -28,7 +28,7 @@ impl Kind {
 
 /// Takes the first bytes for what kind of connection it is and where the others are cut, and those for what either side
 /// sends.
-pub(crate) fn check(data: &[u8]) {
+pub fn check(data: &[u8]) {
     let [kind, first_cut, second_cut, sent @ ..] = data else { return };
     let (kind, cuts) = (Kind::from_byte(*kind), [*first_cut, *second_cut]);
     let whole = converse(kind, [sent]);

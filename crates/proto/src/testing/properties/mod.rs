@@ -1,14 +1,13 @@
-//! What has to hold for any bytes whatever: played against the corpus in the ordinary tests, and against what a fuzzer
-//! thinks of in `fuzz/`. What holds for configurations stands beside, in a module for those who have any.
+//! Properties that hold for any bytes. The ordinary tests check them against the corpus, the targets in `fuzz/` against
+//! what a fuzzer generates.
 
-#![allow(clippy::unwrap_used, dead_code, reason = "what fails here is a finding, and not every user uses all of it")]
-
-pub(crate) mod power;
-pub(crate) mod rps;
+#[cfg(feature = "server")]
+pub mod configuration;
+pub mod power;
+pub mod rps;
 
 /// Calls `check` with every file of a target's corpus.
-#[allow(clippy::print_stdout, reason = "a test that fails shows which file it was that did it")]
-pub(crate) fn replay(corpus: &str, check: impl Fn(&[u8])) {
+pub fn replay(corpus: &str, check: impl Fn(&[u8])) {
     let entries: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(!entries.is_empty(), "{corpus} has no inputs");
     for entry in entries {
@@ -18,7 +17,7 @@ pub(crate) fn replay(corpus: &str, check: impl Fn(&[u8])) {
 }
 
 /// Cuts `bytes` into pieces whose lengths `cuts` gives, over and over: what several reads may deliver of them.
-pub(crate) fn pieces<'a>(bytes: &'a [u8], cuts: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+pub fn pieces<'a>(bytes: &'a [u8], cuts: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     let mut lengths = cuts.iter().map(|&cut| usize::from(cut) % 19 + 1).cycle();
     let mut rest = bytes;
     std::iter::from_fn(move || {

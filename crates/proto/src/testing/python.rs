@@ -1,11 +1,9 @@
 //! A program in Python that speaks a wire as PROTOCOL.md has it, and checks the server that it is told of.
 
-#![allow(clippy::print_stdout, reason = "who reads the tests' output is to know what was not run")]
-
 use std::process::Command;
 
 /// Runs `program`, which says `all right` if it finds nothing wrong.
-pub(crate) fn run(program: &str, arguments: &[&str]) {
+pub fn run(program: &str, arguments: &[&str]) {
     match Command::new("python3").arg(program).args(arguments).output() {
         Ok(output) => {
             let errors = String::from_utf8_lossy(&output.stderr);

@@ -1,4 +1,4 @@
-//! A generator for tests that compare moves which were drawn at different times.
+//! A random number generator for tests that compare moves which were drawn at different times.
 
 use std::convert::Infallible;
 
@@ -7,10 +7,11 @@ use rand::{CryptoRng, Rng, SeedableRng};
 
 /// Gives the same bytes however many are asked for at once, which other generators do not promise.
 #[derive(Debug)]
-pub(crate) struct ByteByByte<R>(R);
+pub struct ByteByByte<R>(R);
 
 impl<R: SeedableRng> ByteByByte<R> {
-    pub(crate) fn seeded(seed: u64) -> Self {
+    /// Creates a generator from a seed.
+    pub fn seeded(seed: u64) -> Self {
         Self(R::seed_from_u64(seed))
     }
 }

@@ -1,5 +1,4 @@
-//! A stream in memory that can be broken from outside, as a reset breaks a socket. Whoever includes this file knows where
-//! `Stream` is.
+//! An in-memory stream that a test can break, as a reset breaks a socket.
 
 use std::io;
 use std::pin::Pin;
@@ -8,15 +7,17 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio_util::sync::CancellationToken;
 
-use super::Stream;
+use crate::server::connection::stream::Stream;
 
-pub(crate) struct Fragile {
+/// The server's end of such a stream.
+#[derive(Debug)]
+pub struct Fragile {
     stream: DuplexStream,
     broken: CancellationToken,
 }
 
-/// The peer's end, the server's, and what breaks it.
-pub(crate) fn fragile(room: usize) -> (DuplexStream, Fragile, CancellationToken) {
+/// Returns the peer's end, the server's end, and the token that breaks the stream when it is cancelled.
+pub fn fragile(room: usize) -> (DuplexStream, Fragile, CancellationToken) {
     let (ours, stream) = duplex(room);
     let broken = CancellationToken::new();
     (ours, Fragile { stream, broken: broken.clone() }, broken)
