@@ -4,27 +4,13 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use power_server::conversation::Conversation;
-use proto::server::connection::driver::run;
-use proto::server::lifecycle::shutdown::Shutdown;
-use support::config;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
+use support::connect_in_memory as connect;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, split};
 use tokio::time::{Instant, sleep};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// The client's end of a connection that holds `room` bytes each way.
-fn connect(room: usize, settings: &[(&str, &str)]) -> DuplexStream {
-    let (ours, theirs) = duplex(room);
-    let config = config(settings);
-    let deadlines = config.timeouts.shared.deadlines(Some(config.timeouts.request), config.framing.settle);
-    let conversation = Conversation::new(config.limits.max_request_bytes.size(), &deadlines, Arc::default());
-    tokio::spawn(run(theirs, conversation, deadlines.into(), Arc::default(), Shutdown::new(SECOND)));
-    ours
-}
 
 /// Sends each piece a second after the one before, and hears to the end; how long that took, too.
 async fn converse(client: DuplexStream, pieces: &'static [&str], half_close: bool) -> (String, Duration) {

@@ -4,7 +4,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{PATIENCE, expect, hear_to_the_end, start};
+use proto::testing::PATIENCE;
+use proto::testing::nonblocking::expect;
+use support::{hear_to_the_end, start};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 

@@ -8,23 +8,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "support/program.rs"]
-mod program;
+mod support;
 
 use std::io::Write;
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
+use std::net::{Ipv4Addr, Shutdown};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use program::{PATIENCE, connect, exchange, expect, hear_to_the_end, start, within};
-use socket2::{Domain, SockRef, Socket, Type};
-
-/// Makes a client's close a reset (socket(7), `SO_LINGER`).
-fn reset(stream: TcpStream) {
-    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(stream);
-}
+use proto::testing::blocking::{self, connect, connect_from, exchange, expect, hear_to_the_end, reset_on_close};
+use proto::testing::{PATIENCE, within};
+use support::program::start;
 
 #[test]
 fn row_01_a_request_in_pieces_with_pauses_gets_one_right_answer() {
@@ -95,7 +88,7 @@ fn row_04_whatever_is_sent_gets_its_error_and_a_clean_end() {
     assert!(send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").starts_with(r"eBADOP '\x16'"));
     let heard = exchange(power, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(heard.lines().count() == 2 && heard.lines().all(|line| line.starts_with("eBADOP '")), "{heard}");
-    program::random_inputs(|bytes| {
+    blocking::random_inputs(|bytes| {
         let heard = exchange(power, bytes);
         assert!(heard.lines().all(|line| line.starts_with(['d', 'e'])), "{heard}");
     });
@@ -112,7 +105,7 @@ fn row_05_resets_are_counted_and_no_line_of_the_log_each() {
         for _ in 0..100 {
             let mut stream = connect(power);
             stream.write_all(request.as_bytes()).unwrap();
-            reset(stream);
+            reset_on_close(&stream);
         }
     }
     assert_eq!(exchange(power, b"a2"), "d4.0");
@@ -127,7 +120,7 @@ fn row_05_resets_are_counted_and_no_line_of_the_log_each() {
 fn row_06_a_client_that_never_reads_is_let_go_of_and_costs_no_memory() {
     let server = start(&["--set", "timeouts.write=500ms"]);
     let flight = b"x\n".repeat(64 * 1024);
-    let never_read = || program::never_read(server.address("power"), &flight);
+    let never_read = || blocking::never_read(server.address("power"), &flight);
     // The first one pays for what a thread keeps.
     never_read();
     never_read();
@@ -186,15 +179,6 @@ fn row_07_the_excess_is_told_and_admin_answers_and_a_place_given_back_is_used() 
     assert!(log.matches("a connection was turned away").count() <= 3, "one line a second:\n{log}");
 }
 
-fn connect_from(source: &str, server: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&format!("{source}:0").parse::<SocketAddr>().unwrap().into()).unwrap();
-    socket.connect(&server.into()).unwrap();
-    let stream: TcpStream = OwnedFd::from(socket).into();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
 /// That the table of places is bounded, with 100,000 addresses, is among the tests of `proto::server::listener::admission`.
 #[test]
 fn row_08_one_place_has_no_more_than_its_share() {
@@ -202,7 +186,7 @@ fn row_08_one_place_has_no_more_than_its_share() {
     let rest = server.rest();
     let power = server.address("power");
     let mut open = Vec::new();
-    for source in ["127.0.0.2", "127.0.0.3"] {
+    for source in [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)] {
         for _ in 0..3 {
             let mut stream = connect_from(source, power);
             stream.write_all(b"a2\n").unwrap();

@@ -9,8 +9,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "support/program.rs"]
-mod program;
+mod support;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -19,9 +18,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use program::{PATIENCE, Program, command, connect, exchange, expect, hear_to_the_end, start, within};
+use proto::testing::blocking::{connect, connect_from, exchange, expect, hear_to_the_end, reset_on_close};
+use proto::testing::program::Program;
+use proto::testing::within;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
-use socket2::SockRef;
+use support::program::{BINARY, command, start};
 
 /// What the issue of a fault may cost a client who does nothing wrong, or who is told that there is no room.
 const SOON: Duration = Duration::from_millis(100);
@@ -49,7 +50,7 @@ fn row_05_ten_thousand_resets_keep_no_healthy_client_waiting() {
             if number % 2 == 0 {
                 stream.write_all(b"a2").unwrap();
             }
-            SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+            reset_on_close(&stream);
         }
         over.store(true, Ordering::Relaxed);
         healthy.join().unwrap()
@@ -232,18 +233,14 @@ fn short_ones(power: SocketAddr, count: u32) {
         for source in 1..=4 {
             scope.spawn(move || {
                 for _ in 0..count / 4 {
-                    // Each from a place of its own, so that there are ports enough.
-                    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-                    socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, source), 0)).into()).unwrap();
-                    socket.connect(&power.into()).unwrap();
-                    let mut stream = TcpStream::from(std::os::fd::OwnedFd::from(socket));
-                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                    // Each thread has a source address of its own, so that there are ports enough.
+                    let mut stream = connect_from(Ipv4Addr::new(127, 0, 0, source), power);
                     stream.write_all(b"a2").unwrap();
                     let mut heard = [0; 4];
                     stream.read_exact(&mut heard).unwrap();
                     assert_eq!(&heard, b"d4.0");
                     // A reset leaves no port in TIME_WAIT.
-                    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+                    reset_on_close(&stream);
                 }
             });
         }
@@ -325,7 +322,7 @@ fn row_14_a_wall_clock_that_is_moved_by_an_hour_moves_no_deadline() {
     let library = library.into_iter().map(|folder| format!("{folder}/libfaketime.so.1"));
     let library =
         library.into_iter().find(|path| std::path::Path::new(path).exists()).expect("libfaketime is installed");
-    let offset = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("clock");
+    let offset = std::path::Path::new(BINARY.folder).join("clock");
     std::fs::write(&offset, "+0").unwrap();
     let mut command = command(&["--set", "timeouts.request=3s", "--set", "timeouts.idle=3s", "--log-level", "debug"]);
     command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", &offset);
@@ -358,9 +355,9 @@ fn row_14_a_wall_clock_that_is_moved_by_an_hour_moves_no_deadline() {
 fn row_16_as_the_first_process_of_a_namespace_a_signal_drains_it() {
     for signal in ["TERM", "INT"] {
         let mut command = Command::new("unshare");
-        command.args(["--pid", "--fork", "--kill-child", env!("CARGO_BIN_EXE_power-server")]);
+        command.args(["--pid", "--fork", "--kill-child", BINARY.path]);
         command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
-        command.current_dir(env!("CARGO_TARGET_TMPDIR"));
+        command.current_dir(BINARY.folder);
         let mut server = Program::start(&mut command, &["power", "admin"]);
         let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.id())).unwrap();
         server.set_id(children.trim().parse().unwrap());

@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "support/program.rs"]
-mod program;
+mod support;
 
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -12,8 +11,11 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use program::{PATIENCE, Program, command, connect, exchange, expect, hear_to_the_end, start};
+use proto::testing::PATIENCE;
+use proto::testing::blocking::{connect, exchange, expect, hear_to_the_end};
+use proto::testing::program::Program;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use support::program::{BINARY, command, start};
 
 /// Has these settings be the file `name`.
 fn file(name: &str, text: &str) -> PathBuf {
@@ -55,10 +57,10 @@ fn row_09_an_open_file_limit_that_sinks_stops_nothing_for_good() {
 #[test]
 fn row_10_few_open_files_refuse_the_start_or_lower_the_limit() {
     let with_files = |files: u32| {
-        let program = env!("CARGO_BIN_EXE_power-server");
+        let program = BINARY.path;
         let script = format!("ulimit -n {files} && exec {program} --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0");
         let mut command = Command::new("sh");
-        command.current_dir(env!("CARGO_TARGET_TMPDIR")).args(["-c", &script]);
+        command.current_dir(BINARY.folder).args(["-c", &script]);
         command
     };
     let refused = with_files(20).output().unwrap();
@@ -142,8 +144,7 @@ fn start_with_log_to(output: impl Into<Stdio>, error: impl Into<Stdio>) -> Progr
     let [power, admin] = free_addresses();
     let (power_text, admin_text) = (power.to_string(), admin.to_string());
     let mut command = command(&["--log-level", "trace", "--listen", &power_text, "--admin-listen", &admin_text]);
-    let child = command.stdout(output).stderr(error).spawn().unwrap();
-    Program::without_log(child, &[("power", power), ("admin", admin)])
+    Program::start_at(command.stdout(output).stderr(error), &[("power", power), ("admin", admin)])
 }
 
 #[test]

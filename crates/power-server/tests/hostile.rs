@@ -5,8 +5,11 @@ mod support;
 use std::time::Duration;
 
 use proto::server::connection::metrics::Summary;
+use proto::testing::PATIENCE;
+use proto::testing::blocking::{random_bytes, random_input};
+use proto::testing::nonblocking::expect;
 use socket2::SockRef;
-use support::{expect, hear_to_the_end, start};
+use support::{hear_to_the_end, start};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
@@ -38,16 +41,9 @@ async fn other_protocols_are_told_in_their_own_lines() {
 #[tokio::test]
 async fn random_bytes_get_errors_or_answers_and_a_clean_end() {
     let server = start(&[]);
-    // A fixed sequence (Knuth's linear congruence), so that a failure can be seen again.
-    let mut state = 1_u64;
-    let mut random = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        state.to_be_bytes()[0]
-    };
+    let mut random = random_bytes(1);
     for _ in 0..1_000 {
-        let length = usize::from(random());
-        let bytes: Vec<u8> = (0..length).map(|_| random()).collect();
-        let heard = server.exchange(&bytes).await;
+        let heard = server.exchange(&random_input(&mut random)).await;
         assert!(heard.is_ascii());
         assert!(heard.lines().all(|line| line.starts_with(['d', 'e'])), "{heard}");
     }
@@ -68,7 +64,7 @@ async fn clients_that_reset_leave_nothing_behind() {
         }
     }
     // With room for ten connections, two hundred that stayed open would be in the way of this one.
-    timeout(support::PATIENCE, async { while !server.serves().await {} }).await.unwrap();
+    timeout(PATIENCE, async { while !server.serves().await {} }).await.unwrap();
     assert_eq!(server.stop().await.panicked, 0);
 }
 
@@ -86,7 +82,7 @@ async fn the_excess_client_is_told_and_closed_and_a_place_given_back_serves_the_
         assert_eq!(server.send_and_wait(b"").await, busy);
     }
     drop(first);
-    timeout(support::PATIENCE, async { while !server.serves().await {} }).await.unwrap();
+    timeout(PATIENCE, async { while !server.serves().await {} }).await.unwrap();
     second.write_all(b"b2\n").await.unwrap();
     expect(&mut second, "d8.0\n").await;
 }

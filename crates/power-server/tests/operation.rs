@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "support/program.rs"]
-mod program;
+mod support;
 
 use std::io::{Read, Write};
 use std::path::Path;
 
-use program::{PATIENCE, connect, exchange, expect, hear_to_the_end, start};
+use proto::testing::blocking::{connect, exchange, expect, hear_to_the_end};
+use support::program::start;
 
 #[test]
 fn a_reload_applies_what_can_change_and_names_what_cannot() {
@@ -99,7 +99,7 @@ fn every_answer_is_counted_by_what_was_asked_and_how_long_it_took() {
     assert_eq!(server.metric("power_request_duration_seconds_count"), 10);
     assert_eq!(server.metric("power_request_duration_seconds_bucket{le=\"+Inf\"}"), 10);
     let sum = server.seconds("power_request_duration_seconds_sum");
-    assert!(sum > 0.0 && sum < PATIENCE.as_secs_f64(), "{sum}");
+    assert!(sum > 0.0 && sum < 30.0, "{sum}");
     assert_eq!(server.metric("power_connections_closed_total{reason=\"by_peer\"}"), 2);
     server.stop();
 }

@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "support/program.rs"]
-mod running;
+mod support;
 
 use std::io::Write;
 use std::net::{Shutdown, TcpListener};
@@ -11,7 +10,8 @@ use std::process::Output;
 
 use power_server::config::Config;
 use proto::server::config::builder::{Configuration, Layers};
-use running::{bare, connect, exchange, expect, hear_to_the_end, start};
+use proto::testing::blocking::{connect, exchange, expect, hear_to_the_end};
+use support::program::{bare, start};
 
 fn output(arguments: &[&str]) -> Output {
     bare().args(arguments).output().unwrap()

@@ -2,7 +2,8 @@
 
 mod support;
 
-use support::{expect, start};
+use proto::testing::nonblocking::expect;
+use support::start;
 use tokio::io::AsyncWriteExt;
 
 #[tokio::test]

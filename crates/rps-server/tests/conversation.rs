@@ -8,11 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::server::connection::close_reason::Closed;
-use proto::server::connection::driver;
 use proto::server::lifecycle::shutdown::Shutdown;
-use rps_server::duel::conversation::Conversation;
 use rps_server::duel::table::Table;
-use support::config;
+use support::join_in_memory;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -34,10 +32,7 @@ impl Duel {
     /// A player's end of a connection that holds `room` bytes each way, and what will become of it.
     fn join(&self, room: usize) -> (DuplexStream, JoinHandle<Closed>) {
         let (ours, theirs) = duplex(room);
-        let config = config(&[]);
-        let duel = Conversation::new(self.table.join(), config.limits.max_bad_frames.get(), Arc::default());
-        let deadlines = config.deadlines().into();
-        (ours, tokio::spawn(driver::run(theirs, duel, deadlines, Arc::default(), self.shutdown.clone())))
+        (ours, join_in_memory(theirs, &self.table, &self.shutdown))
     }
 
     /// Two players who are partners by now.

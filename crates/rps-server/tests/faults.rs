@@ -3,15 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "support/program.rs"]
-mod program;
+mod support;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use program::{connect, exchange, expect, hear_to_the_end, start};
-use socket2::SockRef;
+use proto::testing::blocking::{self, connect, exchange, expect, hear_to_the_end, reset_on_close};
+use support::program::start;
 
 fn hear(stream: &mut TcpStream) -> u8 {
     let mut answer = [0];
@@ -48,7 +47,7 @@ fn row_04_every_byte_gets_its_answer_until_there_were_too_many_bad_ones() {
         }
     }
     let solo = server.address("solo");
-    program::random_inputs(|bytes| assert_eq!(exchange(solo, bytes).len(), answers_to(bytes)));
+    blocking::random_inputs(|bytes| assert_eq!(exchange(solo, bytes).len(), answers_to(bytes)));
     server.is_back_at(rest, "rps");
 }
 
@@ -69,7 +68,7 @@ fn answers_to(bytes: &[u8]) -> usize {
 fn row_06_a_player_who_never_reads_is_let_go_of() {
     let server = start(&["--set", "timeouts.write=300ms"]);
     let flight = vec![b'1'; 1 << 20];
-    let never_read = || program::never_read(server.address("solo"), &flight);
+    let never_read = || blocking::never_read(server.address("solo"), &flight);
     // The first one pays for what a thread keeps.
     never_read();
     never_read();
@@ -176,7 +175,7 @@ fn players_who_reset_leave_nothing_behind() {
             for _ in 0..50 {
                 let mut stream = connect(server.address(service));
                 stream.write_all(sent).unwrap();
-                SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+                reset_on_close(&stream);
             }
         }
     }

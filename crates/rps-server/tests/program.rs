@@ -2,16 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "support/program.rs"]
-mod running;
+mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Output;
 
 use proto::server::config::builder::{Configuration, Layers};
+use proto::testing::blocking::connect;
+use proto::testing::program::Program;
 use rps_server::config::Config;
-use running::{Program, bare, connect};
+use support::program::bare;
 
 fn output(arguments: &[&str]) -> Output {
     bare().args(arguments).output().unwrap()

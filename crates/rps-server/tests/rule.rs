@@ -8,14 +8,12 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::server::connection::driver;
 use proto::server::lifecycle::shutdown::Shutdown;
 use proto::testing::fragile::fragile;
 use proto::wire::rps::{Answer, Move};
-use rps_server::duel::conversation::Conversation;
 use rps_server::duel::rounds::{Action, PlayerId, Rounds};
 use rps_server::duel::table::Table;
-use support::config;
+use support::join_in_memory;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
 use tokio::time::{Instant, sleep_until};
 
@@ -165,12 +163,10 @@ async fn connections_keep_every_row_of_the_rule() {
 
 async fn play_on_connections(row: &Row, partners: bool) -> Vec<Vec<(&'static str, Duration)>> {
     let (table, shutdown) = (Table::new(WINDOW), Shutdown::new(WINDOW));
-    let deadlines = Arc::new(config(&[]).deadlines());
     let mut clients = Vec::new();
     for _ in &row.steps {
         let (client, stream, breaks) = fragile(8);
-        let duel = Conversation::new(table.join(), 16, Arc::default());
-        tokio::spawn(driver::run(stream, duel, deadlines.clone(), Arc::default(), shutdown.clone()));
+        drop(join_in_memory(stream, &table, &shutdown));
         clients.push((client, breaks));
     }
     if partners {

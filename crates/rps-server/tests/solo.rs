@@ -5,12 +5,14 @@ mod support;
 use std::time::{Duration, Instant};
 
 use proto::server::connection::metrics::Summary;
+use proto::testing::PATIENCE;
 use proto::testing::generator::ByteByByte;
+use proto::testing::nonblocking::hear_to_the_end;
 use proto::wire::rps::{Answer, Move};
 use rand::rngs::StdRng;
 use rps_server::game::judge;
 use rps_server::house::{House, ThreadGenerator};
-use support::{PATIENCE, hear, hear_to_the_end, start};
+use support::{hear, start};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 

@@ -1,28 +1,24 @@
-//! The server's program while it runs, on free ports. What such a program is like is the same for both servers.
-
-#![allow(dead_code, unused_imports, reason = "not every file uses all of it")]
+//! The server's program.
 
 use std::process::Command;
 
-pub(crate) use proto::testing::program::*;
+use proto::testing::program::{Binary, Program};
 
-/// The program, to which nothing has been said.
+pub(crate) const BINARY: Binary = Binary {
+    path: env!("CARGO_BIN_EXE_power-server"),
+    folder: env!("CARGO_TARGET_TMPDIR"),
+    listeners: &["POWER_SERVER_LISTEN", "POWER_SERVER_ADMIN_LISTEN"],
+    services: &["power", "admin"],
+};
+
 pub(crate) fn bare() -> Command {
-    proto::testing::program::command(env!("CARGO_BIN_EXE_power-server"), env!("CARGO_TARGET_TMPDIR"), &[], &[])
+    BINARY.bare()
 }
 
-/// The program with these arguments, listening on free ports unless they say otherwise.
 pub(crate) fn command(arguments: &[&str]) -> Command {
-    let listeners = ["POWER_SERVER_LISTEN", "POWER_SERVER_ADMIN_LISTEN"];
-    proto::testing::program::command(
-        env!("CARGO_BIN_EXE_power-server"),
-        env!("CARGO_TARGET_TMPDIR"),
-        &listeners,
-        arguments,
-    )
+    BINARY.command(arguments)
 }
 
-/// A running server.
 pub(crate) fn start(arguments: &[&str]) -> Program {
-    Program::start(&mut command(arguments), &["power", "admin"])
+    BINARY.start(arguments)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
-use super::program::PATIENCE;
+use super::blocking;
 
 const PAGE: &str = include_str!("../../PROTOCOL.md");
 
@@ -108,11 +108,7 @@ impl Transcript {
     pub fn replay(&self, server: SocketAddr) {
         let mut clients: BTreeMap<u32, TcpStream> = BTreeMap::new();
         for Step { line, client, act } in &self.steps {
-            let stream = clients.entry(*client).or_insert_with(|| {
-                let stream = TcpStream::connect(server).unwrap();
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                stream
-            });
+            let stream = clients.entry(*client).or_insert_with(|| blocking::connect(server));
             match act {
                 Act::Send(bytes) => stream.write_all(bytes).unwrap(),
                 Act::HalfClose => stream.shutdown(Shutdown::Write).unwrap(),

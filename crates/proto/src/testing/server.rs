@@ -1,0 +1,74 @@
+//! A server in this process, and single connections of one in memory.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::PATIENCE;
+use crate::server::config::builder::{Configuration, Layers, Origin};
+use crate::server::connection::close_reason::Closed;
+use crate::server::connection::driver;
+use crate::server::connection::handler::Conversation;
+use crate::server::connection::metrics::Summary;
+use crate::server::connection::stream::Stream;
+use crate::server::connection::timer::Deadlines;
+use crate::server::lifecycle::shutdown::Shutdown;
+use crate::server::listener::socket::{self, Terms};
+
+/// Returns the default configuration with these settings over it, each a key and a TOML value.
+pub fn config<C: Configuration>(settings: &[(&str, &str)]) -> C {
+    let mut layers = Layers::of_defaults();
+    for (key, value) in settings {
+        layers.lay_text(key, value, Origin::Argument((*key).to_owned()));
+    }
+    layers.finish().unwrap()
+}
+
+/// Listens on a free port, within a runtime.
+pub fn listen() -> TcpListener {
+    listen_at(([127, 0, 0, 1], 0).into()).unwrap()
+}
+
+/// Listens at `address`, within a runtime.
+///
+/// # Errors
+///
+/// If the machine has no such address, or the port is taken.
+pub fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    socket::bind(address, Terms { backlog: 1024, speak_first: false })
+}
+
+/// A server that runs as a task of the current runtime.
+#[derive(Debug)]
+pub struct Running {
+    /// What stops it.
+    pub shutdown: Shutdown,
+    task: JoinHandle<Summary>,
+}
+
+impl Running {
+    /// Runs a server, which ends after `shutdown` has begun.
+    pub fn spawn(shutdown: Shutdown, serve: impl Future<Output = Summary> + Send + 'static) -> Self {
+        Self { shutdown, task: tokio::spawn(serve) }
+    }
+
+    /// Begins the shutdown and waits for the end of the server.
+    pub async fn stop(self) -> Summary {
+        self.shutdown.begin();
+        timeout(PATIENCE, self.task).await.unwrap().unwrap()
+    }
+}
+
+/// Serves one connection as a task of the current runtime, and returns how it ended.
+pub fn serve(
+    stream: impl Stream,
+    conversation: impl Conversation + 'static,
+    deadlines: Deadlines,
+    shutdown: Shutdown,
+) -> JoinHandle<Closed> {
+    tokio::spawn(driver::run(stream, conversation, Arc::new(deadlines), Arc::default(), shutdown))
+}
