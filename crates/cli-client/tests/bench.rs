@@ -9,11 +9,12 @@ use std::sync::mpsc::channel;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use proto::testing::PATIENCE;
 use serde_json::{Value, json};
 use support::fake::{Fake, Then, hear};
 use support::load::{afterwards, answer, answer_each, measured, told};
 use support::terminal::Terminal;
-use support::{LIMIT, client, real, run, unread_pipe};
+use support::{client, real, run, unread_pipe};
 
 /// Longer than any test may take.
 const LONG: Duration = Duration::from_mins(10);
@@ -219,7 +220,7 @@ fn connections_come_from_the_sources_in_turn() {
     });
     let seen = |lasts: &[u8]| {
         for last in lasts {
-            assert_eq!(heard.recv_timeout(LIMIT), Ok(format!("127.0.0.{last}")));
+            assert_eq!(heard.recv_timeout(PATIENCE), Ok(format!("127.0.0.{last}")));
         }
         assert_eq!(heard.try_recv().ok(), None);
     };
@@ -298,7 +299,7 @@ fn ctrl_c_ends_a_load_with_what_came_of_it_so_far() {
         let running = client(&format!("bench power --keep-alive -c 1 -z 1h {flags} --addr {server}")).start();
         // The first exchange, one that counts, and the next, before which that one has been counted.
         for _ in 0..3 {
-            heard.recv_timeout(LIMIT).expect("the client asks");
+            heard.recv_timeout(PATIENCE).expect("the client asks");
         }
         running.interrupt();
         let finished = running.wait();
@@ -322,7 +323,7 @@ fn ctrl_c_ends_a_first_exchange_or_a_comparison_without_a_word() {
         });
         let running = client(&format!("bench power -c 1 -z 1h --timeout 1h {flags} --addr {server}")).start();
         for _ in 0..=answered {
-            heard.recv_timeout(LIMIT).expect("the client connects");
+            heard.recv_timeout(PATIENCE).expect("the client connects");
         }
         running.interrupt();
         running.wait().assert_failed(130, "", &[]);

@@ -8,8 +8,9 @@ use std::io::{self, Write};
 use std::mem::take;
 use std::net::TcpStream;
 
+use proto::testing::blocking::reset_on_close;
 use serde_json::json;
-use support::fake::{Fake, Then, answer_and_leave, hear, reset_on_close};
+use support::fake::{Fake, Then, answer_and_leave, hear};
 use support::load::{afterwards, answer, measured, told};
 use support::real::Reserved;
 use support::{real, run};
@@ -42,7 +43,7 @@ fn a_server_that_is_not_there_or_not_right_at_first_gets_no_load() {
             &["no reply within"],
         );
     }
-    let (power, rps) = (real::power_with_room_for::<1>(), real::rps_with_room_for::<1>());
+    let (power, rps) = (real::power_with_room_for(1), real::rps_with_room_for(1));
     let _occupants = (power.occupy("d1\n"), rps.occupy("1"));
     run(&format!("bench power -z 1h --addr {power}")).assert_failed(1, "", &["the server refused: BUSY"]);
     run(&format!("bench rps -z 1h --addr {rps}")).assert_failed(1, "", &["the server is full"]);
@@ -55,7 +56,7 @@ fn an_exchange_is_held_against_what_was_expected_byte_for_byte() {
     let reset_amid = |stream: &mut TcpStream| {
         hear(stream)?;
         stream.write_all(b"e")?;
-        reset_on_close(stream)?;
+        reset_on_close(stream);
         Ok(Then::Close)
     };
     for flags in ["", "--keep-alive", "--pipeline 9"] {
@@ -105,7 +106,7 @@ fn an_exchange_is_held_against_what_was_expected_byte_for_byte() {
 fn a_server_that_fails_later_is_counted_by_the_kind_of_its_failures() {
     let reset = |stream: &mut TcpStream| {
         hear(stream)?;
-        reset_on_close(stream)?;
+        reset_on_close(stream);
         Ok(Then::Close)
     };
     let scripts: [(Script, _, _); 5] = [
@@ -199,7 +200,7 @@ fn a_wrong_answer_is_one_while_the_load_warms_up_too() {
 #[test]
 fn a_server_with_too_little_room_is_counted_as_refusing() {
     // Whoever has the one place keeps it to the end of the run.
-    let server = real::rps_with_room_for::<1>();
+    let server = real::rps_with_room_for(1);
     let told = told(1, &format!("rps -c 4 -z 200ms --addr {server}"));
     let errors = told["errors"].as_object().expect("they are counted");
     assert_eq!(errors.keys().collect::<Vec<_>>(), ["refused"], "{told}");

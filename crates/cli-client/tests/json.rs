@@ -250,9 +250,9 @@ fn every_failure_is_told_by_its_kind_and_keeps_its_exit_code() {
     let silent = Fake::silent();
     let garbage = Fake::answering(b"220 hello");
     let resetting = Fake::resetting_after(hear);
-    let full = real::rps_with_room_for::<1>();
+    let full = real::rps_with_room_for(1);
     let _occupant = full.occupy("1");
-    let full_power = real::power_with_room_for::<1>();
+    let full_power = real::power_with_room_for(1);
     let _another = full_power.occupy("d1\n");
     let wrong = Fake::answering(b"d4.0");
     for (arguments, code, kind, phase) in [

@@ -126,7 +126,7 @@ fn failures_are_told_in_chinese() {
     let silent = Fake::silent();
     let garbage = Fake::answering(b"220 hello");
     let resetting = Fake::resetting_after(hear_all);
-    let full = real::power_with_room_for::<1>();
+    let full = real::power_with_room_for(1);
     let _occupant = full.occupy("d1\n");
     for (server, code, told) in [
         (nobody.to_string(), 3, "无法连接：连接被拒绝；那里没有程序在监听"),

@@ -5,8 +5,9 @@ mod support;
 use std::io::Write;
 use std::sync::mpsc::channel;
 
+use proto::testing::PATIENCE;
 use support::fake::{Fake, Then, hear, hear_all};
-use support::{LIMIT, client, real, run};
+use support::{client, real, run};
 
 #[test]
 fn each_operation_prints_one_answer_a_line() {
@@ -107,12 +108,12 @@ fn a_late_answer_within_the_timeout_is_waited_for() {
     let server = Fake::new(move |stream| {
         drop(sender.send(hear_all(stream)?));
         // Without the release it answers in the end; then the client has ended and the test has failed.
-        let _ = released.recv_timeout(LIMIT);
+        let _ = released.recv_timeout(PATIENCE);
         stream.write_all(b"d4.0")?;
         Ok(Then::Close)
     });
     let running = client(&format!("power square 2 --timeout 60s --addr {server}")).start();
-    heard.recv_timeout(LIMIT).expect("the client asks");
+    heard.recv_timeout(PATIENCE).expect("the client asks");
     release.send(()).expect("the server waits");
     running.finish().assert_done("4.0\n");
 }
@@ -162,7 +163,7 @@ fn every_refusal_is_named_by_its_code_and_is_exit_code_1() {
 
 #[test]
 fn a_full_server_is_reported_as_busy() {
-    let server = real::power_with_room_for::<1>();
+    let server = real::power_with_room_for(1);
     let occupant = server.occupy("d1\n");
     for flags in ["", "--framing line", "--framing bare", "--keep-alive"] {
         run(&format!("power square 2 {flags} --addr {server}")).assert_failed(1, "", &["refused: BUSY "]);

@@ -116,7 +116,7 @@ fn a_probe_of_a_duel_plays_with_nobody() {
 
 #[test]
 fn a_full_server_is_exit_code_1() {
-    let (power, rps) = (real::power_with_room_for::<1>(), real::rps_with_room_for::<1>());
+    let (power, rps) = (real::power_with_room_for(1), real::rps_with_room_for(1));
     for (service, server, request, said) in [("power", power, "d1\n", "BUSY"), ("rps", rps, "1", "full")] {
         let occupant = server.occupy(request);
         run(&format!("probe {service} --addr {server}")).assert_failed(1, "", &[said]);

@@ -1,12 +1,11 @@
 //! Our client against servers of the kind that people already have: asyncio programs that answer what a read delivers.
 
-#![allow(clippy::expect_used, reason = "a test that cannot go on has to fail")]
-
 mod support;
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use support::{LIMIT, lines, run};
+use proto::testing::process::Process;
+use support::run;
 
 /// Both servers, as the existing programs do it; prints their two ports. Ends with its standard input.
 const SERVERS: &str = r#"
@@ -43,38 +42,21 @@ threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).st
 asyncio.run(main())
 "#;
 
-/// The program with both servers; dropping it ends it.
-struct Python(Child);
-
-impl Python {
-    /// Starts it, and gives the addresses of power and rps.
-    fn start() -> (Self, String, String) {
-        let mut command = Command::new("python3");
-        command.args(["-c", SERVERS]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut python = Self(command.spawn().expect("Python starts"));
-        let ports = lines(python.0.stdout.take()).recv_timeout(LIMIT).expect("both servers start");
-        let (power, rps) = ports.trim().split_once(' ').expect("two ports");
-        (python, format!("127.0.0.1:{power}"), format!("127.0.0.1:{rps}"))
-    }
-}
-
-impl Drop for Python {
-    fn drop(&mut self) {
-        // Its standard input first: what `python3` names may be a script that runs the real one.
-        drop(self.0.stdin.take());
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
+/// Starts the program with both servers, and returns the addresses of power and rps.
+fn start() -> (Process, String, String) {
+    let mut command = Command::new("python3");
+    let python = Process::start(command.args(["-c", SERVERS]).stdin(Stdio::piped()).stdout(Stdio::piped()));
+    let (power, rps) = python.stdout.wait_for("two ports", |printed| {
+        let (power, rps) = printed.strip_suffix('\n')?.split_once(' ')?;
+        Some((format!("127.0.0.1:{power}"), format!("127.0.0.1:{rps}")))
+    });
+    (python, power, rps)
 }
 
 #[test]
-fn asyncio_programs_that_know_nothing_of_our_client_serve_it() {
-    let asyncio = Command::new("python3").args(["-c", "import asyncio"]).stderr(Stdio::null()).status();
-    if !asyncio.is_ok_and(|status| status.success()) {
-        println!("skipped: there is no python3 with asyncio here");
-        return;
-    }
-    let (_python, power, rps) = Python::start();
+#[ignore = "needs python3: run with -- --ignored python"]
+fn asyncio_programs_in_python_that_know_nothing_of_our_client_serve_it() {
+    let (_python, power, rps) = start();
     for flags in ["", "--framing bare"] {
         run(&format!("power square 2 -3 0.5 {flags} --addr {power}")).assert_done("4.0\n9.0\n0.25\n");
         run(&format!("power fourth 10 {flags} --addr {power}")).assert_done("10000.0\n");

@@ -59,7 +59,7 @@ fn a_server_that_answers_each_read_is_understood() {
 
 #[test]
 fn a_full_server_is_exit_code_1_and_says_so() {
-    let server = real::rps_with_room_for::<1>();
+    let server = real::rps_with_room_for(1);
     let occupant = server.occupy("1");
     run(&format!("rps throw rock --addr {server}")).assert_failed(1, "", &["the server is full"]);
     drop(occupant);

@@ -5,11 +5,14 @@
 mod support;
 
 use std::fs::OpenOptions;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 
+use proto::testing::PATIENCE;
+use proto::testing::process::Process;
 use support::fake::{Fake, Then, hear};
 use support::real::Reserved;
-use support::{LIMIT, client, real, unread_pipe};
+use support::{client, real, unread_pipe};
 
 #[test]
 fn each_answer_is_printed_before_the_next_number_is_there() {
@@ -83,7 +86,7 @@ fn ctrl_c_while_a_reply_is_awaited_is_exit_code_130_without_a_word() {
         });
         let running = client(&format!("{arguments} --timeout 1h --addr {server}")).start();
         // A client that has sent something is past its start, and so minds signals.
-        heard.recv_timeout(LIMIT).expect("the client asks");
+        heard.recv_timeout(PATIENCE).expect("the client asks");
         running.interrupt();
         running.wait().assert_failed(130, "", &[]);
     }
@@ -114,7 +117,7 @@ fn ctrl_c_ends_a_probe_that_waits_for_a_server() {
     });
     let running = client(&format!("probe rps --wait 1h --addr {server}")).start();
     for _ in 0..2 {
-        heard.recv_timeout(LIMIT).expect("the probe tries, and tries again");
+        heard.recv_timeout(PATIENCE).expect("the probe tries, and tries again");
     }
     running.interrupt();
     running.wait().assert_failed(130, "", &[]);
@@ -127,19 +130,16 @@ fn a_signal_that_the_client_was_started_to_ignore_does_not_end_it() {
     let server = Fake::new(move |stream| {
         drop(sender.send(hear(stream)?));
         // Without the release it answers in the end; then the client has ended and the test has failed.
-        let _ = released.recv_timeout(LIMIT);
+        let _ = released.recv_timeout(PATIENCE);
         std::io::Write::write_all(stream, b"d4.0")?;
         Ok(Then::Close)
     });
     // As nohup(1) does.
     let program = env!("CARGO_BIN_EXE_cli-client");
     let script = format!("trap '' HUP; exec {program} power square 2 --timeout 60s --framing bare --addr {server}");
-    let child = std::process::Command::new("sh").args(["-c", &script]).stdout(std::process::Stdio::piped()).spawn();
-    let child = child.expect("there is a shell");
-    heard.recv_timeout(LIMIT).expect("the client asks");
-    let sent = std::process::Command::new("sh").args(["-c", &format!("kill -HUP {}", child.id())]).status();
-    assert!(sent.expect("there is a shell").success());
+    let mut client = Process::start(Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()));
+    heard.recv_timeout(PATIENCE).expect("the client asks");
+    client.signal("HUP");
     release.send(()).expect("the server waits");
-    let output = child.wait_with_output().expect("it ends");
-    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"4.0\n"[..]));
+    assert_eq!((client.wait(), client.stdout.wait_for_end().as_str()), (Some(0), "4.0\n"));
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use super::LIMIT;
-use super::real::runtime;
+use proto::testing::PATIENCE;
+use proto::testing::blocking::reset_on_close;
 
 /// What becomes of a connection at the end of its script.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +84,7 @@ impl Fake {
     pub(crate) fn resetting_after(hear: fn(&mut TcpStream) -> io::Result<Vec<u8>>) -> Self {
         Self::new(move |stream| {
             hear(stream)?;
-            reset_on_close(stream)?;
+            reset_on_close(stream);
             Ok(Then::Close)
         })
     }
@@ -110,24 +110,14 @@ fn converse(
     mut stream: TcpStream,
     script: &mut impl FnMut(&mut TcpStream) -> io::Result<Then>,
 ) -> io::Result<Option<TcpStream>> {
-    stream.set_read_timeout(Some(LIMIT))?;
-    stream.set_write_timeout(Some(LIMIT))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
     // Pieces that are written apart are to travel apart.
     stream.set_nodelay(true)?;
     Ok(match script(&mut stream)? {
         Then::Close => None,
         Then::Hold => Some(stream),
     })
-}
-
-/// Makes the close of this connection a reset.
-pub(crate) fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
-    // The standard library cannot set this option yet; it belongs to the socket, so a copy may do it.
-    let runtime = runtime();
-    let _within = runtime.enter();
-    let copy = stream.try_clone()?;
-    copy.set_nonblocking(true)?;
-    tokio::net::TcpStream::from_std(copy)?.set_zero_linger()
 }
 
 /// Hears a request, says this, and closes its own direction. What the client sends after that is not met by a reset.

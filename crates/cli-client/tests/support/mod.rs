@@ -6,7 +6,7 @@
 //! - [`load`]: what the tests of `bench` share;
 //! - [`terminal`]: the client as a person sees it.
 //!
-//! Nothing here waits for ever: a client that does not end by itself is killed after [`LIMIT`], and the test fails.
+//! Nothing here waits longer than [`PATIENCE`]: a client that does not end by itself is killed, and the test fails.
 
 #![allow(dead_code, reason = "each test program uses a part of this")]
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has to fail")]
@@ -16,15 +16,11 @@ pub(crate) mod load;
 pub(crate) mod real;
 pub(crate) mod terminal;
 
-use std::io::{BufRead, BufReader, PipeWriter, Read, Write, pipe};
-use std::mem::take;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::io::{PipeWriter, Write, pipe};
+use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
-/// Far longer than anything takes on a slow machine, so that reaching it means that something hangs.
-pub(crate) const LIMIT: Duration = Duration::from_mins(1);
+use proto::testing::process::Process;
 
 /// A client that has not been started yet.
 #[derive(Debug)]
@@ -73,14 +69,7 @@ impl Client {
 
     /// Starts it, with standard input open.
     pub(crate) fn start(mut self) -> Running {
-        let mut child = self.command.spawn().expect("the client starts");
-        Running {
-            input: child.stdin.take(),
-            output: lines(child.stdout.take()),
-            errors: lines(child.stderr.take()),
-            child,
-            stdout: String::new(),
-        }
+        Running { process: Process::start(&mut self.command), lines_read: 0 }
     }
 
     /// Runs it to its end with this on standard input.
@@ -89,19 +78,12 @@ impl Client {
         let bytes = input.into();
         // On a thread, since the client may answer more than a pipe holds before it has read all of its input. It may
         // also end before that, and then writing fails rightly.
-        let pipe = running.input.take();
+        let pipe = running.process.take_stdin();
         let writer = thread::spawn(move || pipe.map(|mut pipe| pipe.write_all(&bytes)));
         let mut finished = running.finish();
         finished.input_left = matches!(writer.join(), Ok(Some(Err(_))));
         finished
     }
-}
-
-/// Does what Ctrl-C does.
-fn interrupt(child: &Child) {
-    // The shell's own kill: the program of that name is not everywhere.
-    let sent = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status();
-    assert!(sent.expect("there is a shell").success());
 }
 
 /// A pipe that nobody reads any more.
@@ -110,84 +92,43 @@ pub(crate) fn unread_pipe() -> PipeWriter {
     writer
 }
 
-/// Reads a stream on a thread, line by line with the line ends; the channel closes with the stream.
-pub(crate) fn lines(stream: Option<impl Read + Send + 'static>) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    thread::spawn(move || {
-        let mut stream = BufReader::new(stream?);
-        loop {
-            let mut line = Vec::new();
-            match stream.read_until(b'\n', &mut line) {
-                Ok(1..) => sender.send(String::from_utf8_lossy(&line).into_owned()).ok()?,
-                _ => return None::<()>,
-            }
-        }
-    });
-    receiver
-}
-
-/// A client that runs; dropping it ends it.
+/// A client that runs; dropping it kills it.
 #[derive(Debug)]
 pub(crate) struct Running {
-    child: Child,
-    input: Option<ChildStdin>,
-    output: Receiver<String>,
-    errors: Receiver<String>,
-    /// What has been read of standard output.
-    stdout: String,
+    process: Process,
+    lines_read: usize,
 }
 
 impl Running {
     /// Writes to its standard input.
     pub(crate) fn type_in(&mut self, text: &str) {
-        let input = self.input.as_mut().expect("standard input is open");
-        input.write_all(text.as_bytes()).expect("the client reads");
+        self.process.write(text);
     }
 
     /// Waits for the next line that it prints.
     pub(crate) fn next_line(&mut self) -> String {
-        let line = self.output.recv_timeout(LIMIT).expect("the client prints a line");
-        self.stdout.push_str(&line);
-        line
+        let number = self.lines_read;
+        self.lines_read += 1;
+        let line = |text: &str| text.split_inclusive('\n').nth(number).map(str::to_owned);
+        self.process.stdout.wait_for("another line", line)
     }
 
-    /// Does what Ctrl-C does.
+    /// Sends the signal that Ctrl-C sends.
     pub(crate) fn interrupt(&self) {
-        interrupt(&self.child);
+        self.process.signal("INT");
     }
 
     /// Closes its standard input and waits for its end.
     pub(crate) fn finish(mut self) -> Finished {
-        drop(self.input.take());
+        drop(self.process.take_stdin());
         self.wait()
     }
 
     /// Waits for its end, with standard input still open.
     pub(crate) fn wait(mut self) -> Finished {
-        let mut rest = |stream: &Receiver<String>| {
-            let mut text = String::new();
-            loop {
-                match stream.recv_timeout(LIMIT) {
-                    Ok(line) => text.push_str(&line),
-                    Err(RecvTimeoutError::Disconnected) => return text,
-                    Err(RecvTimeoutError::Timeout) => {
-                        drop(self.child.kill());
-                        panic!("the client did not end within {LIMIT:?}");
-                    }
-                }
-            }
-        };
-        let (stdout, stderr) = (rest(&self.output), rest(&self.errors));
-        let code = self.child.wait().expect("the client can be waited for").code();
-        Finished { code, stdout: take(&mut self.stdout) + &stdout, stderr, input_left: false }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended already, unless the test failed.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        let code = self.process.wait();
+        let (stdout, stderr) = (self.process.stdout.wait_for_end(), self.process.stderr.wait_for_end());
+        Finished { code, stdout, stderr, input_left: false }
     }
 }
 

@@ -7,9 +7,11 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Instant;
 
+use proto::testing::PATIENCE;
+use proto::testing::process::Process;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use super::{Client, LIMIT, interrupt};
+use super::Client;
 
 /// A terminal with a client that runs at it; dropping it ends the client.
 pub(crate) struct Terminal {
@@ -17,7 +19,7 @@ pub(crate) struct Terminal {
     screen: Receiver<Vec<u8>>,
     /// What has been shown since the last thing that was waited for.
     shown: String,
-    child: std::process::Child,
+    process: Process,
 }
 
 impl Terminal {
@@ -29,7 +31,7 @@ impl Terminal {
         let name = ptsname(&master, Vec::new()).expect("it has a name").into_string().expect("of letters");
         let slave = || Stdio::from(File::options().read(true).write(true).open(&name).expect("it opens"));
         let mut command = client.command;
-        let child = command.stdin(slave()).stdout(slave()).stderr(slave()).spawn().expect("the client starts");
+        let process = Process::start(command.stdin(slave()).stdout(slave()).stderr(slave()));
         // The command keeps its copies of the terminal open, and with them the screen.
         drop(command);
         let keyboard = File::from(master);
@@ -42,7 +44,7 @@ impl Terminal {
                 drop(sender.send(bytes[..length].to_vec()));
             }
         });
-        Self { keyboard, screen, shown: String::new(), child }
+        Self { keyboard, screen, shown: String::new(), process }
     }
 
     /// Presses keys; `\x04` is Ctrl-D.
@@ -55,14 +57,14 @@ impl Terminal {
         self.keyboard.write_all(keys).expect("the terminal takes it");
     }
 
-    /// Does what Ctrl-C does. (The key itself works at the terminal alone that a session has for its own.)
+    /// Sends the signal that Ctrl-C sends. (The key itself works only at the controlling terminal of a session.)
     pub(crate) fn interrupt(&self) {
-        interrupt(&self.child);
+        self.process.signal("INT");
     }
 
     /// Waits until this is shown, and gives what was shown before it.
     pub(crate) fn see(&mut self, text: &str) -> String {
-        let until = Instant::now() + LIMIT;
+        let until = Instant::now() + PATIENCE;
         loop {
             if let Some(place) = self.shown.find(text) {
                 let rest = self.shown.split_off(place + text.len());
@@ -79,17 +81,6 @@ impl Terminal {
 
     /// Waits for the client's end, and gives its exit code.
     pub(crate) fn code(mut self) -> Option<i32> {
-        // The screen closes with it, or else the test fails at the limit.
-        let until = Instant::now() + LIMIT;
-        while self.screen.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok() {}
-        drop(self.child.kill());
-        self.child.wait().expect("the client can be waited for").code()
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+        self.process.wait()
     }
 }
