@@ -1,16 +1,16 @@
-//! The fault campaign: what clients, networks, machines and people do to a server, a row for each, against the program
-//! itself. After each the server lives, has met no panic, and holds no more than before.
+//! The fault campaign, as FAULTS.md lists it: what clients and networks do to a server, against the program itself. After
+//! each fault the server lives, has had no panic, and holds no more than before.
 //!
-//! Here is what clients and networks do; what machines and those who run it do is in `faults_of_operation.rs`, and rows
-//! that need a machine to themselves, minutes, or privileges are in `faults_alone.rs`. Those of the long connection are
-//! among the rock-paper-scissors server's tests. Row 15, a panic in one connection, takes a service that panics, which is
-//! none of these: it is among the tests of `proto::server::listener::accept`.
+//! What machines and operators do is in `faults_of_operation.rs`. What needs a machine to itself, minutes, or privileges is
+//! in `faults_alone.rs`. The rows of the long connection are among the tests of the rock-paper-scissors server.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::io::Write;
+use std::iter;
 use std::net::{Ipv4Addr, Shutdown};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -39,22 +39,23 @@ fn row_01_a_request_in_pieces_with_pauses_gets_one_right_answer() {
 
 #[test]
 fn row_02_silence_and_dribbling_are_told_at_the_deadline() {
-    let server = start(&[]);
+    let server = start(&["--set", "timeouts.request=500ms"]);
     let rest = server.rest();
     let began = Instant::now();
+    // The kernel hands over a connection without data after a second (TCP_DEFER_ACCEPT), and its timeout starts then.
     let mut silent = connect(server.address("power"));
     let mut dribbling = connect(server.address("power"));
     let mut hand = dribbling.try_clone().unwrap();
     let dribbler = thread::spawn(move || {
-        // A blank keeps it a part of a request.
-        for byte in ["a", " ", " ", " "] {
+        // A blank keeps it a part of a request. The server may have closed before the last one.
+        for byte in iter::once("a").chain(iter::repeat_n(" ", 20)) {
             let _ = hand.write_all(byte.as_bytes());
-            thread::sleep(Duration::from_secs(2));
+            thread::sleep(Duration::from_millis(50));
         }
     });
     for stream in [&mut silent, &mut dribbling] {
-        assert_eq!(hear_to_the_end(stream), "eTIMEOUT no whole request came within 5s");
-        assert!(began.elapsed() >= Duration::from_secs(5));
+        assert_eq!(hear_to_the_end(stream), "eTIMEOUT no whole request came within 500ms");
+        assert!(began.elapsed() >= Duration::from_millis(500));
     }
     dribbler.join().unwrap();
     drop((silent, dribbling));
@@ -68,6 +69,7 @@ fn row_03_a_half_close_gets_its_answer_or_a_clean_end() {
     let server = start(&[]);
     let rest = server.rest();
     assert_eq!(exchange(server.address("power"), b"c2"), "d16.0");
+    // Without data the half-close is what the kernel hands the connection over for.
     assert_eq!(exchange(server.address("power"), b""), "");
     assert_eq!(exchange(server.address("power"), b"a2\nb2"), "d4.0\nd8.0\n");
     server.is_back_at(rest, "power");
@@ -117,23 +119,18 @@ fn row_05_resets_are_counted_and_no_line_of_the_log_each() {
 }
 
 #[test]
-fn row_06_a_client_that_never_reads_is_let_go_of_and_costs_no_memory() {
+fn row_06_a_client_that_never_reads_is_let_go_of() {
     let server = start(&["--set", "timeouts.write=500ms"]);
+    let rest = server.rest();
     let flight = b"x\n".repeat(64 * 1024);
-    let never_read = || blocking::never_read(server.address("power"), &flight);
-    // The first one pays for what a thread keeps.
-    never_read();
-    never_read();
-    let (rest, before) = (server.rest(), server.resident_kib());
     let began = Instant::now();
-    for _ in 0..3 {
-        never_read();
+    for _ in 0..2 {
+        blocking::never_read(server.address("power"), &flight);
     }
-    assert!(began.elapsed() >= Duration::from_millis(1500));
-    let grown = server.resident_kib().saturating_sub(before);
-    assert!(grown < 1024, "grown by {grown} KiB");
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
     server.is_back_at(rest, "power");
-    assert_eq!(server.metric("power_connections_closed_total{reason=\"not_read\"}"), 5);
+    assert_eq!(server.metric("power_connections_closed_total{reason=\"not_read\"}"), 2);
     // The kernel holds none of their answers any more.
     assert!(within(PATIENCE, || orphans(server.address("power").port()) == 0));
 }
@@ -200,4 +197,26 @@ fn row_08_one_place_has_no_more_than_its_share() {
     assert_eq!(exchange(power, b"a2"), "d4.0", "somebody else's share is untouched");
     drop(open);
     server.is_back_at(rest, "power");
+}
+
+#[test]
+fn the_table_of_faults_names_exactly_the_tests_that_there_are() {
+    let table = include_str!("FAULTS.md");
+    let rows: Vec<u32> =
+        table.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();
+    assert_eq!(rows, (1..=20).collect::<Vec<_>>());
+    let named: BTreeSet<_> = table.split('`').filter(|text| text.starts_with("row_")).collect();
+    let sources = [
+        include_str!("faults.rs"),
+        include_str!("faults_of_operation.rs"),
+        include_str!("faults_alone.rs"),
+        include_str!("../../rps-server/tests/faults.rs"),
+        include_str!("../../rps-server/tests/faults_alone.rs"),
+    ];
+    let lines = sources.into_iter().flat_map(str::lines);
+    let tests: BTreeSet<_> = lines
+        .filter_map(|line| line.strip_prefix("fn ")?.split('(').next())
+        .filter(|name| name.starts_with("row_"))
+        .collect();
+    assert_eq!(named, tests);
 }

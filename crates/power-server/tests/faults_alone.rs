@@ -1,10 +1,10 @@
 //! The rows of the fault campaign that need a machine to themselves, minutes, or privileges: a network of their own above
-//! all, so that a million connections fill nobody else's tables. They are run one after another, as root:
+//! all, so that a million connections fill no other tables. They run one after another, as root, for both servers:
 //!
 //! ```sh
-//! cargo test -p power-server --test faults_alone --no-run
+//! cargo test --workspace --test faults_alone --no-run
 //! unshare --net sh -c 'ip link set lo up &&
-//!     cargo test --offline -p power-server --test faults_alone -- --ignored --test-threads 1 --nocapture'
+//!     cargo test --offline --workspace --test faults_alone -- --ignored --test-threads 1 --nocapture'
 //! ```
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use proto::testing::blocking::{connect, connect_from, exchange, expect, hear_to_the_end, reset_on_close};
+use proto::testing::blocking::{connect, connect_from, exchange, expect, hear_to_the_end, never_read, reset_on_close};
 use proto::testing::program::Program;
 use proto::testing::within;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
@@ -65,6 +65,27 @@ fn row_05_ten_thousand_resets_keep_no_healthy_client_waiting() {
 }
 
 #[test]
+#[ignore = "measures memory, and so takes the machine to itself"]
+fn row_06_clients_that_never_read_cost_no_memory() {
+    let server = start(&["--set", "timeouts.write=500ms"]);
+    let flight = b"x\n".repeat(64 * 1024);
+    let never_read = || never_read(server.address("power"), &flight);
+    // The first ones pay for what a thread keeps.
+    never_read();
+    never_read();
+    let (rest, before) = (server.rest(), server.resident_kib());
+    for _ in 0..3 {
+        never_read();
+    }
+    let grown = server.resident_kib().saturating_sub(before);
+    println!("row 6: three clients that never read grew it by {grown} KiB");
+    assert!(grown < 1024, "grown by {grown} KiB");
+    server.is_back_at(rest, "power");
+    assert_eq!(server.metric("power_connections_closed_total{reason=\"not_read\"}"), 5);
+    server.stop();
+}
+
+#[test]
 #[ignore = "measures a time, and so takes the machine to itself"]
 fn row_07_the_excess_is_told_soon_and_a_place_given_back_is_used_soon() {
     let server = start(&["--set", "limits.max_connections=20", "--set", "timeouts.idle=1h"]);
@@ -103,7 +124,7 @@ fn row_07_the_excess_is_told_soon_and_a_place_given_back_is_used_soon() {
 
 #[test]
 #[ignore = "measures a time, and so takes the machine to itself"]
-fn row_09_an_open_file_limit_that_rises_again_is_noticed_within_a_second() {
+fn row_09_an_open_file_limit_that_sinks_costs_no_cpu_and_its_rise_is_noticed_within_a_second() {
     let server = start(&["--set", "timeouts.request=1h", "--set", "timeouts.idle=1h"]);
     let rest = server.rest();
     let pid = Pid::from_raw(i32::try_from(server.id()).unwrap());
@@ -114,20 +135,26 @@ fn row_09_an_open_file_limit_that_rises_again_is_noticed_within_a_second() {
     for client in &mut clients {
         client.write_all(b"a2").unwrap();
     }
-    // For so long that the server tries again as seldom as it ever does.
+    // Long enough for the longest backoff. The server has nothing to do meanwhile but to try again.
+    let (began, before) = (Instant::now(), server.cpu_time());
     thread::sleep(Duration::from_secs(3));
-    assert!(server.log().contains("cannot accept connections for the moment"));
+    let used = server.cpu_time().saturating_sub(before);
+    assert!(used * 20 < began.elapsed(), "{used:?} of the CPU in {:?}", began.elapsed());
     prlimit(pid, Resource::Nofile, raised).unwrap();
     let began = Instant::now();
     for client in &mut clients {
         expect(client, "d4.0");
     }
     let took = began.elapsed();
-    println!("row 9: 200 clients were answered {took:?} after the limit had risen");
+    let failed = server.metric("power_accept_errors_total{kind=\"exhausted\"}");
+    println!("row 9: 200 clients were answered {took:?} after the limit had risen; {failed} accepts failed");
     assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!((2..20).contains(&failed), "{failed} accepts failed");
     drop(clients);
     server.is_back_at(rest, "power");
-    server.stop();
+    let log = server.stop();
+    let told = log.matches("cannot accept connections for the moment").count();
+    assert!((1..=5).contains(&told), "{told} lines:\n{log}");
 }
 
 /// One of the kernel's counters of this network (`/proc/net/netstat`).

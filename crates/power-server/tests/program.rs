@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::Write;
-use std::net::{Shutdown, TcpListener};
+use std::net::TcpListener;
 use std::process::Output;
 
 use power_server::config::Config;
@@ -162,16 +162,6 @@ fn either_signal_drains_and_ends_with_0() {
         assert_eq!(code, Some(0), "{log}");
         assert!(log.contains("stopped accepted=2 rejected=0 panicked=0 cut=0"), "{log}");
     }
-}
-
-#[test]
-fn a_client_that_says_nothing_is_told_so_though_the_kernel_keeps_it_for_a_while() {
-    let running = start(&["--set", "timeouts.request=300ms"]);
-    let mut silent = connect(running.address("power"));
-    assert_eq!(hear_to_the_end(&mut silent), "eTIMEOUT no whole request came within 300ms");
-    let mut gone = connect(running.address("power"));
-    gone.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(hear_to_the_end(&mut gone), "", "the end of the stream is something to hear of");
 }
 
 #[test]

@@ -83,22 +83,6 @@ async fn an_idle_player_is_let_go_of_without_a_word() {
 }
 
 #[tokio::test]
-async fn a_player_that_never_reads_is_let_go_of_at_the_write_deadline() {
-    let server = start(&[("timeouts.write", "\"300ms\"")], || ThreadGenerator);
-    let mut stream = server.connect().await;
-    let moves = vec![b'1'; 65_536];
-    let error = timeout(PATIENCE, async {
-        loop {
-            if let Err(error) = stream.write_all(&moves).await {
-                return error;
-            }
-        }
-    });
-    error.await.unwrap();
-    assert_eq!(server.exchange(b"1").await.len(), 1);
-}
-
-#[tokio::test]
 async fn a_drain_answers_every_move_that_was_sent() {
     let server = start(&[], || ThreadGenerator);
     let mut idle = server.connect().await;
