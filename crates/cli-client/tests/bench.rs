@@ -155,10 +155,13 @@ fn a_request_that_waits_for_a_slow_server_counts_from_when_it_was_due() {
 
 #[test]
 fn what_was_due_and_never_sent_is_counted_and_has_waited() {
-    // It answers the first exchange and then one request after the end of the run.
+    // It answers the first exchange at once, and then each request late: the second or third after the end of the run.
     let server = afterwards(|stream| answer_each(stream, || sleep(Duration::from_millis(600))));
-    let told = told(0, &format!("power --keep-alive -c 1 --rate 100 -z 300ms --addr {server}"));
-    assert_eq!((&told["right"], &told["unsent"]), (&json!(1), &json!(29)), "{told}");
+    let told = told(0, &format!("power --keep-alive -c 1 --rate 100 -z 1s --addr {server}"));
+    let [right, unsent] = ["right", "unsent"].map(|count| told[count].as_u64().expect("a count"));
+    // How many went out depends on the machine; how many were due, on the rate and the duration alone.
+    assert!((1..=2).contains(&right), "{told}");
+    assert_eq!(right + unsent, 100, "{told}");
     // Half of what was due had waited for half of the run.
     assert!(told["latency_us"]["p50"].as_f64() >= Some(100_000.0), "{told}");
 }
