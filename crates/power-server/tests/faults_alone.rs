@@ -171,6 +171,7 @@ fn row_11_a_thousand_connects_in_one_instant_are_all_served() {
     let connected = |server: &Program, clients: usize| {
         // A server that stands still accepts nothing, so that all of them are in its queue at once.
         server.signal("STOP");
+        server.eventually(Program::is_stopped, "stands still");
         let clients: Vec<_> = (0..clients)
             .filter_map(|_| TcpStream::connect_timeout(&server.address("power"), SOON).ok())
             // The queue is of those who have spoken.

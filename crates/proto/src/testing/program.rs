@@ -135,6 +135,15 @@ impl Program {
         line.unwrap().rsplit(' ').next().unwrap().to_owned()
     }
 
+    /// Whether SIGSTOP has reached all of its threads (proc(5), the state behind the name).
+    pub fn is_stopped(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id)).unwrap();
+        threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).unwrap()).all(|stat| {
+            let state = stat.rsplit_once(") ").unwrap().1;
+            state.starts_with('T')
+        })
+    }
+
     /// The number of its open files.
     pub fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.id)).unwrap().count()
