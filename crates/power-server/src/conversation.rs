@@ -67,7 +67,7 @@ impl handler::Conversation for Conversation {
             // Nothing is answered by anybody else.
             Arrival::Answer | Arrival::Drain => {}
         }
-        let next = match self.requests.pending(input) {
+        let next = match self.requests.pending() {
             _ if self.requests.is_finished() => Next::Close,
             Pending::Nothing => Next::Request,
             Pending::Part => Next::Rest,

@@ -7,7 +7,7 @@ use bytes::{Buf, BufMut, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::{Code, Refusal, Reply, Request};
-use crate::wire::number::{Number, Scan, scan};
+use crate::wire::number::{Literal, Number, classify};
 use crate::wire::quoted::Quoted;
 
 /// How a client ends its requests, and so how it learns where the reply ends.
@@ -107,7 +107,8 @@ impl Decoder for ClientCodec {
             }
             Framing::EndOfStream => return too_long_or_none(src),
             Framing::Bare => {
-                let part = src.is_empty() || matches!(&src[..], [b'd', number @ ..] if scan(number) == Scan::Prefix);
+                let part = src.is_empty()
+                    || matches!(&src[..], [b'd', number @ ..] if classify(number) == Literal::Incomplete);
                 if part || &src[..] == b"e" || src.len() > Self::LONGEST_REPLY {
                     return too_long_or_none(src);
                 }
