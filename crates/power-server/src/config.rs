@@ -1,5 +1,6 @@
 //! The power server's configuration; `config/power-server.toml` says what each key is for.
 
+use proto::server::ConnectionTimeouts;
 use proto::server::config::builder::{Configuration, Contradiction};
 use proto::server::config::sections::{self, Admin, ConnectionLimits, Log};
 use proto::server::config::types::{Address, Count, Period};
@@ -73,6 +74,14 @@ impl Default for Config {
             log: Log::default(),
             admin: Admin::default(),
         }
+    }
+}
+
+impl Config {
+    /// The timeouts of a connection.
+    #[must_use]
+    pub fn connection_timeouts(&self) -> ConnectionTimeouts {
+        ConnectionTimeouts::new(&self.timeouts.shared, Some(self.timeouts.request), self.framing.settle)
     }
 }
 

@@ -12,7 +12,7 @@ use proto::server::config::command_line::{Loaded, Options, Setting, print, refus
 use proto::server::lifecycle::reload::Reload;
 use proto::server::lifecycle::runtime;
 use proto::server::lifecycle::shutdown::Shutdown;
-use proto::server::listener::socket::Terms;
+use proto::server::listener::socket::ListenOptions;
 use proto::server::listener::{open_files, socket};
 use proto::server::observe::log::Log;
 use proto::server::observe::{admin, log};
@@ -73,8 +73,8 @@ fn load(arguments: &Arguments) -> Result<Loaded<Config>, Problems> {
 async fn run(arguments: Arguments, mut loaded: Loaded<Config>, log: Log, shutdown: Shutdown) -> io::Result<()> {
     let config = &mut loaded.config;
     open_files::fit(&mut config.limits.connections)?;
-    let terms = Terms { backlog: config.limits.connections.backlog.get(), speak_first: true };
-    let listener = socket::bind(config.listen.0, terms)?;
+    let options = ListenOptions { backlog: config.limits.connections.backlog.get(), defer_accept: true };
+    let listener = socket::bind(config.listen.0, options)?;
     let admin = admin::bind(&config.admin)?;
 
     let server = Arc::new(Server::new(config, shutdown.clone()));

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use proto::server::ConnectionTimeouts;
 use proto::server::config::builder::{Configuration, Contradiction};
 use proto::server::config::sections::{Admin, ConnectionLimits, Log, Timeouts};
 use proto::server::config::types::{Count, OptionalAddress, Period};
-use proto::server::connection::timer::Deadlines;
 use proto::server::lifecycle::reload::Reloadable;
 use serde::{Deserialize, Serialize};
 
@@ -77,10 +77,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What each connection may take, whichever game it is of.
+    /// The timeouts of a connection, of either game.
     #[must_use]
-    pub fn deadlines(&self) -> Deadlines {
-        self.timeouts.deadlines(None, const { Period::from_secs(0) })
+    pub fn connection_timeouts(&self) -> ConnectionTimeouts {
+        ConnectionTimeouts::new(&self.timeouts, None, const { Period::from_secs(0) })
     }
 
     /// A player has the window to meet a partner's move, and must not be closed as idle before it is over.

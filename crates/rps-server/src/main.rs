@@ -11,7 +11,7 @@ use proto::server::config::types::OptionalAddress;
 use proto::server::lifecycle::reload::Reload;
 use proto::server::lifecycle::runtime;
 use proto::server::lifecycle::shutdown::Shutdown;
-use proto::server::listener::socket::Terms;
+use proto::server::listener::socket::ListenOptions;
 use proto::server::listener::{open_files, socket};
 use proto::server::observe::log::Log;
 use proto::server::observe::{admin, log};
@@ -84,8 +84,8 @@ async fn run(arguments: Arguments, mut loaded: Loaded<Config>, log: Log, shutdow
     let config = &mut loaded.config;
     open_files::fit(&mut config.limits.connections)?;
     // A player may take all the time there is for the first move.
-    let terms = Terms { backlog: config.limits.connections.backlog.get(), speak_first: false };
-    let bind = |address: OptionalAddress| address.0.map(|address| socket::bind(address, terms)).transpose();
+    let options = ListenOptions { backlog: config.limits.connections.backlog.get(), defer_accept: false };
+    let bind = |address: OptionalAddress| address.0.map(|address| socket::bind(address, options)).transpose();
     let listeners = Listeners { solo: bind(config.solo.listen)?, duel: bind(config.duel.listen)? };
     let admin = admin::bind(&config.admin)?;
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use proto::server::connection::driver;
 use proto::server::lifecycle::shutdown::Shutdown;
 use proto::wire::rps::{Answer, Move};
-use rps_server::duel::conversation::Conversation;
-use rps_server::duel::rounds::{Action, PlayerId, Rounds};
+use rps_server::duel::handler::DuelHandler;
+use rps_server::duel::rounds::{Action, PlayerId, Reply, Rounds};
 use rps_server::duel::table::Table;
 use support::config;
 use support::fragile::fragile;
@@ -141,14 +141,14 @@ fn play_on_rounds(row: &Row, partners: bool, time_first: bool) -> Vec<Vec<(&'sta
             rounds.time_passed(players[player], start + now, &mut actions);
             now
         };
-        for action in actions.drain(..) {
-            let place = |id| players.iter().position(|player| *player == id).unwrap();
-            match action {
-                Action::WakeAt(id, at) => wakes[place(id)] = Some(at - start),
-                Action::Answer(id, answer) => {
-                    wakes[place(id)] = None;
+        for Action { player, reply } in actions.drain(..) {
+            let place = players.iter().position(|id| *id == player).unwrap();
+            match reply {
+                Reply::Pending { deadline } => wakes[place] = Some(deadline - start),
+                Reply::Ready(answer) => {
+                    wakes[place] = None;
                     let what = if answer == Answer::Void { "void" } else { "judged" };
-                    heard[place(id)].push((what, now));
+                    heard[place].push((what, now));
                 }
             }
         }
@@ -165,11 +165,11 @@ async fn connections_keep_every_row_of_the_rule() {
 
 async fn play_on_connections(row: &Row, partners: bool) -> Vec<Vec<(&'static str, Duration)>> {
     let (table, shutdown) = (Table::new(WINDOW), Shutdown::new(WINDOW));
-    let deadlines = Arc::new(config(&[]).deadlines());
+    let deadlines = Arc::new(config(&[]).connection_timeouts());
     let mut clients = Vec::new();
     for _ in &row.steps {
         let (client, stream, breaks) = fragile(8);
-        let duel = Conversation::new(table.join(), 16, Arc::default());
+        let duel = DuelHandler::new(table.join(), 16, Arc::default());
         tokio::spawn(driver::run(stream, duel, deadlines.clone(), Arc::default(), shutdown.clone()));
         clients.push((client, breaks));
     }

@@ -21,7 +21,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::LIMIT;
 
-const TERMS: socket::Terms = socket::Terms { backlog: 1024, speak_first: false };
+const TERMS: socket::ListenOptions = socket::ListenOptions { backlog: 1024, defer_accept: false };
 
 /// A server that runs until it is dropped.
 #[derive(Debug)]

@@ -39,7 +39,7 @@ pub(crate) struct Server {
 /// Starts a server with these settings over the defaults.
 pub(crate) fn start(settings: &[(&str, &str)]) -> Server {
     let config = config(settings);
-    let terms = socket::Terms { backlog: config.limits.connections.backlog.get(), speak_first: false };
+    let terms = socket::ListenOptions { backlog: config.limits.connections.backlog.get(), defer_accept: false };
     let listener = socket::bind("127.0.0.1:0".parse().unwrap(), terms).unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = Shutdown::new(config.timeouts.shared.drain.get());

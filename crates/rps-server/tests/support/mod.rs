@@ -43,7 +43,7 @@ where
 {
     let config = config(settings);
     let bind = || {
-        let terms = socket::Terms { backlog: config.limits.connections.backlog.get(), speak_first: false };
+        let terms = socket::ListenOptions { backlog: config.limits.connections.backlog.get(), defer_accept: false };
         let listener = socket::bind("127.0.0.1:0".parse().unwrap(), terms).unwrap();
         // Little room for answers, which the connections inherit, so that a player who does not read is soon noticed.
         SockRef::from(&listener).set_send_buffer_size(4096).unwrap();

@@ -7,7 +7,6 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::builder::Contradiction;
 use super::types::{Count, OptionalAddress, Period};
-use crate::server::connection::timer::Deadlines;
 
 /// `[limits]`: what holds for connections, whichever service they are of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,17 +62,6 @@ impl Timeouts {
     pub fn with_idle(idle: Period<1>) -> Self {
         // Draining ends under the ten seconds after which `docker stop` kills.
         Self { idle, write: const { Period::from_secs(5) }, drain: const { Period::from_secs(8) } }
-    }
-
-    /// The deadlines of a connection whose requests have these of their own.
-    #[must_use]
-    pub fn deadlines(&self, request: Option<Period<1>>, settle: Period<0>) -> Deadlines {
-        Deadlines {
-            request: request.map(Period::get),
-            idle: self.idle.get(),
-            write: self.write.get(),
-            settle: settle.get(),
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use crate::server::connection::close_reason::Closed;
+use crate::server::connection::close_reason::CloseReason;
 use crate::server::observe::metrics::counters::Counters;
 use crate::server::observe::metrics::durations::Durations;
 use crate::server::observe::metrics::encode::counter;
@@ -16,27 +16,9 @@ pub struct Connections {
     /// How long answers took.
     pub durations: Durations,
     admitted: Counters<2>,
-    closed: Counters<{ REASONS.len() }>,
+    closed: Counters<{ CloseReason::LABELS.len() }>,
     accept_errors: Counters<2>,
     reloads: Counters<2>,
-}
-
-/// How connections end, as [`reason`] tells.
-const REASONS: [&str; 9] = ["by_peer", "over", "timed_out", "idle", "drained", "cut", "not_read", "failed", "panicked"];
-const CUT: usize = 5;
-const PANICKED: usize = 8;
-
-const fn reason(closed: &Closed) -> usize {
-    match closed {
-        Closed::ByPeer => 0,
-        Closed::Over => 1,
-        Closed::TimedOut => 2,
-        Closed::Idle => 3,
-        Closed::Drained => 4,
-        Closed::Cut => CUT,
-        Closed::NotRead => 6,
-        Closed::Failed(_) => 7,
-    }
 }
 
 /// How many connections came to what, from the first to the last.
@@ -63,28 +45,23 @@ impl Connections {
         self.admitted.add(1, 1);
     }
 
-    /// A connection that had been let in has ended.
-    pub fn closed(&self, closed: &Closed) {
-        self.closed.add(reason(closed), 1);
+    /// Counts an admitted connection that ended.
+    pub fn closed(&self, reason: &CloseReason) {
+        self.closed_many(reason, 1);
     }
 
-    /// A panic of its task has ended a connection.
-    pub fn panicked(&self) {
-        self.closed.add(PANICKED, 1);
-    }
-
-    /// So many connections were let go of as they were.
-    pub fn cut(&self, connections: usize) {
-        self.closed.add(CUT, connections as u64);
+    /// Counts admitted connections that ended for the same reason.
+    pub fn closed_many(&self, reason: &CloseReason, connections: usize) {
+        self.closed.add(reason.index(), connections as u64);
     }
 
     /// A connection was gone before it was accepted.
-    pub fn lost_in_queue(&self) {
+    pub fn accept_aborted(&self) {
         self.accept_errors.add(0, 1);
     }
 
     /// The machine had run out of what it takes to accept a connection.
-    pub fn exhausted(&self) {
+    pub fn accept_exhausted(&self) {
         self.accept_errors.add(1, 1);
     }
 
@@ -99,8 +76,8 @@ impl Connections {
         Summary {
             accepted: self.admitted.read(0),
             rejected: self.admitted.read(1),
-            panicked: self.closed.read(PANICKED),
-            cut: self.closed.read(CUT),
+            panicked: self.closed.read(CloseReason::Panic.index()),
+            cut: self.closed.read(CloseReason::Aborted.index()),
         }
     }
 }
@@ -113,7 +90,7 @@ impl Collector for Connections {
         };
         let admitted = series("result", &["accepted", "rejected"], &|index| self.admitted.read(index));
         counter(encoder, "connections", "Connections let in, or told that there is no room", admitted)?;
-        let closed = series("reason", &REASONS, &|index| self.closed.read(index));
+        let closed = series("reason", &CloseReason::LABELS, &|index| self.closed.read(index));
         counter(encoder, "connections_closed", "Connections that have ended, by how", closed)?;
         let errors = series("kind", &["connection", "exhausted"], &|index| self.accept_errors.read(index));
         counter(encoder, "accept_errors", "Errors of accept, by what they belong to", errors)?;

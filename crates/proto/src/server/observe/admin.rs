@@ -45,7 +45,7 @@ const MOST_HEADER_BYTES: usize = 8192;
 /// As those of [`socket::bind`].
 pub fn bind(admin: &Admin) -> io::Result<Option<TcpListener>> {
     let backlog = u32::try_from(REQUESTS_AT_ONCE).unwrap_or(u32::MAX);
-    let terms = socket::Terms { backlog, speak_first: false };
+    let terms = socket::ListenOptions { backlog, defer_accept: false };
     admin.listen.0.map(|address| socket::bind(address, terms)).transpose()
 }
 
@@ -57,7 +57,7 @@ pub async fn serve(mut listener: TcpListener, registry: Registry, shutdown: Shut
     let uncounted = Connections::default();
     // The semaphore is never closed.
     while let Ok(permit) = Arc::clone(&room).acquire_owned().await {
-        let (stream, _) = accept::next(&mut listener, &uncounted).await;
+        let (stream, _) = accept::accept_with_backoff(&mut listener, &uncounted).await;
         let (registry, shutdown) = (Arc::clone(&registry), shutdown.clone());
         tokio::spawn(async move {
             let _permit = permit;
