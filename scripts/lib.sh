@@ -183,3 +183,12 @@ http_get() { # ADDRESS PATH
 read_to_end() { # prints what comes until the other side closes
     timeout "$wait_seconds" cat
 }
+
+# Waits until the engine's health check of a container has succeeded.
+wait_until_healthy() { # NAME CONTAINER
+    # The engine lists the events since the start of the container, and then those that come.
+    wait_for "$1" 'health_status: healthy' docker events \
+        --since "$(docker inspect --format '{{.State.StartedAt}}' "$2")" \
+        --filter "container=$2" --filter event=health_status --format '{{.Status}}'
+    pass "$1 is healthy"
+}
