@@ -9,8 +9,8 @@
 # programs; without it they are built.
 #
 # Needs Linux, a Rust toolchain (except with BIN), bash (4.4 or later), coreutils and python3 (3.8 or later). Takes
-# about three minutes, growth four. Where it can (with util-linux and iproute2), it runs in a network namespace of its
-# own. All servers listen on free ports of loopback and are stopped at the end.
+# about three minutes, growth four. Where it can (with util-linux and iproute2), it runs in a separate network
+# namespace. All servers listen on free ports of loopback and are stopped at the end.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"

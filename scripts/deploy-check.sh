@@ -147,8 +147,8 @@ run() {
         check 0 "$service at * works *" "" cli-client probe "$service" --wait 10s
     done
 
-    # Under load, a replica reloads its configuration, and then another container takes its place. The load has no end
-    # of its own within that time, and a timeout that a slow machine does not reach.
+    # Under load, a replica reloads its configuration, and then another container replaces it. The load lasts longer than
+    # that, and its timeout is long, for slow machines.
     launch load cli-client bench power -c 32 -z 5m --rate 200 --timeout 20s --json
     container=$(container power-1)
     docker kill --signal HUP "$container" >/dev/null

@@ -29,8 +29,8 @@ fail() { # WHAT
     echo "$script: FAILED: $*" >&2
     exit 1
 }
-# Runs a command. Its exit code has to be EXIT_CODE, and what it prints has to match two patterns, in which * stands for
-# any text.
+# Runs a command. Its exit code has to be EXIT_CODE, and its output has to match two patterns, in which * stands for any
+# text.
 check() { # EXIT_CODE STDOUT STDERR COMMAND...
     local out err status=0 what="${*:4}"
     out=$("${@:4}" 2>"$scratch/stderr") || status=$?
@@ -56,13 +56,13 @@ build() { # CARGO_ARGUMENT...
     [[ -n ${OWN_NETWORK:-} ]] || cargo build --release --locked --manifest-path "$root/Cargo.toml" "$@"
 }
 
-# Runs the script again in a network namespace of its own, where the system allows that: as root, or in a new
-# user namespace. Its connections then do not fill the host's tables, and others' connections are not counted.
+# Runs the script again in a new network namespace, where the system allows that: as root, or in a new user namespace.
+# Its connections then do not fill the host's tables, and the connections of other programs are not counted.
 use_own_network() { # SCRIPT_ARGUMENT...
     local namespaces
     [[ -z ${OWN_NETWORK:-} ]] || return 0
     for namespaces in "--net" "--net --map-root-user"; do
-        # One or two words; what is in single quotes is for the inner shell.
+        # The variable has one or two words; the text in single quotes is for the inner shell.
         # shellcheck disable=SC2016,SC2086
         if unshare $namespaces ip link set lo up 2>/dev/null; then
             exec unshare $namespaces env OWN_NETWORK=1 bash -c 'ip link set lo up && exec bash "$@"' bash \
@@ -71,8 +71,8 @@ use_own_network() { # SCRIPT_ARGUMENT...
     done
 }
 
-# Makes the temporary folder `scratch`. From now on all processes that `launch` started and the folder are removed
-# at the end, however the script ends. A script that has more to remove defines the function `clean_up_more`.
+# Makes the temporary folder `scratch`. On every exit path, the folder and all processes that `launch` started are
+# removed. A script that has more to remove defines the function `clean_up_more`.
 set_up() {
     scratch=$(mktemp -d)
     trap clean_up EXIT
@@ -180,7 +180,7 @@ http_get() { # ADDRESS PATH
     read_to_end <&"$connection"
     exec {connection}<&-
 }
-read_to_end() { # prints what comes until the other side closes
+read_to_end() { # prints standard input until the other side closes
     timeout "$wait_seconds" cat
 }
 

@@ -3,7 +3,7 @@
 # rock-paper-scissors servers run behind HAProxy with the shipped configuration (config/deploy/haproxy.cfg) under
 # constant load. Each replica in turn gets SIGTERM, without notice to HAProxy, ends, and is started again.
 #
-# What has to hold: no request of a short connection fails; a long connection is closed between a reply and the next
+# It requires: no request of a short connection fails; a long connection is closed between a reply and the next
 # move, and never with a move unanswered; a duel does not wait for a player at the other replica; each server exits
 # with 0 and aborts no connection.
 #
@@ -163,7 +163,7 @@ play_on() {
     done
 }
 
-# The load has no end of its own. Sets `summary`.
+# Stops a load before its end. Sets `summary`.
 stop_load() { # NAME
     kill -TERM "${pid[$1]}"
     wait_for_end "$1"

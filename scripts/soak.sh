@@ -3,11 +3,11 @@
 #
 #   scripts/soak.sh [SECONDS]      # default: 1800
 #
-# What has to hold: no request of the load fails; memory does not grow after the first fifth of the time; at the end
+# It requires: no request of the load fails; memory does not grow after the first fifth of the time; at the end
 # all connections and files are closed; no panic and no error in the log; each server drains and exits with 0.
 #
 # Needs a Rust toolchain, bash (4.4 or later), coreutils and python3 (3.9 or later). Prints 20 samples and the results
-# of the load. Where it can (with util-linux and iproute2), it runs in a network namespace of its own.
+# of the load. Where it can (with util-linux and iproute2), it runs in a separate network namespace.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
@@ -15,7 +15,7 @@ set -euo pipefail
 seconds=${1:-1800}
 [[ $seconds =~ ^[1-9][0-9]*$ ]] || fail "usage: $0 [SECONDS]"
 samples=20
-# Growth allowed after the first fifth of the time: what the allocator keeps varies by as much.
+# Growth allowed after the first fifth of the time. The memory that the allocator keeps varies by as much.
 slack_kib=2048
 
 need python3

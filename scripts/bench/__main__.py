@@ -1,8 +1,8 @@
-"""What scripts/bench.sh runs; its head says what it is for.
+"""The program behind scripts/bench.sh.
 
-Every server runs from the start on, and each work goes over them in turn, round after round: what else the machine does
-then meets neighbours alike, and what is told is the median. Not how fast a server is says this best, but how much CPU
-time of its own it takes for a request, by the kernel's account.
+All servers run from the start. Each round runs each load against every server in turn, so that other activity on the
+machine affects all of them alike; the result is the median of the rounds. The most reliable figure is the server's own
+CPU time per request, as the kernel accounts it.
 """
 
 import argparse
