@@ -38,7 +38,7 @@ check() { # EXIT_CODE STDOUT STDERR COMMAND...
     # shellcheck disable=SC2053
     [[ $status == "$1" && $out == $2 && $err == $3 ]] \
         || fail "$what: wanted exit code $1, stdout '$2', stderr '$3'; got $status, '$out', '$err'"
-    pass "$what: exit code $1"
+    pass "${what:0:100}: exit code $1${out:+, ${out:0:60}}${err:+, ${err:0:60}}"
 }
 need() { # PROGRAM...
     local program

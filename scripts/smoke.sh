@@ -10,11 +10,11 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$root"
 
-# A plain TCP client that leaves its side open. Prints the first COUNT bytes of the reply.
-first_bytes() { # COUNT ADDRESS REQUEST
-    exec 3<>"/dev/tcp/${2%:*}/${2##*:}"
-    printf %s "$3" >&3
-    timeout "$wait_seconds" head -c "$1" <&3
+# A plain TCP client. Checks the first COUNT bytes of the reply, and leaves the connection open, as `connection`.
+connect() { # ADDRESS REQUEST COUNT REPLY
+    exec {connection}<>"/dev/tcp/${1%:*}/${1##*:}"
+    printf %s "$2" >&"$connection"
+    check 0 "$4" "" timeout "$wait_seconds" head -c "$3" <&"$connection"
 }
 # An asyncio client that half-closes. Prints the whole reply, with | for each line feed.
 exchange() { # ADDRESS REQUEST
@@ -28,11 +28,15 @@ async def main(address, request):
 asyncio.run(asyncio.wait_for(main(*sys.argv[1:]), 12))' "$1" "$2"
 }
 
-# What holds for both servers, once one has started.
-check_server() { # NAME METRIC LISTEN_ARGUMENT...
-    local admin=${address[$1 admin]} from file=config/$1.toml
-    check 0 "" "" "$1" --healthcheck "${@:3}"
-    check 1 "*ERROR*in use*" "" "$1" --config "$file" --admin-listen "" "${@:3}"
+# Checks the exit code and the output of the process `player`.
+player_printed() { # STDOUT
+    wait_for_end player
+    ((status == 0)) || fail "player: wanted exit code 0, got $status"
+    check 0 "$1" "" cat "$scratch/player.log"
+}
+# Checks the admin listener and the reload of a server that has replied to some requests.
+check_operation() { # NAME METRIC
+    local admin=${address[$1 admin]} from
     check 0 $'HTTP/1.0 200 OK\r*ok' "" http_get "$admin" /healthz
     check 0 $'HTTP/1.0 200 OK\r*ready' "" http_get "$admin" /readyz
     check 0 $'HTTP/1.0 200 OK\r*'"$2 [1-9]*" "" http_get "$admin" /metrics
@@ -85,15 +89,14 @@ check 0 "*100 answered right*" "" cli-client bench exchange --addr "$POWER_ADDR"
 check 2 "" "*whole number*" cli-client bench power -n 0
 # Without --foreground, timeout sends the signal twice, and the second one would end the client without a summary.
 check 143 "*answered right*" "" timeout --foreground --preserve-status 1 cli-client bench power --keep-alive -z 1h
-check 0 d4.0 "" first_bytes 4 "$POWER_ADDR" a2
 check 0 d-27.0 "" exchange "$POWER_ADDR" b-3
 check 0 "d4.0|eBADOP *|d16.0|d-0.0|" "" exchange "$POWER_ADDR" $'a2\nx\nc2\r\n\nd-0'
-check_server power-server 'power_requests_total{op="square",result="ok"}' --listen "$POWER_ADDR"
-exec {idle}<>"/dev/tcp/${POWER_ADDR%:*}/${POWER_ADDR##*:}"
-printf a2 >&"$idle"
-check 0 d4.0 "" timeout "$wait_seconds" head -c 4 <&"$idle"
+check 0 "" "" power-server --healthcheck --listen "$POWER_ADDR"
+check 1 "*ERROR*$POWER_ADDR*in use*" "" power-server --admin-listen "" --listen "$POWER_ADDR"
+check_operation power-server 'power_requests_total{op="square",result="ok"}'
+connect "$POWER_ADDR" a2 4 d4.0
 stop power-server 0
-check 0 "" "" read_to_end <&"$idle"
+check 0 "" "" read_to_end <&"$connection"
 check 3 "" "*$POWER_ADDR*cannot connect*" cli-client power square 2
 check 1 "" "*not healthy*$POWER_ADDR*" power-server --healthcheck --listen "$POWER_ADDR"
 
@@ -111,27 +114,39 @@ check 4 "" "*no reply within 100ms; *--duel*" cli-client rps throw rock --addr "
 check 5 "" "*$RPS_ADDR*protocol*" cli-client power square 2 --addr "$RPS_ADDR"
 launch player cli-client rps throw rock rock rock --duel
 check 0 $'paper win\nscissors lose\nrock draw' "" cli-client rps throw paper scissors 2 --duel
-wait_for_end player
-check 0 $'rock lose\nrock win\nrock draw' "" cat "$scratch/player.log"
+player_printed $'rock lose\nrock win\nrock draw'
+check 0 "0 won, 0 lost, 0 drawn" "" cli-client rps play --duel
 check 0 "rps at $RPS_ADDR works *" "" cli-client probe rps
 check 0 "duel at $DUEL_ADDR works *" "" cli-client probe duel
 check 5 "" "*protocol*" cli-client probe power --addr "$RPS_ADDR"
 check 0 "*1,000 answered right*outcomes*fairness*" "" cli-client bench rps -n 1k --rate 20k
 check 0 '{"schema":1,"bench":"duel",*"requests":100,"right":100,"errors":{},*' "" cli-client --json bench duel -c 2 -n 100
-check 0 "[xyz]" "" first_bytes 1 "$RPS_ADDR" 1
 check 0 "[xyz]e[xyz][xyz]" "" exchange "$RPS_ADDR" $'1\n9\r\n23'
 launch player exchange "$DUEL_ADDR" $'1\n'
 check 0 ey "" exchange "$DUEL_ADDR" '?2'
-wait_for_end player
-check 0 z "" cat "$scratch/player.log"
-check_server rps-server 'rps_rounds_total{mode="duel",outcome="win"}' --solo-listen "$RPS_ADDR" --duel-listen "$DUEL_ADDR"
-exec {waiting}<>"/dev/tcp/${DUEL_ADDR%:*}/${DUEL_ADDR##*:}"
-printf '?1' >&"$waiting"
-check 0 e "" timeout "$wait_seconds" head -c 1 <&"$waiting"
+player_printed z
+check 0 "" "" rps-server --healthcheck --solo-listen "$RPS_ADDR" --duel-listen "$DUEL_ADDR"
+check 1 "*ERROR*$RPS_ADDR*in use*" "" rps-server --admin-listen "" --solo-listen "$RPS_ADDR" --duel-listen ""
+check 1 "*ERROR*$DUEL_ADDR*in use*" "" rps-server --admin-listen "" --solo-listen "" --duel-listen "$DUEL_ADDR"
+check_operation rps-server 'rps_rounds_total{mode="duel",outcome="win"}'
+connect "$RPS_ADDR" 1 1 "[xyz]"
+connect "$DUEL_ADDR" '?1' 1 e
 stop rps-server 0
-check 0 v "" read_to_end <&"$waiting"
+check 0 v "" read_to_end <&"$connection"
 check 3 "" "*$RPS_ADDR*cannot connect*" cli-client rps throw rock
 check 1 "" "*not healthy*$DUEL_ADDR*" rps-server --healthcheck --solo-listen "" --duel-listen "$DUEL_ADDR"
+
+# --- Full servers
+
+start power-full --set limits.max_connections=1
+connect "${address[power-full power]}" a2 4 d4.0
+check 1 "" "*BUSY*" cli-client power square 2 --addr "${address[power-full power]}"
+stop power-full 1
+start rps-full --set limits.max_connections=1
+connect "${address[rps-full solo]}" 1 1 "[xyz]"
+check 1 "" "*full*" cli-client rps throw rock --addr "${address[rps-full solo]}"
+check 1 "" "*full*" cli-client rps throw rock --duel --addr "${address[rps-full duel]}"
+stop rps-full 2
 
 # --- The client with the servers in plain Python
 
