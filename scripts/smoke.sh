@@ -71,18 +71,13 @@ check 0 4.0 "" cli-client power square 2
 check 0 -0.125 "" cli-client power cube -.5
 check 0 16.0 "" cli-client power fourth 2
 check 0 1e-05 "" cli-client power echo 0.00001
-check 0 $'10.889999999999999\n4.0' "" cli-client power square 3.3 2 --framing line
 check 0 $'49.0\n4.0\n9.0' "" cli-client power square --keep-alive 7 - < <(printf '2\n3\n')
 check 1 $'4.0\n9.0' "*refused: RANGE *'1e+200'*" cli-client power square 2 1e200 3
 check 2 4.0 "*line 2: 'x'*" cli-client power square - < <(printf '2\nx\n')
-check 2 "" "*'abc'*not a decimal number*" cli-client power square abc
-check 5 "" "*$POWER_ADDR*protocol*" cli-client rps throw rock --addr "$POWER_ADDR"
 check 0 4.0 "*>  61 32 2e 30 * a2.0*half-close*<  64 34 2e 30 * d4.0*" cli-client power square 2 --trace
 check 0 '{"schema":1,"op":"square","operand":2.0,"result":4.0}' "" cli-client --json power square 2
-check 2 '{"schema":1,"error":{"kind":"usage",*' "" cli-client --json power square abc
 check 2 "" "错误：*" cli-client --lang zh power square abc
 check 0 "*_cli__client*" "" cli-client completions bash
-check 0 "power at $POWER_ADDR works *" "" cli-client probe power --wait 5s
 check 5 "" "*protocol*" cli-client probe rps --addr "$POWER_ADDR"
 check 0 "*10,000 answered right*p50 *" "" cli-client bench power -n 10k --pipeline 64
 check 0 "*100 answered right*" "" cli-client bench exchange --addr "$POWER_ADDR" --send 'a2\n' --expect 'd4.0\n' -n 100
@@ -106,19 +101,16 @@ start rps-server
 export RPS_ADDR=${address[rps-server solo]} DUEL_ADDR=${address[rps-server duel]}
 outcome='@(draw|win|lose)'
 check 0 "scissors $outcome"$'\n'"rock $outcome"$'\n'"paper $outcome" "" cli-client rps throw scissors 2 布
-check 0 "石头 @(胜利|失败|平局)" "" cli-client --lang zh rps throw rock
 check 0 "rock $outcome"$'\n'"@([01] won, [01] lost, [01] drawn)" "" cli-client rps play < <(printf 'r\n')
 check 2 "" "*'lizard'*not a move*" cli-client rps throw lizard
 check 2 "" "*odd number*" cli-client rps play --best-of 2
 check 4 "" "*no reply within 100ms; *--duel*" cli-client rps throw rock --addr "$DUEL_ADDR" --timeout 100ms
-check 5 "" "*$RPS_ADDR*protocol*" cli-client power square 2 --addr "$RPS_ADDR"
 launch player cli-client rps throw rock rock rock --duel
 check 0 $'paper win\nscissors lose\nrock draw' "" cli-client rps throw paper scissors 2 --duel
 player_printed $'rock lose\nrock win\nrock draw'
 check 0 "0 won, 0 lost, 0 drawn" "" cli-client rps play --duel
 check 0 "rps at $RPS_ADDR works *" "" cli-client probe rps
 check 0 "duel at $DUEL_ADDR works *" "" cli-client probe duel
-check 5 "" "*protocol*" cli-client probe power --addr "$RPS_ADDR"
 check 0 "*1,000 answered right*outcomes*fairness*" "" cli-client bench rps -n 1k --rate 20k
 check 0 '{"schema":1,"bench":"duel",*"requests":100,"right":100,"errors":{},*' "" cli-client --json bench duel -c 2 -n 100
 check 0 "[xyz]e[xyz][xyz]" "" exchange "$RPS_ADDR" $'1\n9\r\n23'
@@ -133,7 +125,6 @@ connect "$RPS_ADDR" 1 1 "[xyz]"
 connect "$DUEL_ADDR" '?1' 1 e
 stop rps-server 0
 check 0 v "" read_to_end <&"$connection"
-check 3 "" "*$RPS_ADDR*cannot connect*" cli-client rps throw rock
 check 1 "" "*not healthy*$DUEL_ADDR*" rps-server --healthcheck --solo-listen "" --duel-listen "$DUEL_ADDR"
 
 # --- Full servers
