@@ -11,6 +11,8 @@
 //! 4. [`observe`]: log, metrics, health;
 //! 5. [`config`]: from file, environment and arguments to a checked configuration, or to errors that can be acted on.
 //!
+//! [`program`] is above them all: the steps that the `main` of every server has.
+//!
 //! # A service of your own
 //!
 //! A handler and what its connections share are all it takes. Limits, timeouts, a drain and metrics come with it.
@@ -85,6 +87,7 @@ pub mod connection;
 pub mod lifecycle;
 pub mod listener;
 pub mod observe;
+pub mod program;
 
 pub use connection::close_reason::CloseReason;
 pub use connection::handler::{Event, Handler, Progress, WaitFor};

@@ -5,8 +5,29 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::builder::Contradiction;
+use super::builder::{Configuration, Contradiction};
 use super::types::{Count, OptionalAddress, Period};
+
+/// A server's configuration: the sections that every server has, and which keys a reload cannot change.
+pub trait ServerConfig: Configuration {
+    /// The keys that take a restart: those of sockets that are bound and of threads that run.
+    const NEEDS_RESTART: &[&str];
+
+    /// `workers`: the number of threads; 0: one a core.
+    fn workers(&self) -> usize;
+
+    /// `[limits]`.
+    fn connection_limits(&mut self) -> &mut ConnectionLimits;
+
+    /// `[timeouts]`.
+    fn timeouts(&self) -> &Timeouts;
+
+    /// `[log]`.
+    fn log(&self) -> &Log;
+
+    /// `[admin]`.
+    fn admin(&self) -> &Admin;
+}
 
 /// `[limits]`: what holds for connections, whichever service they are of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use crate::server::observe::metrics::counters::Counters;
 use crate::server::observe::metrics::durations::Durations;
 use crate::server::observe::metrics::encode::counter;
 
-/// Counted by the accept loops of a process, by its connections, and by whoever reads its configuration again.
+/// Counted by the accept loops of a process and by its connections.
 #[derive(Debug, Default)]
 pub struct Connections {
     /// How long answers took.
@@ -18,7 +18,6 @@ pub struct Connections {
     admitted: Counters<2>,
     closed: Counters<{ CloseReason::LABELS.len() }>,
     accept_errors: Counters<2>,
-    reloads: Counters<2>,
 }
 
 /// How many connections came to what, from the first to the last.
@@ -65,11 +64,6 @@ impl Connections {
         self.accept_errors.add(1, 1);
     }
 
-    /// The configuration was read again, and was right, or not.
-    pub fn reloaded(&self, right: bool) {
-        self.reloads.add(usize::from(!right), 1);
-    }
-
     /// How many connections came to what so far.
     #[must_use]
     pub fn summary(&self) -> Summary {
@@ -94,8 +88,6 @@ impl Collector for Connections {
         counter(encoder, "connections_closed", "Connections that have ended, by how", closed)?;
         let errors = series("kind", &["connection", "exhausted"], &|index| self.accept_errors.read(index));
         counter(encoder, "accept_errors", "Errors of accept, by what they belong to", errors)?;
-        let reloads = series("result", &["ok", "rejected"], &|index| self.reloads.read(index));
-        counter(encoder, "config_reloads", "How often the configuration was read again at SIGHUP", reloads)?;
         let help = "From a whole request, or a move in play, to its answer in the socket";
         self.durations.encode(encoder, "request_duration_seconds", help)
     }

@@ -4,13 +4,10 @@ mod queue;
 
 use std::fmt;
 use std::io::{self, IsTerminal};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
-use tokio::net::TcpListener;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::DefaultFields;
 use tracing_subscriber::layer::SubscriberExt;
@@ -19,7 +16,6 @@ use tracing_subscriber::{Registry, fmt as format, registry, reload};
 
 use self::queue::Queue;
 use crate::server::config::sections::{self, Format, Level};
-use crate::server::connection::metrics::Summary;
 use crate::server::observe::metrics::encode::counter;
 use crate::server::observe::rate_limit::Throttle;
 
@@ -74,39 +70,10 @@ impl Log {
     pub fn flush(&self) {
         self.queue.flush(LAST_LINES);
     }
-}
 
-impl Collector for Log {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+    /// Encodes the log's metric for Prometheus.
+    pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Lines of the log that were not written, or not read in time";
-        counter(&mut encoder, "log_lines_dropped", help, [([], self.queue.lost())])
+        counter(encoder, "log_lines_dropped", help, [([], self.queue.lost())])
     }
-}
-
-/// Says that the server is up: which configuration it has and where it listens.
-///
-/// # Errors
-///
-/// If a listener does not know its own address.
-pub fn started(file: Option<&Path>, listeners: &[(&str, Option<&TcpListener>)]) -> io::Result<()> {
-    if let Some(file) = file {
-        tracing::info!(file = %file.display(), "configured");
-    } else {
-        tracing::info!("configured by the built-in defaults: there is no file at the default path");
-    }
-    for (service, listener) in listeners {
-        if let Some(listener) = listener {
-            tracing::info!(service, address = %listener.local_addr()?, "listening");
-        }
-    }
-    Ok(())
-}
-
-/// Says that the server is done, and what became of its connections.
-pub fn stopped(summary: &Summary) {
-    let Summary { accepted, rejected, panicked, cut } = summary;
-    if *cut > 0 {
-        tracing::warn!(cut, "connections were not done when the drain's time was up");
-    }
-    tracing::info!(accepted, rejected, panicked, cut, "stopped");
 }
