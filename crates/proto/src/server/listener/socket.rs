@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use nix::libc;
 use nix::sys::socket::setsockopt;
 use nix::{setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, TcpKeepalive, Type};
@@ -40,8 +41,9 @@ pub struct ListenOptions {
 /// `tcp_syncookies`).
 const DEFER_ACCEPT_SECS: u32 = 1;
 
-// The call that this makes is unsafe code, of nix: no crate has a safe function for this option yet, and that of the
-// standard library is unstable (rust-lang/rust#119639). What has to be right here is the type: the kernel takes an `int`.
+// This macro expands the `unsafe` call of setsockopt(2), which is nix's code, in this crate; the lint `unsafe_code` does
+// not report what another crate's macro expands. No crate has a safe function for this option yet, and that of the
+// standard library is unstable (rust-lang/rust#119639). The call is sound if the type is right: the kernel reads an `int`.
 sockopt_impl!(
     /// `TCP_DEFER_ACCEPT`, an `int` of seconds (tcp(7)).
     DeferAccept,
