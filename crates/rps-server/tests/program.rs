@@ -11,7 +11,7 @@ use std::process::Output;
 
 use proto::server::config::builder::{Configuration, Layers};
 use rps_server::config::Config;
-use running::{Program, bare, connect};
+use running::{Program, bare, connect, hear_to_the_end};
 
 fn output(arguments: &[&str]) -> Output {
     bare().args(arguments).output().unwrap()
@@ -136,11 +136,11 @@ fn it_serves_until_it_is_told_to_stop_and_ends_with_0() {
     assert_eq!(healthcheck(&solo, &duel), Some(0));
     assert_eq!((healthcheck(&solo, ""), healthcheck("", &duel)), (Some(0), Some(0)));
     running.signal("TERM");
-    assert_eq!(player.read(&mut answer).unwrap(), 0, "the end, and nothing unasked before it");
+    assert_eq!(hear_to_the_end(&mut player), "", "the end, and nothing unasked before it");
     pair[0].read_exact(&mut answer).unwrap();
     assert_eq!(answer, *b"v");
     for player in &mut pair {
-        assert_eq!(player.read(&mut answer).unwrap(), 0);
+        assert_eq!(hear_to_the_end(player), "");
     }
     drop((player, pair));
     let (code, rest) = running.end();
