@@ -29,8 +29,8 @@ struct Arguments {
 const CONFIGURATION: &str = "\
 The configuration is read from the file that --config or POWER_SERVER_CONFIG
 names, or else from config/power-server.toml. Over it go the environment
-(POWER_SERVER_LISTEN, POWER_SERVER_LOG_LEVEL, POWER_SERVER_LOG_FORMAT,
-POWER_SERVER_ADMIN_LISTEN) and then the arguments.
+(POWER_SERVER_LISTEN, POWER_SERVER_LOG_LEVEL or RUST_LOG,
+POWER_SERVER_LOG_FORMAT, POWER_SERVER_ADMIN_LISTEN) and then the arguments.
 
 At SIGHUP the file is read again; SIGTERM and SIGINT drain, and a second one
 ends at once.

@@ -36,8 +36,9 @@ struct Arguments {
 const CONFIGURATION: &str = "\
 The configuration is read from the file that --config or RPS_SERVER_CONFIG
 names, or else from config/rps-server.toml. Over it go the environment
-(RPS_SERVER_SOLO_LISTEN, RPS_SERVER_DUEL_LISTEN, RPS_SERVER_LOG_LEVEL,
-RPS_SERVER_LOG_FORMAT, RPS_SERVER_ADMIN_LISTEN) and then the arguments.
+(RPS_SERVER_SOLO_LISTEN, RPS_SERVER_DUEL_LISTEN, RPS_SERVER_LOG_LEVEL or
+RUST_LOG, RPS_SERVER_LOG_FORMAT, RPS_SERVER_ADMIN_LISTEN) and then the
+arguments.
 
 At SIGHUP the file is read again; SIGTERM and SIGINT drain, and a second one
 ends at once.

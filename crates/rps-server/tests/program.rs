@@ -50,6 +50,15 @@ fn its_listeners_have_arguments_and_variables_of_their_own() {
 }
 
 #[test]
+fn the_variable_for_its_log_level_goes_over_that_of_every_rust_program() {
+    for (own, level) in [(None, "error"), (Some(("RPS_SERVER_LOG_LEVEL", "debug")), "debug")] {
+        let printed = bare().env("RUST_LOG", "error").envs(own).arg("--check-config").output().unwrap();
+        let text = String::from_utf8(printed.stdout).unwrap();
+        assert!(text.contains(&format!("[log]\nlevel = \"{level}\"\n")), "{text}");
+    }
+}
+
+#[test]
 fn a_wrong_setting_ends_the_start_with_2() {
     for (arguments, said) in [
         (

@@ -1,6 +1,7 @@
 //! The arguments that both servers take, and how they become a configuration.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -11,13 +12,16 @@ use clap::Args;
 use crate::server::config::builder::{Configuration, Layers, Origin, Problems};
 
 /// The arguments of both servers; each adds those for its own listeners.
+///
+/// The values that set a key are plain texts here, and the configuration parses them: it reports all wrong values of all
+/// sources at once, each with its source. clap stops at the first one and does not name its environment variable.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Options {
     /// Read the configuration from this file
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
 
-    /// The least important log lines to write: error, warn, info, debug or trace
+    /// The least important log lines to write: error, warn, info, debug or trace, or directives as in `RUST_LOG`
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
 
@@ -73,6 +77,9 @@ pub struct Loaded<C> {
     pub file: Option<PathBuf>,
 }
 
+/// The variable for the filter of the log that every Rust program reads. The one named after the program goes over it.
+const RUST_LOG: &str = "RUST_LOG";
+
 /// A configuration file larger than this is none.
 const LARGEST_FILE: u64 = 1 << 20;
 
@@ -93,13 +100,14 @@ impl CommandLine {
             Override { argument: "admin-listen", key: "admin.listen", value: admin_listen.clone() },
         ];
         let overrides = || self.overrides.iter().chain(&shared);
+        // Other programs share this variable, so that an empty one is not set.
+        if let Some(value) = env::var_os(RUST_LOG).filter(|value| !value.is_empty()) {
+            lay_variable(&mut layers, "log.level", RUST_LOG.to_owned(), &value);
+        }
         for Override { argument, key, .. } in overrides() {
             let name = self.variable(argument);
             if let Some(value) = env::var_os(&name) {
-                match value.to_str() {
-                    Some(value) => layers.lay_string(key, value, Origin::Variable(name)),
-                    None => layers.note(Origin::Variable(name), format!("{key}: this is no UTF-8 text")),
-                }
+                lay_variable(&mut layers, key, name, &value);
             }
         }
         for argument in set {
@@ -141,6 +149,13 @@ impl CommandLine {
     /// The name of the environment variable for `argument`.
     fn variable(&self, argument: &str) -> String {
         format!("{}-{argument}", self.program).to_uppercase().replace('-', "_")
+    }
+}
+
+fn lay_variable<C: Configuration>(layers: &mut Layers<C>, key: &str, name: String, value: &OsStr) {
+    match value.to_str() {
+        Some(value) => layers.lay_string(key, value, Origin::Variable(name)),
+        None => layers.note(Origin::Variable(name), format!("{key}: this is no UTF-8 text")),
     }
 }
 

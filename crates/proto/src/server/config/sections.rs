@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::filter::LevelFilter;
 
 use super::builder::{Configuration, Contradiction};
-use super::types::{Count, OptionalAddress, Period};
+use super::types::{Count, LogFilter, OptionalAddress, Period};
 
 /// A server's configuration: the sections that every server has, and which keys a reload cannot change.
 pub trait ServerConfig: Configuration {
@@ -89,39 +88,10 @@ impl Timeouts {
 /// `[log]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Log {
-    /// The least important lines that are written.
-    pub level: Level,
+    /// Which lines are written.
+    pub level: LogFilter,
     /// How they are written.
     pub format: Format,
-}
-
-/// How important a line of the log is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// Something is broken here.
-    Error,
-    /// Something may need an operator.
-    Warn,
-    /// The life of the process.
-    #[default]
-    Info,
-    /// The life of each connection.
-    Debug,
-    /// More than that.
-    Trace,
-}
-
-impl From<Level> for LevelFilter {
-    fn from(level: Level) -> Self {
-        match level {
-            Level::Error => Self::ERROR,
-            Level::Warn => Self::WARN,
-            Level::Info => Self::INFO,
-            Level::Debug => Self::DEBUG,
-            Level::Trace => Self::TRACE,
-        }
-    }
 }
 
 /// How the log is written.

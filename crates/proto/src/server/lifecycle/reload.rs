@@ -110,7 +110,7 @@ impl Reload {
         }
         let mut config = loaded.config;
         apply(&mut config).map_err(|error| error.to_string())?;
-        self.log.set_level(config.log().level);
+        self.log.set_filter(&config.log().level);
         Ok(flat(&config))
     }
 }
