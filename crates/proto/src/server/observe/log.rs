@@ -2,6 +2,7 @@
 
 mod queue;
 
+use std::backtrace::Backtrace;
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -46,7 +47,10 @@ pub fn start(log: &sections::Log) -> io::Result<Log> {
         static KIND: Throttle = Throttle::new();
         if let Some(held_back) = KIND.pass() {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
-            tracing::error!(place, reason = panic.payload_as_str().unwrap_or("no text"), held_back, "panic");
+            let reason = panic.payload_as_str().unwrap_or("no text");
+            // Whatever RUST_BACKTRACE says: a panic is a bug, and it may not happen again.
+            let backtrace = Backtrace::force_capture();
+            tracing::error!(place, reason, held_back, %backtrace, "panic");
         }
     }));
     Ok(Log { queue, filter })
