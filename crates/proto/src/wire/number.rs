@@ -7,6 +7,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use thiserror::Error;
+
 /// A finite double: the only kind of number that can be asked about or answered.
 ///
 /// ```
@@ -84,24 +86,15 @@ impl FromStr for Number {
 }
 
 /// Why a text is no number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum NumberError {
     /// The text is not of the grammar.
+    #[error("not a decimal number such as 2, -0.5 or 1e-3")]
     Malformed,
     /// The text is of the grammar, but its value is beyond the largest double.
+    #[error("beyond the largest double, 1.7976931348623157e+308")]
     OutOfRange,
 }
-
-impl fmt::Display for NumberError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "not a decimal number such as 2, -0.5 or 1e-3",
-            Self::OutOfRange => "beyond the largest double, 1.7976931348623157e+308",
-        })
-    }
-}
-
-impl std::error::Error for NumberError {}
 
 /// A text as the beginning of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
