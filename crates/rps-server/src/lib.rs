@@ -13,7 +13,7 @@
 //! Against the house: the [driver](proto::server::connection::driver::run) reads moves; [`solo`] decodes each, draws the
 //! house's move, judges the round and encodes the reply; the driver writes all replies of a read at once.
 //!
-//! In a [`duel`], a move has to meet another one. Its handler brings it to the [`table`](duel::table), which applies it to
+//! In a [`duel`], a move has to meet another player's. Its handler brings it to the [`table`](duel::table), which applies it to
 //! a state machine, the [`rounds`](duel::rounds), under one lock. The state machine returns where replies stand: ready, or
 //! pending until a deadline. While a reply is pending, the driver reads nothing more of that connection and keeps the
 //! deadline; a reply that becomes ready wakes it.

@@ -1,9 +1,9 @@
-//! The rule of the duel as a state machine: events in, actions out. It knows of no sockets, clocks or tasks; the time
-//! comes with each event, and never goes back.
+//! The rule of the duel as a state machine: events in, actions out, without sockets, clocks or tasks. Each event carries
+//! the time, which never goes back.
 //!
-//! What it keeps is a few words for each player and nothing for what has been: there is no queue in it. Every event is
-//! about a player who has joined and not left, which the table's [`Player`](super::table::Player) sees to by ownership;
-//! so are the partners that it keeps, and none of them can be looked up in vain.
+//! Its memory is a few words for each player; it has no queue. Every event is about a player who has joined and not left:
+//! the table's [`Player`](super::table::Player) guarantees that by ownership. The same holds for partners, so a look-up
+//! never fails.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use slab::Slab;
 
 use crate::game::judge;
 
-/// A player, from [`joined`](Rounds::joined) to [`left`](Rounds::left); after that another one may get the same.
+/// A player, from [`joined`](Rounds::joined) to [`left`](Rounds::left); after that a new player may get the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlayerId(usize);
 

@@ -1,8 +1,8 @@
-//! Where the connections of the duel meet: it tells the [rounds](super::rounds) what happens, and the connections what
-//! comes of it.
+//! The meeting point of the duel's connections: it applies their events to the [rounds](super::rounds), and carries the
+//! actions back to the connections.
 //!
-//! There is one lock, held for an event at a time, and all that happens has one order, the same for everybody. Which
-//! task of which thread brings an event does not matter, and no task has to run for the others to go on.
+//! One lock is held for one event at a time, so all events have one order. Any task on any thread can bring an event, and
+//! no connection depends on another one's task to run.
 
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::rounds::{Action, PlayerId, Reply, Rounds, Tally};
 
-/// Everybody who plays.
+/// All players.
 #[derive(Debug)]
 pub struct Table {
     state: Mutex<State>,
@@ -29,7 +29,7 @@ struct State {
     actions: Vec<Action>,
 }
 
-/// What the table holds for one player.
+/// The state of one player's reply.
 #[derive(Debug, Default)]
 struct Slot {
     /// Of the player's move, if it has one that is not answered.
@@ -79,8 +79,8 @@ impl Table {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic under this lock would be a fault of the state machine, met by the one connection that told of the
-        // event. The others play on.
+        // A panic under this lock is a fault of the state machine. It ends the connection whose event it was; the
+        // others play on.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -60,7 +60,7 @@ where
                     }
                     Step::Deliver(event) => io.deliver(event).await,
                     Step::FinalRead => {
-                        // Whatever the peer has sent by now counts as requested in time. The runtime asks the kernel
+                        // Requests that the peer has sent by now are in time. The runtime asks the kernel
                         // for it while this task yields.
                         yield_now().await;
                         match io.read_now().await {

@@ -1,6 +1,6 @@
 //! The interface between a connection and its protocol handler. No I/O, no clock.
 //!
-//! Most handlers reply to what they read in the same call. A handler that has to wait for something else, such as a
+//! Most handlers reply to a request in the call that reads it. A handler that has to wait for something else, such as a
 //! second player, returns [`WaitFor::Reply`]: the driver then reads nothing more until
 //! [`poll_reply`](Handler::poll_reply) is ready or the deadline has passed, and delivers [`Event::ReplyReady`].
 
@@ -17,7 +17,7 @@ pub trait Handler: Send + 'static {
 
     /// Takes whole requests from `input` and appends their replies to `output`.
     ///
-    /// The driver keeps what is left in `input` for the next call. What is left at [`Event::Eof`] is dropped.
+    /// The driver keeps the rest of `input` for the next call, and drops it at [`Event::Eof`].
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress;
 
     /// Polls, after [`WaitFor::Reply`], for the reply that comes from elsewhere; [`Event::ReplyReady`] collects it.
@@ -50,11 +50,11 @@ pub enum Event {
 pub struct Progress {
     /// Requests that were replied to.
     pub replies: u64,
-    /// What the handler waits for next.
+    /// The next thing that the handler needs.
     pub wait_for: WaitFor,
 }
 
-/// What a handler waits for.
+/// The next thing that a handler needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitFor {
     /// A request, of which no byte has been read.

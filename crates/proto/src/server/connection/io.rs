@@ -35,7 +35,7 @@ thread_local! {
 }
 
 impl Scratch {
-    /// Starts with what is `pending` from the reads before.
+    /// Starts with the `pending` bytes of earlier reads.
     fn load(&mut self, pending: Option<&[u8]>) {
         self.input.clear();
         self.output.clear();
@@ -43,14 +43,14 @@ impl Scratch {
     }
 }
 
-/// What the handler did with an event.
+/// An event and the result of handling it.
 #[derive(Clone, Copy)]
 pub(super) struct Handled {
     pub(super) event: Event,
     pub(super) started: Instant,
     /// Whether the handler wrote anything: replies, or the line end of one.
     pub(super) wrote: bool,
-    /// Whether the handler consumed input. If so, what is left belongs to a request that has just begun.
+    /// Whether the handler consumed input. If so, the rest belongs to a request that has just begun.
     pub(super) consumed: bool,
     pub(super) progress: Progress,
 }
@@ -121,7 +121,7 @@ where
             tokio::select! {
                 biased;
                 () = poll_fn(|cx| self.handler.poll_reply(cx)) => {}
-                error = self.stream.broken() => return Err(error),
+                error = self.stream.wait_error() => return Err(error),
                 () = triggered => return Ok(None),
                 () = alarm => return Ok(None),
             }
@@ -129,7 +129,7 @@ where
         })
     }
 
-    /// Handles data that can be read without waiting; `None` if there is none.
+    /// Handles data that can be read without waiting; returns `None` without such data.
     pub(super) fn read_now(&mut self) -> impl Future<Output = io::Result<Option<Handled>>> + Send {
         poll_fn(|cx| {
             Poll::Ready(match self.poll_data(cx) {
@@ -195,7 +195,7 @@ where
                 written = self.stream.write_all(&unsent) => written.map(|()| handled).map_err(CloseReason::Io),
                 () = sleep(timeout) => {
                     // An ordinary close would leave what the peer has not taken in the kernel for minutes.
-                    self.stream.discard_unsent();
+                    self.stream.reset_on_close();
                     Err(CloseReason::WriteTimeout)
                 }
                 () = shutdown.deadline_passed() => Err(CloseReason::Aborted),

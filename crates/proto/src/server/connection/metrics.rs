@@ -1,4 +1,4 @@
-//! What both servers count of their connections, whatever is said on them.
+//! The metrics of connections that both servers have.
 
 use std::fmt;
 
@@ -13,33 +13,33 @@ use crate::server::observe::metrics::encode::counter;
 /// Counted by the accept loops of a process and by its connections.
 #[derive(Debug, Default)]
 pub struct Connections {
-    /// How long answers took.
+    /// The latency of replies.
     pub durations: Durations,
     admitted: Counters<2>,
     closed: Counters<{ CloseReason::LABELS.len() }>,
     accept_errors: Counters<2>,
 }
 
-/// How many connections came to what, from the first to the last.
+/// The totals of a server's connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Let in.
+    /// Admitted.
     pub accepted: u64,
-    /// Told that there was no room.
+    /// Rejected because of a limit.
     pub rejected: u64,
     /// Ended by a panic of their task.
     pub panicked: u64,
-    /// Not done when the drain's time was up.
+    /// Not finished at the drain's deadline.
     pub cut: u64,
 }
 
 impl Connections {
-    /// A connection was let in.
+    /// Counts a connection that was admitted.
     pub fn accepted(&self) {
         self.admitted.add(0, 1);
     }
 
-    /// A connection was told that there is no room.
+    /// Counts a connection that was rejected.
     pub fn rejected(&self) {
         self.admitted.add(1, 1);
     }
@@ -54,17 +54,17 @@ impl Connections {
         self.closed.add(reason.index(), connections as u64);
     }
 
-    /// A connection was gone before it was accepted.
+    /// Counts a connection that was gone before it was accepted.
     pub fn accept_aborted(&self) {
         self.accept_errors.add(0, 1);
     }
 
-    /// The machine had run out of what it takes to accept a connection.
+    /// Counts an accept that failed for lack of a resource, such as file descriptors.
     pub fn accept_exhausted(&self) {
         self.accept_errors.add(1, 1);
     }
 
-    /// How many connections came to what so far.
+    /// Returns the totals so far.
     #[must_use]
     pub fn summary(&self) -> Summary {
         Summary {

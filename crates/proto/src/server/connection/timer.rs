@@ -1,4 +1,4 @@
-//! The timer of a connection: what the driver does next, and when.
+//! The timer of a connection: the driver's next step, and its time.
 //!
 //! All deadlines are absolute: a client that sends a byte now and then extends none of them.
 
@@ -40,7 +40,7 @@ impl ConnectionTimeouts {
     }
 }
 
-/// What the driver does next.
+/// The driver's next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Waits for data or a reply, until this deadline.
@@ -72,7 +72,7 @@ pub(super) struct ConnectionTimer {
     last_progress: Instant,
     /// When a connection is closed that has sent no part of a request.
     idle_deadline: Instant,
-    /// When the request that has arrived in part is given up.
+    /// When a request that has arrived in part times out.
     request_deadline: Instant,
     wait_for: WaitFor,
     /// Whether anything was replied. Before that, `idle_deadline` is the deadline of the first request.
@@ -108,7 +108,7 @@ impl ConnectionTimer {
         matches!(self.wait_for, WaitFor::Reply { .. })
     }
 
-    /// Takes note of what the handler did, and of what it waits for now.
+    /// Updates the deadlines after the handler has handled an event.
     pub(super) fn on_progress(&mut self, handled: &Handled, timeouts: &ConnectionTimeouts, now: Instant) {
         self.last_progress = now;
         if handled.wrote {

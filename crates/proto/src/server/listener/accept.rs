@@ -1,7 +1,7 @@
-//! The loop that turns a listener into conversations, and its drain.
+//! The accept loop and its drain.
 //!
-//! Accepting cannot fail: an error belongs either to one connection, and the next one is taken at once, or to the
-//! whole machine, and the loop pauses. Every accepted connection is either let in or told that there is no room.
+//! Accepting cannot fail: an error belongs either to one connection, and the next one is accepted at once, or to the
+//! whole machine, and the loop backs off. Every accepted connection is either admitted or rejected with a reply.
 
 use std::future::Future;
 use std::io;
@@ -34,7 +34,7 @@ use crate::server::listener::admission::{Admission, Full, Permit};
 use crate::server::listener::socket;
 use crate::server::observe::rate_limit::Throttle;
 
-/// A factory of handlers: what the connections of one listener share.
+/// A factory of handlers, with everything that the connections of one listener share.
 pub trait Service: Send + Sync + 'static {
     /// The protocol handler of one connection.
     type Handler: Handler;
@@ -49,7 +49,7 @@ pub trait Service: Send + Sync + 'static {
     fn rejection(&self) -> Bytes;
 }
 
-/// Where connections come from; a trait, so that tests can bring connections and errors of their own.
+/// A source of connections. TCP, or a test's own connections and errors.
 pub trait Listener: Send {
     /// A connection's stream.
     type Stream: Stream;
@@ -57,11 +57,10 @@ pub trait Listener: Send {
     /// Waits for the next connection. Dropping the future loses none.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
 
-    /// Lets nobody begin to connect any more, while those who have can still be accepted. Where that cannot be done, it
-    /// is done without.
+    /// Drops the SYNs of new connections, while those whose handshake has begun can still be accepted. Best effort.
     fn drop_new_syns(&self);
 
-    /// Stops listening and gives the connections that wait to be accepted.
+    /// Stops listening and returns the connections that are in the accept queue.
     fn close(self) -> impl Iterator<Item = (Self::Stream, SocketAddr)> + Send;
 }
 
@@ -79,8 +78,8 @@ impl Listener for TcpListener {
     }
 
     fn close(self) -> impl Iterator<Item = (TcpStream, SocketAddr)> + Send {
-        // Past the runtime, which may not have heard yet of what the kernel has queued. The socket is non-blocking, so
-        // this ends with the queue, or else with what a flood can bring in.
+        // Not through the runtime, which may not know yet about connections that the kernel has queued. The socket is
+        // non-blocking, so this ends with the queue, and in a flood after `MAX_BACKLOG`.
         let listener = self.into_std().ok();
         let mut tries = 0..MAX_BACKLOG;
         std::iter::from_fn(move || {
@@ -109,11 +108,11 @@ fn register((stream, peer): (std::net::TcpStream, SocketAddr)) -> io::Result<(Tc
 /// (listen(2): it fits 16 bits on older kernels, and is cut to `net.core.somaxconn` on all).
 const MAX_BACKLOG: usize = 65_536;
 
-/// The excess client is told and let go of within this time, whether or not it listens.
+/// A rejected connection is closed after this long, whether or not the client has read the reply.
 const REJECTION_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A pause after the machine ran out of something: short at first, since it may have been a moment's, and never so
-/// long that a recovery goes unnoticed for a second.
+/// The pause after an error of the whole machine: short at first, since the shortage may be brief, and below a second,
+/// so that a recovery is noticed soon.
 const MIN_BACKOFF: Duration = Duration::from_millis(10);
 const MAX_BACKOFF: Duration = Duration::from_millis(500);
 
@@ -167,7 +166,7 @@ pub async fn serve<L, S>(
     acceptor.drain().await;
 }
 
-/// Returns the next connection, whatever errors come before it. Dropping the future loses none.
+/// Returns the next connection, behind any number of errors. Dropping the future loses none.
 pub(crate) async fn accept_with_backoff<L: Listener>(
     listener: &mut L,
     metrics: &Connections,

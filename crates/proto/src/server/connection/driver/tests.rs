@@ -342,9 +342,9 @@ impl AsyncWrite for Endless {
 }
 
 impl Stream for Endless {
-    fn discard_unsent(&self) {}
+    fn reset_on_close(&self) {}
 
-    async fn broken(&self) -> io::Error {
+    async fn wait_error(&self) -> io::Error {
         std::future::pending().await
     }
 }
