@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""Both services on asyncio's streams, written in the plain way: something to hold the real ones against.
+"""Both services in plain Python on asyncio streams, to compare the real servers with.
 
-    scripts/asyncio_peer.py power|rps PORT     # 0 takes any free port; it says which
+    scripts/asyncio_peer.py power|rps PORT     # 0 takes any free port; the first line of output has it
 
-Speaks the two wire formats of PROTOCOL.md, alone and against the house. What makes a service of it is missing: there
-are no limits, deadlines or duels, it does not drain, and nothing tells a request that the network has cut in two from
-a whole one. Needs python3 (3.8 or later).
+Implements the two wire formats of PROTOCOL.md, without duels. It has no limits, no timeouts and no drain, and it does
+not detect a request that the network has split. Needs python3 (3.8 or later).
 """
 
 import asyncio
@@ -19,7 +18,7 @@ POWERS = {b"a": 2, b"b": 3, b"c": 4, b"d": 1}
 
 
 def answer(request):
-    """The reply to one request of the power wire, its end not counted."""
+    """Returns the reply to one request of the power wire; neither includes the line end."""
     exponent = POWERS.get(request[:1])
     if exponent is None:
         return b"eBADOP send a (square), b (cube), c (fourth power) or d (echo)"

@@ -1,36 +1,25 @@
 #!/usr/bin/env bash
-# Measures both servers on this machine, and beside them what is installed of
-# redis, memcached and nginx, and the same two services in plain Python on asyncio.
+# Measures both servers on this machine. Compares them with those of redis, memcached and nginx that are installed and
+# with the same two services in plain Python on asyncio.
 #
-#   scripts/bench.sh [--rounds 5] [--seconds 2]    # against the others
-#   scripts/bench.sh growth [--svg FILE]           # from one connection to thousands
+#   scripts/bench.sh [--rounds 5] [--seconds 2]    # comparison
+#   scripts/bench.sh growth [--svg FILE]           # cost as connections grow from one to thousands
 #
-# Prints Markdown on stdout, and how far it is on stderr. --help says the rest.
-# BIN names a folder with the three programs; without it they are built.
+# Prints Markdown on stdout and progress on stderr; --help lists all arguments. BIN names a folder with the three
+# programs; without it they are built.
 #
-# Needs Linux, a Rust toolchain (but for BIN), bash (4.4 or later), coreutils and
-# python3 (3.8 or later). Takes some three minutes, growth four. Where it can
-# (with util-linux and iproute2; as root, or where anyone may), it runs in a
-# network of its own, so that nobody else's connections are in the way, nor its
-# own in theirs. All listens on loopback, on free ports, and is gone at the end.
+# Needs Linux, a Rust toolchain (except with BIN), bash (4.4 or later), coreutils and python3 (3.8 or later). Takes
+# about three minutes, growth four. Where it can (with util-linux and iproute2), it runs in a separate network
+# namespace. All servers listen on free ports of loopback and are stopped at the end.
 set -euo pipefail
-exec </dev/null
-root=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/lib.sh"
 
+need python3
+# Wrong arguments are refused before anything is built. Only --help prints something here. -B: leave no compiled files.
+help=$(python3 -B "$root/scripts/bench" --check-arguments "$@")
+[[ -z $help ]] || { echo "$help" && exit; }
 bin=${BIN:-}
-if [[ -z $bin ]]; then
-    bin=${CARGO_TARGET_DIR:-$root/target}/release
-    [[ -n ${BENCH_INSIDE:-} ]] || cargo build --release --locked --manifest-path "$root/Cargo.toml"
-fi
-if [[ -z ${BENCH_INSIDE:-} ]]; then
-    own_networks=(--net "--net --map-root-user")
-    for own_network in "${own_networks[@]}"; do
-        # Some are two words, and what is in quotes is for the inner shell.
-        # shellcheck disable=SC2016,SC2086
-        if unshare $own_network ip link set lo up 2>/dev/null; then
-            exec unshare $own_network env BENCH_INSIDE=1 bash -c 'ip link set lo up && exec "$0" "$@"' "$0" "$@"
-        fi
-    done
-fi
-# It leaves nothing behind, not even what it was compiled to.
+[[ -n $bin ]] || build --workspace
+use_own_network "$@"
 exec python3 -B "$root/scripts/bench" --bin "$bin" "$@"

@@ -1,116 +1,25 @@
 #!/usr/bin/env bash
-# Shows that a service of several replicas loses nothing while they are replaced
-# one after the other: two power servers and two rock-paper-scissors servers run
-# behind HAProxy with the configuration that is shipped (config/deploy/haproxy.cfg)
-# and under constant load, and each in turn gets SIGTERM, without HAProxy being
-# told, ends, and is started anew.
+# Checks that a service of several replicas loses nothing during a rolling update: two power servers and two
+# rock-paper-scissors servers run behind HAProxy with the shipped configuration (config/deploy/haproxy.cfg) under
+# constant load. Each replica in turn gets SIGTERM, without notice to HAProxy, ends, and is started again.
 #
-# What has to hold: no request of a short connection fails; a long connection
-# ends between an answer and the next move, and never with a move unanswered; a
-# duel waits for nobody who plays at the other replica; and each server ends with
-# exit code 0, and cuts nothing.
+# It requires: no request of a short connection fails; a long connection is closed between a reply and the next
+# move, and never with a move unanswered; a duel does not wait for a player at the other replica; each server exits
+# with 0 and aborts no connection.
 #
-# Needs a Rust toolchain, bash (4.4 or later), coreutils, haproxy (2.6 or later)
-# and python3 (3.9 or later). All of it runs on loopback, on free ports, for less than a
-# minute once all is built, and leaves nothing behind but the build.
+# Needs a Rust toolchain, bash (4.4 or later), coreutils, haproxy (2.6 or later) and python3 (3.9 or later). Takes less
+# than a minute once all is built, on free ports of loopback.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-exec </dev/null
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/lib.sh"
+cd "$root"
 
-# Whatever the caller has set, what is checked is what is shipped.
-unset "${!POWER_@}" "${!RPS_@}" "${!SOLO_@}" "${!DUEL_@}" "${!STATUS_@}"
-export LC_ALL=C
+most_seconds=60 # limit for everything; the load ends by itself after that, which is a failure
+games=8         # connections of the long load
 
-most_seconds=60 # for all of it
-wait_seconds=12 # for one thing; longer than timeouts.drain
-games=8         # at once, of the load
-
-passed=0
-pass() {
-    passed=$((passed + 1))
-    echo "ok: $*"
-}
-fail() {
-    echo "FAILED: $*" >&2
-    exit 1
-}
-# How long something may take that comes now.
-left() {
-    local all=$((began + most_seconds - SECONDS))
-    ((all > 0)) || fail "it took longer than $most_seconds s"
-    echo $((all < wait_seconds ? all : wait_seconds))
-}
-
-declare -A pid output log # of what runs, by name
-declare -A address        # of what listens, as "power-1 admin"; of haproxy's own pages
-declare -A state          # what HAProxy has last said of a server, as "solo/rps-1"
-clean_up() {
-    local status=$? name
-    for name in "${!pid[@]}"; do
-        kill -KILL "${pid[$name]}" 2>/dev/null || true
-        wait "${pid[$name]}" 2>/dev/null || true
-        if ((status != 0)) && [[ -n ${output[$name]:-} ]]; then
-            printf '%s\n' "--- what $name said" "${log[$name]}$(timeout 1 cat <&"${output[$name]}")" >&2
-        fi
-    done
-    rm -rf "$scratch"
-}
-scratch=$(mktemp -d)
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-# Runs a program whose output is read from here, as far as it is waited for.
-launch() { # NAME COMMAND...
-    local fd
-    mkfifo "$scratch/output"
-    "${@:2}" >"$scratch/output" 2>&1 &
-    pid[$1]=$!
-    exec {fd}<"$scratch/output"
-    rm "$scratch/output"
-    output[$1]=$fd
-    log[$1]=
-}
-# Reads the next line that it says into `line`.
-next_line() { # NAME WHAT_IS_AWAITED
-    read -r -t "$(left)" -u "${output[$1]}" line || fail "$1: wanted $2"
-    log[$1]+=$line$'\n'
-}
-# Waits for a program to end, and sets `said` and `status`.
-ended() { # NAME
-    local fd=${output[$1]}
-    said=$(timeout "$(left)" cat <&"$fd") || fail "$1 does not end"
-    said=${log[$1]}$said
-    log[$1]=$said
-    status=0
-    wait "${pid[$1]}" || status=$?
-    exec {fd}<&-
-    unset "pid[$1]" "output[$1]" # a replica may come back under its name
-}
-
-# Starts a replica where it was before, or else on any port.
-start() { # REPLICA
-    local name=$1 line service arguments=()
-    local -A option=([power]=listen [solo]=solo-listen [duel]=duel-listen [admin]=admin-listen)
-    for service in ${services[${name%-*}]}; do
-        arguments+=("--${option[$service]}" "${address[$name $service]:-127.0.0.1:0}")
-        unset "address[$name $service]"
-    done
-    launch "$name" "$bin/${name%-*}-server" --config "config/${name%-*}-server.toml" "${arguments[@]}"
-    for service in ${services[${name%-*}]}; do
-        until [[ -n ${address[$name $service]:-} ]]; do
-            next_line "$name" "it to tell where $service is listening"
-            if [[ $line =~ ' listening '.*service=\"([a-z]+)\".*address=([^ ]+) ]]; then
-                address[$name ${BASH_REMATCH[1]}]=${BASH_REMATCH[2]}
-            fi
-        done
-    done
-}
-
-# HAProxy gets its listening sockets from its parent, so that any free port will
-# do and is not taken by another in between. The ports are told first.
+# Starts HAProxy, which gets its listening sockets from its parent: so each has a free port, which no other process can
+# take in between. The first line of the log has the addresses.
 start_haproxy() {
-    local line
     launch haproxy env \
         POWER_1="${address[power-1 power]}" POWER_1_ADMIN_PORT="${address[power-1 admin]##*:}" \
         POWER_2="${address[power-2 power]}" POWER_2_ADMIN_PORT="${address[power-2 admin]##*:}" \
@@ -125,60 +34,45 @@ for name, listener in listeners.items():
 print(*("127.0.0.1:%d" % listener.getsockname()[1] for listener in listeners.values()), flush=True)
 os.execvp("haproxy", ["haproxy", "-db", "-f", "config/deploy/haproxy.cfg"])
 '
-    next_line haproxy "its ports"
-    read -r POWER_ADDR RPS_ADDR DUEL_ADDR "address[haproxy]" <<<"$line"
+    wait_for_log haproxy '^127\.'
+    read -r POWER_ADDR RPS_ADDR DUEL_ADDR "address[haproxy status]" <<<"$line"
     export POWER_ADDR RPS_ADDR DUEL_ADDR
 }
 
-# Waits until HAProxy has said that all these servers are in that state: it says
-# so as soon as its health checks have found out.
-haproxy_sees() { # UP|DOWN SERVER...
-    local wanted=$1 line server
-    shift
-    for server; do
-        until [[ ${state[$server]:-} == "$wanted" ]]; do
-            next_line haproxy "it to see $server $wanted"
-            if [[ $line =~ 'Server '([^ ]+)' is '(UP|DOWN) ]]; then
-                state[${BASH_REMATCH[1]}]=${BASH_REMATCH[2]}
-            fi
-        done
+# Waits until HAProxy's health checks have found all these servers in a state, in its log from line number FIRST on.
+haproxy_sees() { # UP|DOWN FIRST SERVER...
+    local server
+    for server in "${@:3}"; do
+        wait_for_log haproxy "Server $server is $1" "$2"
     done
 }
 
 # A rolling update of one replica of each service.
 replace() { # NUMBER
-    local name said status seen=("power/power-$1" "solo/rps-$1" "duel/rps-$1")
-    for name in "power-$1" "rps-$1"; do
-        kill -TERM "${pid[$name]}"
-    done
-    for name in "power-$1" "rps-$1"; do
-        ended "$name"
-        ((status == 0)) || fail "$name: exit code $status"
-        [[ ${said##*$'\n'} =~ stopped\ (accepted=[0-9]+\ rejected=0\ panicked=0\ cut=0)$ ]] \
-            || fail "$name: wanted its last line to be of nothing rejected, panicked or cut, got '${said##*$'\n'}'"
-        pass "$name drained: exit code 0, ${BASH_REMATCH[1]}"
-    done
-    # Else its return could not be told from its never having been away.
-    haproxy_sees DOWN "${seen[@]}"
+    local name from seen=("power/power-$1" "solo/rps-$1" "duel/rps-$1")
+    from=$(next_line haproxy)
+    kill -TERM "${pid[power-$1]}" "${pid[rps-$1]}"
+    stopped "power-$1" 0
+    stopped "rps-$1" 0
+    # Without this, a server that is UP again looks like one that was never away.
+    haproxy_sees DOWN "$from" "${seen[@]}"
+    from=$(next_line haproxy)
     start "power-$1"
     start "rps-$1"
-    haproxy_sees UP "${seen[@]}"
-    pass "replacements of power-$1 and rps-$1 are up, as HAProxy sees it"
+    haproxy_sees UP "$from" "${seen[@]}"
+    pass "HAProxy sees the replacements of power-$1 and rps-$1 up"
 }
 
-# People who play through HAProxy, until SIGTERM: against the house, and against
-# each other. Each sends a move, waits for its answer, thinks for a moment, and
-# connects again when the server has closed. Says now and then that they are
-# playing, and at the end what they met with, and fails if that was more than
-# they have to expect.
+# Players through HAProxy, until SIGTERM: against the house, and against each other. Each sends a move, waits for its
+# reply, pauses, and connects again when the server has closed. Prints "playing" every 200 replies, and at the end
+# what happened; fails if anything happened that a drain does not explain.
 players() {
     exec python3 -c '
 import asyncio, os, random, signal, sys
 from collections import Counter
 
-# A drain takes a connection for idle after so long. These games are in progress
-# when they are closed; but on a machine that has stood still for as long, they
-# too look idle, and a move that was then on its way is the fault of nobody.
+# A drain takes a connection for idle after this time. On a machine that has stalled for as long, games in progress
+# look idle too, and a move may be on its way when the connection is closed. Such a move does not count as lost.
 IDLE = 0.05
 THINKING = 0.02
 
@@ -219,13 +113,13 @@ async def player(address, met):
         writer.close()
 
 def check(what, met, players):
-    # At the end each player may have a move that is still to be answered.
+    # At the end each player may have one move in play.
     in_play = met["moves"] - met["answers"] - met["moves too late"]
     expected = Counter({
         **{name: met[name] for name in ("moves", "answers", "connections", "moves too late")},
         "closed between moves": met["connections"] - players - met["moves too late"],
-        # Below the 30 s after which a move is void that meets nobody. So what is void
-        # is so by a drain, which waits for the other player no longer than 50 ms.
+        # Less than the 30 s of the duel window, after which a move without another is void. So every void round is
+        # due to a drain, which waits 50 ms for the other player.
         "longest wait in ms": min(met["longest wait in ms"], 25000),
         "void": met["void"] if what == "duel" else 0,
     })
@@ -248,38 +142,38 @@ asyncio.run(main())
 '
 }
 
-metrics() { # ADDRESS
-    local fd
-    exec {fd}<>"/dev/tcp/${1%:*}/${1##*:}"
-    printf 'GET /metrics HTTP/1.0\r\n\r\n' >&"$fd"
-    timeout "$(left)" cat <&"$fd" || fail "no metrics at $1"
-    exec {fd}<&-
-}
-# A rule of alerts.yml would be silent for ever if it asked for what nobody has.
+# Each metric that a rule of alerts.yml asks for has to exist: otherwise the rule could never fire.
 check_metrics() {
-    local all name count=0
-    all=$(metrics "${address[power-1 admin]}" && metrics "${address[rps-1 admin]}" && metrics "${address[haproxy]}")
+    local name all count=0
+    all=$(http_get "${address[power-1 admin]}" /metrics \
+        && http_get "${address[rps-1 admin]}" /metrics \
+        && http_get "${address[haproxy status]}" /metrics) || fail "cannot read the metrics"
     while read -r name; do
-        [[ $all == *$'\n'"$name"[\{\ ]* ]] || fail "alerts.yml asks for $name: nobody has it"
+        [[ $all == *$'\n'"$name"[\{\ ]* ]] || fail "alerts.yml asks for $name, which no server exports"
         count=$((count + 1))
     done < <(sed -E '/^ *#/d; s/\(power\|rps\)(\w+)/power\1 rps\1/' config/deploy/alerts.yml \
         | grep -oE '\b(power|rps|haproxy|process)_[a-z_]+' | sort -u)
-    pass "all $count metrics that alerts.yml asks for are there"
+    pass "all $count metrics that alerts.yml asks for exist"
 }
 
-# Lets so much time pass that all who play have moved many times.
+# Waits until all players have moved many times more.
 play_on() {
-    local line
     for _ in {1..4}; do
-        next_line players "them to go on playing"
+        wait_for_log players playing "$(next_line players)"
     done
 }
 
-command -v haproxy >/dev/null || fail "haproxy is not installed"
-command -v python3 >/dev/null || fail "python3 is not installed"
-cargo build --release --locked
-bin=${CARGO_TARGET_DIR:-target}/release
-declare -A services=([power]="power admin" [rps]="solo duel admin")
+# Stops a load before its end. Sets `summary`.
+stop_load() { # NAME
+    kill -TERM "${pid[$1]}"
+    wait_for_end "$1"
+    summary=$(<"$scratch/$1.log")
+    ((status == 143)) || fail "$1: wanted exit code 143 at SIGTERM, got $status, with $summary"
+}
+
+need haproxy python3
+build --workspace
+set_up
 
 began=$SECONDS
 for name in power-1 power-2 rps-1 rps-2; do
@@ -287,52 +181,43 @@ for name in power-1 power-2 rps-1 rps-2; do
 done
 start_haproxy
 for service in power rps duel; do
-    "$bin/cli-client" probe "$service" --wait "$(left)s" -q || fail "$service cannot be reached through HAProxy"
+    "$bin/cli-client" probe "$service" --wait "${wait_seconds}s" -q || fail "$service cannot be reached through HAProxy"
 done
 pass "two replicas of each server behind HAProxy at $POWER_ADDR, $RPS_ADDR and $DUEL_ADDR"
 
 launch players players
-# What is slow here is the machine, and no loss.
+# A long timeout: a request that is late because the machine is slow is not lost.
 patience=(--timeout 20s --json)
 launch short "$bin/cli-client" bench power -c 64 -z "${most_seconds}s" --rate 400 "${patience[@]}"
 launch long "$bin/cli-client" bench rps -c "$games" -z "${most_seconds}s" --rate 200 "${patience[@]}"
-
 play_on
 replace 1
 play_on
 replace 2
 play_on
-
-# The load has no end of its own, so it ends as what is told to.
-stop_load() { # NAME
-    kill -TERM "${pid[$1]}"
-    ended "$1"
-    ((status == 143)) || fail "$1: wanted it to end at SIGTERM, got exit code $status"
-}
-
 check_metrics
 
 stop_load short
-[[ $said =~ \"requests\":([0-9]+),\"right\":([0-9]+),\"errors\":\{\}.*\"p50\":([0-9]+).*\"p99\":([0-9]+).*\"max\":([0-9]+) ]] \
-    || fail "short connections: wanted no errors, got $said"
-((BASH_REMATCH[1] == BASH_REMATCH[2])) || fail "short connections: not all were answered right: $said"
+[[ $summary =~ \"requests\":([0-9]+),\"right\":([0-9]+),\"errors\":\{\}.*\"p50\":([0-9]+).*\"p99\":([0-9]+).*\"max\":([0-9]+) ]] \
+    || fail "short connections: wanted no errors, got $summary"
+((BASH_REMATCH[1] == BASH_REMATCH[2])) || fail "short connections: not all requests were answered right: $summary"
 pass "short connections: ${BASH_REMATCH[1]} requests, all answered right: latency p50 ${BASH_REMATCH[3]} µs, p99 ${BASH_REMATCH[4]} µs, max ${BASH_REMATCH[5]} µs"
 
-# To a load that asks again without looking, a connection that was closed before
-# is an error; there may be one for each connection and replica.
+# The load sends its next move without a look at the connection, so a connection that a drain has closed is an error
+# to it: at most one for each connection and replica.
 stop_load long
-[[ $said =~ \"requests\":([0-9]+),\"right\":([0-9]+),\"errors\":\{(\"(closed|reset)\":[0-9]+,?)*\} ]] \
-    || fail "long connections: wanted none but closed ones, got $said"
+[[ $summary =~ \"requests\":([0-9]+),\"right\":([0-9]+),\"errors\":\{(\"(closed|reset)\":[0-9]+,?)*\} ]] \
+    || fail "long connections: wanted no errors but closed connections, got $summary"
 closed=$((BASH_REMATCH[1] - BASH_REMATCH[2]))
-((closed <= 2 * games)) || fail "long connections: $closed were closed, of $games in two replicas"
-pass "long connections: ${BASH_REMATCH[2]} right answers, $closed times one was closed"
+((closed <= 2 * games)) || fail "long connections: $closed were closed, of $games at two replicas"
+pass "long connections: ${BASH_REMATCH[2]} right replies, $closed connections closed"
 
 kill -TERM "${pid[players]}"
-ended players
-said=${said//playing$'\n'/}
-((status == 0)) || fail "players met with more than they have to expect: $said"
+wait_for_end players
+((status == 0)) || fail "the players: something that a drain does not explain: $(grep -v '^playing$' "$scratch/players.log")"
 while read -r line; do
     pass "$line"
-done <<<"$said"
+done < <(grep -v '^playing$' "$scratch/players.log")
+((SECONDS - began <= most_seconds)) || fail "it took $((SECONDS - began)) s, more than $most_seconds s"
 
 echo "scale-out: $passed passed, 0 failed, in $((SECONDS - began)) s"

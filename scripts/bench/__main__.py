@@ -1,8 +1,8 @@
-"""What scripts/bench.sh runs; its head says what it is for.
+"""The program behind scripts/bench.sh.
 
-Every server runs from the start on, and each work goes over them in turn, round after round: what else the machine does
-then meets neighbours alike, and what is told is the median. Not how fast a server is says this best, but how much CPU
-time of its own it takes for a request, by the kernel's account.
+All servers run from the start. Each round runs each load against every server in turn, so that other activity on the
+machine affects all of them alike; the result is the median of the rounds. The most reliable figure is the server's own
+CPU time per request, as the kernel accounts it.
 """
 
 import argparse
@@ -27,7 +27,10 @@ def main():
         help="of the comparison, only these: short, ping, flight, with commas between them",
     )  # fmt: skip
     parser.add_argument("--svg", metavar="FILE", help="of the growth, draw the figures into this file too")
-    parser.add_argument("--bin", required=True, help=argparse.SUPPRESS)
+    # From the shell: the folder of the programs, or that the arguments are only to be checked.
+    shell = parser.add_mutually_exclusive_group(required=True)
+    shell.add_argument("--bin", help=argparse.SUPPRESS)
+    shell.add_argument("--check-arguments", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.rounds < 1 or not 0 < arguments.seconds <= 3600:
         parser.error("--rounds must be at least 1, and --seconds above 0 and at most 3600")
@@ -35,7 +38,9 @@ def main():
         parser.error("--works: wanted short, ping or flight")
     if arguments.svg and arguments.what != "growth":
         parser.error("--svg is for growth")
-    arguments.given = sys.argv[3:]  # without --bin and its folder, which are the shell's
+    if arguments.check_arguments:
+        return 0
+    arguments.given = sys.argv[3:]  # without --bin and its folder
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with Bench(arguments) as bench:

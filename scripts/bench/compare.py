@@ -1,10 +1,10 @@
-"""Both servers beside others: what a request takes of each."""
+"""Compares the cost of a request at both servers and at others."""
 
 from figures import digits, duration, median, ratio, table, whole
 from servers import BARE, SOURCES, Failed, count, program, say
 
-# For each work: its name, what the table says, how the client loads, and the servers, ours first: the row's name, the
-# server, and what the client is told for it.
+# For each kind of load: its name, its title, the client's arguments, and the servers, ours first. For each server: the
+# name of its row, its own name, and further arguments of the client.
 PING = ["exchange", "--send", r"PING\r\n", "--expect", r"+PONG\r\n"]
 MN = ["exchange", "--send", r"mn\r\n", "--expect", r"MN\r\n"]
 HTTP = ["exchange", "--send", r"GET /\r\n", "--expect", "d4.0"]

@@ -1,4 +1,4 @@
-"""Numbers, tables and figures, as text and drawn."""
+"""Formats numbers, tables and bar charts, as text and as SVG."""
 
 import statistics
 
@@ -17,7 +17,7 @@ def ratio(number):
 
 
 def digits(number):
-    """With three significant digits, or all before the point."""
+    """Returns three significant digits, or all digits of the whole part if it has more."""
     if number is None:
         return "-"
     return whole(number) if number >= 100 else f"{number:#.3g}".rstrip(".")
@@ -39,7 +39,7 @@ def table(titles, rows):
 
 
 def bars(title, unit, values):
-    """A figure of bars: those of one length say that it stays as it is."""
+    """Returns the lines of a bar chart in plain text."""
     width, most = 50, max(values.values())
     lines = [f"{title}, {unit}"]
     for level, value in values.items():
@@ -48,7 +48,7 @@ def bars(title, unit, values):
 
 
 def svg(figures):
-    """The same figures as drawn bars, two in a row."""
+    """Returns the same bar charts as an SVG image, two in a row."""
     width, bar, gap, top, label, length = 420, 18, 6, 44, 60, 260
     height = top + max(len(values) for _, _, values in figures) * (bar + gap) + 20
     rows = (len(figures) + 1) // 2

@@ -1,4 +1,4 @@
-"""From one connection to thousands: what a request and a connection cost."""
+"""Measures the cost of a request and of a connection, from one connection to thousands."""
 
 import resource
 import subprocess
@@ -7,12 +7,12 @@ import time
 from figures import bars, digits, median, ratio, svg, table, whole
 from servers import BARE, SOURCES, WAIT_SECONDS, Failed, count, say
 
-# Files that a process has open beside its connections.
+# Open files of a process other than connections.
 OTHER_FILES = 100
 
 LOADED = [1, 64, 1000, 10000]
-IDLE = [1, 100, 1000, 5000, 10000, 15000]  # what the first one takes, the process takes at rest
-MOST = 16000  # connections that the servers let in for that
+IDLE = [1, 100, 1000, 5000, 10000, 15000]  # the first one includes the process at rest
+MOST = 16000  # limits.max_connections of the servers
 
 
 def wait_for(what, holds, client):
@@ -20,7 +20,7 @@ def wait_for(what, holds, client):
     while not holds():
         try:
             client.wait(0.02)
-            return  # Its summary says why.
+            return  # The reason is in its summary.
         except subprocess.TimeoutExpired:
             pass
         if time.monotonic() > until:
@@ -28,12 +28,12 @@ def wait_for(what, holds, client):
 
 
 def loaded_run(bench, server, load, counter, connections):
-    """CPU time per request while all connections are there: neither their making nor their end is in it, but where
-    each request has its own."""
+    """Returns the CPU time per request while all connections are open. Connecting and closing are not included, except
+    where each request has its own connection."""
     prefix = server.name.split("-")[0]
     what = f"{server.name}, {count(connections, 'connection')}, under load"
     began = server.metric(counter)
-    # The load has no end of its own: it is ended when enough was seen of it.
+    # The load runs until the measurement is over.
     client = bench.client(server, [*load, "-c", str(connections), "-z", "1h"])
     try:
         if load[0] == "rps":
@@ -43,12 +43,12 @@ def loaded_run(bench, server, load, counter, connections):
         try:
             client.wait(bench.arguments.seconds)
         except subprocess.TimeoutExpired:
-            pass  # as it should be
+            pass  # The load still runs, as expected.
         used, answered, took = server.cpu() - before, server.metric(counter) - answered, time.monotonic() - at
     finally:
         client.terminate()
         run = bench.summary(client, what, 0)
-    # What is closed now is no part of the next one.
+    # The next measurement does not include the closing of these connections.
     wait_for("none of them open", lambda: server.metric(f"{prefix}_connections") == 0, server.process)
     if run and answered:
         return {"cpu": used * 1e6 / answered, "throughput": answered / took}
@@ -56,7 +56,7 @@ def loaded_run(bench, server, load, counter, connections):
 
 
 def idle_memory(bench, name, request, reply, levels):
-    """Resident memory with so many connections, each of which has been answered once and then says nothing."""
+    """Returns the resident memory for each number of connections, each of which is idle after one reply."""
     held, resident = [], {}
     server = bench.ours(name, f"limits.max_connections={MOST}", "timeouts.idle=10m")
     try:
@@ -80,10 +80,10 @@ def idle_memory(bench, name, request, reply, levels):
 
 def growth(bench):
     rounds, seconds = bench.arguments.rounds, bench.arguments.seconds
-    # Each side of a connection takes a file of its process.
+    # A connection takes one open file in the process on each side.
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     most = MOST if files == resource.RLIM_INFINITY else min(MOST, files - OTHER_FILES)
-    # Ours would do by itself; what it starts has it from here.
+    # Our servers raise their limit themselves; the client inherits this one.
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     left_out = sorted({level for level in LOADED + IDLE if level > most})
     loaded, idle = ([level for level in levels if level <= most] for levels in (LOADED, IDLE))

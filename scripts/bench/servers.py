@@ -1,4 +1,4 @@
-"""The servers that are measured, the client that loads them, and what has to be said of both."""
+"""Starts the measured servers and the client that loads them, and describes both."""
 
 import datetime
 import http.client
@@ -16,10 +16,10 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-WAIT_SECONDS = 20  # for what should be there at once, on however slow a machine
-# On loopback a port is free again after a second: addresses enough for the connections of one.
+WAIT_SECONDS = 20  # limit of each wait, for slow machines
+# On loopback a port is free again after a second. These addresses have ports enough for the connections of one second.
 SOURCES = ["--sources", "127.0.0.2-127.0.0.9"]
-# How the client asks on short connections, as the programs do that ask without an end of their requests.
+# Framing of short connections: without an end of the request, as existing programs send it.
 BARE = ["power", "--framing", "bare"]
 
 
@@ -41,12 +41,12 @@ def count(number, noun):
 
 
 def program(name):
-    """Where a program is; servers are in sbin, which is not on everybody's path."""
+    """Returns the path of a program, or None. Servers are in sbin, which PATH may not include."""
     return shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
 
 
 def free_ports(number):
-    """So many ports, all of them different and free a moment ago."""
+    """Returns different ports that were free a moment ago."""
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
     ports = [listener.getsockname()[1] for listener in listeners]
     for listener in listeners:
@@ -55,7 +55,7 @@ def free_ports(number):
 
 
 class Cpus:
-    """One CPU for the servers and the others for the load, where there are others."""
+    """Assigns one CPU to the servers and the others, if any, to the load."""
 
     def __init__(self):
         usable = sorted(os.sched_getaffinity(0))
@@ -75,10 +75,10 @@ class Server:
     def __init__(self, name, command, port, bench, admin=None):
         self.name, self.port, self.admin = name, port, admin
         self.log = os.path.join(bench.scratch, name.replace(" ", "-") + ".log")
-        # Threads that a server starts later stay where it was started.
+        # A process and its threads inherit the CPU affinity.
         os.sched_setaffinity(0, bench.cpus.servers)
         with open(self.log, "w") as log:
-            # A session of its own, so that what it starts can be told, and ended.
+            # In a new session, so that its child processes can be found and killed.
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=bench.environment, start_new_session=True
             )
@@ -87,8 +87,8 @@ class Server:
         until = time.monotonic() + WAIT_SECONDS
         while True:
             try:
-                # From another address: a port that nobody listens at yet may by chance be the one to connect from,
-                # and would then be connected to itself.
+                # From another address: otherwise the kernel may choose the server's port as the local port, and the
+                # socket connects to itself while the server does not listen yet.
                 self.connect(("127.0.0.2", 0)).close()
                 return
             except OSError:
@@ -100,7 +100,7 @@ class Server:
         return socket.create_connection(("127.0.0.1", self.port), WAIT_SECONDS, source)
 
     def alive(self, seconds):
-        """Waits so long for it to end, and takes that ill."""
+        """Waits for the given time and fails if the server ends meanwhile."""
         try:
             status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -108,7 +108,7 @@ class Server:
         raise Failed(f"{self.name} ended with {status}:\n{self.said()}")
 
     def said(self):
-        """The end of its log."""
+        """Returns the end of its log."""
         return "\n".join(read(self.log).splitlines()[-5:])
 
     def processes(self):
@@ -120,7 +120,7 @@ class Server:
                 pass  # It has ended since.
 
     def cpu(self):
-        """Seconds of CPU time that it and what it has started have used."""
+        """Returns the CPU time of the server and its child processes, in seconds."""
         total = 0
         for process in self.processes():
             for thread in os.listdir(f"{process}/task"):
@@ -131,7 +131,7 @@ class Server:
         return total / 1e9
 
     def resident(self):
-        """Bytes of memory; in the status file they are rounded to what each CPU has last reported."""
+        """Returns the resident memory in bytes. The counters of /proc/PID/status are less exact (proc(5), VmRSS)."""
         rollups = (read(f"{process}/smaps_rollup") for process in self.processes())
         return sum(int(re.search(r"^Rss: +(\d+) kB", rollup, re.M)[1]) * 1024 for rollup in rollups)
 
@@ -144,7 +144,7 @@ class Server:
             connection.close()
 
     def metric(self, name):
-        """The sum over all its labels."""
+        """Returns the sum of a metric over all its labels."""
         return sum(float(value) for value in re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", self.metrics(), re.M))
 
     def stop(self):
@@ -164,7 +164,7 @@ class Bench:
                 raise Failed(f"there is no {name} in {self.bin}")
         if not os.path.exists("/proc/self/schedstat"):
             raise Failed("this kernel does not tell what CPU time is used (there is no /proc/self/schedstat)")
-        # Whatever the caller has set, what is measured is what is shipped.
+        # The shipped configuration is measured: the caller's settings do not apply.
         self.environment = {
             name: value
             for name, value in os.environ.items()
@@ -194,20 +194,20 @@ class Bench:
         return Server(name, command, port, self, admin)
 
     def peer(self, name):
-        """Another server, as plain as it can be had: one process, no disk, no log of requests."""
+        """Starts another server in a plain configuration: one process, no disk, no request log."""
         (port,) = free_ports(1)
         if name.startswith("asyncio "):
             command = [sys.executable, f"{ROOT}/scripts/asyncio_peer.py", name.split()[1], str(port)]
         elif name == "redis":
             configuration = os.path.join(self.scratch, "redis.conf")
             with open(configuration, "w") as file:
-                # The load comes from all of loopback, which it takes for foreign but for one address.
+                # The load comes from several loopback addresses, which protected mode rejects.
                 file.write(
                     f'bind 127.0.0.1\nport {port}\nprotected-mode no\nsave ""\nappendonly no\ndir "{self.scratch}"\n'
                 )
             command = [program("redis-server"), configuration]
         elif name == "memcached":
-            # Threads as many as ours have: one for the CPU. It will not run as root unasked.
+            # One thread, as our servers have on one CPU. As root it runs only with -u.
             command = [program("memcached"), "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", "1"]
             command += ["-u", "root"] if os.geteuid() == 0 else []
         elif name == "nginx":
@@ -216,8 +216,8 @@ class Bench:
                 f"{kind}_temp_path {self.scratch};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
             )
             with open(configuration, "w") as file:
-                # Without a master it needs no right to become somebody else; and where root is root in a network
-                # of its own alone, there may be nobody else.
+                # Without a master process it does not change its user. In a new user namespace, root may be the only
+                # user.
                 file.write("user root;\n" if os.geteuid() == 0 else "")
                 file.write(
                     f"daemon off; master_process off; worker_processes 1; pid {self.scratch}/nginx.pid;\n"
@@ -239,7 +239,7 @@ class Bench:
         return subprocess.Popen(command, env=self.environment, **pipes)
 
     def summary(self, client, what, seconds):
-        """What the client has to say at its end; every error in it goes to those that are shown."""
+        """Returns the client's summary at its end, or None. All its errors are added to those that are printed."""
         try:
             output, _ = client.communicate(timeout=seconds + 3 * WAIT_SECONDS)
         except subprocess.TimeoutExpired:
@@ -249,7 +249,7 @@ class Bench:
             client.wait()
         try:
             summary, *ended = map(json.loads, output.splitlines())
-            # That it was asked to end is no error.
+            # An interruption was requested and is not an error.
             if ended and ended[-1].get("error", {}).get("kind") != "interrupted":
                 raise ValueError
         except ValueError:
@@ -263,7 +263,7 @@ class Bench:
             self.errors.append(f"{what}: {times:,} × {kind}: {messages.get(kind, '')}".rstrip(": "))
         return summary
 
-    # --- What is printed
+    # --- Output
 
     def heading(self, servers, title):
         now = datetime.datetime.now(datetime.timezone.utc)
@@ -287,7 +287,7 @@ class Bench:
         return f"{name} {number[0] if number else said.strip()}"
 
     def conclusion(self):
-        """The errors, and the exit code that they make."""
+        """Prints the errors and returns the exit code."""
         if not self.errors:
             return 0
         print("\nErrors:\n")

@@ -1,9 +1,9 @@
 //! The power server's configuration; `config/power-server.toml` says what each key is for.
 
+use proto::server::ConnectionTimeouts;
 use proto::server::config::builder::{Configuration, Contradiction};
-use proto::server::config::sections::{self, Admin, ConnectionLimits, Log};
+use proto::server::config::sections::{self, Admin, ConnectionLimits, Log, ServerConfig};
 use proto::server::config::types::{Address, Count, Period};
-use proto::server::lifecycle::reload::Reloadable;
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration.
@@ -76,6 +76,14 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// The timeouts of a connection.
+    #[must_use]
+    pub fn connection_timeouts(&self) -> ConnectionTimeouts {
+        ConnectionTimeouts::new(&self.timeouts.shared, Some(self.timeouts.request), self.framing.settle)
+    }
+}
+
 impl Configuration for Config {
     fn contradictions(&self) -> Vec<Contradiction> {
         let (settle, request) = (self.framing.settle, self.timeouts.request);
@@ -89,14 +97,26 @@ impl Configuration for Config {
     }
 }
 
-impl Reloadable for Config {
+impl ServerConfig for Config {
     const NEEDS_RESTART: &[&str] = &["listen", "workers", "limits.backlog", "log.format", "admin.listen"];
+
+    fn workers(&self) -> usize {
+        self.workers.size()
+    }
+
+    fn connection_limits(&mut self) -> &mut ConnectionLimits {
+        &mut self.limits.connections
+    }
+
+    fn timeouts(&self) -> &sections::Timeouts {
+        &self.timeouts.shared
+    }
 
     fn log(&self) -> &Log {
         &self.log
     }
 
-    fn connection_limits(&mut self) -> &mut ConnectionLimits {
-        &mut self.limits.connections
+    fn admin(&self) -> &Admin {
+        &self.admin
     }
 }

@@ -1,44 +1,37 @@
 //! The short connection: a client connects, asks for a power of a number, gets the answer, and closes.
 //!
 //! - [`arithmetic`]: what is answered, and nothing else;
-//! - [`conversation`]: one connection, from bytes to bytes;
+//! - [`handler`]: one connection, from bytes to bytes;
 //! - [`metrics`](mod@metrics): what is counted of it;
 //! - [`config`]: the server's configuration;
-//! - [`Server`]: the service on a listener, until it is told to stop.
+//! - [`Server`]: the service on a listener, until its shutdown.
 //!
-//! # The way of a request
+//! # The path of a request
 //!
-//! [`accept::serve`] takes a connection from the listener and asks [`Admission`] whether there is room. If there is, the
-//! service begins a [`Conversation`] for it, and [`driver::run`] carries bytes between the two: it reads what has
-//! come and has the conversation take a turn. There [`RequestDecoder`](proto::wire::power::server::RequestDecoder) finds
-//! out where a request ends, [`arithmetic::answer`] answers it, and [`ReplyEncoder`] writes the reply. When the client
-//! has closed its half, or its time is over, the connection closes so that no reply is lost, and counts how it ended
-//! ([`Closed`]).
+//! 1. [`accept::serve`] accepts the connection, [`Admission`] admits it, and the service makes its [`PowerHandler`].
+//! 2. The [driver](proto::server::connection::driver::run) reads the bytes and delivers them to the handler.
+//! 3. [`RequestDecoder`](proto::wire::power::server::RequestDecoder) finds the end of the request and parses it,
+//!    [`arithmetic::answer`] computes the result, [`ReplyEncoder`] writes the reply.
+//! 4. The driver writes the reply to the socket within the same poll. Once the client has closed its half, or a timeout
+//!    has passed, it closes the connection so that no reply is lost, and the accept loop counts why it ended.
 //!
-//! The crate `proto` has all of that but the conversation and the arithmetic.
+//! The crate `proto` has all of that except the handler and the arithmetic.
 
 pub mod arithmetic;
 pub mod config;
-pub mod conversation;
+pub mod handler;
 pub mod metrics;
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use proto::client::power::Client;
 use proto::client::{Endpoint, Timeouts};
-use proto::server::connection::close_reason::Closed;
-use proto::server::connection::driver;
-use proto::server::connection::metrics::Summary;
-use proto::server::connection::stream::Stream;
-use proto::server::connection::timer::Deadlines;
-use proto::server::lifecycle::shutdown::Shutdown;
-use proto::server::listener::accept::{self, Listener, Service};
-use proto::server::listener::admission::Admission;
-use proto::server::listener::socket::reachable;
+use proto::server::listener::{accept, connect_addr};
 use proto::server::observe::metrics::registry;
+use proto::server::{Admission, ConnectionTimeouts, Listener, Service, Shutdown, Summary};
 use proto::wire::number::Number;
 use proto::wire::power::server::ReplyEncoder;
 use proto::wire::power::{Code, Ending, Operation, Refusal};
@@ -46,7 +39,7 @@ use tokio::sync::watch;
 use tokio_util::codec::Encoder;
 
 use config::Config;
-use conversation::Conversation;
+use handler::PowerHandler;
 use metrics::Metrics;
 
 /// A power server: what its connections share, and what can change while it runs.
@@ -109,9 +102,9 @@ impl Server {
 /// What every connection of this service shares.
 #[derive(Debug)]
 struct PowerService {
-    deadlines: Arc<Deadlines>,
-    most_bytes: usize,
-    busy: Arc<[u8]>,
+    timeouts: Arc<ConnectionTimeouts>,
+    max_request_bytes: usize,
+    busy: Bytes,
     metrics: Arc<Metrics>,
 }
 
@@ -120,29 +113,28 @@ impl PowerService {
         let mut busy = BytesMut::new();
         // Encoding into memory cannot fail.
         let _ = ReplyEncoder.encode((&Err(Refusal::busy()), Ending::Bare), &mut busy);
-        let timeouts = &config.timeouts;
         Self {
-            deadlines: timeouts.shared.deadlines(Some(timeouts.request), config.framing.settle).into(),
-            most_bytes: config.limits.max_request_bytes.size(),
-            busy: busy[..].into(),
+            timeouts: config.connection_timeouts().into(),
+            max_request_bytes: config.limits.max_request_bytes.size(),
+            busy: busy.freeze(),
             metrics,
         }
     }
 }
 
-impl<S> Service<S> for PowerService
-where
-    S: Stream,
-{
-    fn serve(&self, stream: S, shutdown: Shutdown) -> impl Future<Output = Closed> + Send + use<S> {
-        let conversation = Conversation::new(self.most_bytes, &self.deadlines, Arc::clone(&self.metrics));
-        let connections = Arc::clone(&self.metrics.connections);
-        driver::run(stream, conversation, Arc::clone(&self.deadlines), connections, shutdown)
+impl Service for PowerService {
+    type Handler = PowerHandler;
+
+    fn handler(&self) -> PowerHandler {
+        PowerHandler::new(self.max_request_bytes, &self.timeouts, Arc::clone(&self.metrics))
     }
 
-    fn refuse(&self) -> Arc<[u8]> {
-        self.metrics.answered(None, Err(Code::Busy));
-        Arc::clone(&self.busy)
+    fn timeouts(&self) -> Arc<ConnectionTimeouts> {
+        Arc::clone(&self.timeouts)
+    }
+
+    fn rejection(&self) -> Bytes {
+        self.busy.clone()
     }
 }
 
@@ -154,7 +146,7 @@ where
 /// What kept it from answering right, in a sentence.
 pub async fn healthcheck(config: &Config) -> Result<(), String> {
     let limit = config.timeouts.request.get();
-    let address = reachable(config.listen.0).to_string();
+    let address = connect_addr(config.listen.0).to_string();
     let client = Client::new(Endpoint::new(address).with_timeouts(Timeouts::all(limit)));
     let one = Number::from(1);
     match client.ask(Operation::Echo, one).await {

@@ -1,4 +1,4 @@
-//! The power server's program: arguments, configuration, log, listeners, service, drain.
+//! The power server's program: command line, configuration, log, runtime, listener, service, drain.
 
 use std::io;
 use std::process::ExitCode;
@@ -7,15 +7,10 @@ use std::sync::Arc;
 use clap::Parser;
 use power_server::config::Config;
 use power_server::{Server, healthcheck};
-use proto::server::config::builder::Problems;
-use proto::server::config::command_line::{Loaded, Options, Setting, print, refuse};
-use proto::server::lifecycle::reload::Reload;
-use proto::server::lifecycle::runtime;
-use proto::server::lifecycle::shutdown::Shutdown;
-use proto::server::listener::socket::Terms;
-use proto::server::listener::{open_files, socket};
-use proto::server::observe::log::Log;
-use proto::server::observe::{admin, log};
+use proto::server::config::command_line::{CommandLine, Options, Override};
+use proto::server::connection::metrics::Summary;
+use proto::server::listener::socket::{self, ListenOptions};
+use proto::server::program::{Program, Startup};
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 
@@ -34,8 +29,8 @@ struct Arguments {
 const CONFIGURATION: &str = "\
 The configuration is read from the file that --config or POWER_SERVER_CONFIG
 names, or else from config/power-server.toml. Over it go the environment
-(POWER_SERVER_LISTEN, POWER_SERVER_LOG_LEVEL, POWER_SERVER_LOG_FORMAT,
-POWER_SERVER_ADMIN_LISTEN) and then the arguments.
+(POWER_SERVER_LISTEN, POWER_SERVER_LOG_LEVEL or RUST_LOG,
+POWER_SERVER_LOG_FORMAT, POWER_SERVER_ADMIN_LISTEN) and then the arguments.
 
 At SIGHUP the file is read again; SIGTERM and SIGINT drain, and a second one
 ends at once.
@@ -44,50 +39,24 @@ Exit codes: 0 stopped as told; 1 cannot serve, or not healthy; 2 wrong usage or
 configuration; 130 or 143 ended at once by a second signal";
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let loaded = match load(&arguments) {
-        Ok(loaded) => loaded,
-        Err(problems) => return refuse(PROGRAM, &problems),
-    };
-    if arguments.options.check_config {
-        return print(&loaded.config);
+    let Arguments { listen, options } = Arguments::parse();
+    let overrides = vec![Override { argument: "listen", key: "listen", value: listen }];
+    match Program::configure(CommandLine { program: PROGRAM, options, overrides }, healthcheck) {
+        Ok(program) => program.run(serve),
+        // --check-config, --healthcheck, or an invalid configuration.
+        Err(exit_code) => exit_code,
     }
-    if arguments.options.healthcheck {
-        return runtime::healthcheck(PROGRAM, healthcheck(&loaded.config));
-    }
-    let log = match log::start(&loaded.config.log) {
-        Ok(log) => log,
-        Err(error) => return runtime::fail(PROGRAM, error),
-    };
-    let workers = loaded.config.workers.size();
-    let shutdown = Shutdown::new(loaded.config.timeouts.shared.drain.get());
-    runtime::run(workers, &log, &shutdown, run(arguments, loaded, log.clone(), shutdown.clone()))
 }
 
-fn load(arguments: &Arguments) -> Result<Loaded<Config>, Problems> {
-    let listen = Setting { argument: "listen", key: "listen", value: arguments.listen.as_deref() };
-    arguments.options.load(PROGRAM, &[listen])
-}
+/// Binds the listener, serves until a signal, and drains.
+async fn serve(startup: Startup<Config>) -> io::Result<Summary> {
+    let config = startup.config();
+    let options = ListenOptions { backlog: config.limits.connections.backlog.get(), defer_accept: true };
+    let listener = socket::bind(config.listen.0, options)?;
 
-/// Binds, serves until told to stop, drains.
-async fn run(arguments: Arguments, mut loaded: Loaded<Config>, log: Log, shutdown: Shutdown) -> io::Result<()> {
-    let config = &mut loaded.config;
-    open_files::fit(&mut config.limits.connections)?;
-    let terms = Terms { backlog: config.limits.connections.backlog.get(), speak_first: true };
-    let listener = socket::bind(config.listen.0, terms)?;
-    let admin = admin::bind(&config.admin)?;
+    let server = Arc::new(Server::new(config, startup.shutdown()));
+    let (registry, reloaded) = (server.registry(startup.metrics()), Arc::clone(&server));
+    startup.start_operations(&[("power", Some(&listener))], registry, move |config| reloaded.apply(config))?;
 
-    let server = Arc::new(Server::new(config, shutdown.clone()));
-    let reload =
-        Reload { log: log.clone(), metrics: Arc::clone(&server.metrics().connections), shutdown: shutdown.clone() };
-    let (file, reloaded) = (loaded.file.clone(), Arc::clone(&server));
-    tokio::spawn(reload.follow_hangups(loaded, move || load(&arguments), move |config| reloaded.apply(config))?);
-    log::started(file.as_deref(), &[("power", Some(&listener)), ("admin", admin.as_ref())])?;
-    if let Some(admin) = admin {
-        tokio::spawn(admin::serve(admin, server.registry(log), shutdown));
-    }
-
-    let summary = server.serve(listener).await;
-    log::stopped(&summary);
-    Ok(())
+    Ok(server.serve(listener).await)
 }

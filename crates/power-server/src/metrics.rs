@@ -15,7 +15,8 @@ use proto::wire::power::{Code, Operation};
 pub struct Metrics {
     /// Its connections.
     pub connections: Arc<Connections>,
-    /// A row for each of the [`OPERATIONS`], in it a column for each of the [`RESULTS`].
+    /// A row for each of the [`OPERATIONS`], in it a column for each of the [`RESULTS`]. The column of `busy` stays 0:
+    /// every rejected connection gets that reply, and `connections` counts them.
     requests: Counters<{ OPERATIONS.len() * RESULTS.len() }>,
 }
 
@@ -56,7 +57,9 @@ impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let series = OPERATIONS.iter().enumerate().flat_map(|(row, op)| {
             RESULTS.iter().enumerate().map(move |(column, result)| {
-                ([("op", *op), ("result", *result)], self.requests.read(row * RESULTS.len() + column))
+                let counted = self.requests.read(row * RESULTS.len() + column);
+                let busy = (row, column) == (self::row(None), self::column(Err(Code::Busy)));
+                ([("op", *op), ("result", *result)], if busy { self.connections.summary().rejected } else { counted })
             })
         });
         counter(&mut encoder, "requests", "Answers, by what was asked and what came of it", series)

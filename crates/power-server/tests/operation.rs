@@ -52,6 +52,23 @@ fn a_reload_applies_what_can_change_and_names_what_cannot() {
 }
 
 #[test]
+fn a_reload_can_set_the_log_level_of_one_module() {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("reload-level.toml");
+    std::fs::write(&path, "[log]\nlevel = \"warn,proto::server::program=info\"\n").unwrap();
+    let server = start(&["--config", path.to_str().unwrap()]);
+    exchange(server.address("power"), b"a2");
+    let level = "level = \"warn,proto::server::program=info,proto::server::listener=debug\"";
+    std::fs::write(&path, format!("[log]\n{level}\n")).unwrap();
+    server.signal("HUP");
+    server.eventually(|server| server.metric("power_config_reloads_total{result=\"ok\"}") == 1, "reloads");
+    exchange(server.address("power"), b"a2");
+    server.eventually(|server| server.metric("power_connections") == 0, "has no connection");
+    let log = server.stop();
+    assert_eq!(log.matches("DEBUG").count(), 1, "one connection since the reload: {log}");
+    assert!(log.contains("listening") && !log.contains("was read again"), "{log}");
+}
+
+#[test]
 fn the_admin_listener_keeps_to_itself_and_to_its_paths() {
     let server = start(&["--set", "limits.max_connections=1", "--set", "timeouts.request=1h"]);
     let rest = server.rest();

@@ -6,7 +6,7 @@ mod support;
 
 use std::io::Write;
 use std::net::TcpListener;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use power_server::config::Config;
 use proto::server::config::builder::{Configuration, Layers};
@@ -111,6 +111,52 @@ fn a_wrong_setting_ends_the_start_with_2_and_says_where_it_came_from() {
     assert_eq!(from_environment.status.code(), Some(2));
     let stderr = String::from_utf8(from_environment.stderr).unwrap();
     assert!(stderr.contains("environment variable POWER_SERVER_LISTEN: listen: "), "{stderr}");
+}
+
+#[test]
+fn the_log_level_has_five_sources_and_each_goes_over_the_one_before() {
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("level.toml");
+    std::fs::write(&file, "[log]\nlevel = \"error\"\n").unwrap();
+    let mut command = bare();
+    command.arg("--config").arg(&file).arg("--check-config");
+    let check = |command: &mut Command, level: &str| {
+        let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        assert!(text.contains(&format!("[log]\nlevel = \"{level}\"\n")), "as it was given: {text}");
+    };
+    check(&mut command, "error");
+    check(command.env("RUST_LOG", "warn,proto::server=debug"), "warn,proto::server=debug");
+    check(command.env("POWER_SERVER_LOG_LEVEL", "debug"), "debug");
+    check(command.args(["--set", "log.level=info,power_server=trace"]), "info,power_server=trace");
+    check(command.args(["--log-level", "trace"]), "trace");
+    check(bare().env("RUST_LOG", "").arg("--check-config"), "info");
+}
+
+#[test]
+fn a_wrong_log_level_is_refused_with_its_source() {
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("wrong-level.toml");
+    std::fs::write(&file, "[log]\nlevel = \"loud\"\n").unwrap();
+    let path = file.to_str().unwrap();
+    for (variable, arguments, source, directive) in [
+        (None, &["--config", path][..], format!("{path}:2"), "loud"),
+        (Some(("RUST_LOG", "info,hyper")), &[], "environment variable RUST_LOG".to_owned(), "hyper"),
+        (
+            Some(("POWER_SERVER_LOG_LEVEL", "")),
+            &["--log-level", "info"],
+            "environment variable POWER_SERVER_LOG_LEVEL".to_owned(),
+            "",
+        ),
+        (None, &["--set", "log.level=info,proto=loud"], "--set log.level=info,proto=loud".to_owned(), "proto=loud"),
+        (None, &["--log-level", "power-server=debug"], "--log-level".to_owned(), "power-server=debug"),
+    ] {
+        let output = bare().envs(variable).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{source}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let problem = format!(
+            "{source}: log.level: unknown variant `{directive}`, expected one of `error`, `warn`, `info`, `debug`, \
+             `trace` or `off`, or directives such as \"info,proto::server::listener=debug\""
+        );
+        assert_eq!(stderr.lines().nth(1), Some(&*problem), "{stderr}");
+    }
 }
 
 #[test]

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use proto::server::connection::handler::{Arrival, Conversation};
+use proto::server::{Event, Handler};
 use proto::wire::rps::Move;
 use rps_server::house::{House, ThreadGenerator};
-use rps_server::solo::Solo;
+use rps_server::solo::SoloHandler;
 
 fn turn(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("solo turn");
     for (count, end) in [(1, ""), (64, ""), (16_384, ""), (16_384, "\n")] {
         let line = |number: usize| [&[Move::ALL[number % 7 % 3].byte()], end.as_bytes()].concat();
         let moves: Vec<u8> = (0..count).flat_map(line).collect();
-        let mut solo = Solo::new(House::new(ThreadGenerator), 16, Arc::default());
+        let mut solo = SoloHandler::new(House::new(ThreadGenerator), 16, Arc::default());
         let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(format!("{count}{}", if end.is_empty() { "" } else { " lines" }), |bencher| {
@@ -23,7 +23,7 @@ fn turn(criterion: &mut Criterion) {
                 input.clear();
                 output.clear();
                 input.extend_from_slice(&moves);
-                solo.turn(Arrival::Bytes, &mut input, &mut output)
+                solo.handle(Event::Data, &mut input, &mut output)
             });
         });
     }
@@ -31,14 +31,8 @@ fn turn(criterion: &mut Criterion) {
 }
 
 fn house(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("house");
-    for count in [1, 960] {
-        let mut house = House::new(ThreadGenerator);
-        let mut moves = vec![Move::Rock; count];
-        group.throughput(Throughput::Elements(count as u64));
-        group.bench_function(count.to_string(), |bencher| bencher.iter(|| house.throw(&mut moves)));
-    }
-    group.finish();
+    let mut house = House::new(ThreadGenerator);
+    criterion.bench_function("house", |bencher| bencher.iter(|| house.throw()));
 }
 
 criterion_group!(benches, turn, house);

@@ -2,11 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use proto::server::ConnectionTimeouts;
 use proto::server::config::builder::{Configuration, Contradiction};
-use proto::server::config::sections::{Admin, ConnectionLimits, Log, Timeouts};
+use proto::server::config::sections::{Admin, ConnectionLimits, Log, ServerConfig, Timeouts};
 use proto::server::config::types::{Count, OptionalAddress, Period};
-use proto::server::connection::timer::Deadlines;
-use proto::server::lifecycle::reload::Reloadable;
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration.
@@ -77,10 +76,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What each connection may take, whichever game it is of.
+    /// The timeouts of a connection, of either game.
     #[must_use]
-    pub fn deadlines(&self) -> Deadlines {
-        self.timeouts.deadlines(None, const { Period::from_secs(0) })
+    pub fn connection_timeouts(&self) -> ConnectionTimeouts {
+        ConnectionTimeouts::new(&self.timeouts, None, const { Period::from_secs(0) })
     }
 
     /// A player has the window to meet a partner's move, and must not be closed as idle before it is over.
@@ -117,15 +116,27 @@ impl Configuration for Config {
     }
 }
 
-impl Reloadable for Config {
+impl ServerConfig for Config {
     const NEEDS_RESTART: &[&str] =
         &["workers", "solo.listen", "duel.listen", "limits.backlog", "log.format", "admin.listen"];
+
+    fn workers(&self) -> usize {
+        self.workers.size()
+    }
+
+    fn connection_limits(&mut self) -> &mut ConnectionLimits {
+        &mut self.limits.connections
+    }
+
+    fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
 
     fn log(&self) -> &Log {
         &self.log
     }
 
-    fn connection_limits(&mut self) -> &mut ConnectionLimits {
-        &mut self.limits.connections
+    fn admin(&self) -> &Admin {
+        &self.admin
     }
 }

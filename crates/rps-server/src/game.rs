@@ -2,18 +2,14 @@
 
 use proto::wire::rps::{Move, Outcome};
 
-/// How a round ends for the player who showed `mine` against `theirs`.
-///
-/// Each move beats the one before it, and the first beats the last: the difference of the two says it all, and without a
-/// branch.
+/// How a round ends for the player who moved `mine` against `theirs`.
 #[must_use]
 pub const fn judge(mine: Move, theirs: Move) -> Outcome {
-    const ONE_MORE: u8 = 1;
-    const TWO_LESS: u8 = 0_u8.wrapping_sub(2);
-    match mine.byte().wrapping_sub(theirs.byte()) {
-        0 => Outcome::Draw,
-        ONE_MORE | TWO_LESS => Outcome::Win,
-        _ => Outcome::Lose,
+    use Move::{Paper, Rock, Scissors};
+    match (mine, theirs) {
+        (Rock, Scissors) | (Scissors, Paper) | (Paper, Rock) => Outcome::Win,
+        (Scissors, Rock) | (Paper, Scissors) | (Rock, Paper) => Outcome::Lose,
+        (Rock, Rock) | (Scissors, Scissors) | (Paper, Paper) => Outcome::Draw,
     }
 }
 

@@ -10,13 +10,13 @@
 //!
 //! # The way of a move
 //!
-//! Against the house, a read brings moves, as many as there are; [`solo`] has the house throw as many, judges them and
-//! answers with one write. Nothing has to be waited for.
+//! Against the house: the [driver](proto::server::connection::driver::run) reads moves; [`solo`] decodes each, draws the
+//! house's move, judges the round and encodes the reply; the driver writes all replies of a read at once.
 //!
-//! In a [`duel`], a move has to meet another one. Each connection has a seat at the [`table`](duel::table), which brings
-//! what the players do to a state machine, the [`rounds`](duel::rounds), under one lock, and what comes of it back to the
-//! connections: an answer, or a time at which to come again. A connection that waits for the other player reads no further,
-//! and the driver under it, [`driver::run`], keeps its time.
+//! In a [`duel`], a move has to meet another player's. Its handler brings it to the [`table`](duel::table), which applies it to
+//! a state machine, the [`rounds`](duel::rounds), under one lock. The state machine returns where replies stand: ready, or
+//! pending until a deadline. While a reply is pending, the driver reads nothing more of that connection and keeps the
+//! deadline; a reply that becomes ready wakes it.
 
 pub mod config;
 pub mod duel;
@@ -28,31 +28,25 @@ pub mod solo;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::future::OptionFuture;
 use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use proto::client::rps::{Connection, Round};
 use proto::client::{Endpoint, Error, ErrorKind};
-use proto::server::connection::close_reason::Closed;
-use proto::server::connection::driver;
-use proto::server::connection::handler::Conversation;
-use proto::server::connection::metrics::Summary;
-use proto::server::connection::stream::Stream;
-use proto::server::connection::timer::Deadlines;
-use proto::server::lifecycle::shutdown::Shutdown;
-use proto::server::listener::accept::{self, Listener, Service};
-use proto::server::listener::admission::Admission;
-use proto::server::listener::socket::reachable;
+use proto::server::listener::{accept, connect_addr};
 use proto::server::observe::metrics::registry;
+use proto::server::{Admission, ConnectionTimeouts, Listener, Service, Shutdown, Summary};
 use proto::wire::rps::{Answer, Move};
 use rand::CryptoRng;
 use tokio::sync::watch;
 
 use config::Config;
+use duel::handler::DuelHandler;
 use duel::table::Table;
 use house::House;
 use metrics::{Games, Metrics};
-use solo::Solo;
+use solo::SoloHandler;
 
 /// Where players come from, for each game that is on.
 #[derive(Debug)]
@@ -88,9 +82,9 @@ where
         let metrics = Arc::<Metrics>::default();
         let house = Arc::new(house);
         let table = Table::new(config.duel.window.get());
-        let terms = Terms::new(config, &metrics);
-        let solo = SoloService { terms: terms.clone(), house: Arc::clone(&house) };
-        let duel = DuelService { terms, table: Arc::clone(&table) };
+        let shared = Shared::new(config, &metrics);
+        let solo = SoloService { shared: shared.clone(), house: Arc::clone(&house) };
+        let duel = DuelService { shared, table: Arc::clone(&table) };
         Self {
             solo: watch::Sender::new(Arc::new(solo)),
             duel: watch::Sender::new(Arc::new(duel)),
@@ -108,9 +102,9 @@ where
         self.admission.set_limits(&config.limits.connections);
         self.shutdown.set_limit(config.timeouts.drain.get());
         self.table.set_window(config.duel.window.get());
-        let terms = Terms::new(config, &self.metrics);
-        self.solo.send_replace(Arc::new(SoloService { terms: terms.clone(), house: Arc::clone(&self.house) }));
-        self.duel.send_replace(Arc::new(DuelService { terms, table: Arc::clone(&self.table) }));
+        let shared = Shared::new(config, &self.metrics);
+        self.solo.send_replace(Arc::new(SoloService { shared: shared.clone(), house: Arc::clone(&self.house) }));
+        self.duel.send_replace(Arc::new(DuelService { shared, table: Arc::clone(&self.table) }));
     }
 
     /// Serves both games to the connections of their `listeners` until the shutdown begins, and then drains.
@@ -124,7 +118,7 @@ where
     fn accept<L, S>(&self, listener: L, services: watch::Receiver<Arc<S>>) -> impl Future<Output = ()> + use<L, S, H, R>
     where
         L: Listener,
-        S: Service<L::Stream>,
+        S: Service,
     {
         let connections = Arc::clone(&self.metrics.connections);
         accept::serve(listener, services, Arc::clone(&self.admission), connections, self.shutdown.clone())
@@ -155,79 +149,76 @@ where
     }
 }
 
-/// What holds for every connection, whichever game it is of.
+/// What the connections of both games share.
 #[derive(Clone, Debug)]
-struct Terms {
-    deadlines: Arc<Deadlines>,
+struct Shared {
+    timeouts: Arc<ConnectionTimeouts>,
     max_bad_frames: u32,
-    full: Arc<[u8]>,
     metrics: Arc<Metrics>,
 }
 
-impl Terms {
+impl Shared {
     fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
         Self {
-            deadlines: config.deadlines().into(),
+            timeouts: config.connection_timeouts().into(),
             max_bad_frames: config.limits.max_bad_frames.get(),
-            full: [Answer::Full.byte()].into(),
             metrics: Arc::clone(metrics),
         }
     }
-
-    /// Serves one connection to its end.
-    fn serve<S: Stream, C: Conversation + 'static>(
-        &self,
-        stream: S,
-        conversation: C,
-        shutdown: Shutdown,
-    ) -> impl Future<Output = Closed> + Send + use<S, C> {
-        let connections = Arc::clone(&self.metrics.connections);
-        driver::run(stream, conversation, Arc::clone(&self.deadlines), connections, shutdown)
-    }
 }
 
-/// What every connection of the solo game shares.
+/// The reply to a connection that is rejected.
+const FULL: [u8; 1] = [Answer::Full.byte()];
+
+/// The solo game.
 #[derive(Debug)]
 struct SoloService<H> {
-    terms: Terms,
+    shared: Shared,
     house: Arc<H>,
 }
 
-impl<S, H, R> Service<S> for SoloService<H>
+impl<H, R> Service for SoloService<H>
 where
-    S: Stream,
     H: Fn() -> House<R> + Send + Sync + 'static,
     R: CryptoRng + Send + 'static,
 {
-    fn serve(&self, stream: S, shutdown: Shutdown) -> impl Future<Output = Closed> + Send + use<S, H, R> {
-        let solo = Solo::new((self.house)(), self.terms.max_bad_frames, Arc::clone(&self.terms.metrics));
-        self.terms.serve(stream, solo, shutdown)
+    type Handler = SoloHandler<R>;
+
+    fn handler(&self) -> SoloHandler<R> {
+        let Shared { max_bad_frames, metrics, .. } = &self.shared;
+        SoloHandler::new((self.house)(), *max_bad_frames, Arc::clone(metrics))
     }
 
-    fn refuse(&self) -> Arc<[u8]> {
-        Arc::clone(&self.terms.full)
+    fn timeouts(&self) -> Arc<ConnectionTimeouts> {
+        Arc::clone(&self.shared.timeouts)
+    }
+
+    fn rejection(&self) -> Bytes {
+        Bytes::from_static(&FULL)
     }
 }
 
-/// What every connection of the duel shares.
+/// The duel.
 #[derive(Debug)]
 struct DuelService {
-    terms: Terms,
+    shared: Shared,
     table: Arc<Table>,
 }
 
-impl<S> Service<S> for DuelService
-where
-    S: Stream,
-{
-    fn serve(&self, stream: S, shutdown: Shutdown) -> impl Future<Output = Closed> + Send + use<S> {
-        let Terms { max_bad_frames, metrics, .. } = &self.terms;
-        let duel = duel::conversation::Conversation::new(self.table.join(), *max_bad_frames, Arc::clone(metrics));
-        self.terms.serve(stream, duel, shutdown)
+impl Service for DuelService {
+    type Handler = DuelHandler;
+
+    fn handler(&self) -> DuelHandler {
+        let Shared { max_bad_frames, metrics, .. } = &self.shared;
+        DuelHandler::new(self.table.join(), *max_bad_frames, Arc::clone(metrics))
     }
 
-    fn refuse(&self) -> Arc<[u8]> {
-        Arc::clone(&self.terms.full)
+    fn timeouts(&self) -> Arc<ConnectionTimeouts> {
+        Arc::clone(&self.shared.timeouts)
+    }
+
+    fn rejection(&self) -> Bytes {
+        Bytes::from_static(&FULL)
     }
 }
 
@@ -252,7 +243,7 @@ pub async fn healthcheck(config: &Config) -> Result<(), String> {
 }
 
 async fn open(address: SocketAddr) -> Result<Connection, Error> {
-    Connection::open(Endpoint::new(reachable(address).to_string())).await
+    Connection::open(Endpoint::new(connect_addr(address).to_string())).await
 }
 
 /// What was answered; `None` from a server that is full.

@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::process::Output;
 
 use proto::server::config::builder::{Configuration, Layers};
-use proto::testing::blocking::connect;
+use proto::testing::blocking::{connect, hear_to_the_end};
 use proto::testing::program::Program;
 use rps_server::config::Config;
 use support::program::bare;
@@ -48,6 +48,15 @@ fn its_listeners_have_arguments_and_variables_of_their_own() {
     let text = String::from_utf8(printed.stdout).unwrap();
     assert!(text.contains("[solo]\nlisten = \"[::1]:2\"\n"), "{text}");
     assert!(text.contains("[duel]\nlisten = \"\"\n"), "{text}");
+}
+
+#[test]
+fn the_variable_for_its_log_level_goes_over_that_of_every_rust_program() {
+    for (own, level) in [(None, "error"), (Some(("RPS_SERVER_LOG_LEVEL", "debug")), "debug")] {
+        let printed = bare().env("RUST_LOG", "error").envs(own).arg("--check-config").output().unwrap();
+        let text = String::from_utf8(printed.stdout).unwrap();
+        assert!(text.contains(&format!("[log]\nlevel = \"{level}\"\n")), "{text}");
+    }
 }
 
 #[test]
@@ -137,11 +146,11 @@ fn it_serves_until_it_is_told_to_stop_and_ends_with_0() {
     assert_eq!(healthcheck(&solo, &duel), Some(0));
     assert_eq!((healthcheck(&solo, ""), healthcheck("", &duel)), (Some(0), Some(0)));
     running.signal("TERM");
-    assert_eq!(player.read(&mut answer).unwrap(), 0, "the end, and nothing unasked before it");
+    assert_eq!(hear_to_the_end(&mut player), "", "the end, and nothing unasked before it");
     pair[0].read_exact(&mut answer).unwrap();
     assert_eq!(answer, *b"v");
     for player in &mut pair {
-        assert_eq!(player.read(&mut answer).unwrap(), 0);
+        assert_eq!(hear_to_the_end(player), "");
     }
     drop((player, pair));
     let (code, rest) = running.end();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use proto::server::lifecycle::shutdown::Shutdown;
 use proto::testing::fragile::fragile;
 use proto::wire::rps::{Answer, Move};
-use rps_server::duel::rounds::{Action, PlayerId, Rounds};
+use rps_server::duel::rounds::{Action, PlayerId, Reply, Rounds};
 use rps_server::duel::table::Table;
 use support::join_in_memory;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
@@ -139,14 +139,14 @@ fn play_on_rounds(row: &Row, partners: bool, time_first: bool) -> Vec<Vec<(&'sta
             rounds.time_passed(players[player], start + now, &mut actions);
             now
         };
-        for action in actions.drain(..) {
-            let place = |id| players.iter().position(|player| *player == id).unwrap();
-            match action {
-                Action::WakeAt(id, at) => wakes[place(id)] = Some(at - start),
-                Action::Answer(id, answer) => {
-                    wakes[place(id)] = None;
+        for Action { player, reply } in actions.drain(..) {
+            let place = players.iter().position(|id| *id == player).unwrap();
+            match reply {
+                Reply::Pending { deadline } => wakes[place] = Some(deadline - start),
+                Reply::Ready(answer) => {
+                    wakes[place] = None;
                     let what = if answer == Answer::Void { "void" } else { "judged" };
-                    heard[place(id)].push((what, now));
+                    heard[place].push((what, now));
                 }
             }
         }

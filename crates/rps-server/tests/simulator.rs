@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use proto::wire::rps::{Answer, Move, Outcome};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rps_server::duel::rounds::{Action, PlayerId, Rounds};
+use rps_server::duel::rounds::{Action, PlayerId, Reply, Rounds};
 use rps_server::game::judge;
 
 const SEEDS: u64 = 100_000;
@@ -235,16 +235,16 @@ impl<'a> Game<'a> {
             println!("{:?}: {who:?} {what}: {actions:?}", self.now);
         }
         let mut judged = Vec::new();
-        for action in &actions {
-            match *action {
-                Action::WakeAt(id, at) => {
-                    let (at, window) = (at - self.start, self.window);
+        for &Action { player: id, reply } in &actions {
+            match reply {
+                Reply::Pending { deadline } => {
+                    let (at, window) = (deadline - self.start, self.window);
                     let in_play =
                         self.player(id).in_play.as_mut().expect("a move in play is what anybody is woken for");
                     assert_eq!(at, in_play.since + window, "a move is in play for the window");
                     in_play.wake_at = Some(at);
                 }
-                Action::Answer(id, answer) => {
+                Reply::Ready(answer) => {
                     let in_play = self.player(id).in_play.take().expect("one answer a move, and none without");
                     self.answers += 1;
                     match answer {

@@ -21,9 +21,8 @@ async fn every_move_gets_one_answer_and_each_is_right() {
     let server = start(&[], || ByteByByte::<StdRng>::seeded(3));
     let moves: Vec<Move> = (0..100_000).map(|n| Move::ALL[n % 7 % 3]).collect();
     let bytes: Vec<u8> = moves.iter().map(|shown| shown.byte()).collect();
-    let mut house = vec![Move::Rock; moves.len()];
-    House::new(ByteByByte::<StdRng>::seeded(3)).throw(&mut house);
-    let rounds = moves.iter().zip(house);
+    let mut house = House::new(ByteByByte::<StdRng>::seeded(3));
+    let rounds = moves.iter().map(|mine| (mine, house.throw()));
     let expected: Vec<u8> = rounds.map(|(&mine, theirs)| Answer::Judged(judge(mine, theirs)).byte()).collect();
     assert!(server.exchange(&bytes).await == expected, "100,000 answers, byte for byte");
 }

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use proto::wire::number::{Scan, scan};
+use proto::wire::number::{Literal, classify};
 
 use crate::input::duration;
 use crate::language::{Language, texts};
@@ -118,7 +118,9 @@ pub(crate) fn command() -> clap::Command {
 /// otherwise, at least where it is written `-.5` or `-1e-5`.
 fn guarded(argument: OsString) -> OsString {
     match argument.to_str() {
-        Some(text) if text.starts_with('-') && scan(text.as_bytes()) == Scan::Whole => format!(" {text}").into(),
+        Some(text) if text.starts_with('-') && matches!(classify(text.as_bytes()), Literal::Complete(_)) => {
+            format!(" {text}").into()
+        }
         _ => argument,
     }
 }

@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use power_server::Server as PowerServer;
 use power_server::config::Config;
-use power_server::conversation::Conversation;
-use proto::server::connection::metrics::Summary;
-use proto::server::lifecycle::shutdown::Shutdown;
+use power_server::handler::PowerHandler;
+use proto::server::{Shutdown, Summary};
 use proto::testing::server::{Running, config, listen, serve};
 use proto::testing::{PATIENCE, nonblocking};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -40,9 +39,9 @@ pub(crate) fn start(settings: &[(&str, &str)]) -> Server {
 pub(crate) fn connect_in_memory(room: usize, settings: &[(&str, &str)]) -> DuplexStream {
     let (ours, theirs) = duplex(room);
     let config: Config = config(settings);
-    let deadlines = config.timeouts.shared.deadlines(Some(config.timeouts.request), config.framing.settle);
-    let conversation = Conversation::new(config.limits.max_request_bytes.size(), &deadlines, Arc::default());
-    drop(serve(theirs, conversation, deadlines, Shutdown::new(config.timeouts.shared.drain.get())));
+    let timeouts = config.connection_timeouts();
+    let handler = PowerHandler::new(config.limits.max_request_bytes.size(), &timeouts, Arc::default());
+    drop(serve(theirs, handler, timeouts, Shutdown::new(config.timeouts.shared.drain.get())));
     ours
 }
 

@@ -1,90 +1,83 @@
-//! The plumbing under both servers: everything between a listening socket and a service's own conversation.
+//! What both servers share: everything between a listening socket and the handler of a connection.
 //!
-//! It knows neither wire. A service is plugged in through two traits: [`Service`](listener::accept::Service) for a
-//! connection as a whole and [`Conversation`](connection::handler::Conversation) for what is said on it.
+//! It knows neither wire. A service is plugged in with two traits: a [`Service`] makes a [`Handler`] for each connection,
+//! and the handler maps events to reply bytes.
 //!
-//! In the order in which a server uses them:
+//! Five folders, each of which names only those below it:
 //!
-//! 1. [`config`]: from file, environment and arguments to a checked configuration, or to errors that can be acted on;
-//! 2. [`observe`]: log, metrics, health;
+//! 1. [`listener`]: listening sockets, limits, the accept loop;
+//! 2. [`connection`]: one connection, from its first byte to its close;
 //! 3. [`lifecycle`]: threads, shutdown, a new configuration at SIGHUP;
-//! 4. [`listener`]: listening sockets, limits, the accept loop;
-//! 5. [`connection`]: one connection, from its first byte to its close.
+//! 4. [`observe`]: log, metrics, health;
+//! 5. [`config`]: from file, environment and arguments to a checked configuration, or to errors that can be acted on.
 //!
-//! # A service of one's own
+//! [`program`] is above them all: the steps that the `main` of every server has.
 //!
-//! This is all that it takes: what is said on a connection, and what its connections share. Limits, deadlines, a drain
-//! and the numbers come with it.
+//! # A service of your own
+//!
+//! A handler and what its connections share are all it takes. Limits, timeouts, a drain and metrics come with it.
 //!
 //! ```
-//! use std::sync::Arc;
-//! use std::time::Duration;
+//! use std::{sync::Arc, time::Duration};
 //!
-//! use bytes::BytesMut;
-//! use proto::server::listener::accept::{self, Service};
-//! use proto::server::listener::admission::Admission;
-//! use proto::server::connection::close_reason::Closed;
-//! use proto::server::config::sections::ConnectionLimits;
-//! use proto::server::connection::driver;
-//! use proto::server::connection::handler::{Arrival, Conversation, Next, Turn};
-//! use proto::server::connection::timer::Deadlines;
-//! use proto::server::listener::socket::{self, Terms};
-//! use proto::server::connection::metrics::Connections;
-//! use proto::server::lifecycle::shutdown::Shutdown;
-//! use proto::server::connection::stream::Stream;
+//! use bytes::{Bytes, BytesMut};
+//! use proto::server::config::ConnectionLimits;
+//! use proto::server::{self, Admission, ConnectionTimeouts, Event, Handler, Progress, Service, Shutdown, WaitFor};
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
-//! use tokio::net::TcpStream;
-//! use tokio::sync::watch;
+//! use tokio::{net::TcpStream, sync::watch};
 //!
-//! /// Says every byte again.
+//! /// Replies to every byte with itself.
 //! struct Echo;
 //!
-//! impl Conversation for Echo {
+//! impl Handler for Echo {
 //!     const READ_BYTES: usize = 4096;
 //!
-//!     fn turn(&mut self, _: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Turn {
-//!         let answered = input.len() as u64;
+//!     fn handle(&mut self, _: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress {
+//!         let replies = input.len() as u64;
 //!         output.unsplit(input.split());
-//!         Turn { answered, next: Next::Request }
+//!         Progress { replies, wait_for: WaitFor::Request }
 //!     }
 //! }
 //!
-//! struct EchoService {
-//!     deadlines: Arc<Deadlines>,
-//!     connections: Arc<Connections>,
-//! }
+//! struct EchoService(Arc<ConnectionTimeouts>);
 //!
-//! impl<S: Stream> Service<S> for EchoService {
-//!     fn serve(&self, stream: S, shutdown: Shutdown) -> impl Future<Output = Closed> + Send + use<S> {
-//!         driver::run(stream, Echo, Arc::clone(&self.deadlines), Arc::clone(&self.connections), shutdown)
+//! impl Service for EchoService {
+//!     type Handler = Echo;
+//!
+//!     fn handler(&self) -> Echo {
+//!         Echo
 //!     }
 //!
-//!     fn refuse(&self) -> Arc<[u8]> {
-//!         (*b"full").into()
+//!     fn timeouts(&self) -> Arc<ConnectionTimeouts> {
+//!         Arc::clone(&self.0)
+//!     }
+//!
+//!     fn rejection(&self) -> Bytes {
+//!         Bytes::from_static(b"full")
 //!     }
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> std::io::Result<()> {
 //! let second = Duration::from_secs(1);
-//! let deadlines = Deadlines { request: None, idle: 60 * second, write: 5 * second, settle: Duration::ZERO };
-//! let connections = Arc::<Connections>::default();
-//! let service = EchoService { deadlines: deadlines.into(), connections: Arc::clone(&connections) };
-//! let services = watch::Sender::new(Arc::new(service));
+//! let timeouts = ConnectionTimeouts { request: None, idle: 60 * second, write: 5 * second, settle: Duration::ZERO };
+//! let services = watch::Sender::new(Arc::new(EchoService(timeouts.into())));
 //! let (admission, shutdown) = (Admission::new(&ConnectionLimits::default()), Shutdown::new(8 * second));
 //!
-//! let listener = socket::bind(([127, 0, 0, 1], 0).into(), Terms { backlog: 128, speak_first: false })?;
+//! let options = server::ListenOptions { backlog: 128, defer_accept: false };
+//! let listener = server::bind(([127, 0, 0, 1], 0).into(), options)?;
 //! let address = listener.local_addr()?;
-//! let served = tokio::spawn(accept::serve(listener, services.subscribe(), admission, connections, shutdown.clone()));
+//! let serving = server::serve(listener, services.subscribe(), admission, Arc::default(), shutdown.clone());
+//! let serving = tokio::spawn(serving);
 //!
 //! let mut client = TcpStream::connect(address).await?;
 //! client.write_all(b"hello").await?;
-//! let mut heard = [0; 5];
-//! client.read_exact(&mut heard).await?;
-//! assert_eq!(&heard, b"hello");
+//! let mut reply = [0; 5];
+//! client.read_exact(&mut reply).await?;
+//! assert_eq!(&reply, b"hello");
 //!
 //! shutdown.begin();
-//! served.await?;
+//! serving.await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -94,3 +87,14 @@ pub mod connection;
 pub mod lifecycle;
 pub mod listener;
 pub mod observe;
+pub mod program;
+
+pub use connection::close_reason::CloseReason;
+pub use connection::handler::{Event, Handler, Progress, WaitFor};
+pub use connection::metrics::{Connections, Summary};
+pub use connection::stream::Stream;
+pub use connection::timer::ConnectionTimeouts;
+pub use lifecycle::shutdown::Shutdown;
+pub use listener::accept::{Listener, Service, serve};
+pub use listener::admission::Admission;
+pub use listener::socket::{ListenOptions, bind};

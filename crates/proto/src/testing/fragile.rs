@@ -24,12 +24,12 @@ pub fn fragile(room: usize) -> (DuplexStream, Fragile, CancellationToken) {
 }
 
 impl Stream for Fragile {
-    async fn broken(&self) -> io::Error {
+    async fn wait_error(&self) -> io::Error {
         self.broken.cancelled().await;
         io::ErrorKind::ConnectionReset.into()
     }
 
-    fn discard_unsent(&self) {}
+    fn reset_on_close(&self) {}
 }
 
 impl AsyncRead for Fragile {

@@ -10,14 +10,8 @@ use tokio::time::timeout;
 
 use super::PATIENCE;
 use crate::server::config::builder::{Configuration, Layers, Origin};
-use crate::server::connection::close_reason::Closed;
 use crate::server::connection::driver;
-use crate::server::connection::handler::Conversation;
-use crate::server::connection::metrics::Summary;
-use crate::server::connection::stream::Stream;
-use crate::server::connection::timer::Deadlines;
-use crate::server::lifecycle::shutdown::Shutdown;
-use crate::server::listener::socket::{self, Terms};
+use crate::server::{self, CloseReason, ConnectionTimeouts, Handler, ListenOptions, Shutdown, Stream, Summary};
 
 /// Returns the default configuration with these settings over it, each a key and a TOML value.
 pub fn config<C: Configuration>(settings: &[(&str, &str)]) -> C {
@@ -39,7 +33,7 @@ pub fn listen() -> TcpListener {
 ///
 /// If the machine has no such address, or the port is taken.
 pub fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
-    socket::bind(address, Terms { backlog: 1024, speak_first: false })
+    server::bind(address, ListenOptions { backlog: 1024, defer_accept: false })
 }
 
 /// A server that runs as a task of the current runtime.
@@ -66,9 +60,9 @@ impl Running {
 /// Serves one connection as a task of the current runtime, and returns how it ended.
 pub fn serve(
     stream: impl Stream,
-    conversation: impl Conversation + 'static,
-    deadlines: Deadlines,
+    handler: impl Handler + 'static,
+    timeouts: ConnectionTimeouts,
     shutdown: Shutdown,
-) -> JoinHandle<Closed> {
-    tokio::spawn(driver::run(stream, conversation, Arc::new(deadlines), Arc::default(), shutdown))
+) -> JoinHandle<CloseReason> {
+    tokio::spawn(driver::run(stream, handler, Arc::new(timeouts), Arc::default(), shutdown))
 }

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use thiserror::Error;
+
 /// A finite double: the only kind of number that can be asked about or answered.
 ///
 /// ```
@@ -33,13 +35,21 @@ impl Number {
     /// [`NumberError::Malformed`] where the text is not of the grammar, [`NumberError::OutOfRange`] where it is but no
     /// double is that large. A literal too small for a double is 0.0, as everywhere in IEEE 754.
     pub fn parse(text: &[u8]) -> Result<Self, NumberError> {
-        if scan(text) != Scan::Whole {
-            return Err(NumberError::Malformed);
+        match classify(text) {
+            Literal::Complete(digits) => Self::from_digits(digits),
+            Literal::Incomplete | Literal::Invalid => Err(NumberError::Malformed),
         }
-        // The grammar is a subset of what `f64::from_str` takes, and that one rounds correctly for any length.
-        let value: f64 =
-            str::from_utf8(text.trim_ascii()).ok().and_then(|text| text.parse().ok()).ok_or(NumberError::Malformed)?;
-        Self::new(value).ok_or(NumberError::OutOfRange)
+    }
+
+    /// Converts the text of a [complete literal](Literal::Complete).
+    ///
+    /// # Errors
+    ///
+    /// [`NumberError::OutOfRange`], and [`NumberError::Malformed`] for a text that is not one of those.
+    pub(super) fn from_digits(digits: &[u8]) -> Result<Self, NumberError> {
+        // The grammar is a subset of what `f64::from_str` takes, which rounds correctly for any length.
+        let value: Option<f64> = str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+        Self::new(value.ok_or(NumberError::Malformed)?).ok_or(NumberError::OutOfRange)
     }
 
     /// The double itself.
@@ -76,60 +86,55 @@ impl FromStr for Number {
 }
 
 /// Why a text is no number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum NumberError {
     /// The text is not of the grammar.
+    #[error("not a decimal number such as 2, -0.5 or 1e-3")]
     Malformed,
     /// The text is of the grammar, but its value is beyond the largest double.
+    #[error("beyond the largest double, 1.7976931348623157e+308")]
     OutOfRange,
 }
 
-impl fmt::Display for NumberError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "not a decimal number such as 2, -0.5 or 1e-3",
-            Self::OutOfRange => "beyond the largest double, 1.7976931348623157e+308",
-        })
-    }
-}
-
-impl std::error::Error for NumberError {}
-
-/// How far a text is on its way to being a number.
+/// A text as the beginning of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scan {
-    /// It is one as it stands (and may go on: `1` can become `12`).
-    Whole,
-    /// It is none, but more bytes can make it one: `-`, `.`, `1e`.
-    Prefix,
+pub enum Literal<'a> {
+    /// The text is a number, here without the blanks around it. More digits can make it another one.
+    Complete(&'a [u8]),
+    /// The text is not a number, but more bytes can make it one: `-`, `.`, `1e`.
+    Incomplete,
     /// No bytes that follow can make it one.
-    Hopeless,
+    Invalid,
 }
 
-/// Holds a text against the grammar, blanks around it included.
+/// Compares a text with the grammar, blanks around the number included.
 #[must_use]
-pub fn scan(text: &[u8]) -> Scan {
-    let rest = skip(text, is_blank);
-    let rest = skip_one(rest, is_sign);
+pub fn classify(text: &[u8]) -> Literal<'_> {
+    let number = skip(text, is_blank);
+    let rest = skip_one(number, is_sign);
     let (whole, rest) = digits(rest);
     let (fraction, rest) = match rest {
         [b'.', rest @ ..] => digits(rest),
         _ => (0, rest),
     };
     if whole + fraction == 0 {
-        return prefix_if_ended(rest);
+        return incomplete_at_end(rest);
     }
     let rest = match rest {
         [b'e' | b'E', rest @ ..] => {
             let (exponent, rest) = digits(skip_one(rest, is_sign));
             if exponent == 0 {
-                return prefix_if_ended(rest);
+                return incomplete_at_end(rest);
             }
             rest
         }
         _ => rest,
     };
-    if skip(rest, is_blank).is_empty() { Scan::Whole } else { Scan::Hopeless }
+    if skip(rest, is_blank).is_empty() {
+        Literal::Complete(&number[..number.len() - rest.len()])
+    } else {
+        Literal::Invalid
+    }
 }
 
 /// A space or a tab: what may stand around a number, and all that a blank line holds.
@@ -142,8 +147,8 @@ fn is_sign(byte: u8) -> bool {
     matches!(byte, b'+' | b'-')
 }
 
-fn prefix_if_ended(rest: &[u8]) -> Scan {
-    if rest.is_empty() { Scan::Prefix } else { Scan::Hopeless }
+fn incomplete_at_end(rest: &[u8]) -> Literal<'_> {
+    if rest.is_empty() { Literal::Incomplete } else { Literal::Invalid }
 }
 
 fn skip(text: &[u8], kind: fn(u8) -> bool) -> &[u8] {
@@ -339,10 +344,10 @@ mod tests {
     #[test]
     fn what_can_still_become_a_number_is_told_from_what_cannot() {
         for prefix in ["", " ", "+", "-", ".", "-.", "1e", "1.e", "1e-", "\t-"] {
-            assert_eq!(scan(prefix.as_bytes()), Scan::Prefix, "{prefix:?}");
+            assert_eq!(classify(prefix.as_bytes()), Literal::Incomplete, "{prefix:?}");
         }
         for hopeless in ["x", "-x", "..", "1x", "1e-x", "1 x", "- 1", "1e 5", "ee"] {
-            assert_eq!(scan(hopeless.as_bytes()), Scan::Hopeless, "{hopeless:?}");
+            assert_eq!(classify(hopeless.as_bytes()), Literal::Invalid, "{hopeless:?}");
         }
     }
 
@@ -369,13 +374,13 @@ mod tests {
         }
 
         #[test]
-        fn a_scan_agrees_with_every_way_to_go_on(text in "[-+ .0-9eEx]{0,8}", more in "[-+ .0-9eEx]{0,4}") {
-            let before = scan(text.as_bytes());
-            let after = scan(format!("{text}{more}").as_bytes());
-            if before == Scan::Hopeless {
-                prop_assert_eq!(after, Scan::Hopeless);
+        fn a_class_agrees_with_every_way_to_go_on(text in "[-+ .0-9eEx]{0,8}", more in "[-+ .0-9eEx]{0,4}") {
+            let longer = format!("{text}{more}");
+            let (before, after) = (classify(text.as_bytes()), classify(longer.as_bytes()));
+            if before == Literal::Invalid {
+                prop_assert_eq!(after, Literal::Invalid);
             }
-            prop_assert_eq!(before == Scan::Whole, Number::parse(text.as_bytes()).is_ok());
+            prop_assert_eq!(matches!(before, Literal::Complete(_)), Number::parse(text.as_bytes()).is_ok());
         }
     }
 }

@@ -63,35 +63,6 @@ impl Move {
             _ => None,
         }
     }
-
-    /// Reads the moves at the front of `bytes`, up to a byte that is none, and passes over line ends: gives how many moves
-    /// it has put into `moves`, and how many bytes it has read, which are no more than `moves` has room for. What is in
-    /// `moves` behind them means nothing.
-    #[must_use]
-    pub fn read_front(bytes: &[u8], moves: &mut [Self]) -> (usize, usize) {
-        let most = bytes.len().min(moves.len());
-        let (bytes, moves) = (&bytes[..most], &mut moves[..most]);
-        // All are looked at, whatever the first was: without a way out of the loop, the compiler takes many at a time.
-        let mut all = true;
-        for (place, &byte) in moves.iter_mut().zip(bytes) {
-            let shown = Self::from_byte(byte);
-            all &= shown.is_some();
-            *place = shown.unwrap_or(Self::Rock);
-        }
-        if all {
-            return (most, most);
-        }
-        let mut count = 0;
-        for (read, &byte) in bytes.iter().enumerate() {
-            if let Some(shown) = Self::from_byte(byte) {
-                moves[count] = shown;
-                count += 1;
-            } else if !is_line_end(byte) {
-                return (count, read);
-            }
-        }
-        (count, most)
-    }
 }
 
 impl fmt::Display for Move {
@@ -180,8 +151,9 @@ impl fmt::Display for UnknownByte {
     }
 }
 
-/// Whether a byte is no frame at all.
-const fn is_line_end(byte: u8) -> bool {
+/// Whether a byte is skipped: CR and LF are not frames.
+#[must_use]
+pub const fn is_line_end(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n')
 }
 
@@ -249,26 +221,6 @@ mod tests {
         for byte in 0..=u8::MAX {
             assert_eq!(Move::from_byte(byte).map(Move::byte), b"123".contains(&byte).then_some(byte));
             assert_eq!(Answer::from_byte(byte).map(Answer::byte), b"xyzvef".contains(&byte).then_some(byte));
-        }
-    }
-
-    #[test]
-    fn the_moves_at_the_front_are_those_before_the_first_byte_that_is_none() {
-        for (bytes, shown, read) in [
-            ("", "", 0),
-            ("2", "2", 1),
-            ("1231", "1231", 4),
-            ("12312", "1231", 4),
-            ("x12", "", 0),
-            ("12x1", "12", 2),
-            ("1\n2\r3", "12", 4),
-            ("\r\n\r\n1", "", 4),
-            ("\n3x", "3", 2),
-        ] {
-            let mut moves = [Move::Rock; 4];
-            let (count, taken) = Move::read_front(bytes.as_bytes(), &mut moves);
-            assert_eq!((count, taken), (shown.len(), read), "{bytes:?}");
-            assert!(moves[..count].iter().map(|shown| shown.byte()).eq(shown.bytes()), "{bytes:?}: {moves:?}");
         }
     }
 

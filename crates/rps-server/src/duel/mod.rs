@@ -2,7 +2,7 @@
 //!
 //! - [`rounds`]: the rule below as a state machine, without sockets, clocks or tasks;
 //! - [`table`]: where connections meet: it carries events to the state machine and its actions back;
-//! - [`conversation`]: one connection, from bytes to bytes.
+//! - [`handler`]: one connection, from bytes to bytes.
 //!
 //! # The rule
 //!
@@ -70,6 +70,6 @@
 //! | is silent  | moves at 0, resets at 10     | moves at 10.001 | nothing          | nothing         | void at 40.001   |
 //! | moves at 0 | moves at 30                  | moves at 5      | void at 30       | judged at 30    | judged at 30     |
 
-pub mod conversation;
+pub mod handler;
 pub mod rounds;
 pub mod table;

@@ -1,9 +1,9 @@
-//! The rule of the duel as a state machine: events in, actions out. It knows of no sockets, clocks or tasks; the time
-//! comes with each event, and never goes back.
+//! The rule of the duel as a state machine: events in, actions out, without sockets, clocks or tasks. Each event carries
+//! the time, which never goes back.
 //!
-//! What it keeps is a few words for each player and nothing for what has been: there is no queue in it. Every event is
-//! about a player who has joined and not left, which the table's [`Player`](super::table::Player) sees to by ownership;
-//! so are the partners that it keeps, and none of them can be looked up in vain.
+//! Its memory is a few words for each player; it has no queue. Every event is about a player who has joined and not left:
+//! the table's [`Player`](super::table::Player) guarantees that by ownership. The same holds for partners, so a look-up
+//! never fails.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use slab::Slab;
 
 use crate::game::judge;
 
-/// A player, from [`joined`](Rounds::joined) to [`left`](Rounds::left); after that another one may get the same.
+/// A player, from [`joined`](Rounds::joined) to [`left`](Rounds::left); after that a new player may get the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlayerId(usize);
 
@@ -23,13 +23,26 @@ impl PlayerId {
     }
 }
 
-/// What an event leads to.
+/// Where the reply to a player's move stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Give this player this answer. It is the one for the move in play, which is in play no longer.
-    Answer(PlayerId, Answer),
-    /// Tell of this player that [time has passed](Rounds::time_passed) at this instant, unless it is answered before.
-    WakeAt(PlayerId, Instant),
+pub enum Reply {
+    /// The move is in play. At `deadline` the state machine expects [`time_passed`](Rounds::time_passed) for the player,
+    /// unless the reply is ready before.
+    Pending {
+        /// The end of the move's window.
+        deadline: Instant,
+    },
+    /// The move is out of play, with this answer.
+    Ready(Answer),
+}
+
+/// What an event leads to: the reply of this player now stands so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// The player whose move it is.
+    pub player: PlayerId,
+    /// Where the reply to it stands.
+    pub reply: Reply,
 }
 
 /// What has been played, and by how many.
@@ -106,7 +119,7 @@ impl Rounds {
             None => self.enter_lobby(player, now, actions),
         }
         if self.players[player.0].in_play.is_some() {
-            actions.push(Action::WakeAt(player, until));
+            actions.push(Action { player, reply: Reply::Pending { deadline: until } });
         }
     }
 
@@ -168,7 +181,7 @@ impl Rounds {
                 Outcome::Win => self.played.wins += 1,
                 Outcome::Lose => self.played.losses += 1,
             }
-            actions.push(Action::Answer(who, Answer::Judged(outcome)));
+            actions.push(Action { player: who, reply: Reply::Ready(Answer::Judged(outcome)) });
         }
     }
 
@@ -181,7 +194,7 @@ impl Rounds {
         }
         self.dissolve(player);
         self.played.voids += 1;
-        actions.push(Action::Answer(player, Answer::Void));
+        actions.push(Action { player, reply: Reply::Ready(Answer::Void) });
     }
 
     /// Ends the pair that a player is of, and gives the other one.

@@ -1,20 +1,20 @@
-//! Where the connections of the duel meet: it tells the [rounds](super::rounds) what happens, and the connections what
-//! comes of it.
+//! The meeting point of the duel's connections: it applies their events to the [rounds](super::rounds), and carries the
+//! actions back to the connections.
 //!
-//! There is one lock, held for an event at a time, and all that happens has one order, the same for everybody. Which
-//! task of which thread brings an event does not matter, and no task has to run for the others to go on.
+//! One lock is held for one event at a time, so all events have one order. Any task on any thread can bring an event, and
+//! no connection depends on another one's task to run.
 
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use proto::wire::rps::{Answer, Move};
+use proto::wire::rps::Move;
 use tokio::time::Instant;
 
-use super::rounds::{Action, PlayerId, Rounds, Tally};
+use super::rounds::{Action, PlayerId, Reply, Rounds, Tally};
 
-/// Everybody who plays.
+/// All players.
 #[derive(Debug)]
 pub struct Table {
     state: Mutex<State>,
@@ -24,39 +24,34 @@ pub struct Table {
 struct State {
     rounds: Rounds,
     /// One for each player, at its [index](PlayerId::index).
-    seats: Vec<Seat>,
+    slots: Vec<Slot>,
     /// Empty between two events, and kept for its room.
     actions: Vec<Action>,
 }
 
-/// How one player's move stands.
+/// The state of one player's reply.
 #[derive(Debug, Default)]
-struct Seat {
-    answer: Option<Answer>,
-    wake_at: Option<Instant>,
+struct Slot {
+    /// Of the player's move, if it has one that is not answered.
+    reply: Option<Reply>,
     waker: Option<Waker>,
 }
 
-impl Seat {
-    fn standing(&mut self) -> Option<Standing> {
-        self.answer.take().map(Standing::Answered).or(self.wake_at.map(Standing::InPlay))
+impl Slot {
+    /// Where the reply stands. A reply that is ready is taken out.
+    fn take_reply(&mut self) -> Option<Reply> {
+        match self.reply {
+            Some(Reply::Ready(_)) => self.reply.take(),
+            pending => pending,
+        }
     }
-}
-
-/// How a player's move stands after an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It has its answer.
-    Answered(Answer),
-    /// It is in play, until then at the latest.
-    InPlay(Instant),
 }
 
 impl Table {
     /// A table without players, where a move is void `window` after it came into play.
     #[must_use]
     pub fn new(window: Duration) -> Arc<Self> {
-        let state = State { rounds: Rounds::new(window), seats: Vec::new(), actions: Vec::new() };
+        let state = State { rounds: Rounds::new(window), slots: Vec::new(), actions: Vec::new() };
         Arc::new(Self { state: Mutex::new(state) })
     }
 
@@ -65,8 +60,8 @@ impl Table {
     pub fn join(self: &Arc<Self>) -> Player {
         let mut state = self.state();
         let id = state.rounds.joined();
-        if state.seats.len() <= id.index() {
-            state.seats.resize_with(id.index() + 1, Seat::default);
+        if state.slots.len() <= id.index() {
+            state.slots.resize_with(id.index() + 1, Slot::default);
         }
         drop(state);
         Player { table: Arc::clone(self), id }
@@ -84,8 +79,8 @@ impl Table {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic under this lock would be a fault of the state machine, met by the one connection that told of the
-        // event. The others play on.
+        // A panic under this lock is a fault of the state machine. It ends the connection whose event it was; the
+        // others play on.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -99,58 +94,54 @@ pub struct Player {
 
 impl Player {
     /// Brings a move into play. There must be none of this player in play yet.
-    pub fn play(&mut self, shown: Move) -> Option<Standing> {
-        self.tell(|rounds, player, now, actions| rounds.moved(player, shown, now, actions), Seat::standing)
+    pub fn play(&mut self, shown: Move) -> Option<Reply> {
+        self.apply(|rounds, player, now, actions| rounds.moved(player, shown, now, actions), Slot::take_reply)
     }
 
-    /// Takes the answer, if it is there or its time has come.
-    pub fn take_answer(&mut self) -> Option<Standing> {
-        self.tell(Rounds::time_passed, Seat::standing)
+    /// Takes the reply, if it is ready or its deadline has passed.
+    pub fn take_reply(&mut self) -> Option<Reply> {
+        self.apply(Rounds::time_passed, Slot::take_reply)
     }
 
-    /// Takes the answer; where there is none, the move is void.
-    pub fn stop_waiting(&mut self) -> Option<Standing> {
-        self.tell(|rounds, player, _, actions| rounds.stopped(player, actions), Seat::standing)
+    /// Takes the reply. If it is not ready, the move is void.
+    pub fn stop_waiting(&mut self) -> Option<Reply> {
+        self.apply(|rounds, player, _, actions| rounds.stopped(player, actions), Slot::take_reply)
     }
 
-    /// Waits until the answer is there.
-    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Polls for a reply that is ready.
+    pub fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.table.state();
-        let seat = &mut state.seats[self.id.index()];
-        if seat.answer.is_some() {
+        let slot = &mut state.slots[self.id.index()];
+        if let Some(Reply::Ready(_)) = slot.reply {
             return Poll::Ready(());
         }
-        match &mut seat.waker {
+        match &mut slot.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
         Poll::Pending
     }
 
-    /// Tells of an event of this player, carries out what it leads to, and then takes from the player's seat what is
-    /// asked for.
-    fn tell<T>(
+    /// Applies an event of this player to the state machine, carries out its actions, and then takes from the player's
+    /// slot what is asked for.
+    fn apply<T>(
         &mut self,
         event: impl FnOnce(&mut Rounds, PlayerId, std::time::Instant, &mut Vec<Action>),
-        take: impl FnOnce(&mut Seat) -> T,
+        take: impl FnOnce(&mut Slot) -> T,
     ) -> T {
         let mut woken = Vec::new();
         let mut state = self.table.state();
-        let State { rounds, seats, actions } = &mut *state;
+        let State { rounds, slots, actions } = &mut *state;
         // The clock is read under the lock, so that the time of events does not go back.
         event(rounds, self.id, Instant::now().into_std(), actions);
-        for action in actions.drain(..) {
-            match action {
-                Action::Answer(player, answer) => {
-                    let seat = &mut seats[player.index()];
-                    seat.answer = Some(answer);
-                    seat.wake_at = None;
-                    woken.extend(seat.waker.take());
-                }
-                Action::WakeAt(player, at) => seats[player.index()].wake_at = Some(Instant::from_std(at)),
+        for Action { player, reply } in actions.drain(..) {
+            let slot = &mut slots[player.index()];
+            slot.reply = Some(reply);
+            if let Reply::Ready(_) = reply {
+                woken.extend(slot.waker.take());
             }
         }
-        let taken = take(&mut seats[self.id.index()]);
+        let taken = take(&mut slots[self.id.index()]);
         drop(state);
         // Waking can take a system call, and needs no lock.
         woken.into_iter().for_each(Waker::wake);
@@ -160,7 +151,7 @@ impl Player {
 
 impl Drop for Player {
     fn drop(&mut self) {
-        self.tell(Rounds::left, mem::take);
+        self.apply(Rounds::left, mem::take);
     }
 }
 
@@ -172,12 +163,12 @@ mod tests {
     fn an_answer_that_was_not_taken_is_not_left_to_the_next_player() {
         let table = Table::new(Duration::from_secs(30));
         let (mut one, mut other) = (table.join(), table.join());
-        assert!(matches!(one.play(Move::Rock), Some(Standing::InPlay(_))));
-        assert!(matches!(other.play(Move::Rock), Some(Standing::Answered(_))));
-        let seat = one.id;
+        assert!(matches!(one.play(Move::Rock), Some(Reply::Pending { .. })));
+        assert!(matches!(other.play(Move::Rock), Some(Reply::Ready(_))));
+        let slot = one.id;
         drop(one);
         let mut next = table.join();
-        assert_eq!(next.id, seat, "a place that was left is there for the next");
-        assert_eq!(next.take_answer(), None);
+        assert_eq!(next.id, slot, "a place that was left is there for the next");
+        assert_eq!(next.take_reply(), None);
     }
 }

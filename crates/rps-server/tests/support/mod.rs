@@ -7,14 +7,11 @@ pub(crate) mod program;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use proto::server::connection::close_reason::Closed;
-use proto::server::connection::metrics::Summary;
-use proto::server::connection::stream::Stream;
-use proto::server::lifecycle::shutdown::Shutdown;
+use proto::server::{CloseReason, Shutdown, Stream, Summary};
 use proto::testing::server::{self, Running, config, listen};
 use proto::testing::{PATIENCE, nonblocking};
 use rps_server::config::Config;
-use rps_server::duel::conversation::Conversation;
+use rps_server::duel::handler::DuelHandler;
 use rps_server::duel::table::Table;
 use rps_server::house::{House, ThreadGenerator};
 use rps_server::{Listeners, Server as RpsServer};
@@ -60,10 +57,10 @@ pub(crate) fn start_duel(settings: &[(&str, &str)]) -> Server {
 }
 
 /// Serves a duel's connection with the default configuration.
-pub(crate) fn join_in_memory(stream: impl Stream, table: &Arc<Table>, shutdown: &Shutdown) -> JoinHandle<Closed> {
+pub(crate) fn join_in_memory(stream: impl Stream, table: &Arc<Table>, shutdown: &Shutdown) -> JoinHandle<CloseReason> {
     let config = Config::default();
-    let duel = Conversation::new(table.join(), config.limits.max_bad_frames.get(), Arc::default());
-    server::serve(stream, duel, config.deadlines(), shutdown.clone())
+    let duel = DuelHandler::new(table.join(), config.limits.max_bad_frames.get(), Arc::default());
+    server::serve(stream, duel, config.connection_timeouts(), shutdown.clone())
 }
 
 impl Server {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use thiserror::Error;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
@@ -53,7 +54,8 @@ impl fmt::Display for Origin {
 }
 
 /// What is wrong with a configuration: one line a problem, each with its origin, the key, and what would be right.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Error)]
+#[error("{}", .0.join("\n"))]
 pub struct Problems(Vec<String>);
 
 impl Problems {
@@ -79,14 +81,6 @@ impl Problems {
         Self(problems.into_iter().map(printable).collect())
     }
 }
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("\n"))
-    }
-}
-
-impl std::error::Error for Problems {}
 
 /// A configuration in the making.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! The arguments that both servers take, and how they become a configuration.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -11,13 +12,16 @@ use clap::Args;
 use crate::server::config::builder::{Configuration, Layers, Origin, Problems};
 
 /// The arguments of both servers; each adds those for its own listeners.
+///
+/// The values that set a key are plain texts here, and the configuration parses them: it reports all wrong values of all
+/// sources at once, each with its source. clap stops at the first one and does not name its environment variable.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Options {
     /// Read the configuration from this file
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
 
-    /// The least important log lines to write: error, warn, info, debug or trace
+    /// The least important log lines to write: error, warn, info, debug or trace, or directives as in `RUST_LOG`
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
 
@@ -42,15 +46,26 @@ pub struct Options {
     pub healthcheck: bool,
 }
 
-/// An argument that sets one key; an environment variable named after it does too.
-#[derive(Clone, Copy, Debug)]
-pub struct Setting<'a> {
+/// An argument that sets one key. An environment variable of the same name sets it too.
+#[derive(Clone, Debug)]
+pub struct Override {
     /// The argument without its dashes: `solo-listen`.
     pub argument: &'static str,
     /// The key: `solo.listen`.
     pub key: &'static str,
-    /// What was given.
-    pub value: Option<&'a str>,
+    /// The value of the argument.
+    pub value: Option<String>,
+}
+
+/// The command line of a server's program.
+#[derive(Clone, Debug)]
+pub struct CommandLine {
+    /// The program's name. It also names the environment variables and the default file.
+    pub program: &'static str,
+    /// The arguments that both servers take.
+    pub options: Options,
+    /// The arguments of this server alone.
+    pub overrides: Vec<Override>,
 }
 
 /// A configuration, and whether a file had a part in it.
@@ -62,61 +77,61 @@ pub struct Loaded<C> {
     pub file: Option<PathBuf>,
 }
 
+/// The variable for the filter of the log that every Rust program reads. The one named after the program goes over it.
+const RUST_LOG: &str = "RUST_LOG";
+
 /// A configuration file larger than this is none.
 const LARGEST_FILE: u64 = 1 << 20;
 
-impl Options {
-    /// Makes the configuration of the program called `program` from its file, the environment and the arguments: these
-    /// and `own`, those of the program itself.
+impl CommandLine {
+    /// Loads the configuration: the defaults, then the file, the environment and the arguments.
     ///
     /// # Errors
     ///
-    /// [`Problems`], all that were found.
-    pub fn load<C: Configuration>(&self, program: &str, own: &[Setting<'_>]) -> Result<Loaded<C>, Problems> {
-        let variable = |argument: &str| format!("{program}-{argument}").to_uppercase().replace('-', "_");
+    /// All problems that were found.
+    pub fn load<C: Configuration>(&self) -> Result<Loaded<C>, Problems> {
+        let Options { log_level, log_format, admin_listen, set, .. } = &self.options;
         let mut layers = Layers::of_defaults();
 
-        let file = self.lay_file(&mut layers, program, &variable("config"))?;
+        let file = self.lay_file(&mut layers)?;
         let shared = [
-            Setting { argument: "log-level", key: "log.level", value: self.log_level.as_deref() },
-            Setting { argument: "log-format", key: "log.format", value: self.log_format.as_deref() },
-            Setting { argument: "admin-listen", key: "admin.listen", value: self.admin_listen.as_deref() },
+            Override { argument: "log-level", key: "log.level", value: log_level.clone() },
+            Override { argument: "log-format", key: "log.format", value: log_format.clone() },
+            Override { argument: "admin-listen", key: "admin.listen", value: admin_listen.clone() },
         ];
-        for setting in own.iter().chain(&shared) {
-            let name = variable(setting.argument);
+        let overrides = || self.overrides.iter().chain(&shared);
+        // Other programs share this variable, so that an empty one is not set.
+        if let Some(value) = env::var_os(RUST_LOG).filter(|value| !value.is_empty()) {
+            lay_variable(&mut layers, "log.level", RUST_LOG.to_owned(), &value);
+        }
+        for Override { argument, key, .. } in overrides() {
+            let name = self.variable(argument);
             if let Some(value) = env::var_os(&name) {
-                match value.to_str() {
-                    Some(value) => layers.lay_string(setting.key, value, Origin::Variable(name)),
-                    None => layers.note(Origin::Variable(name), format!("{}: this is no UTF-8 text", setting.key)),
-                }
+                lay_variable(&mut layers, key, name, &value);
             }
         }
-        for argument in &self.set {
+        for argument in set {
             let origin = Origin::Argument(format!("--set {argument}"));
             match argument.split_once('=') {
                 Some((key, value)) if !key.trim().is_empty() => layers.lay_text(key.trim(), value.trim(), origin),
                 _ => layers.note(origin, "write KEY=VALUE, as in limits.max_connections=100".to_owned()),
             }
         }
-        for setting in own.iter().chain(&shared) {
-            if let Some(value) = setting.value {
-                layers.lay_string(setting.key, value, Origin::Argument(format!("--{}", setting.argument)));
+        for Override { argument, key, value } in overrides() {
+            if let Some(value) = value {
+                layers.lay_string(key, value, Origin::Argument(format!("--{argument}")));
             }
         }
         Ok(Loaded { config: layers.finish()?, file })
     }
 
     /// Lays the file over the defaults; only the one at the default path may be missing.
-    fn lay_file<C: Configuration>(
-        &self,
-        layers: &mut Layers<C>,
-        program: &str,
-        variable: &str,
-    ) -> Result<Option<PathBuf>, Problems> {
-        let (path, named_by) = match (&self.config, env::var_os(variable).filter(|path| !path.is_empty())) {
+    fn lay_file<C: Configuration>(&self, layers: &mut Layers<C>) -> Result<Option<PathBuf>, Problems> {
+        let variable = self.variable("config");
+        let (path, named_by) = match (&self.options.config, env::var_os(&variable).filter(|path| !path.is_empty())) {
             (Some(path), _) => (path.clone(), Some("--config".to_owned())),
             (None, Some(path)) => (path.into(), Some(format!("environment variable {variable}"))),
-            (None, None) => (Path::new("config").join(program).with_extension("toml"), None),
+            (None, None) => (Path::new("config").join(self.program).with_extension("toml"), None),
         };
         match read(&path) {
             Ok(text) => {
@@ -129,6 +144,18 @@ impl Options {
                 Err(Problems::one(format!("{named_by}cannot read {}: {error}", path.display())))
             }
         }
+    }
+
+    /// The name of the environment variable for `argument`.
+    fn variable(&self, argument: &str) -> String {
+        format!("{}-{argument}", self.program).to_uppercase().replace('-', "_")
+    }
+}
+
+fn lay_variable<C: Configuration>(layers: &mut Layers<C>, key: &str, name: String, value: &OsStr) {
+    match value.to_str() {
+        Some(value) => layers.lay_string(key, value, Origin::Variable(name)),
+        None => layers.note(Origin::Variable(name), format!("{key}: this is no UTF-8 text")),
     }
 }
 

@@ -10,3 +10,5 @@ pub mod builder;
 pub mod command_line;
 pub mod sections;
 pub mod types;
+
+pub use sections::ConnectionLimits;

@@ -3,11 +3,30 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::filter::LevelFilter;
 
-use super::builder::Contradiction;
-use super::types::{Count, OptionalAddress, Period};
-use crate::server::connection::timer::Deadlines;
+use super::builder::{Configuration, Contradiction};
+use super::types::{Count, LogFilter, OptionalAddress, Period};
+
+/// A server's configuration: the sections that every server has, and which keys a reload cannot change.
+pub trait ServerConfig: Configuration {
+    /// The keys that take a restart: those of sockets that are bound and of threads that run.
+    const NEEDS_RESTART: &[&str];
+
+    /// `workers`: the number of threads; 0: one a core.
+    fn workers(&self) -> usize;
+
+    /// `[limits]`.
+    fn connection_limits(&mut self) -> &mut ConnectionLimits;
+
+    /// `[timeouts]`.
+    fn timeouts(&self) -> &Timeouts;
+
+    /// `[log]`.
+    fn log(&self) -> &Log;
+
+    /// `[admin]`.
+    fn admin(&self) -> &Admin;
+}
 
 /// `[limits]`: what holds for connections, whichever service they are of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,55 +83,15 @@ impl Timeouts {
         // Draining ends under the ten seconds after which `docker stop` kills.
         Self { idle, write: const { Period::from_secs(5) }, drain: const { Period::from_secs(8) } }
     }
-
-    /// The deadlines of a connection whose requests have these of their own.
-    #[must_use]
-    pub fn deadlines(&self, request: Option<Period<1>>, settle: Period<0>) -> Deadlines {
-        Deadlines {
-            request: request.map(Period::get),
-            idle: self.idle.get(),
-            write: self.write.get(),
-            settle: settle.get(),
-        }
-    }
 }
 
 /// `[log]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Log {
-    /// The least important lines that are written.
-    pub level: Level,
+    /// Which lines are written.
+    pub level: LogFilter,
     /// How they are written.
     pub format: Format,
-}
-
-/// How important a line of the log is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// Something is broken here.
-    Error,
-    /// Something may need an operator.
-    Warn,
-    /// The life of the process.
-    #[default]
-    Info,
-    /// The life of each connection.
-    Debug,
-    /// More than that.
-    Trace,
-}
-
-impl From<Level> for LevelFilter {
-    fn from(level: Level) -> Self {
-        match level {
-            Level::Error => Self::ERROR,
-            Level::Warn => Self::WARN,
-            Level::Info => Self::INFO,
-            Level::Debug => Self::DEBUG,
-            Level::Trace => Self::TRACE,
-        }
-    }
 }
 
 /// How the log is written.

@@ -4,8 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, Expected as Expecting, Unexpected, Visitor};
 use serde::ser::{Serialize, Serializer};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// A whole number from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,6 +205,89 @@ impl<'de> Deserialize<'de> for OptionalAddress {
     }
 }
 
+/// The level of the log, `"info"`, or a list of directives as in `RUST_LOG`, `"info,proto::server::listener=debug"`: a
+/// level for each target and the modules in it, and one for all others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogFilter {
+    text: String,
+    targets: Targets,
+}
+
+impl LogFilter {
+    /// The filter as `tracing` takes it.
+    #[must_use]
+    pub fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    /// Parses `text`, or returns its first directive that is invalid.
+    ///
+    /// Stricter than the parser of [`Targets`], which takes every other word for a target to trace: a mistyped level
+    /// would turn the log off.
+    fn parse(text: &str) -> Result<Self, &str> {
+        let targets = text.split(',').try_fold(Targets::new(), |targets, directive| {
+            let added = match directive.split_once('=') {
+                None => parse_level(directive).map(|level| targets.with_default(level)),
+                Some((target, level)) => parse_target(target)
+                    .zip(parse_level(level))
+                    .map(|(target, level)| targets.with_target(target, level)),
+            };
+            added.ok_or(directive)
+        })?;
+        Ok(Self { text: text.to_owned(), targets })
+    }
+}
+
+fn parse_level(text: &str) -> Option<LevelFilter> {
+    let text = text.trim();
+    // The parser of `LevelFilter` also takes numbers, and no text for `error`.
+    let is_word = text.starts_with(|first: char| first.is_ascii_alphabetic());
+    text.parse().ok().filter(|_| is_word)
+}
+
+/// Returns a target, which is the path of a module.
+fn parse_target(text: &str) -> Option<&str> {
+    let text = text.trim();
+    let is_path = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | ':');
+    (!text.is_empty() && text.chars().all(is_path)).then_some(text)
+}
+
+impl Default for LogFilter {
+    fn default() -> Self {
+        Self { text: "info".to_owned(), targets: Targets::new().with_default(LevelFilter::INFO) }
+    }
+}
+
+impl Serialize for LogFilter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for LogFilter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Expected;
+        impl Visitor<'_> for Expected {
+            type Value = LogFilter;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "one of `error`, `warn`, `info`, `debug`, `trace` or `off`, or directives such as \
+                     \"info,proto::server::listener=debug\"",
+                )
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                LogFilter::parse(text).map_err(|directive| {
+                    let expected: &dyn Expecting = &self;
+                    E::custom(format_args!("unknown variant `{directive}`, expected {expected}"))
+                })
+            }
+        }
+        deserializer.deserialize_any(Expected)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,5 +337,39 @@ mod tests {
         for wrong in ["", "localhost", "127.0.0.1", ":5000", "127.0.0.1:65536", "::1:5000:x"] {
             assert!(read::<Address>(wrong).unwrap_err().contains("an IP address and a port"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_log_filter_is_a_level_or_directives_and_prints_as_it_was_given() {
+        for right in ["error", "warn", "info", "debug", "trace", "off", "INFO", "warn,power_server=trace", "a::b=off"] {
+            let filter: LogFilter = read(right).unwrap();
+            assert_eq!(Value::try_from(&filter).unwrap(), Value::from(right));
+        }
+        assert_eq!(read("info"), Ok(LogFilter::default()));
+        let filter: LogFilter = read("info, proto::server::listener = debug").unwrap();
+        let expected = [("proto::server::listener", LevelFilter::DEBUG)].into_iter().collect::<Targets>();
+        assert_eq!(*filter.targets(), expected.with_default(LevelFilter::INFO));
+    }
+
+    #[test]
+    fn a_wrong_log_filter_names_the_directive() {
+        let expected = "expected one of `error`, `warn`, `info`, `debug`, `trace` or `off`, or directives such as \
+                        \"info,proto::server::listener=debug\"";
+        for (text, directive) in [
+            ("", ""),
+            ("loud", "loud"),
+            ("3", "3"),
+            ("info,", ""),
+            ("info,proto", "proto"),
+            ("info,proto=loud", "proto=loud"),
+            ("proto=", "proto="),
+            ("=debug", "=debug"),
+            ("a=b=debug", "a=b=debug"),
+            ("power-server=debug", "power-server=debug"),
+            ("proto[span]=debug", "proto[span]=debug"),
+        ] {
+            assert_eq!(read::<LogFilter>(text).unwrap_err(), format!("unknown variant `{directive}`, {expected}"));
+        }
+        assert_eq!(read::<LogFilter>(3).unwrap_err(), format!("invalid type: integer `3`, {expected}"));
     }
 }

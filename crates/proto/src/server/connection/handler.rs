@@ -1,70 +1,73 @@
-//! The contract between a connection and the service that it is of. No I/O, no clock.
+//! The interface between a connection and its protocol handler. No I/O, no clock.
 //!
-//! Most services answer what they read in the same turn. One that has to wait for something else, such as a second
-//! player, says [`Next::Answer`]: then nothing more is read until [`poll_answer`](Conversation::poll_answer) says that
-//! the answer is there, or its time is over.
+//! Most handlers reply to a request in the call that reads it. A handler that has to wait for something else, such as a
+//! second player, returns [`WaitFor::Reply`]: the driver then reads nothing more until
+//! [`poll_reply`](Handler::poll_reply) is ready or the deadline has passed, and delivers [`Event::ReplyReady`].
 
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use tokio::time::Instant;
 
-/// What a service says on one connection, as a function of what it hears.
-pub trait Conversation: Send {
-    /// How many bytes one read takes at the most. What a peer that never reads can make the server hold is bounded by
-    /// the answers to so many bytes.
+/// The protocol of one connection: events in, bytes and what to wait for out.
+pub trait Handler: Send + 'static {
+    /// The most bytes that one read takes. The replies to that many bytes are the most that the server holds for a
+    /// peer that reads nothing.
     const READ_BYTES: usize;
 
-    /// Takes from `input` what can be answered and puts the answers into `output`.
+    /// Takes whole requests from `input` and appends their replies to `output`.
     ///
-    /// `input` keeps what was left of it until the next turn. What is left at [`Arrival::End`] is dropped.
-    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Turn;
+    /// The driver keeps the rest of `input` for the next call, and drops it at [`Event::Eof`].
+    fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress;
 
-    /// Waits, after [`Next::Answer`], until the answer is there; [`Arrival::Answer`] then asks for it.
+    /// Polls, after [`WaitFor::Reply`], for the reply that comes from elsewhere; [`Event::ReplyReady`] collects it.
     ///
-    /// A conversation that answers everything at once has no use for it.
-    fn poll_answer(&mut self, _: &mut Context<'_>) -> Poll<()> {
+    /// The default never becomes ready, for handlers that never wait for a reply.
+    fn poll_reply(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
     }
 }
 
-/// What a turn of the conversation is about.
+/// What happened on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
-    /// More bytes have come.
-    Bytes,
-    /// No more have come while what there was settled.
-    Silence,
-    /// No more have come in time for what there was.
-    Deadline,
-    /// No more will come: the peer has closed its half.
-    End,
-    /// The answer that was waited for is there, or due.
-    Answer,
-    /// The server stops, and waits for the answer no longer.
-    Drain,
+pub enum Event {
+    /// Bytes were read.
+    Data,
+    /// No more bytes were read for `settle` after a whole request.
+    Settled,
+    /// A whole request did not arrive within its timeout.
+    RequestTimeout,
+    /// The peer closed its sending half.
+    Eof,
+    /// The reply that comes from elsewhere is ready, or its deadline has passed.
+    ReplyReady,
+    /// The server drains and waits no longer for the reply that comes from elsewhere.
+    Shutdown,
 }
 
-/// What a turn came to.
+/// The result of handling one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turn {
-    /// How many requests were answered.
-    pub answered: u64,
-    /// What the conversation waits for now.
-    pub next: Next,
+pub struct Progress {
+    /// Requests that were replied to.
+    pub replies: u64,
+    /// The next thing that the handler needs.
+    pub wait_for: WaitFor,
 }
 
-/// What a conversation waits for after a turn.
+/// The next thing that a handler needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// A request; nothing of one has come.
+pub enum WaitFor {
+    /// A request, of which no byte has been read.
     Request,
     /// The rest of a request.
-    Rest,
-    /// More of what already reads as a whole request, or silence.
+    MoreData,
+    /// More bytes of what already reads as a whole request, or silence.
     Settle,
-    /// An answer that comes from elsewhere, at this time at the latest.
-    Answer(Instant),
-    /// Nothing: the connection is over once its last answer is written.
+    /// A reply that comes from elsewhere, until `deadline`.
+    Reply {
+        /// When [`Event::ReplyReady`] is delivered at the latest.
+        deadline: Instant,
+    },
+    /// Nothing: the connection closes once its replies are written.
     Close,
 }

@@ -1,106 +1,77 @@
-//! What both servers count of their connections, whatever is said on them.
+//! The metrics of connections that both servers have.
 
 use std::fmt;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use crate::server::connection::close_reason::Closed;
+use crate::server::connection::close_reason::CloseReason;
 use crate::server::observe::metrics::counters::Counters;
 use crate::server::observe::metrics::durations::Durations;
 use crate::server::observe::metrics::encode::counter;
 
-/// Counted by the accept loops of a process, by its connections, and by whoever reads its configuration again.
+/// Counted by the accept loops of a process and by its connections.
 #[derive(Debug, Default)]
 pub struct Connections {
-    /// How long answers took.
+    /// The latency of replies.
     pub durations: Durations,
     admitted: Counters<2>,
-    closed: Counters<{ REASONS.len() }>,
+    closed: Counters<{ CloseReason::LABELS.len() }>,
     accept_errors: Counters<2>,
-    reloads: Counters<2>,
 }
 
-/// How connections end, as [`reason`] tells.
-const REASONS: [&str; 9] = ["by_peer", "over", "timed_out", "idle", "drained", "cut", "not_read", "failed", "panicked"];
-const CUT: usize = 5;
-const PANICKED: usize = 8;
-
-const fn reason(closed: &Closed) -> usize {
-    match closed {
-        Closed::ByPeer => 0,
-        Closed::Over => 1,
-        Closed::TimedOut => 2,
-        Closed::Idle => 3,
-        Closed::Drained => 4,
-        Closed::Cut => CUT,
-        Closed::NotRead => 6,
-        Closed::Failed(_) => 7,
-    }
-}
-
-/// How many connections came to what, from the first to the last.
+/// The totals of a server's connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Let in.
+    /// Admitted.
     pub accepted: u64,
-    /// Told that there was no room.
+    /// Rejected because of a limit.
     pub rejected: u64,
     /// Ended by a panic of their task.
     pub panicked: u64,
-    /// Not done when the drain's time was up.
+    /// Not finished at the drain's deadline.
     pub cut: u64,
 }
 
 impl Connections {
-    /// A connection was let in.
+    /// Counts a connection that was admitted.
     pub fn accepted(&self) {
         self.admitted.add(0, 1);
     }
 
-    /// A connection was told that there is no room.
+    /// Counts a connection that was rejected.
     pub fn rejected(&self) {
         self.admitted.add(1, 1);
     }
 
-    /// A connection that had been let in has ended.
-    pub fn closed(&self, closed: &Closed) {
-        self.closed.add(reason(closed), 1);
+    /// Counts an admitted connection that ended.
+    pub fn closed(&self, reason: &CloseReason) {
+        self.closed_many(reason, 1);
     }
 
-    /// A panic of its task has ended a connection.
-    pub fn panicked(&self) {
-        self.closed.add(PANICKED, 1);
+    /// Counts admitted connections that ended for the same reason.
+    pub fn closed_many(&self, reason: &CloseReason, connections: usize) {
+        self.closed.add(reason.index(), connections as u64);
     }
 
-    /// So many connections were let go of as they were.
-    pub fn cut(&self, connections: usize) {
-        self.closed.add(CUT, connections as u64);
-    }
-
-    /// A connection was gone before it was accepted.
-    pub fn lost_in_queue(&self) {
+    /// Counts a connection that was gone before it was accepted.
+    pub fn accept_aborted(&self) {
         self.accept_errors.add(0, 1);
     }
 
-    /// The machine had run out of what it takes to accept a connection.
-    pub fn exhausted(&self) {
+    /// Counts an accept that failed for lack of a resource, such as file descriptors.
+    pub fn accept_exhausted(&self) {
         self.accept_errors.add(1, 1);
     }
 
-    /// The configuration was read again, and was right, or not.
-    pub fn reloaded(&self, right: bool) {
-        self.reloads.add(usize::from(!right), 1);
-    }
-
-    /// How many connections came to what so far.
+    /// Returns the totals so far.
     #[must_use]
     pub fn summary(&self) -> Summary {
         Summary {
             accepted: self.admitted.read(0),
             rejected: self.admitted.read(1),
-            panicked: self.closed.read(PANICKED),
-            cut: self.closed.read(CUT),
+            panicked: self.closed.read(CloseReason::Panic.index()),
+            cut: self.closed.read(CloseReason::Aborted.index()),
         }
     }
 }
@@ -113,12 +84,10 @@ impl Collector for Connections {
         };
         let admitted = series("result", &["accepted", "rejected"], &|index| self.admitted.read(index));
         counter(encoder, "connections", "Connections let in, or told that there is no room", admitted)?;
-        let closed = series("reason", &REASONS, &|index| self.closed.read(index));
+        let closed = series("reason", &CloseReason::LABELS, &|index| self.closed.read(index));
         counter(encoder, "connections_closed", "Connections that have ended, by how", closed)?;
         let errors = series("kind", &["connection", "exhausted"], &|index| self.accept_errors.read(index));
         counter(encoder, "accept_errors", "Errors of accept, by what they belong to", errors)?;
-        let reloads = series("result", &["ok", "rejected"], &|index| self.reloads.read(index));
-        counter(encoder, "config_reloads", "How often the configuration was read again at SIGHUP", reloads)?;
         let help = "From a whole request, or a move in play, to its answer in the socket";
         self.durations.encode(encoder, "request_duration_seconds", help)
     }

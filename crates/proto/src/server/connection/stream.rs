@@ -1,4 +1,4 @@
-//! What a connection runs on: a TCP stream, or in tests one in memory.
+//! The stream under a connection: TCP, or in memory in tests.
 
 use std::future::Future;
 use std::io;
@@ -8,38 +8,38 @@ use tokio::net::TcpStream;
 
 /// A stream of bytes each way that can break.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
-    /// Waits until the connection has broken, most often since the peer reset it, and gives the reason.
+    /// Waits until the connection has an error, most often because the peer reset it, and returns it.
     ///
-    /// Reading tells of a reset too, but not before all has been read that came ahead of it. This tells at once, for
-    /// those who do not want to read yet. The peer's half-close does not break a connection.
-    fn broken(&self) -> impl Future<Output = io::Error> + Send;
+    /// A read returns that error only behind the data that arrived before it; this reports it at once, to a caller that
+    /// does not want to read yet. The peer's half-close is not an error.
+    fn wait_error(&self) -> impl Future<Output = io::Error> + Send;
 
-    /// Makes the close drop what the peer has not taken, and tell it so with a reset.
-    fn discard_unsent(&self);
+    /// Makes the close discard unsent data and reset the connection.
+    fn reset_on_close(&self);
 }
 
 impl Stream for TcpStream {
-    async fn broken(&self) -> io::Error {
-        // epoll reports an error of the socket whatever it was asked for (epoll_ctl(2), EPOLLERR).
+    async fn wait_error(&self) -> io::Error {
+        // epoll always reports a socket's error (epoll_ctl(2), EPOLLERR).
         match self.ready(Interest::ERROR).await.and_then(|_| self.take_error()) {
             Ok(None) => io::ErrorKind::ConnectionReset.into(),
             Ok(Some(error)) | Err(error) => error,
         }
     }
 
-    fn discard_unsent(&self) {
-        // That can fail for a socket which is none any more; then there is nothing to discard.
+    fn reset_on_close(&self) {
+        // It fails only for a socket that is already closed; then there is nothing to discard.
         let _ = self.set_zero_linger();
     }
 }
 
-/// In memory nothing breaks: a peer that has gone is the end of the stream.
+/// In memory there are no errors: a peer that is dropped is the end of the stream.
 impl Stream for DuplexStream {
-    async fn broken(&self) -> io::Error {
+    async fn wait_error(&self) -> io::Error {
         std::future::pending().await
     }
 
-    fn discard_unsent(&self) {}
+    fn reset_on_close(&self) {}
 }
 
 #[cfg(test)]
@@ -65,7 +65,7 @@ mod tests {
         server.readable().await.unwrap();
         client.set_zero_linger().unwrap();
         drop(client);
-        let error = timeout(Duration::from_secs(30), server.broken()).await.unwrap();
+        let error = timeout(Duration::from_secs(30), server.wait_error()).await.unwrap();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 
@@ -77,6 +77,6 @@ mod tests {
         // The end has come when it can be read; had it broken the connection, that would be known by then.
         let mut heard = Vec::new();
         tokio::io::AsyncReadExt::read_to_end(&mut server, &mut heard).await.unwrap();
-        assert!(futures::FutureExt::now_or_never(server.broken()).is_none());
+        assert!(futures::FutureExt::now_or_never(server.wait_error()).is_none());
     }
 }

@@ -1,144 +1,173 @@
-//! One connection's clock: what it waits for, and until when.
+//! The timer of a connection: the driver's next step, and its time.
 //!
-//! All deadlines are absolute. A client that sends a byte now and then moves none of them.
+//! All deadlines are absolute: a client that sends a byte now and then extends none of them.
 
+use std::mem;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::server::connection::handler::Next;
+use super::handler::{Event, WaitFor};
+use super::io::Handled;
+use crate::server::config::sections;
+use crate::server::config::types::Period;
 use crate::server::lifecycle::shutdown::Shutdown;
 
-/// How long a connection may take over what.
+/// The timeouts of a connection.
 #[derive(Clone, Debug)]
-pub struct Deadlines {
-    /// For a whole request: the first from accept on, a later one from its first byte on. `None`: requests have no
-    /// parts, and the first may be as long in coming as any other.
+pub struct ConnectionTimeouts {
+    /// For a whole request: the first counts from accept, a later one from its first byte. `None`: a request has no
+    /// parts, and the first one may take as long as any other.
     pub request: Option<Duration>,
-    /// From an answer to the next request.
+    /// From a reply to the next request.
     pub idle: Duration,
-    /// For the peer to take an answer that its socket has no room for.
+    /// For the peer to take a reply that its socket has no room for.
     pub write: Duration,
     /// From the last byte of what reads as a whole request to taking it for one.
     pub settle: Duration,
 }
 
-/// What a connection does when its time has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expiry {
-    /// It has been asked nothing for long: close without a word.
-    Idle,
-    /// The rest of a request did not come in time.
-    Request,
-    /// What has come has settled.
-    Settled,
-    /// The answer that comes from elsewhere is due.
-    Due,
-    /// The drain has waited long enough for the answer that comes from elsewhere: do without it.
-    GivenUp,
-    /// It has not been asked for a while since the drain began: close without a word, unless there is more after all.
-    Drained,
-    /// The drain is over: let go of it as it is.
-    Cut,
-}
-
-/// A drain waits so long for a request that was sent before it began and is still on its way, be it through the
-/// network or from the kernel to this process; then the connection counts as idle. An answer that such a request of
-/// another connection may bring is waited for as long.
-pub(crate) const DRAIN_GRACE: Duration = Duration::from_millis(50);
-
-/// A peer that asks anew whenever it has been answered is closed right after an answer once a drain has gone on for so
-/// long. Answers that come from elsewhere are waited for a [`DRAIN_GRACE`] longer, so that partners who play to the end
-/// both hear of their last round.
-const DRAIN_PLAY: Duration = Duration::from_secs(1);
-
-/// Follows one connection and knows its next deadline.
-#[derive(Debug)]
-pub(super) struct Watch {
-    /// When the last turn was, or else when the connection began.
-    last: Instant,
-    /// When a connection that has sent no part of a request is given up.
-    quiet_until: Instant,
-    /// Whether a request has been answered yet; before that, the quiet counts as the first request's time.
-    answered: bool,
-    awaited: Awaited,
-}
-
-/// What a connection waits for.
-#[derive(Debug)]
-enum Awaited {
-    /// A request.
-    Request,
-    /// The rest of one, until it is given up.
-    Rest { until: Instant },
-    /// Silence after what reads as a whole one: until `at`, and never past `until`, when the request is given up.
-    Settle { at: Instant, until: Instant },
-    /// An answer that comes from elsewhere.
-    Answer { until: Instant },
-}
-
-impl Watch {
-    /// A watch that starts with the connection.
-    pub(super) fn new(deadlines: &Deadlines, accepted: Instant) -> Self {
-        let quiet = deadlines.request.unwrap_or(deadlines.idle);
-        Self { last: accepted, quiet_until: accepted + quiet, answered: false, awaited: Awaited::Request }
-    }
-
-    /// When the last turn was, or else when the connection began.
-    pub(super) fn last(&self) -> Instant {
-        self.last
-    }
-
-    /// Whether an answer is awaited that comes from elsewhere.
-    pub(super) fn awaits_answer(&self) -> bool {
-        matches!(self.awaited, Awaited::Answer { .. })
-    }
-
-    /// Takes note of a turn: whether it answered anything, whether it used up bytes that it had been given (what is
-    /// left then belongs to a request that has just begun), and what is to come next.
-    pub(super) fn note(&mut self, answered: bool, used: bool, next: Next, deadlines: &Deadlines, now: Instant) {
-        self.last = now;
-        if answered {
-            self.answered = true;
-            self.quiet_until = now + deadlines.idle;
+impl ConnectionTimeouts {
+    /// The configured timeouts, and those that are the service's own.
+    #[must_use]
+    pub fn new(configured: &sections::Timeouts, request: Option<Period<1>>, settle: Period<0>) -> Self {
+        Self {
+            request: request.map(Period::get),
+            idle: configured.idle.get(),
+            write: configured.write.get(),
+            settle: settle.get(),
         }
-        let begun = match self.awaited {
-            Awaited::Rest { until } | Awaited::Settle { until, .. } if !used => Some(until),
-            _ => None,
-        };
-        // A request has its time from its first byte on; the first one of a connection has it from accept on.
-        let until = begun.unwrap_or_else(|| match deadlines.request {
-            Some(request) if self.answered => now + request,
-            _ => self.quiet_until,
-        });
-        self.awaited = match next {
-            Next::Request | Next::Close => Awaited::Request,
-            Next::Rest => Awaited::Rest { until },
-            Next::Settle => Awaited::Settle { at: now + deadlines.settle, until },
-            Next::Answer(until) => Awaited::Answer { until },
-        };
+    }
+}
+
+/// The driver's next step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Waits for data or a reply, until this deadline.
+    Wait(Instant),
+    /// Delivers an event to the handler.
+    Deliver(Event),
+    /// Reads what has arrived already; closes if there is nothing.
+    FinalRead,
+    /// Closes: no request arrived for the idle timeout.
+    CloseIdle,
+    /// Drops the connection as it is: the drain is over.
+    Abort,
+}
+
+/// A drain waits this long for a request that was sent before it began and is still in flight, in the network or from
+/// the kernel to this process; then the connection counts as idle. A reply that depends on such a request of another
+/// connection is waited for as long.
+pub(crate) const DRAIN_IDLE_GRACE: Duration = Duration::from_millis(50);
+
+/// After this long in a drain, a peer that sends its next request as soon as it has a reply is closed right behind a
+/// reply. Replies that come from elsewhere are waited for a [`DRAIN_IDLE_GRACE`] longer, so that partners who play to
+/// the end both get the result of their last round.
+const DRAIN_KEEPALIVE_LIMIT: Duration = Duration::from_secs(1);
+
+/// Follows one connection and decides what happens next.
+#[derive(Debug)]
+pub(super) struct ConnectionTimer {
+    /// When the handler last handled an event; at first, when the connection was accepted.
+    last_progress: Instant,
+    /// When a connection is closed that has sent no part of a request.
+    idle_deadline: Instant,
+    /// When a request that has arrived in part times out.
+    request_deadline: Instant,
+    wait_for: WaitFor,
+    /// Whether anything was replied. Before that, `idle_deadline` is the deadline of the first request.
+    replied: bool,
+    /// Whether the last step was a final read.
+    after_final_read: bool,
+}
+
+impl ConnectionTimer {
+    /// Starts with the connection.
+    pub(super) fn new(timeouts: &ConnectionTimeouts, accepted: Instant) -> Self {
+        let first = accepted + timeouts.request.unwrap_or(timeouts.idle);
+        Self {
+            last_progress: accepted,
+            idle_deadline: first,
+            request_deadline: first,
+            wait_for: WaitFor::Request,
+            replied: false,
+            after_final_read: false,
+        }
     }
 
-    /// The next deadline, and what it means.
-    pub(super) fn next(&self, deadlines: &Deadlines, shutdown: &Shutdown) -> (Instant, Expiry) {
-        let own = match self.awaited {
-            Awaited::Request if self.answered || deadlines.request.is_none() => (self.quiet_until, Expiry::Idle),
-            Awaited::Request => (self.quiet_until, Expiry::Request),
-            Awaited::Rest { until } => (until, Expiry::Request),
-            Awaited::Settle { at, until } => (at.min(until), Expiry::Settled),
-            Awaited::Answer { until } => (until, Expiry::Due),
+    pub(super) fn last_progress(&self) -> Instant {
+        self.last_progress
+    }
+
+    pub(super) fn idle_deadline(&self) -> Instant {
+        self.idle_deadline
+    }
+
+    /// Whether a reply is awaited that comes from elsewhere.
+    pub(super) fn waits_for_reply(&self) -> bool {
+        matches!(self.wait_for, WaitFor::Reply { .. })
+    }
+
+    /// Updates the deadlines after the handler has handled an event.
+    pub(super) fn on_progress(&mut self, handled: &Handled, timeouts: &ConnectionTimeouts, now: Instant) {
+        self.last_progress = now;
+        if handled.wrote {
+            self.replied = true;
+            self.idle_deadline = now + timeouts.idle;
+        }
+        let same_request = matches!(self.wait_for, WaitFor::MoreData | WaitFor::Settle) && !handled.consumed;
+        if !same_request {
+            self.request_deadline = match timeouts.request {
+                Some(request) if self.replied => now + request,
+                _ => self.idle_deadline,
+            };
+        }
+        self.wait_for = handled.progress.wait_for;
+    }
+
+    /// Decides what the driver does at `now`.
+    pub(super) fn step(&mut self, now: Instant, timeouts: &ConnectionTimeouts, shutdown: &Shutdown) -> Step {
+        let after_final_read = mem::take(&mut self.after_final_read);
+        let (deadline, step) = self.next_deadline(timeouts, shutdown);
+        if now < deadline {
+            return Step::Wait(deadline);
+        }
+        if let Step::FinalRead | Step::Deliver(Event::Shutdown) = step {
+            // A peer that always has another request in flight does not extend the drain.
+            if after_final_read && shutdown.deadline().is_some_and(|deadline| deadline <= now) {
+                return Step::Abort;
+            }
+            self.after_final_read = step == Step::FinalRead;
+        }
+        step
+    }
+
+    /// The next deadline, and the step at it.
+    fn next_deadline(&self, timeouts: &ConnectionTimeouts, shutdown: &Shutdown) -> (Instant, Step) {
+        let own = match self.wait_for {
+            WaitFor::Request | WaitFor::Close if self.replied || timeouts.request.is_none() => {
+                (self.idle_deadline, Step::CloseIdle)
+            }
+            WaitFor::Request | WaitFor::Close => (self.idle_deadline, Step::Deliver(Event::RequestTimeout)),
+            WaitFor::MoreData => (self.request_deadline, Step::Deliver(Event::RequestTimeout)),
+            WaitFor::Settle => {
+                let settled = self.last_progress + timeouts.settle;
+                (settled.min(self.request_deadline), Step::Deliver(Event::Settled))
+            }
+            WaitFor::Reply { deadline } => (deadline, Step::Deliver(Event::ReplyReady)),
         };
         let (Some(begun_at), Some(deadline)) = (shutdown.begun_at(), shutdown.deadline()) else { return own };
-        let (grace, over) = (begun_at.max(self.last) + DRAIN_GRACE, begun_at + DRAIN_PLAY);
-        // Right after an answer nothing is on its way yet; amid the time that the peer takes to ask again it may be.
-        let quiet = if self.last >= over { self.last } else { grace }.min(deadline);
-        let given_up = grace.min(over + DRAIN_GRACE).min(deadline);
-        let drain = match self.awaited {
-            Awaited::Settle { .. } => (deadline, Expiry::Settled),
-            Awaited::Rest { .. } => (deadline, Expiry::Cut),
-            Awaited::Request => (quiet, Expiry::Drained),
-            Awaited::Answer { .. } => (given_up, Expiry::GivenUp),
+        let grace = begun_at.max(self.last_progress) + DRAIN_IDLE_GRACE;
+        let limit = begun_at + DRAIN_KEEPALIVE_LIMIT;
+        let drain = match self.wait_for {
+            // Right after a reply no request can be in flight, so close at once. Later, one may be.
+            WaitFor::Request | WaitFor::Close if self.last_progress >= limit => (self.last_progress, Step::FinalRead),
+            WaitFor::Request | WaitFor::Close => (grace, Step::FinalRead),
+            WaitFor::MoreData => (deadline, Step::Abort),
+            WaitFor::Settle => (deadline, Step::Deliver(Event::Settled)),
+            WaitFor::Reply { .. } => (grace.min(limit + DRAIN_IDLE_GRACE), Step::Deliver(Event::Shutdown)),
         };
+        let drain = (drain.0.min(deadline), drain.1);
         if drain.0 <= own.0 { drain } else { own }
     }
 }
@@ -146,68 +175,94 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::connection::handler::Progress;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn deadlines(settle: Duration) -> Deadlines {
-        Deadlines { request: Some(5 * SECOND), idle: 60 * SECOND, write: 5 * SECOND, settle }
+    fn timeouts(settle: Duration) -> ConnectionTimeouts {
+        ConnectionTimeouts { request: Some(5 * SECOND), idle: 60 * SECOND, write: 5 * SECOND, settle }
+    }
+
+    /// A handler that handled an event, and what it waits for now.
+    fn handled(wrote: bool, consumed: bool, wait_for: WaitFor) -> Handled {
+        let progress = Progress { replies: 0, wait_for };
+        Handled { event: Event::Data, started: Instant::now(), wrote, consumed, progress }
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_first_request_counts_from_accept_and_a_later_one_from_its_first_byte() {
         let (start, running) = (Instant::now(), Shutdown::new(8 * SECOND));
-        let deadlines = deadlines(Duration::ZERO);
-        let mut watch = Watch::new(&deadlines, start);
-        assert_eq!(watch.next(&deadlines, &running), (start + 5 * SECOND, Expiry::Request));
-        watch.note(false, false, Next::Rest, &deadlines, start + SECOND);
+        let timeouts = timeouts(Duration::ZERO);
+        let mut timer = ConnectionTimer::new(&timeouts, start);
         assert_eq!(
-            watch.next(&deadlines, &running),
-            (start + 5 * SECOND, Expiry::Request),
+            timer.next_deadline(&timeouts, &running),
+            (start + 5 * SECOND, Step::Deliver(Event::RequestTimeout))
+        );
+        timer.on_progress(&handled(false, false, WaitFor::MoreData), &timeouts, start + SECOND);
+        assert_eq!(
+            timer.next_deadline(&timeouts, &running),
+            (start + 5 * SECOND, Step::Deliver(Event::RequestTimeout)),
             "a first byte moves nothing"
         );
-        watch.note(true, true, Next::Request, &deadlines, start + 2 * SECOND);
-        assert_eq!(watch.next(&deadlines, &running), (start + 62 * SECOND, Expiry::Idle));
-        watch.note(false, false, Next::Rest, &deadlines, start + 10 * SECOND);
-        watch.note(false, false, Next::Rest, &deadlines, start + 12 * SECOND);
+        timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, start + 2 * SECOND);
+        assert_eq!(timer.next_deadline(&timeouts, &running), (start + 62 * SECOND, Step::CloseIdle));
+        timer.on_progress(&handled(false, false, WaitFor::MoreData), &timeouts, start + 10 * SECOND);
+        timer.on_progress(&handled(false, false, WaitFor::MoreData), &timeouts, start + 12 * SECOND);
         assert_eq!(
-            watch.next(&deadlines, &running),
-            (start + 15 * SECOND, Expiry::Request),
+            timer.next_deadline(&timeouts, &running),
+            (start + 15 * SECOND, Step::Deliver(Event::RequestTimeout)),
             "dribbling stretches nothing"
         );
-        watch.note(true, true, Next::Rest, &deadlines, start + 14 * SECOND);
-        assert_eq!(watch.next(&deadlines, &running), (start + 19 * SECOND, Expiry::Request), "a new request has begun");
-        watch.note(false, true, Next::Request, &deadlines, start + 15 * SECOND);
-        assert_eq!(watch.next(&deadlines, &running), (start + 74 * SECOND, Expiry::Idle), "blank lines are no request");
+        timer.on_progress(&handled(true, true, WaitFor::MoreData), &timeouts, start + 14 * SECOND);
+        assert_eq!(
+            timer.next_deadline(&timeouts, &running),
+            (start + 19 * SECOND, Step::Deliver(Event::RequestTimeout)),
+            "a new request has begun"
+        );
+        timer.on_progress(&handled(false, true, WaitFor::Request), &timeouts, start + 15 * SECOND);
+        assert_eq!(
+            timer.next_deadline(&timeouts, &running),
+            (start + 74 * SECOND, Step::CloseIdle),
+            "blank lines are no request"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn settling_starts_anew_with_each_byte_but_ends_with_the_request() {
         let (start, running) = (Instant::now(), Shutdown::new(8 * SECOND));
-        let deadlines = deadlines(2 * SECOND);
-        let mut watch = Watch::new(&deadlines, start);
-        watch.note(false, false, Next::Settle, &deadlines, start);
-        watch.note(false, false, Next::Settle, &deadlines, start + SECOND);
-        assert_eq!(watch.next(&deadlines, &running), (start + 3 * SECOND, Expiry::Settled));
-        watch.note(false, false, Next::Settle, &deadlines, start + 4 * SECOND);
-        assert_eq!(watch.next(&deadlines, &running), (start + 5 * SECOND, Expiry::Settled));
+        let timeouts = timeouts(2 * SECOND);
+        let mut timer = ConnectionTimer::new(&timeouts, start);
+        timer.on_progress(&handled(false, false, WaitFor::Settle), &timeouts, start);
+        timer.on_progress(&handled(false, false, WaitFor::Settle), &timeouts, start + SECOND);
+        assert_eq!(timer.next_deadline(&timeouts, &running), (start + 3 * SECOND, Step::Deliver(Event::Settled)));
+        timer.on_progress(&handled(false, false, WaitFor::Settle), &timeouts, start + 4 * SECOND);
+        assert_eq!(timer.next_deadline(&timeouts, &running), (start + 5 * SECOND, Step::Deliver(Event::Settled)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_drain_closes_the_idle_soon_and_the_others_at_its_deadline() {
         let (start, draining) = (Instant::now(), Shutdown::new(8 * SECOND));
         draining.begin();
-        let deadlines = Deadlines { request: Some(20 * SECOND), ..deadlines(Duration::ZERO) };
-        let mut watch = Watch::new(&deadlines, start);
-        assert_eq!(watch.next(&deadlines, &draining), (start + DRAIN_GRACE, Expiry::Drained));
-        watch.note(true, true, Next::Request, &deadlines, start + SECOND / 2);
-        assert_eq!(watch.next(&deadlines, &draining), (start + SECOND / 2 + DRAIN_GRACE, Expiry::Drained));
-        watch.note(true, true, Next::Request, &deadlines, start + 3 * SECOND);
-        assert_eq!(watch.next(&deadlines, &draining), (start + 3 * SECOND, Expiry::Drained), "right after the answer");
-        watch.note(false, false, Next::Rest, &deadlines, start + 3 * SECOND);
+        let timeouts = ConnectionTimeouts { request: Some(20 * SECOND), ..timeouts(Duration::ZERO) };
+        let mut timer = ConnectionTimer::new(&timeouts, start);
+        assert_eq!(timer.next_deadline(&timeouts, &draining), (start + DRAIN_IDLE_GRACE, Step::FinalRead));
+        timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, start + SECOND / 2);
+        assert_eq!(timer.next_deadline(&timeouts, &draining), (start + SECOND / 2 + DRAIN_IDLE_GRACE, Step::FinalRead));
+        timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, start + 3 * SECOND);
+        assert_eq!(
+            timer.next_deadline(&timeouts, &draining),
+            (start + 3 * SECOND, Step::FinalRead),
+            "right after the answer"
+        );
+        timer.on_progress(&handled(false, false, WaitFor::MoreData), &timeouts, start + 3 * SECOND);
         let cut = start + 8 * SECOND - SECOND / 10;
-        assert_eq!(watch.next(&deadlines, &draining), (cut, Expiry::Cut));
-        let settling = Deadlines { settle: 15 * SECOND, ..deadlines };
-        watch.note(false, false, Next::Settle, &settling, start + 4 * SECOND);
-        assert_eq!(watch.next(&settling, &draining), (cut, Expiry::Settled), "what is whole is answered, not cut");
+        assert_eq!(timer.next_deadline(&timeouts, &draining), (cut, Step::Abort));
+        let settling = ConnectionTimeouts { settle: 15 * SECOND, ..timeouts };
+        timer.on_progress(&handled(false, false, WaitFor::Settle), &settling, start + 4 * SECOND);
+        assert_eq!(
+            timer.next_deadline(&settling, &draining),
+            (cut, Step::Deliver(Event::Settled)),
+            "what is whole is answered, not cut"
+        );
     }
 }

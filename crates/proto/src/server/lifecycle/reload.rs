@@ -3,33 +3,42 @@
 //! All or nothing: a configuration that is not right changes nothing. Files are read past the threads that serve, since
 //! a file may be slow to come.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use prometheus_client::encoding::DescriptorEncoder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use toml::{Table, Value};
 
 use crate::server::config::builder::{Configuration, Problems};
 use crate::server::config::command_line::Loaded;
-use crate::server::config::sections::{self, ConnectionLimits};
-use crate::server::connection::metrics::Connections;
+use crate::server::config::sections::ServerConfig;
 use crate::server::lifecycle::shutdown::Shutdown;
-use crate::server::listener::open_files;
 use crate::server::observe::log::Log;
+use crate::server::observe::metrics::counters::Counters;
+use crate::server::observe::metrics::encode::counter;
 
-/// A configuration that can change while the server runs.
-pub trait Reloadable: Configuration {
-    /// The keys that a running server cannot follow: those of sockets that are bound and threads that run.
-    const NEEDS_RESTART: &[&str];
+/// The metrics of reloads.
+#[derive(Debug, Default)]
+pub struct ReloadMetrics {
+    by_result: Counters<2>,
+}
 
-    /// How the log is written.
-    fn log(&self) -> &sections::Log;
+impl ReloadMetrics {
+    fn count(&self, is_ok: bool) {
+        self.by_result.add(usize::from(!is_ok), 1);
+    }
 
-    /// How many connections there may be.
-    fn connection_limits(&mut self) -> &mut ConnectionLimits;
+    /// Encodes the metrics for Prometheus.
+    pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let results = [("ok", 0), ("rejected", 1)];
+        let series = results.map(|(result, index)| ([("result", result)], self.by_result.read(index)));
+        counter(encoder, "config_reloads", "How often the configuration was read again at SIGHUP", series)
+    }
 }
 
 /// What of a server a new configuration concerns, whichever server it is.
@@ -37,8 +46,8 @@ pub trait Reloadable: Configuration {
 pub struct Reload {
     /// Its log, which gets a new level.
     pub log: Log,
-    /// Where it is counted.
-    pub metrics: Arc<Connections>,
+    /// Where reloads are counted.
+    pub metrics: Arc<ReloadMetrics>,
     /// Its shutdown, after which nothing is new.
     pub shutdown: Shutdown,
 }
@@ -46,17 +55,17 @@ pub struct Reload {
 impl Reload {
     /// Follows SIGHUP for as long as it is awaited. The handler is in place when this is called.
     ///
-    /// `load` reads the configuration as at the start, and `apply` has the server go by one that is right. Until the
-    /// first SIGHUP the server goes by `started`.
+    /// `load` reads the configuration as at the start. `apply` fits a valid one to the process and applies it to the
+    /// server; where it fails, the server keeps the configuration that it has. Until the first SIGHUP that is `started`.
     ///
     /// # Errors
     ///
     /// If the handler cannot be installed.
     pub fn follow_hangups<C, L, A>(self, started: Loaded<C>, load: L, apply: A) -> io::Result<impl Future<Output = ()>>
     where
-        C: Reloadable + Send + 'static,
+        C: ServerConfig + Send + 'static,
         L: Fn() -> Result<Loaded<C>, Problems> + Send + Sync + 'static,
-        A: Fn(&C),
+        A: Fn(&mut C) -> io::Result<()>,
     {
         let mut hangup = signal(SignalKind::hangup())?;
         let load = Arc::new(load);
@@ -74,7 +83,7 @@ impl Reload {
                     Err(error) => Err(error.to_string()),
                 };
                 let applied = loaded.and_then(|loaded| self.apply(started.file.as_ref(), loaded, &apply));
-                self.metrics.reloaded(applied.is_ok());
+                self.metrics.count(applied.is_ok());
                 match applied {
                     Ok(settings) => {
                         tell(C::NEEDS_RESTART, &at_start, &current, &settings);
@@ -89,20 +98,19 @@ impl Reload {
     }
 
     /// Has the server go by what was loaded, and gives its settings.
-    fn apply<C: Reloadable>(
+    fn apply<C: ServerConfig>(
         &self,
         file: Option<&PathBuf>,
         loaded: Loaded<C>,
-        apply: &impl Fn(&C),
+        apply: &impl Fn(&mut C) -> io::Result<()>,
     ) -> Result<Settings, String> {
         // A file that was there at the start and is missing now is an oversight, and no wish to have the defaults.
         if let (Some(file), None) = (file, &loaded.file) {
             return Err(format!("{}: the file is gone", file.display()));
         }
         let mut config = loaded.config;
-        open_files::fit(config.connection_limits()).map_err(|error| error.to_string())?;
-        apply(&config);
-        self.log.set_level(config.log().level);
+        apply(&mut config).map_err(|error| error.to_string())?;
+        self.log.set_filter(&config.log().level);
         Ok(flat(&config))
     }
 }

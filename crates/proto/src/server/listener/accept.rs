@@ -1,17 +1,17 @@
-//! The loop that turns a listener into conversations, and its drain.
+//! The accept loop and its drain.
 //!
-//! Accepting cannot fail: an error belongs either to one connection, and the next one is taken at once, or to the
-//! whole machine, and the loop pauses. Every accepted connection is either let in or told that there is no room.
+//! Accepting cannot fail: an error belongs either to one connection, and the next one is accepted at once, or to the
+//! whole machine, and the loop backs off. Every accepted connection is either admitted or rejected with a reply.
 
-use std::future::{Future, ready};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use rustix::io::Errno;
 use tokio::io::AsyncWriteExt;
@@ -22,26 +22,34 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::server::connection::close_reason::Closed;
+use crate::server::connection::close::{close, close_now};
+use crate::server::connection::close_reason::CloseReason;
 use crate::server::connection::driver;
+use crate::server::connection::handler::Handler;
 use crate::server::connection::metrics::Connections;
 use crate::server::connection::stream::Stream;
-use crate::server::connection::timer::DRAIN_GRACE;
+use crate::server::connection::timer::{ConnectionTimeouts, DRAIN_IDLE_GRACE};
 use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::listener::admission::{Admission, Full, Permit};
 use crate::server::listener::socket;
 use crate::server::observe::rate_limit::Throttle;
 
-/// What a server does with its connections.
-pub trait Service<S>: Send + Sync + 'static {
-    /// Serves one connection to its end.
-    fn serve(&self, stream: S, shutdown: Shutdown) -> impl Future<Output = Closed> + Send + use<Self, S>;
+/// A factory of handlers, with everything that the connections of one listener share.
+pub trait Service: Send + Sync + 'static {
+    /// The protocol handler of one connection.
+    type Handler: Handler;
 
-    /// What a connection is told for which there is no room. Asked for once for each.
-    fn refuse(&self) -> Arc<[u8]>;
+    /// Makes the handler of a new connection.
+    fn handler(&self) -> Self::Handler;
+
+    /// The timeouts of a connection.
+    fn timeouts(&self) -> Arc<ConnectionTimeouts>;
+
+    /// The bytes that a rejected connection gets.
+    fn rejection(&self) -> Bytes;
 }
 
-/// Where connections come from; a trait, so that tests can bring connections and errors of their own.
+/// A source of connections. TCP, or a test's own connections and errors.
 pub trait Listener: Send {
     /// A connection's stream.
     type Stream: Stream;
@@ -49,11 +57,10 @@ pub trait Listener: Send {
     /// Waits for the next connection. Dropping the future loses none.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
 
-    /// Lets nobody begin to connect any more, while those who have can still be accepted. Where that cannot be done, it
-    /// is done without.
-    fn refuse_new(&self);
+    /// Drops the SYNs of new connections, while those whose handshake has begun can still be accepted. Best effort.
+    fn drop_new_syns(&self);
 
-    /// Stops listening and gives the connections that wait to be accepted.
+    /// Stops listening and returns the connections that are in the accept queue.
     fn close(self) -> impl Iterator<Item = (Self::Stream, SocketAddr)> + Send;
 }
 
@@ -64,21 +71,21 @@ impl Listener for TcpListener {
         TcpListener::accept(self)
     }
 
-    fn refuse_new(&self) {
-        if let Err(error) = socket::refuse_new(self) {
+    fn drop_new_syns(&self) {
+        if let Err(error) = socket::drop_new_syns(self) {
             tracing::debug!(%error, "connections that are being made when the listener closes may be lost");
         }
     }
 
     fn close(self) -> impl Iterator<Item = (TcpStream, SocketAddr)> + Send {
-        // Past the runtime, which may not have heard yet of what the kernel has queued. The socket is non-blocking, so
-        // this ends with the queue, or else with what a flood can bring in.
+        // Not through the runtime, which may not know yet about connections that the kernel has queued. The socket is
+        // non-blocking, so this ends with the queue, and in a flood after `MAX_BACKLOG`.
         let listener = self.into_std().ok();
-        let mut tries = 0..WAITING_AT_MOST;
+        let mut tries = 0..MAX_BACKLOG;
         std::iter::from_fn(move || {
             let listener = listener.as_ref()?;
             tries
-                .find_map(|_| match listener.accept().and_then(adopt) {
+                .find_map(|_| match listener.accept().and_then(register) {
                     Ok(arrived) => Some(Ok(arrived)),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Err(error)),
                     Err(error) if belongs_to_one_connection(&error) => None,
@@ -92,28 +99,27 @@ impl Listener for TcpListener {
     }
 }
 
-fn adopt((stream, peer): (std::net::TcpStream, SocketAddr)) -> io::Result<(TcpStream, SocketAddr)> {
+fn register((stream, peer): (std::net::TcpStream, SocketAddr)) -> io::Result<(TcpStream, SocketAddr)> {
     stream.set_nonblocking(true)?;
     Ok((TcpStream::from_std(stream)?, peer))
 }
 
 /// The most connections taken from the queue of a listener that closes: the largest backlog that Linux keeps
 /// (listen(2): it fits 16 bits on older kernels, and is cut to `net.core.somaxconn` on all).
-const WAITING_AT_MOST: usize = 65_536;
+const MAX_BACKLOG: usize = 65_536;
 
-/// The excess client is told and let go of within this time, whether or not it listens.
-const REJECTION_TIME: Duration = Duration::from_millis(100);
+/// A rejected connection is closed after this long, whether or not the client has read the reply.
+const REJECTION_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A pause after the machine ran out of something: short at first, since it may have been a moment's, and never so
-/// long that a recovery goes unnoticed for a second.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// The pause after an error of the whole machine: short at first, since the shortage may be brief, and below a second,
+/// so that a recovery is noticed soon.
+const MIN_BACKOFF: Duration = Duration::from_millis(10);
+const MAX_BACKOFF: Duration = Duration::from_millis(500);
 
 /// Accepts and serves connections until `shutdown` begins, then drains, and returns when the last connection has ended
 /// or the drain's time is up.
 ///
-/// Each connection is served by the service that there is when it comes, to its end: a later one is for later
-/// connections.
+/// A connection keeps the service that was current when it was accepted. A later one affects only later connections.
 pub async fn serve<L, S>(
     mut listener: L,
     services: watch::Receiver<Arc<S>>,
@@ -122,10 +128,10 @@ pub async fn serve<L, S>(
     shutdown: Shutdown,
 ) where
     L: Listener,
-    S: Service<L::Stream>,
+    S: Service,
 {
     let service = Arc::clone(&services.borrow());
-    let mut reception = Reception {
+    let mut acceptor = Acceptor {
         services,
         service,
         admission,
@@ -134,56 +140,60 @@ pub async fn serve<L, S>(
         tasks: TaskTracker::new(),
         rejected: TaskTracker::new(),
     };
-    let mut begun = pin!(shutdown.begun());
+    let mut triggered = pin!(shutdown.begun());
     loop {
         let (stream, peer) = tokio::select! {
             biased;
-            () = &mut begun => break,
-            arrived = next(&mut listener, &reception.metrics) => arrived,
+            () = &mut triggered => break,
+            accepted = accept_with_backoff(&mut listener, &acceptor.metrics) => accepted,
         };
-        reception.receive(stream, peer);
+        acceptor.on_accept(stream, peer);
     }
-    // Whoever has been let into the queue believes to be connected and may have asked already. So the door is closed
-    // to others first, those on the threshold get the time to come in, and only then the queue goes with the listener.
-    listener.refuse_new();
-    let closing = Instant::now() + DRAIN_GRACE;
+    // Clients in the accept queue have completed the handshake and may already have sent a request; closing the
+    // listener would reset them. So drop new SYNs first, accept what is in flight for `DRAIN_IDLE_GRACE`, empty the
+    // queue, then close.
+    listener.drop_new_syns();
+    let closing = Instant::now() + DRAIN_IDLE_GRACE;
     let closing = shutdown.deadline().map_or(closing, |deadline| deadline.min(closing));
     while Instant::now() < closing
-        && let Ok((stream, peer)) = timeout_at(closing, next(&mut listener, &reception.metrics)).await
+        && let Ok((stream, peer)) = timeout_at(closing, accept_with_backoff(&mut listener, &acceptor.metrics)).await
     {
-        reception.receive(stream, peer);
+        acceptor.on_accept(stream, peer);
     }
     for (stream, peer) in listener.close() {
-        reception.receive(stream, peer);
+        acceptor.on_accept(stream, peer);
     }
-    reception.drain().await;
+    acceptor.drain().await;
 }
 
-/// The next connection, however long that takes and whatever goes wrong meanwhile. Dropping the future loses none.
-pub(crate) async fn next<L: Listener>(listener: &mut L, metrics: &Connections) -> (L::Stream, SocketAddr) {
-    let mut pause = FIRST_PAUSE;
+/// Returns the next connection, behind any number of errors. Dropping the future loses none.
+pub(crate) async fn accept_with_backoff<L: Listener>(
+    listener: &mut L,
+    metrics: &Connections,
+) -> (L::Stream, SocketAddr) {
+    let mut backoff = MIN_BACKOFF;
     loop {
         match listener.accept().await {
-            Ok(arrived) => return arrived,
+            Ok(accepted) => return accepted,
             Err(error) if belongs_to_one_connection(&error) => {
-                metrics.lost_in_queue();
+                metrics.accept_aborted();
                 tracing::debug!(%error, "a connection was gone before it was accepted");
             }
             Err(error) => {
-                static KIND: Throttle = Throttle::new();
-                metrics.exhausted();
-                if let Some(held_back) = KIND.pass() {
-                    tracing::warn!(%error, ?pause, held_back, "cannot accept connections for the moment");
+                static LIMIT: Throttle = Throttle::new();
+                metrics.accept_exhausted();
+                if let Some(held_back) = LIMIT.pass() {
+                    tracing::warn!(%error, pause = ?backoff, held_back, "cannot accept connections for the moment");
                 }
-                sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                sleep(backoff).await;
+                backoff = (backoff * 2).min(MAX_BACKOFF);
             }
         }
     }
 }
 
-/// Everything that a new connection meets.
-struct Reception<S> {
+/// Admits or rejects each accepted connection.
+struct Acceptor<S> {
     services: watch::Receiver<Arc<S>>,
     /// The latest of them.
     service: Arc<S>,
@@ -194,48 +204,36 @@ struct Reception<S> {
     rejected: TaskTracker,
 }
 
-impl<S> Reception<S> {
-    /// Lets a connection in or turns it away, and waits for nothing: those who are turned away do not hold up the next.
-    fn receive<I>(&mut self, stream: I, peer: SocketAddr)
-    where
-        I: Stream,
-        S: Service<I>,
-    {
-        // This looks at a number alone; whoever changes the service can be gone, and then this one stays.
+impl<S: Service> Acceptor<S> {
+    /// Spawns the connection's driver, or rejects the connection. It never waits: a slow rejected client does not delay
+    /// the next one.
+    fn on_accept<I: Stream>(&mut self, stream: I, peer: SocketAddr) {
+        // `has_changed` compares two numbers. It is an error once the sender is gone; then this service stays.
         if self.services.has_changed().unwrap_or(false) {
             self.service = Arc::clone(&self.services.borrow_and_update());
         }
         match self.admission.admit(peer.ip()) {
-            Ok(permit) => self.let_in(stream, peer, permit),
-            Err(full) => self.turn_away(stream, peer, full),
+            Ok(permit) => self.spawn(stream, peer, permit),
+            Err(full) => self.reject(stream, peer, full),
         }
     }
 
-    fn let_in<I>(&self, stream: I, peer: SocketAddr, permit: Permit)
-    where
-        I: Stream,
-        S: Service<I>,
-    {
+    fn spawn<I: Stream>(&self, stream: I, peer: SocketAddr, permit: Permit) {
         self.metrics.accepted();
-        let metrics = Arc::clone(&self.metrics);
-        // At debug level, as all that is written in it is: a span that nobody sees costs nothing, not even its place.
+        // At debug level, as everything that is logged in it: a disabled span costs neither time nor memory.
         let span = tracing::debug_span!("connection", %peer);
-        let serve = AssertUnwindSafe(|| self.service.serve(stream, self.shutdown.clone()));
-        let begun = span.in_scope(|| catch_unwind(serve));
-        // In a box, which finds room in the gap behind the task.
-        let end: Box<dyn FnOnce(thread::Result<Closed>) + Send> = Box::new(move |ended| {
-            if let Ok(closed) = ended {
-                metrics.closed(&closed);
-                tracing::debug!(?closed, "closed");
-            } else {
-                metrics.panicked();
-                report_panic(peer);
-            }
-            // It is here from the beginning, so that it is given back however the task ends.
-            drop(permit);
-        });
-        // No `async` block, which would have two places for what it is given and waits for.
-        let task = unless_panicked(begun).map(end);
+        // Boxed: the allocator has room for it behind the task, whose size it rounds up.
+        let admitted = Box::new(Admitted { peer, metrics: Arc::clone(&self.metrics), _permit: permit });
+        // A panic belongs to its connection alone, also one while the handler is made.
+        let Ok(handler) = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| self.service.handler()))) else {
+            return span.in_scope(|| admitted.end(&CloseReason::Panic));
+        };
+        let metrics = Arc::clone(&self.metrics);
+        let driver = driver::run(stream, handler, self.service.timeouts(), metrics, self.shutdown.clone());
+        // Combinators, since an `async` block would store the driver twice.
+        let task = AssertUnwindSafe(driver)
+            .catch_unwind()
+            .map(move |ended| admitted.end(&ended.unwrap_or(CloseReason::Panic)));
         if span.is_disabled() {
             self.tasks.spawn(task);
         } else {
@@ -243,41 +241,37 @@ impl<S> Reception<S> {
         }
     }
 
-    fn turn_away<I>(&self, mut stream: I, peer: SocketAddr, full: Full)
-    where
-        I: Stream,
-        S: Service<I>,
-    {
-        static KIND: Throttle = Throttle::new();
-        if let Some(held_back) = KIND.pass() {
+    fn reject<I: Stream>(&self, mut stream: I, peer: SocketAddr, full: Full) {
+        static LIMIT: Throttle = Throttle::new();
+        if let Some(held_back) = LIMIT.pass() {
             tracing::warn!(%peer, limit = %full, held_back, "a connection was turned away: the limit is reached");
         }
         self.metrics.rejected();
-        let (refusal, shutdown) = (self.service.refuse(), self.shutdown.clone());
-        if let Some(permit) = self.admission.reject() {
+        let (rejection, shutdown) = (self.service.rejection(), self.shutdown.clone());
+        if let Some(slot) = self.admission.try_reject_slot() {
             self.rejected.spawn(async move {
-                let _permit = permit;
-                let told = async {
-                    if stream.write_all(&refusal).await.is_ok() {
-                        driver::close(&mut stream, REJECTION_TIME, &shutdown).await;
+                let _slot = slot;
+                let reply = async {
+                    if stream.write_all(&rejection).await.is_ok() {
+                        close(&mut stream, REJECTION_TIMEOUT, &shutdown).await;
                     }
                 };
-                // A client that listens has heard; for one that does not, nothing more is done.
-                let _ = timeout(REJECTION_TIME, told).await;
+                // Nothing more is done for a client that has not read it by then.
+                let _ = timeout(REJECTION_TIMEOUT, reply).await;
             });
         } else {
-            // With so many being told already, this one is told what a new socket always has room for, and nothing is
-            // waited for: not even for this task's share of the runtime.
-            let told = async {
-                if stream.write_all(&refusal).await.is_ok() {
-                    driver::close_at_once(&mut stream).await;
+            // All slots are taken. A new socket has room for the rejection, so write it and close without waiting, not
+            // even for this task's share of the runtime.
+            let reply = async {
+                if stream.write_all(&rejection).await.is_ok() {
+                    close_now(&mut stream).await;
                 }
             };
-            let _ = unconstrained(told).now_or_never();
+            let _ = unconstrained(reply).now_or_never();
         }
     }
 
-    /// Waits for the connections to end, and for none longer than the drain's time.
+    /// Waits for the connections to end, until the drain's time is up.
     async fn drain(self) {
         self.tasks.close();
         self.rejected.close();
@@ -285,24 +279,29 @@ impl<S> Reception<S> {
         if let Some(end) = self.shutdown.end()
             && timeout_at(end, ended).await.is_err()
         {
-            // These have heard of the drain's deadline too, and did not end all the same.
-            self.metrics.cut(self.tasks.len());
+            // They did not end at the drain's deadline either.
+            self.metrics.closed_many(&CloseReason::Aborted, self.tasks.len());
         }
     }
 }
 
-/// What comes of what has `begun`, or the panic that has ended it.
-fn unless_panicked<F: Future>(begun: thread::Result<F>) -> impl Future<Output = thread::Result<F::Output>> {
-    match begun {
-        Ok(begun) => AssertUnwindSafe(begun).catch_unwind().left_future(),
-        Err(panic) => ready(Err(panic)).right_future(),
-    }
+/// What an admitted connection holds from accept to its end. The task owns it, so that the permit is released on every
+/// exit path.
+struct Admitted {
+    peer: SocketAddr,
+    metrics: Arc<Connections>,
+    _permit: Permit,
 }
 
-fn report_panic(peer: SocketAddr) {
-    static KIND: Throttle = Throttle::new();
-    if let Some(held_back) = KIND.pass() {
-        tracing::error!(%peer, held_back, "a connection was ended by a panic; the others go on");
+impl Admitted {
+    fn end(&self, reason: &CloseReason) {
+        static LIMIT: Throttle = Throttle::new();
+        self.metrics.closed(reason);
+        if !matches!(reason, CloseReason::Panic) {
+            tracing::debug!(closed = %reason, "closed");
+        } else if let Some(held_back) = LIMIT.pass() {
+            tracing::error!(peer = %self.peer, held_back, "a connection was ended by a panic; the others go on");
+        }
     }
 }
 

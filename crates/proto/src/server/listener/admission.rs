@@ -76,7 +76,7 @@ impl Admission {
 
     /// Gives one that is turned away the time to hear of it, unless [`REJECTIONS_AT_ONCE`] others have it. Dropping what
     /// this gives ends that.
-    pub fn reject(&self) -> Option<OwnedSemaphorePermit> {
+    pub fn try_reject_slot(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.rejections).try_acquire_owned().ok()
     }
 
@@ -211,10 +211,10 @@ mod tests {
     #[test]
     fn so_many_are_turned_away_with_time_to_hear_of_it_and_no_more_at_once() {
         let admission = Admission::new(&limits(1, 0));
-        let mut rejected: Vec<_> = (0..REJECTIONS_AT_ONCE).map(|_| admission.reject().unwrap()).collect();
-        assert!(admission.reject().is_none());
+        let mut rejected: Vec<_> = (0..REJECTIONS_AT_ONCE).map(|_| admission.try_reject_slot().unwrap()).collect();
+        assert!(admission.try_reject_slot().is_none());
         rejected.pop();
-        assert!(admission.reject().is_some());
+        assert!(admission.try_reject_slot().is_some());
     }
 
     #[test]

@@ -8,3 +8,5 @@ pub mod accept;
 pub mod admission;
 pub mod open_files;
 pub mod socket;
+
+pub use socket::connect_addr;

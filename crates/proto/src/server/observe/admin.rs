@@ -1,12 +1,10 @@
-//! The listener for whoever runs the server: is it alive, is it ready, and what has it counted?
+//! The HTTP handler for operators: liveness, readiness and metrics.
 //!
-//! It speaks HTTP/1.1, on a port of its own and past all limits that hold for clients: it has to answer most of all when
-//! they are reached. It has a small limit of its own instead, since it is not for everybody.
+//! It speaks HTTP/1.1 on a separate port. The clients' limits do not apply to it: it must answer above all when they are
+//! reached. It has a small limit instead.
 
 use std::convert::Infallible;
 use std::future::ready;
-use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -18,70 +16,43 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use crate::server::config::sections::Admin;
-use crate::server::connection::metrics::Connections;
-use crate::server::lifecycle::shutdown::Shutdown;
-use crate::server::listener::accept;
-use crate::server::listener::socket;
-
-/// So many are answered at once; others wait in the listener's queue for their turn.
+/// The maximum number of concurrent exchanges. Further clients wait in the accept queue.
 pub const REQUESTS_AT_ONCE: usize = 16;
 
-/// A whole exchange has so long, from its connection on: no scraper or orchestrator waits longer, and nobody keeps
-/// others from being answered for longer than that.
+/// The timeout of an exchange, from accept to close. No scraper or orchestrator waits longer, and no client blocks the
+/// others for longer.
 const EXCHANGE_TIME: Duration = Duration::from_secs(5);
 
 /// The least that the HTTP library takes; no request here needs so much.
 const MOST_HEADER_BYTES: usize = 8192;
 
-/// Opens the listener, where there is to be one.
-///
-/// # Errors
-///
-/// As those of [`socket::bind`].
-pub fn bind(admin: &Admin) -> io::Result<Option<TcpListener>> {
-    let backlog = u32::try_from(REQUESTS_AT_ONCE).unwrap_or(u32::MAX);
-    let terms = socket::Terms { backlog, speak_first: false };
-    admin.listen.0.map(|address| socket::bind(address, terms)).transpose()
+/// Serves one request on `stream` and closes it. `/readyz` answers 503 unless `is_ready`.
+pub async fn serve_exchange<S>(stream: S, registry: &Registry, is_ready: impl Fn() -> bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let handler = service_fn(|request: Request<Incoming>| {
+        ready(Ok::<_, Infallible>(answer(request.method(), request.uri().path(), registry, &is_ready)))
+    });
+    // One request a connection: an idle keep-alive connection would occupy one of the few slots.
+    let exchange = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(MOST_HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), handler);
+    // An error belongs to this client alone: its request was malformed, or it has disconnected.
+    let _ = timeout(EXCHANGE_TIME, exchange).await;
 }
 
-/// Answers for as long as it is awaited: through the drain too, when `/readyz` says so.
-pub async fn serve(mut listener: TcpListener, registry: Registry, shutdown: Shutdown) {
-    let registry = Arc::new(registry);
-    let room = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
-    // Its own connections are none of those that it tells of.
-    let uncounted = Connections::default();
-    // The semaphore is never closed.
-    while let Ok(permit) = Arc::clone(&room).acquire_owned().await {
-        let (stream, _) = accept::next(&mut listener, &uncounted).await;
-        let (registry, shutdown) = (Arc::clone(&registry), shutdown.clone());
-        tokio::spawn(async move {
-            let _permit = permit;
-            let answers = service_fn(|request: Request<Incoming>| {
-                ready(Ok::<_, Infallible>(answer(request.method(), request.uri().path(), &registry, &shutdown)))
-            });
-            // One request a connection: a kept one would hold its place while nothing is asked.
-            let exchange = http1::Builder::new()
-                .keep_alive(false)
-                .max_buf_size(MOST_HEADER_BYTES)
-                .serve_connection(TokioIo::new(stream), answers);
-            // Who does not ask right, or does not listen, has its answer or needs none.
-            let _ = timeout(EXCHANGE_TIME, exchange).await;
-        });
-    }
-}
-
-fn answer(method: &Method, path: &str, registry: &Registry, shutdown: &Shutdown) -> Response<Full<Bytes>> {
+fn answer(method: &Method, path: &str, registry: &Registry, is_ready: impl Fn() -> bool) -> Response<Full<Bytes>> {
     let (status, text) = match path {
         _ if method != Method::GET && method != Method::HEAD => {
             (StatusCode::METHOD_NOT_ALLOWED, "everything here is for GET\n".to_owned())
         }
         "/healthz" => (StatusCode::OK, "ok\n".to_owned()),
-        "/readyz" if shutdown.begun_at().is_some() => (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
+        "/readyz" if !is_ready() => (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
         "/readyz" => (StatusCode::OK, "ready\n".to_owned()),
         "/metrics" => {
             let mut text = String::new();

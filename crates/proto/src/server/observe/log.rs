@@ -2,24 +2,23 @@
 
 mod queue;
 
+use std::backtrace::Backtrace;
 use std::fmt;
 use std::io::{self, IsTerminal};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
-use tokio::net::TcpListener;
-use tracing_subscriber::filter::LevelFilter;
+use tracing::Subscriber;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::DefaultFields;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt as format, registry, reload};
 
 use self::queue::Queue;
-use crate::server::config::sections::{self, Format, Level};
-use crate::server::connection::metrics::Summary;
+use crate::server::config::sections::{self, Format};
+use crate::server::config::types::LogFilter;
 use crate::server::observe::metrics::encode::counter;
 use crate::server::observe::rate_limit::Throttle;
 
@@ -27,7 +26,7 @@ use crate::server::observe::rate_limit::Throttle;
 #[derive(Clone, Debug)]
 pub struct Log {
     queue: Arc<Queue>,
-    level: reload::Handle<LevelFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
 }
 
 /// At its end a process waits so long for whoever reads its log.
@@ -40,23 +39,36 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// If there is no thread to be had to write it.
 pub fn start(log: &sections::Log) -> io::Result<Log> {
     let queue = Queue::start(io::stdout())?;
-    let (filter, level) = reload::Layer::new(LevelFilter::from(log.level));
-    let json = log.format == Format::Json;
     let coloured = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    registry()
-        .with(filter)
-        .with(json.then(|| lines(&queue).json()))
-        .with((!json).then(|| lines(&queue).with_ansi(coloured)))
-        .init();
+    let (subscriber, filter) = subscriber(log, &queue, coloured);
+    subscriber.init();
     // The default hook writes many lines to standard error, past the log's format.
     std::panic::set_hook(Box::new(|panic| {
         static KIND: Throttle = Throttle::new();
         if let Some(held_back) = KIND.pass() {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
-            tracing::error!(place, reason = panic.payload_as_str().unwrap_or("no text"), held_back, "panic");
+            let reason = panic.payload_as_str().unwrap_or("no text");
+            // Whatever RUST_BACKTRACE says: a panic is a bug, and it may not happen again.
+            let backtrace = Backtrace::force_capture();
+            tracing::error!(place, reason, held_back, %backtrace, "panic");
         }
     }));
-    Ok(Log { queue, level })
+    Ok(Log { queue, filter })
+}
+
+/// Returns what formats and filters events, and a handle to replace the filter.
+fn subscriber(
+    log: &sections::Log,
+    queue: &Arc<Queue>,
+    coloured: bool,
+) -> (impl Subscriber + Send + Sync + use<>, reload::Handle<Targets, Registry>) {
+    let (filter, handle) = reload::Layer::new(log.level.targets().clone());
+    let json = log.format == Format::Json;
+    let subscriber = registry()
+        .with(filter)
+        .with(json.then(|| lines(queue).json()))
+        .with((!json).then(|| lines(queue).with_ansi(coloured)));
+    (subscriber, handle)
 }
 
 fn lines<S>(queue: &Arc<Queue>) -> format::Layer<S, DefaultFields, format::format::Format, Arc<Queue>> {
@@ -64,49 +76,102 @@ fn lines<S>(queue: &Arc<Queue>) -> format::Layer<S, DefaultFields, format::forma
 }
 
 impl Log {
-    /// Writes lines of this level and of those above it from now on.
-    pub fn set_level(&self, level: Level) {
-        // It fails only for a log that is no more, and this one lasts as long as the process.
-        let _ = self.level.reload(LevelFilter::from(level));
+    /// Replaces the filter.
+    pub fn set_filter(&self, filter: &LogFilter) {
+        // It fails only after the subscriber is dropped, and the process keeps its own to the end.
+        let _ = self.filter.reload(filter.targets().clone());
     }
 
     /// Waits until what has been said is written, or nobody reads it.
     pub fn flush(&self) {
         self.queue.flush(LAST_LINES);
     }
-}
 
-impl Collector for Log {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+    /// Encodes the log's metric for Prometheus.
+    pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Lines of the log that were not written, or not read in time";
-        counter(&mut encoder, "log_lines_dropped", help, [([], self.queue.lost())])
+        counter(encoder, "log_lines_dropped", help, [([], self.queue.lost())])
     }
 }
 
-/// Says that the server is up: which configuration it has and where it listens.
-///
-/// # Errors
-///
-/// If a listener does not know its own address.
-pub fn started(file: Option<&Path>, listeners: &[(&str, Option<&TcpListener>)]) -> io::Result<()> {
-    if let Some(file) = file {
-        tracing::info!(file = %file.display(), "configured");
-    } else {
-        tracing::info!("configured by the built-in defaults: there is no file at the default path");
-    }
-    for (service, listener) in listeners {
-        if let Some(listener) = listener {
-            tracing::info!(service, address = %listener.local_addr()?, "listening");
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Sender, channel};
+    use tracing::level_filters::LevelFilter;
+
+    struct Output(Sender<Vec<u8>>);
+
+    impl io::Write for Output {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
         }
     }
-    Ok(())
-}
 
-/// Says that the server is done, and what became of its connections.
-pub fn stopped(summary: &Summary) {
-    let Summary { accepted, rejected, panicked, cut } = summary;
-    if *cut > 0 {
-        tracing::warn!(cut, "connections were not done when the drain's time was up");
+    fn filter(text: &str) -> LogFilter {
+        toml::Value::from(text).try_into().unwrap()
     }
-    tracing::info!(accepted, rejected, panicked, cut, "stopped");
+
+    /// Calls `events` with a log that starts with the filter `level`, and returns its lines without the times.
+    fn logged(level: &str, events: impl FnOnce(&Log)) -> Vec<String> {
+        let (sender, written) = channel();
+        let queue = Queue::start(Output(sender)).unwrap();
+        let config = sections::Log { level: filter(level), format: Format::Text };
+        let (subscriber, filter) = subscriber(&config, &queue, false);
+        let log = Log { queue, filter };
+        tracing::subscriber::with_default(subscriber, || events(&log));
+        log.queue.flush(Duration::from_secs(30));
+        let text = String::from_utf8(written.try_iter().flatten().collect()).unwrap();
+        text.lines().map(|line| line.split_once(' ').unwrap().1.trim().to_owned()).collect()
+    }
+
+    fn three_events() {
+        tracing::debug!(target: "proto::server::listener::accept", "1");
+        tracing::debug!(target: "proto::server::connection", "2");
+        tracing::info!(target: "power_server", "3");
+    }
+
+    #[test]
+    fn a_directive_holds_for_its_target_and_the_level_for_all_others() {
+        let [one, two, three] =
+            ["DEBUG proto::server::listener::accept: 1", "DEBUG proto::server::connection: 2", "INFO power_server: 3"];
+        let directives = "info,proto::server::listener=debug";
+        for (level, lines) in [
+            ("info", &[three][..]),
+            ("debug", &[one, two, three]),
+            (directives, &[one, three]),
+            ("off,proto::server::listener=debug", &[one]),
+        ] {
+            assert_eq!(logged(level, |_| three_events()), lines, "{level}");
+        }
+        let reloaded = logged("info", |log| {
+            three_events();
+            log.set_filter(&filter(directives));
+            three_events();
+        });
+        assert_eq!(reloaded, [three, one, three]);
+    }
+
+    #[test]
+    fn a_filter_of_one_level_has_the_hint_that_keeps_other_spans_free() {
+        let queue = Queue::start(io::sink()).unwrap();
+        let config = |level| sections::Log { level: filter(level), format: Format::Text };
+        let (at_info, handle) = subscriber(&config("info"), &queue, false);
+        assert_eq!(at_info.max_level_hint(), Some(LevelFilter::INFO));
+        let log = Log { queue: Arc::clone(&queue), filter: handle };
+        log.set_filter(&filter("warn"));
+        assert_eq!(at_info.max_level_hint(), Some(LevelFilter::WARN));
+        log.set_filter(&filter("info"));
+        tracing::subscriber::with_default(at_info, || {
+            assert!(tracing::debug_span!("connection").is_disabled());
+            assert!(!tracing::info_span!("connection").is_disabled());
+        });
+        let (directives, _) = subscriber(&config("info,proto=trace"), &queue, false);
+        assert_eq!(directives.max_level_hint(), Some(LevelFilter::TRACE));
+    }
 }

@@ -67,7 +67,7 @@ fn converse<'a>(kind: Kind, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<R
         }
         // A request without its end, and of that end the first byte.
         assert!(src.len() <= kind.limit + b"\r".len(), "{} bytes wait: {kind:?}", src.len());
-        let pending = decoder.pending(&src);
+        let pending = decoder.pending();
         assert_eq!(pending == Pending::Nothing, src.is_empty());
         assert!(pending != Pending::Whole || kind.settling, "a request waits that has nothing to wait for");
         assert!(src.is_empty() || !decoder.is_finished(), "bytes are kept that nobody will read");

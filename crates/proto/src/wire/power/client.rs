@@ -1,13 +1,13 @@
 //! The client's side of the power wire: writes requests and finds out where a reply ends.
 
-use std::fmt;
 use std::io;
 
 use bytes::{Buf, BufMut, BytesMut};
+use thiserror::Error;
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::{Code, Refusal, Reply, Request};
-use crate::wire::number::{Number, Scan, scan};
+use crate::wire::number::{Literal, Number, classify};
 use crate::wire::quoted::Quoted;
 
 /// How a client ends its requests, and so how it learns where the reply ends.
@@ -24,35 +24,20 @@ pub enum Framing {
 }
 
 /// Why bytes are no reply.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum ReplyError {
     /// They are neither `d` and a number nor `e` and a known code; quoted.
+    #[error("{0} is no reply of this wire")]
     Malformed(String),
     /// The stream ended before the reply did; what had come of it, quoted.
+    #[error("the stream ended within a reply, after {0}")]
     CutShort(String),
     /// They go on for longer than any reply.
+    #[error("a reply went on for more than {} bytes", ClientCodec::LONGEST_REPLY)]
     TooLong,
     /// Reading failed.
-    Io(io::Error),
-}
-
-impl fmt::Display for ReplyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed(quoted) => write!(f, "{quoted} is no reply of this wire"),
-            Self::CutShort(quoted) => write!(f, "the stream ended within a reply, after {quoted}"),
-            Self::TooLong => write!(f, "a reply went on for more than {} bytes", ClientCodec::LONGEST_REPLY),
-            Self::Io(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for ReplyError {}
-
-impl From<io::Error> for ReplyError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
+    #[error(transparent)]
+    Io(#[from] io::Error),
 }
 
 /// Writes requests and reads replies in one framing.
@@ -107,7 +92,8 @@ impl Decoder for ClientCodec {
             }
             Framing::EndOfStream => return too_long_or_none(src),
             Framing::Bare => {
-                let part = src.is_empty() || matches!(&src[..], [b'd', number @ ..] if scan(number) == Scan::Prefix);
+                let part = src.is_empty()
+                    || matches!(&src[..], [b'd', number @ ..] if classify(number) == Literal::Incomplete);
                 if part || &src[..] == b"e" || src.len() > Self::LONGEST_REPLY {
                     return too_long_or_none(src);
                 }

@@ -26,7 +26,7 @@ use std::fmt;
 pub use operation::Operation;
 pub use refusal::{Code, Refusal};
 
-use crate::wire::number::{Number, NumberError};
+use crate::wire::number::{Literal, Number, NumberError, classify};
 
 /// One request.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,13 +44,7 @@ impl Request {
     ///
     /// `BADOP`, `BADNUM` or `RANGE`, with a sentence that quotes what was wrong.
     pub fn parse(text: &[u8]) -> Result<Self, Refusal> {
-        let (&letter, number) = text.split_first().ok_or_else(|| Refusal::bad_operation(text))?;
-        let operation = Operation::from_letter(letter).ok_or_else(|| Refusal::bad_operation(text))?;
-        let operand = Number::parse(number).map_err(|error| match error {
-            NumberError::Malformed => Refusal::bad_number(number),
-            NumberError::OutOfRange => Refusal::operand_out_of_range(number),
-        })?;
-        Ok(Self { operation, operand })
+        RequestText::classify(text).parse()
     }
 }
 
@@ -58,6 +52,35 @@ impl fmt::Display for Request {
     /// As it stands on the wire, without an ending.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", char::from(self.operation.letter()), self.operand)
+    }
+}
+
+/// The text of a request after one walk over it: all that the decoder, the parser and the metrics need to know.
+#[derive(Clone, Copy, Debug)]
+struct RequestText<'a> {
+    text: &'a [u8],
+    /// The operation, and the class of the number behind its letter.
+    operation: Option<(Operation, Literal<'a>)>,
+}
+
+impl<'a> RequestText<'a> {
+    fn classify(text: &'a [u8]) -> Self {
+        let operation = text.split_first().and_then(|(&letter, number)| {
+            let operation = Operation::from_letter(letter)?;
+            Some((operation, classify(number)))
+        });
+        Self { text, operation }
+    }
+
+    fn parse(self) -> Result<Request, Refusal> {
+        let (operation, literal) = self.operation.ok_or_else(|| Refusal::bad_operation(self.text))?;
+        let number = &self.text[1..];
+        let Literal::Complete(digits) = literal else { return Err(Refusal::bad_number(number)) };
+        let operand = Number::from_digits(digits).map_err(|error| match error {
+            NumberError::Malformed => Refusal::bad_number(number),
+            NumberError::OutOfRange => Refusal::operand_out_of_range(number),
+        })?;
+        Ok(Request { operation, operand })
     }
 }
 

@@ -15,8 +15,8 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
-use super::{Ending, Operation, Refusal, Reply, Request};
-use crate::wire::number::{Scan, is_blank, scan};
+use super::{Ending, Operation, Refusal, Reply, Request, RequestText};
+use crate::wire::number::{Literal, is_blank};
 
 /// What a request decoder made of the bytes.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,10 +29,9 @@ pub enum Received {
 }
 
 impl Received {
-    /// Reads what has been found to stand for one request.
-    fn read(text: &[u8], ending: Ending) -> Self {
-        let operation = text.first().copied().and_then(Operation::from_letter);
-        Self::Request(operation, Request::parse(text), ending)
+    fn from_text(text: RequestText<'_>, ending: Ending) -> Self {
+        let operation = text.operation.map(|(operation, _)| operation);
+        Self::Request(operation, text.parse(), ending)
     }
 }
 
@@ -55,6 +54,8 @@ pub struct RequestDecoder {
     /// Whether bare bytes have to settle before they are taken for a request.
     settling: bool,
     state: State,
+    /// What the bytes that were left wait for.
+    pending: Pending,
 }
 
 /// What a connection has shown of itself.
@@ -75,7 +76,7 @@ impl RequestDecoder {
     /// [`decode_settled`](Self::decode_settled) alone.
     #[must_use]
     pub fn new(limit: usize, settling: bool) -> Self {
-        Self { limit, settling, state: State::Fresh }
+        Self { limit, settling, state: State::Fresh, pending: Pending::Nothing }
     }
 
     /// Whether the connection has had its last answer: what follows an error that leaves it unclear where the next
@@ -85,22 +86,21 @@ impl RequestDecoder {
         self.state == State::Finished
     }
 
-    /// What the bytes that [`decode`](Decoder::decode) left wait for.
+    /// What the bytes that the last call left wait for.
     #[must_use]
-    pub fn pending(&self, src: &[u8]) -> Pending {
-        if src.is_empty() {
-            Pending::Nothing
-        } else if self.state != State::Lines && inspect(src) == Scan::Whole {
-            Pending::Whole
-        } else {
-            Pending::Part
-        }
+    pub fn pending(&self) -> Pending {
+        self.pending
     }
 
     /// Takes bare bytes for the request that they read as: no more came while they settled.
     pub fn decode_settled(&mut self, src: &mut BytesMut) -> Option<Received> {
-        let whole = !self.is_finished() && self.pending(src) == Pending::Whole;
-        whole.then(|| self.take_bare(src))
+        let text = RequestText::classify(src);
+        if !matches!(self.state, State::Fresh | State::Bare) || BareClass::of(text) != BareClass::Complete {
+            return None;
+        }
+        let received = Received::from_text(text, Ending::Bare);
+        self.bare_request_taken(src);
+        Some(received)
     }
 
     /// Gives up on what is missing: the error of a connection whose request did not come within `limit`.
@@ -118,11 +118,10 @@ impl RequestDecoder {
         Received::Request(None, Err(refusal), ending)
     }
 
-    fn take_bare(&mut self, src: &mut BytesMut) -> Received {
+    fn bare_request_taken(&mut self, src: &mut BytesMut) {
         self.state = State::Bare;
-        let received = Received::read(src, Ending::Bare);
+        self.pending = Pending::Nothing;
         src.clear();
-        received
     }
 
     /// Where the first line feed is, no further off than the longest line's. Looking no further keeps the result the
@@ -147,7 +146,8 @@ impl Decoder for RequestDecoder {
             if let Some(end) = end {
                 let late = self.state == State::Bare;
                 self.state = State::Lines;
-                let received = (!is_blank_line(line)).then(|| Received::read(line, Ending::Line));
+                let received =
+                    (!is_blank_line(line)).then(|| Received::from_text(RequestText::classify(line), Ending::Line));
                 src.advance(end + 1);
                 match received {
                     Some(received) => return Ok(Some(received)),
@@ -155,19 +155,27 @@ impl Decoder for RequestDecoder {
                     None => {}
                 }
             } else if self.state == State::Lines {
+                self.pending = Pending::Part;
                 return Ok(None);
             } else {
-                return Ok(match inspect(src) {
-                    Scan::Whole if !self.settling => Some(self.take_bare(src)),
-                    Scan::Whole | Scan::Prefix => None,
-                    Scan::Hopeless => {
-                        let received = self.take_bare(src);
-                        self.state = State::Finished;
-                        Some(received)
+                let text = RequestText::classify(src);
+                let class = BareClass::of(text);
+                match class {
+                    BareClass::Complete if self.settling => self.pending = Pending::Whole,
+                    BareClass::Incomplete => self.pending = Pending::Part,
+                    BareClass::Complete | BareClass::Invalid => {
+                        let received = Received::from_text(text, Ending::Bare);
+                        self.bare_request_taken(src);
+                        if class == BareClass::Invalid {
+                            self.state = State::Finished;
+                        }
+                        return Ok(Some(received));
                     }
-                });
+                }
+                return Ok(None);
             }
         }
+        self.pending = Pending::Nothing;
         if self.is_finished() {
             src.clear();
         }
@@ -179,24 +187,35 @@ impl Decoder for RequestDecoder {
         if let Some(received) = self.decode(src)? {
             return Ok(Some(received));
         }
-        if is_blank_line(src) {
-            src.clear();
-            return Ok(None);
-        }
-        let received = Received::read(src, self.ending());
+        let ending = self.ending();
+        let received = (!is_blank_line(src)).then(|| Received::from_text(RequestText::classify(src), ending));
+        self.pending = Pending::Nothing;
         src.clear();
-        Ok(Some(received))
+        Ok(received)
     }
 }
 
-/// How far bare bytes are on their way to being a request.
-fn inspect(text: &[u8]) -> Scan {
-    match text {
-        // A line's end in the making: the LF will say what it was.
-        [.., b'\r'] => Scan::Prefix,
-        [letter, number @ ..] if Operation::from_letter(*letter).is_some() => scan(number),
-        _ if is_blank_line(text) => Scan::Prefix,
-        _ => Scan::Hopeless,
+/// Bare bytes as the beginning of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BareClass {
+    /// They are a request; more bytes can make them another one.
+    Complete,
+    /// More bytes can make them a request, or the line feed of an empty line follows.
+    Incomplete,
+    /// No bytes that follow can make them a request.
+    Invalid,
+}
+
+impl BareClass {
+    fn of(RequestText { text, operation }: RequestText<'_>) -> Self {
+        match operation {
+            // A line's end in the making: the LF decides.
+            _ if text.ends_with(b"\r") => Self::Incomplete,
+            Some((_, Literal::Complete(_))) => Self::Complete,
+            Some((_, Literal::Incomplete)) => Self::Incomplete,
+            None if is_blank_line(text) => Self::Incomplete,
+            Some((_, Literal::Invalid)) | None => Self::Invalid,
+        }
     }
 }
 
@@ -344,14 +363,14 @@ mod tests {
         let mut decoder = RequestDecoder::new(LIMIT, true);
         let mut src = BytesMut::from(&b"a1"[..]);
         assert_eq!(decoder.decode(&mut src).unwrap(), None);
-        assert_eq!(decoder.pending(&src), Pending::Whole);
+        assert_eq!(decoder.pending(), Pending::Whole);
         src.extend_from_slice(b"2e");
         assert_eq!(decoder.decode(&mut src).unwrap(), None);
-        assert_eq!(decoder.pending(&src), Pending::Part);
+        assert_eq!(decoder.pending(), Pending::Part);
         assert_eq!(decoder.decode_settled(&mut src), None);
         src.extend_from_slice(b"1");
         assert_eq!(show(&decoder.decode_settled(&mut src).unwrap()), "a120.0");
-        assert_eq!(decoder.pending(&src), Pending::Nothing);
+        assert_eq!(decoder.pending(), Pending::Nothing);
         src.extend_from_slice(b"x");
         assert_eq!(show(&decoder.decode(&mut src).unwrap().unwrap()), "BADOP");
     }
@@ -417,7 +436,7 @@ mod tests {
                 prop_assert_eq!(decoder.decode(&mut src).unwrap(), None);
             }
             let received = decoder.decode_eof(&mut src).unwrap().unwrap();
-            prop_assert_eq!(received, Received::read(request.as_bytes(), Ending::Bare));
+            prop_assert_eq!(received, Received::from_text(RequestText::classify(request.as_bytes()), Ending::Bare));
         }
 
         #[test]

@@ -1,11 +1,20 @@
 //! A connection over in-memory streams of a few bytes, under a paused clock.
 
-use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{self, Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
-use tokio::time::advance;
+use tokio::time::{advance, sleep, timeout};
 
 use super::*;
-use crate::server::connection::timer::DRAIN_GRACE;
+use crate::server::connection::close::LINGER;
+use crate::server::connection::handler::Progress;
+use crate::server::connection::timer::DRAIN_IDLE_GRACE;
 
 mod awaited;
 
@@ -15,49 +24,49 @@ const SECOND: Duration = Duration::from_secs(1);
 /// ends in a comma is whole once it has settled.
 struct Words;
 
-impl Conversation for Words {
+impl Handler for Words {
     const READ_BYTES: usize = 64;
 
-    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> handler::Turn {
-        let next = Self::say(arrival, input, output);
+    fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress {
+        let wait_for = Self::say(event, input, output);
         let answered = output.iter().filter(|byte| b".,!".contains(byte)).count();
-        handler::Turn { answered: answered as u64, next }
+        Progress { replies: answered as u64, wait_for }
     }
 }
 
 impl Words {
-    fn say(arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> Next {
-        if arrival == Arrival::Deadline {
+    fn say(event: Event, input: &mut BytesMut, output: &mut BytesMut) -> WaitFor {
+        if event == Event::RequestTimeout {
             output.extend_from_slice(b"late.");
-            return Next::Close;
+            return WaitFor::Close;
         }
         let mut take = |input: &mut BytesMut, length| output.extend(input.split_to(length).to_ascii_uppercase());
         while let Some(end) = input.iter().position(|byte| b".!".contains(byte)) {
             let last = input[end] == b'!';
             take(input, end + 1);
             if last {
-                return Next::Close;
+                return WaitFor::Close;
             }
         }
-        if matches!(arrival, Arrival::End | Arrival::Silence) {
+        if matches!(event, Event::Eof | Event::Settled) {
             take(input, input.len());
         }
         match input.last() {
-            None => Next::Request,
-            Some(b',') => Next::Settle,
-            Some(_) => Next::Rest,
+            None => WaitFor::Request,
+            Some(b',') => WaitFor::Settle,
+            Some(_) => WaitFor::MoreData,
         }
     }
 }
 
-fn deadlines() -> Deadlines {
-    Deadlines { request: Some(5 * SECOND), idle: 60 * SECOND, write: 4 * SECOND, settle: 2 * SECOND }
+fn timeouts() -> ConnectionTimeouts {
+    ConnectionTimeouts { request: Some(5 * SECOND), idle: 60 * SECOND, write: 4 * SECOND, settle: 2 * SECOND }
 }
 
 /// The peer's end of a connection that holds `room` bytes each way, and what will become of it.
-fn connect(room: usize, shutdown: &Shutdown) -> (DuplexStream, JoinHandle<Closed>) {
+fn connect(room: usize, shutdown: &Shutdown) -> (DuplexStream, JoinHandle<CloseReason>) {
     let (ours, theirs) = duplex(room);
-    (ours, tokio::spawn(run(theirs, Words, deadlines().into(), Arc::default(), shutdown.clone())))
+    (ours, tokio::spawn(run(theirs, Words, timeouts().into(), Arc::default(), shutdown.clone())))
 }
 
 fn running() -> Shutdown {
@@ -89,7 +98,7 @@ async fn answers_are_whole_and_in_order_however_the_stream_cuts_them() {
         read.read_to_string(&mut answers).await.unwrap();
         assert_eq!(answers, "ONE.TWO.THREE.".repeat(50), "room for {room}");
         asking.await.unwrap();
-        assert!(matches!(served.await.unwrap(), Closed::ByPeer));
+        assert!(matches!(served.await.unwrap(), CloseReason::PeerClosed));
     }
 }
 
@@ -99,7 +108,7 @@ async fn half_closing_ends_the_request_and_its_answer_still_comes() {
     peer.write_all(b"one.tw").await.unwrap();
     peer.shutdown().await.unwrap();
     assert_eq!(hear_to_the_end(&mut peer).await, "ONE.TW");
-    assert!(matches!(served.await.unwrap(), Closed::ByPeer));
+    assert!(matches!(served.await.unwrap(), CloseReason::PeerClosed));
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,7 +118,7 @@ async fn silence_is_given_up_at_the_request_deadline_with_a_word() {
     assert_eq!(hear_to_the_end(&mut peer).await, "late.");
     assert_eq!(start.elapsed().as_secs(), 5);
     drop(peer);
-    assert!(matches!(served.await.unwrap(), Closed::TimedOut));
+    assert!(matches!(served.await.unwrap(), CloseReason::RequestTimeout));
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,7 +143,7 @@ async fn dribbling_does_not_stretch_the_deadline_of_any_request() {
     assert_eq!(start.elapsed().as_secs(), 5);
     dribbling.abort();
     drop((read, dribbling.await));
-    assert!(matches!(served.await.unwrap(), Closed::TimedOut));
+    assert!(matches!(served.await.unwrap(), CloseReason::RequestTimeout));
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,7 +155,7 @@ async fn an_idle_connection_is_closed_without_a_word() {
     assert_eq!(hear_to_the_end(&mut peer).await, "");
     assert_eq!(start.elapsed().as_secs(), 60);
     drop(peer);
-    assert!(matches!(served.await.unwrap(), Closed::Idle));
+    assert!(matches!(served.await.unwrap(), CloseReason::Idle));
 }
 
 #[tokio::test(start_paused = true)]
@@ -166,7 +175,7 @@ async fn a_peer_that_never_reads_is_let_go_of_at_the_write_deadline() {
     let (mut peer, served) = connect(8, &running());
     let sent = async { peer.write_all(&b"word.".repeat(100)).await };
     let (sent, closed) = tokio::join!(sent, served);
-    assert!(matches!(closed.unwrap(), Closed::NotRead));
+    assert!(matches!(closed.unwrap(), CloseReason::WriteTimeout));
     assert_eq!(start.elapsed().as_secs(), 4);
     assert!(sent.is_err(), "nothing more is read from a peer that does not read");
 }
@@ -180,7 +189,7 @@ async fn a_close_takes_what_still_comes_until_the_peer_closes_too() {
     peer.write_all(&[b'x'; 1000]).await.unwrap();
     assert!(!served.is_finished());
     drop(peer);
-    assert!(matches!(served.await.unwrap(), Closed::Over));
+    assert!(matches!(served.await.unwrap(), CloseReason::Finished));
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,7 +197,7 @@ async fn a_close_does_not_wait_for_long() {
     let start = Instant::now();
     let (mut peer, served) = connect(8, &running());
     peer.write_all(b"end!").await.unwrap();
-    assert!(matches!(served.await.unwrap(), Closed::Over));
+    assert!(matches!(served.await.unwrap(), CloseReason::Finished));
     assert_eq!(start.elapsed(), LINGER);
 }
 
@@ -211,10 +220,10 @@ async fn a_drain_answers_what_was_asked_and_closes_the_idle() {
     let start = Instant::now();
     assert_eq!(hear_to_the_end(&mut asked).await, "TWO.");
     assert_eq!(hear_to_the_end(&mut idle).await, "");
-    assert_eq!(start.elapsed(), DRAIN_GRACE);
+    assert_eq!(start.elapsed(), DRAIN_IDLE_GRACE);
     drop((asked, idle));
-    assert!(matches!(idle_served.await.unwrap(), Closed::Drained));
-    assert!(matches!(asked_served.await.unwrap(), Closed::Drained));
+    assert!(matches!(idle_served.await.unwrap(), CloseReason::Drained));
+    assert!(matches!(asked_served.await.unwrap(), CloseReason::Drained));
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,7 +237,7 @@ async fn a_drain_lets_a_request_be_finished() {
     peer.write_all(b"e.").await.unwrap();
     assert_eq!(hear_to_the_end(&mut peer).await, "ONE.");
     drop(peer);
-    assert!(matches!(served.await.unwrap(), Closed::Drained));
+    assert!(matches!(served.await.unwrap(), CloseReason::Drained));
 }
 
 #[tokio::test(start_paused = true)]
@@ -251,7 +260,7 @@ async fn a_drain_closes_a_peer_that_asks_on_and_on_between_two_requests() {
     assert!(answered > 30, "it is still answered meanwhile: {answered}");
     assert!((1..=2).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
     drop(peer);
-    assert!(matches!(served.await.unwrap(), Closed::Drained));
+    assert!(matches!(served.await.unwrap(), CloseReason::Drained));
 }
 
 /// Four bytes, or fewer at the end of the stream.
@@ -277,7 +286,7 @@ async fn a_drain_answers_all_that_was_sent_even_if_its_answers_are_taken_late() 
     assert!(heard.len() / 5 >= sent && sent > 10, "sent {sent}, heard {}", heard.len() / 5);
     assert!(heard.split_inclusive('.').all(|word| word == "WORD."), "{heard}");
     drop(peer);
-    assert!(matches!(served.await.unwrap(), Closed::Drained));
+    assert!(matches!(served.await.unwrap(), CloseReason::Drained));
 }
 
 #[tokio::test(start_paused = true)]
@@ -286,12 +295,12 @@ async fn what_has_come_by_the_end_of_the_grace_is_answered_even_if_the_runtime_h
     let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     let shutdown = running();
-    let served = tokio::spawn(run(stream, Words, deadlines().into(), Arc::default(), shutdown.clone()));
+    let served = tokio::spawn(run(stream, Words, timeouts().into(), Arc::default(), shutdown.clone()));
     shutdown.begin();
-    sleep(DRAIN_GRACE).await;
+    sleep(DRAIN_IDLE_GRACE).await;
     // At the instant of the last look: the runtime has not asked the kernel since.
     std::io::Write::write_all(&mut peer, b"one.").unwrap();
-    assert!(matches!(served.await.unwrap(), Closed::Drained));
+    assert!(matches!(served.await.unwrap(), CloseReason::Drained));
     let mut heard = String::new();
     std::io::Read::read_to_string(&mut peer, &mut heard).unwrap();
     assert_eq!(heard, "ONE.");
@@ -333,24 +342,28 @@ impl AsyncWrite for Endless {
 }
 
 impl Stream for Endless {
-    fn discard_unsent(&self) {}
+    fn reset_on_close(&self) {}
 
-    async fn broken(&self) -> io::Error {
+    async fn wait_error(&self) -> io::Error {
         std::future::pending().await
     }
 }
 
-async fn serve_endless(what: &'static [u8], deadlines: Deadlines, shutdown: Shutdown) -> (Closed, Duration) {
+async fn serve_endless(
+    what: &'static [u8],
+    timeouts: ConnectionTimeouts,
+    shutdown: Shutdown,
+) -> (CloseReason, Duration) {
     let start = Instant::now();
-    let served = tokio::spawn(run(Endless { what }, Words, deadlines.into(), Arc::default(), shutdown));
+    let served = tokio::spawn(run(Endless { what }, Words, timeouts.into(), Arc::default(), shutdown));
     let closed = timeout(30 * SECOND, served).await.expect("nothing that a peer sends keeps a deadline from passing");
     (closed.unwrap(), start.elapsed())
 }
 
 #[tokio::test]
 async fn a_close_ends_in_time_even_if_the_peer_sends_on_and_on() {
-    let (closed, took) = serve_endless(b"end!", deadlines(), running()).await;
-    assert!(matches!(closed, Closed::Over));
+    let (closed, took) = serve_endless(b"end!", timeouts(), running()).await;
+    assert!(matches!(closed, CloseReason::Finished));
     assert!(took >= LINGER, "{took:?}");
 }
 
@@ -358,8 +371,8 @@ async fn a_close_ends_in_time_even_if_the_peer_sends_on_and_on() {
 async fn a_drain_cuts_a_peer_that_has_always_asked_more_already() {
     let shutdown = Shutdown::new(SECOND / 2);
     shutdown.begin();
-    let (closed, took) = serve_endless(b"more.", deadlines(), shutdown).await;
-    assert!(matches!(closed, Closed::Cut), "{closed:?}");
+    let (closed, took) = serve_endless(b"more.", timeouts(), shutdown).await;
+    assert!(matches!(closed, CloseReason::Aborted), "{closed:?}");
     assert!(took >= SECOND / 3, "{took:?}");
 }
 
@@ -374,8 +387,8 @@ async fn a_drain_cuts_what_is_not_done_at_its_deadline() {
     sleep(SECOND).await;
     shutdown.begin();
     let start = Instant::now();
-    assert!(matches!(part_served.await.unwrap(), Closed::Cut));
-    assert!(matches!(unread_served.await.unwrap(), Closed::Cut));
+    assert!(matches!(part_served.await.unwrap(), CloseReason::Aborted));
+    assert!(matches!(unread_served.await.unwrap(), CloseReason::Aborted));
     assert_eq!(start.elapsed(), 2 * SECOND);
     assert!(writing.await.unwrap().is_err());
 }
@@ -383,11 +396,11 @@ async fn a_drain_cuts_what_is_not_done_at_its_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_waiting_connection_owns_no_buffer() {
     let (mut peer, stream) = duplex(64);
-    let mut exchange = Exchange::new(stream, Words);
+    let mut io = ConnectionIo::new(stream, Words);
     peer.write_all(b"one.tw").await.unwrap();
-    poll_fn(|cx| exchange.poll_turn(cx, None)).await.unwrap();
-    assert_eq!(exchange.pending.as_deref(), Some(&b"tw"[..]), "no more than the part that has come");
+    poll_fn(|cx| io.poll_data(cx)).await.unwrap();
+    assert_eq!(io.pending.as_deref(), Some(&b"tw"[..]), "no more than the part that has come");
     peer.write_all(b"o.").await.unwrap();
-    poll_fn(|cx| exchange.poll_turn(cx, None)).await.unwrap();
-    assert_eq!((exchange.pending, exchange.unsent), (None, None));
+    poll_fn(|cx| io.poll_data(cx)).await.unwrap();
+    assert_eq!((io.pending, io.unsent), (None, None));
 }

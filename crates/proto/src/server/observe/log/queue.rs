@@ -1,4 +1,8 @@
-//! The lines of the log on their way out: to something that may take none for a while, or never again.
+//! The queue between the log and standard output, which may block for a while or fail for good.
+//!
+//! `tracing_appender::non_blocking` (0.2.5) would be the crate for it. Its worker discards the error of a write, so that
+//! lines lost to a full disk are not counted. Its guard prints to standard output when the queue is full at exit, and so
+//! blocks for ever on a pipe that is not read. Its bound counts lines, not bytes.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -15,26 +15,26 @@ struct Relay {
     answer: Option<u8>,
 }
 
-impl Conversation for Relay {
+impl Handler for Relay {
     const READ_BYTES: usize = 4;
 
-    fn turn(&mut self, arrival: Arrival, input: &mut BytesMut, output: &mut BytesMut) -> handler::Turn {
-        match arrival {
-            Arrival::Answer => output.put_u8(self.answer.take().unwrap_or(b'd')),
-            Arrival::Drain => output.put_u8(b'v'),
-            Arrival::Bytes | Arrival::Silence | Arrival::Deadline | Arrival::End => {}
+    fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress {
+        match event {
+            Event::ReplyReady => output.put_u8(self.answer.take().unwrap_or(b'd')),
+            Event::Shutdown => output.put_u8(b'v'),
+            Event::Data | Event::Settled | Event::RequestTimeout | Event::Eof => {}
         }
-        let next = if input.is_empty() {
-            Next::Request
+        let wait_for = if input.is_empty() {
+            WaitFor::Request
         } else if input.get_u8() == b'!' {
-            Next::Close
+            WaitFor::Close
         } else {
-            Next::Answer(Instant::now() + LATEST)
+            WaitFor::Reply { deadline: Instant::now() + LATEST }
         };
-        handler::Turn { answered: output.len() as u64, next }
+        Progress { replies: output.len() as u64, wait_for }
     }
 
-    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.answer = task::ready!(self.answers.poll_recv(cx));
         Poll::Ready(())
     }
@@ -46,15 +46,15 @@ struct Relayed {
     /// Gives answers; closed when the conversation is over.
     answers: mpsc::UnboundedSender<u8>,
     broken: CancellationToken,
-    served: JoinHandle<Closed>,
+    served: JoinHandle<CloseReason>,
 }
 
 fn relay(room: usize, shutdown: &Shutdown) -> Relayed {
     let (peer, stream, broken) = fragile(room);
     let (answers, receiver) = mpsc::unbounded_channel();
-    let deadlines = Deadlines { request: None, ..deadlines() };
+    let timeouts = ConnectionTimeouts { request: None, ..timeouts() };
     let relay = Relay { answers: receiver, answer: None };
-    let served = tokio::spawn(run(stream, relay, deadlines.into(), Arc::default(), shutdown.clone()));
+    let served = tokio::spawn(run(stream, relay, timeouts.into(), Arc::default(), shutdown.clone()));
     Relayed { peer, answers, broken, served }
 }
 
@@ -73,7 +73,7 @@ async fn answers_are_given_when_they_come_and_in_order() {
     asking.await.unwrap().unwrap();
     drop(read);
     // What is not asked is not answered, and the end of the stream is the end.
-    assert!(matches!((&mut relayed.served).await.unwrap(), Closed::ByPeer));
+    assert!(matches!((&mut relayed.served).await.unwrap(), CloseReason::PeerClosed));
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,7 +88,7 @@ async fn an_answer_that_does_not_come_is_due_at_its_time_and_so_is_the_next_one(
     // An answer that was awaited for half of the idle time has not used any of it up.
     let idle = Instant::now();
     assert_eq!(hear_to_the_end(&mut relayed.peer).await, "");
-    assert_eq!(idle.elapsed(), deadlines().idle);
+    assert_eq!(idle.elapsed(), timeouts().idle);
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,7 +104,7 @@ async fn nothing_more_is_read_while_an_answer_is_awaited() {
         relayed.answers.send(b'a').unwrap();
     }
     assert_eq!(hear_to_the_end(&mut relayed.peer).await.len(), sent, "all are answered before the end is heard of");
-    assert!(matches!(relayed.served.await.unwrap(), Closed::ByPeer));
+    assert!(matches!(relayed.served.await.unwrap(), CloseReason::PeerClosed));
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,7 +114,7 @@ async fn a_connection_that_breaks_while_it_waits_is_over_at_once() {
     relayed.peer.write_all(b"????????").await.unwrap();
     sleep(SECOND).await;
     relayed.broken.cancel();
-    assert!(matches!(relayed.served.await.unwrap(), Closed::Failed(_)));
+    assert!(matches!(relayed.served.await.unwrap(), CloseReason::Io(_)));
     assert_eq!(start.elapsed(), SECOND);
 }
 
@@ -125,7 +125,7 @@ async fn a_conversation_is_over_before_its_connection_is() {
     relayed.peer.write_all(b"!").await.unwrap();
     relayed.answers.closed().await;
     assert_eq!(start.elapsed(), Duration::ZERO);
-    assert!(matches!(relayed.served.await.unwrap(), Closed::Over));
+    assert!(matches!(relayed.served.await.unwrap(), CloseReason::Finished));
     assert_eq!(start.elapsed(), LINGER);
 }
 
@@ -140,13 +140,13 @@ async fn a_drain_waits_for_an_answer_as_long_as_for_a_request_and_answers_all_th
     relayed.answers.send(b'a').unwrap();
     assert_eq!(hear(&mut relayed.peer, 1).await, "a");
     assert_eq!(hear(&mut relayed.peer, 1).await, "v");
-    assert_eq!(start.elapsed(), DRAIN_GRACE);
+    assert_eq!(start.elapsed(), DRAIN_IDLE_GRACE);
     let rest = hear_to_the_end(&mut relayed.peer).await;
     assert_eq!(rest, "v".repeat(498));
     // Each has its moment, up to a second in all, and the last one all of it.
-    assert_eq!(start.elapsed(), SECOND + DRAIN_GRACE);
+    assert_eq!(start.elapsed(), SECOND + DRAIN_IDLE_GRACE);
     drop(relayed.peer);
-    assert!(matches!(relayed.served.await.unwrap(), Closed::Drained));
+    assert!(matches!(relayed.served.await.unwrap(), CloseReason::Drained));
 }
 
 #[tokio::test]
@@ -155,10 +155,10 @@ async fn a_drain_cuts_a_peer_that_asks_on_and_on_for_what_does_not_come() {
     shutdown.begin();
     let start = Instant::now();
     let (_answers, receiver) = mpsc::unbounded_channel();
-    let deadlines = Deadlines { request: None, ..deadlines() };
+    let timeouts = ConnectionTimeouts { request: None, ..timeouts() };
     let relay = Relay { answers: receiver, answer: None };
-    let served = tokio::spawn(run(Endless { what: b"????" }, relay, deadlines.into(), Arc::default(), shutdown));
+    let served = tokio::spawn(run(Endless { what: b"????" }, relay, timeouts.into(), Arc::default(), shutdown));
     let closed = timeout(30 * SECOND, served).await.expect("the drain has an end").unwrap();
-    assert!(matches!(closed, Closed::Cut), "{closed:?}");
+    assert!(matches!(closed, CloseReason::Aborted), "{closed:?}");
     assert!(start.elapsed() >= SECOND / 3);
 }

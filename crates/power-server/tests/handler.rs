@@ -1,11 +1,16 @@
-//! The conversation over in-memory streams of a few bytes, under a paused clock: every cut, and every wait, exactly.
+//! The handler over in-memory streams of a few bytes, under a paused clock: every cut, and every wait, exactly.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use power_server::config::Config;
+use power_server::handler::PowerHandler;
+use proto::server::Shutdown;
+use proto::server::connection::driver::run;
 use support::connect_in_memory as connect;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, split};
 use tokio::time::{Instant, sleep};
@@ -94,4 +99,15 @@ async fn bytes_that_settle_are_answered_by_the_request_deadline() {
     let settle = [("framing.settle", "3s"), ("timeouts.request", "4s"), ("timeouts.idle", "10s")];
     let (heard, took) = converse(connect(64, &settle), &["a1", "1", "1"], false).await;
     assert_eq!((heard.as_str(), took), ("d12321.0", 14 * SECOND));
+}
+
+/// A driver of 376 bytes makes a task of 512: tokio adds its own fields and rounds up to a multiple of 128.
+#[tokio::test]
+async fn an_idle_connection_takes_at_most_376_bytes_in_its_task() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let timeouts = Config::default().connection_timeouts();
+    let handler = PowerHandler::new(512, &timeouts, Arc::default());
+    let driver = run(stream, handler, timeouts.into(), Arc::default(), Shutdown::new(SECOND));
+    assert!(size_of_val(&driver) <= 376, "{} bytes", size_of_val(&driver));
 }

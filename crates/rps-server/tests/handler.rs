@@ -7,11 +7,16 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::server::connection::close_reason::Closed;
-use proto::server::lifecycle::shutdown::Shutdown;
+use proto::server::connection::driver;
+use proto::server::{CloseReason, ConnectionTimeouts, Handler, Shutdown};
+use rps_server::config::Config;
+use rps_server::duel::handler::DuelHandler;
 use rps_server::duel::table::Table;
+use rps_server::house::{House, ThreadGenerator};
+use rps_server::solo::SoloHandler;
 use support::join_in_memory;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -30,13 +35,13 @@ impl Duel {
     }
 
     /// A player's end of a connection that holds `room` bytes each way, and what will become of it.
-    fn join(&self, room: usize) -> (DuplexStream, JoinHandle<Closed>) {
+    fn join(&self, room: usize) -> (DuplexStream, JoinHandle<CloseReason>) {
         let (ours, theirs) = duplex(room);
         (ours, join_in_memory(theirs, &self.table, &self.shutdown))
     }
 
     /// Two players who are partners by now.
-    async fn partners(&self) -> [(DuplexStream, JoinHandle<Closed>); 2] {
+    async fn partners(&self) -> [(DuplexStream, JoinHandle<CloseReason>); 2] {
         let (mut one, mut other) = (self.join(8), self.join(8));
         one.0.write_all(b"2").await.unwrap();
         other.0.write_all(b"3").await.unwrap();
@@ -140,7 +145,7 @@ async fn the_sixteenth_bad_byte_ends_the_connection_and_its_player_is_gone_at_on
     // The survivor meets the one who waits, and not only when the closed connection has ceased to linger.
     assert_eq!((hear(&mut one, 1).await, hear(&mut third, 1).await), ("z".into(), "y".into()));
     assert_eq!(start.elapsed(), Duration::ZERO);
-    assert!(matches!(other_served.await.unwrap(), Closed::Over));
+    assert!(matches!(other_served.await.unwrap(), CloseReason::Finished));
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,7 +161,7 @@ async fn an_idle_player_is_let_go_of_without_a_word_and_one_who_waits_is_not() {
     assert_eq!(hear_to_the_end(&mut other).await, "");
     assert_eq!(start.elapsed(), 10 * WINDOW, "five minutes are the idle time");
     drop(other);
-    assert!(matches!(served.await.unwrap(), Closed::Idle));
+    assert!(matches!(served.await.unwrap(), CloseReason::Idle));
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,7 +204,7 @@ async fn a_player_who_never_reads_is_let_go_of_at_the_write_deadline_and_the_par
     one.write_all(b"22").await.unwrap();
     assert_eq!(hear(&mut one, 2).await, "yy");
     one.write_all(b"2").await.unwrap();
-    assert!(matches!(served.await.unwrap(), Closed::NotRead));
+    assert!(matches!(served.await.unwrap(), CloseReason::WriteTimeout));
     assert_eq!(start.elapsed(), 5 * SECOND);
     assert!(sending.await.unwrap().is_err());
     // The move that the deaf one never met has gone to the lobby, and has the time that it had left.
@@ -225,8 +230,8 @@ async fn a_stop_answers_every_move_that_is_in_play_and_those_behind_it_and_ends_
     // A moment for a move that may be on its way, once for all that was sent ahead, and one more for what may follow.
     assert_eq!(start.elapsed(), Duration::from_millis(100));
     drop((one, other));
-    assert!(matches!(one_served.await.unwrap(), Closed::Drained));
-    assert!(matches!(other_served.await.unwrap(), Closed::Drained));
+    assert!(matches!(one_served.await.unwrap(), CloseReason::Drained));
+    assert!(matches!(other_served.await.unwrap(), CloseReason::Drained));
 }
 
 #[tokio::test(start_paused = true)]
@@ -239,4 +244,20 @@ async fn a_stop_lets_moves_meet_that_were_sent_before_it() {
     other.write_all(b"2").await.unwrap();
     duel.shutdown.begin();
     assert_eq!((hear_to_the_end(&mut one).await, hear_to_the_end(&mut other).await), ("z".into(), "y".into()));
+}
+
+/// A driver of 376 bytes makes a task of 512: tokio adds its own fields and rounds up to a multiple of 128.
+#[tokio::test]
+async fn an_idle_connection_takes_at_most_376_bytes_in_its_task() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let timeouts = Arc::new(Config::default().connection_timeouts());
+    let solo = SoloHandler::new(House::new(ThreadGenerator), 16, Arc::default());
+    let duel = DuelHandler::new(Table::new(WINDOW).join(), 16, Arc::default());
+    let (solo, duel) = (size(&listener, solo, &timeouts).await, size(&listener, duel, &timeouts).await);
+    assert!(solo <= 376 && duel <= 376, "solo {solo}, duel {duel}");
+}
+
+async fn size<H: Handler>(listener: &TcpListener, handler: H, timeouts: &Arc<ConnectionTimeouts>) -> usize {
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    size_of_val(&driver::run(stream, handler, Arc::clone(timeouts), Arc::default(), Shutdown::new(SECOND)))
 }

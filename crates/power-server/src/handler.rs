@@ -1,0 +1,77 @@
+//! The handler of one power connection: request bytes in, reply bytes out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
+use proto::server::{ConnectionTimeouts, Event, Handler, Progress, WaitFor};
+use proto::wire::power::server::{Pending, Received, ReplyEncoder, RequestDecoder};
+use tokio_util::codec::{Decoder, Encoder};
+
+use crate::arithmetic::answer;
+use crate::metrics::Metrics;
+
+/// The handler of one connection.
+#[derive(Debug)]
+pub struct PowerHandler {
+    requests: RequestDecoder,
+    request_timeout: Duration,
+    metrics: Arc<Metrics>,
+}
+
+impl PowerHandler {
+    /// A handler whose requests have at most `max_request_bytes` bytes, and are counted in `metrics`.
+    #[must_use]
+    pub fn new(max_request_bytes: usize, timeouts: &ConnectionTimeouts, metrics: Arc<Metrics>) -> Self {
+        Self {
+            requests: RequestDecoder::new(max_request_bytes, !timeouts.settle.is_zero()),
+            request_timeout: timeouts.request.unwrap_or_default(),
+            metrics,
+        }
+    }
+}
+
+impl Handler for PowerHandler {
+    /// Room for the longest request that can be configured, and for hundreds of short ones in flight. In the worst case
+    /// every two bytes of it are a bad line that gets an error of 87: 174 KiB for a peer that reads nothing, until the
+    /// write timeout.
+    const READ_BYTES: usize = 4096;
+
+    fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress {
+        let mut replies = 0;
+        let mut reply_to = |received: Received| match received {
+            Received::Request(operation, request, ending) => {
+                let reply = request.and_then(answer);
+                self.metrics.answered(operation, reply.as_ref().map(drop).map_err(|refusal| refusal.code));
+                replies += 1;
+                // Encoding into memory cannot fail.
+                let _ = ReplyEncoder.encode((&reply, ending), output);
+            }
+            Received::LineEnd => output.put_u8(b'\n'),
+        };
+        match event {
+            Event::Data => {
+                // Decoding cannot fail: a bad request is an item.
+                while let Ok(Some(received)) = self.requests.decode(input) {
+                    reply_to(received);
+                }
+            }
+            Event::Eof => {
+                while let Ok(Some(received)) = self.requests.decode_eof(input) {
+                    reply_to(received);
+                }
+            }
+            Event::Settled => self.requests.decode_settled(input).into_iter().for_each(reply_to),
+            Event::RequestTimeout => reply_to(self.requests.time_out(self.request_timeout)),
+            // No reply comes from elsewhere.
+            Event::ReplyReady | Event::Shutdown => {}
+        }
+        let wait_for = match self.requests.pending() {
+            _ if self.requests.is_finished() => WaitFor::Close,
+            Pending::Nothing => WaitFor::Request,
+            Pending::Part => WaitFor::MoreData,
+            Pending::Whole => WaitFor::Settle,
+        };
+        Progress { replies, wait_for }
+    }
+}

@@ -1,0 +1,235 @@
+//! The I/O of a connection: reads, lets the handler handle, writes, all within one poll.
+//!
+//! The buffers belong to the thread. A connection that waits owns no buffer: at most it owns the requests of one read
+//! that wait for a reply or have arrived in part, or the replies that its peer has not taken.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{self, Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, BytesMut};
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWriteExt};
+use tokio::time::{Instant, Sleep, sleep};
+use tokio_util::io::poll_read_buf;
+
+use super::close::{LINGER, close};
+use super::close_reason::CloseReason;
+use super::handler::{Event, Handler, Progress};
+use super::stream::Stream;
+use crate::server::lifecycle::shutdown::Shutdown;
+use crate::server::observe::metrics::durations::Durations;
+
+/// The buffers of a thread. They are used within one poll only, so a thread needs one of each.
+pub(super) struct Scratch {
+    pub(super) input: BytesMut,
+    output: BytesMut,
+}
+
+thread_local! {
+    pub(super) static SCRATCH: RefCell<Scratch> =
+        RefCell::new(Scratch { input: BytesMut::new(), output: BytesMut::new() });
+}
+
+impl Scratch {
+    /// Starts with the `pending` bytes of earlier reads.
+    fn load(&mut self, pending: Option<&[u8]>) {
+        self.input.clear();
+        self.output.clear();
+        self.input.extend_from_slice(pending.unwrap_or_default());
+    }
+}
+
+/// An event and the result of handling it.
+#[derive(Clone, Copy)]
+pub(super) struct Handled {
+    pub(super) event: Event,
+    pub(super) started: Instant,
+    /// Whether the handler wrote anything: replies, or the line end of one.
+    pub(super) wrote: bool,
+    /// Whether the handler consumed input. If so, the rest belongs to a request that has just begun.
+    pub(super) consumed: bool,
+    pub(super) progress: Progress,
+}
+
+impl Handled {
+    /// Counts how long its replies took that were written by `now`. `last` is the time of the progress before.
+    pub(super) fn observe(&self, durations: &Durations, last: Instant, now: Instant) {
+        let immediate = match self.event {
+            Event::Data | Event::Eof => self.progress.replies,
+            // The first reply is to a request that has waited since then.
+            Event::Settled | Event::RequestTimeout | Event::ReplyReady | Event::Shutdown => {
+                durations.observe(now - last, self.progress.replies.min(1));
+                self.progress.replies.saturating_sub(1)
+            }
+        };
+        if immediate > 0 {
+            durations.observe(now - self.started, immediate);
+        }
+    }
+}
+
+/// The stream, the handler, and the bytes between them.
+pub(super) struct ConnectionIo<S, H> {
+    stream: S,
+    handler: H,
+    /// Input that is not consumed: a part of a request, or requests behind one whose reply is awaited.
+    pub(super) pending: Option<Box<[u8]>>,
+    /// Output that the socket had no room for.
+    pub(super) unsent: Option<Box<[u8]>>,
+}
+
+impl<S, H> ConnectionIo<S, H>
+where
+    S: Stream,
+    H: Handler,
+{
+    pub(super) fn new(stream: S, handler: H) -> Self {
+        Self { stream, handler, pending: None, unsent: None }
+    }
+
+    /// Waits for data and handles it. Returns `None` once the shutdown is `triggered` or the `alarm` fires.
+    pub(super) fn wait_data(
+        &mut self,
+        mut triggered: Pin<&mut (impl Future<Output = ()> + Send)>,
+        mut alarm: Pin<&mut Sleep>,
+    ) -> impl Future<Output = io::Result<Option<Handled>>> + Send {
+        poll_fn(move |cx| {
+            if let Poll::Ready(handled) = self.poll_data(cx) {
+                Poll::Ready(handled.map(Some))
+            } else if triggered.as_mut().poll(cx).is_ready() || alarm.as_mut().poll(cx).is_ready() {
+                Poll::Ready(Ok(None))
+            } else {
+                Poll::Pending
+            }
+        })
+    }
+
+    /// Waits for the reply that comes from elsewhere and handles it. Otherwise as [`wait_data`](Self::wait_data).
+    ///
+    /// Nothing is read in the meantime: requests that the peer sends ahead stay in its socket. A reset is noticed.
+    /// Boxed, since most services never wait for a reply.
+    pub(super) fn wait_reply<'a>(
+        &'a mut self,
+        triggered: Pin<&'a mut (impl Future<Output = ()> + Send)>,
+        alarm: Pin<&'a mut Sleep>,
+    ) -> BoxFuture<'a, io::Result<Option<Handled>>> {
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                () = poll_fn(|cx| self.handler.poll_reply(cx)) => {}
+                error = self.stream.wait_error() => return Err(error),
+                () = triggered => return Ok(None),
+                () = alarm => return Ok(None),
+            }
+            self.deliver(Event::ReplyReady).await
+        })
+    }
+
+    /// Handles data that can be read without waiting; returns `None` without such data.
+    pub(super) fn read_now(&mut self) -> impl Future<Output = io::Result<Option<Handled>>> + Send {
+        poll_fn(|cx| {
+            Poll::Ready(match self.poll_data(cx) {
+                Poll::Ready(handled) => handled.map(Some),
+                Poll::Pending => Ok(None),
+            })
+        })
+    }
+
+    /// Has the handler handle an event that is not about the stream.
+    pub(super) fn deliver(&mut self, event: Event) -> impl Future<Output = io::Result<Option<Handled>>> + Send {
+        poll_fn(move |cx| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                scratch.load(self.pending.as_deref());
+                Poll::Ready(self.handle(cx, event, scratch).map(Some))
+            })
+        })
+    }
+
+    pub(super) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Handled>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.load(self.pending.as_deref());
+            let event = match task::ready!(poll_read(&mut self.stream, cx, &mut scratch.input, H::READ_BYTES))? {
+                0 => Event::Eof,
+                _ => Event::Data,
+            };
+            Poll::Ready(self.handle(cx, event, scratch))
+        })
+    }
+
+    /// Has the handler handle an event, and writes its replies as far as the socket has room.
+    fn handle(&mut self, cx: &mut Context<'_>, event: Event, scratch: &mut Scratch) -> io::Result<Handled> {
+        let Scratch { input, output } = scratch;
+        let (started, len_before) = (Instant::now(), input.len());
+        let progress = self.handler.handle(event, input, output);
+        let (wrote, consumed) = (!output.is_empty(), input.len() < len_before);
+        self.pending = to_boxed(input);
+        while !output.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, output)? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(written) => output.advance(written),
+                Poll::Pending => {
+                    self.unsent = to_boxed(output);
+                    break;
+                }
+            }
+        }
+        Ok(Handled { event, started, wrote, consumed, progress })
+    }
+
+    /// Writes what the socket had no room for, and returns `handled`, which the caller need not store in the meantime.
+    /// Nothing is read: a peer that does not take its replies gets no more of them.
+    pub(super) fn flush<'a>(
+        &'a mut self,
+        unsent: Box<[u8]>,
+        handled: Handled,
+        timeout: Duration,
+        shutdown: &'a Shutdown,
+    ) -> BoxFuture<'a, Result<Handled, CloseReason>> {
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                written = self.stream.write_all(&unsent) => written.map(|()| handled).map_err(CloseReason::Io),
+                () = sleep(timeout) => {
+                    // An ordinary close would leave what the peer has not taken in the kernel for minutes.
+                    self.stream.reset_on_close();
+                    Err(CloseReason::WriteTimeout)
+                }
+                () = shutdown.deadline_passed() => Err(CloseReason::Aborted),
+            }
+        })
+    }
+
+    /// Drops the handler, and then closes the stream.
+    pub(super) fn close(self, reason: CloseReason, shutdown: &Shutdown) -> BoxFuture<'_, CloseReason> {
+        let Self { mut stream, handler, .. } = self;
+        // Before the close, which takes time: others may wait for this connection to be over.
+        drop(handler);
+        Box::pin(async move {
+            close(&mut stream, LINGER, shutdown).await;
+            reason
+        })
+    }
+}
+
+/// Copies what is left in a buffer of the thread.
+fn to_boxed(bytes: &[u8]) -> Option<Box<[u8]>> {
+    (!bytes.is_empty()).then(|| bytes.into())
+}
+
+/// Reads up to `limit` bytes behind what `input` holds.
+pub(super) fn poll_read<S>(
+    stream: &mut S,
+    cx: &mut Context<'_>,
+    input: &mut BytesMut,
+    limit: usize,
+) -> Poll<io::Result<usize>>
+where
+    S: AsyncRead + Unpin,
+{
+    input.reserve(limit);
+    poll_read_buf(Pin::new(stream), cx, &mut input.limit(limit))
+}

@@ -1,0 +1,193 @@
+//! The program of a server: from its command line to its exit code.
+//!
+//! It is the top of `proto::server`: it may use every folder, and no folder uses it. The `main` of a server reads its
+//! arguments, [configures](Program::configure) the program and [runs](Program::run) it. Its service then binds the
+//! listeners, [starts the operations](Startup::start_operations) and serves.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::server::config::command_line::{CommandLine, Loaded, print, refuse};
+use crate::server::config::sections::ServerConfig;
+use crate::server::connection::metrics::{Connections, Summary};
+use crate::server::lifecycle::reload::{Reload, ReloadMetrics};
+use crate::server::lifecycle::runtime;
+use crate::server::lifecycle::shutdown::Shutdown;
+use crate::server::listener::{accept, open_files, socket};
+use crate::server::observe::admin;
+use crate::server::observe::log::{self, Log};
+
+/// A program with a valid configuration. Nothing is started yet.
+#[derive(Debug)]
+pub struct Program<C> {
+    command_line: CommandLine,
+    loaded: Loaded<C>,
+}
+
+impl<C: ServerConfig + Send + 'static> Program<C> {
+    /// Loads the configuration. Carries out `--check-config` and `--healthcheck`, the latter with `healthcheck`.
+    ///
+    /// # Errors
+    ///
+    /// The exit code, where there is nothing to run: one of these two options was given, or the configuration is
+    /// invalid.
+    pub fn configure(
+        command_line: CommandLine,
+        healthcheck: impl AsyncFnOnce(&C) -> Result<(), String>,
+    ) -> Result<Self, ExitCode> {
+        let CommandLine { program, options, .. } = &command_line;
+        let loaded = command_line.load::<C>().map_err(|problems| refuse(program, &problems))?;
+        if options.check_config {
+            return Err(print(&loaded.config));
+        }
+        if options.healthcheck {
+            return Err(runtime::healthcheck(program, healthcheck(&loaded.config)));
+        }
+        Ok(Self { command_line, loaded })
+    }
+
+    /// Starts the log and the runtime, and runs `serve` until it has drained, which the first signal asks for, or until
+    /// a second signal. Returns the exit code.
+    pub fn run<S>(self, serve: impl FnOnce(Startup<C>) -> S + Send + 'static) -> ExitCode
+    where
+        S: Future<Output = io::Result<Summary>> + Send + 'static,
+    {
+        let Self { command_line, loaded } = self;
+        let log = match log::start(loaded.config.log()) {
+            Ok(log) => log,
+            Err(error) => return runtime::fail(command_line.program, error),
+        };
+        let workers = loaded.config.workers();
+        let shutdown = Shutdown::new(loaded.config.timeouts().drain.get());
+        let reloads = Arc::default();
+        let mut startup = Startup { command_line, loaded, log: log.clone(), shutdown: shutdown.clone(), reloads };
+        runtime::run(workers, &log, &shutdown, async move {
+            open_files::fit(startup.loaded.config.connection_limits())?;
+            let summary = serve(startup).await?;
+            log_summary(&summary);
+            Ok(())
+        })
+    }
+}
+
+/// What a service starts with. It runs on the program's runtime, and the log is open.
+#[derive(Debug)]
+pub struct Startup<C> {
+    command_line: CommandLine,
+    loaded: Loaded<C>,
+    log: Log,
+    shutdown: Shutdown,
+    reloads: Arc<ReloadMetrics>,
+}
+
+impl<C: ServerConfig + Send + 'static> Startup<C> {
+    /// The configuration, with `limits.max_connections` lowered to what the limit of open files allows.
+    pub fn config(&self) -> &C {
+        &self.loaded.config
+    }
+
+    /// The shutdown that a signal begins.
+    #[must_use]
+    pub fn shutdown(&self) -> Shutdown {
+        self.shutdown.clone()
+    }
+
+    /// The metrics of the program itself: its log and its reloads.
+    pub fn metrics(&self) -> impl Collector + use<C> {
+        ProgramMetrics { log: self.log.clone(), reloads: Arc::clone(&self.reloads) }
+    }
+
+    /// Starts the operator's side of the server: the admin listener, which exposes `registry`, and the reload at SIGHUP,
+    /// which calls `apply` with each new configuration. Logs where the server listens: at `listeners`, by service.
+    ///
+    /// # Errors
+    ///
+    /// If the admin listener cannot be bound or the signal handler cannot be installed.
+    pub fn start_operations(
+        self,
+        listeners: &[(&str, Option<&TcpListener>)],
+        registry: Registry,
+        apply: impl Fn(&C) + Send + 'static,
+    ) -> io::Result<()> {
+        let Self { command_line, loaded, log, shutdown, reloads } = self;
+        let admin = bind_admin(&loaded.config)?;
+        let file = loaded.file.clone();
+        let reload = Reload { log, metrics: reloads, shutdown: shutdown.clone() };
+        let load = move || command_line.load();
+        let apply = move |config: &mut C| {
+            open_files::fit(config.connection_limits())?;
+            apply(config);
+            Ok(())
+        };
+        tokio::spawn(reload.follow_hangups(loaded, load, apply)?);
+
+        if let Some(file) = file {
+            tracing::info!(file = %file.display(), "configured");
+        } else {
+            tracing::info!("configured by the built-in defaults: there is no file at the default path");
+        }
+        for (service, listener) in listeners.iter().copied().chain([("admin", admin.as_ref())]) {
+            if let Some(listener) = listener {
+                tracing::info!(service, address = %listener.local_addr()?, "listening");
+            }
+        }
+        if let Some(admin) = admin {
+            tokio::spawn(serve_admin(admin, registry, shutdown));
+        }
+        Ok(())
+    }
+}
+
+/// Logs what became of the connections.
+fn log_summary(summary: &Summary) {
+    let Summary { accepted, rejected, panicked, cut } = summary;
+    if *cut > 0 {
+        tracing::warn!(cut, "connections were not done when the drain's time was up");
+    }
+    tracing::info!(accepted, rejected, panicked, cut, "stopped");
+}
+
+#[derive(Debug)]
+struct ProgramMetrics {
+    log: Log,
+    reloads: Arc<ReloadMetrics>,
+}
+
+impl Collector for ProgramMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.reloads.encode(&mut encoder)?;
+        self.log.encode(&mut encoder)
+    }
+}
+
+fn bind_admin(config: &impl ServerConfig) -> io::Result<Option<TcpListener>> {
+    let backlog = u32::try_from(admin::REQUESTS_AT_ONCE).unwrap_or(u32::MAX);
+    let options = socket::ListenOptions { backlog, defer_accept: false };
+    config.admin().listen.0.map(|address| socket::bind(address, options)).transpose()
+}
+
+/// Serves the admin listener until the process ends. During a drain it still answers, and `/readyz` reports the drain.
+async fn serve_admin(mut listener: TcpListener, registry: Registry, shutdown: Shutdown) {
+    let registry = Arc::new(registry);
+    let permits = Arc::new(Semaphore::new(admin::REQUESTS_AT_ONCE));
+    // The metrics count the clients' connections. The admin listener's own are not among them.
+    let uncounted = Connections::default();
+    // The semaphore is never closed.
+    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+        let (stream, _) = accept::accept_with_backoff(&mut listener, &uncounted).await;
+        let (registry, shutdown) = (Arc::clone(&registry), shutdown.clone());
+        tokio::spawn(async move {
+            let _permit = permit;
+            admin::serve_exchange(stream, &registry, || shutdown.begun_at().is_none()).await;
+        });
+    }
+}

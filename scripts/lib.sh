@@ -1,0 +1,194 @@
+# shellcheck shell=bash disable=SC2034
+# Functions that the scripts of this folder share. A script begins with
+#
+#   set -euo pipefail
+#   # shellcheck source-path=SCRIPTDIR
+#   . "$(dirname "$0")/lib.sh"
+#
+# and calls `set_up` before it starts a process or writes a file. Needs bash (4.4 or later) and GNU coreutils.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+script=$(basename "$0" .sh)
+exec </dev/null
+
+# The scripts check what is shipped: the caller's settings, addresses and language do not apply. In the C locale
+# a character is a byte.
+unset "${!POWER_@}" "${!RPS_@}" "${!SOLO_@}" "${!DUEL_@}" "${!STATUS_@}"
+export LC_ALL=C
+
+wait_seconds=12 # limit of each wait; longer than timeouts.drain
+
+# --- Results
+
+passed=0
+pass() { # WHAT
+    passed=$((passed + 1))
+    echo "ok: ${*//$'\n'/\\n}"
+}
+fail() { # WHAT
+    echo "$script: FAILED: $*" >&2
+    exit 1
+}
+# Runs a command. Its exit code has to be EXIT_CODE, and its output has to match two patterns, in which * stands for any
+# text.
+check() { # EXIT_CODE STDOUT STDERR COMMAND...
+    local out err status=0 what="${*:4}"
+    out=$("${@:4}" 2>"$scratch/stderr") || status=$?
+    err=$(<"$scratch/stderr")
+    # shellcheck disable=SC2053
+    [[ $status == "$1" && $out == $2 && $err == $3 ]] \
+        || fail "$what: wanted exit code $1, stdout '$2', stderr '$3'; got $status, '$out', '$err'"
+    pass "${what:0:100}: exit code $1${out:+, ${out:0:60}}${err:+, ${err:0:60}}"
+}
+need() { # PROGRAM...
+    local program
+    for program; do
+        command -v "$program" >/dev/null || fail "$program is not installed"
+    done
+}
+
+# --- The programs, the temporary folder and the clean-up
+
+# Builds in release mode and sets `bin` to the folder of the programs.
+build() { # CARGO_ARGUMENT...
+    bin=${CARGO_TARGET_DIR:-$root/target}/release
+    # The network namespace has no way to a registry, and the programs are built by then.
+    [[ -n ${OWN_NETWORK:-} ]] || cargo build --release --locked --manifest-path "$root/Cargo.toml" "$@"
+}
+
+# Runs the script again in a new network namespace, where the system allows that: as root, or in a new user namespace.
+# Its connections then do not fill the host's tables, and the connections of other programs are not counted.
+use_own_network() { # SCRIPT_ARGUMENT...
+    local namespaces
+    [[ -z ${OWN_NETWORK:-} ]] || return 0
+    for namespaces in "--net" "--net --map-root-user"; do
+        # The variable has one or two words; the text in single quotes is for the inner shell.
+        # shellcheck disable=SC2016,SC2086
+        if unshare $namespaces ip link set lo up 2>/dev/null; then
+            exec unshare $namespaces env OWN_NETWORK=1 bash -c 'ip link set lo up && exec bash "$@"' bash \
+                "$root/scripts/$script.sh" "$@"
+        fi
+    done
+}
+
+# Makes the temporary folder `scratch`. On every exit path, the folder and all processes that `launch` started are
+# removed. A script that has more to remove defines the function `clean_up_more`.
+set_up() {
+    scratch=$(mktemp -d)
+    trap clean_up EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+}
+clean_up() {
+    local status=$? name
+    trap '' HUP INT TERM
+    for name in "${!pid[@]}"; do
+        kill -KILL "${pid[$name]}" 2>/dev/null || true
+        wait "${pid[$name]}" 2>/dev/null || true
+    done
+    if ((status != 0)); then
+        for name in "$scratch"/*.log; do
+            [[ ! -s $name ]] || { echo "--- $(basename "$name")" && tail -n 50 "$name"; } >&2
+        done
+    fi
+    if declare -F clean_up_more >/dev/null; then
+        clean_up_more "$status" || true
+    fi
+    rm -rf "$scratch"
+    ((status == 0)) || echo "$script: FAILED, exit code $status, $passed checks passed before" >&2
+}
+
+# --- Processes, each with a name and with its output in $scratch/NAME.log
+
+declare -A pid # of each process that runs
+launch() { # NAME COMMAND...
+    # The log exists before the process runs.
+    { "${@:2}" & } >"$scratch/$1.log" 2>&1
+    pid[$1]=$!
+}
+
+# Runs COMMAND until a line of its output matches the extended regular expression PATTERN. Sets `line` to that line.
+wait_for() { # WHAT PATTERN COMMAND...
+    local output command
+    exec {output}< <(exec timeout "$wait_seconds" "${@:3}" 2>&1)
+    command=$!
+    line=$(grep -m 1 -E -e "$2" <&"$output") || line=
+    kill "$command" 2>/dev/null || true
+    exec {output}<&-
+    [[ -n $line ]] || fail "$1: wanted a line that matches '$2' within $wait_seconds s"
+}
+# Waits for a line in the log of a process, from line number FIRST on. Fails at once when the process ends.
+wait_for_log() { # NAME PATTERN [FIRST]
+    wait_for "$1" "$2" tail -n "+${3:-1}" -f --pid="${pid[$1]}" "$scratch/$1.log"
+}
+# Prints the number that the next line of a log will have.
+next_line() { # NAME
+    echo $(($(wc -l <"$scratch/$1.log") + 1))
+}
+
+# Waits until a process has ended. Sets `status` to its exit code.
+wait_for_end() { # NAME
+    # tail checks the process every 50 ms.
+    timeout "$wait_seconds" tail -s 0.05 -f --pid="${pid[$1]}" /dev/null || fail "$1 has not ended within $wait_seconds s"
+    status=0
+    wait "${pid[$1]}" || status=$?
+    unset "pid[$1]"
+}
+
+# --- The servers. Their names are power-SUFFIX and rps-SUFFIX; `address` has the address of each "NAME SERVICE".
+
+declare -A address
+declare -A services=([power]="power admin" [rps]="solo duel admin")
+
+# Starts a server with the shipped configuration and waits until it listens: on the addresses that it had before
+# or, the first time, on free ports.
+start() { # NAME ARGUMENT...
+    local name=$1 kind=${1%%-*} service listen=()
+    local -A option=([power]=--listen [solo]=--solo-listen [duel]=--duel-listen [admin]=--admin-listen)
+    for service in ${services[$kind]}; do
+        listen+=("${option[$service]}" "${address[$name $service]:-127.0.0.1:0}")
+    done
+    launch "$name" "$bin/$kind-server" --config "$root/config/$kind-server.toml" "${listen[@]}" "${@:2}"
+    for service in ${services[$kind]}; do
+        wait_for_log "$name" " listening service=\"$service\""
+        address[$name $service]=${line##*address=}
+    done
+}
+
+# Waits until a server that got SIGTERM has ended. Its exit code has to be 0, no connection may have been aborted, and
+# there may be no error in its log. REJECTED is the number of rejected connections, where it has to be a certain one.
+stopped() { # NAME [REJECTED]
+    local log=$scratch/$1.log summary="accepted=[0-9]+ rejected=${2:-[0-9]+} panicked=0 cut=0"
+    wait_for_end "$1"
+    ((status == 0)) || fail "$1: wanted exit code 0 at SIGTERM, got $status"
+    line=$(tail -n 1 "$log")
+    [[ $line =~ " stopped "$summary$ ]] || fail "$1: wanted the last line of its log to be 'stopped $summary', got '$line'"
+    ! sed 's/panicked=0//' "$log" | grep -iE 'error|panic' >&2 || fail "$1: there is an error in its log"
+    pass "$1 drains at SIGTERM, exit code 0, ${line##* stopped }"
+}
+stop() { # NAME [REJECTED]
+    kill -TERM "${pid[$1]}"
+    stopped "$@"
+}
+
+# Prints the response to an HTTP/1.0 request.
+http_get() { # ADDRESS PATH
+    local connection
+    exec {connection}<>"/dev/tcp/${1%:*}/${1##*:}"
+    printf 'GET %s HTTP/1.0\r\n\r\n' "$2" >&"$connection"
+    read_to_end <&"$connection"
+    exec {connection}<&-
+}
+read_to_end() { # prints standard input until the other side closes
+    timeout "$wait_seconds" cat
+}
+
+# Waits until the engine's health check of a container has succeeded.
+wait_until_healthy() { # NAME CONTAINER
+    # The engine lists the events since the start of the container, and then those that come.
+    wait_for "$1" 'health_status: healthy' docker events \
+        --since "$(docker inspect --format '{{.State.StartedAt}}' "$2")" \
+        --filter "container=$2" --filter event=health_status --format '{{.Status}}'
+    pass "$1 is healthy"
+}
