@@ -1,9 +1,9 @@
 //! The power server's configuration; `config/power-server.toml` says what each key is for.
 
 use proto::server::ConnectionTimeouts;
-use proto::server::config::builder::{Configuration, Contradiction};
-use proto::server::config::sections::{self, Admin, ConnectionLimits, Log, ServerConfig};
-use proto::server::config::types::{Address, Count, Period};
+use proto::server::config::{self, Admin, ConnectionLimits, Log, ServerConfig};
+use proto::server::config::{Address, Count, Period};
+use proto::server::config::{Configuration, Contradiction};
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration.
@@ -43,7 +43,7 @@ pub struct Timeouts {
     pub request: Period<1>,
     /// Those of any service.
     #[serde(flatten)]
-    pub shared: sections::Timeouts,
+    pub shared: config::Timeouts,
 }
 
 /// `[framing]`.
@@ -67,7 +67,7 @@ impl Default for Config {
             },
             timeouts: Timeouts {
                 request: const { Period::from_secs(5) },
-                shared: sections::Timeouts::with_idle(const { Period::from_secs(60) }),
+                shared: config::Timeouts::with_idle(const { Period::from_secs(60) }),
             },
             framing: Framing { settle: const { Period::from_secs(0) } },
             log: Log::default(),
@@ -108,7 +108,7 @@ impl ServerConfig for Config {
         &mut self.limits.connections
     }
 
-    fn timeouts(&self) -> &sections::Timeouts {
+    fn timeouts(&self) -> &config::Timeouts {
         &self.timeouts.shared
     }
 

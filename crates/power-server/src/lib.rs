@@ -8,8 +8,8 @@
 //!
 //! # The path of a request
 //!
-//! 1. [`accept::serve`] accepts the connection, [`Admission`] admits it, and the service makes its [`PowerHandler`].
-//! 2. The [driver](proto::server::connection::driver::run) reads the bytes and delivers them to the handler.
+//! 1. [`server::serve`] accepts the connection, [`Admission`] admits it, and the service makes its [`PowerHandler`].
+//! 2. The [driver](proto::server::connection::run) reads the bytes and delivers them to the handler.
 //! 3. [`RequestDecoder`](proto::wire::power::server::RequestDecoder) finds the end of the request and parses it,
 //!    [`arithmetic::answer`] computes the result, [`ReplyEncoder`] writes the reply.
 //! 4. The driver writes the reply to the socket within the same poll. Once the client has closed its half, or a timeout
@@ -29,9 +29,9 @@ use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use proto::client::power::Client;
 use proto::client::{Endpoint, Timeouts};
-use proto::server::listener::{accept, connect_addr};
+use proto::server::listener::connect_addr;
 use proto::server::observe::metrics::registry;
-use proto::server::{Admission, ConnectionTimeouts, Listener, Service, Shutdown, Summary};
+use proto::server::{self, Admission, ConnectionTimeouts, Listener, Service, Shutdown, Summary};
 use proto::wire::number::Number;
 use proto::wire::power::server::ReplyEncoder;
 use proto::wire::power::{Code, Ending, Operation, Refusal};
@@ -76,7 +76,7 @@ impl Server {
     pub async fn serve<L: Listener>(&self, listener: L) -> Summary {
         let connections = Arc::clone(&self.metrics.connections);
         let services = self.services.subscribe();
-        accept::serve(listener, services, Arc::clone(&self.admission), connections, self.shutdown.clone()).await;
+        server::serve(listener, services, Arc::clone(&self.admission), connections, self.shutdown.clone()).await;
         self.metrics.connections.summary()
     }
 

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use clap::Parser;
 use power_server::config::Config;
 use power_server::{Server, healthcheck};
-use proto::server::config::command_line::{CommandLine, Options, Override};
-use proto::server::connection::metrics::Summary;
-use proto::server::listener::socket::{self, ListenOptions};
+use proto::server::config::{CommandLine, Options, Override};
 use proto::server::program::{Program, Startup};
+use proto::server::{self, ListenOptions, Summary};
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 
@@ -52,7 +51,7 @@ fn main() -> ExitCode {
 async fn serve(startup: Startup<Config>) -> io::Result<Summary> {
     let config = startup.config();
     let options = ListenOptions { backlog: config.limits.connections.backlog.get(), defer_accept: true };
-    let listener = socket::bind(config.listen.0, options)?;
+    let listener = server::bind(config.listen.0, options)?;
 
     let server = Arc::new(Server::new(config, startup.shutdown()));
     let (registry, reloaded) = (server.registry(startup.metrics()), Arc::clone(&server));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
-use proto::server::connection::metrics::Connections;
+use proto::server::connection::Connections;
 use proto::server::observe::metrics::counters::Counters;
 use proto::server::observe::metrics::encode::counter;
 use proto::wire::power::{Code, Operation};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use power_server::config::Config;
 use power_server::handler::PowerHandler;
 use proto::server::Shutdown;
-use proto::server::connection::driver::run;
+use proto::server::connection::run;
 use support::connect_in_memory as connect;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, split};
 use tokio::time::{Instant, sleep};

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use proto::server::connection::metrics::Summary;
+use proto::server::connection::Summary;
 use proto::testing::PATIENCE;
 use proto::testing::blocking::{random_bytes, random_input};
 use proto::testing::nonblocking::expect;

@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::process::{Command, Output};
 
 use power_server::config::Config;
-use proto::server::config::builder::{Configuration, Layers};
+use proto::server::config::{Configuration, Layers};
 use proto::testing::blocking::{connect, exchange, expect, hear_to_the_end};
 use support::program::{bare, start};
 

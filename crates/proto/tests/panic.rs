@@ -7,7 +7,7 @@ use std::env;
 use std::process::Command;
 use std::thread;
 
-use proto::server::config::sections::{Format, Log};
+use proto::server::config::{Format, Log};
 use proto::server::observe::log;
 
 /// Has this process be the program that panics, with a log of this format.

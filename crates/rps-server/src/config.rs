@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use proto::server::ConnectionTimeouts;
-use proto::server::config::builder::{Configuration, Contradiction};
-use proto::server::config::sections::{Admin, ConnectionLimits, Log, ServerConfig, Timeouts};
-use proto::server::config::types::{Count, OptionalAddress, Period};
+use proto::server::config::{Admin, ConnectionLimits, Log, ServerConfig, Timeouts};
+use proto::server::config::{Configuration, Contradiction};
+use proto::server::config::{Count, OptionalAddress, Period};
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration.

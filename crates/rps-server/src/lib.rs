@@ -10,7 +10,7 @@
 //!
 //! # The way of a move
 //!
-//! Against the house: the [driver](proto::server::connection::driver::run) reads moves; [`solo`] decodes each, draws the
+//! Against the house: the [driver](proto::server::connection::run) reads moves; [`solo`] decodes each, draws the
 //! house's move, judges the round and encodes the reply; the driver writes all replies of a read at once.
 //!
 //! In a [`duel`], a move has to meet another player's. Its handler brings it to the [`table`](duel::table), which applies it to
@@ -34,9 +34,9 @@ use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use proto::client::rps::{Connection, Round};
 use proto::client::{Endpoint, Error, ErrorKind};
-use proto::server::listener::{accept, connect_addr};
+use proto::server::listener::connect_addr;
 use proto::server::observe::metrics::registry;
-use proto::server::{Admission, ConnectionTimeouts, Listener, Service, Shutdown, Summary};
+use proto::server::{self, Admission, ConnectionTimeouts, Listener, Service, Shutdown, Summary};
 use proto::wire::rps::{Answer, Move};
 use rand::CryptoRng;
 use tokio::sync::watch;
@@ -121,7 +121,7 @@ where
         S: Service,
     {
         let connections = Arc::clone(&self.metrics.connections);
-        accept::serve(listener, services, Arc::clone(&self.admission), connections, self.shutdown.clone())
+        server::serve(listener, services, Arc::clone(&self.admission), connections, self.shutdown.clone())
     }
 
     /// What is counted.

@@ -5,11 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use proto::server::config::command_line::{CommandLine, Options, Override};
-use proto::server::config::types::OptionalAddress;
-use proto::server::connection::metrics::Summary;
-use proto::server::listener::socket::{self, ListenOptions};
+use proto::server::config::OptionalAddress;
+use proto::server::config::{CommandLine, Options, Override};
 use proto::server::program::{Program, Startup};
+use proto::server::{self, ListenOptions, Summary};
 use rps_server::config::Config;
 use rps_server::duel::rounds::Tally;
 use rps_server::house::{House, ThreadGenerator};
@@ -64,7 +63,7 @@ async fn serve(startup: Startup<Config>) -> io::Result<Summary> {
     let config = startup.config();
     // A player may take any time for the first move, so a connection is accepted before it has sent one.
     let options = ListenOptions { backlog: config.limits.connections.backlog.get(), defer_accept: false };
-    let bind = |address: OptionalAddress| address.0.map(|address| socket::bind(address, options)).transpose();
+    let bind = |address: OptionalAddress| address.0.map(|address| server::bind(address, options)).transpose();
     let listeners = Listeners { solo: bind(config.solo.listen)?, duel: bind(config.duel.listen)? };
 
     let server = Arc::new(Server::new(config, || House::new(ThreadGenerator), startup.shutdown()));

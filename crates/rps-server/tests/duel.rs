@@ -7,7 +7,7 @@ mod support;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use proto::server::connection::metrics::Summary;
+use proto::server::connection::Summary;
 use proto::testing::nonblocking::hear_to_the_end;
 use proto::testing::{PATIENCE, python};
 use proto::wire::rps::{Move, Outcome};

@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::server::connection::driver;
+use proto::server::connection;
 use proto::server::{CloseReason, ConnectionTimeouts, Handler, Shutdown};
 use rps_server::config::Config;
 use rps_server::duel::handler::DuelHandler;
@@ -259,5 +259,5 @@ async fn an_idle_connection_takes_at_most_376_bytes_in_its_task() {
 
 async fn size<H: Handler>(listener: &TcpListener, handler: H, timeouts: &Arc<ConnectionTimeouts>) -> usize {
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    size_of_val(&driver::run(stream, handler, Arc::clone(timeouts), Arc::default(), Shutdown::new(SECOND)))
+    size_of_val(&connection::run(stream, handler, Arc::clone(timeouts), Arc::default(), Shutdown::new(SECOND)))
 }

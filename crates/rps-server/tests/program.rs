@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Output;
 
-use proto::server::config::builder::{Configuration, Layers};
+use proto::server::config::{Configuration, Layers};
 use proto::testing::blocking::{connect, hear_to_the_end};
 use proto::testing::program::Program;
 use rps_server::config::Config;

@@ -8,7 +8,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::server::lifecycle::shutdown::Shutdown;
+use proto::server::lifecycle::Shutdown;
 use proto::testing::fragile::fragile;
 use proto::wire::rps::{Answer, Move};
 use rps_server::duel::rounds::{Action, PlayerId, Reply, Rounds};

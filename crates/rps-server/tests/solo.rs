@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use proto::server::connection::metrics::Summary;
+use proto::server::connection::Summary;
 use proto::testing::PATIENCE;
 use proto::testing::generator::ByteByByte;
 use proto::testing::nonblocking::hear_to_the_end;

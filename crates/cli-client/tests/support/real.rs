@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use proto::server::connection::metrics::Summary;
-use proto::server::lifecycle::shutdown::Shutdown;
+use proto::server::connection::Summary;
+use proto::server::lifecycle::Shutdown;
 use proto::testing::blocking;
 use proto::testing::server::{Running, config, listen, listen_at};
 use rps_server::Listeners;

@@ -89,12 +89,8 @@ pub mod listener;
 pub mod observe;
 pub mod program;
 
-pub use connection::close_reason::CloseReason;
-pub use connection::handler::{Event, Handler, Progress, WaitFor};
-pub use connection::metrics::{Connections, Summary};
-pub use connection::stream::Stream;
-pub use connection::timer::ConnectionTimeouts;
-pub use lifecycle::shutdown::Shutdown;
-pub use listener::accept::{Listener, Service, serve};
-pub use listener::admission::Admission;
-pub use listener::socket::{ListenOptions, bind};
+pub use connection::{
+    CloseReason, ConnectionTimeouts, Connections, Event, Handler, Progress, Stream, Summary, WaitFor,
+};
+pub use lifecycle::Shutdown;
+pub use listener::{Admission, ListenOptions, Listener, Service, bind, serve};

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio_util::sync::CancellationToken;
 
-use crate::server::connection::stream::Stream;
+use crate::server::connection::Stream;
 
 /// The server's end of such a stream.
 #[derive(Debug)]

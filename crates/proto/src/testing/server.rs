@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::PATIENCE;
-use crate::server::config::builder::{Configuration, Layers, Origin};
-use crate::server::connection::driver;
+use crate::server::config::{Configuration, Layers, Origin};
+use crate::server::connection;
 use crate::server::{self, CloseReason, ConnectionTimeouts, Handler, ListenOptions, Shutdown, Stream, Summary};
 
 /// Returns the default configuration with these settings over it, each a key and a TOML value.
@@ -64,5 +64,5 @@ pub fn serve(
     timeouts: ConnectionTimeouts,
     shutdown: Shutdown,
 ) -> JoinHandle<CloseReason> {
-    tokio::spawn(driver::run(stream, handler, Arc::new(timeouts), Arc::default(), shutdown))
+    tokio::spawn(connection::run(stream, handler, Arc::new(timeouts), Arc::default(), shutdown))
 }

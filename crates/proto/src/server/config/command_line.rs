@@ -163,13 +163,13 @@ fn lay_variable<C: Configuration>(layers: &mut Layers<C>, key: &str, name: Strin
 /// any wrong use.
 #[expect(clippy::print_stderr, reason = "there is no log yet: its configuration is part of what is wrong")]
 #[must_use]
-pub fn refuse(program: &str, problems: &Problems) -> ExitCode {
+pub(crate) fn refuse(program: &str, problems: &Problems) -> ExitCode {
     eprintln!("{program}: the configuration is not right:\n{problems}");
     ExitCode::from(2)
 }
 
 /// Prints a configuration to standard output as TOML; a reader that has gone is no error.
-pub fn print<C: Configuration>(config: &C) -> ExitCode {
+pub(crate) fn print<C: Configuration>(config: &C) -> ExitCode {
     let printed =
         toml::to_string(config).map_err(io::Error::other).and_then(|text| io::stdout().write_all(text.as_bytes()));
     match printed {

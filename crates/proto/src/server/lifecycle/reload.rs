@@ -24,7 +24,7 @@ use crate::server::observe::metrics::encode::counter;
 
 /// The metrics of reloads.
 #[derive(Debug, Default)]
-pub struct ReloadMetrics {
+pub(crate) struct ReloadMetrics {
     by_result: Counters<2>,
 }
 
@@ -43,7 +43,7 @@ impl ReloadMetrics {
 
 /// What of a server a new configuration concerns, whichever server it is.
 #[derive(Debug)]
-pub struct Reload {
+pub(crate) struct Reload {
     /// Its log, which gets a new level.
     pub log: Log,
     /// Where reloads are counted.
@@ -61,7 +61,12 @@ impl Reload {
     /// # Errors
     ///
     /// If the handler cannot be installed.
-    pub fn follow_hangups<C, L, A>(self, started: Loaded<C>, load: L, apply: A) -> io::Result<impl Future<Output = ()>>
+    pub(crate) fn follow_hangups<C, L, A>(
+        self,
+        started: Loaded<C>,
+        load: L,
+        apply: A,
+    ) -> io::Result<impl Future<Output = ()>>
     where
         C: ServerConfig + Send + 'static,
         L: Fn() -> Result<Loaded<C>, Problems> + Send + Sync + 'static,

@@ -15,7 +15,7 @@ use crate::server::observe::log::Log;
 ///
 /// One runtime for all threads: where one of them has too much to do, another one helps. A runtime for each, with a
 /// listening socket of its own, took as much of the processors, and its slowest answers took longer.
-pub fn run<S>(workers: usize, log: &Log, shutdown: &Shutdown, server: S) -> ExitCode
+pub(crate) fn run<S>(workers: usize, log: &Log, shutdown: &Shutdown, server: S) -> ExitCode
 where
     S: Future<Output = io::Result<()>> + Send + 'static,
 {
@@ -42,7 +42,7 @@ where
 }
 
 /// Asks for the health of a running server: 0, or 1 and the reason on standard error.
-pub fn healthcheck<E: Display>(program: &str, asked: impl Future<Output = Result<(), E>>) -> ExitCode {
+pub(crate) fn healthcheck<E: Display>(program: &str, asked: impl Future<Output = Result<(), E>>) -> ExitCode {
     let reason = match start(1).map(|runtime| runtime.block_on(asked)) {
         Ok(Ok(())) => return ExitCode::SUCCESS,
         Ok(Err(error)) => error.to_string(),
@@ -53,7 +53,7 @@ pub fn healthcheck<E: Display>(program: &str, asked: impl Future<Output = Result
 
 /// Says on standard error why `program` cannot do what it was called for, and gives the exit code for it, 1.
 #[expect(clippy::print_stderr, reason = "there is no log for it")]
-pub fn fail(program: &str, reason: impl Display) -> ExitCode {
+pub(crate) fn fail(program: &str, reason: impl Display) -> ExitCode {
     eprintln!("{program}: {reason}");
     ExitCode::FAILURE
 }

@@ -30,7 +30,7 @@ use crate::server::connection::metrics::Connections;
 use crate::server::connection::stream::Stream;
 use crate::server::connection::timer::{ConnectionTimeouts, DRAIN_IDLE_GRACE};
 use crate::server::lifecycle::shutdown::Shutdown;
-use crate::server::listener::admission::{Admission, Full, Permit};
+use crate::server::listener::admission::{Admission, LimitReached, Permit};
 use crate::server::listener::socket;
 use crate::server::observe::rate_limit::Throttle;
 
@@ -214,7 +214,7 @@ impl<S: Service> Acceptor<S> {
         }
         match self.admission.admit(peer.ip()) {
             Ok(permit) => self.spawn(stream, peer, permit),
-            Err(full) => self.reject(stream, peer, full),
+            Err(limit) => self.reject(stream, peer, limit),
         }
     }
 
@@ -241,10 +241,10 @@ impl<S: Service> Acceptor<S> {
         }
     }
 
-    fn reject<I: Stream>(&self, mut stream: I, peer: SocketAddr, full: Full) {
+    fn reject<I: Stream>(&self, mut stream: I, peer: SocketAddr, limit: LimitReached) {
         static LIMIT: Throttle = Throttle::new();
         if let Some(held_back) = LIMIT.pass() {
-            tracing::warn!(%peer, limit = %full, held_back, "a connection was turned away: the limit is reached");
+            tracing::warn!(%peer, limit = %limit, held_back, "a connection was turned away: the limit is reached");
         }
         self.metrics.rejected();
         let (rejection, shutdown) = (self.service.rejection(), self.shutdown.clone());

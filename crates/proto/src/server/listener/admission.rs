@@ -54,11 +54,11 @@ impl Admission {
     ///
     /// # Errors
     ///
-    /// [`Full`], if one of the limits is reached.
-    pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Permit, Full> {
+    /// [`LimitReached`], if one of the limits is reached.
+    pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Permit, LimitReached> {
         let limit = self.limit.load(Ordering::Acquire);
         let one_more = |open| (open < limit).then_some(open + 1);
-        self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).map_err(|_| Full::Server)?;
+        self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).map_err(|_| LimitReached::Server)?;
         let mut permit = Permit { admission: Arc::clone(self), place: None };
         let limit = self.limit_per_place.load(Ordering::Acquire);
         if limit > 0 {
@@ -66,7 +66,7 @@ impl Admission {
             let mut places = self.places();
             let open = places.entry(place).or_insert(0);
             if *open >= limit {
-                return Err(Full::Place);
+                return Err(LimitReached::ClientNetwork);
             }
             *open += 1;
             permit.place = Some(Box::new(place));
@@ -74,9 +74,9 @@ impl Admission {
         Ok(permit)
     }
 
-    /// Gives one that is turned away the time to hear of it, unless [`REJECTIONS_AT_ONCE`] others have it. Dropping what
-    /// this gives ends that.
-    pub fn try_reject_slot(&self) -> Option<OwnedSemaphorePermit> {
+    /// Takes one of the [`REJECTIONS_AT_ONCE`] slots in which a rejected client has time to read its reply. Dropping the
+    /// permit frees it.
+    pub(crate) fn try_reject_slot(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.rejections).try_acquire_owned().ok()
     }
 
@@ -127,20 +127,20 @@ impl Drop for Permit {
     }
 }
 
-/// Which limit a connection met.
+/// The limit that a rejected connection met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Full {
+pub enum LimitReached {
     /// The server's own.
     Server,
-    /// That of the place it came from.
-    Place,
+    /// That of its IPv4 address or IPv6 /64.
+    ClientNetwork,
 }
 
-impl fmt::Display for Full {
+impl fmt::Display for LimitReached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Server => "limits.max_connections",
-            Self::Place => "limits.max_connections_per_ip",
+            Self::ClientNetwork => "limits.max_connections_per_ip",
         })
     }
 }
@@ -157,7 +157,7 @@ fn place(peer: IpAddr) -> IpAddr {
 
 /// So many excess connections are given the time to hear that there is no room; each takes a file, and a tenth of a
 /// second at the most. More than these are told and closed at once.
-pub const REJECTIONS_AT_ONCE: usize = 64;
+pub(crate) const REJECTIONS_AT_ONCE: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -182,10 +182,10 @@ mod tests {
         let admission = Admission::new(&limits(2, 0));
         let first = admission.admit(ip("::1")).unwrap();
         let _second = admission.admit(ip("::1")).unwrap();
-        assert_eq!(admission.admit(ip("::1")).unwrap_err(), Full::Server);
+        assert_eq!(admission.admit(ip("::1")).unwrap_err(), LimitReached::Server);
         drop(first);
         let _third = admission.admit(ip("::1")).unwrap();
-        assert_eq!(admission.admit(ip("::1")).unwrap_err(), Full::Server);
+        assert_eq!(admission.admit(ip("::1")).unwrap_err(), LimitReached::Server);
         assert_eq!(admission.open(), 2);
     }
 
@@ -194,14 +194,14 @@ mod tests {
         let admission = Admission::new(&limits(3, 0));
         let mut open: Vec<_> = (0..3).map(|_| admission.admit(ip("::1")).unwrap()).collect();
         admission.set_limits(&limits(1, 0));
-        assert_eq!(admission.admit(ip("::1")).unwrap_err(), Full::Server);
+        assert_eq!(admission.admit(ip("::1")).unwrap_err(), LimitReached::Server);
         open.truncate(1);
-        assert_eq!(admission.admit(ip("::1")).unwrap_err(), Full::Server);
+        assert_eq!(admission.admit(ip("::1")).unwrap_err(), LimitReached::Server);
         open.clear();
         open.push(admission.admit(ip("::1")).unwrap());
         admission.set_limits(&limits(9, 2));
         open.extend((0..2).map(|_| admission.admit(ip("::1")).unwrap()));
-        assert_eq!(admission.admit(ip("::1")).unwrap_err(), Full::Place);
+        assert_eq!(admission.admit(ip("::1")).unwrap_err(), LimitReached::ClientNetwork);
         admission.set_limits(&limits(9, 0));
         open.push(admission.admit(ip("::1")).unwrap());
         drop(open);
@@ -223,7 +223,7 @@ mod tests {
         let _v4 = admission.admit(ip("192.0.2.1")).unwrap();
         let _v6 = admission.admit(ip("2001:db8:0:1::1")).unwrap();
         for same in ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8:0:1:ffff::2"] {
-            assert_eq!(admission.admit(ip(same)).unwrap_err(), Full::Place, "{same}");
+            assert_eq!(admission.admit(ip(same)).unwrap_err(), LimitReached::ClientNetwork, "{same}");
         }
         for other in ["192.0.2.2", "2001:db8:0:2::1"] {
             assert!(admission.admit(ip(other)).is_ok(), "{other}");

@@ -16,7 +16,7 @@ const FILES_BESIDE: usize = 32;
 /// # Errors
 ///
 /// If it leaves room for none.
-pub fn fit(limits: &mut ConnectionLimits) -> io::Result<()> {
+pub(crate) fn fit(limits: &mut ConnectionLimits) -> io::Result<()> {
     let files = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| files.try_into().unwrap_or(usize::MAX));
     let beside = FILES_BESIDE + REJECTIONS_AT_ONCE + admin::REQUESTS_AT_ONCE;
     let wanted = limits.max_connections;

@@ -92,7 +92,7 @@ fn open(address: SocketAddr, options: ListenOptions) -> io::Result<TcpListener> 
 /// # Errors
 ///
 /// If the filter cannot be attached.
-pub fn drop_new_syns(listener: &TcpListener) -> io::Result<()> {
+pub(crate) fn drop_new_syns(listener: &TcpListener) -> io::Result<()> {
     const FLAGS: u32 = 13; // the offset of the flags in a TCP header (RFC 9293, section 3.1)
     const SYN: u32 = 0x02;
     const ACK: u32 = 0x10;

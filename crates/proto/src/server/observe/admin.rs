@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 /// The maximum number of concurrent exchanges. Further clients wait in the accept queue.
-pub const REQUESTS_AT_ONCE: usize = 16;
+pub(crate) const REQUESTS_AT_ONCE: usize = 16;
 
 /// The timeout of an exchange, from accept to close. No scraper or orchestrator waits longer, and no client blocks the
 /// others for longer.
@@ -30,7 +30,7 @@ const EXCHANGE_TIME: Duration = Duration::from_secs(5);
 const MOST_HEADER_BYTES: usize = 8192;
 
 /// Serves one request on `stream` and closes it. `/readyz` answers 503 unless `is_ready`.
-pub async fn serve_exchange<S>(stream: S, registry: &Registry, is_ready: impl Fn() -> bool)
+pub(crate) async fn serve_exchange<S>(stream: S, registry: &Registry, is_ready: impl Fn() -> bool)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

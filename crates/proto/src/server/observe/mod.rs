@@ -1,10 +1,11 @@
 //! What an operator sees of a server: log, metrics, health.
 //!
-//! - [`log`]: the log, with a [`rate_limit`] for lines that clients can cause;
-//! - [`metrics`](mod@metrics): counters, histograms and their Prometheus text;
-//! - [`admin`]: the HTTP listener for health and metrics.
+//! - `log`: the log, with a `rate_limit` for lines that clients can cause;
+//! - `metrics`: counters, histograms and their Prometheus text;
+//! - `admin`: the HTTP listener for health and metrics.
 
-pub mod admin;
+pub(crate) mod admin;
 pub mod log;
 pub mod metrics;
-pub mod rate_limit;
+pub(crate) mod rate_limit;
+

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 ///
 /// Every warning that a client can cause goes through one, so that a flood of clients is no flood of lines.
 #[derive(Debug, Default)]
-pub struct Throttle {
+pub(crate) struct Throttle {
     last: Mutex<Option<Instant>>,
     held_back: AtomicU64,
 }
@@ -20,12 +20,12 @@ impl Throttle {
 
     /// A throttle that lets the first line through.
     #[must_use]
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { last: Mutex::new(None), held_back: AtomicU64::new(0) }
     }
 
     /// Whether a line may be written now, and if so, how many were held back since the last one.
-    pub fn pass(&self) -> Option<u64> {
+    pub(crate) fn pass(&self) -> Option<u64> {
         let now = Instant::now();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_some_and(|last| now < last + Self::INTERVAL) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::server::config::builder::{Configuration, Layers, Origin, Problems};
+use crate::server::config::{Configuration, Layers, Origin, Problems};
 use toml::{Table, Value};
 
 /// What the file is called.
