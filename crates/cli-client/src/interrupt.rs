@@ -1,124 +1,85 @@
-//! What asks the client to end: Ctrl-C, and the signals of those who end processes.
+//! Ends the client on SIGINT, SIGTERM and SIGHUP.
 
-use std::future::pending;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 use std::{fs, io, process, thread};
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::failure::Failure;
 
-/// A command that is asked to end has so long to do it by itself: only one whose output nobody takes needs longer.
-const ENDING: Duration = Duration::from_secs(1);
+/// How long a command may take to end by itself. Only one whose output is not read needs longer.
+const GRACE: Duration = Duration::from_secs(1);
 
-/// Whether the client has been asked to end.
+/// Signals that end the client, each with the exit code that a shell gives a process ended by it: 128 and its number.
+const SIGNALS: [(SignalKind, u8); 3] =
+    [(SignalKind::interrupt(), CTRL_C), (SignalKind::terminate(), 143), (SignalKind::hangup(), 129)];
+
+/// The exit code for SIGINT.
+pub(crate) const CTRL_C: u8 = 130;
+
+/// The first signal that asked the client to end, as its exit code.
 #[derive(Clone, Debug)]
-pub struct Interrupt {
-    asked: CancellationToken,
-    signal: Arc<AtomicI32>,
-}
+pub(crate) struct Interrupt(watch::Receiver<Option<u8>>);
 
 impl Interrupt {
-    /// Minds SIGINT, SIGTERM and SIGHUP from now on, but for those that whoever started the client has it ignore: nohup(1)
-    /// and a shell's background jobs rely on that. The process ends a moment after the first, and at once with the
-    /// second. This has a thread of its own, since whoever reads the answers may hold up the command's.
+    /// Handles signals from now on, except those ignored at the start: nohup(1) and a shell's background jobs rely on
+    /// that. The process exits [`GRACE`] after the first signal, and at once on the second. A thread of its own does
+    /// this, because a reader of the output who stops reading blocks the command's.
     ///
     /// # Errors
     ///
-    /// If the system refuses what this needs.
-    pub fn listen() -> io::Result<Self> {
-        let interrupt = Self { asked: CancellationToken::new(), signal: Arc::default() };
-        let told = interrupt.clone();
+    /// If the runtime or a signal handler cannot be set up.
+    pub(crate) fn listen() -> io::Result<Self> {
+        let (sender, receiver) = watch::channel(None);
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let mut signals = {
-            let _within = runtime.enter();
-            Signals {
-                interrupt: heeded(SignalKind::interrupt())?,
-                terminate: heeded(SignalKind::terminate())?,
-                hangup: heeded(SignalKind::hangup())?,
-            }
+            let _entered = runtime.enter();
+            let handled = SIGNALS.into_iter().filter(|(kind, _)| !is_ignored(*kind));
+            handled.map(|(kind, code)| Ok((signal(kind)?, code))).collect::<io::Result<Vec<_>>>()?
         };
         thread::spawn(move || {
-            let number = runtime.block_on(signals.next());
-            told.signal.store(number, Ordering::Relaxed);
-            told.asked.cancel();
-            runtime.block_on(async {
-                tokio::select! {
-                    _ = signals.next() => {}
-                    () = tokio::time::sleep(ENDING) => {}
-                }
-            });
-            process::exit(i32::from(code(number)));
+            let code = runtime.block_on(next(&mut signals));
+            sender.send_replace(Some(code));
+            let _ = runtime.block_on(async { timeout(GRACE, next(&mut signals)).await });
+            process::exit(i32::from(code));
         });
-        Ok(interrupt)
+        Ok(Self(receiver))
     }
 
     /// Waits until the client is asked to end.
-    pub async fn asked(&self) {
-        self.asked.cancelled().await;
+    pub(crate) async fn asked(&self) {
+        // The sender lives as long as the process, so that this cannot fail.
+        let _ = self.0.clone().wait_for(Option::is_some).await;
     }
 
-    /// Whether the client has been asked to end.
-    #[must_use]
-    pub fn is_asked(&self) -> bool {
-        self.asked.is_cancelled()
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.borrow().is_some()
     }
 
-    /// Whether it was Ctrl-C: a person's way to end a game, and no failure of it.
-    #[must_use]
-    pub fn is_ctrl_c(&self) -> bool {
-        self.signal.load(Ordering::Relaxed) == SignalKind::interrupt().as_raw_value()
-    }
-
-    /// What a command gives that ended because it was asked to.
-    #[must_use]
-    pub fn failure(&self) -> Failure {
-        Failure::Interrupted(code(self.signal.load(Ordering::Relaxed)))
+    /// The failure of a command that ended because it was asked to.
+    pub(crate) fn failure(&self) -> Failure {
+        Failure::Interrupted(self.0.borrow().unwrap_or(CTRL_C))
     }
 }
 
-/// The exit code that a shell gives a process which a signal ended: 128 and its number.
-fn code(signal: i32) -> u8 {
-    u8::try_from(128 + signal).unwrap_or(u8::MAX)
+async fn next(signals: &mut [(Signal, u8)]) -> u8 {
+    poll_fn(|context| {
+        let received =
+            signals.iter_mut().find_map(|(signal, code)| signal.poll_recv(context).is_ready().then_some(*code));
+        received.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
 }
 
-#[derive(Debug)]
-struct Signals {
-    interrupt: Option<Signal>,
-    terminate: Option<Signal>,
-    hangup: Option<Signal>,
-}
-
-impl Signals {
-    async fn next(&mut self) -> i32 {
-        let kind = tokio::select! {
-            () = received(&mut self.interrupt) => SignalKind::interrupt(),
-            () = received(&mut self.terminate) => SignalKind::terminate(),
-            () = received(&mut self.hangup) => SignalKind::hangup(),
-        };
-        kind.as_raw_value()
-    }
-}
-
-async fn received(signal: &mut Option<Signal>) {
-    match signal {
-        Some(signal) => {
-            signal.recv().await;
-        }
-        None => pending().await,
-    }
-}
-
-/// A signal, unless it is ignored.
-fn heeded(kind: SignalKind) -> io::Result<Option<Signal>> {
-    // The standard library has no way to ask, but the kernel tells (proc(5), SigIgn: a bit for each signal, from 1 on).
+/// Whether this process ignores a signal. Only the kernel tells (proc(5), `SigIgn`: a bit for each signal, from 1 on).
+fn is_ignored(kind: SignalKind) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
-    let is_ignored = mask >> (kind.as_raw_value() - 1) & 1 == 1;
-    if is_ignored { Ok(None) } else { signal(kind).map(Some) }
+    mask >> (kind.as_raw_value() - 1) & 1 == 1
 }

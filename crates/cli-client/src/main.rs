@@ -1,12 +1,7 @@
-//! The client's program: arguments, then the command, then its exit code.
+//! The command-line client of both services.
 
 use std::process::ExitCode;
 
-use cli_client::arguments::Arguments;
-
 fn main() -> ExitCode {
-    match Arguments::of_command_line() {
-        Ok(arguments) => cli_client::run(arguments),
-        Err(code) => code,
-    }
+    cli_client::run()
 }

@@ -1,4 +1,5 @@
-//! Answers go to standard output, all else to standard error; with `--json` each is an object on standard output.
+//! Prints answers to standard output and everything else to standard error; with `--json`, errors too are objects on
+//! standard output.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -9,63 +10,32 @@ use serde_json::value::RawValue;
 
 use crate::failure::{Failure, Kind};
 
-/// The version of what `--json` prints. Fields may be added to a version; one that goes or changes makes another.
+/// The version of what `--json` prints. It changes when a field changes or goes, not when one is added.
 const SCHEMA: u32 = 1;
 
-/// How a command speaks.
 #[derive(Clone, Copy, Debug)]
-pub struct Output {
-    json: bool,
-    quiet: bool,
+pub(crate) struct Output {
+    /// Prints objects instead of lines.
+    pub(crate) json: bool,
+    /// Prints nothing but answers and errors.
+    pub(crate) quiet: bool,
 }
 
 impl Output {
-    /// In objects, or else in lines; with nothing but answers and errors, if it is to be quiet.
-    #[must_use]
-    pub fn new(json: bool, quiet: bool) -> Self {
-        Self { json, quiet }
-    }
-
-    /// Whether it speaks in objects.
-    #[must_use]
-    pub fn is_json(&self) -> bool {
-        self.json
-    }
-
-    /// Whether it says nothing but answers and errors.
-    #[must_use]
-    pub fn is_quiet(&self) -> bool {
-        self.quiet
-    }
-
-    /// Prints an answer on a line of its own: as it displays itself, or as an object.
+    /// Prints an answer on a line of its own.
     ///
     /// # Errors
     ///
-    /// [`Failure::OutputClosed`] where nobody reads it any more, which ends the command quietly, or else
-    /// [`Failure::Output`].
-    pub fn answer(&self, answer: &(impl Display + Serialize)) -> Result<(), Failure> {
-        if self.json { object(answer) } else { print(answer) }
+    /// [`Failure::OutputClosed`] on a broken pipe, which ends the command quietly, or else [`Failure::Output`].
+    pub(crate) fn answer(self, answer: &(impl Display + Serialize)) -> Result<(), Failure> {
+        if self.json { object(answer, None) } else { print(answer) }
     }
 
-    /// Prints a line, which an object has no place for.
-    ///
-    /// # Errors
-    ///
-    /// As [`Output::answer`].
-    pub fn line(&self, line: impl Display) -> Result<(), Failure> {
-        if self.json { Ok(()) } else { print(line) }
-    }
-
-    /// Says what went wrong, where there is something to say. Where nobody hears it, the exit code has to tell alone.
-    pub fn complain(&self, failure: &Failure) {
-        self.complain_about(&(), failure);
-    }
-
-    /// The same, with what it was about, which an object has too.
-    pub fn complain_about(&self, about: &impl Serialize, failure: &Failure) {
+    /// Reports an error; an object also has the fields of the request that it is about, `&()` for none. Where the report
+    /// cannot be written, the exit code is all that is left.
+    pub(crate) fn report_error(self, about: &impl Serialize, failure: &Failure) {
         let Some(message) = failure.message() else { return };
-        // Whoever pressed Ctrl-C knows; a program may not.
+        // A person who pressed Ctrl-C knows; a program may not.
         if matches!(failure, Failure::Interrupted(_)) && !self.json {
             return;
         }
@@ -75,57 +45,53 @@ impl Output {
                 _ => (None, None),
             };
             let code = if let Failure::Refused { code, .. } = failure { Some(*code) } else { None };
-            let error = Told { kind: failure.kind(), code, message: &message, address, phase };
-            // Where standard output takes nothing more, there is still standard error.
-            if let Err(Failure::Output(_)) = object(&About { about, error }) {
-                tell(&format!("cli-client: {message}\n"));
+            let error = ErrorObject { kind: failure.kind(), code, message: &message, address, phase };
+            // A full disk takes no object; standard error may still take the message.
+            if !matches!(object(about, Some(error)), Err(Failure::Output(_))) {
+                return;
             }
-        } else {
-            tell(&format!("cli-client: {message}\n"));
         }
+        tell(&format!("cli-client: {message}\n"));
     }
 }
 
-fn object(fields: &impl Serialize) -> Result<(), Failure> {
-    let object = serde_json::to_string(&Versioned { schema: SCHEMA, fields });
+fn object(fields: &impl Serialize, error: Option<ErrorObject<'_>>) -> Result<(), Failure> {
+    let object = serde_json::to_string(&Object { schema: SCHEMA, fields, error });
     print(object.map_err(|error| Failure::System(error.into()))?)
 }
 
 fn print(line: impl Display) -> Result<(), Failure> {
-    writeln!(io::stdout(), "{line}").map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::OutputClosed,
-        _ => Failure::Output(error),
-    })
+    writeln!(io::stdout(), "{line}").map_err(Failure::of_output)
 }
 
-/// Writes to standard error. What nobody reads there is no reason to fail.
+/// Writes to standard error, and ignores errors: there is nowhere left to report them.
 pub(crate) fn tell(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// A number as an answer shows it: JSON has the same text as the wire.
+/// Serializes a number with the same digits as on the wire.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes what it serializes by reference")]
 pub(crate) fn number<S: Serializer>(number: &Number, serializer: S) -> Result<S::Ok, S::Error> {
     let text = RawValue::from_string(number.to_string()).map_err(serde::ser::Error::custom)?;
     text.serialize(serializer)
 }
 
+/// Serializes a value by its English name, whatever language people are spoken to in.
+pub(crate) fn by_name<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
 #[derive(Serialize)]
-struct Versioned<'a, T> {
+struct Object<'a, T> {
     schema: u32,
     #[serde(flatten)]
     fields: &'a T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorObject<'a>>,
 }
 
 #[derive(Serialize)]
-struct About<'a, T> {
-    #[serde(flatten)]
-    about: &'a T,
-    error: Told<'a>,
-}
-
-#[derive(Serialize)]
-struct Told<'a> {
+struct ErrorObject<'a> {
     kind: Kind,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,

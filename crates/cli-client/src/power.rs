@@ -1,138 +1,120 @@
-//! `power`: numbers in, powers out.
+//! `power`: asks for powers of numbers.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::ready;
-use std::pin::pin;
+use std::num::NonZeroUsize;
 
-use proto::client::power::{Client, Replies, Requests};
-use proto::client::{Error, ErrorKind, Phase};
+use futures::FutureExt;
+use proto::client::power::{Client, Pieces, Replies, Requests};
+use proto::client::{ErrorKind, Phase};
 use proto::wire::number::Number;
 use proto::wire::power::{Operation, Reply};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-use crate::arguments::PowerCommand;
-use crate::arguments::power::Framing;
+use crate::arguments::power::{Framing, PowerCommand};
+use crate::arguments::values::number;
 use crate::failure::{Failure, REFUSED};
-use crate::input::{Operand, Values};
+use crate::input::Values;
 use crate::language::texts;
 use crate::output::{self, Output};
+use crate::service::Service;
 use crate::session::Session;
 
-/// Asks for each number and prints each answer. A refusal is reported and does not keep the others from being asked.
+/// Prints the result for each number. An error reply is reported, and the next number asked for.
 ///
 /// # Errors
 ///
-/// The first thing that keeps answers from coming, or else that one was a refusal.
-pub async fn run(command: PowerCommand, session: &Session) -> Result<(), Failure> {
-    let (operation, arguments) = command.operation.parts();
-    let pieces = arguments.pieces();
-    let address = arguments.address.resolve()?;
+/// The first error that keeps replies from coming, or else that there was an error reply.
+pub(crate) async fn run(command: PowerCommand, session: &Session) -> Result<(), Failure> {
+    let (operation, arguments) = command.parts();
+    let address = Service::Power.address(arguments.addr)?;
     if arguments.keep_alive && !matches!(arguments.framing, None | Some(Framing::Line)) {
         return Err(Failure::Usage(texts::keep_alive_needs_lines()));
     }
     let framing = arguments.framing.unwrap_or_default();
     let mut client = Client::new(session.endpoint(&address)).with_framing(framing.into());
-    if let Some(pieces) = pieces {
-        client = client.in_pieces(pieces);
+    let piece = arguments.split.and_then(|bytes| NonZeroUsize::new(usize::try_from(bytes).ok()?));
+    if let Some(bytes) = piece {
+        client = client.in_pieces(Pieces { bytes, pause: arguments.delay });
     }
-    let numbers = Values::of(arguments.numbers);
-    let mut teller = Teller { output: session.output, address, operation, refused: false };
-    if arguments.keep_alive {
-        let asked = on_one_connection(&client, numbers, &mut teller).await;
-        asked.map_err(|broken| match broken {
-            Failure::NoAnswer(error, _) => failure(error, pieces.is_some(), true),
-            broken => broken,
-        })?;
+    let numbers = Values::of(arguments.numbers, number);
+    let mut printer = Printer { output: session.output, address, operation, refused: false };
+    let asked = if arguments.keep_alive {
+        on_one_connection(&client, numbers, &mut printer).await
     } else {
-        on_a_connection_each(&client, pieces.is_some(), numbers, &mut teller).await?;
-    }
-    if teller.refused { Err(Failure::Reported(REFUSED)) } else { Ok(()) }
+        on_a_connection_each(&client, numbers, &mut printer).await
+    };
+    asked.map_err(|failure| {
+        failure.with_hint(|error| match (&error.kind, error.phase) {
+            (ErrorKind::TimedOut(_), Phase::End) if !arguments.keep_alive => Some(texts::hint_framing()),
+            (ErrorKind::Protocol(_), _) if piece.is_some() => Some(texts::hint_pieces()),
+            _ => None,
+        })
+    })?;
+    if printer.refused { Err(Failure::Reported(REFUSED)) } else { Ok(()) }
 }
 
 async fn on_a_connection_each(
     client: &Client,
-    in_pieces: bool,
-    mut numbers: Values<Operand>,
-    teller: &mut Teller,
+    mut numbers: Values<Number>,
+    printer: &mut Printer,
 ) -> Result<(), Failure> {
-    while let Some(Operand(number)) = numbers.next().await? {
-        let reply = client.ask(teller.operation, number).await.map_err(|error| failure(error, in_pieces, false))?;
-        teller.tell(number, reply)?;
+    while let Some(number) = numbers.next().await? {
+        let reply = client.ask(printer.operation, number).await?;
+        printer.print(number, reply)?;
     }
     Ok(())
 }
 
-/// Why there is no answer, and what to try where it may be the framing.
-fn failure(error: Error, in_pieces: bool, kept: bool) -> Failure {
-    match (&error.kind, error.phase) {
-        (ErrorKind::TimedOut(_), Phase::End) if !kept => Failure::NoAnswer(error, texts::hint_framing()),
-        (ErrorKind::Protocol(_), _) if in_pieces => Failure::NoAnswer(error, texts::hint_pieces()),
-        _ => Failure::from(error),
-    }
-}
-
-async fn on_one_connection(client: &Client, numbers: Values<Operand>, teller: &mut Teller) -> Result<(), Failure> {
+async fn on_one_connection(client: &Client, numbers: Values<Number>, printer: &mut Printer) -> Result<(), Failure> {
     let (requests, replies) = client.connect().await?.split();
-    // What has been asked and not answered yet: as many as the connection lets be in flight.
-    let asked = RefCell::new(VecDeque::new());
-    let mut asking = pin!(ask(requests, teller.operation, numbers, &asked));
-    let mut hearing = pin!(hear(replies, teller, &asked));
-    tokio::select! {
-        // What is heard last is the reason where the connection breaks; then asking on would be to no one.
-        heard = &mut hearing => {
-            heard?;
-            asking.await
-        }
-        asked = &mut asking => {
-            hearing.await?;
-            asked
-        }
-    }
+    let operation = printer.operation;
+    // Numbers without a reply. The connection bounds how many are in flight.
+    let in_flight = RefCell::new(VecDeque::new());
+    // Where the connection breaks, the reading side has the reason, and sending on is useless. After an error in sending,
+    // what is in flight is still answered.
+    let sending = async { Ok(send(requests, operation, numbers, &in_flight).await) };
+    let ((), sent) = tokio::try_join!(receive(replies, printer, &in_flight), sending)?;
+    sent
 }
 
-/// Asks for every number, and sends what it has whenever the next one is not there yet. What was asked before an error
-/// is still sent, so that it is answered.
-async fn ask(
+/// Sends a request for each number, and flushes whenever the next number is not there yet. Requests before an error are
+/// still sent.
+async fn send(
     mut requests: Requests,
     operation: Operation,
-    mut numbers: Values<Operand>,
+    mut numbers: Values<Number>,
     in_flight: &RefCell<VecDeque<Number>>,
 ) -> Result<(), Failure> {
-    let asked = async {
+    let sent = async {
         loop {
-            let at_once = tokio::select! {
-                biased;
-                next = numbers.next() => Some(next?),
-                () = ready(()) => None,
-            };
-            let next = if let Some(next) = at_once {
-                next
+            let next = if let Some(next) = numbers.next().now_or_never() {
+                next?
             } else {
                 requests.flush().await?;
                 numbers.next().await?
             };
-            match next {
-                Some(Operand(number)) => {
-                    in_flight.borrow_mut().push_back(number);
-                    requests.send(operation, number).await?;
-                }
-                None => return Ok(()),
-            }
+            let Some(number) = next else { return Ok(()) };
+            in_flight.borrow_mut().push_back(number);
+            requests.send(operation, number).await?;
         }
     }
     .await;
     let finished = requests.finish().await;
-    asked.and(finished.map_err(Failure::from))
+    sent.and(finished.map_err(Failure::from))
 }
 
-async fn hear(mut replies: Replies, teller: &mut Teller, in_flight: &RefCell<VecDeque<Number>>) -> Result<(), Failure> {
+async fn receive(
+    mut replies: Replies,
+    printer: &mut Printer,
+    in_flight: &RefCell<VecDeque<Number>>,
+) -> Result<(), Failure> {
     while let Some(reply) = replies.receive().await? {
         let last = matches!(&reply, Err(refusal) if refusal.code.is_last());
-        // A reply is heard for what is in flight alone, so that there is one.
-        let Some(asked) = in_flight.borrow_mut().pop_front() else { return Ok(()) };
-        teller.tell(asked, reply)?;
+        // There is one: `receive` returns replies only to requests in flight.
+        let Some(operand) = in_flight.borrow_mut().pop_front() else { return Ok(()) };
+        printer.print(operand, reply)?;
         if last {
             return Err(Failure::Reported(REFUSED));
         }
@@ -140,22 +122,23 @@ async fn hear(mut replies: Replies, teller: &mut Teller, in_flight: &RefCell<Vec
     Ok(())
 }
 
-/// Prints answers and reports refusals.
-struct Teller {
+/// Prints results and reports error replies.
+struct Printer {
     output: Output,
     address: String,
     operation: Operation,
+    /// Whether there was an error reply.
     refused: bool,
 }
 
-impl Teller {
-    fn tell(&mut self, operand: Number, reply: Reply) -> Result<(), Failure> {
-        let asked = Asked { operation: self.operation, operand };
+impl Printer {
+    fn print(&mut self, operand: Number, reply: Reply) -> Result<(), Failure> {
+        let request = Request { operation: self.operation, operand };
         match reply {
-            Ok(result) => self.output.answer(&Answered { asked, result }),
+            Ok(result) => self.output.answer(&Answer { request, result }),
             Err(refusal) => {
                 self.refused = true;
-                self.output.complain_about(&asked, &Failure::refused(&self.address, &refusal));
+                self.output.report_error(&request, &Failure::refused(&self.address, &refusal));
                 Ok(())
             }
         }
@@ -163,28 +146,23 @@ impl Teller {
 }
 
 #[derive(Serialize)]
-struct Asked {
-    #[serde(rename = "op", serialize_with = "by_name")]
+struct Request {
+    #[serde(rename = "op", serialize_with = "output::by_name")]
     operation: Operation,
     #[serde(serialize_with = "output::number")]
     operand: Number,
 }
 
 #[derive(Serialize)]
-struct Answered {
+struct Answer {
     #[serde(flatten)]
-    asked: Asked,
+    request: Request,
     #[serde(serialize_with = "output::number")]
     result: Number,
 }
 
-impl fmt::Display for Answered {
+impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.result.fmt(f)
     }
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes what it serializes by reference")]
-fn by_name<S: Serializer>(operation: &Operation, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(operation)
 }

@@ -1,44 +1,46 @@
-//! What holds for a whole command: how it speaks, how long it waits, and what may end it.
+//! What every command works with: its output, timeouts, signals and trace.
 
 use std::sync::Arc;
 
 use proto::client::{Endpoint, Timeouts};
 
+use crate::arguments::Common;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::trace::Trace;
 
-/// What holds for a whole command.
-#[derive(Clone, Debug)]
-pub struct Session {
-    /// How it speaks.
-    pub output: Output,
-    /// How long it waits in each phase.
-    pub timeouts: Timeouts,
-    /// What may end it.
-    pub interrupt: Interrupt,
-    /// Whether it says what a person who looks on would want to know.
-    pub verbose: bool,
+pub(crate) struct Session {
+    pub(crate) output: Output,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) interrupt: Interrupt,
+    pub(crate) verbose: bool,
     trace: Option<Arc<Trace>>,
 }
 
 impl Session {
-    /// A command that speaks, waits and ends so. Where it is `verbose` or to `trace`, each connection's way is shown, with
-    /// its bytes for the latter.
-    #[must_use]
-    pub fn new(output: Output, timeouts: Timeouts, interrupt: Interrupt, verbose: bool, trace: bool) -> Self {
-        let shown = (verbose || trace).then(|| Arc::new(Trace::new(trace)));
-        Self { output, timeouts, interrupt, verbose, trace: shown }
+    /// # Errors
+    ///
+    /// If signals cannot be handled.
+    pub(crate) fn new(common: &Common) -> Result<Self, Failure> {
+        Ok(Self {
+            output: common.output(),
+            timeouts: Timeouts::all(common.timeout),
+            interrupt: Interrupt::listen().map_err(Failure::System)?,
+            verbose: common.verbose,
+            trace: (common.verbose || common.trace).then(|| Arc::new(Trace::new(common.trace))),
+        })
     }
 
-    /// Does what a command asks for. What it was at when it is asked to end is dropped; a move that is in play is taken back
-    /// by that.
+    /// Runs a command until it is done or a signal arrives. Dropping the command takes back a move in play.
     ///
     /// # Errors
     ///
     /// The command's own, or [`Failure::Interrupted`].
-    pub async fn until_asked_to_end<T>(&self, command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    pub(crate) async fn until_asked_to_end<T>(
+        &self,
+        command: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
         tokio::select! {
             biased;
             () = self.interrupt.asked() => Err(self.interrupt.failure()),
@@ -46,9 +48,8 @@ impl Session {
         }
     }
 
-    /// The server at an address. What happens on connections to it is shown where that was asked for.
-    #[must_use]
-    pub fn endpoint(&self, address: &str) -> Endpoint {
+    /// Returns the server at an address, with its connections traced if `--verbose` or `--trace` asks for it.
+    pub(crate) fn endpoint(&self, address: &str) -> Endpoint {
         let endpoint = Endpoint::new(address).with_timeouts(self.timeouts);
         match &self.trace {
             Some(trace) => endpoint.observed_by(trace.clone()),

@@ -5,12 +5,13 @@
 //! - `help`: how all of this is told in the language of the process;
 //! - `usage`: what is wrong with a command line.
 
-pub mod bench;
+pub(crate) mod bench;
 mod help;
-pub mod power;
-pub mod probe;
-pub mod rps;
-pub(crate) mod usage;
+pub(crate) mod power;
+pub(crate) mod probe;
+pub(crate) mod rps;
+mod usage;
+pub(crate) mod values;
 
 use std::env;
 use std::ffi::OsString;
@@ -20,70 +21,70 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use proto::wire::number::{Literal, classify};
 
-use crate::input::duration;
 use crate::language::{Language, texts};
-
-pub use bench::BenchCommand;
-pub use power::PowerCommand;
-pub use probe::ProbeCommand;
-pub use rps::RpsCommand;
+use crate::output::Output;
+use bench::BenchCommand;
+use power::PowerCommand;
+use probe::ProbeCommand;
+use rps::RpsCommand;
+use values::duration;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(version, about = texts::about(), after_help = texts::exit_codes())]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// What holds for every command.
     #[command(flatten)]
-    pub common: Common,
+    pub(crate) common: Common,
 
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// What holds for every command. It may stand before and after its name.
 #[derive(Args, Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
-pub struct Common {
+pub(crate) struct Common {
     /// The language, which has been chosen already.
     #[arg(long, global = true, value_name = "LANGUAGE", help = texts::lang())]
-    pub lang: Option<Language>,
+    pub(crate) lang: Option<Language>,
 
     /// Objects in place of lines.
     #[arg(long, global = true, help = texts::json())]
-    pub json: bool,
+    pub(crate) json: bool,
 
     /// Answers and errors alone.
     #[arg(short, long, global = true, help = texts::quiet())]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
 
     /// Each connection's way.
     #[arg(short, long, global = true, help = texts::verbose())]
-    pub verbose: bool,
+    pub(crate) verbose: bool,
 
     /// Each connection's bytes.
     #[arg(long, global = true, help = texts::trace())]
-    pub trace: bool,
+    pub(crate) trace: bool,
 
     /// How long to wait in each phase.
     #[arg(long, global = true, value_name = "DURATION", default_value = "5s", value_parser = duration, help = texts::timeout())]
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Numbers in, powers out.
-    #[command(about = texts::power())]
+    #[command(subcommand, about = texts::power())]
     Power(PowerCommand),
     /// Moves in, outcomes out.
-    #[command(about = texts::rps())]
+    #[command(subcommand, about = texts::rps())]
     Rps(RpsCommand),
     /// Load, and what came of it.
-    #[command(about = texts::bench())]
+    #[command(subcommand, about = texts::bench())]
     Bench(BenchCommand),
     /// Whether a server works.
-    #[command(about = texts::probe())]
+    #[command(subcommand, about = texts::probe())]
     Probe(ProbeCommand),
     /// A script for a shell.
     #[command(about = texts::completions())]
@@ -94,13 +95,19 @@ pub enum Command {
     },
 }
 
+impl Common {
+    pub(crate) fn output(&self) -> Output {
+        Output { json: self.json, quiet: self.quiet }
+    }
+}
+
 impl Arguments {
     /// The arguments of this process.
     ///
     /// # Errors
     ///
     /// The exit code, once what was asked for instead of a command (help, the version) or what is wrong has been said.
-    pub fn of_command_line() -> Result<Self, ExitCode> {
+    pub(crate) fn of_command_line() -> Result<Self, ExitCode> {
         let arguments: Vec<_> = env::args_os().map(guarded).collect();
         Language::asked_for(&arguments).choose();
         let matches = command().try_get_matches_from(&arguments);

@@ -1,45 +1,30 @@
 //! `power`.
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use proto::client::power::Pieces;
+use proto::wire::number::Number;
 use proto::wire::power::{Operation, client};
 
-use crate::address::PowerAddress;
-use crate::input::{NumberArgument, at_most, duration};
+use super::values::{at_most, duration, number, or_input};
+use crate::input::Argument;
 use crate::language::texts;
+use crate::service::{Service, address};
 
-/// `power`.
-#[derive(Args, Debug)]
-pub struct PowerCommand {
-    /// What to ask.
-    #[command(subcommand)]
-    pub operation: PowerOperation,
-}
-
-/// What to ask of numbers.
 #[derive(Debug, Subcommand)]
-pub enum PowerOperation {
-    /// x·x.
+pub(crate) enum PowerCommand {
     #[command(about = texts::square())]
     Square(PowerArguments),
-    /// x·x·x.
     #[command(about = texts::cube())]
     Cube(PowerArguments),
-    /// x·x·x·x.
     #[command(about = texts::fourth())]
     Fourth(PowerArguments),
-    /// The number itself.
     #[command(about = texts::echo())]
     Echo(PowerArguments),
 }
 
-impl PowerOperation {
-    /// The operation, and of which numbers.
-    #[must_use]
-    pub fn parts(self) -> (Operation, PowerArguments) {
+impl PowerCommand {
+    pub(crate) fn parts(self) -> (Operation, PowerArguments) {
         match self {
             Self::Square(arguments) => (Operation::Square, arguments),
             Self::Cube(arguments) => (Operation::Cube, arguments),
@@ -49,47 +34,31 @@ impl PowerOperation {
     }
 }
 
-/// The numbers, and how to ask.
 #[derive(Args, Debug)]
-pub struct PowerArguments {
-    /// The numbers.
-    #[arg(required = true, value_name = "NUMBER", help = texts::numbers())]
-    pub numbers: Vec<NumberArgument>,
+pub(crate) struct PowerArguments {
+    #[arg(required = true, value_name = "NUMBER", value_parser = or_input(number), help = texts::numbers())]
+    pub(crate) numbers: Vec<Argument<Number>>,
 
-    /// All on one connection.
     #[arg(long, help = texts::keep_alive())]
-    pub keep_alive: bool,
+    pub(crate) keep_alive: bool,
 
-    /// How to end a request.
     #[arg(long, value_enum, value_name = "HOW", help = texts::framing())]
-    pub framing: Option<Framing>,
+    pub(crate) framing: Option<Framing>,
 
-    /// How many bytes a piece has.
     #[arg(long, value_name = "BYTES", value_parser = at_most::<1_000_000>, help = texts::split())]
-    pub split: Option<u64>,
+    pub(crate) split: Option<u64>,
 
-    /// How long to wait between two pieces.
     #[arg(long, value_name = "DURATION", default_value = "20ms", value_parser = duration, requires = "split",
           help = texts::delay())]
-    pub delay: Duration,
+    pub(crate) delay: Duration,
 
-    /// Where the server listens.
-    #[command(flatten)]
-    pub address: PowerAddress,
+    #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Service::Power.addr_help())]
+    pub(crate) addr: Option<String>,
 }
 
-impl PowerArguments {
-    /// How each request is sent in pieces, if it is.
-    #[must_use]
-    pub fn pieces(&self) -> Option<Pieces> {
-        let bytes = NonZeroUsize::new(usize::try_from(self.split?).ok()?)?;
-        Some(Pieces { bytes, pause: self.delay })
-    }
-}
-
-/// How to end a request on a short connection.
+/// How to end a request on a short connection. Completions show the values' comments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Framing {
+pub(crate) enum Framing {
     /// Close the sending half; the reply ends with the stream.
     #[default]
     Eof,

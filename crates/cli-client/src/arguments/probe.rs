@@ -4,48 +4,35 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::address::{DuelAddress, PowerAddress, RpsAddress};
-use crate::input::duration;
+use super::values::duration;
 use crate::language::texts;
+use crate::service::{Service, address};
 
-/// `probe`.
-#[derive(Args, Debug)]
-pub struct ProbeCommand {
-    /// Which server to check.
-    #[command(subcommand)]
-    pub service: Service,
-}
-
-/// Which server to check.
 #[derive(Debug, Subcommand)]
-pub enum Service {
-    /// The power server.
-    #[command(about = texts::probe_power())]
-    Power(ProbeArguments<PowerAddress>),
-    /// The house.
-    #[command(about = texts::probe_rps())]
-    Rps(ProbeArguments<RpsAddress>),
-    /// The duel.
-    #[command(about = texts::probe_duel())]
-    Duel(ProbeArguments<DuelAddress>),
+pub(crate) enum ProbeCommand {
+    #[command(about = texts::probe_power(), mut_arg("addr", |addr| addr.help(Service::Power.addr_help())))]
+    Power(ProbeArguments),
+    #[command(about = texts::probe_rps(), mut_arg("addr", |addr| addr.help(Service::Rps.addr_help())))]
+    Rps(ProbeArguments),
+    #[command(about = texts::probe_duel(), mut_arg("addr", |addr| addr.help(Service::Duel.addr_help())))]
+    Duel(ProbeArguments),
 }
 
-/// A server's address, and how to wait for it.
-#[derive(Args, Debug)]
-pub struct ProbeArguments<A: Args> {
-    /// Where the server listens.
-    #[command(flatten)]
-    pub address: A,
-
-    /// How to wait.
-    #[command(flatten)]
-    pub wait: Wait,
+impl ProbeCommand {
+    pub(crate) fn parts(self) -> (Service, ProbeArguments) {
+        match self {
+            Self::Power(arguments) => (Service::Power, arguments),
+            Self::Rps(arguments) => (Service::Rps, arguments),
+            Self::Duel(arguments) => (Service::Duel, arguments),
+        }
+    }
 }
 
-/// How to wait.
 #[derive(Args, Debug)]
-pub struct Wait {
-    /// Try again until it works, for so long.
-    #[arg(long = "wait", value_name = "DURATION", value_parser = duration, help = texts::wait())]
-    pub limit: Option<Duration>,
+pub(crate) struct ProbeArguments {
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    pub(crate) addr: Option<String>,
+
+    #[arg(long, value_name = "DURATION", value_parser = duration, help = texts::wait())]
+    pub(crate) wait: Option<Duration>,
 }

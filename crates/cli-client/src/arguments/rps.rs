@@ -1,50 +1,50 @@
 //! `rps`.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
+use proto::wire::rps::Move;
 
-use crate::input::{MoveArgument, odd};
+use super::values::{duration, hand, odd, or_input};
+use crate::input::Argument;
 use crate::language::texts;
-use crate::opponent;
+use crate::service::address;
 
-/// `rps`.
-#[derive(Args, Debug)]
-pub struct RpsCommand {
-    /// How to play.
-    #[command(subcommand)]
-    pub game: Game,
-}
-
-/// How to play.
 #[derive(Debug, Subcommand)]
-pub enum Game {
-    /// These moves.
+pub(crate) enum RpsCommand {
     #[command(about = texts::throw())]
     Throw(ThrowArguments),
-    /// Moves as they come.
     #[command(about = texts::play())]
     Play(PlayArguments),
 }
 
-/// The moves, and against whom.
 #[derive(Args, Debug)]
-pub struct ThrowArguments {
-    /// The moves.
-    #[arg(required = true, value_name = "MOVE", help = texts::moves())]
-    pub moves: Vec<MoveArgument>,
+pub(crate) struct ThrowArguments {
+    #[arg(required = true, value_name = "MOVE", value_parser = or_input(hand), help = texts::moves())]
+    pub(crate) moves: Vec<Argument<Move>>,
 
-    /// Against whom.
     #[command(flatten)]
-    pub opponent: opponent::Arguments,
+    pub(crate) opponent: OpponentArguments,
 }
 
-/// For how long, and against whom.
 #[derive(Args, Debug)]
-pub struct PlayArguments {
-    /// More than half of so many rounds win.
+pub(crate) struct PlayArguments {
     #[arg(long, value_name = "ROUNDS", value_parser = odd, help = texts::best_of())]
-    pub best_of: Option<u64>,
+    pub(crate) best_of: Option<u64>,
 
-    /// Against whom.
     #[command(flatten)]
-    pub opponent: opponent::Arguments,
+    pub(crate) opponent: OpponentArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct OpponentArguments {
+    #[arg(long, help = texts::duel())]
+    pub(crate) duel: bool,
+
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, requires = "duel",
+          help = texts::window())]
+    pub(crate) window: Duration,
+
+    #[arg(long, value_name = "HOST:PORT", value_parser = address, help = texts::opponent_addr())]
+    pub(crate) addr: Option<String>,
 }

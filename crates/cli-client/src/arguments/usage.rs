@@ -27,16 +27,16 @@ pub(super) fn report(error: &Error, arguments: &[OsString]) -> ExitCode {
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !json => {
             let _ = error.print();
-            Failure::Usage(String::new()).exit_code()
+            ExitCode::from(Failure::Usage(String::new()).code())
         }
         _ => {
             let failure = Failure::Usage(message(error));
             if json {
-                Output::new(true, false).complain(&failure);
+                Output { json, quiet: false }.report_error(&(), &failure);
             } else {
                 output::tell(&usage(error, arguments));
             }
-            failure.exit_code()
+            ExitCode::from(failure.code())
         }
     }
 }

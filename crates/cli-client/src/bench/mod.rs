@@ -28,11 +28,11 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-use crate::arguments::BenchCommand;
-use crate::arguments::bench::{ExchangeArguments, PowerArguments, Service};
+use crate::arguments::bench::{BenchCommand, ExchangeArguments, PowerArguments};
+use crate::arguments::values::Sources;
 use crate::failure::Failure;
-use crate::input::Sources;
 use crate::language::texts;
+use crate::service::Service;
 use crate::session::Session;
 
 use link::{Link, Told};
@@ -54,22 +54,22 @@ const FILES_BESIDE: u64 = 64;
 ///
 /// What keeps the load from beginning; that not every request was answered right, by the kind of the most; or that the
 /// client was asked to end, in which case what came of it so far is told.
-pub async fn run(command: BenchCommand, session: &Session) -> Result<(), Failure> {
+pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), Failure> {
     let timeouts = session.timeouts;
-    match command.service {
-        Service::Power(arguments) => power(arguments, session).await,
-        Service::Rps(arguments) => {
-            let address = arguments.address.resolve()?;
+    match command {
+        BenchCommand::Power(arguments) => power(arguments, session).await,
+        BenchCommand::Rps(arguments) => {
+            let address = Service::Rps.address(arguments.addr)?;
             let plan = Plan::new(Work::Rps, arguments.load, arguments.pipeline, timeouts.reply);
             bench(plan, &address, session).await
         }
-        Service::Duel(arguments) => {
-            let address = arguments.address.resolve()?;
+        BenchCommand::Duel(arguments) => {
+            let address = Service::Duel.address(arguments.addr)?;
             let limit = timeouts.reply + arguments.window;
             let plan = Plan::new(Work::Duel, arguments.load, arguments.pipeline, limit);
             bench(plan, &address, session).await
         }
-        Service::Exchange(ExchangeArguments { load, keep_alive, pipeline, send, expect, address }) => {
+        BenchCommand::Exchange(ExchangeArguments { load, keep_alive, pipeline, send, expect, address }) => {
             let style = if keep_alive || pipeline.is_some() { Style::Kept } else { Style::Short(Framing::Bare) };
             let work = Work::Exchange { send, expect, style };
             bench(Plan::new(work, load, pipeline.unwrap_or(1), timeouts.reply), &address, session).await
@@ -86,13 +86,13 @@ async fn bench(plan: Plan, address: &str, session: &Session) -> Result<(), Failu
 async fn run_plan(plan: Plan, address: &str, session: &Session) -> Result<Report, Failure> {
     let plan = session.until_asked_to_end(checked(plan, address, session)).await?;
     let tally = measured(&plan, session).await?;
-    Ok(Report::new(&plan, address, tally, session.output.is_quiet()))
+    Ok(Report::new(&plan, address, tally, session.output.quiet))
 }
 
 async fn power(arguments: PowerArguments, session: &Session) -> Result<(), Failure> {
-    let address = arguments.address.resolve()?;
+    let address = Service::Power.address(arguments.addr)?;
     let plan = |style, in_flight| {
-        let work = Work::power(arguments.op, arguments.number.0, style);
+        let work = Work::power(arguments.op, arguments.number, style);
         let work = work.ok_or_else(|| Failure::Usage(texts::no_such_power()))?;
         Ok::<_, Failure>(Plan::new(work, arguments.load.clone(), in_flight, session.timeouts.reply))
     };
@@ -225,7 +225,7 @@ async fn measured(plan: &Plan, session: &Session) -> Result<Tally, Failure> {
 
 /// A line at a terminal, and nothing elsewhere.
 fn progress_bar(session: &Session) -> ProgressBar {
-    let shown = !session.output.is_quiet() && !session.output.is_json();
+    let shown = !session.output.quiet && !session.output.json;
     let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(None, target);
     match ProgressStyle::with_template("{elapsed}  {msg}") {

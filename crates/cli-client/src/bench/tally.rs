@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use proto::wire::rps::{Answer, Move, Outcome};
 
 use crate::failure::{Failure, Kind};
-use crate::round::other_hand;
+use crate::rps::other_hand;
 
 /// The longest time that is told from longer ones, in nanoseconds: an hour.
 const LONGEST: u64 = 3_600_000_000_000;

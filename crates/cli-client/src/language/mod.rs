@@ -14,7 +14,7 @@ use clap::ValueEnum;
 
 /// A language that people are spoken to in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Language {
+pub(crate) enum Language {
     /// English.
     #[default]
     #[value(name = "en")]
@@ -28,20 +28,18 @@ static CHOSEN: OnceLock<Language> = OnceLock::new();
 
 impl Language {
     /// The language that was chosen, or English before that.
-    #[must_use]
-    pub fn current() -> Self {
+    pub(crate) fn current() -> Self {
         CHOSEN.get().copied().unwrap_or_default()
     }
 
     /// Chooses the language of this process. The first choice holds.
-    pub fn choose(self) {
+    pub(crate) fn choose(self) {
         let _ = CHOSEN.set(self);
     }
 
     /// The language that a command line asks for, or else the environment: help and what is wrong with the arguments are
     /// told in it too, so it has to be known before they are read.
-    #[must_use]
-    pub fn asked_for(arguments: &[OsString]) -> Self {
+    pub(crate) fn asked_for(arguments: &[OsString]) -> Self {
         Self::of_arguments(arguments).or_else(|| Self::of_environment(|name| env::var(name).ok())).unwrap_or_default()
     }
 

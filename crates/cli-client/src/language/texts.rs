@@ -1,8 +1,10 @@
 //! All that the client says to people, a line in each language: one that is missing does not compile.
 
+use proto::client::rps::Round;
 use proto::wire::rps::{Move, Outcome};
 
 use super::Language;
+use crate::failure::Kind;
 
 /// Makes a function of each entry, which gives its text in the language of the process.
 macro_rules! texts {
@@ -52,15 +54,9 @@ texts! {
     trace
         "Show on standard error every byte that crosses, each way and with its time"
         "在标准错误上显示每个方向经过的每个字节及其时间"
-    power_addr
-        "Where the server listens [env: POWER_ADDR] [default: 127.0.0.1:5000]"
-        "服务器地址 [环境变量：POWER_ADDR] [默认：127.0.0.1:5000]"
-    rps_addr
-        "Where the server listens [env: RPS_ADDR] [default: 127.0.0.1:5001]"
-        "服务器地址 [环境变量：RPS_ADDR] [默认：127.0.0.1:5001]"
-    duel_addr
-        "Where the server listens [env: DUEL_ADDR] [default: 127.0.0.1:5002]"
-        "服务器地址 [环境变量：DUEL_ADDR] [默认：127.0.0.1:5002]"
+    addr(variable: &str, default: &str)
+        "Where the server listens [env: {variable}] [default: {default}]"
+        "服务器地址 [环境变量：{variable}] [默认：{default}]"
     opponent_addr
         "Where the server listens [env: RPS_ADDR; with --duel, DUEL_ADDR] \
          [default: 127.0.0.1:5001; with --duel, 127.0.0.1:5002]"
@@ -278,23 +274,6 @@ texts! {
         "；本进程不能再打开更多文件：ulimit -n 显示上限，-c 可减少连接"
 }
 
-// Kinds of failures, as a table has them.
-texts! {
-    kind_usage "usage" "用法错误"
-    kind_refused "refused" "被拒绝"
-    kind_reset "reset" "连接被重置"
-    kind_timeout "timeout" "超时"
-    kind_protocol "protocol" "违反协议"
-    kind_closed "closed" "连接被关闭"
-    kind_unresolved "name not resolved" "无法解析名字"
-    kind_unreachable "unreachable" "不可达"
-    kind_no_local_port "no local port" "没有本地端口"
-    kind_no_files "no more files" "打开的文件太多"
-    kind_wrong "wrong answer" "答案错误"
-    kind_system "system" "系统错误"
-    kind_interrupted "interrupted" "被中断"
-}
-
 // Games and probes.
 texts! {
     prompt(won: u64, lost: u64) "{won}:{lost} scissors, rock or paper? " "{won}:{lost} 剪刀、石头还是布？"
@@ -313,7 +292,6 @@ texts! {
     score_void(void: u64) ", {void} void" "，{void} 作废"
     match_won(won: u64, lost: u64) "You win the match {won}:{lost}." "你以 {won}:{lost} 赢得比赛。"
     match_lost(won: u64, lost: u64) "You lose the match {won}:{lost}." "你以 {won}:{lost} 输掉比赛。"
-    void "void" "作废"
     works(server: &str, address: &str, millis: &str)
         "{server} at {address} works ({millis} ms)"
         "{address} 的 {server} 正常（{millis} 毫秒）"
@@ -429,22 +407,49 @@ texts! {
     trace_first "first byte" "首字节"
 }
 
-/// What a player shows.
-pub(crate) fn shown(shown: Move) -> String {
-    match (Language::current(), shown) {
-        (Language::English, shown) => shown.to_string(),
-        (Language::Chinese, Move::Scissors) => "剪刀".to_owned(),
-        (Language::Chinese, Move::Rock) => "石头".to_owned(),
-        (Language::Chinese, Move::Paper) => "布".to_owned(),
+fn pick(english: &str, chinese: &str) -> String {
+    match Language::current() {
+        Language::English => english.to_owned(),
+        Language::Chinese => chinese.to_owned(),
     }
 }
 
-/// How a judged round ended.
-pub(crate) fn outcome(outcome: Outcome) -> String {
-    match (Language::current(), outcome) {
-        (Language::English, outcome) => outcome.to_string(),
-        (Language::Chinese, Outcome::Draw) => "平局".to_owned(),
-        (Language::Chinese, Outcome::Win) => "胜利".to_owned(),
-        (Language::Chinese, Outcome::Lose) => "失败".to_owned(),
-    }
+pub(crate) fn shown(shown: Move) -> String {
+    let chinese = match shown {
+        Move::Scissors => "剪刀",
+        Move::Rock => "石头",
+        Move::Paper => "布",
+    };
+    pick(shown.name(), chinese)
+}
+
+/// How a round ended.
+pub(crate) fn round(round: Round) -> String {
+    let chinese = match round {
+        Round::Judged(Outcome::Draw) => "平局",
+        Round::Judged(Outcome::Win) => "胜利",
+        Round::Judged(Outcome::Lose) => "失败",
+        Round::Void => "作废",
+    };
+    pick(&round.to_string(), chinese)
+}
+
+/// A kind of failure, as a table has it.
+pub(crate) fn kind(kind: Kind) -> String {
+    let (english, chinese) = match kind {
+        Kind::Usage => ("usage", "用法错误"),
+        Kind::Refused => ("refused", "被拒绝"),
+        Kind::Reset => ("reset", "连接被重置"),
+        Kind::Timeout => ("timeout", "超时"),
+        Kind::Protocol => ("protocol", "违反协议"),
+        Kind::Closed => ("closed", "连接被关闭"),
+        Kind::Unresolved => ("name not resolved", "无法解析名字"),
+        Kind::Unreachable => ("unreachable", "不可达"),
+        Kind::NoLocalPort => ("no local port", "没有本地端口"),
+        Kind::NoFiles => ("no more files", "打开的文件太多"),
+        Kind::Wrong => ("wrong answer", "答案错误"),
+        Kind::System => ("system", "系统错误"),
+        Kind::Interrupted => ("interrupted", "被中断"),
+    };
+    pick(english, chinese)
 }

@@ -1,0 +1,118 @@
+//! `rps`: plays rock-paper-scissors on one connection, against the house or another player.
+//!
+//! - this file: a game, and `rps throw`;
+//! - `play`: `rps play`; `prompt`: asks a person for moves; `score` and `hands`: what a person is shown.
+
+mod hands;
+mod play;
+mod prompt;
+mod score;
+
+use std::fmt;
+use std::time::Duration;
+
+use proto::client::rps::{Connection, Round};
+use proto::client::{ErrorKind, Phase, Timeouts};
+use proto::wire::rps::{Move, Outcome};
+use serde::Serialize;
+
+use crate::arguments::rps::{OpponentArguments, RpsCommand, ThrowArguments};
+use crate::arguments::values::hand;
+use crate::failure::Failure;
+use crate::input::Values;
+use crate::language::texts;
+use crate::output::by_name;
+use crate::service::Service;
+use crate::session::Session;
+
+/// # Errors
+///
+/// The first error; a game that was begun still has its score printed.
+pub(crate) async fn run(command: RpsCommand, session: &Session) -> Result<(), Failure> {
+    match command {
+        RpsCommand::Throw(arguments) => session.until_asked_to_end(throw(arguments, session)).await,
+        RpsCommand::Play(arguments) => play::run(arguments, session).await,
+    }
+}
+
+async fn throw(arguments: ThrowArguments, session: &Session) -> Result<(), Failure> {
+    let mut game = Game::start(arguments.opponent, session).await?;
+    let mut moves = Values::of(arguments.moves, hand);
+    while let Some(shown) = moves.next().await? {
+        session.output.answer(&game.throw(shown).await?)?;
+    }
+    Ok(())
+}
+
+/// A connection to an opponent.
+struct Game {
+    connection: Connection,
+    /// How long another player may take to move. The house takes no time.
+    window: Option<Duration>,
+}
+
+impl Game {
+    async fn start(opponent: OpponentArguments, session: &Session) -> Result<Self, Failure> {
+        let window = opponent.duel.then_some(opponent.window);
+        let service = if opponent.duel { Service::Duel } else { Service::Rps };
+        let endpoint = session.endpoint(&service.address(opponent.addr)?);
+        // A reply is late only after another player's window.
+        let reply = session.timeouts.reply + window.unwrap_or_default();
+        let endpoint = endpoint.with_timeouts(Timeouts { reply, ..session.timeouts });
+        Ok(Self { connection: Connection::open(endpoint).await?, window })
+    }
+
+    /// Plays a round. Dropping the future takes the move back.
+    async fn throw(&mut self, shown: Move) -> Result<RoundReport, Failure> {
+        let round = self.connection.throw(shown).await.map_err(|error| {
+            Failure::from(error).with_hint(|error| match (&error.kind, error.phase, self.window) {
+                // At the address of a duel, the other player may be the one who takes long.
+                (ErrorKind::TimedOut(_), Phase::Reply, None) => Some(texts::hint_duel()),
+                (ErrorKind::TimedOut(_), Phase::Reply, Some(_)) => Some(texts::hint_window()),
+                _ => None,
+            })
+        })?;
+        Ok(RoundReport { shown, round })
+    }
+}
+
+/// A move, and how its round ended.
+#[derive(Debug, Serialize)]
+struct RoundReport {
+    #[serde(rename = "move", serialize_with = "by_name")]
+    shown: Move,
+    #[serde(rename = "outcome", serialize_with = "by_name")]
+    round: Round,
+}
+
+impl fmt::Display for RoundReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", texts::shown(self.shown), texts::round(self.round))
+    }
+}
+
+/// The opponent's move. The wire does not say it, but the outcome implies it.
+pub(crate) fn other_hand(shown: Move, outcome: Outcome) -> Move {
+    match (outcome, shown) {
+        (Outcome::Draw, shown) => shown,
+        (Outcome::Win, Move::Rock) | (Outcome::Lose, Move::Paper) => Move::Scissors,
+        (Outcome::Win, Move::Paper) | (Outcome::Lose, Move::Scissors) => Move::Rock,
+        (Outcome::Win, Move::Scissors) | (Outcome::Lose, Move::Rock) => Move::Paper,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_hand_is_the_one_that_gives_the_outcome() {
+        // Rock beats scissors, scissors beat paper, paper beats rock.
+        for (winner, loser) in [(Move::Rock, Move::Scissors), (Move::Scissors, Move::Paper), (Move::Paper, Move::Rock)]
+        {
+            assert_eq!(other_hand(winner, Outcome::Win), loser);
+            assert_eq!(other_hand(loser, Outcome::Lose), winner);
+            assert_eq!(other_hand(winner, Outcome::Draw), winner);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Asks a person at a terminal for moves, and shows them the game; a pipe only delivers moves.
+
+use std::future::Future;
+use std::io::{IsTerminal, stderr, stdin};
+use std::time::Duration;
+use std::{env, fmt};
+
+use proto::client::rps::Round;
+use proto::wire::rps::Move;
+use rustix::termios::{QueueSelector, tcflush, tcgetwinsize};
+use tokio::time::{Instant, interval};
+use unicode_width::UnicodeWidthStr;
+
+use super::score::{Score, Side};
+use super::{RoundReport, hands, other_hand};
+use crate::arguments::values::hand;
+use crate::failure::Failure;
+use crate::input::Input;
+use crate::language::texts;
+use crate::output::{Output, tell};
+
+pub(super) struct Prompt {
+    input: Input<Move>,
+    opponent: String,
+}
+
+impl Prompt {
+    pub(super) fn new(output: Output, duel: bool) -> Self {
+        let at_terminal = stdin().is_terminal() && stderr().is_terminal();
+        Self {
+            input: Input::open(hand, at_terminal && !output.quiet && !output.json),
+            opponent: if duel { texts::other_player() } else { texts::house() },
+        }
+    }
+
+    /// Returns the next move, `None` after the last.
+    pub(super) async fn next_move(&mut self, score: &Score) -> Result<Option<Move>, Failure> {
+        let next = self.input.next(&texts::prompt(score.rounds.won, score.rounds.lost)).await?;
+        if next.is_none() {
+            self.leave_line();
+        }
+        Ok(next)
+    }
+
+    /// Ends the line of the prompt.
+    pub(super) fn leave_line(&self) {
+        self.tell("\n");
+    }
+
+    /// Waits for the end of a round. If another player may take a while, shows how much of the window is left.
+    pub(super) async fn wait_for_opponent<T>(&self, round: impl Future<Output = T>, window: Option<Duration>) -> T {
+        let Some(window) = window else { return round.await };
+        let until = Instant::now() + window;
+        let mut seconds = interval(Duration::from_secs(1));
+        let moves_cursor = moves_cursor();
+        let mut shown = false;
+        tokio::pin!(round);
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut round => {
+                    if moves_cursor {
+                        self.tell(CLEAR);
+                    }
+                    if self.input.interactive {
+                        // Keys pressed meanwhile are cleared from the screen, and would surprise as an answer to the
+                        // next prompt. A terminal that keeps them is not an error.
+                        let _ = tcflush(stdin(), QueueSelector::IFlush);
+                    }
+                    return ended;
+                }
+                now = seconds.tick() => {
+                    // Rounded to whole seconds.
+                    let left = (until.saturating_duration_since(now) + Duration::from_millis(500)).as_secs();
+                    let line = texts::waiting(left);
+                    if !moves_cursor && !shown {
+                        self.tell(format_args!("{line}\n"));
+                    } else if moves_cursor && line.width() < columns() {
+                        self.tell(format_args!("{CLEAR}{line}"));
+                    } else if moves_cursor {
+                        // A line that wraps could not be cleared.
+                        self.tell(format_args!("{CLEAR}{left}"));
+                    }
+                    shown = true;
+                }
+            }
+        }
+    }
+
+    /// Draws the two hands of a round that was judged.
+    pub(super) fn show(&self, report: &RoundReport) {
+        if let Round::Judged(outcome) = report.round
+            && columns() >= hands::WIDTH
+        {
+            let moves = [report.shown, other_hand(report.shown, outcome)];
+            self.tell(hands::drawn(moves, [&texts::you(), &self.opponent]));
+        }
+    }
+
+    /// Comments on a void round or a streak.
+    pub(super) fn comment(&self, round: Round, score: &Score) {
+        let line = match (round, score.streak()) {
+            (Round::Void, _) => texts::nobody_moved(),
+            (_, Some((Side::Player, rounds))) => texts::streak(rounds),
+            (_, Some((Side::Opponent, rounds))) => texts::losing_streak(rounds),
+            _ => return,
+        };
+        self.tell(line + "\n");
+    }
+
+    /// Writes to a person; does nothing for a pipe.
+    fn tell(&self, text: impl fmt::Display) {
+        if self.input.interactive {
+            tell(&text.to_string());
+        }
+    }
+}
+
+/// Returns to the start of the line and erases it (ECMA-48: CR, EL).
+const CLEAR: &str = "\r\x1b[K";
+
+/// Whether the terminal can move its cursor (terminfo(5), the entry `dumb`).
+fn moves_cursor() -> bool {
+    env::var("TERM").is_ok_and(|name| !name.is_empty() && name != "dumb")
+}
+
+/// The width of the terminal, or 80 where it is unknown.
+fn columns() -> usize {
+    tcgetwinsize(stderr()).ok().map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0).unwrap_or(80)
+}
