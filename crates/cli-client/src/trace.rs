@@ -1,6 +1,5 @@
-//! `--verbose` and `--trace`: a connection's way on standard error, and every byte of it.
+//! `--verbose` and `--trace`: the events of connections on standard error, and every byte that crosses.
 
-use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -10,52 +9,50 @@ use proto::client::stream::{Event, Observer};
 use crate::language::{explain, texts};
 use crate::output::tell;
 
-/// So many bytes stand on a line, in hex and as text: what 80 columns have room for.
+/// Bytes on a line, in hex and as text: as many as fit 80 columns.
 const BYTES_A_LINE: usize = 12;
 
-/// Shows a connection's way, one connection after the other.
+/// Shows connections, one after the other.
 #[derive(Debug)]
 pub(crate) struct Trace {
     with_bytes: bool,
     connection: Mutex<Connection>,
 }
 
-/// What has crossed so far.
 #[derive(Debug)]
 struct Connection {
-    /// When its making began: what all its times count from.
+    /// What all its times count from.
     began: Instant,
     name: String,
     sent: u64,
     received: u64,
 }
 
-impl Trace {
-    pub(crate) fn new(with_bytes: bool) -> Self {
-        Self { with_bytes, connection: Mutex::new(Connection::new()) }
+impl Connection {
+    fn begin(name: &str) -> Self {
+        Self { began: Instant::now(), name: name.to_owned(), sent: 0, received: 0 }
     }
 }
 
-impl Connection {
-    fn new() -> Self {
-        Self { began: Instant::now(), name: String::new(), sent: 0, received: 0 }
+impl Trace {
+    pub(crate) fn new(with_bytes: bool) -> Self {
+        Self { with_bytes, connection: Mutex::new(Connection::begin("")) }
     }
 
-    /// The lines that tell of an event.
-    fn lines(&mut self, event: &Event<'_>, with_bytes: bool) -> Vec<String> {
+    /// Returns the lines for an event.
+    fn lines(&self, event: &Event<'_>, connection: &mut Connection) -> Vec<String> {
+        let dump = |direction, bytes| if self.with_bytes { dump(direction, bytes) } else { Vec::new() };
         let line = match event {
             Event::Resolve(name) => {
-                *self = Self::new();
-                (*name).clone_into(&mut self.name);
+                *connection = Connection::begin(name);
                 return Vec::new();
             }
             Event::Resolved(addresses) => {
-                let took = millis(self.began);
                 let all: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
-                return vec![format!("{:>12}  {}", "", texts::trace_resolved(&self.name, &all.join(" "), &took))];
+                texts::trace_resolved(&connection.name, &all.join(" "), &millis(connection.began))
             }
             Event::Connect(address) => {
-                *self = Self::new();
+                *connection = Connection::begin("");
                 texts::trace_connect(&address.to_string())
             }
             Event::Connected(local) => {
@@ -63,41 +60,32 @@ impl Connection {
             }
             Event::Failed(error) => texts::trace_failed(&explain::error(error)),
             Event::Sent(bytes) => {
-                self.sent += bytes.len() as u64;
-                return if with_bytes { self.stamped(dump('>', bytes)) } else { Vec::new() };
+                connection.sent += bytes.len() as u64;
+                return dump('>', bytes);
             }
             Event::Received(bytes) => {
-                let first = self.received == 0;
-                self.received += bytes.len() as u64;
-                let mut lines = if with_bytes { dump('<', bytes) } else { Vec::new() };
-                if first {
-                    lines.insert(0, texts::trace_first());
-                }
-                return self.stamped(lines);
+                let first = (connection.received == 0).then(texts::trace_first);
+                connection.received += bytes.len() as u64;
+                return first.into_iter().chain(dump('<', bytes)).collect();
             }
             Event::HalfClosed => texts::trace_half_closed(),
             Event::Ended => texts::trace_ended(),
             Event::Broken(error) => texts::trace_broken(&explain::system(error)),
-            Event::Closed => texts::trace_closed(self.sent, self.received),
+            Event::Closed => texts::trace_closed(connection.sent, connection.received),
         };
-        self.stamped(vec![line])
-    }
-
-    fn stamped(&self, lines: Vec<String>) -> Vec<String> {
-        let at = millis(self.began);
-        lines.into_iter().map(|line| format!("{at:>9} ms  {line}")).collect()
+        vec![line]
     }
 }
 
 impl Observer for Trace {
     fn observe(&self, event: &Event<'_>) {
-        // Whoever held it before has not left it half done: there is nothing to be half done.
+        // A panic elsewhere leaves nothing half done here.
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut text = connection.lines(event, self.with_bytes).join("\n");
-        if !text.is_empty() {
-            text.push('\n');
-            tell(&text);
-        }
+        let lines = self.lines(event, &mut connection);
+        // Times count from the connection, which begins after this event.
+        let at = if let Event::Resolved(_) = event { String::new() } else { millis(connection.began) + " ms" };
+        let lines: Vec<_> = lines.into_iter().map(|line| format!("{at:>12}  {line}\n")).collect();
+        tell(&lines.concat());
     }
 }
 
@@ -107,20 +95,14 @@ fn millis(since: Instant) -> String {
 
 /// Bytes in hex and as text, with the direction in which they cross.
 fn dump(direction: char, bytes: &[u8]) -> Vec<String> {
-    let lines = bytes.chunks(BYTES_A_LINE);
-    lines
-        .map(|line| {
-            let hex = line.iter().fold(String::new(), |mut hex, byte| {
-                // Writing to a string cannot fail.
-                let _ = write!(hex, "{byte:02x} ");
-                hex
-            });
-            format!("{direction}  {hex:<width$} {}", text(line), width = 3 * BYTES_A_LINE)
-        })
-        .collect()
+    let line = |line: &[u8]| {
+        let hex: Vec<_> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{direction}  {:<width$} {}", hex.join(" "), text(line), width = 3 * BYTES_A_LINE)
+    };
+    bytes.chunks(BYTES_A_LINE).map(line).collect()
 }
 
-/// Bytes as text: what is not printed stands as its escape.
+/// Bytes as text, those that cannot be printed as escapes.
 fn text(bytes: &[u8]) -> String {
     let shown = |&byte: &u8| match byte {
         b' '..=b'~' => char::from(byte).to_string(),

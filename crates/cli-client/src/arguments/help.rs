@@ -2,7 +2,7 @@
 
 use clap::builder::StyledStr;
 use clap::{Arg, ArgAction, Command};
-use unicode_width::UnicodeWidthChar;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::language::{Language, texts};
 
@@ -57,7 +57,7 @@ fn below_help(command: Command) -> Command {
     command.mut_subcommands(|below| if below.get_name() == "help" { below } else { below_help(below) })
 }
 
-/// Clap breaks lines at blanks, of which Chinese has none.
+/// Folds Chinese text, in which clap finds no blanks to break lines at.
 fn folded(text: &StyledStr) -> String {
     let text = text.to_string();
     if Language::current() == Language::English {
@@ -65,43 +65,35 @@ fn folded(text: &StyledStr) -> String {
     }
     let mut folded = String::new();
     let mut column = 0;
-    let mut rest = text.as_str();
-    while let Some(first) = rest.chars().next() {
-        let length = unbroken(rest);
-        let (piece, behind) = rest.split_at(length);
-        let width: usize = piece.chars().filter_map(UnicodeWidthChar::width).sum();
-        if column > 0 && column + width > TEXT_WIDTH {
+    for word in words(&text) {
+        if column > 0 && column + word.trim_end().width() > TEXT_WIDTH {
             folded.truncate(folded.trim_end().len());
             folded.push('\n');
             column = 0;
         }
-        if column > 0 || first != ' ' {
-            folded.push_str(piece);
-            column += width;
-        }
-        rest = behind;
+        folded.push_str(word);
+        column += word.width();
     }
     folded
 }
 
-/// The length of what may not be broken at the beginning of a text: a wide character or a word, with the punctuation
-/// behind it.
-fn unbroken(text: &str) -> usize {
+/// Splits a text where a line may end: after a blank and beside a wide character, but not before punctuation that closes
+/// or after one that opens, nor within the label of a default or variable: `[默认：`.
+fn words(text: &str) -> Vec<&str> {
     let is_wide = |shown: char| shown.width() == Some(2);
-    let closes = |shown: char| "，。；：、）]".contains(shown);
-    let mut before = None;
-    for (place, shown) in text.char_indices() {
-        let joins = match before {
-            None | Some('[' | '（') => true,
-            Some(_) if closes(shown) => true,
-            Some(before) => !is_wide(before) && !is_wide(shown) && before != ' ' && shown != ' ',
-        };
-        if !joins {
-            return place;
+    let mut words = Vec::new();
+    let (mut start, mut before, mut in_label) = (0, '（', false);
+    for (at, after) in text.char_indices() {
+        let may_end = before == ' ' || is_wide(before) || is_wide(after);
+        if may_end && !in_label && before != '（' && !"，。；：、）] ".contains(after) {
+            words.push(&text[start..at]);
+            start = at;
         }
-        before = Some(shown);
+        in_label = after == '[' || in_label && after != '：';
+        before = after;
     }
-    text.len()
+    words.push(&text[start..]);
+    words
 }
 
 #[cfg(test)]
@@ -110,10 +102,14 @@ mod tests {
 
     #[test]
     fn words_and_the_punctuation_behind_them_are_not_torn() {
-        for (text, length) in
-            [("服务", 3), ("服，务", 6), ("--timeout 服", 9), ("POWER_ADDR]", 11), (" 服", 1), ("a服", 1)]
-        {
-            assert_eq!(unbroken(text), length, "{text}");
+        for (text, split) in [
+            ("服务", vec!["服", "务"]),
+            ("服，务", vec!["服，", "务"]),
+            ("--timeout 服", vec!["--timeout ", "服"]),
+            ("服 a服（a）b", vec!["服 ", "a", "服", "（a）", "b"]),
+            ("服 [环境变量：POWER_ADDR] 务", vec!["服 ", "[环境变量：", "POWER_ADDR] ", "务"]),
+        ] {
+            assert_eq!(words(text), split, "{text}");
         }
     }
 }
