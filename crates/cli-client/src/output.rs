@@ -22,13 +22,13 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Prints an answer on a line of its own.
+    /// Prints an answer: a line for people, or an object for programs.
     ///
     /// # Errors
     ///
     /// [`Failure::OutputClosed`] on a broken pipe, which ends the command quietly, or else [`Failure::Output`].
-    pub(crate) fn answer(self, answer: &(impl Display + Serialize)) -> Result<(), Failure> {
-        if self.json { object(answer, None) } else { print(answer) }
+    pub(crate) fn answer(self, line: impl Display, fields: &impl Serialize) -> Result<(), Failure> {
+        if self.json { object(fields, None) } else { print(line) }
     }
 
     /// Reports an error; an object also has the fields of the request that it is about, `&()` for none. Where the report

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::fmt;
 use std::num::NonZeroUsize;
 
 use futures::FutureExt;
@@ -135,7 +134,7 @@ impl Printer {
     fn print(&mut self, operand: Number, reply: Reply) -> Result<(), Failure> {
         let request = Request { operation: self.operation, operand };
         match reply {
-            Ok(result) => self.output.answer(&Answer { request, result }),
+            Ok(result) => self.output.answer(result, &Answer { request, result }),
             Err(refusal) => {
                 self.refused = true;
                 self.output.report_error(&request, &Failure::refused(&self.address, &refusal));
@@ -159,10 +158,4 @@ struct Answer {
     request: Request,
     #[serde(serialize_with = "output::number")]
     result: Number,
-}
-
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.result.fmt(f)
-    }
 }

@@ -1,6 +1,5 @@
 //! `probe`: checks with a real exchange that a server works.
 
-use std::fmt;
 use std::time::Duration;
 
 use proto::client::power::Client;
@@ -42,8 +41,10 @@ pub(crate) async fn run(command: ProbeCommand, session: &Session) -> Result<(), 
         match exchange(service, session.endpoint(&address).with_timeouts(Timeouts::all(limit))).await {
             Ok(()) if session.output.quiet => return Ok(()),
             Ok(()) => {
-                let works = Works { probe: service.name(), address, latency_us: started.elapsed() };
-                return session.output.answer(&works);
+                let (probe, latency_us) = (service.name(), started.elapsed());
+                let millis = format!("{:.1}", latency_us.as_secs_f64() * 1e3);
+                let line = texts::works(probe, &address, &millis);
+                return session.output.answer(line, &Works { probe, address, latency_us });
             }
             Err(failure) if Instant::now() + PAUSE >= until => return Err(failure),
             Err(failure) => {
@@ -71,13 +72,6 @@ struct Works {
 
 fn micros<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u128(duration.as_micros())
-}
-
-impl fmt::Display for Works {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = format!("{:.1}", self.latency_us.as_secs_f64() * 1e3);
-        f.write_str(&texts::works(self.probe, &self.address, &millis))
-    }
 }
 
 /// One exchange, and whether the reply is right.

@@ -8,7 +8,7 @@ use proto::wire::number::Number;
 use proto::wire::power::Operation;
 
 use super::power::Framing;
-use super::values::{Sources, at_most, duration, escaped, number};
+use super::values::{Sources, at_most, duration, escaped, number, sources};
 use crate::language::texts;
 use crate::service::{Service, address};
 
@@ -57,7 +57,7 @@ pub(crate) struct Load {
     pub(crate) threads: u64,
 
     /// From which addresses to connect.
-    #[arg(long, value_name = "ADDRESSES", help = texts::sources())]
+    #[arg(long, value_name = "ADDRESSES", value_parser = sources, help = texts::sources())]
     pub(crate) sources: Option<Sources>,
 }
 

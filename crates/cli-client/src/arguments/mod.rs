@@ -109,7 +109,7 @@ impl Arguments {
     /// The exit code, once what was asked for instead of a command (help, the version) or what is wrong has been said.
     pub(crate) fn of_command_line() -> Result<Self, ExitCode> {
         let arguments: Vec<_> = env::args_os().map(guarded).collect();
-        Language::asked_for(&arguments).choose();
+        Language::choose(&arguments);
         let matches = command().try_get_matches_from(&arguments);
         let read = matches.and_then(|matches| Self::from_arg_matches(&matches));
         read.map_err(|error| usage::report(&error, &arguments))

@@ -11,34 +11,24 @@ use crate::failure::Failure;
 use crate::language::texts;
 use crate::output::{self, Output};
 
-/// Whether a command line asks for JSON: what is wrong with its arguments is then told so too.
-fn asks_for_json(arguments: &[OsString]) -> bool {
-    arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json")
-}
-
-/// Says what was asked for or what is wrong, and gives the exit code.
+/// Prints the help or version asked for, or reports the error, and returns the exit code.
 pub(super) fn report(error: &Error, arguments: &[OsString]) -> ExitCode {
-    let json = asks_for_json(arguments);
+    let mut options = arguments.iter().take_while(|argument| *argument != "--");
+    let json = options.any(|argument| argument == "--json");
+    let failure = Failure::Usage(message(error));
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // With its colours where those are wanted; whoever reads no more has had enough.
+            // Prints in colour at a terminal. A closed pipe is no error.
             let _ = error.print();
-            ExitCode::SUCCESS
+            return ExitCode::SUCCESS;
         }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !json => {
+        _ if json => Output { json, quiet: false }.report_error(&(), &failure),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
-            ExitCode::from(Failure::Usage(String::new()).code())
         }
-        _ => {
-            let failure = Failure::Usage(message(error));
-            if json {
-                Output { json, quiet: false }.report_error(&(), &failure);
-            } else {
-                output::tell(&usage(error, arguments));
-            }
-            ExitCode::from(failure.code())
-        }
+        _ => output::tell(&usage(error, arguments)),
     }
+    ExitCode::from(failure.code())
 }
 
 /// What is wrong, how the command is used, and where there is more.

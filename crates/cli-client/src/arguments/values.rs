@@ -1,7 +1,6 @@
 //! Parsers of the values on the command line. Each error says what would be right.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,14 +30,10 @@ pub(crate) fn hand(text: &str) -> Result<Move, String> {
     }
 }
 
-/// The longest duration that can be asked for: far from where adding it to a clock could overflow.
+/// The longest duration, far from where adding it to a clock could overflow.
 const LONGEST: Duration = Duration::from_hours(24);
 
-/// A duration as a person writes it.
-///
-/// # Errors
-///
-/// What would be right, if it is none.
+/// Parses a duration with its unit.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if !duration.is_zero() && duration <= LONGEST => Ok(duration),
@@ -49,11 +44,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 /// The most bytes of an exchange either way.
 const LONGEST_EXCHANGE: usize = 512;
 
-/// Bytes as a person writes them: text, in which a backslash begins one of a few escapes.
-///
-/// # Errors
-///
-/// What would be right, if it is none, empty, or too long.
+/// Parses bytes: text, in which a backslash begins one of a few escapes.
 pub(crate) fn escaped(text: &str) -> Result<Bytes, String> {
     let mut bytes = Vec::new();
     let mut rest = text;
@@ -77,11 +68,7 @@ pub(crate) fn escaped(text: &str) -> Result<Bytes, String> {
     if bytes.is_empty() || bytes.len() > LONGEST_EXCHANGE { Err(texts::not_an_exchange()) } else { Ok(bytes.into()) }
 }
 
-/// A count as a person writes it, from 1 to `MOST`; `k` and `m` stand for thousands and millions.
-///
-/// # Errors
-///
-/// What would be right, if it is none.
+/// Parses a count from 1 to `MOST`; `k` and `m` stand for thousands and millions.
 pub(crate) fn at_most<const MOST: u64>(text: &str) -> Result<u64, String> {
     let (digits, unit) = match text.as_bytes().last() {
         Some(b'k' | b'K') => (&text[..text.len() - 1], 1_000),
@@ -93,11 +80,7 @@ pub(crate) fn at_most<const MOST: u64>(text: &str) -> Result<u64, String> {
     count.filter(|count| (1..=MOST).contains(count)).ok_or_else(|| texts::not_a_count(1, MOST))
 }
 
-/// An odd number as a person writes it, so that more than half of it is never half.
-///
-/// # Errors
-///
-/// What would be right, if it is none.
+/// Parses an odd number, so that more than half of it is never half.
 pub(crate) fn odd(text: &str) -> Result<u64, String> {
     let number = at_most::<999_999>(text)?;
     if number % 2 == 1 { Ok(number) } else { Err(texts::not_odd()) }
@@ -107,42 +90,31 @@ pub(crate) fn odd(text: &str) -> Result<u64, String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sources(pub(crate) Vec<IpAddr>);
 
-impl Sources {
-    /// So many addresses of one range: each has tens of thousands of ports.
-    const LONGEST_RANGE: usize = 256;
-
-    fn range(first: IpAddr, last: IpAddr) -> Option<Vec<IpAddr>> {
-        let range: Vec<IpAddr> = match (first, last) {
-            (IpAddr::V4(first), IpAddr::V4(last)) => (first.to_bits()..=last.to_bits())
-                .take(Self::LONGEST_RANGE + 1)
-                .map(|bits| Ipv4Addr::from_bits(bits).into())
-                .collect(),
-            (IpAddr::V6(first), IpAddr::V6(last)) => (first.to_bits()..=last.to_bits())
-                .take(Self::LONGEST_RANGE + 1)
-                .map(|bits| Ipv6Addr::from_bits(bits).into())
-                .collect(),
-            _ => Vec::new(),
-        };
-        (1..=Self::LONGEST_RANGE).contains(&range.len()).then_some(range)
-    }
+/// Parses addresses and ranges of one kind, with commas between them.
+pub(crate) fn sources(text: &str) -> Result<Sources, String> {
+    let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
+    let addresses = ranges.unwrap_or_default().concat();
+    let one_kind = addresses.iter().all(|address| address.is_ipv4() == addresses[0].is_ipv4());
+    if addresses.is_empty() || !one_kind { Err(texts::not_sources()) } else { Ok(Sources(addresses)) }
 }
 
-impl FromStr for Sources {
-    type Err = String;
+/// The most addresses of a range: each has tens of thousands of ports.
+const LONGEST_RANGE: usize = 256;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let address = |text: &str| text.trim().parse::<IpAddr>().ok();
-        let ranges: Option<Vec<_>> = text
-            .split(',')
-            .map(|part| match part.split_once('-') {
-                Some((first, last)) => Self::range(address(first)?, address(last)?),
-                None => Some(vec![address(part)?]),
-            })
-            .collect();
-        let addresses = ranges.unwrap_or_default().concat();
-        let one_kind = addresses.iter().all(|address| address.is_ipv4() == addresses[0].is_ipv4());
-        if addresses.is_empty() || !one_kind { Err(texts::not_sources()) } else { Ok(Self(addresses)) }
-    }
+fn range(text: &str) -> Option<Vec<IpAddr>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let range: Vec<IpAddr> = match (first.trim().parse().ok()?, last.trim().parse().ok()?) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => {
+            let range = (first.to_bits()..=last.to_bits()).take(LONGEST_RANGE + 1);
+            range.map(|bits| Ipv4Addr::from_bits(bits).into()).collect()
+        }
+        (IpAddr::V6(first), IpAddr::V6(last)) => {
+            let range = (first.to_bits()..=last.to_bits()).take(LONGEST_RANGE + 1);
+            range.map(|bits| Ipv6Addr::from_bits(bits).into()).collect()
+        }
+        _ => return None,
+    };
+    (1..=LONGEST_RANGE).contains(&range.len()).then_some(range)
 }
 
 #[cfg(test)]
@@ -199,7 +171,7 @@ mod tests {
 
     #[test]
     fn sources_are_addresses_and_ranges_of_one_kind() {
-        let sources = |text: &str| text.parse::<Sources>().map(|sources| sources.0.len());
+        let sources = |text: &str| super::sources(text).map(|sources| sources.0.len());
         assert_eq!(sources("127.0.0.2"), Ok(1));
         assert_eq!(sources("127.0.0.2-127.0.0.9, 127.0.1.1"), Ok(9));
         assert_eq!(sources("127.0.0.0-127.0.0.255"), Ok(256));

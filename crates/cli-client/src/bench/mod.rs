@@ -79,7 +79,7 @@ pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), 
 
 async fn bench(plan: Plan, address: &str, session: &Session) -> Result<(), Failure> {
     let report = run_plan(plan, address, session).await?;
-    session.output.answer(&report)?;
+    session.output.answer(&report, &report)?;
     ended(std::slice::from_ref(&report), session)
 }
 
@@ -118,7 +118,7 @@ async fn power(arguments: PowerArguments, session: &Session) -> Result<(), Failu
     // What was measured before it broke is told all the same.
     let comparison = Comparison::new(runs);
     if let Some(comparison) = &comparison {
-        session.output.answer(comparison)?;
+        session.output.answer(comparison, comparison)?;
     }
     broken?;
     ended(comparison.as_ref().map(Comparison::runs).unwrap_or_default(), session)

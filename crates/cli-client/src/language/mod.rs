@@ -32,15 +32,11 @@ impl Language {
         CHOSEN.get().copied().unwrap_or_default()
     }
 
-    /// Chooses the language of this process. The first choice holds.
-    pub(crate) fn choose(self) {
-        let _ = CHOSEN.set(self);
-    }
-
-    /// The language that a command line asks for, or else the environment: help and what is wrong with the arguments are
-    /// told in it too, so it has to be known before they are read.
-    pub(crate) fn asked_for(arguments: &[OsString]) -> Self {
-        Self::of_arguments(arguments).or_else(|| Self::of_environment(|name| env::var(name).ok())).unwrap_or_default()
+    /// Chooses the language of this process: that of `--lang`, or of the environment. Help and usage errors are in it
+    /// too, so it is chosen before the arguments are parsed. The first choice holds.
+    pub(crate) fn choose(arguments: &[OsString]) {
+        let chosen = Self::of_arguments(arguments).or_else(|| Self::of_environment(|name| env::var(name).ok()));
+        let _ = CHOSEN.set(chosen.unwrap_or_default());
     }
 
     fn of_arguments(arguments: &[OsString]) -> Option<Self> {

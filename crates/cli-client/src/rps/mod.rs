@@ -8,7 +8,6 @@ mod play;
 mod prompt;
 mod score;
 
-use std::fmt;
 use std::time::Duration;
 
 use proto::client::rps::{Connection, Round};
@@ -21,7 +20,7 @@ use crate::arguments::values::hand;
 use crate::failure::Failure;
 use crate::input::Values;
 use crate::language::texts;
-use crate::output::by_name;
+use crate::output::{Output, by_name};
 use crate::service::Service;
 use crate::session::Session;
 
@@ -39,7 +38,7 @@ async fn throw(arguments: ThrowArguments, session: &Session) -> Result<(), Failu
     let mut game = Game::start(arguments.opponent, session).await?;
     let mut moves = Values::of(arguments.moves, hand);
     while let Some(shown) = moves.next().await? {
-        session.output.answer(&game.throw(shown).await?)?;
+        game.throw(shown).await?.print(session.output)?;
     }
     Ok(())
 }
@@ -85,9 +84,9 @@ struct RoundReport {
     round: Round,
 }
 
-impl fmt::Display for RoundReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", texts::shown(self.shown), texts::round(self.round))
+impl RoundReport {
+    fn print(&self, output: Output) -> Result<(), Failure> {
+        output.answer(format_args!("{} {}", texts::shown(self.shown), texts::round(self.round)), self)
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) async fn run(arguments: PlayArguments, session: &Session) -> Result<(
     }
     // Without a connection there was no game.
     if game.is_some() || ended.is_ok() {
-        session.output.answer(&score)?;
+        session.output.answer(&score, &score)?;
     }
     ended
 }
@@ -44,7 +44,7 @@ async fn play(game: &mut Game, prompt: &mut Prompt, score: &mut Score, session: 
         let report = prompt.wait_for_opponent(game.throw(shown), window).await?;
         score.count(report.round);
         prompt.show(&report);
-        session.output.answer(&report)?;
+        report.print(session.output)?;
         prompt.comment(report.round, score);
     }
     Ok(())
