@@ -11,8 +11,8 @@ use proto::wire::number::Number;
 use proto::wire::power::{Operation, Reply};
 use serde::Serialize;
 
-use crate::arguments::power::{Framing, PowerCommand};
 use crate::arguments::values::number;
+use crate::arguments::{Framing, PowerCommand};
 use crate::failure::{Failure, REFUSED};
 use crate::input::Values;
 use crate::language::texts;
@@ -26,7 +26,12 @@ use crate::session::Session;
 ///
 /// The first error that keeps replies from coming, or else that there was an error reply.
 pub(crate) async fn run(command: PowerCommand, session: &Session) -> Result<(), Failure> {
-    let (operation, arguments) = command.parts();
+    let (operation, arguments) = match command {
+        PowerCommand::Square(arguments) => (Operation::Square, arguments),
+        PowerCommand::Cube(arguments) => (Operation::Cube, arguments),
+        PowerCommand::Fourth(arguments) => (Operation::Fourth, arguments),
+        PowerCommand::Echo(arguments) => (Operation::Echo, arguments),
+    };
     let address = Service::Power.address(arguments.addr)?;
     if arguments.keep_alive && !matches!(arguments.framing, None | Some(Framing::Line)) {
         return Err(Failure::Usage(texts::keep_alive_needs_lines()));

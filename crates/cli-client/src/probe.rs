@@ -11,7 +11,7 @@ use proto::wire::rps::Move;
 use serde::{Serialize, Serializer};
 use tokio::time::{Instant, sleep};
 
-use crate::arguments::probe::ProbeCommand;
+use crate::arguments::ProbeCommand;
 use crate::failure::Failure;
 use crate::language::texts;
 use crate::output::tell;
@@ -27,14 +27,18 @@ const PAUSE: Duration = Duration::from_millis(100);
 ///
 /// What went wrong in the last try.
 pub(crate) async fn run(command: ProbeCommand, session: &Session) -> Result<(), Failure> {
-    let (service, arguments) = command.parts();
-    let address = service.address(arguments.addr)?;
-    let until = Instant::now() + arguments.wait.unwrap_or_default();
+    let (service, addr, wait) = match command {
+        ProbeCommand::Power { addr, wait } => (Service::Power, addr, wait),
+        ProbeCommand::Rps { addr, wait } => (Service::Rps, addr, wait),
+        ProbeCommand::Duel { addr, wait } => (Service::Duel, addr, wait),
+    };
+    let address = service.address(addr)?;
+    let until = Instant::now() + wait.unwrap_or_default();
     loop {
         let started = Instant::now();
         let timeout = session.timeouts.reply;
         // The last try ends with the wait, but always has a moment.
-        let limit = match arguments.wait {
+        let limit = match wait {
             Some(_) => timeout.min(whole_millis(until - started).max(PAUSE)),
             None => timeout,
         };

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use proto::wire::number::Number;
 use proto::wire::power::Operation;
 
-use super::power::Framing;
+use super::Framing;
 use super::values::{Sources, at_most, duration, escaped, number, sources};
 use crate::language::texts;
 use crate::service::{Service, address};

@@ -1,15 +1,10 @@
-//! What can be asked for on the command line.
+//! The command line.
 //!
-//! - this file: what holds for every command;
-//! - [`power`], [`rps`], [`probe`], [`mod@bench`]: the commands' own;
-//! - `help`: how all of this is told in the language of the process;
-//! - `usage`: what is wrong with a command line.
+//! - this file: the commands and their options, `bench` apart;
+//! - `values`: parsers of values; `help`: help in the language of the process; `usage`: reports of usage errors.
 
 pub(crate) mod bench;
 mod help;
-pub(crate) mod power;
-pub(crate) mod probe;
-pub(crate) mod rps;
 mod usage;
 pub(crate) mod values;
 
@@ -18,80 +13,185 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use proto::wire::number::{Literal, classify};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use proto::wire::number::{Literal, Number, classify};
+use proto::wire::power::client;
+use proto::wire::rps::Move;
 
+use crate::input::Argument;
 use crate::language::{Language, texts};
 use crate::output::Output;
+use crate::service::{Service, address};
 use bench::BenchCommand;
-use power::PowerCommand;
-use probe::ProbeCommand;
-use rps::RpsCommand;
-use values::duration;
+use values::{at_most, duration, hand, number, odd, or_input};
 
-/// The whole command line.
 #[derive(Debug, Parser)]
 #[command(version, about = texts::about(), after_help = texts::exit_codes())]
 pub(crate) struct Arguments {
-    /// What holds for every command.
     #[command(flatten)]
     pub(crate) common: Common,
 
-    /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// What holds for every command. It may stand before and after its name.
-#[derive(Args, Clone, Debug)]
+/// The options of every command; they may stand before and after its name.
+#[derive(Args, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 pub(crate) struct Common {
-    /// The language, which has been chosen already.
     #[arg(long, global = true, value_name = "LANGUAGE", help = texts::lang())]
     pub(crate) lang: Option<Language>,
 
-    /// Objects in place of lines.
     #[arg(long, global = true, help = texts::json())]
     pub(crate) json: bool,
 
-    /// Answers and errors alone.
     #[arg(short, long, global = true, help = texts::quiet())]
     pub(crate) quiet: bool,
 
-    /// Each connection's way.
     #[arg(short, long, global = true, help = texts::verbose())]
     pub(crate) verbose: bool,
 
-    /// Each connection's bytes.
     #[arg(long, global = true, help = texts::trace())]
     pub(crate) trace: bool,
 
-    /// How long to wait in each phase.
     #[arg(long, global = true, value_name = "DURATION", default_value = "5s", value_parser = duration, help = texts::timeout())]
     pub(crate) timeout: Duration,
 }
 
-/// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Numbers in, powers out.
     #[command(subcommand, about = texts::power())]
     Power(PowerCommand),
-    /// Moves in, outcomes out.
     #[command(subcommand, about = texts::rps())]
     Rps(RpsCommand),
-    /// Load, and what came of it.
     #[command(subcommand, about = texts::bench())]
     Bench(BenchCommand),
-    /// Whether a server works.
     #[command(subcommand, about = texts::probe())]
     Probe(ProbeCommand),
-    /// A script for a shell.
     #[command(about = texts::completions())]
     Completions {
-        /// Which shell.
         #[arg(value_name = "SHELL", help = texts::shell())]
         shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PowerCommand {
+    #[command(about = texts::square())]
+    Square(PowerArguments),
+    #[command(about = texts::cube())]
+    Cube(PowerArguments),
+    #[command(about = texts::fourth())]
+    Fourth(PowerArguments),
+    #[command(about = texts::echo())]
+    Echo(PowerArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PowerArguments {
+    #[arg(required = true, value_name = "NUMBER", value_parser = or_input(number), help = texts::numbers())]
+    pub(crate) numbers: Vec<Argument<Number>>,
+
+    #[arg(long, help = texts::keep_alive())]
+    pub(crate) keep_alive: bool,
+
+    #[arg(long, value_enum, value_name = "HOW", help = texts::framing())]
+    pub(crate) framing: Option<Framing>,
+
+    #[arg(long, value_name = "BYTES", value_parser = at_most::<1_000_000>, help = texts::split())]
+    pub(crate) split: Option<u64>,
+
+    #[arg(long, value_name = "DURATION", default_value = "20ms", value_parser = duration, requires = "split",
+          help = texts::delay())]
+    pub(crate) delay: Duration,
+
+    #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Service::Power.addr_help())]
+    pub(crate) addr: Option<String>,
+}
+
+/// How to end a request on a short connection. Completions show the values' comments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Framing {
+    /// Close the sending half; the reply ends with the stream.
+    #[default]
+    Eof,
+    /// Send a line; the reply is a line.
+    Line,
+    /// Send nothing more; the reply is what one read delivers.
+    Bare,
+}
+
+impl From<Framing> for client::Framing {
+    fn from(framing: Framing) -> Self {
+        match framing {
+            Framing::Eof => Self::EndOfStream,
+            Framing::Line => Self::Line,
+            Framing::Bare => Self::Bare,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RpsCommand {
+    #[command(about = texts::throw())]
+    Throw(ThrowArguments),
+    #[command(about = texts::play())]
+    Play(PlayArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ThrowArguments {
+    #[arg(required = true, value_name = "MOVE", value_parser = or_input(hand), help = texts::moves())]
+    pub(crate) moves: Vec<Argument<Move>>,
+
+    #[command(flatten)]
+    pub(crate) opponent: OpponentArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PlayArguments {
+    #[arg(long, value_name = "ROUNDS", value_parser = odd, help = texts::best_of())]
+    pub(crate) best_of: Option<u64>,
+
+    #[command(flatten)]
+    pub(crate) opponent: OpponentArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct OpponentArguments {
+    #[arg(long, help = texts::duel())]
+    pub(crate) duel: bool,
+
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, requires = "duel",
+          help = texts::window())]
+    pub(crate) window: Duration,
+
+    #[arg(long, value_name = "HOST:PORT", value_parser = address, help = texts::opponent_addr())]
+    pub(crate) addr: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProbeCommand {
+    #[command(about = texts::probe_power())]
+    Power {
+        #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Service::Power.addr_help())]
+        addr: Option<String>,
+        #[arg(long, value_name = "DURATION", value_parser = duration, help = texts::wait())]
+        wait: Option<Duration>,
+    },
+    #[command(about = texts::probe_rps())]
+    Rps {
+        #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Service::Rps.addr_help())]
+        addr: Option<String>,
+        #[arg(long, value_name = "DURATION", value_parser = duration, help = texts::wait())]
+        wait: Option<Duration>,
+    },
+    #[command(about = texts::probe_duel())]
+    Duel {
+        #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Service::Duel.addr_help())]
+        addr: Option<String>,
+        #[arg(long, value_name = "DURATION", value_parser = duration, help = texts::wait())]
+        wait: Option<Duration>,
     },
 }
 
@@ -102,13 +202,13 @@ impl Common {
 }
 
 impl Arguments {
-    /// The arguments of this process.
+    /// Parses the arguments of this process.
     ///
     /// # Errors
     ///
-    /// The exit code, once what was asked for instead of a command (help, the version) or what is wrong has been said.
+    /// The exit code, after printing the help or version asked for, or reporting a usage error.
     pub(crate) fn of_command_line() -> Result<Self, ExitCode> {
-        let arguments: Vec<_> = env::args_os().map(guarded).collect();
+        let arguments: Vec<_> = env::args_os().map(escape_negative).collect();
         Language::choose(&arguments);
         let matches = command().try_get_matches_from(&arguments);
         let read = matches.and_then(|matches| Self::from_arg_matches(&matches));
@@ -116,14 +216,13 @@ impl Arguments {
     }
 }
 
-/// The command line, told of in the language of the process.
+/// The command line in the language of the process.
 pub(crate) fn command() -> clap::Command {
     help::localized(Arguments::command())
 }
 
-/// Puts a blank before a negative number, which its grammar allows: what begins with a dash is taken for an option
-/// otherwise, at least where it is written `-.5` or `-1e-5`.
-fn guarded(argument: OsString) -> OsString {
+/// Puts a blank before a negative number, which its grammar allows. Clap would take some for options: `-.5`, `-1e-5`.
+fn escape_negative(argument: OsString) -> OsString {
     match argument.to_str() {
         Some(text) if text.starts_with('-') && matches!(classify(text.as_bytes()), Literal::Complete(_)) => {
             format!(" {text}").into()
@@ -144,10 +243,10 @@ mod tests {
     #[test]
     fn a_negative_number_is_a_number_and_an_option_is_an_option() {
         for negative in ["-3", "-.5", "-1e-5", "-1.5E+3", "-0", "-1e999"] {
-            assert_eq!(guarded(negative.into()), OsString::from(format!(" {negative}")));
+            assert_eq!(escape_negative(negative.into()), OsString::from(format!(" {negative}")));
         }
         for other in ["-", "--timeout", "-h", "-x5", "-e5", "3"] {
-            assert_eq!(guarded(other.into()), OsString::from(other));
+            assert_eq!(escape_negative(other.into()), OsString::from(other));
         }
     }
 }

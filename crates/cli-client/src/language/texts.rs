@@ -20,9 +20,7 @@ macro_rules! texts {
 
 // Help: what is asked for on the command line.
 texts! {
-    about
-        "Asks the power server and plays rock-paper-scissors"
-        "向 power 服务器求幂，与 rps 服务器猜拳"
+    about "Asks the power server and plays rock-paper-scissors" "向 power 服务器求幂，与 rps 服务器猜拳"
     exit_codes
         "Exit codes: 0 done; 1 the server refused, or a check failed; 2 wrong usage;\n\
          3 cannot connect; 4 timed out; 5 the server broke the protocol; 130 Ctrl-C"
@@ -45,12 +43,8 @@ texts! {
     json
         "Print one JSON object a line on standard output, errors included"
         "在标准输出上每行打印一个 JSON 对象，包括错误"
-    quiet
-        "Say nothing but answers and errors"
-        "只打印答案和错误"
-    verbose
-        "Say on standard error how each connection goes"
-        "在标准错误上说明每个连接的经过"
+    quiet "Say nothing but answers and errors" "只打印答案和错误"
+    verbose "Say on standard error how each connection goes" "在标准错误上说明每个连接的经过"
     trace
         "Show on standard error every byte that crosses, each way and with its time"
         "在标准错误上显示每个方向经过的每个字节及其时间"
@@ -99,9 +93,7 @@ texts! {
     best_of
         "End once one side has won more than half of so many rounds, an odd number; draws do not count"
         "一方在这么多局（奇数）中赢得过半即结束；平局不算"
-    duel
-        "Play against another player, and wait for each of their moves"
-        "与另一位玩家对战，并等待对方出拳"
+    duel "Play against another player, and wait for each of their moves" "与另一位玩家对战，并等待对方出拳"
     window
         "With --duel: how long the server lets a move wait for the other player's (its duel.window); --timeout comes \
          on top of it [default: 30s]"
@@ -135,9 +127,7 @@ texts! {
         "So many requests in flight on each connection, which is then kept alive [default: 1]"
         "每个连接（因而是长连接）上同时有多少个请求在途 [默认：1]"
     connections "How many connections at once [default: 50]" "同时有多少个连接 [默认：50]"
-    requests
-        "Stop after so many requests, such as 500, 100k or 2m"
-        "发完指定数量的请求后结束，如 500、100k、2m"
+    requests "Stop after so many requests, such as 500, 100k or 2m" "发完指定数量的请求后结束，如 500、100k、2m"
     duration
         "Stop after this long [default: 5s, where --requests does not say]"
         "运行指定时长后结束 [默认：5s，除非给出 --requests]"
@@ -145,9 +135,7 @@ texts! {
         "Send so many requests a second, at even distances whatever becomes of them, and count an answer's time from \
          when its request should have been sent"
         "每秒等距发出这么多请求，不管应答如何；应答的时间从请求本应发出的时刻算起"
-    pipeline
-        "So many requests in flight on each connection [default: 1]"
-        "每个连接上同时有多少个请求在途 [默认：1]"
+    pipeline "So many requests in flight on each connection [default: 1]" "每个连接上同时有多少个请求在途 [默认：1]"
     pipeline_power
         "So many requests in flight on each connection, which is then kept alive [default: 1; with --compare: 64]"
         "每个连接（因而是长连接）上同时有多少个请求在途 [默认：1；用 --compare 时：64]"
@@ -157,9 +145,7 @@ texts! {
         "Connect from these addresses of this machine in turn, each of which has ports of its own: addresses and ranges \
          with commas between them, such as 127.0.0.2-127.0.0.9"
         "轮流从本机的这些地址连接，每个地址有自己的端口：用逗号隔开的地址和范围，如 127.0.0.2-127.0.0.9"
-    bench_keep_alive
-        "Ask all on one connection each, in lines, one after the other"
-        "保持连接，逐行依次发送请求"
+    bench_keep_alive "Ask all on one connection each, in lines, one after the other" "保持连接，逐行依次发送请求"
     bench_framing
         "How to end a request on a short connection: eof, line or bare [default: eof]"
         "短连接怎样结束一个请求：eof、line 或 bare [默认：eof]"
@@ -177,9 +163,7 @@ texts! {
 // Usage: what is wrong with it, and what would be right.
 texts! {
     usage_error(message: &str) "error: {message}" "错误：{message}"
-    more_help(command: &str)
-        "For more information, try '{command} --help'."
-        "详情请看 '{command} --help'。"
+    more_help(command: &str) "For more information, try '{command} --help'." "详情请看 '{command} --help'。"
     is_wrong(quoted: &str, right: &str) "{quoted} is {right}" "{quoted} {right}"
     invalid_value(value: &str, argument: &str, right: &str)
         "invalid value '{value}' for '{argument}': {right}"
@@ -286,9 +270,7 @@ texts! {
         "没有别的玩家及时出拳，这一局作废，不计胜负"
     streak(rounds: u64) "{rounds} wins in a row!" "{rounds} 连胜！"
     losing_streak(rounds: u64) "{rounds} losses in a row." "{rounds} 连败。"
-    score(won: u64, lost: u64, drawn: u64)
-        "{won} won, {lost} lost, {drawn} drawn"
-        "{won} 胜，{lost} 负，{drawn} 平"
+    score(won: u64, lost: u64, drawn: u64) "{won} won, {lost} lost, {drawn} drawn" "{won} 胜，{lost} 负，{drawn} 平"
     score_void(void: u64) ", {void} void" "，{void} 作废"
     match_won(won: u64, lost: u64) "You win the match {won}:{lost}." "你以 {won}:{lost} 赢得比赛。"
     match_lost(won: u64, lost: u64) "You lose the match {won}:{lost}." "你以 {won}:{lost} 输掉比赛。"
@@ -351,17 +333,13 @@ texts! {
         "{count} 个到期而始终没有空闲连接；按已等待的时间计入延迟"
     bench_in_play "in play" "在途"
     bench_unanswered(count: &str) "{count} had no answer at the end" "结束时 {count} 个还没有应答"
-    bench_given_up
-        "Given up, since nothing was answered any more for long."
-        "长时间没有任何应答，已放弃。"
+    bench_given_up "Given up, since nothing was answered any more for long." "长时间没有任何应答，已放弃。"
     bench_fair(chi_square: &str, p: &str) "chi-square {chi_square}, p = {p}: fair" "卡方 {chi_square}，p = {p}：公平"
     bench_unfair(chi_square: &str, p: &str)
         "chi-square {chi_square}, p = {p}: a fair house would hardly do this"
         "卡方 {chi_square}，p = {p}：公平的庄家几乎不会这样"
     bench_troubles(count: &str, first: &str) "{count}; the first: {first}" "{count} 个；第一个：{first}"
-    bench_rate_missed(rate: &str)
-        "The rate of {rate}/s was not reached."
-        "没有达到每秒 {rate} 个。"
+    bench_rate_missed(rate: &str) "The rate of {rate}/s was not reached." "没有达到每秒 {rate} 个。"
     bench_saturated
         "This client was busy all the time, so it may be what limited the load: --threads adds to it."
         "客户端一直在满负荷运行，它可能是瓶颈：可用 --threads 增加线程。"
@@ -394,12 +372,8 @@ texts! {
     trace_connect(address: &str) "connect     to {address}" "连接        {address}"
     trace_connected(local: &str) "connected   from {local}" "已连上      从 {local}"
     trace_failed(message: &str) "failed      {message}" "失败        {message}"
-    trace_half_closed
-        "half-close  we send nothing more, and still listen"
-        "半关闭      我方不再发送，但仍在接收"
-    trace_ended
-        "end         the server sends nothing more"
-        "结束        服务器不再发送"
+    trace_half_closed "half-close  we send nothing more, and still listen" "半关闭      我方不再发送，但仍在接收"
+    trace_ended "end         the server sends nothing more" "结束        服务器不再发送"
     trace_broken(error: &str) "broken      {error}" "断开        {error}"
     trace_closed(sent: u64, received: u64)
         "close       {sent} bytes sent, {received} received"

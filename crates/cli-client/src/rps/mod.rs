@@ -1,10 +1,9 @@
 //! `rps`: plays rock-paper-scissors on one connection, against the house or another player.
 //!
-//! - this file: a game, and `rps throw`;
-//! - `play`: `rps play`; `prompt`: asks a person for moves; `score` and `hands`: what a person is shown.
+//! - this file: a game, `rps throw` and `rps play`;
+//! - `prompt`: asks a person for moves; `score` and `hands`: what a person is shown.
 
 mod hands;
-mod play;
 mod prompt;
 mod score;
 
@@ -15,14 +14,17 @@ use proto::client::{ErrorKind, Phase, Timeouts};
 use proto::wire::rps::{Move, Outcome};
 use serde::Serialize;
 
-use crate::arguments::rps::{OpponentArguments, RpsCommand, ThrowArguments};
 use crate::arguments::values::hand;
+use crate::arguments::{OpponentArguments, PlayArguments, RpsCommand, ThrowArguments};
 use crate::failure::Failure;
 use crate::input::Values;
+use crate::interrupt::CTRL_C;
 use crate::language::texts;
 use crate::output::{Output, by_name};
 use crate::service::Service;
 use crate::session::Session;
+use prompt::Prompt;
+use score::Score;
 
 /// # Errors
 ///
@@ -30,7 +32,7 @@ use crate::session::Session;
 pub(crate) async fn run(command: RpsCommand, session: &Session) -> Result<(), Failure> {
     match command {
         RpsCommand::Throw(arguments) => session.until_asked_to_end(throw(arguments, session)).await,
-        RpsCommand::Play(arguments) => play::run(arguments, session).await,
+        RpsCommand::Play(arguments) => play(arguments, session).await,
     }
 }
 
@@ -39,6 +41,44 @@ async fn throw(arguments: ThrowArguments, session: &Session) -> Result<(), Failu
     let mut moves = Values::of(arguments.moves, hand);
     while let Some(shown) = moves.next().await? {
         game.throw(shown).await?.print(session.output)?;
+    }
+    Ok(())
+}
+
+/// Plays until the moves end, one side wins the match, or a signal ends the client, and prints the score last.
+async fn play(arguments: PlayArguments, session: &Session) -> Result<(), Failure> {
+    let mut score = Score::new(arguments.best_of);
+    let mut prompt = Prompt::new(session.output, arguments.opponent.duel);
+    let mut game = None;
+    let played = session.until_asked_to_end(async {
+        let game = game.insert(Game::start(arguments.opponent, session).await?);
+        rounds(game, &mut prompt, &mut score, session).await
+    });
+    let mut ended = played.await;
+    if let Err(Failure::Interrupted(code)) = ended {
+        prompt.leave_line();
+        // A person ends a game with Ctrl-C; other signals come from elsewhere.
+        if code == CTRL_C {
+            ended = Ok(());
+        }
+    }
+    // Without a connection there was no game.
+    if game.is_some() || ended.is_ok() {
+        session.output.answer(&score, &score)?;
+    }
+    ended
+}
+
+async fn rounds(game: &mut Game, prompt: &mut Prompt, score: &mut Score, session: &Session) -> Result<(), Failure> {
+    while score.winner.is_none()
+        && let Some(shown) = prompt.next_move(score).await?
+    {
+        let window = game.window;
+        let report = prompt.wait_for_opponent(game.throw(shown), window).await?;
+        score.count(report.round);
+        prompt.show(&report);
+        report.print(session.output)?;
+        prompt.comment(report.round, score);
     }
     Ok(())
 }
