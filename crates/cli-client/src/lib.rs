@@ -45,7 +45,7 @@ pub fn run() -> ExitCode {
         Ok(arguments) => arguments,
         Err(code) => return code,
     };
-    let output = arguments.common.output();
+    let output = arguments.common.output;
     match start(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -4,20 +4,23 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use clap::Args;
 use proto::wire::number::Number;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::failure::{Failure, Kind};
+use crate::language::texts;
 
 /// The version of what `--json` prints. It changes when a field changes or goes, not when one is added.
 const SCHEMA: u32 = 1;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Output {
-    /// Prints objects instead of lines.
+    #[arg(long, global = true, help = texts::json())]
     pub(crate) json: bool,
-    /// Prints nothing but answers and errors.
+
+    #[arg(short, long, global = true, help = texts::quiet())]
     pub(crate) quiet: bool,
 }
 

@@ -42,14 +42,18 @@ pub(crate) async fn run(command: PowerCommand, session: &Session) -> Result<(), 
     if let Some(bytes) = piece {
         client = client.in_pieces(Pieces { bytes, pause: arguments.delay });
     }
-    let numbers = Values::of(arguments.numbers, number);
+    let mut numbers = Values::of(arguments.numbers, number);
     let mut printer = Printer { output: session.output, address, operation, refused: false };
-    let asked = if arguments.keep_alive {
-        on_one_connection(&client, numbers, &mut printer).await
-    } else {
-        on_a_connection_each(&client, numbers, &mut printer).await
+    let asked = async {
+        if arguments.keep_alive {
+            return on_one_connection(&client, numbers, &mut printer).await;
+        }
+        while let Some(number) = numbers.next().await? {
+            printer.print(number, client.ask(operation, number).await?)?;
+        }
+        Ok(())
     };
-    asked.map_err(|failure| {
+    asked.await.map_err(|failure| {
         failure.with_hint(|error| match (&error.kind, error.phase) {
             (ErrorKind::TimedOut(_), Phase::End) if !arguments.keep_alive => Some(texts::hint_framing()),
             (ErrorKind::Protocol(_), _) if piece.is_some() => Some(texts::hint_pieces()),
@@ -57,18 +61,6 @@ pub(crate) async fn run(command: PowerCommand, session: &Session) -> Result<(), 
         })
     })?;
     if printer.refused { Err(Failure::Reported(REFUSED)) } else { Ok(()) }
-}
-
-async fn on_a_connection_each(
-    client: &Client,
-    mut numbers: Values<Number>,
-    printer: &mut Printer,
-) -> Result<(), Failure> {
-    while let Some(number) = numbers.next().await? {
-        let reply = client.ask(printer.operation, number).await?;
-        printer.print(number, reply)?;
-    }
-    Ok(())
 }
 
 async fn on_one_connection(client: &Client, numbers: Values<Number>, printer: &mut Printer) -> Result<(), Failure> {

@@ -24,7 +24,7 @@ impl Session {
     /// If signals cannot be handled.
     pub(crate) fn new(common: &Common) -> Result<Self, Failure> {
         Ok(Self {
-            output: common.output(),
+            output: common.output,
             timeouts: Timeouts::all(common.timeout),
             interrupt: Interrupt::listen().map_err(Failure::System)?,
             verbose: common.verbose,

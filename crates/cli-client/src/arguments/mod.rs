@@ -37,16 +37,12 @@ pub(crate) struct Arguments {
 
 /// The options of every command; they may stand before and after its name.
 #[derive(Args, Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 pub(crate) struct Common {
     #[arg(long, global = true, value_name = "LANGUAGE", help = texts::lang())]
     pub(crate) lang: Option<Language>,
 
-    #[arg(long, global = true, help = texts::json())]
-    pub(crate) json: bool,
-
-    #[arg(short, long, global = true, help = texts::quiet())]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
 
     #[arg(short, long, global = true, help = texts::verbose())]
     pub(crate) verbose: bool,
@@ -193,12 +189,6 @@ pub(crate) enum ProbeCommand {
         #[arg(long, value_name = "DURATION", value_parser = duration, help = texts::wait())]
         wait: Option<Duration>,
     },
-}
-
-impl Common {
-    pub(crate) fn output(&self) -> Output {
-        Output { json: self.json, quiet: self.quiet }
-    }
 }
 
 impl Arguments {
