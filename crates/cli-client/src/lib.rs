@@ -34,7 +34,7 @@ use std::process::ExitCode;
 use clap_complete::Shell;
 use tokio::runtime::Builder;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, RpsCommand};
 use failure::Failure;
 use session::Session;
 
@@ -67,7 +67,8 @@ fn start(Arguments { common, command }: Arguments) -> Result<(), Failure> {
 async fn execute(command: Command, session: &Session) -> Result<(), Failure> {
     match command {
         Command::Power(command) => session.until_asked_to_end(power::run(command, session)).await,
-        Command::Rps(command) => rps::run(command, session).await,
+        Command::Rps(RpsCommand::Throw(arguments)) => session.until_asked_to_end(rps::throw(arguments, session)).await,
+        Command::Rps(RpsCommand::Play(arguments)) => rps::play(arguments, session).await,
         Command::Bench(command) => bench::run(command, session).await,
         Command::Probe(command) => session.until_asked_to_end(probe::run(command, session)).await,
         Command::Completions { shell } => completions(shell),

@@ -1,4 +1,4 @@
-//! How the command line is told of: headings, help and its flags in the language of the process.
+//! Help in the language of the process: headings, flags and folded texts.
 
 use clap::builder::StyledStr;
 use clap::{Arg, ArgAction, Command};
@@ -6,17 +6,17 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::language::{Language, texts};
 
-/// The widest that help gets, as other programs' is.
+/// The maximum width of help, as of other programs'.
 const WIDTH: usize = 80;
 
-/// What is left of the width for the text beside the longest option.
+/// The width of the text beside the longest option.
 const TEXT_WIDTH: usize = 48;
 
-/// The command and all below it, in the language of the process.
+/// Localizes a command and all its subcommands.
 pub(super) fn localized(command: Command) -> Command {
     let version = Arg::new("version").short('V').long("version").action(ArgAction::Version).help(texts::version_flag());
     let mut command = below(command.disable_version_flag(true).arg(version));
-    // Clap's own command for help is there only once the others are.
+    // Clap adds its help subcommands only now.
     command.build();
     below_help(command)
 }
@@ -28,7 +28,7 @@ fn below(command: Command) -> Command {
         .disable_help_flag(true)
         .arg(help)
         .max_term_width(WIDTH)
-        // As in other programs, the last one holds.
+        // An option given twice has its last value, as in other programs.
         .args_override_self(true)
         .help_template(template)
         .subcommand_help_heading(texts::help_commands())
@@ -41,20 +41,17 @@ fn below(command: Command) -> Command {
             let text = argument.get_help().map(folded).unwrap_or_default();
             let takes_values = argument.get_action().takes_values();
             let argument = argument.help_heading(heading).help(text);
-            // Clap tells of these in English; where they matter, the text does.
+            // Clap writes these in English; where they matter, they are in the text.
             argument.hide_default_value(takes_values).hide_possible_values(takes_values)
         })
         .mut_subcommands(below)
 }
 
 fn below_help(command: Command) -> Command {
-    let has_help = command.get_subcommands().any(|command| command.get_name() == "help");
-    let command = if has_help {
-        command.mut_subcommand("help", |help| help.about(texts::help_command()).disable_help_subcommand(true))
-    } else {
-        command
-    };
-    command.mut_subcommands(|below| if below.get_name() == "help" { below } else { below_help(below) })
+    command.mut_subcommands(|below| match below.get_name() {
+        "help" => below.about(texts::help_command()).disable_help_subcommand(true),
+        _ => below_help(below),
+    })
 }
 
 /// Folds Chinese text, in which clap finds no blanks to break lines at.

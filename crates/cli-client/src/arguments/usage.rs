@@ -1,4 +1,4 @@
-//! What is wrong with a command line, in words, or help where that was asked for.
+//! Reports of usage errors, and help and version where asked for.
 
 use std::error::Error as _;
 use std::ffi::OsString;
@@ -31,7 +31,7 @@ pub(super) fn report(error: &Error, arguments: &[OsString]) -> ExitCode {
     ExitCode::from(failure.code())
 }
 
-/// What is wrong, how the command is used, and where there is more.
+/// The error, the usage of the command, and where to find more.
 fn usage(error: &Error, arguments: &[OsString]) -> String {
     let mut paragraphs = vec![texts::usage_error(&message(error))];
     let mut command = names(arguments);
@@ -46,7 +46,7 @@ fn usage(error: &Error, arguments: &[OsString]) -> String {
     paragraphs.join("\n\n") + "\n"
 }
 
-/// The names of the command that a command line is of, as far as it names one.
+/// The names of the command on a command line, as far as it has them.
 fn names(arguments: &[OsString]) -> String {
     let mut command = super::command();
     let mut names = vec![command.get_name().to_owned()];
@@ -59,14 +59,14 @@ fn names(arguments: &[OsString]) -> String {
     names.join(" ")
 }
 
-/// What is wrong, in one sentence.
+/// The error in one sentence.
 fn message(error: &Error) -> String {
     let context = |kind| error.get(kind).map(words).unwrap_or_default();
     let argument = context(ContextKind::InvalidArg);
     match error.kind() {
         ErrorKind::ValueValidation => {
             let right = error.source().map(ToString::to_string).unwrap_or_default();
-            // A number that begins with a dash has a blank before it by now.
+            // Without the blank that `escape_negative` puts before a negative number.
             texts::invalid_value(context(ContextKind::InvalidValue).trim_start(), &argument, &right)
         }
         ErrorKind::InvalidValue if context(ContextKind::InvalidValue).is_empty() => texts::missing_value(&argument),
@@ -84,7 +84,7 @@ fn message(error: &Error) -> String {
         ErrorKind::TooManyValues => texts::takes_no_value(&argument),
         ErrorKind::InvalidUtf8 => texts::argument_not_text(),
         ErrorKind::ArgumentConflict => texts::conflict(&argument, &context(ContextKind::PriorArg)),
-        // Nothing that can happen here; clap says it, in English.
+        // Does not happen with this command line; clap has an English message.
         _ => error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
     }
 }

@@ -1,6 +1,6 @@
-//! What went wrong on a connection, in words.
+//! Messages for errors of connections and numbers.
 //!
-//! In English the library says it itself. Here it is in Chinese, kind by kind, so that the compiler asks for each.
+//! The library has the English messages. The Chinese ones are here, kind by kind, so that a missing one does not compile.
 
 use std::io;
 
@@ -10,7 +10,6 @@ use proto::wire::power::client::{ClientCodec, ReplyError};
 
 use super::{Language, texts};
 
-/// Why there is no answer.
 pub(crate) fn error(error: &Error) -> String {
     match Language::current() {
         Language::English => error.to_string(),
@@ -51,7 +50,7 @@ fn chinese_violation(violation: &Violation) -> String {
     }
 }
 
-/// The commonest of the system's own words; the others are as the system has them.
+/// Translates the most common system errors; the others keep the system's message.
 pub(crate) fn system(cause: &io::Error) -> String {
     if Language::current() == Language::English {
         return cause.to_string();
@@ -67,7 +66,6 @@ pub(crate) fn system(cause: &io::Error) -> String {
     }
 }
 
-/// Why a text is no number.
 pub(crate) fn number(error: NumberError) -> String {
     match (Language::current(), error) {
         (Language::English, error) => error.to_string(),

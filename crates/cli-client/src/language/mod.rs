@@ -1,7 +1,6 @@
-//! In which language people are spoken to: chosen once for the process, as a locale is.
+//! The language of the process, chosen once, as a locale is.
 //!
-//! - `texts`: the table of all that is said, in every language;
-//! - `explain`: what went wrong on a connection, in words.
+//! - `texts`: the table of all texts; `explain`: messages for errors of the library.
 
 pub(crate) mod explain;
 pub(crate) mod texts;
@@ -12,7 +11,7 @@ use std::sync::OnceLock;
 
 use clap::ValueEnum;
 
-/// A language that people are spoken to in.
+/// A language of the texts. Completions show the comments of the variants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Language {
     /// English.
@@ -27,7 +26,7 @@ pub(crate) enum Language {
 static CHOSEN: OnceLock<Language> = OnceLock::new();
 
 impl Language {
-    /// The language that was chosen, or English before that.
+    /// The language chosen, or English before that.
     pub(crate) fn current() -> Self {
         CHOSEN.get().copied().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! All that the client says to people, a line in each language: one that is missing does not compile.
+//! The texts of the client in each language. A missing translation does not compile.
 
 use proto::client::rps::Round;
 use proto::wire::rps::{Move, Outcome};
@@ -6,7 +6,7 @@ use proto::wire::rps::{Move, Outcome};
 use super::Language;
 use crate::failure::Kind;
 
-/// Makes a function of each entry, which gives its text in the language of the process.
+/// Defines a function for each entry, which returns its text in the language of the process.
 macro_rules! texts {
     ($($name:ident $(($($argument:ident: $type:ty),*))? $english:literal $chinese:literal)*) => {$(
         pub(crate) fn $name($($($argument: $type),*)?) -> String {
@@ -18,7 +18,7 @@ macro_rules! texts {
     )*};
 }
 
-// Help: what is asked for on the command line.
+// Help.
 texts! {
     about "Asks the power server and plays rock-paper-scissors" "向 power 服务器求幂，与 rps 服务器猜拳"
     exit_codes
@@ -160,7 +160,7 @@ texts! {
     number "Of which number [default: 2]" "求哪个数 [默认：2]"
 }
 
-// Usage: what is wrong with it, and what would be right.
+// Usage errors.
 texts! {
     usage_error(message: &str) "error: {message}" "错误：{message}"
     more_help(command: &str) "For more information, try '{command} --help'." "详情请看 '{command} --help'。"
@@ -217,7 +217,7 @@ texts! {
     input_broken(error: &str) "standard input: {error}" "标准输入：{error}"
 }
 
-// What went wrong, and what to try next.
+// Other errors, and hints what to try next.
 texts! {
     interrupted "asked to end by a signal" "收到信号，已结束"
     output_broken(error: &str) "standard output: {error}" "标准输出：{error}"
@@ -280,7 +280,7 @@ texts! {
     not_yet(failure: &str) "not yet: {failure}" "尚未就绪：{failure}"
 }
 
-// What came of a load.
+// Results of a load.
 texts! {
     bench_progress(right: &str, rate: &str, errors: &str)
         "{right} answers, {rate}/s, {errors} errors"
@@ -364,7 +364,7 @@ texts! {
         "-c {connections}：本进程打开的文件只够 {most} 个连接；ulimit -n 显示文件上限"
 }
 
-// A connection's way, as --verbose and --trace show it.
+// Events of a connection, for --verbose and --trace.
 texts! {
     trace_resolved(name: &str, addresses: &str, millis: &str)
         "resolve     {name} is {addresses} ({millis} ms)"
@@ -408,7 +408,7 @@ pub(crate) fn round(round: Round) -> String {
     pick(&round.to_string(), chinese)
 }
 
-/// A kind of failure, as a table has it.
+/// A kind of failure, as a table shows it.
 pub(crate) fn kind(kind: Kind) -> String {
     let (english, chinese) = match kind {
         Kind::Usage => ("usage", "用法错误"),

@@ -3,7 +3,7 @@
 use proto::wire::rps::Move;
 use unicode_width::UnicodeWidthStr;
 
-/// What the drawing takes, with the gap between the hands.
+/// The width of the drawing, with the gap between the hands.
 pub(super) const WIDTH: usize = 2 * HAND_WIDTH + GAP;
 
 const HAND_WIDTH: usize = 13;
@@ -29,7 +29,7 @@ fn lines(shown: Move) -> [&'static str; 6] {
     }
 }
 
-/// Two hands, and above each whose it is.
+/// Draws two hands with the owner above each.
 pub(super) fn drawn(hands: [Move; 2], owners: [&str; 2]) -> String {
     let side_by_side = |left: &str, right: &str| {
         let blanks = (HAND_WIDTH + GAP).saturating_sub(left.width());

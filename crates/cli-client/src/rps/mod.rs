@@ -15,7 +15,7 @@ use proto::wire::rps::{Move, Outcome};
 use serde::Serialize;
 
 use crate::arguments::values::hand;
-use crate::arguments::{OpponentArguments, PlayArguments, RpsCommand, ThrowArguments};
+use crate::arguments::{OpponentArguments, PlayArguments, ThrowArguments};
 use crate::failure::Failure;
 use crate::input::Values;
 use crate::interrupt::CTRL_C;
@@ -26,17 +26,7 @@ use crate::session::Session;
 use prompt::Prompt;
 use score::Score;
 
-/// # Errors
-///
-/// The first error; a game that was begun still has its score printed.
-pub(crate) async fn run(command: RpsCommand, session: &Session) -> Result<(), Failure> {
-    match command {
-        RpsCommand::Throw(arguments) => session.until_asked_to_end(throw(arguments, session)).await,
-        RpsCommand::Play(arguments) => play(arguments, session).await,
-    }
-}
-
-async fn throw(arguments: ThrowArguments, session: &Session) -> Result<(), Failure> {
+pub(crate) async fn throw(arguments: ThrowArguments, session: &Session) -> Result<(), Failure> {
     let mut game = Game::start(arguments.opponent, session).await?;
     let mut moves = Values::of(arguments.moves, hand);
     while let Some(shown) = moves.next().await? {
@@ -46,7 +36,7 @@ async fn throw(arguments: ThrowArguments, session: &Session) -> Result<(), Failu
 }
 
 /// Plays until the moves end, one side wins the match, or a signal ends the client, and prints the score last.
-async fn play(arguments: PlayArguments, session: &Session) -> Result<(), Failure> {
+pub(crate) async fn play(arguments: PlayArguments, session: &Session) -> Result<(), Failure> {
     let mut score = Score::new(arguments.best_of);
     let mut prompt = Prompt::new(session.output, arguments.opponent.duel);
     let mut game = None;
