@@ -144,7 +144,7 @@ impl Report {
         }
         rows.extend(self.outcomes());
         for (kind, troubles) in &tally.troubles {
-            rows.push((texts::kind(*kind), texts::bench_troubles(&grouped(troubles.count), &troubles.first)));
+            rows.push((kind.name(), texts::bench_troubles(&grouped(troubles.count), &troubles.first)));
         }
         rows
     }
@@ -231,7 +231,7 @@ impl fmt::Display for Report {
                 write!(f, "  {} {}", texts::bench_unsent(), grouped(self.tally.unsent))?;
             }
             for (kind, troubles) in &self.tally.troubles {
-                write!(f, "  {} {}", texts::kind(*kind), grouped(troubles.count))?;
+                write!(f, "  {} {}", kind.name(), grouped(troubles.count))?;
             }
             return Ok(());
         }

@@ -408,22 +408,24 @@ pub(crate) fn round(round: Round) -> String {
     pick(&round.to_string(), chinese)
 }
 
-/// A kind of failure, as a table shows it.
-pub(crate) fn kind(kind: Kind) -> String {
-    let (english, chinese) = match kind {
-        Kind::Usage => ("usage", "用法错误"),
-        Kind::Refused => ("refused", "被拒绝"),
-        Kind::Reset => ("reset", "连接被重置"),
-        Kind::Timeout => ("timeout", "超时"),
-        Kind::Protocol => ("protocol", "违反协议"),
-        Kind::Closed => ("closed", "连接被关闭"),
-        Kind::Unresolved => ("name not resolved", "无法解析名字"),
-        Kind::Unreachable => ("unreachable", "不可达"),
-        Kind::NoLocalPort => ("no local port", "没有本地端口"),
-        Kind::NoFiles => ("no more files", "打开的文件太多"),
-        Kind::Wrong => ("wrong answer", "答案错误"),
-        Kind::System => ("system", "系统错误"),
-        Kind::Interrupted => ("interrupted", "被中断"),
-    };
-    pick(english, chinese)
+impl Kind {
+    /// The name that a table shows.
+    pub(crate) fn name(self) -> String {
+        let (english, chinese) = match self {
+            Self::Usage => ("usage", "用法错误"),
+            Self::Refused => ("refused", "被拒绝"),
+            Self::Reset => ("reset", "连接被重置"),
+            Self::Timeout => ("timeout", "超时"),
+            Self::Protocol => ("protocol", "违反协议"),
+            Self::Closed => ("closed", "连接被关闭"),
+            Self::Unresolved => ("name not resolved", "无法解析名字"),
+            Self::Unreachable => ("unreachable", "不可达"),
+            Self::NoLocalPort => ("no local port", "没有本地端口"),
+            Self::NoFiles => ("no more files", "打开的文件太多"),
+            Self::Wrong => ("wrong answer", "答案错误"),
+            Self::System => ("system", "系统错误"),
+            Self::Interrupted => ("interrupted", "被中断"),
+        };
+        pick(english, chinese)
+    }
 }

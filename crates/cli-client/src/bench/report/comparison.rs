@@ -95,7 +95,7 @@ impl fmt::Display for Comparison {
         for run in &self.runs {
             for (kind, troubles) in &run.tally.troubles {
                 let troubles = texts::bench_troubles(&grouped(troubles.count), &troubles.first);
-                paragraphs.push(format!("{}: {troubles}", texts::kind(*kind)));
+                paragraphs.push(format!("{}: {troubles}", kind.name()));
             }
         }
         let mut remarks: Vec<_> = self.runs.iter().flat_map(Report::remarks).collect();
