@@ -1,4 +1,4 @@
-//! The clients as a library: what each failure says of its phase, and of whose fault it was.
+//! The clients as a library: what each failure says of its phase.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 use proto::client::power::{Client, Pieces};
 use proto::client::rps::Connection;
 use proto::client::stream::{Event, Observer};
-use proto::client::{Endpoint, Error, ErrorKind, Fault, Phase, Timeouts};
+use proto::client::{Endpoint, Error, ErrorKind, Phase, Timeouts};
 use proto::wire::number::Number;
 use proto::wire::power::Operation;
 use proto::wire::rps::Move;
@@ -49,48 +49,48 @@ async fn throw(address: &str) -> Option<Error> {
 }
 
 #[track_caller]
-fn assert_failed(error: Option<Error>, phase: Phase, fault: Fault) -> ErrorKind {
+fn assert_failed(error: Option<Error>, phase: Phase) -> ErrorKind {
     let error = error.expect("there is no answer");
-    assert_eq!((error.phase, error.fault()), (phase, fault), "{error}");
+    assert_eq!(error.phase, phase, "{error}");
     error.kind
 }
 
 #[tokio::test]
 async fn an_address_that_nobody_has_is_the_callers_fault() {
-    assert_failed(ask("nosuchhost.invalid:1".to_owned()).await, Phase::Resolve, Fault::Caller);
-    assert_failed(throw("no port").await, Phase::Resolve, Fault::Caller);
+    assert_failed(ask("nosuchhost.invalid:1".to_owned()).await, Phase::Resolve);
+    assert_failed(throw("no port").await, Phase::Resolve);
 }
 
 #[tokio::test]
 async fn a_server_that_cannot_be_reached_is_the_networks() {
     // A port that was free a moment ago, and that is not given out again at once.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
-    let kind = assert_failed(ask(address.clone()).await, Phase::Connect, Fault::Network);
+    let kind = assert_failed(ask(address.clone()).await, Phase::Connect);
     assert!(matches!(kind, ErrorKind::Io(_)), "{kind:?}");
-    assert_failed(throw(&address).await, Phase::Connect, Fault::Network);
+    assert_failed(throw(&address).await, Phase::Connect);
 }
 
 #[tokio::test]
 async fn a_server_that_stays_silent_is_the_servers() {
     let address = server(b"").await.unwrap();
-    let kind = assert_failed(ask(address.clone()).await, Phase::Reply, Fault::Server);
+    let kind = assert_failed(ask(address.clone()).await, Phase::Reply);
     assert!(matches!(kind, ErrorKind::TimedOut(limit) if limit == SHORT.reply), "{kind:?}");
-    assert_failed(throw(&address).await, Phase::Reply, Fault::Server);
+    assert_failed(throw(&address).await, Phase::Reply);
 }
 
 #[tokio::test]
 async fn a_reply_without_its_end_is_the_servers() {
-    let kind = assert_failed(ask(server(b"d4.0").await.unwrap()).await, Phase::End, Fault::Server);
+    let kind = assert_failed(ask(server(b"d4.0").await.unwrap()).await, Phase::End);
     assert!(matches!(kind, ErrorKind::TimedOut(_)), "{kind:?}");
 }
 
 #[tokio::test]
 async fn what_is_no_reply_is_the_servers() {
-    let kind = assert_failed(ask(server(b"HTTP/1.1 400\r\n").await.unwrap()).await, Phase::Reply, Fault::Server);
+    let kind = assert_failed(ask(server(b"HTTP/1.1 400\r\n").await.unwrap()).await, Phase::Reply);
     assert!(matches!(kind, ErrorKind::Protocol(_)), "{kind:?}");
-    let kind = assert_failed(throw(&server(b"?").await.unwrap()).await, Phase::Reply, Fault::Server);
+    let kind = assert_failed(throw(&server(b"?").await.unwrap()).await, Phase::Reply);
     assert!(matches!(kind, ErrorKind::Protocol(_)), "{kind:?}");
-    let kind = assert_failed(throw(&server(b"f").await.unwrap()).await, Phase::Reply, Fault::Server);
+    let kind = assert_failed(throw(&server(b"f").await.unwrap()).await, Phase::Reply);
     assert!(matches!(kind, ErrorKind::Full), "{kind:?}");
 }
 
@@ -207,7 +207,7 @@ async fn an_observer_is_told_of_a_connection_that_is_not_made() {
     let recorder = Arc::new(Recorder::default());
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let refused = endpoint(&free.to_string()).observed_by(recorder.clone()).connect().await;
-    assert_failed(refused.err(), Phase::Connect, Fault::Network);
+    assert_failed(refused.err(), Phase::Connect);
     assert_eq!(*recorder.0.lock().unwrap(), ["resolve", "1 resolved", "connect", "failed: Connect"]);
 }
 

@@ -1,4 +1,4 @@
-//! What can go wrong for a client: in which phase, to which address, and whose fault it was.
+//! What can go wrong for a client: in which phase, and with which address.
 
 use std::fmt;
 use std::io;
@@ -16,19 +16,6 @@ pub struct Error {
     pub phase: Phase,
     /// What happened.
     pub kind: ErrorKind,
-}
-
-impl Error {
-    /// Who has to act for it to go better the next time.
-    #[must_use]
-    pub fn fault(&self) -> Fault {
-        match (&self.kind, self.phase) {
-            (ErrorKind::Protocol(_) | ErrorKind::Full | ErrorKind::Closed, _)
-            | (ErrorKind::TimedOut(_), Phase::Reply | Phase::End) => Fault::Server,
-            (_, Phase::Resolve) => Fault::Caller,
-            _ => Fault::Network,
-        }
-    }
 }
 
 impl fmt::Display for Error {
@@ -173,15 +160,4 @@ impl From<ReplyError> for ErrorKind {
             violation => Self::Protocol(Violation::Reply(violation)),
         }
     }
-}
-
-/// Who has to act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Fault {
-    /// Whoever named the address.
-    Caller,
-    /// Whoever runs the network or starts the server: it could not be reached, or the connection broke.
-    Network,
-    /// Whoever writes or runs the server: it was reached and did not do its part.
-    Server,
 }

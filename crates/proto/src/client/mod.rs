@@ -1,6 +1,6 @@
 //! Typed async clients for both services.
 //!
-//! Every operation has a deadline, and every error says in which phase it happened and whose fault it was.
+//! Every operation has a deadline, and every error says in which phase it happened.
 //!
 //! - [`endpoint`]: where a server is, and how it is connected to;
 //! - [`power`]: a short connection a request, or one kept alive with requests in flight;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 pub use endpoint::Endpoint;
-pub use error::{Error, ErrorKind, Fault, Phase, Violation};
+pub use error::{Error, ErrorKind, Phase, Violation};
 
 /// How long a client waits in each phase. Every limit is for the phase as a whole, however many steps it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
