@@ -64,7 +64,7 @@ pub(crate) async fn run(command: PowerCommand, session: &Session) -> Result<(), 
 }
 
 async fn on_one_connection(client: &Client, numbers: Values<Number>, printer: &mut Printer) -> Result<(), Failure> {
-    let (requests, replies) = client.connect().await?.split();
+    let (requests, replies) = client.connect().await?;
     let operation = printer.operation;
     // Numbers without a reply. The connection bounds how many are in flight.
     let in_flight = RefCell::new(VecDeque::new());

@@ -194,7 +194,7 @@ async fn an_observer_is_told_of_every_byte_and_phase_in_order() {
     let pieces = Pieces { bytes: NonZeroUsize::new(3).unwrap(), pause: Duration::from_millis(1) };
     let client = Client::new(endpoint).in_pieces(pieces);
     client.ask(Operation::Cube, Number::from(-3)).await.unwrap().unwrap();
-    let (mut requests, replies) = client.connect().await.unwrap().split();
+    let (mut requests, replies) = client.connect().await.unwrap();
     requests.send(Operation::Square, Number::from(2)).await.unwrap();
     drop((requests, replies));
     let told = recorder.0.lock().unwrap().join(" ");

@@ -5,11 +5,13 @@
 //! - [`endpoint`]: where a server is, and how it is connected to;
 //! - [`power`]: a short connection a request, or one kept alive with requests in flight;
 //! - [`rps`]: one long connection, one answer a move;
+//! - [`pipeline`]: requests sent while replies are read, which the clients and load generators share;
 //! - [`stream`]: a connection's bytes, and who is told of them;
 //! - [`error`]: why there is no answer.
 
 pub mod endpoint;
 pub mod error;
+pub mod pipeline;
 pub mod power;
 pub mod rps;
 pub mod stream;
@@ -21,6 +23,7 @@ use tokio::time::timeout;
 
 pub use endpoint::Endpoint;
 pub use error::{Error, ErrorKind, Phase, Violation};
+pub use pipeline::Pipeline;
 
 /// How long a client waits in each phase. Every limit is for the phase as a whole, however many steps it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,8 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
-use tokio_util::codec::{Decoder, Encoder};
+use tokio_util::codec::Encoder;
 
+use super::pipeline::{phase_of, read_reply};
 use super::stream::Stream;
 use super::{Endpoint, Error, ErrorKind, Phase, Violation, within};
 use crate::wire::number::Number;
@@ -90,7 +91,7 @@ impl Client {
             Ok::<_, ErrorKind>(())
         };
         let (reply, sent) = {
-            let reply = read_reply(&mut reading, &mut codec, &mut bytes);
+            let reply = read_reply(&mut reading, &mut codec, &mut bytes, ROOM);
             let (mut reply, mut sending) = (pin!(reply), pin!(sending));
             tokio::select! {
                 biased;
@@ -113,35 +114,59 @@ impl Client {
         })
     }
 
-    /// Connects once, for many requests in lines.
+    /// Connects once, for many requests, each a line; the replies come in order. The two directions are for two tasks
+    /// that keep many requests in flight.
+    ///
+    /// ```
+    /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    /// use proto::client::Endpoint;
+    /// use proto::client::power::Client;
+    /// use proto::wire::power::Operation;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let address = listener.local_addr()?.to_string();
+    /// # tokio::spawn(async move {
+    /// #     let (mut stream, _) = listener.accept().await.unwrap();
+    /// #     stream.read_to_end(&mut Vec::new()).await.unwrap();
+    /// #     stream.write_all(b"d4.0\nd9.0\n").await.unwrap();
+    /// # });
+    /// let (mut requests, mut replies) = Client::new(Endpoint::new(address)).connect().await?;
+    /// let asking = async {
+    ///     for number in ["2", "3"] {
+    ///         requests.send(Operation::Square, number.parse()?).await?;
+    ///     }
+    ///     requests.finish().await?;
+    ///     Ok::<_, Box<dyn std::error::Error>>(())
+    /// };
+    /// let hearing = async {
+    ///     let mut squares = Vec::new();
+    ///     while let Some(reply) = replies.receive().await? {
+    ///         squares.push(reply.map_err(|refusal| refusal.to_string())?.value());
+    ///     }
+    ///     Ok::<_, Box<dyn std::error::Error>>(squares)
+    /// };
+    /// let (asked, squares) = tokio::join!(asking, hearing);
+    /// asked?;
+    /// assert_eq!(squares?, [4.0, 9.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
     /// Whatever keeps the connection from being made within the limits.
-    pub async fn connect(&self) -> Result<Connection, Error> {
+    pub async fn connect(&self) -> Result<(Requests, Replies), Error> {
         let (read, write) = self.endpoint.connect().await?.into_split();
         // The queue holds what is in flight, so it bounds it too.
         let (asked, in_flight) = mpsc::channel(IN_FLIGHT);
         let endpoint = self.endpoint.clone();
         let codec = ClientCodec::new(Framing::Line);
-        Ok(Connection {
-            requests: Requests {
-                stream: BufWriter::new(write),
-                codec,
-                pieces: self.pieces,
-                asked,
-                endpoint: endpoint.clone(),
-            },
-            replies: Replies {
-                stream: read,
-                codec,
-                in_flight,
-                bytes: BytesMut::new(),
-                heard: false,
-                unasked: false,
-                endpoint,
-            },
-        })
+        let stream = BufWriter::new(write);
+        let requests = Requests { stream, codec, pieces: self.pieces, asked, endpoint: endpoint.clone() };
+        let bytes = BytesMut::new();
+        Ok((requests, Replies { stream: read, codec, in_flight, bytes, heard: false, unasked: false, endpoint }))
     }
 }
 
@@ -181,82 +206,8 @@ async fn send<S: AsyncWrite + Unpin>(
 /// path, and few enough that neither holds much for it.
 const IN_FLIGHT: usize = 1024;
 
-/// One connection, kept alive: each request is a line, and the replies come in order.
-///
-/// [`Connection::ask`] asks one at a time; [`Connection::split`] parts it into a half that asks and a half that hears,
-/// for two tasks that keep many requests in flight.
-///
-/// ```
-/// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
-/// use proto::client::Endpoint;
-/// use proto::client::power::Client;
-/// use proto::wire::power::Operation;
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-/// # let address = listener.local_addr()?.to_string();
-/// # tokio::spawn(async move {
-/// #     let (mut stream, _) = listener.accept().await.unwrap();
-/// #     stream.read_to_end(&mut Vec::new()).await.unwrap();
-/// #     stream.write_all(b"d4.0\nd9.0\n").await.unwrap();
-/// # });
-/// let (mut requests, mut replies) = Client::new(Endpoint::new(address)).connect().await?.split();
-/// let asking = async {
-///     for number in ["2", "3"] {
-///         requests.send(Operation::Square, number.parse()?).await?;
-///     }
-///     requests.finish().await?;
-///     Ok::<_, Box<dyn std::error::Error>>(())
-/// };
-/// let hearing = async {
-///     let mut squares = Vec::new();
-///     while let Some(reply) = replies.receive().await? {
-///         squares.push(reply.map_err(|refusal| refusal.to_string())?.value());
-///     }
-///     Ok::<_, Box<dyn std::error::Error>>(squares)
-/// };
-/// let (asked, squares) = tokio::join!(asking, hearing);
-/// asked?;
-/// assert_eq!(squares?, [4.0, 9.0]);
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug)]
-pub struct Connection {
-    requests: Requests,
-    replies: Replies,
-}
-
-impl Connection {
-    /// Asks and waits for the answer. A refusal is an answer too.
-    ///
-    /// # Errors
-    ///
-    /// Whatever keeps an answer from coming within the limits; the connection is then of no more use.
-    pub async fn ask(&mut self, operation: Operation, operand: Number) -> Result<Reply, Error> {
-        let sent = async {
-            self.requests.send(operation, operand).await?;
-            self.requests.flush().await
-        }
-        .await;
-        match (self.replies.receive().await, sent) {
-            (Ok(Some(_)), _) if self.replies.unasked => {
-                Err(self.replies.endpoint.error(Phase::Reply, Violation::Unasked.into()))
-            }
-            (Ok(Some(reply)), _) => Ok(reply),
-            // What kept the request from being sent is nearer to the cause than that no reply came.
-            (_, Err(error)) | (Err(error), Ok(())) => Err(error),
-            (Ok(None), Ok(())) => Err(self.replies.endpoint.error(Phase::Reply, Violation::NoReply.into())),
-        }
-    }
-
-    /// Parts the connection into its two directions.
-    #[must_use]
-    pub fn split(self) -> (Requests, Replies) {
-        (self.requests, self.replies)
-    }
-}
+/// A bare reply is what one read delivers, so there has to be room for all of it.
+const ROOM: usize = ClientCodec::LONGEST_REPLY;
 
 /// The direction to the server.
 #[derive(Debug)]
@@ -353,7 +304,7 @@ impl Replies {
         } else if let Some(error) = broken {
             ErrorKind::Io(error)
         } else {
-            let reply = read_reply(&mut self.stream, &mut self.codec, &mut self.bytes);
+            let reply = read_reply(&mut self.stream, &mut self.codec, &mut self.bytes, ROOM);
             match within(self.endpoint.timeouts().reply, reply).await {
                 Ok(Some(reply)) => {
                     self.heard = true;
@@ -374,38 +325,5 @@ impl Replies {
     /// With nothing in flight, whatever is there now was there before the next request.
     fn note_what_is_unasked(&mut self) {
         self.unasked = !matches!(self.bytes.first(), None | Some(b'e'));
-    }
-}
-
-/// What is being waited for, once so much of a reply has come.
-fn phase_of(bytes: &[u8]) -> Phase {
-    if bytes.is_empty() { Phase::Reply } else { Phase::End }
-}
-
-/// Reads until there is a reply; `None` if the stream ends without one.
-async fn read_reply<S>(
-    stream: &mut S,
-    codec: &mut ClientCodec,
-    bytes: &mut BytesMut,
-) -> Result<Option<Reply>, ErrorKind>
-where
-    S: AsyncReadExt + Unpin,
-{
-    loop {
-        if let Some(reply) = codec.decode(bytes)? {
-            return Ok(Some(reply));
-        }
-        // A bare reply is what one read delivers, so there has to be room for all of it.
-        bytes.reserve(ClientCodec::LONGEST_REPLY);
-        match stream.read_buf(bytes).await {
-            Ok(0) => return Ok(codec.decode_eof(bytes)?),
-            Ok(_) => {}
-            // A server that closes on a request it has not read resets the connection. What it said before that is an
-            // error or nothing that can be relied on.
-            Err(error) if bytes.starts_with(b"e") => {
-                return codec.decode_eof(bytes).map_err(|_| ErrorKind::Io(error));
-            }
-            Err(error) => return Err(error.into()),
-        }
     }
 }

@@ -5,12 +5,9 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-use bytes::{BufMut, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_util::codec::Decoder;
+use bytes::Bytes;
 
-use super::stream::Stream;
-use super::{Endpoint, Error, ErrorKind, Phase, Violation, within};
+use super::{Endpoint, Error, ErrorKind, Phase, Pipeline, Violation};
 use crate::wire::quoted::Quoted;
 use crate::wire::rps::{Answer, ClientCodec, Move, Outcome};
 
@@ -66,13 +63,9 @@ impl fmt::Display for Round {
 /// ```
 #[derive(Debug)]
 pub struct Connection {
-    stream: Stream,
-    bytes: BytesMut,
-    /// Whether there has been an answer.
-    heard: bool,
+    pipeline: Pipeline,
     /// Whether an answer is awaited.
     awaiting: bool,
-    endpoint: Endpoint,
 }
 
 impl Connection {
@@ -82,8 +75,9 @@ impl Connection {
     ///
     /// Whatever keeps the connection from being made within the limits.
     pub async fn open(endpoint: Endpoint) -> Result<Self, Error> {
-        let stream = endpoint.connect().await?;
-        Ok(Self { stream, bytes: BytesMut::new(), heard: false, awaiting: false, endpoint })
+        // One answer is one byte; what is more is shown in the message.
+        let pipeline = Pipeline::open(endpoint, 64, Some(Answer::Full.byte())).await?;
+        Ok(Self { pipeline, awaiting: false })
     }
 
     /// The server's address, where the system still knows it.
@@ -92,7 +86,7 @@ impl Connection {
     ///
     /// The system's.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.stream.peer_addr()
+        self.pipeline.stream().peer_addr()
     }
 
     /// Shows a move and waits for how the round ended.
@@ -108,7 +102,7 @@ impl Connection {
             Answer::NoMove => Violation::NoMove(shown).into(),
             Answer::Full => ErrorKind::Full,
         };
-        Err(self.endpoint.error(Phase::Reply, violation))
+        Err(self.error(Phase::Reply, violation))
     }
 
     /// Asks whether the server is at work, with a byte that is no move: so no round is played, and no other player
@@ -124,7 +118,7 @@ impl Connection {
             Answer::Full => ErrorKind::Full,
             Answer::Judged(_) | Answer::Void => Violation::MoveOfNone.into(),
         };
-        Err(self.endpoint.error(Phase::Reply, violation))
+        Err(self.error(Phase::Reply, violation))
     }
 
     /// Sends a frame and waits for the answer to it.
@@ -132,58 +126,32 @@ impl Connection {
         if self.awaiting {
             // Its answer may still come, and would be taken for this one's.
             let given_up = io::Error::new(io::ErrorKind::NotConnected, "an earlier move was given up");
-            return Err(self.endpoint.error(Phase::Send, ErrorKind::Io(given_up)));
+            return Err(self.error(Phase::Send, ErrorKind::Io(given_up)));
         }
-        self.bytes.clear();
-        // What is there before the frame cannot be its answer. This notices what has come, not what is on its way.
-        let mut early = [0];
-        match self.stream.try_read(&mut early) {
-            Ok(0) | Err(_) => {}
-            Ok(_) => {
-                let full = Answer::from_byte(early[0]) == Some(Answer::Full);
-                let kind = if full { ErrorKind::Full } else { Violation::Unasked.into() };
-                return Err(self.endpoint.error(Phase::Reply, kind));
-            }
-        }
-        let sent = async {
-            self.bytes.put_u8(frame);
-            self.stream.write_all(&self.bytes).await
-        };
+        self.pipeline.send(Bytes::copy_from_slice(&[frame]), false)?;
         self.awaiting = true;
-        let sent = within(self.endpoint.timeouts().send, sent).await;
         // A full server says so without reading, and sending may then fail: its answer says why.
-        let answer = within(self.endpoint.timeouts().reply, self.read_answer()).await;
-        let (phase, kind) = match (answer, sent) {
-            (Ok(Answer::Full), _) => (Phase::Reply, ErrorKind::Full),
-            (_, Err(kind)) => (Phase::Send, kind),
-            (Ok(answer), Ok(())) => {
-                (self.heard, self.awaiting) = (true, false);
+        let answer = match (self.pipeline.reply(&mut ClientCodec).await, self.pipeline.take_send_error()) {
+            (Ok(answer), _) => answer,
+            (Err(_), Some(error)) => return Err(self.error(Phase::Send, error.into())),
+            (Err(error), None) => return Err(error),
+        };
+        let violation = match answer {
+            Ok(answer) if self.pipeline.surplus().is_empty() => {
+                self.awaiting = answer == Answer::Full;
                 return Ok(answer);
             }
-            (Err(kind), Ok(())) => (Phase::Reply, kind),
+            Ok(answer) => {
+                let more = Quoted(self.pipeline.surplus()).to_string();
+                Violation::Surplus { first: char::from(answer.byte()), more }
+            }
+            Err(unknown) => Violation::Answer(unknown),
         };
-        Err(self.endpoint.error(phase, kind))
+        Err(self.error(Phase::Reply, violation.into()))
     }
 
-    async fn read_answer(&mut self) -> Result<Answer, ErrorKind> {
-        self.bytes.clear();
-        // One answer is one byte; what is more is shown in the message.
-        self.bytes.reserve(64);
-        loop {
-            match ClientCodec.decode(&mut self.bytes)? {
-                Some(Ok(answer)) if self.bytes.is_empty() => return Ok(answer),
-                Some(Ok(answer)) => {
-                    let more = Quoted(&self.bytes).to_string();
-                    return Err(Violation::Surplus { first: char::from(answer.byte()), more }.into());
-                }
-                Some(Err(unknown)) => return Err(Violation::Answer(unknown).into()),
-                None if self.stream.read_buf(&mut self.bytes).await? == 0 => {
-                    // One move is in flight at a time; after others were answered, it has crossed with the close.
-                    return Err(if self.heard { ErrorKind::Closed } else { Violation::NoReply.into() });
-                }
-                None => {}
-            }
-        }
+    fn error(&self, phase: Phase, kind: ErrorKind) -> Error {
+        self.pipeline.endpoint().error(phase, kind)
     }
 }
 
@@ -191,7 +159,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         if self.awaiting {
             // A socket that cannot be set is one that is gone.
-            let _ = self.stream.set_zero_linger();
+            let _ = self.pipeline.stream().set_zero_linger();
         }
     }
 }

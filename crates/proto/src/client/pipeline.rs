@@ -1,0 +1,218 @@
+//! A connection as bytes and a decoder: sends requests while it reads replies, whatever the wire.
+
+use std::io;
+use std::mem::take;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio_util::codec::Decoder;
+
+use super::stream::Stream;
+use super::{Endpoint, Error, ErrorKind, Phase, Violation, within};
+
+/// A connection with any number of requests in flight.
+///
+/// Requests are sent while a reply is waited for: a server that waits for its replies to be read takes no more requests,
+/// so that sending all of them first would block both sides. The caller's decoder finds the replies in the bytes that
+/// come. An item of the decoder may be many replies, which costs less than one at a time.
+///
+/// ```
+/// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
+/// use proto::client::{Endpoint, Pipeline};
+/// use proto::wire::power::client::{ClientCodec, Framing};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// # let address = listener.local_addr()?.to_string();
+/// # tokio::spawn(async move {
+/// #     let (mut stream, _) = listener.accept().await.unwrap();
+/// #     stream.read_exact(&mut [0; 10]).await.unwrap();
+/// #     stream.write_all(b"d4.0\nd9.0\n").await.unwrap();
+/// # });
+/// let mut codec = ClientCodec::new(Framing::Line);
+/// let mut pipeline = Pipeline::open(Endpoint::new(address), ClientCodec::LONGEST_REPLY, Some(b'e')).await?;
+/// pipeline.send(b"a2.0\na3.0\n"[..].into(), false)?;
+/// for square in [4.0, 9.0] {
+///     assert_eq!(pipeline.reply(&mut codec).await?.map(|number| number.value()), Ok(square));
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Pipeline {
+    duplex: Duplex,
+    endpoint: Endpoint,
+    /// What has come and is not decoded yet.
+    bytes: BytesMut,
+    room: usize,
+    farewell: Option<u8>,
+    /// Whether there has been a reply.
+    replied: bool,
+}
+
+impl Pipeline {
+    /// Connects to a server. At least `room` bytes are read at once, where so many have come. A server may send a reply
+    /// that begins with `farewell` without a request, before it closes.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the connection from being made within the limits.
+    pub async fn open(endpoint: Endpoint, room: usize, farewell: Option<u8>) -> Result<Self, Error> {
+        let stream = endpoint.connect().await?;
+        let duplex = Duplex { stream, unsent: Bytes::new(), half_close: false, send_error: None };
+        Ok(Self { duplex, endpoint, bytes: BytesMut::new(), room, farewell, replied: false })
+    }
+
+    /// The connection's stream.
+    #[must_use]
+    pub fn stream(&self) -> &Stream {
+        &self.duplex.stream
+    }
+
+    /// Queues requests when all before have been answered; [`Pipeline::reply`] sends them. With `half_close` they are the
+    /// last, and the sending direction is closed behind them.
+    ///
+    /// # Errors
+    ///
+    /// If a reply is there already, which is the reply to none of them. This notices what has come, not what is on its
+    /// way.
+    pub fn send(&mut self, requests: Bytes, half_close: bool) -> Result<(), Error> {
+        let mut early = [0];
+        if self.bytes.is_empty()
+            && let Ok(1..) = self.duplex.stream.try_read(&mut early)
+        {
+            self.bytes.extend_from_slice(&early);
+        }
+        self.check_unasked()?;
+        (self.duplex.unsent, self.duplex.half_close) = (requests, half_close);
+        Ok(())
+    }
+
+    /// Waits for the decoder's next item, and sends meanwhile. Where sending fails, a reply that has come is still
+    /// returned: it says why.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the reply from coming within the limit; the connection is then of no more use.
+    pub async fn reply<D>(&mut self, decoder: &mut D) -> Result<D::Item, Error>
+    where
+        D: Decoder,
+        ErrorKind: From<D::Error>,
+    {
+        let reply = read_reply(&mut self.duplex, decoder, &mut self.bytes, self.room);
+        let kind = match within(self.endpoint.timeouts().reply, reply).await {
+            Ok(Some(reply)) => {
+                self.replied = true;
+                return Ok(reply);
+            }
+            // A request crossed with the close of a server that had answered others.
+            Ok(None) if self.replied => ErrorKind::Closed,
+            Ok(None) => Violation::NoReply.into(),
+            Err(kind) => kind,
+        };
+        Err(self.endpoint.error(phase_of(&self.bytes), kind))
+    }
+
+    /// Checks that nothing has come behind the last reply, other than the server's farewell.
+    ///
+    /// # Errors
+    ///
+    /// [`Violation::Unasked`].
+    pub fn check_unasked(&self) -> Result<(), Error> {
+        match self.bytes.first() {
+            Some(first) if self.farewell != Some(*first) => {
+                Err(self.endpoint.error(Phase::Reply, Violation::Unasked.into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// What has come behind the last reply.
+    pub(super) fn surplus(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn take_send_error(&mut self) -> Option<io::Error> {
+        self.duplex.send_error.take()
+    }
+}
+
+/// Reading from it sends what can be sent first.
+#[derive(Debug)]
+struct Duplex {
+    stream: Stream,
+    unsent: Bytes,
+    half_close: bool,
+    send_error: Option<io::Error>,
+}
+
+impl Duplex {
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.unsent.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(context, &self.unsent))?;
+            self.unsent.advance(written);
+        }
+        if self.half_close {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+            self.half_close = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Duplex {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Poll::Ready(Err(error)) = self.poll_send(context) {
+            drop(take(&mut self.unsent));
+            self.half_close = false;
+            self.send_error = Some(error);
+        }
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+/// What is being waited for, once so much of a reply has come.
+pub(super) fn phase_of(bytes: &[u8]) -> Phase {
+    if bytes.is_empty() { Phase::Reply } else { Phase::End }
+}
+
+/// Reads until there is a reply; `None` if the stream ends without one.
+pub(super) async fn read_reply<S, D>(
+    stream: &mut S,
+    decoder: &mut D,
+    bytes: &mut BytesMut,
+    room: usize,
+) -> Result<Option<D::Item>, ErrorKind>
+where
+    S: AsyncRead + Unpin,
+    D: Decoder,
+    ErrorKind: From<D::Error>,
+{
+    loop {
+        if let Some(reply) = decoder.decode(bytes)? {
+            return Ok(Some(reply));
+        }
+        bytes.reserve(room);
+        match stream.read_buf(bytes).await {
+            Ok(0) => return Ok(decoder.decode_eof(bytes)?),
+            Ok(_) => {}
+            Err(error) => {
+                // A server that closes on a request it has not read resets the connection. What it said before that is
+                // an error reply of the power wire, or nothing that can be relied on.
+                let last = if bytes.starts_with(b"e") { decoder.decode_eof(bytes).ok().flatten() } else { None };
+                return last.map(Some).ok_or(ErrorKind::Io(error));
+            }
+        }
+    }
+}
