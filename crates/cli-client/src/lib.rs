@@ -26,6 +26,7 @@ mod probe;
 mod rps;
 mod service;
 mod session;
+mod status_line;
 mod trace;
 
 use std::io::{self, Write};

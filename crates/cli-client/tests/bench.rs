@@ -101,8 +101,7 @@ fn a_person_sees_the_progress_and_then_the_table_alone() {
     person.see(" answers, ");
     person.see("/s, 0 errors");
     // The line is cleared before the table is written.
-    person.see("\x1b[2K");
-    person.see("power at ");
+    person.see("\r\x1b[Kpower at ");
     person.see(" answered right in ");
     assert_eq!(person.code(), Some(0));
     let mut person = Terminal::start(client(&format!("bench power -z 200ms -q --addr {server}")));

@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use proto::client::Endpoint;
 use proto::client::rps::Connection;
 use proto::wire::power::client::Framing;
@@ -34,6 +33,7 @@ use crate::failure::Failure;
 use crate::language::texts;
 use crate::service::Service;
 use crate::session::Session;
+use crate::status_line::StatusLine;
 
 use link::{Link, Told};
 use plan::{Plan, Style, Work};
@@ -198,11 +198,12 @@ fn enough_files(connections: u64) -> Result<(), Failure> {
 async fn measured(plan: &Plan, session: &Session) -> Result<Tally, Failure> {
     let stop = CancellationToken::new();
     let progress = Arc::new(Progress::default());
-    let bar = progress_bar(session);
+    let line = StatusLine::new(!session.output.quiet && !session.output.json);
+    let begun = Instant::now();
     let running = load::run(plan, &stop, &progress);
     tokio::pin!(running);
     let mut seconds = interval(Duration::from_secs(1));
-    let mut last = (Instant::now(), 0);
+    let mut last = (begun, 0);
     let tally = loop {
         tokio::select! {
             biased;
@@ -214,22 +215,12 @@ async fn measured(plan: &Plan, session: &Session) -> Result<Tally, Failure> {
                 let (before, counted) = last;
                 let rate = figures::per_second(right - counted, before.elapsed());
                 last = (Instant::now(), right);
-                bar.set_message(texts::bench_progress(&figures::grouped(right), &rate, &figures::grouped(not_right)));
-                bar.tick();
+                let elapsed = humantime::format_duration(Duration::from_secs(begun.elapsed().as_secs()));
+                let progress = texts::bench_progress(&figures::grouped(right), &rate, &figures::grouped(not_right));
+                line.draw(&format!("{elapsed}  {progress}"), &elapsed.to_string());
             }
         }
     };
-    bar.finish_and_clear();
+    line.clear();
     tally.map_err(Failure::System)
-}
-
-/// A line at a terminal, and nothing elsewhere.
-fn progress_bar(session: &Session) -> ProgressBar {
-    let shown = !session.output.quiet && !session.output.json;
-    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(None, target);
-    match ProgressStyle::with_template("{elapsed}  {msg}") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }
