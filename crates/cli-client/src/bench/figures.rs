@@ -20,10 +20,10 @@ pub(super) fn rate(per_second: f64) -> String {
     if per_second < 100.0 { format!("{per_second:.1}") } else { grouped(per_second.round() as u64) }
 }
 
-/// So many in so long, as a rate.
+/// How many a second.
 #[allow(clippy::cast_precision_loss, reason = "a rate has no sixteen digits")]
-pub(super) fn per_second(count: u64, took: Duration) -> String {
-    rate(if took.is_zero() { 0.0 } else { count as f64 / took.as_secs_f64() })
+pub(super) fn per_second(count: u64, took: Duration) -> f64 {
+    if took.is_zero() { 0.0 } else { count as f64 / took.as_secs_f64() }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a share has no sixteen digits")]

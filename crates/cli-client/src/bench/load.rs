@@ -1,12 +1,10 @@
-//! Puts a load on a server: threads, each with its share of the connections, and what they counted put together.
+//! Puts a load on a server: threads, each with its share of the connections, and their stats put together.
 
 use std::io;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use proto::client::Endpoint;
-use proto::wire::power::client::Framing;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
@@ -14,60 +12,40 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::link::{Link, Told};
-use super::pace::Pace;
-use super::plan::{Plan, Style};
-use super::quota::Quota;
-use super::tally::{Outcomes, Tally};
-use super::thread_load::{Progress, ThreadLoad, Times};
+use super::connection::{LoadConnection, Verdict};
+use super::plan::{ConnMode, Plan};
+use super::stats::Stats;
+use super::thread_load::{ThreadLoad, part};
 
-/// A connection that met with trouble waits so long before the next try: a server that turns everybody away is not to be
-/// measured by how fast it does that.
+/// How long a connection waits after a failure. How fast a server rejects clients is not what is to be measured.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// So long a server may be gone, to be started anew, before a run that counts requests is given up.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long threads, timers and first connections may take to be there.
-const LEAD: Duration = Duration::from_millis(50);
-
-/// Runs a plan to its end, or until `stop`, and gives what came of it.
-pub(super) async fn run(plan: &Plan, stop: &CancellationToken, progress: &Arc<Progress>) -> io::Result<Tally> {
-    // A rate begins when everything is there that has to keep it.
-    let begin = Instant::now() + if plan.load.rate.is_some() { LEAD } else { Duration::ZERO };
-    let counted_from = begin + plan.load.warmup.unwrap_or_default();
-    let times = Times { begin, counted_from, until: plan.load.duration.map(|duration| counted_from + duration) };
-    let threads = plan.load.threads.min(plan.load.connections);
+/// Runs a plan to its end, or until `stop`, with a thread for each load.
+pub(super) async fn run(plan: &Arc<Plan>, loads: &[Arc<ThreadLoad>], stop: &CancellationToken) -> io::Result<Stats> {
     let mut running = Vec::new();
-    let requests = plan.load.requests.unwrap_or(u64::MAX);
-    // Players of one thread meet those of another, so all of them end together.
-    let of_all = plan.work.leaves_unanswered().then(|| Quota::new(requests, true));
-    for number in 0..threads {
-        let part = plan.load.requests.map_or(u64::MAX, |_| requests / threads + u64::from(number < requests % threads));
-        let quota = of_all.clone().unwrap_or_else(|| Quota::new(part, false));
-        let share = Share::of(plan, number, threads, times, quota, progress)?;
+    for (number, load) in (0..).zip(loads) {
         let (sender, receiver) = oneshot::channel();
-        let (plan, stop) = (plan.clone(), stop.clone());
+        let (plan, load, stop) = (Arc::clone(plan), Arc::clone(load), stop.clone());
         let runtime = Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().spawn(move || {
-            let done = runtime.block_on(share.drive(&plan, &stop));
-            // Whoever does not wait for it any more has no use for it.
-            let _ = sender.send(done);
+            let ended = runtime.block_on(drive(plan, &load, number, &stop));
+            // The receiver is gone where another thread could not be started.
+            let _ = sender.send(ended);
         })?;
         running.push(receiver);
     }
-    // What it costs to get ready and warm does not count.
-    if counted_from > Instant::now() {
+    // CPU time before requests are counted is left out.
+    if let Some(load) = loads.first() {
         tokio::select! {
-            () = sleep_until(counted_from.into()) => {}
+            () = sleep_until(load.counted_from().into()) => {}
             () = stop.cancelled() => {}
         }
     }
     let cpu_before = cpu_time();
-    let mut all = Tally::new()?;
+    let mut all = Stats::new()?;
     for receiver in running {
-        let tally = receiver.await.map_err(|_| io::Error::other("a thread of the load ended early"))?;
-        all.add(&tally?);
+        let stats = receiver.await.map_err(|_| io::Error::other("a thread of the load ended early"))?;
+        all.add(&stats?);
     }
     all.cpu = cpu_time().saturating_sub(cpu_before);
     Ok(all)
@@ -80,139 +58,56 @@ fn cpu_time() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), nanos)
 }
 
-/// One thread's share of a load.
-#[derive(Debug)]
-struct Share {
-    connections: u64,
-    first_connection: u64,
-    load: Arc<ThreadLoad>,
-}
-
-impl Share {
-    fn of(
-        plan: &Plan,
-        number: u64,
-        threads: u64,
-        times: Times,
-        quota: Arc<Quota>,
-        progress: &Arc<Progress>,
-    ) -> io::Result<Self> {
-        let (connections, more) = (plan.load.connections / threads, plan.load.connections % threads);
-        let pace = plan.load.rate.map(|rate| {
-            let nanos = u128::from(threads) * 1_000_000_000 / u128::from(rate);
-            let interval = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX).max(1));
-            // The threads take turns.
-            let turn = interval * u32::try_from(number).unwrap_or_default() / u32::try_from(threads).unwrap_or(1);
-            let warming = plan.load.warmup.unwrap_or_default().as_nanos() / interval.as_nanos();
-            Pace::new(times.begin + turn, interval, u64::try_from(warming).unwrap_or(u64::MAX))
-        });
-        let load = ThreadLoad::new(times, quota, pace, plan.limit.max(PATIENCE), Arc::clone(progress))?;
-        Ok(Self {
-            connections: connections + u64::from(number < more),
-            first_connection: connections * number + number.min(more),
-            load: Arc::new(load),
-        })
+/// Drives all connections of the thread of this number.
+async fn drive(plan: Arc<Plan>, load: &Arc<ThreadLoad>, number: u64, stop: &CancellationToken) -> io::Result<Stats> {
+    let connections = |thread| part(plan.load.connections, thread, plan.threads());
+    let first_connection: u64 = (0..number).map(connections).sum();
+    let template = LoadConnection::new(Arc::clone(&plan));
+    let mut driven = JoinSet::new();
+    for connection in first_connection..first_connection + connections(number) {
+        let connection = template.another(usize::try_from(connection).unwrap_or_default());
+        driven.spawn(drive_connection(Arc::clone(load), connection, plan.mode, plan.batch()));
     }
-
-    async fn drive(self, plan: &Plan, stop: &CancellationToken) -> io::Result<Tally> {
-        let load = self.load;
-        let mut connections = JoinSet::new();
-        let endpoints: Arc<[Endpoint]> = plan.endpoints.clone().into();
-        let first = Link::new(plan);
-        for number in 0..self.connections {
-            let number = usize::try_from(self.first_connection + number).unwrap_or_default();
-            // Each connection begins with an address of its own.
-            let mut endpoints = Endpoints { all: Arc::clone(&endpoints), next: number % plan.endpoints.len() };
-            let (load, link) = (Arc::clone(&load), first.another());
-            match plan.work.style() {
-                Style::Short(framing) => {
-                    connections.spawn(short(load, link, endpoints, framing));
-                }
-                Style::Kept => {
-                    connections.spawn(kept(load, link, endpoints.next(), plan.batch()));
-                }
-            }
-        }
-        let working = async { while connections.join_next().await.is_some() {} };
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => {}
-            // A duel that is over leaves moves waiting for players who are done.
-            () = load.quota_ended() => {}
-            () = working => {}
-            error = load.pacing() => return Err(error),
-        }
-        Ok(load.ended())
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        // A duel that is over leaves moves waiting for players who are done.
+        () = load.budget_ended() => {}
+        () = async { while driven.join_next().await.is_some() {} } => {}
+        error = load.keep_schedule() => return Err(error),
     }
+    Ok(load.ended())
 }
 
-/// The server, from one address of our own after the other.
-struct Endpoints {
-    all: Arc<[Endpoint]>,
-    next: usize,
-}
-
-impl Endpoints {
-    fn next(&mut self) -> Endpoint {
-        let endpoint = self.all[self.next].clone();
-        self.next = (self.next + 1) % self.all.len();
-        endpoint
-    }
-}
-
-async fn short(load: Arc<ThreadLoad>, mut link: Link, mut endpoints: Endpoints, framing: Framing) {
-    while let Some(batch) = load.take(1).await {
-        let endpoint = endpoints.next();
-        let asked = async {
-            let mut stream = load.connect(&mut link, &endpoint).await?;
-            link.ask_once(&mut stream, &endpoint, framing).await
-        };
-        match asked.await {
-            Ok(()) => load.answered(&batch, 0, 1, Outcomes::default()),
-            Err(failure) => {
-                load.failed(&batch, 1, &failure);
-                sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn kept(load: Arc<ThreadLoad>, mut link: Link, endpoint: Endpoint, in_flight: usize) {
-    let mut stream = None;
+async fn drive_connection(load: Arc<ThreadLoad>, mut connection: LoadConnection, mode: ConnMode, in_flight: usize) {
     loop {
-        let connected = match &mut stream {
-            Some(stream) => stream,
-            None => match load.connect(&mut link, &endpoint).await {
-                Ok(made) => stream.insert(made),
-                // A request that could not even be asked is one that was not answered.
-                Err(failure) => {
-                    let Some(batch) = load.take(1).await else { return };
-                    load.failed(&batch, 1, &failure);
-                    sleep(PAUSE).await;
-                    continue;
+        // To make a short connection is part of its request.
+        let connected = if mode == ConnMode::Kept { connection.connect().await } else { Ok(()) };
+        // A request that could not even be sent is one that failed.
+        let Some(batch) = load.take(if connected.is_ok() { in_flight } else { 1 }).await else { return };
+        let (mut replies, mut all_right) = (0, true);
+        let asked = async {
+            connected?;
+            let pass = |verdict| match verdict {
+                Verdict::Right(count, outcomes) => {
+                    load.right(&batch, replies, count, outcomes);
+                    replies += count;
                 }
-            },
+                Verdict::Wrong(failure) | Verdict::Last(failure) => {
+                    load.failed(&batch, 1, &failure);
+                    replies += 1;
+                    all_right = false;
+                }
+            };
+            connection.ask(batch.count, pass).await
         };
-        let Some(batch) = load.take(in_flight).await else { return };
-        let (mut answered, mut trusted) = (0, true);
-        let asked = link.ask(connected, &endpoint, batch.count, |told| match told {
-            Told::Right(count, outcomes) => {
-                load.answered(&batch, answered, count, outcomes);
-                answered += count;
-            }
-            Told::NotRight(failure) => {
-                load.failed(&batch, 1, &failure);
-                answered += 1;
-                trusted = false;
-            }
-        });
         if let Err(failure) = asked.await {
-            // What was not asked for is one thing too many, also where all the answers have come.
-            load.failed(&batch, (batch.count - answered).max(1), &failure);
-            trusted = false;
+            // A reply that was not asked for is an error, also where all others have come.
+            load.failed(&batch, (batch.count - replies).max(1), &failure);
+            all_right = false;
         }
-        if !trusted {
-            stream = None;
+        if !all_right {
+            connection.close();
             sleep(PAUSE).await;
         }
     }

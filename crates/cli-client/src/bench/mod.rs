@@ -1,33 +1,31 @@
-//! `bench`: puts load on a server, verifies every answer, and measures.
+//! `bench`: puts load on a server, verifies every reply, and measures.
 //!
-//! - `plan`: what a run is to do; `load`: does it, with threads and, in each, a `link` for every connection;
-//! - `thread_load`: which request goes next, as `quota` and, for a fixed rate, `pace` have it;
-//! - `tally`: what came of it; `report`: how that is told, with its numbers as `figures`.
+//! - `plan`: what a run is to do; `load`: does it, with threads and, in each, a `connection` many times;
+//! - `thread_load`: which request is next, by its budget and, at a fixed rate, by the `schedule`;
+//! - `stats`: what is measured; `report` and `comparison`: what is told of it, with numbers as `figures`.
 
+mod comparison;
+mod connection;
 mod figures;
-mod link;
 mod load;
-mod lock;
-mod pace;
 mod plan;
-mod quota;
 mod report;
-mod tally;
+mod schedule;
+mod stats;
 mod thread_load;
 
 use std::net::UdpSocket;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use proto::client::Endpoint;
 use proto::client::rps::Connection;
+use proto::client::{Endpoint, Timeouts};
 use proto::wire::power::client::Framing;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-use crate::arguments::bench::{BenchCommand, ExchangeArguments, PowerArguments};
+use crate::arguments::bench::{BenchCommand, DuelArguments, ExchangeArguments, PowerArguments, RpsArguments};
 use crate::arguments::values::Sources;
 use crate::failure::Failure;
 use crate::language::texts;
@@ -35,96 +33,98 @@ use crate::service::Service;
 use crate::session::Session;
 use crate::status_line::StatusLine;
 
-use link::{Link, Told};
-use plan::{Plan, Style, Work};
-use report::{Comparison, Report};
-use tally::Tally;
-use thread_load::Progress;
+use comparison::Comparison;
+use connection::{LoadConnection, Verdict};
+use figures::{grouped, per_second, rate};
+use plan::{ConnMode, Plan, Workload};
+use report::Report;
+use stats::Stats;
+use thread_load::ThreadLoad;
 
-/// How many requests are in flight in the third run of a comparison, where nothing says it: enough that what is done for
-/// a read or a write counts for little beside what is done for a request.
+/// How many requests are in flight in the third run of a comparison by default: enough that a read or a write costs
+/// little beside its requests.
 const COMPARED_PIPELINE: u64 = 64;
 
-/// Files that this process has open beside its connections: the standard ones, timers, what waits for them.
-const FILES_BESIDE: u64 = 64;
+/// Files that this process has open beside its connections: standard streams, timers, event queues.
+const RESERVED_FDS: u64 = 64;
 
-/// Loads a server as the arguments say and tells what came of it.
+/// Loads a server as the arguments say, and reports.
 ///
 /// # Errors
 ///
-/// What keeps the load from beginning; that not every request was answered right, by the kind of the most; or that the
-/// client was asked to end, in which case what came of it so far is told.
+/// What keeps the load from beginning; that not every reply was right, by the most frequent kind; or that the client was
+/// asked to end, which still reports the run so far.
 pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), Failure> {
-    let timeouts = session.timeouts;
-    match command {
-        BenchCommand::Power(arguments) => power(arguments, session).await,
-        BenchCommand::Rps(arguments) => {
-            let address = Service::Rps.address(arguments.addr)?;
-            let plan = Plan::new(Work::Rps, arguments.load, arguments.pipeline, timeouts.reply);
-            bench(plan, &address, session).await
+    let reply_timeout = session.timeouts.reply;
+    let plan = |workload, mode, load, in_flight, address| Plan {
+        workload,
+        mode,
+        address,
+        endpoints: Vec::new(),
+        load,
+        in_flight,
+        reply_timeout,
+    };
+    let plan = match command {
+        BenchCommand::Power(PowerArguments { load, keep_alive, pipeline, framing, compare, op, number, addr }) => {
+            let address = Service::Power.address(addr)?;
+            let workload = Workload::power(op, number).ok_or_else(|| Failure::Usage(texts::no_such_power()))?;
+            let short = ConnMode::Short(framing.unwrap_or_default().into());
+            if compare {
+                let pipeline = pipeline.unwrap_or(COMPARED_PIPELINE);
+                let plans = [(short, 1), (ConnMode::Kept, 1), (ConnMode::Kept, pipeline)];
+                let plan = |(mode, in_flight)| plan(workload.clone(), mode, load.clone(), in_flight, address.clone());
+                return compare_plans(plans.map(plan), session).await;
+            }
+            let mode = if keep_alive || pipeline.is_some() { ConnMode::Kept } else { short };
+            plan(workload, mode, load, pipeline.unwrap_or(1), address)
         }
-        BenchCommand::Duel(arguments) => {
-            let address = Service::Duel.address(arguments.addr)?;
-            let limit = timeouts.reply + arguments.window;
-            let plan = Plan::new(Work::Duel, arguments.load, arguments.pipeline, limit);
-            bench(plan, &address, session).await
+        BenchCommand::Rps(RpsArguments { load, pipeline, addr }) => {
+            plan(Workload::Rps, ConnMode::Kept, load, pipeline, Service::Rps.address(addr)?)
+        }
+        BenchCommand::Duel(DuelArguments { load, pipeline, window, addr }) => {
+            let reply_timeout = reply_timeout + window;
+            Plan { reply_timeout, ..plan(Workload::Duel, ConnMode::Kept, load, pipeline, Service::Duel.address(addr)?) }
         }
         BenchCommand::Exchange(ExchangeArguments { load, keep_alive, pipeline, send, expect, address }) => {
-            let style = if keep_alive || pipeline.is_some() { Style::Kept } else { Style::Short(Framing::Bare) };
-            let work = Work::Exchange { send, expect, style };
-            bench(Plan::new(work, load, pipeline.unwrap_or(1), timeouts.reply), &address, session).await
+            let kept = keep_alive || pipeline.is_some();
+            let mode = if kept { ConnMode::Kept } else { ConnMode::Short(Framing::Bare) };
+            plan(Workload::Exchange { send, expect }, mode, load, pipeline.unwrap_or(1), address)
         }
-    }
-}
-
-async fn bench(plan: Plan, address: &str, session: &Session) -> Result<(), Failure> {
-    let report = run_plan(plan, address, session).await?;
-    session.output.answer(&report, &report)?;
-    ended(std::slice::from_ref(&report), session)
-}
-
-async fn run_plan(plan: Plan, address: &str, session: &Session) -> Result<Report, Failure> {
-    let plan = session.until_asked_to_end(checked(plan, address, session)).await?;
-    let tally = measured(&plan, session).await?;
-    Ok(Report::new(&plan, address, tally, session.output.quiet))
-}
-
-async fn power(arguments: PowerArguments, session: &Session) -> Result<(), Failure> {
-    let address = Service::Power.address(arguments.addr)?;
-    let plan = |style, in_flight| {
-        let work = Work::power(arguments.op, arguments.number, style);
-        let work = work.ok_or_else(|| Failure::Usage(texts::no_such_power()))?;
-        Ok::<_, Failure>(Plan::new(work, arguments.load.clone(), in_flight, session.timeouts.reply))
     };
-    let short = Style::Short(arguments.framing.unwrap_or_default().into());
-    if !arguments.compare {
-        let kept = arguments.keep_alive || arguments.pipeline.is_some();
-        let style = if kept { Style::Kept } else { short };
-        return bench(plan(style, arguments.pipeline.unwrap_or(1))?, &address, session).await;
-    }
-    let pipeline = arguments.pipeline.unwrap_or(COMPARED_PIPELINE);
-    let mut runs = Vec::new();
+    let report = run_plan(plan, session).await?;
+    session.output.answer(&report, &report)?;
+    ended(&[report], session)
+}
+
+async fn run_plan(plan: Plan, session: &Session) -> Result<Report, Failure> {
+    let plan = Arc::new(session.until_asked_to_end(checked(plan, session)).await?);
+    let stats = measured(&plan, session).await?;
+    Ok(Report { plan, stats, quiet: session.output.quiet })
+}
+
+async fn compare_plans(plans: impl IntoIterator<Item = Plan>, session: &Session) -> Result<(), Failure> {
+    let mut comparison = Comparison(Vec::new());
     let mut broken = Ok(());
-    for (style, in_flight) in [(short, 1), (Style::Kept, 1), (Style::Kept, pipeline)] {
-        match run_plan(plan(style, in_flight)?, &address, session).await {
-            Ok(report) if session.interrupt.is_asked() && report.is_empty() => {}
-            Ok(report) => runs.push(report),
+    for plan in plans {
+        match run_plan(plan, session).await {
+            Ok(report) if session.interrupt.is_asked() && report.stats.requests() == 0 => {}
+            Ok(report) => comparison.0.push(report),
             Err(failure) => broken = Err(failure),
         }
         if broken.is_err() || session.interrupt.is_asked() {
             break;
         }
     }
-    // What was measured before it broke is told all the same.
-    let comparison = Comparison::new(runs);
-    if let Some(comparison) = &comparison {
-        session.output.answer(comparison, comparison)?;
+    // The runs before a failure are reported all the same.
+    if !comparison.0.is_empty() {
+        session.output.answer(&comparison, &comparison)?;
     }
     broken?;
-    ended(comparison.as_ref().map(Comparison::runs).unwrap_or_default(), session)
+    ended(&comparison.0, session)
 }
 
-/// Whether all went as it should: a wrong answer decides, or else the most frequent failure of all runs.
+/// Whether all went as it should: a wrong reply decides, or else the most frequent failure of all runs.
 fn ended(reports: &[Report], session: &Session) -> Result<(), Failure> {
     if session.interrupt.is_asked() {
         return Err(session.interrupt.failure());
@@ -134,93 +134,90 @@ fn ended(reports: &[Report], session: &Session) -> Result<(), Failure> {
 }
 
 /// The plan with the addresses to connect to and from, once one exchange has shown that the server is there: a load on
-/// nobody measures nothing.
-async fn checked(mut plan: Plan, address: &str, session: &Session) -> Result<Plan, Failure> {
-    enough_files(plan.load.connections)?;
-    let mut first = session.endpoint(address);
-    if let Some(Sources(sources)) = &plan.load.sources {
-        for source in sources {
-            UdpSocket::bind((*source, 0))
-                .map_err(|error| Failure::Usage(texts::foreign_source(&source.to_string(), &error.to_string())))?;
-        }
-        first = first.from_source(sources[0]);
+/// no server measures nothing.
+async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, Failure> {
+    raise_nofile(plan.load.connections)?;
+    let mut first = session.endpoint(&plan.address);
+    let sources = plan.load.sources.as_ref().map(|Sources(sources)| &sources[..]).unwrap_or_default();
+    for source in sources {
+        UdpSocket::bind((*source, 0))
+            .map_err(|error| Failure::Usage(texts::foreign_source(&source.to_string(), &error.to_string())))?;
     }
-    let peer = match (&plan.work, plan.work.style()) {
-        (Work::Duel, _) => {
-            let mut connection = Connection::open(first.clone()).await?;
-            connection.check().await?;
-            connection.peer_addr()
-        }
-        (_, style) => {
-            let mut link = Link::new(&Plan { in_flight: 1, ..plan.clone() });
-            let mut stream = link.connect(&first).await?;
-            let peer = stream.peer_addr();
-            if let Style::Short(framing) = style {
-                link.ask_once(&mut stream, &first, framing).await?;
-            } else {
-                let mut not_right = Ok(());
-                let asked = link.ask(&mut stream, &first, 1, |told| {
-                    if let Told::NotRight(failure) = told {
-                        not_right = Err(failure);
-                    }
-                });
-                asked.await?;
-                not_right?;
+    if let Some(source) = sources.first() {
+        first = first.from_source(*source);
+    }
+    let peer = if plan.workload == Workload::Duel {
+        let mut connection = Connection::open(first).await?;
+        connection.check().await?;
+        connection.peer_addr().ok()
+    } else {
+        let mut connection =
+            LoadConnection::new(Arc::new(Plan { in_flight: 1, endpoints: vec![first], ..plan.clone() }));
+        connection.connect().await?;
+        let peer = connection.peer_addr();
+        let mut verified = Ok(());
+        let verdict = |verdict| {
+            if let Verdict::Wrong(failure) = verdict {
+                verified = Err(failure);
             }
-            peer
-        }
+        };
+        connection.ask(1, verdict).await?;
+        verified?;
+        peer
     };
     // A name is resolved once, not for each connection.
-    let peer = peer.map_or_else(|_| address.to_owned(), |peer| peer.to_string());
-    let endpoint = Endpoint::new(peer).with_timeouts(*first.timeouts());
-    plan.endpoints = match &plan.load.sources {
-        None => vec![endpoint],
-        Some(Sources(sources)) => sources.iter().map(|&source| endpoint.clone().from_source(source)).collect(),
-    };
+    let peer = peer.map_or_else(|| plan.address.clone(), |peer| peer.to_string());
+    let timeouts = Timeouts { reply: plan.reply_timeout, ..session.timeouts };
+    let endpoint = Endpoint::new(peer).with_timeouts(timeouts);
+    plan.endpoints = sources.iter().map(|&source| endpoint.clone().from_source(source)).collect();
+    if plan.endpoints.is_empty() {
+        plan.endpoints.push(endpoint);
+    }
     Ok(plan)
 }
 
 /// Raises this process's own limit as far as it may, as long as that is enough.
-fn enough_files(connections: u64) -> Result<(), Failure> {
+fn raise_nofile(connections: u64) -> Result<(), Failure> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     // Where it cannot be raised, it is as it was.
     let _ = setrlimit(Resource::Nofile, limit);
     match getrlimit(Resource::Nofile).current {
-        Some(files) if files < connections + FILES_BESIDE => {
-            Err(Failure::Usage(texts::too_many_connections(connections, files.saturating_sub(FILES_BESIDE))))
+        Some(files) if files < connections + RESERVED_FDS => {
+            Err(Failure::Usage(texts::too_many_connections(connections, files.saturating_sub(RESERVED_FDS))))
         }
         _ => Ok(()),
     }
 }
 
 /// Runs a plan, and shows a person at a terminal how far it is.
-async fn measured(plan: &Plan, session: &Session) -> Result<Tally, Failure> {
+async fn measured(plan: &Arc<Plan>, session: &Session) -> Result<Stats, Failure> {
     let stop = CancellationToken::new();
-    let progress = Arc::new(Progress::default());
     let line = StatusLine::new(!session.output.quiet && !session.output.json);
     let begun = Instant::now();
-    let running = load::run(plan, &stop, &progress);
+    let loads = ThreadLoad::all(plan).map_err(Failure::System)?;
+    let running = load::run(plan, &loads, &stop);
     tokio::pin!(running);
     let mut seconds = interval(Duration::from_secs(1));
     let mut last = (begun, 0);
-    let tally = loop {
+    let stats = loop {
         tokio::select! {
             biased;
             () = session.interrupt.asked(), if !stop.is_cancelled() => stop.cancel(),
-            tally = &mut running => break tally,
+            stats = &mut running => break stats,
             _ = seconds.tick() => {
-                let right = progress.right.load(Ordering::Relaxed);
-                let not_right = progress.not_right.load(Ordering::Relaxed);
+                let (right, not_right) = loads.iter().map(|load| load.progress()).fold((0, 0), |all, one| {
+                    (all.0 + one.0, all.1 + one.1)
+                });
                 let (before, counted) = last;
-                let rate = figures::per_second(right - counted, before.elapsed());
                 last = (Instant::now(), right);
+                let rate = rate(per_second(right - counted, before.elapsed()));
                 let elapsed = humantime::format_duration(Duration::from_secs(begun.elapsed().as_secs()));
-                let progress = texts::bench_progress(&figures::grouped(right), &rate, &figures::grouped(not_right));
+                let progress = texts::bench_progress(&grouped(right), &rate, &grouped(not_right));
                 line.draw(&format!("{elapsed}  {progress}"), &elapsed.to_string());
             }
         }
     };
     line.clear();
-    tally.map_err(Failure::System)
+    stats.map_err(Failure::System)
 }

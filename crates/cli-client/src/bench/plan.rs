@@ -1,4 +1,4 @@
-//! What a run is to do: which load, on whom, for how long.
+//! What a run is to do: which load, on which server, for how long.
 
 use std::time::Duration;
 
@@ -13,67 +13,108 @@ use tokio_util::codec::Encoder;
 
 use crate::arguments::bench::Load;
 
-/// How long a run takes where nothing says it.
+/// How long a run takes by default.
 const DURATION: Duration = Duration::from_secs(5);
 
 /// One run.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    pub(super) work: Work,
+    pub(super) workload: Workload,
+    pub(super) mode: ConnMode,
+    /// The server, as the user names it.
+    pub(super) address: String,
     /// The server, once for each address to connect from.
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) load: Load,
     /// How many requests are in flight on a connection.
-    pub(super) in_flight: usize,
+    pub(super) in_flight: u64,
     /// How long the next reply may take.
-    pub(super) limit: Duration,
+    pub(super) reply_timeout: Duration,
 }
 
 impl Plan {
-    /// A plan without the server's addresses.
-    pub(super) fn new(work: Work, mut load: Load, in_flight: u64, limit: Duration) -> Self {
-        if load.requests.is_none() {
-            load.duration.get_or_insert(DURATION);
-        }
-        let in_flight = usize::try_from(in_flight).unwrap_or(usize::MAX);
-        Self { work, endpoints: Vec::new(), load, in_flight, limit }
-    }
-
     /// How many requests go out together at the most.
     pub(super) fn batch(&self) -> usize {
-        let requests =
-            self.load.requests.map_or(usize::MAX, |requests| usize::try_from(requests).unwrap_or(usize::MAX));
-        self.in_flight.min(requests)
+        usize::try_from(self.in_flight.min(self.requests())).unwrap_or(usize::MAX)
+    }
+
+    /// How many requests the run has; a run without a count ends by its duration.
+    pub(super) fn requests(&self) -> u64 {
+        self.load.requests.unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn duration(&self) -> Option<Duration> {
+        self.load.duration.or_else(|| self.load.requests.is_none().then_some(DURATION))
+    }
+
+    pub(super) fn threads(&self) -> u64 {
+        self.load.threads.min(self.load.connections)
+    }
+
+    pub(super) fn framing(&self) -> Framing {
+        match self.mode {
+            ConnMode::Short(framing) => framing,
+            ConnMode::Kept => Framing::Line,
+        }
+    }
+
+    /// The bytes of `count` requests.
+    pub(super) fn request_bytes(&self, count: usize) -> Bytes {
+        let bytes = match &self.workload {
+            Workload::Power { request, .. } => {
+                let mut line = BytesMut::new();
+                // Writing to a buffer that grows cannot fail.
+                let _ = ClientCodec::new(self.framing()).encode(*request, &mut line);
+                line.repeat(count)
+            }
+            Workload::Exchange { send, .. } => send.repeat(count),
+            Workload::Rps | Workload::Duel => {
+                let mut random = rand::rng();
+                (0..count).map(|_| Move::ALL[random.random_range(0..Move::ALL.len())].byte()).collect()
+            }
+        };
+        bytes.into()
+    }
+
+    /// The right reply, byte for byte as our own servers write it. A game has more than one, of one byte each.
+    pub(super) fn right_reply(&self) -> Bytes {
+        match (&self.workload, self.framing()) {
+            (Workload::Power { right, .. }, Framing::Line) => format!("d{right}\n").into(),
+            (Workload::Power { right, .. }, _) => format!("d{right}").into(),
+            (Workload::Exchange { expect, .. }, _) => expect.clone(),
+            (Workload::Rps | Workload::Duel, _) => Bytes::from_static(b"?"),
+        }
     }
 }
 
-/// What is asked and answered.
+/// The requests, and what is right as a reply.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Work {
-    /// Powers, each on a connection of its own, or in lines on kept ones.
-    Power { request: Request, right: Number, style: Style },
+pub(super) enum Workload {
+    /// A power of a number.
+    Power { request: Request, right: Number },
     /// Rounds against the house.
     Rps,
-    /// Rounds of players against each other.
+    /// Rounds of players against each other. A run ends with requests unanswered: a move waits for another player, who
+    /// may be done.
     Duel,
-    /// Bytes that a server of whatever kind answers with these.
-    Exchange { send: Bytes, expect: Bytes, style: Style },
+    /// The same bytes each time, from a server of any kind.
+    Exchange { send: Bytes, expect: Bytes },
 }
 
 /// How connections are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Style {
-    /// A request each, ended in this way.
+pub(super) enum ConnMode {
+    /// A request each, framed in this way.
     Short(Framing),
     /// Many requests each.
     Kept,
 }
 
-impl Work {
-    /// Asks for a power, if it has one.
-    pub(super) fn power(operation: Operation, operand: Number, style: Style) -> Option<Self> {
+impl Workload {
+    /// Asks for a power; `None` if it is beyond all numbers.
+    pub(super) fn power(operation: Operation, operand: Number) -> Option<Self> {
         let x = operand.value();
-        // Not the service's own code, so that its answers are held against something else. The parentheses are the
+        // Not the service's own code, so that its replies are verified by something else. The parentheses are the
         // service's: each product is rounded (IEEE 754).
         let result = match operation {
             Operation::Square => x * x,
@@ -81,54 +122,11 @@ impl Work {
             Operation::Fourth => x * x * x * x,
             Operation::Echo => x,
         };
-        Some(Self::Power { request: Request { operation, operand }, right: Number::new(result)?, style })
-    }
-
-    /// How connections are used for it.
-    pub(super) fn style(&self) -> Style {
-        match self {
-            Self::Power { style, .. } | Self::Exchange { style, .. } => *style,
-            Self::Rps | Self::Duel => Style::Kept,
-        }
+        Some(Self::Power { request: Request { operation, operand }, right: Number::new(result)? })
     }
 
     /// Whether it is a game, in which no two exchanges are alike.
     pub(super) fn is_game(&self) -> bool {
         matches!(self, Self::Rps | Self::Duel)
-    }
-
-    /// So many requests, as they go out in one write.
-    pub(super) fn requests(&self, count: usize) -> Vec<u8> {
-        match self {
-            Self::Power { request, style, .. } => {
-                let framing = match style {
-                    Style::Short(framing) => *framing,
-                    Style::Kept => Framing::Line,
-                };
-                let mut line = BytesMut::new();
-                // Writing to a buffer that grows cannot fail.
-                let _ = ClientCodec::new(framing).encode(*request, &mut line);
-                line.repeat(count)
-            }
-            Self::Exchange { send, .. } => send.repeat(count),
-            Self::Rps | Self::Duel => {
-                let mut random = rand::rng();
-                (0..count).map(|_| Move::ALL[random.random_range(0..Move::ALL.len())].byte()).collect()
-            }
-        }
-    }
-
-    /// Whether a run ends with requests unanswered: a move waits for another player, who may be done.
-    pub(super) fn leaves_unanswered(&self) -> bool {
-        matches!(self, Self::Duel)
-    }
-}
-
-/// What the command line calls a framing.
-pub(super) fn framing_name(framing: Framing) -> &'static str {
-    match framing {
-        Framing::EndOfStream => "eof",
-        Framing::Line => "line",
-        Framing::Bare => "bare",
     }
 }

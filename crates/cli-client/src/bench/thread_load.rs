@@ -1,239 +1,279 @@
-//! What the connections of a thread share: which request may go next, and what came of those that went.
+//! What the connections of a thread share: which request is next, and the stats.
 
 use std::future::pending;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use proto::client::Endpoint;
-use proto::client::stream::Stream;
-use tokio::sync::Semaphore;
 use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
 
-use super::link::Link;
-use super::lock::lock;
-use super::pace::Pace;
-use super::quota::Quota;
-use super::tally::{Outcomes, Tally};
+use super::plan::{Plan, Workload};
+use super::schedule::Schedule;
+use super::stats::{Outcomes, Stats};
 use crate::failure::{Failure, Kind};
 
-/// So many connections of a thread are being made at once, since a server's queue of those it has not accepted yet is
-/// bounded, and whoever finds no room in it waits for a second (listen(2)).
-const CONNECTING: usize = 128;
+/// How long threads, timers and first connections may take to be ready before a schedule begins.
+const LEAD: Duration = Duration::from_millis(50);
 
 /// How much later than its end a run at a fixed rate may still send what was due before.
 const GRACE: Duration = Duration::from_millis(10);
 
-/// How far a run is, for whoever looks on.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    pub(super) right: AtomicU64,
-    pub(super) not_right: AtomicU64,
-}
+/// How long a server may be gone, to be restarted, before a run that counts requests is aborted.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// When a run counts.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
-    /// From here on there are requests, at a fixed rate.
-    pub(super) begin: Instant,
-    /// From here on requests are counted; before it they are there to warm up.
-    pub(super) counted_from: Instant,
+struct Times {
+    /// From here on requests are counted; those before are to warm up.
+    counted_from: Instant,
     /// From here on there are none.
-    pub(super) until: Option<Instant>,
+    until: Option<Instant>,
+}
+
+/// How many requests are still to be counted. A duel has one budget for all threads, since their players meet each other,
+/// and counts replies, since it leaves moves unanswered. All other threads have their own, and count requests.
+#[derive(Debug)]
+struct Budget {
+    left: Mutex<u64>,
+    counts_replies: bool,
+    /// The requests in flight are not waited for any more.
+    ended: CancellationToken,
 }
 
 /// What the connections of a thread share.
 #[derive(Debug)]
 pub(super) struct ThreadLoad {
     times: Times,
-    quota: Arc<Quota>,
-    pace: Option<Pace>,
-    /// How many requests the rate lets go.
-    due: u64,
-    /// How many requests that count are asked and not answered.
-    in_flight: AtomicU64,
-    /// When the last right answer came, or else when the first could.
-    last_right: Mutex<Instant>,
-    /// For how long nothing has to be answered for a run to be given up that would end by itself only after many more
-    /// failures.
+    budget: Arc<Budget>,
+    schedule: Option<Schedule>,
+    /// Abort a count-limited run after this long without a right reply.
     patience: Option<Duration>,
-    tally: Mutex<Tally>,
-    connecting: Semaphore,
-    progress: Arc<Progress>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    stats: Stats,
+    /// When the last right reply came; before it, when the first could have come.
+    last_right: Instant,
 }
 
 /// Requests that go out together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Batch {
     pub(super) count: usize,
-    /// When it was begun, if they all were at once.
+    /// When it was begun, where all its requests were at once.
     begun: Instant,
-    /// The number of its first request, at a fixed rate.
+    /// The number of its first request in the schedule.
     first: u64,
-    /// Whether it counts, or is there to warm up.
+    /// Whether it counts, or is to warm up.
     counted: bool,
 }
 
+/// Locks a mutex. Nothing panics while it holds one of these, so what it guards is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The part of a thread, where `total` is spread over all threads.
+pub(super) fn part(total: u64, number: u64, threads: u64) -> u64 {
+    total / threads + u64::from(number < total % threads)
+}
+
+impl Budget {
+    fn new(requests: u64, counts_replies: bool) -> Arc<Self> {
+        Arc::new(Self { left: Mutex::new(requests), counts_replies, ended: CancellationToken::new() })
+    }
+
+    fn left(&self) -> u64 {
+        *lock(&self.left)
+    }
+
+    fn take(&self, most: usize) -> usize {
+        let mut left = lock(&self.left);
+        let count = usize::try_from(*left).unwrap_or(usize::MAX).min(most);
+        *left -= count as u64;
+        count
+    }
+
+    /// How many requests may be sent, `most` at the most.
+    fn send(&self, most: usize) -> usize {
+        if self.counts_replies { usize::try_from(self.left()).unwrap_or(usize::MAX).min(most) } else { self.take(most) }
+    }
+
+    /// How many of `count` replies, right or wrong, are counted.
+    fn receive(&self, count: usize) -> usize {
+        if !self.counts_replies {
+            return count;
+        }
+        let counted = self.take(count);
+        if self.left() == 0 {
+            self.ended.cancel();
+        }
+        counted
+    }
+}
+
 impl ThreadLoad {
-    /// The load of a thread that has done nothing yet. Where nothing says when it is to end, it is given up after
-    /// `patience` without an answer.
-    pub(super) fn new(
-        times: Times,
-        quota: Arc<Quota>,
-        pace: Option<Pace>,
-        patience: Duration,
-        progress: Arc<Progress>,
-    ) -> io::Result<Self> {
-        Ok(Self {
-            times,
-            due: quota.due(),
-            quota,
-            pace,
-            in_flight: AtomicU64::new(0),
-            last_right: Mutex::new(times.counted_from),
-            patience: times.until.is_none().then_some(patience),
-            tally: Mutex::new(Tally::new()?),
-            connecting: Semaphore::new(CONNECTING),
-            progress,
-        })
+    /// The loads of a plan's threads, none of which has begun.
+    pub(super) fn all(plan: &Plan) -> io::Result<Vec<Arc<Self>>> {
+        let begin = Instant::now() + if plan.load.rate.is_some() { LEAD } else { Duration::ZERO };
+        let warmup = plan.load.warmup.unwrap_or_default();
+        let counted_from = begin + warmup;
+        let times = Times { counted_from, until: plan.duration().map(|duration| counted_from + duration) };
+        let threads = plan.threads();
+        let of_all = (plan.workload == Workload::Duel).then(|| Budget::new(plan.requests(), true));
+        let load = |number| {
+            let budget = of_all.clone().unwrap_or_else(|| Budget::new(part(plan.requests(), number, threads), false));
+            let schedule = plan.load.rate.map(|rate| {
+                let nanos = u128::from(threads) * 1_000_000_000 / u128::from(rate);
+                let interval = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX).max(1));
+                // The threads take turns.
+                let turn = interval * u32::try_from(number).unwrap_or_default() / u32::try_from(threads).unwrap_or(1);
+                let warming = u64::try_from(warmup.as_nanos() / interval.as_nanos()).unwrap_or(u64::MAX);
+                // As many as there are, or as it takes to have that many replies.
+                let count = if budget.counts_replies { u64::MAX } else { budget.left() };
+                Schedule::new(begin + turn, interval, warming, count)
+            });
+            let patience = times.until.is_none().then(|| plan.reply_timeout.max(PATIENCE));
+            let state = Mutex::new(State { stats: Stats::new()?, last_right: counted_from });
+            Ok(Arc::new(Self { times, budget, schedule, patience, state }))
+        };
+        (0..threads).map(load).collect()
     }
 
-    /// Waits until nobody has to wait for what is on its way.
-    pub(super) async fn quota_ended(&self) {
-        self.quota.ended().await;
+    pub(super) fn counted_from(&self) -> Instant {
+        self.times.counted_from
     }
 
-    /// Lets requests go out at their rate, if there is one, and ends what would not end by itself.
-    ///
-    /// This goes on for as long as there is no error.
-    pub(super) async fn pacing(&self) -> io::Error {
-        if let Some(pace) = &self.pace
-            && let Err(error) = pace.keep(self.due, self.times.until).await
+    /// How many replies were right so far, and how many were not.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        let state = lock(&self.state);
+        (state.stats.right, state.stats.not_right())
+    }
+
+    /// Waits until the requests in flight are not waited for any more.
+    pub(super) async fn budget_ended(&self) {
+        self.budget.ended.cancelled().await;
+    }
+
+    /// Releases requests at their rate, where there is one, and ends what would not end by itself. Returns only an error.
+    pub(super) async fn keep_schedule(&self) -> io::Error {
+        if let Some(schedule) = &self.schedule
+            && let Err(error) = schedule.keep(self.times.until).await
         {
             return error;
         }
         if let Some(until) = self.times.until {
             sleep_until(until.into()).await;
-            if self.quota.is_of_answers() {
-                self.quota.end();
+            if self.budget.counts_replies {
+                self.budget.ended.cancel();
             }
         }
         pending().await
     }
 
-    /// What came of it all, now that it has ended.
-    pub(super) fn ended(&self) -> Tally {
+    /// The stats of a load that has ended just now.
+    pub(super) fn ended(&self) -> Stats {
         let now = Instant::now();
-        let mut tally = lock(&self.tally).clone();
-        let by_itself = self.quota.is_used_up();
+        let mut stats = lock(&self.state).stats.clone();
         let end = match self.times.until {
             Some(until) if now >= until => Some(until),
-            // Whoever ended it did so now.
-            _ if !by_itself => Some(now),
+            // Something else ended it, and did so now.
+            _ if self.budget.left() > 0 => Some(now),
             _ => None,
         };
         if let Some(end) = end {
-            tally.took = end.saturating_duration_since(self.times.counted_from);
+            stats.took = end.saturating_duration_since(self.times.counted_from);
         }
-        if let Some(pace) = &self.pace {
+        if let Some(schedule) = &self.schedule {
             match end {
                 Some(end) => {
-                    let (unsent, longest, shortest) = pace.unsent(self.due, end);
-                    tally.not_sent_in_turn(unsent, longest, shortest);
+                    let (unsent, longest, shortest) = schedule.unsent(end);
+                    stats.not_sent_in_turn(unsent, longest, shortest);
                 }
-                None => tally.took = tally.took.max(pace.length(tally.right + tally.not_right())),
+                None => stats.took = stats.took.max(schedule.length(stats.requests())),
             }
         }
-        if self.quota.is_of_answers() {
-            tally.in_play = self.in_flight.load(Ordering::Relaxed);
+        if !self.budget.counts_replies {
+            stats.in_play = 0;
         }
-        tally
+        stats
     }
 
-    pub(super) async fn connect(&self, link: &mut Link, endpoint: &Endpoint) -> Result<Stream, Failure> {
-        // It is never closed.
-        let _turn = self.connecting.acquire().await;
-        link.connect(endpoint).await
-    }
-
-    /// Takes requests to ask, up to so many; `None` once there are no more.
+    /// Takes requests to send, `most` at the most; `None` once there are no more.
     pub(super) async fn take(&self, most: usize) -> Option<Batch> {
-        let (first, due) = match &self.pace {
-            Some(pace) => pace.take(most).await?,
+        let (first, due) = match &self.schedule {
+            Some(schedule) => schedule.take(most).await?,
             None => (0, most),
         };
         let now = Instant::now();
         // What was due in time still goes out, where it has not had to wait.
-        let grace = if self.pace.is_some() { GRACE } else { Duration::ZERO };
-        let over = self.times.until.is_some_and(|until| now >= until + grace);
-        let counted = match &self.pace {
-            Some(pace) => pace.counts(first),
-            None => now >= self.times.counted_from,
+        let (grace, counted) = match &self.schedule {
+            Some(schedule) => (GRACE, schedule.counts(first)),
+            None => (Duration::ZERO, now >= self.times.counted_from),
         };
-        let count = match (over, counted) {
-            (true, _) => 0,
-            (false, true) => self.quota.ask(due),
-            (false, false) => due,
+        let count = match self.times.until {
+            Some(until) if now >= until + grace => 0,
+            _ if counted => self.budget.send(due),
+            _ => due,
         };
-        if let Some(pace) = &self.pace {
-            pace.give_back(due - count);
+        if let Some(schedule) = &self.schedule {
+            schedule.give_back(due - count);
         }
         if counted {
-            self.in_flight.fetch_add(count as u64, Ordering::Relaxed);
+            lock(&self.state).stats.in_play += count as u64;
         }
         (count > 0).then_some(Batch { count, begun: now, first, counted })
     }
 
-    /// Answers have come: so many of a batch, after so many before them.
-    pub(super) fn answered(&self, batch: &Batch, before: usize, count: usize, outcomes: Outcomes) {
-        if !batch.counted || count == 0 {
+    /// Counts right replies to requests of a batch, `before` of which have a reply already.
+    pub(super) fn right(&self, batch: &Batch, before: usize, count: usize, outcomes: Outcomes) {
+        if !batch.counted {
             return;
         }
-        self.in_flight.fetch_sub(count as u64, Ordering::Relaxed);
-        let right = self.quota.answer(count) as u64;
+        let right = self.budget.receive(count) as u64;
+        let mut state = lock(&self.state);
+        let State { stats, last_right } = &mut *state;
+        stats.in_play -= count as u64;
         if right == 0 {
             return;
         }
         let now = Instant::now();
-        *lock(&self.last_right) = now;
-        let mut tally = lock(&self.tally);
-        match &self.pace {
-            Some(pace) => {
+        *last_right = now;
+        match &self.schedule {
+            Some(schedule) => {
                 let first = batch.first + before as u64;
                 for number in first..first + right {
-                    tally.answered(1, now.saturating_duration_since(pace.intended(number)));
+                    stats.answered(1, now.saturating_duration_since(schedule.intended(number)));
                 }
             }
-            None => tally.answered(right, now - batch.begun),
+            None => stats.answered(right, now - batch.begun),
         }
-        tally.outcomes += outcomes;
-        tally.until(self.times.counted_from, now);
-        self.progress.right.fetch_add(right, Ordering::Relaxed);
+        stats.outcomes += outcomes;
+        stats.took = now.saturating_duration_since(self.times.counted_from);
     }
 
-    /// Requests of a batch were not answered right. A wrong answer is one while it warms up too.
+    /// Counts requests of a batch without a right reply. A wrong reply counts while the load warms up too.
     pub(super) fn failed(&self, batch: &Batch, count: usize, failure: &Failure) {
         let now = Instant::now();
-        let mut wanted = 1;
+        let counted =
+            if batch.counted { self.budget.receive(count) } else { usize::from(failure.kind() == Kind::Wrong) };
+        let mut state = lock(&self.state);
+        let State { stats, last_right } = &mut *state;
         if batch.counted {
-            // Of what was sent without having been asked for, nothing was in flight.
-            let in_flight = self.in_flight.load(Ordering::Relaxed).min(count as u64);
-            self.in_flight.fetch_sub(in_flight, Ordering::Relaxed);
-            wanted = self.quota.answer(count);
-        } else if failure.kind() != Kind::Wrong {
-            wanted = 0;
+            // A reply that was not asked for is one more than there were requests.
+            stats.in_play = stats.in_play.saturating_sub(count as u64);
         }
-        if wanted > 0 {
-            let mut tally = lock(&self.tally);
-            tally.failed(wanted as u64, failure);
-            tally.until(self.times.counted_from, now);
-            self.progress.not_right.fetch_add(wanted as u64, Ordering::Relaxed);
+        if counted > 0 {
+            stats.failed(counted as u64, failure);
+            stats.took = now.saturating_duration_since(self.times.counted_from);
         }
-        let without = now.saturating_duration_since(*lock(&self.last_right));
+        let without = now.saturating_duration_since(*last_right);
         if self.patience.is_some_and(|patience| without > patience) {
-            lock(&self.tally).given_up = true;
-            self.quota.end();
+            stats.given_up = true;
+            self.budget.ended.cancel();
         }
     }
 }

@@ -1,12 +1,14 @@
-//! What came of a run: how many answers, how fast, how the games ended, and what went wrong.
+//! The stats of a run: how many replies, how fast, how the games ended, and what failed.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use proto::wire::rps::{Answer, Move, Outcome};
+use serde::Serialize;
 
+use super::figures::per_second;
 use crate::failure::{Failure, Kind};
 use crate::rps::other_hand;
 
@@ -16,49 +18,50 @@ const LONGEST: u64 = 3_600_000_000_000;
 /// Times are exact to three digits, which is more than any two runs agree in.
 const DIGITS: u8 = 3;
 
-/// What came of a run.
+/// The stats of a run.
 #[derive(Clone, Debug)]
-pub(super) struct Tally {
-    /// The time of each right answer in nanoseconds, and that for which each request waited that was never sent.
+pub(super) struct Stats {
+    /// The time of each right reply in nanoseconds, and that for which each request waited that was never sent.
     pub(super) latency: Histogram<u64>,
-    /// How many requests were answered right.
+    /// How many requests had a right reply.
     pub(super) right: u64,
     /// How many were due at a fixed rate and never sent, since all connections were busy to the end.
     pub(super) unsent: u64,
     /// How many moves were in play at the end of a duel.
     pub(super) in_play: u64,
-    /// Whether the run was given up, since nothing was answered for long.
+    /// Whether the run was aborted, after a long time without a right reply.
     pub(super) given_up: bool,
     pub(super) outcomes: Outcomes,
-    pub(super) troubles: BTreeMap<Kind, Troubles>,
-    /// How long requests were counted: as long as was asked for, or else to the last answer.
+    pub(super) errors: BTreeMap<Kind, ErrorStats>,
+    /// How long requests were counted: as long as was asked for, or else to the last reply.
     pub(super) took: Duration,
     /// How much CPU time this process used from when requests were counted.
     pub(super) cpu: Duration,
 }
 
-/// Requests that were not answered right, all for the same kind of reason.
+/// Requests without a right reply, all for the same kind of reason.
 #[derive(Clone, Debug)]
-pub(super) struct Troubles {
+pub(super) struct ErrorStats {
     pub(super) count: u64,
-    /// The first of them, in words.
+    /// The message of the first of them.
     pub(super) first: String,
     /// The exit code that it asks for.
     pub(super) code: u8,
 }
 
 /// How rounds ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Outcomes {
     pub(super) draw: u64,
     pub(super) win: u64,
     pub(super) lose: u64,
     pub(super) void: u64,
     /// What the house showed, in the order of [`Move::ALL`].
+    #[serde(skip)]
     pub(super) house: [u64; 3],
 }
 
-impl Tally {
+impl Stats {
     pub(super) fn new() -> io::Result<Self> {
         let latency = Histogram::new_with_bounds(1, LONGEST, DIGITS).map_err(io::Error::other)?;
         Ok(Self {
@@ -68,20 +71,20 @@ impl Tally {
             in_play: 0,
             given_up: false,
             outcomes: Outcomes::default(),
-            troubles: BTreeMap::new(),
+            errors: BTreeMap::new(),
             took: Duration::ZERO,
             cpu: Duration::ZERO,
         })
     }
 
-    /// So many answers took so long.
+    /// Counts right replies that took this long each.
     pub(super) fn answered(&mut self, count: u64, took: Duration) {
         self.right += count;
         self.waited(count, took);
     }
 
-    /// So many requests were due, one after the other, and never sent: the first had waited so long at the end, the last
-    /// so long.
+    /// Counts requests that were due one after the other and never sent. The first had waited the longest at the end, the
+    /// last the shortest.
     pub(super) fn not_sent_in_turn(&mut self, count: u64, first: Duration, last: Duration) {
         // More steps than the histogram can tell apart would only take time.
         const STEPS: u64 = 10_000;
@@ -100,29 +103,45 @@ impl Tally {
         self.latency.saturating_record_n(nanos, count);
     }
 
-    /// So many requests met with this.
+    /// Counts requests that failed.
     pub(super) fn failed(&mut self, count: u64, failure: &Failure) {
-        let first = || Troubles { count: 0, first: failure.message().unwrap_or_default(), code: failure.code() };
-        self.troubles.entry(failure.kind()).or_insert_with(first).count += count;
+        let first = || ErrorStats { count: 0, first: failure.message().unwrap_or_default(), code: failure.code() };
+        self.errors.entry(failure.kind()).or_insert_with(first).count += count;
     }
 
-    /// Something came of a request now, when they have been counted since `from`.
-    pub(super) fn until(&mut self, from: Instant, now: Instant) {
-        self.took = self.took.max(now.saturating_duration_since(from));
-    }
-
-    /// How many were not.
+    /// How many requests had no right reply.
     pub(super) fn not_right(&self) -> u64 {
-        self.troubles.values().map(|troubles| troubles.count).sum()
+        self.errors.values().map(|error| error.count).sum()
     }
 
-    /// Right answers a second.
-    #[allow(clippy::cast_precision_loss, reason = "a rate has no sixteen digits")]
+    /// How many requests there were.
+    pub(super) fn requests(&self) -> u64 {
+        self.right + self.not_right()
+    }
+
+    /// Right replies a second.
     pub(super) fn throughput(&self) -> f64 {
-        if self.took.is_zero() { 0.0 } else { self.right as f64 / self.took.as_secs_f64() }
+        per_second(self.right, self.took)
     }
 
-    /// What another thread has counted in the same time.
+    /// The CPU time for each right reply, in nanoseconds.
+    pub(super) fn cpu_each(&self) -> u64 {
+        u64::try_from(self.cpu.as_nanos()).unwrap_or(u64::MAX) / self.right.max(1)
+    }
+
+    /// How many cores this process kept busy.
+    pub(super) fn cores(&self) -> f64 {
+        if self.took.is_zero() { 0.0 } else { self.cpu.as_secs_f64() / self.took.as_secs_f64() }
+    }
+
+    /// The quantiles of the latency and its maximum, by name, in nanoseconds.
+    pub(super) fn quantiles(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let quantiles = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
+        let quantiles = quantiles.map(|(name, quantile)| (name, self.latency.value_at_quantile(quantile)));
+        quantiles.into_iter().chain([("max", self.latency.max())])
+    }
+
+    /// Adds what another thread has counted in the same time.
     pub(super) fn add(&mut self, other: &Self) {
         // Both have the same bounds, so that one has room for the other.
         let _ = self.latency.add(&other.latency);
@@ -131,9 +150,9 @@ impl Tally {
         self.in_play += other.in_play;
         self.given_up |= other.given_up;
         self.outcomes += other.outcomes;
-        for (&kind, troubles) in &other.troubles {
-            let first = || Troubles { count: 0, ..troubles.clone() };
-            self.troubles.entry(kind).or_insert_with(first).count += troubles.count;
+        for (&kind, error) in &other.errors {
+            let first = || ErrorStats { count: 0, ..error.clone() };
+            self.errors.entry(kind).or_insert_with(first).count += error.count;
         }
         self.took = self.took.max(other.took);
     }
@@ -172,7 +191,7 @@ impl Outcomes {
 }
 
 /// Pearson's statistic against three counts being equally likely.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Fairness {
     pub(super) chi_square: f64,
     /// How likely the statistic is to be as large or larger if they are. With three counts it has two degrees of freedom,
@@ -233,15 +252,15 @@ mod tests {
 
     #[test]
     #[allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
-    fn tallies_add_up() {
-        let mut one = Tally::new().unwrap();
+    fn stats_add_up() {
+        let mut one = Stats::new().unwrap();
         one.answered(3, Duration::from_micros(5));
         one.failed(2, &Failure::WrongAnswer("first".to_owned()));
         let mut other = one.clone();
         other.answered(1, Duration::from_hours(2));
         one.add(&other);
         assert_eq!((one.right, one.not_right()), (7, 4));
-        assert_eq!(one.troubles[&Kind::Wrong].first, "first");
+        assert_eq!(one.errors[&Kind::Wrong].first, "first");
         // What is beyond the longest time counts as that.
         assert!(one.latency.max() >= LONGEST);
     }
