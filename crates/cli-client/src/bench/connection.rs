@@ -12,7 +12,7 @@ use rand::RngExt;
 use tokio::sync::Semaphore;
 use tokio_util::codec::Decoder;
 
-use super::plan::{ConnMode, Plan, Workload};
+use super::plan::{Plan, Workload};
 use super::stats::Outcomes;
 use crate::failure::Failure;
 use crate::language::texts;
@@ -37,15 +37,13 @@ pub(super) struct LoadConnection {
     verifier: Verifier,
 }
 
-/// What a reply, or several at once, is.
+/// What replies are found to be.
 #[derive(Debug)]
-pub(super) enum Verdict {
-    /// This many are right, and the rounds in them ended so.
-    Right(usize, Outcomes),
-    /// One is not right.
-    Wrong(Failure),
-    /// It is the reply to all requests in flight: the server closes with it, or the next one cannot be found.
-    Last(Failure),
+pub(super) struct Verdict {
+    /// How many requests the replies are for. A server that closes with its reply gives it to all in flight.
+    pub(super) count: usize,
+    /// How the rounds in right replies ended, or what is wrong with the one reply.
+    pub(super) result: Result<Outcomes, Failure>,
 }
 
 impl LoadConnection {
@@ -83,7 +81,7 @@ impl LoadConnection {
         let plan = &self.verifier.plan;
         let endpoint = plan.endpoints[self.endpoint].clone();
         let mut room = (plan.batch() * self.verifier.right.len()).clamp(64, MAX_READ);
-        if self.verifier.is_short() {
+        if !plan.kept {
             room = ClientCodec::LONGEST_REPLY;
             self.endpoint = (self.endpoint + 1) % plan.endpoints.len();
         }
@@ -116,18 +114,15 @@ impl LoadConnection {
     pub(super) async fn ask(&mut self, count: usize, mut passed: impl FnMut(Verdict)) -> Result<(), Failure> {
         let mut pipeline = self.pipeline().await?;
         let verifier = &mut self.verifier;
-        let half_close = verifier.plan.mode == ConnMode::Short(Framing::EndOfStream);
-        pipeline.send(verifier.expect(count), half_close)?;
+        pipeline.send(verifier.expect(count), verifier.plan.framing == Framing::EndOfStream)?;
         while verifier.awaited > 0 {
-            match pipeline.reply(verifier).await? {
-                Verdict::Last(failure) => return Err(failure),
-                verdict => passed(verdict),
-            }
+            let verdict = pipeline.reply(verifier).await?;
+            verifier.awaited -= verdict.count;
+            verifier.next += verdict.count;
+            passed(verdict);
         }
         pipeline.check_unasked()?;
-        if !verifier.is_short() {
-            self.open = Some(pipeline);
-        }
+        self.open = verifier.plan.kept.then_some(pipeline);
         Ok(())
     }
 }
@@ -148,10 +143,6 @@ struct Verifier {
 }
 
 impl Verifier {
-    fn is_short(&self) -> bool {
-        self.plan.mode != ConnMode::Kept
-    }
-
     /// Expects the replies to the next `count` requests, which it returns.
     fn expect(&mut self, count: usize) -> Bytes {
         self.awaited = count;
@@ -160,101 +151,99 @@ impl Verifier {
         self.requests.slice(first..first + count * self.request_length)
     }
 
-    fn took(&mut self, count: usize) {
-        self.awaited -= count;
-        self.next += count;
-    }
-
-    fn right(&mut self, count: usize, outcomes: Outcomes) -> Verdict {
-        self.took(count);
-        Verdict::Right(count, outcomes)
-    }
-
-    fn wrong(&mut self, failure: Failure) -> Verdict {
-        self.took(1);
-        Verdict::Wrong(failure)
-    }
-
-    /// How many of the first replies are right byte for byte, and need no decoding.
-    fn count_right(&self, bytes: &[u8]) -> usize {
-        if self.is_short() {
-            return usize::from(*bytes == self.right);
-        }
-        bytes.chunks_exact(self.right.len()).take(self.awaited).take_while(|reply| *reply == self.right).count()
-    }
-
-    fn verify(&mut self, bytes: &mut BytesMut, ended: bool) -> Result<Option<Verdict>, ErrorKind> {
-        if self.plan.workload.is_game() {
-            return Ok(self.verify_round(bytes));
-        }
-        let framing = self.plan.framing();
+    fn verify(&self, bytes: &mut BytesMut, ended: bool) -> Result<Option<Verdict>, ErrorKind> {
+        let Plan { kept, framing, .. } = *self.plan;
         if framing == Framing::EndOfStream && !ended && bytes.len() <= ClientCodec::LONGEST_REPLY {
             return Ok(None);
         }
-        let right = self.count_right(bytes);
-        if right > 0 {
-            bytes.advance(right * self.right.len());
-            return Ok(Some(self.right(right, Outcomes::default())));
+        let (request, right) = match &self.plan.workload {
+            Workload::Power { request, right } => (request, right),
+            Workload::Exchange { .. } => return self.verify_bytes(bytes),
+            Workload::Rps | Workload::Duel => return Ok(self.verify_rounds(bytes)),
+        };
+        if let Some(verdict) = self.take_right(bytes) {
+            return Ok(Some(verdict));
         }
-        let Workload::Power { request, right } = self.plan.workload else { return self.verify_bytes(bytes) };
+        // It may be right, and written otherwise than ours.
         let mut codec = ClientCodec::new(framing);
         let reply = if ended { codec.decode_eof(bytes)? } else { codec.decode(bytes)? };
-        match reply {
-            None => Ok(None),
-            Some(_) if self.is_short() && !bytes.is_empty() => Err(Violation::Unasked.into()),
-            // It may be written otherwise than ours.
-            Some(Ok(number)) if number.value().to_bits() == right.value().to_bits() => {
-                Ok(Some(self.right(1, Outcomes::default())))
-            }
-            Some(Ok(number)) => {
-                Ok(Some(self.wrong(self.wrong_reply(&request.to_string(), &number.to_string(), &right.to_string()))))
-            }
-            Some(Err(refusal)) => {
-                let failure = Failure::refused(self.address(), &refusal);
-                let last = ended || refusal.code.is_last();
-                Ok(Some(if last { Verdict::Last(failure) } else { self.wrong(failure) }))
-            }
+        let Some(reply) = reply else { return Ok(None) };
+        if !kept && !bytes.is_empty() {
+            return Err(Violation::Unasked.into());
         }
+        let mut count = 1;
+        let result = match reply {
+            Ok(number) if number.value().to_bits() == right.value().to_bits() => Ok(Outcomes::default()),
+            Ok(number) => Err(self.wrong_reply(&request.to_string(), &number.to_string(), &right.to_string())),
+            Err(refusal) => {
+                if ended || refusal.code.is_last() {
+                    count = self.awaited;
+                    bytes.clear();
+                }
+                Err(Failure::refused(self.address(), &refusal))
+            }
+        };
+        Ok(Some(Verdict { count, result }))
     }
 
-    /// Verifies the beginning of a reply that is not right as a whole. Where the next reply begins after a wrong one is
-    /// unknown.
-    fn verify_bytes(&self, bytes: &[u8]) -> Result<Option<Verdict>, ErrorKind> {
-        if !self.right.starts_with(&bytes[..bytes.len().min(self.right.len())]) {
-            let request = &self.requests[..self.request_length];
-            let [request, reply, right] = [request, bytes, &self.right].map(|bytes| Quoted(bytes).to_string());
-            return Ok(Some(Verdict::Last(self.wrong_reply(&request, &reply, &right))));
+    /// Takes the first replies that are right byte for byte, and need no decoding. A reply on a short connection is all
+    /// that comes.
+    fn take_right(&self, bytes: &mut BytesMut) -> Option<Verdict> {
+        if !self.plan.kept && *bytes != self.right {
+            return None;
         }
-        if bytes.len() > self.right.len() { Err(Violation::Unasked.into()) } else { Ok(None) }
+        let replies = bytes.chunks_exact(self.right.len()).take(self.awaited);
+        let count = replies.take_while(|reply| *reply == self.right).count();
+        bytes.advance(count * self.right.len());
+        (count > 0).then(|| Verdict { count, result: Ok(Outcomes::default()) })
+    }
+
+    /// Verifies replies that are always the same. Where the next one begins after a wrong one is unknown.
+    fn verify_bytes(&self, bytes: &mut BytesMut) -> Result<Option<Verdict>, ErrorKind> {
+        let verdict = self.take_right(bytes);
+        if verdict.is_none() && !self.right.starts_with(&bytes[..bytes.len().min(self.right.len())]) {
+            let request = &self.requests[..self.request_length];
+            let [request, reply, right] = [request, &bytes.split(), &self.right].map(|bytes| Quoted(bytes).to_string());
+            let result = Err(self.wrong_reply(&request, &reply, &right));
+            return Ok(Some(Verdict { count: self.awaited, result }));
+        }
+        let is_surplus = !self.plan.kept && bytes.len() > self.right.len();
+        if is_surplus { Err(Violation::Unasked.into()) } else { Ok(verdict) }
     }
 
     /// Verifies the replies to moves: those at the front that are right, or else the first.
-    fn verify_round(&mut self, bytes: &mut BytesMut) -> Option<Verdict> {
+    fn verify_rounds(&self, bytes: &mut BytesMut) -> Option<Verdict> {
         let is_duel = self.plan.workload == Workload::Duel;
-        // The last player of a duel may have no use for all of them, so each is passed on alone.
+        // The last player of a duel may have no use for all of them, so each has a verdict of its own.
         let most = if is_duel { 1 } else { self.awaited };
-        let (mut right, mut outcomes) = (0, Outcomes::default());
+        let (mut count, mut outcomes) = (0, Outcomes::default());
         for (&frame, &shown) in bytes.iter().zip(&self.requests[self.next..]).take(most) {
             if (frame == Answer::Void.byte() && !is_duel) || !outcomes.count(Move::from_byte(shown), frame) {
                 break;
             }
-            right += 1;
+            count += 1;
         }
-        if right > 0 {
-            bytes.advance(right);
-            return Some(self.right(right, outcomes));
+        if count > 0 {
+            bytes.advance(count);
+            return Some(Verdict { count, result: Ok(outcomes) });
         }
         let frame = *bytes.first()?;
         bytes.advance(1);
-        let violation = match (Answer::from_byte(frame), Move::from_byte(self.requests[self.next])) {
-            (Some(Answer::Full), _) => return Some(Verdict::Last(self.failure(ErrorKind::Full))),
+        count = 1;
+        let kind = match (Answer::from_byte(frame), Move::from_byte(self.requests[self.next])) {
             (Some(Answer::Void), _) => {
-                return Some(self.wrong(Failure::WrongAnswer(texts::house_voids(self.address()))));
+                return Some(Verdict { count, result: Err(Failure::WrongAnswer(texts::house_voids(self.address()))) });
             }
-            (Some(Answer::NoMove), Some(shown)) => Violation::NoMove(shown),
-            _ => Violation::Answer(UnknownByte(frame)),
+            (Some(Answer::Full), _) => {
+                count = self.awaited;
+                bytes.clear();
+                ErrorKind::Full
+            }
+            (Some(Answer::NoMove), Some(shown)) => Violation::NoMove(shown).into(),
+            _ => Violation::Answer(UnknownByte(frame)).into(),
         };
-        Some(self.wrong(self.failure(violation.into())))
+        let error = Error { address: self.address().to_owned(), phase: Phase::Reply, kind };
+        Some(Verdict { count, result: Err(error.into()) })
     }
 
     fn address(&self) -> &str {
@@ -263,10 +252,6 @@ impl Verifier {
 
     fn wrong_reply(&self, request: &str, reply: &str, right: &str) -> Failure {
         Failure::WrongAnswer(texts::wrong_answer(self.address(), request, reply, right))
-    }
-
-    fn failure(&self, kind: ErrorKind) -> Failure {
-        Error { address: self.address().to_owned(), phase: Phase::Reply, kind }.into()
     }
 }
 

@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+/// A number of which fifteen digits are enough.
+#[allow(clippy::cast_precision_loss, reason = "see above")]
+pub(super) fn float(number: u64) -> f64 {
+    number as f64
+}
+
 /// A number with its thousands apart.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -21,29 +27,25 @@ pub(super) fn rate(per_second: f64) -> String {
 }
 
 /// How many a second.
-#[allow(clippy::cast_precision_loss, reason = "a rate has no sixteen digits")]
 pub(super) fn per_second(count: u64, took: Duration) -> f64 {
-    if took.is_zero() { 0.0 } else { count as f64 / took.as_secs_f64() }
+    if took.is_zero() { 0.0 } else { float(count) / took.as_secs_f64() }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a share has no sixteen digits")]
 pub(super) fn percent(count: u64, total: u64) -> String {
-    format!("{:.1} %", 100.0 * count as f64 / total.max(1) as f64)
+    format!("{:.1} %", 100.0 * float(count) / float(total.max(1)))
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a time has no sixteen digits")]
 pub(super) fn micros(nanos: u64) -> f64 {
-    nanos as f64 / 1e3
+    float(nanos) / 1e3
 }
 
 /// A time in the unit that fits, to three digits.
-#[allow(clippy::cast_precision_loss, reason = "a time has no sixteen digits")]
 pub(super) fn nanos(nanos: u64) -> String {
     let (value, unit) = match nanos {
-        0..1_000 => (nanos as f64, "ns"),
-        1_000..1_000_000 => (nanos as f64 / 1e3, "µs"),
-        1_000_000..1_000_000_000 => (nanos as f64 / 1e6, "ms"),
-        _ => (nanos as f64 / 1e9, "s"),
+        0..1_000 => (float(nanos), "ns"),
+        1_000..1_000_000 => (float(nanos) / 1e3, "µs"),
+        1_000_000..1_000_000_000 => (float(nanos) / 1e6, "ms"),
+        _ => (float(nanos) / 1e9, "s"),
     };
     let digits = if unit == "ns" || value >= 99.95 {
         0

@@ -1,10 +1,9 @@
 //! `bench`: puts load on a server, verifies every reply, and measures.
 //!
-//! - `plan`: what a run is to do; `load`: does it, with threads and, in each, a `connection` many times;
-//! - `thread_load`: which request is next, by its budget and, at a fixed rate, by the `schedule`;
-//! - `stats`: what is measured; `report` and `comparison`: what is told of it, with numbers as `figures`.
+//! - `plan`: what a run is to do;
+//! - `load`: does it, with threads and, in each, a `connection` many times and, at a fixed rate, a `schedule`;
+//! - `stats`: what is measured; `report`: what is told of it, with numbers as `figures`.
 
-mod comparison;
 mod connection;
 mod figures;
 mod load;
@@ -12,7 +11,6 @@ mod plan;
 mod report;
 mod schedule;
 mod stats;
-mod thread_load;
 
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -33,13 +31,11 @@ use crate::service::Service;
 use crate::session::Session;
 use crate::status_line::StatusLine;
 
-use comparison::Comparison;
 use connection::{LoadConnection, Verdict};
 use figures::{grouped, per_second, rate};
-use plan::{ConnMode, Plan, Workload};
-use report::Report;
-use stats::Stats;
-use thread_load::ThreadLoad;
+use plan::{Plan, Workload};
+use report::{Comparison, Report};
+use stats::{Outcomes, Stats};
 
 /// How many requests are in flight in the third run of a comparison by default: enough that a read or a write costs
 /// little beside its requests.
@@ -56,40 +52,35 @@ const RESERVED_FDS: u64 = 64;
 /// asked to end, which still reports the run so far.
 pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), Failure> {
     let reply_timeout = session.timeouts.reply;
-    let plan = |workload, mode, load, in_flight, address| Plan {
-        workload,
-        mode,
-        address,
-        endpoints: Vec::new(),
-        load,
-        in_flight,
-        reply_timeout,
+    // On short connections where nothing asks for more.
+    let plan = |workload, address, load, framing, keep_alive, pipeline: Option<u64>| {
+        let kept = keep_alive || pipeline.is_some();
+        let framing = if kept { Framing::Line } else { framing };
+        let in_flight = pipeline.unwrap_or(1);
+        Plan { workload, kept, framing, address, endpoints: Vec::new(), load, in_flight, reply_timeout }
     };
     let plan = match command {
         BenchCommand::Power(PowerArguments { load, keep_alive, pipeline, framing, compare, op, number, addr }) => {
             let address = Service::Power.address(addr)?;
             let workload = Workload::power(op, number).ok_or_else(|| Failure::Usage(texts::no_such_power()))?;
-            let short = ConnMode::Short(framing.unwrap_or_default().into());
+            let framing = framing.unwrap_or_default().into();
             if compare {
-                let pipeline = pipeline.unwrap_or(COMPARED_PIPELINE);
-                let plans = [(short, 1), (ConnMode::Kept, 1), (ConnMode::Kept, pipeline)];
-                let plan = |(mode, in_flight)| plan(workload.clone(), mode, load.clone(), in_flight, address.clone());
-                return compare_plans(plans.map(plan), session).await;
+                let modes = [(false, None), (true, None), (true, pipeline.or(Some(COMPARED_PIPELINE)))];
+                let plan =
+                    |(kept, pipeline)| plan(workload.clone(), address.clone(), load.clone(), framing, kept, pipeline);
+                return compare_plans(modes.map(plan), session).await;
             }
-            let mode = if keep_alive || pipeline.is_some() { ConnMode::Kept } else { short };
-            plan(workload, mode, load, pipeline.unwrap_or(1), address)
+            plan(workload, address, load, framing, keep_alive, pipeline)
         }
         BenchCommand::Rps(RpsArguments { load, pipeline, addr }) => {
-            plan(Workload::Rps, ConnMode::Kept, load, pipeline, Service::Rps.address(addr)?)
+            plan(Workload::Rps, Service::Rps.address(addr)?, load, Framing::Line, true, Some(pipeline))
         }
         BenchCommand::Duel(DuelArguments { load, pipeline, window, addr }) => {
-            let reply_timeout = reply_timeout + window;
-            Plan { reply_timeout, ..plan(Workload::Duel, ConnMode::Kept, load, pipeline, Service::Duel.address(addr)?) }
+            let plan = plan(Workload::Duel, Service::Duel.address(addr)?, load, Framing::Line, true, Some(pipeline));
+            Plan { reply_timeout: reply_timeout + window, ..plan }
         }
         BenchCommand::Exchange(ExchangeArguments { load, keep_alive, pipeline, send, expect, address }) => {
-            let kept = keep_alive || pipeline.is_some();
-            let mode = if kept { ConnMode::Kept } else { ConnMode::Short(Framing::Bare) };
-            plan(Workload::Exchange { send, expect }, mode, load, pipeline.unwrap_or(1), address)
+            plan(Workload::Exchange { send, expect }, address, load, Framing::Bare, keep_alive, pipeline)
         }
     };
     let report = run_plan(plan, session).await?;
@@ -155,13 +146,8 @@ async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, Failure> {
             LoadConnection::new(Arc::new(Plan { in_flight: 1, endpoints: vec![first], ..plan.clone() }));
         connection.connect().await?;
         let peer = connection.peer_addr();
-        let mut verified = Ok(());
-        let verdict = |verdict| {
-            if let Verdict::Wrong(failure) = verdict {
-                verified = Err(failure);
-            }
-        };
-        connection.ask(1, verdict).await?;
+        let mut verified = Ok(Outcomes::default());
+        connection.ask(1, |Verdict { result, .. }| verified = result).await?;
         verified?;
         peer
     };
@@ -195,8 +181,8 @@ async fn measured(plan: &Arc<Plan>, session: &Session) -> Result<Stats, Failure>
     let stop = CancellationToken::new();
     let line = StatusLine::new(!session.output.quiet && !session.output.json);
     let begun = Instant::now();
-    let loads = ThreadLoad::all(plan).map_err(Failure::System)?;
-    let running = load::run(plan, &loads, &stop);
+    let loads = load::ThreadLoad::all(plan).map_err(Failure::System)?;
+    let running = load::run(&loads, &stop);
     tokio::pin!(running);
     let mut seconds = interval(Duration::from_secs(1));
     let mut last = (begun, 0);

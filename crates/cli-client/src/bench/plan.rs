@@ -20,7 +20,10 @@ const DURATION: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) workload: Workload,
-    pub(super) mode: ConnMode,
+    /// Whether a connection is kept for many requests, each a line; otherwise each request has its own.
+    pub(super) kept: bool,
+    /// How a power request ends.
+    pub(super) framing: Framing,
     /// The server, as the user names it.
     pub(super) address: String,
     /// The server, once for each address to connect from.
@@ -51,20 +54,13 @@ impl Plan {
         self.load.threads.min(self.load.connections)
     }
 
-    pub(super) fn framing(&self) -> Framing {
-        match self.mode {
-            ConnMode::Short(framing) => framing,
-            ConnMode::Kept => Framing::Line,
-        }
-    }
-
     /// The bytes of `count` requests.
     pub(super) fn request_bytes(&self, count: usize) -> Bytes {
         let bytes = match &self.workload {
             Workload::Power { request, .. } => {
                 let mut line = BytesMut::new();
                 // Writing to a buffer that grows cannot fail.
-                let _ = ClientCodec::new(self.framing()).encode(*request, &mut line);
+                let _ = ClientCodec::new(self.framing).encode(*request, &mut line);
                 line.repeat(count)
             }
             Workload::Exchange { send, .. } => send.repeat(count),
@@ -78,7 +74,7 @@ impl Plan {
 
     /// The right reply, byte for byte as our own servers write it. A game has more than one, of one byte each.
     pub(super) fn right_reply(&self) -> Bytes {
-        match (&self.workload, self.framing()) {
+        match (&self.workload, self.framing) {
             (Workload::Power { right, .. }, Framing::Line) => format!("d{right}\n").into(),
             (Workload::Power { right, .. }, _) => format!("d{right}").into(),
             (Workload::Exchange { expect, .. }, _) => expect.clone(),
@@ -99,15 +95,6 @@ pub(super) enum Workload {
     Duel,
     /// The same bytes each time, from a server of any kind.
     Exchange { send: Bytes, expect: Bytes },
-}
-
-/// How connections are used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ConnMode {
-    /// A request each, framed in this way.
-    Short(Framing),
-    /// Many requests each.
-    Kept,
 }
 
 impl Workload {

@@ -1,4 +1,4 @@
-//! What is told of a run: a table for people, an object for programs.
+//! What is told of a run, or of several side by side: a table for people, an object for programs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,9 +12,9 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use unicode_width::UnicodeWidthStr;
 
-use super::figures::{grouped, micros, nanos, percent, rate};
-use super::plan::{ConnMode, Plan, Workload};
-use super::stats::{Fairness, Outcomes, Stats};
+use super::figures::{float, grouped, micros, nanos, percent, rate};
+use super::plan::{Plan, Workload};
+use super::stats::{ErrorStats, Fairness, Outcomes, Stats};
 use crate::failure::{Kind, TIMED_OUT};
 use crate::language::texts;
 
@@ -49,57 +49,49 @@ impl Report {
     }
 
     fn title(&self) -> String {
-        let address = &self.plan.address;
+        let Plan { workload, kept, framing, address, .. } = &*self.plan;
         let connections = grouped(self.plan.load.connections);
         let in_flight = grouped(self.plan.in_flight);
-        match (&self.plan.workload, self.plan.mode) {
-            (Workload::Power { request, .. }, ConnMode::Short(framing)) => {
-                let framing = match framing {
-                    Framing::EndOfStream => "eof",
-                    Framing::Line => "line",
-                    Framing::Bare => "bare",
-                };
-                texts::bench_short(address, &request.to_string(), framing, &connections)
+        let request = match workload {
+            Workload::Power { request, .. } => request.to_string(),
+            Workload::Exchange { send, .. } => Quoted(send).to_string(),
+            Workload::Rps | Workload::Duel => String::new(),
+        };
+        let framing = match framing {
+            Framing::EndOfStream => "eof",
+            Framing::Line => "line",
+            Framing::Bare => "bare",
+        };
+        match workload {
+            Workload::Power { .. } if *kept => texts::bench_kept(address, &request, &connections, &in_flight),
+            Workload::Power { .. } => texts::bench_short(address, &request, framing, &connections),
+            Workload::Rps => texts::bench_house(address, &connections, &in_flight),
+            Workload::Duel => texts::bench_players(address, &connections, &in_flight),
+            Workload::Exchange { .. } if *kept => {
+                texts::bench_exchange_kept(address, &request, &connections, &in_flight)
             }
-            (Workload::Power { request, .. }, ConnMode::Kept) => {
-                texts::bench_kept(address, &request.to_string(), &connections, &in_flight)
-            }
-            (Workload::Rps, _) => texts::bench_house(address, &connections, &in_flight),
-            (Workload::Duel, _) => texts::bench_players(address, &connections, &in_flight),
-            (Workload::Exchange { send, .. }, ConnMode::Short(_)) => {
-                texts::bench_exchange_short(address, &Quoted(send).to_string(), &connections)
-            }
-            (Workload::Exchange { send, .. }, ConnMode::Kept) => {
-                texts::bench_exchange_kept(address, &Quoted(send).to_string(), &connections, &in_flight)
-            }
+            Workload::Exchange { .. } => texts::bench_exchange_short(address, &request, &connections),
         }
     }
 
     /// The rows of the table, each with its label.
     fn rows(&self) -> Vec<(String, String)> {
         let stats = &self.stats;
-        let seconds = format!("{:.2}", stats.took.as_secs_f64());
-        let mut rows = vec![
-            (texts::bench_requests(), texts::bench_right(&grouped(stats.right), &seconds)),
-            (texts::bench_throughput(), texts::bench_a_second(&rate(stats.throughput()))),
+        let right = texts::bench_right(&grouped(stats.right), &format!("{:.2}", stats.took.as_secs_f64()));
+        let cpu = texts::bench_cpu(&nanos(stats.cpu_each()), &format!("{:.2}", stats.cores()));
+        let rows = [
+            (true, texts::bench_requests(), right),
+            (true, texts::bench_throughput(), texts::bench_a_second(&rate(stats.throughput()))),
+            (stats.unsent > 0, texts::bench_unsent(), texts::bench_not_sent(&grouped(stats.unsent))),
+            (stats.in_play > 0, texts::bench_in_play(), texts::bench_unanswered(&grouped(stats.in_play))),
+            (!stats.latency.is_empty(), texts::bench_latency(), self.quantiles()),
+            (stats.right > 0, texts::bench_client(), cpu),
         ];
-        if stats.unsent > 0 {
-            rows.push((texts::bench_unsent(), texts::bench_not_sent(&grouped(stats.unsent))));
-        }
-        if stats.in_play > 0 {
-            rows.push((texts::bench_in_play(), texts::bench_unanswered(&grouped(stats.in_play))));
-        }
-        if !stats.latency.is_empty() {
-            rows.push((texts::bench_latency(), self.quantiles()));
-        }
-        if stats.right > 0 {
-            let cpu = texts::bench_cpu(&nanos(stats.cpu_each()), &format!("{:.2}", stats.cores()));
-            rows.push((texts::bench_client(), cpu));
-        }
+        let mut rows: Vec<_> =
+            rows.into_iter().filter_map(|(shown, label, value)| shown.then_some((label, value))).collect();
         rows.extend(self.outcomes());
-        for (kind, error) in &stats.errors {
-            rows.push((kind.name(), texts::bench_troubles(&grouped(error.count), &error.first)));
-        }
+        let error = |(kind, error): (&Kind, &ErrorStats)| (kind.name(), error_text(error));
+        rows.extend(stats.errors.iter().map(error));
         rows
     }
 
@@ -121,10 +113,10 @@ impl Report {
         }
         let mut rows = vec![(texts::bench_outcome(), counts)];
         if self.plan.workload == Workload::Rps {
-            rows.extend(self.stats.outcomes.fairness().map(|fairness| (texts::bench_fairness(), verdict(fairness))));
+            let fairness = Fairness::of([draw, win, lose]).map(|fairness| (texts::bench_fairness(), verdict(fairness)));
             let moves = texts::bench_moves(&grouped(scissors), &grouped(rock), &grouped(paper));
-            rows.push((texts::bench_house_moves(), moves));
-            rows.extend(self.stats.outcomes.evenness().map(|evenness| (texts::bench_evenness(), verdict(evenness))));
+            let evenness = Fairness::of([scissors, rock, paper]).map(|even| (texts::bench_evenness(), verdict(even)));
+            rows.extend(fairness.into_iter().chain([(texts::bench_house_moves(), moves)]).chain(evenness));
         }
         rows
     }
@@ -147,22 +139,16 @@ impl Report {
     }
 
     /// What the reader of the table should know.
-    pub(super) fn remarks(&self) -> Vec<String> {
-        let mut remarks = Vec::new();
-        #[allow(clippy::cast_precision_loss, reason = "a rate has no sixteen digits")]
-        if let Some(rate) = self.plan.load.rate
-            && self.stats.throughput() < 0.95 * rate as f64
-        {
-            remarks.push(texts::bench_rate_missed(&grouped(rate)));
-        }
-        if self.stats.given_up {
-            remarks.push(texts::bench_given_up());
-        }
-        #[allow(clippy::cast_precision_loss, reason = "there are no so many threads")]
-        if self.stats.cores() > SATURATED * self.plan.threads() as f64 && self.stats.cpu > TELLING {
-            remarks.push(texts::bench_saturated());
-        }
-        remarks
+    fn remarks(&self) -> Vec<String> {
+        let Self { plan, stats, .. } = self;
+        let missed = plan.load.rate.filter(|&rate| stats.throughput() < 0.95 * float(rate));
+        let saturated = stats.cores() > SATURATED * float(plan.threads()) && stats.cpu > TELLING;
+        let remarks = [
+            missed.map(|rate| texts::bench_rate_missed(&grouped(rate))),
+            stats.given_up.then(texts::bench_given_up),
+            saturated.then(texts::bench_saturated),
+        ];
+        remarks.into_iter().flatten().collect()
     }
 }
 
@@ -198,51 +184,41 @@ impl Serialize for Report {
             Workload::Duel => "duel",
             Workload::Exchange { .. } => "exchange",
         };
+        let is_house = plan.workload == Workload::Rps;
+        let Outcomes { draw, win, lose, house: [scissors, rock, paper], .. } = stats.outcomes;
+        let fairness = Fairness::of([draw, win, lose]).filter(|_| is_house);
+        let evenness = Fairness::of([scissors, rock, paper]).filter(|_| is_house);
+        let counts: BTreeMap<_, _> = stats.errors.iter().map(|(kind, error)| (kind, error.count)).collect();
+        let messages: BTreeMap<_, _> = stats.errors.iter().map(|(kind, error)| (kind, &error.first)).collect();
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("bench", bench)?;
         map.serialize_entry("address", &plan.address)?;
-        if !plan.workload.is_game() {
-            map.serialize_entry("keep_alive", &(plan.mode == ConnMode::Kept))?;
-        }
+        entry(&mut map, "keep_alive", (!plan.workload.is_game()).then_some(plan.kept))?;
         map.serialize_entry("connections", &plan.load.connections)?;
         map.serialize_entry("pipeline", &plan.in_flight)?;
         map.serialize_entry("threads", &plan.threads())?;
-        if let Some(rate) = plan.load.rate {
-            map.serialize_entry("rate", &rate)?;
-        }
+        entry(&mut map, "rate", plan.load.rate)?;
         map.serialize_entry("requests", &stats.requests())?;
         map.serialize_entry("right", &stats.right)?;
-        let counts: BTreeMap<_, _> = stats.errors.iter().map(|(kind, error)| (kind, error.count)).collect();
         map.serialize_entry("errors", &counts)?;
-        let messages: BTreeMap<_, _> = stats.errors.iter().map(|(kind, error)| (kind, &error.first)).collect();
-        if !messages.is_empty() {
-            map.serialize_entry("first_messages", &messages)?;
-        }
-        if plan.load.rate.is_some() {
-            map.serialize_entry("unsent", &stats.unsent)?;
-        }
-        if plan.workload == Workload::Duel {
-            map.serialize_entry("in_play", &stats.in_play)?;
-        }
+        entry(&mut map, "first_messages", Some(messages).filter(|messages| !messages.is_empty()))?;
+        entry(&mut map, "unsent", plan.load.rate.map(|_| stats.unsent))?;
+        entry(&mut map, "in_play", (plan.workload == Workload::Duel).then_some(stats.in_play))?;
         map.serialize_entry("seconds", &stats.took.as_secs_f64())?;
         map.serialize_entry("throughput", &stats.throughput())?;
         map.serialize_entry("latency_us", &Latency(stats))?;
         map.serialize_entry("cpu_us", &micros(stats.cpu_each()))?;
-        if stats.outcomes != Outcomes::default() {
-            map.serialize_entry("outcomes", &stats.outcomes)?;
-        }
-        if plan.workload == Workload::Rps {
-            if let Some(Fairness { chi_square, p }) = stats.outcomes.fairness() {
-                map.serialize_entry("chi_square", &chi_square)?;
-                map.serialize_entry("p", &p)?;
-            }
-            if let Some(evenness) = stats.outcomes.evenness() {
-                let [scissors, rock, paper] = stats.outcomes.house;
-                map.serialize_entry("house", &House { scissors, rock, paper, evenness })?;
-            }
-        }
+        entry(&mut map, "outcomes", Some(stats.outcomes).filter(|outcomes| *outcomes != Outcomes::default()))?;
+        entry(&mut map, "chi_square", fairness.map(|fairness| fairness.chi_square))?;
+        entry(&mut map, "p", fairness.map(|fairness| fairness.p))?;
+        entry(&mut map, "house", evenness.map(|evenness| House { scissors, rock, paper, evenness }))?;
         map.end()
     }
+}
+
+/// Writes an entry, if there is a value for it.
+fn entry<M: SerializeMap>(map: &mut M, name: &str, value: Option<impl Serialize>) -> Result<(), M::Error> {
+    value.map_or(Ok(()), |value| map.serialize_entry(name, &value))
 }
 
 /// What the house showed, and whether it did so evenly.
@@ -261,16 +237,115 @@ struct Latency<'a>(&'a Stats);
 impl Serialize for Latency<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(stats) = self;
-        if stats.latency.is_empty() {
-            return serializer.collect_map([("", 0); 0]);
-        }
         let least = [("min", micros(stats.latency.min())), ("mean", stats.latency.mean() / 1e3)];
-        serializer.collect_map(least.into_iter().chain(stats.quantiles().map(|(name, time)| (name, micros(time)))))
+        let all = least.into_iter().chain(stats.quantiles().map(|(name, time)| (name, micros(time))));
+        serializer.collect_map(all.filter(|_| !stats.latency.is_empty()))
     }
 }
 
+/// The same requests on short connections, on kept ones, and with many in flight: as many of these runs as were made.
+#[derive(Debug)]
+pub(super) struct Comparison(pub(super) Vec<Report>);
+
+impl Comparison {
+    /// The runs by their names for programs.
+    fn named(&self) -> impl Iterator<Item = (&'static str, &Report)> {
+        ["short", "kept_alive", "pipelined"].into_iter().zip(&self.0)
+    }
+
+    /// What a connection costs for each request that has one to itself, in nanoseconds: of the time of the machines,
+    /// since they were kept busy, and of its caller's, which is longer the more callers there are.
+    fn costs(&self) -> Option<(f64, f64)> {
+        let [Report { stats: short, .. }, Report { stats: kept, .. }, ..] = &self.0[..] else { return None };
+        if short.right == 0 || kept.right == 0 {
+            return None;
+        }
+        let each = |stats: &Stats| 1e9 / stats.throughput();
+        Some((each(short) - each(kept), short.latency.mean() - kept.latency.mean()))
+    }
+
+    fn table(&self) -> String {
+        let column = |run: &Report| match (run.plan.kept, run.plan.in_flight) {
+            (false, _) => texts::bench_column_short(),
+            (true, 1) => texts::bench_column_kept(),
+            (true, in_flight) => texts::bench_column_pipelined(&grouped(in_flight)),
+        };
+        let cells = |run: &Report| {
+            let stats = &run.stats;
+            let time = |time| if stats.latency.is_empty() { "-".to_owned() } else { nanos(time) };
+            [
+                column(run),
+                texts::bench_a_second(&rate(stats.throughput())),
+                time(stats.latency.value_at_quantile(0.5)),
+                time(stats.latency.value_at_quantile(0.99)),
+                time(stats.latency.max()),
+                time(stats.cpu_each()),
+                grouped(stats.not_right()),
+            ]
+        };
+        let labels =
+            ["", &texts::bench_throughput(), "p50", "p99", "max", &texts::bench_cpu_row(), &texts::bench_errors()];
+        let mut rows: Vec<_> = labels.into_iter().map(|label| (label.to_owned(), String::new())).collect();
+        for cells in self.0.iter().map(cells) {
+            let width = cells.iter().map(|cell| cell.width()).max().unwrap_or_default();
+            for ((_, row), cell) in rows.iter_mut().zip(&cells) {
+                *row += &" ".repeat(4 + width - cell.width());
+                *row += cell;
+            }
+        }
+        table(&rows, "")
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(Report { plan, quiet, .. }) = self.0.first() else { return Ok(()) };
+        if *quiet {
+            let lines: Vec<_> = self.named().map(|(name, run)| format!("{name}: {run}")).collect();
+            return f.write_str(&lines.join("\n"));
+        }
+        let Workload::Power { request, .. } = plan.workload else { return Ok(()) };
+        let connections = grouped(plan.load.connections);
+        let title = texts::bench_compared(&plan.address, &request.to_string(), &connections);
+        let mut paragraphs = vec![title, self.table()];
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time that is not negative")]
+        paragraphs.extend(self.costs().map(|(machine, caller)| {
+            if machine > 0.0 && caller > 0.0 {
+                texts::bench_cost(&nanos(machine as u64), &connections, &nanos(caller as u64))
+            } else {
+                texts::bench_cost_too_small()
+            }
+        }));
+        for (kind, error) in self.0.iter().flat_map(|run| &run.stats.errors) {
+            paragraphs.push(format!("{}: {}", kind.name(), error_text(error)));
+        }
+        let mut remarks: Vec<_> = self.0.iter().flat_map(Report::remarks).collect();
+        remarks.dedup();
+        paragraphs.extend(remarks);
+        f.write_str(&paragraphs.join("\n\n"))
+    }
+}
+
+impl Serialize for Comparison {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("bench", "compare")?;
+        for (name, run) in self.named() {
+            map.serialize_entry(name, run)?;
+        }
+        let costs = self.costs();
+        entry(&mut map, "connection_us", costs.map(|(machine, _)| machine / 1e3))?;
+        entry(&mut map, "connection_latency_us", costs.map(|(_, caller)| caller / 1e3))?;
+        map.end()
+    }
+}
+
+fn error_text(error: &ErrorStats) -> String {
+    texts::bench_troubles(&grouped(error.count), &error.first)
+}
+
 /// Lines of a label each, padded to the longest, and a value.
-pub(super) fn table(rows: &[(String, String)], gap: &str) -> String {
+fn table(rows: &[(String, String)], gap: &str) -> String {
     let width = rows.iter().map(|(label, _)| label.width()).max().unwrap_or_default();
     let row = |(label, value): &(String, String)| format!("  {label}{:1$}{gap}{value}", "", width - label.width());
     rows.iter().map(row).collect::<Vec<_>>().join("\n")

@@ -4,9 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
-};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::yield_now;
@@ -90,13 +88,11 @@ impl Schedule {
     /// the runtime's counts in milliseconds.
     pub(super) async fn keep(&self, until: Option<Instant>) -> io::Result<()> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        let spec = |duration: Duration| Timespec {
-            tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(duration.subsec_nanos()),
-        };
         // Zero would stop the timer.
         let first = self.start.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
-        let value = Itimerspec { it_interval: spec(self.interval), it_value: spec(first) };
+        let it_value = first.try_into().map_err(io::Error::other)?;
+        let it_interval = self.interval.try_into().map_err(io::Error::other)?;
+        let value = Itimerspec { it_interval, it_value };
         timerfd_settime(&timer, TimerfdTimerFlags::empty(), &value)?;
         #[allow(deprecated, reason = "its successor is unsafe for what, unlike an OwnedFd, may close behind its back")]
         let timer = AsyncFd::new(timer)?;

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use proto::wire::rps::{Answer, Move, Outcome};
 use serde::Serialize;
 
-use super::figures::per_second;
+use super::figures::{float, per_second};
 use crate::failure::{Failure, Kind};
 use crate::rps::other_hand;
 
@@ -177,17 +177,6 @@ impl Outcomes {
         }
         true
     }
-
-    /// Whether the outcomes are as likely as each other.
-    pub(super) fn fairness(&self) -> Option<Fairness> {
-        Fairness::of([self.draw, self.win, self.lose])
-    }
-
-    /// Whether the house shows each move as often as the others. Against moves that are random, any house has even
-    /// outcomes, also one that always shows the same.
-    pub(super) fn evenness(&self) -> Option<Fairness> {
-        Fairness::of(self.house)
-    }
 }
 
 /// Pearson's statistic against three counts being equally likely.
@@ -200,14 +189,15 @@ pub(super) struct Fairness {
 }
 
 impl Fairness {
-    #[allow(clippy::cast_precision_loss, reason = "a statistic has no sixteen digits")]
-    fn of(counts: [u64; 3]) -> Option<Self> {
-        let expected = counts.iter().sum::<u64>() as f64 / 3.0;
+    /// Of the outcomes, which a fair house has as often as each other, or of the moves that it shows. Against moves that
+    /// are random, any house has even outcomes, also one that always shows the same.
+    pub(super) fn of(counts: [u64; 3]) -> Option<Self> {
+        let expected = float(counts.iter().sum()) / 3.0;
         // The usual rule for when the approximation holds.
         if expected < 5.0 {
             return None;
         }
-        let chi_square = counts.iter().map(|&count| (count as f64 - expected).powi(2) / expected).sum();
+        let chi_square = counts.iter().map(|&count| (float(count) - expected).powi(2) / expected).sum();
         Some(Self { chi_square, p: f64::exp(-chi_square / 2.0) })
     }
 }
@@ -231,12 +221,11 @@ mod tests {
     #[test]
     #[allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
     fn fairness_is_pearsons() {
-        let outcomes = |draw, win, lose| Outcomes { draw, win, lose, void: 7, house: [0; 3] };
-        assert_eq!(outcomes(100, 100, 100).fairness(), Some(Fairness { chi_square: 0.0, p: 1.0 }));
+        assert_eq!(Fairness::of([100, 100, 100]), Some(Fairness { chi_square: 0.0, p: 1.0 }));
         // By hand: expected 100 each, (20² + 10² + 10²) / 100 = 6, exp(-3).
-        let Fairness { chi_square, p } = outcomes(120, 90, 90).fairness().unwrap();
+        let Fairness { chi_square, p } = Fairness::of([120, 90, 90]).unwrap();
         assert!((chi_square - 6.0).abs() < 1e-12 && (p - 0.049_787).abs() < 1e-6, "{chi_square} {p}");
-        assert_eq!(outcomes(4, 5, 5).fairness(), None);
+        assert_eq!(Fairness::of([4, 5, 5]), None);
     }
 
     #[test]
@@ -246,8 +235,9 @@ mod tests {
             assert!(outcomes.count(Some(shown), answer));
         }
         assert_eq!(outcomes.house, [0, 300, 0]);
-        assert!(outcomes.fairness().is_some_and(|fairness| fairness.p > 0.99));
-        assert!(outcomes.evenness().is_some_and(|evenness| evenness.p < 1e-9));
+        let Outcomes { draw, win, lose, house, .. } = outcomes;
+        assert!(Fairness::of([draw, win, lose]).is_some_and(|fairness| fairness.p > 0.99));
+        assert!(Fairness::of(house).is_some_and(|evenness| evenness.p < 1e-9));
     }
 
     #[test]

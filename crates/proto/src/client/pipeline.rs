@@ -113,7 +113,10 @@ impl Pipeline {
             Ok(None) => Violation::NoReply.into(),
             Err(kind) => kind,
         };
-        Err(self.endpoint.error(phase_of(&self.bytes), kind))
+        // What a server does wrong is a wrong reply, however much of it has come.
+        let is_protocol = matches!(kind, ErrorKind::Protocol(_) | ErrorKind::Closed);
+        let phase = if is_protocol { Phase::Reply } else { phase_of(&self.bytes) };
+        Err(self.endpoint.error(phase, kind))
     }
 
     /// Checks that nothing has come behind the last reply, other than the server's farewell.
