@@ -9,12 +9,14 @@ use std::time::Duration;
 use proto::client::power::{Client, Pieces};
 use proto::client::rps::Connection;
 use proto::client::stream::{Event, Observer};
-use proto::client::{Endpoint, Error, ErrorKind, Phase, Timeouts};
+use proto::client::{Endpoint, Error, ErrorKind, Phase, Pipeline, Timeouts, Violation};
 use proto::wire::number::Number;
 use proto::wire::power::Operation;
+use proto::wire::power::client::{ClientCodec, Framing};
 use proto::wire::rps::Move;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio_util::codec::BytesCodec;
 
 const SHORT: Timeouts = Timeouts::all(Duration::from_millis(200));
 
@@ -218,4 +220,76 @@ async fn a_connection_comes_from_the_source_that_was_named() {
     let endpoint = endpoint.from_source([127, 0, 0, 9].into());
     Client::new(endpoint).ask(Operation::Square, Number::from(2)).await.unwrap().unwrap();
     assert!(recorder.0.lock().unwrap().contains(&"connected from 127.0.0.9".to_owned()));
+}
+
+/// A connection on which a server sends `early`, reads requests of this length, and replies with this. It then closes.
+async fn pipeline(farewell: Option<u8>, early: &'static [u8], length: usize, replies: &'static [u8]) -> Pipeline {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let pipeline = Pipeline::open(endpoint(&address), 64, farewell).await.unwrap();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    stream.write_all(early).await.unwrap();
+    tokio::spawn(async move {
+        let mut requests = vec![0; length];
+        stream.read_exact(&mut requests).await.unwrap();
+        stream.write_all(replies).await.unwrap();
+    });
+    pipeline
+}
+
+#[tokio::test]
+async fn replies_come_in_order_and_the_close_after_them_is_no_missing_reply() {
+    let mut codec = ClientCodec::new(Framing::Line);
+    let mut pipeline = pipeline(Some(b'e'), b"", 10, b"d4.0\nd9.0\n").await;
+    pipeline.send(b"a2.0\na3.0\n"[..].into(), false).unwrap();
+    for square in ["4.0", "9.0"] {
+        assert_eq!(pipeline.reply(&mut codec).await.unwrap().unwrap().to_string(), square);
+    }
+    pipeline.check_unasked().unwrap();
+    let error = pipeline.reply(&mut codec).await.unwrap_err();
+    assert!(matches!((error.phase, error.kind), (Phase::Reply, ErrorKind::Closed)));
+}
+
+#[tokio::test]
+async fn more_requests_than_the_buffers_hold_are_sent_while_replies_are_read() {
+    const COUNT: usize = 1 << 21;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut pipeline = Pipeline::open(endpoint(&address), 65_536, None).await.unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut read, mut write) = stream.split();
+        tokio::io::copy(&mut read, &mut write).await.unwrap();
+    });
+    pipeline.send(vec![b'x'; COUNT].into(), true).unwrap();
+    let mut bytes = 0;
+    while bytes < COUNT {
+        bytes += pipeline.reply(&mut BytesCodec::new()).await.unwrap().len();
+    }
+    assert_eq!(bytes, COUNT);
+    assert!(matches!(pipeline.reply(&mut BytesCodec::new()).await.unwrap_err().kind, ErrorKind::Closed));
+}
+
+#[tokio::test]
+async fn a_reply_that_was_not_asked_for_is_an_error_unless_it_is_the_servers_farewell() {
+    let mut codec = ClientCodec::new(Framing::Line);
+    let mut surplus = pipeline(Some(b'e'), b"", 5, b"d4.0\nd4.0\n").await;
+    surplus.send(b"a2.0\n"[..].into(), false).unwrap();
+    surplus.reply(&mut codec).await.unwrap().unwrap();
+    let error = surplus.check_unasked().unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Protocol(Violation::Unasked)), "{error}");
+
+    let mut farewell = pipeline(Some(b'e'), b"eBUSY later", 5, b"").await;
+    farewell.send(b"a2.0\n"[..].into(), false).unwrap();
+    assert_eq!(farewell.reply(&mut codec).await.unwrap().unwrap_err().sentence, "later");
+
+    let mut early = pipeline(None, b"eBUSY later", 5, b"").await;
+    // What is on its way is not noticed.
+    let error = loop {
+        match early.send(b"a2.0\n"[..].into(), false) {
+            Ok(()) => tokio::task::yield_now().await,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error.kind, ErrorKind::Protocol(Violation::Unasked)), "{error}");
 }

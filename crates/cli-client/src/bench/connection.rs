@@ -105,24 +105,22 @@ impl LoadConnection {
         self.open.as_ref()?.stream().peer_addr().ok()
     }
 
-    /// Closes the connection.
-    pub(super) fn close(&mut self) {
-        self.open = None;
-    }
-
     /// Sends `count` requests, and passes on the verdicts as replies come. An error is of all requests without a verdict.
+    /// The connection is kept only where the plan keeps it and all was right.
     pub(super) async fn ask(&mut self, count: usize, mut passed: impl FnMut(Verdict)) -> Result<(), Failure> {
         let mut pipeline = self.pipeline().await?;
         let verifier = &mut self.verifier;
         pipeline.send(verifier.expect(count), verifier.plan.framing == Framing::EndOfStream)?;
+        let mut keep = verifier.plan.kept;
         while verifier.awaited > 0 {
             let verdict = pipeline.reply(verifier).await?;
+            keep &= verdict.result.is_ok();
             verifier.awaited -= verdict.count;
             verifier.next += verdict.count;
             passed(verdict);
         }
         pipeline.check_unasked()?;
-        self.open = verifier.plan.kept.then_some(pipeline);
+        self.open = keep.then_some(pipeline);
         Ok(())
     }
 }

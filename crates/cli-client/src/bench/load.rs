@@ -106,7 +106,6 @@ async fn drive_connection(load: Arc<ThreadLoad>, mut connection: LoadConnection)
             all_right = load.receive(&mut batch, verdict);
         }
         if !all_right {
-            connection.close();
             sleep(PAUSE).await;
         }
     }

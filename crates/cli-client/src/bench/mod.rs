@@ -48,11 +48,39 @@ const RESERVED_FDS: u64 = 64;
 ///
 /// # Errors
 ///
-/// What keeps the load from beginning; that not every reply was right, by the most frequent kind; or that the client was
-/// asked to end, which still reports the run so far.
+/// What keeps the load from beginning; that not every reply was right: a wrong reply decides, or else the most frequent
+/// failure of all runs; or that the client was asked to end, which still reports the run so far.
 pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), Failure> {
-    let reply_timeout = session.timeouts.reply;
-    // On short connections where nothing asks for more.
+    let plans = plans(command, session.timeouts.reply)?;
+    let is_comparison = plans.len() > 1;
+    let mut reports = Vec::new();
+    let mut broken = Ok(());
+    for plan in plans {
+        match run_plan(plan, session).await {
+            Ok(report) if is_comparison && session.interrupt.is_asked() && report.stats.requests() == 0 => {}
+            Ok(report) => reports.push(report),
+            Err(failure) => broken = Err(failure),
+        }
+        if broken.is_err() || session.interrupt.is_asked() {
+            break;
+        }
+    }
+    // The runs before a failure are reported all the same.
+    match &reports[..] {
+        [] => {}
+        [report] if !is_comparison => session.output.answer(report, report)?,
+        reports => session.output.answer(Comparison(reports), &Comparison(reports))?,
+    }
+    broken?;
+    if session.interrupt.is_asked() {
+        return Err(session.interrupt.failure());
+    }
+    let worst = reports.iter().filter_map(Report::worst).max();
+    worst.map_or(Ok(()), |(_, code)| Err(Failure::Reported(code)))
+}
+
+/// The runs that are asked for: one, or those to compare.
+fn plans(command: BenchCommand, reply_timeout: Duration) -> Result<Vec<Plan>, Failure> {
     let plan = |workload, address, load, framing, keep_alive, pipeline: Option<u64>| {
         let kept = keep_alive || pipeline.is_some();
         let framing = if kept { Framing::Line } else { framing };
@@ -63,14 +91,15 @@ pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), 
         BenchCommand::Power(PowerArguments { load, keep_alive, pipeline, framing, compare, op, number, addr }) => {
             let address = Service::Power.address(addr)?;
             let workload = Workload::power(op, number).ok_or_else(|| Failure::Usage(texts::no_such_power()))?;
-            let framing = framing.unwrap_or_default().into();
+            let short = framing.unwrap_or_default().into();
+            let plan = |keep_alive, pipeline| {
+                plan(workload.clone(), address.clone(), load.clone(), short, keep_alive, pipeline)
+            };
             if compare {
-                let modes = [(false, None), (true, None), (true, pipeline.or(Some(COMPARED_PIPELINE)))];
-                let plan =
-                    |(kept, pipeline)| plan(workload.clone(), address.clone(), load.clone(), framing, kept, pipeline);
-                return compare_plans(modes.map(plan), session).await;
+                let pipeline = pipeline.or(Some(COMPARED_PIPELINE));
+                return Ok(vec![plan(false, None), plan(true, None), plan(true, pipeline)]);
             }
-            plan(workload, address, load, framing, keep_alive, pipeline)
+            plan(keep_alive, pipeline)
         }
         BenchCommand::Rps(RpsArguments { load, pipeline, addr }) => {
             plan(Workload::Rps, Service::Rps.address(addr)?, load, Framing::Line, true, Some(pipeline))
@@ -83,45 +112,13 @@ pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), 
             plan(Workload::Exchange { send, expect }, address, load, Framing::Bare, keep_alive, pipeline)
         }
     };
-    let report = run_plan(plan, session).await?;
-    session.output.answer(&report, &report)?;
-    ended(&[report], session)
+    Ok(vec![plan])
 }
 
 async fn run_plan(plan: Plan, session: &Session) -> Result<Report, Failure> {
     let plan = Arc::new(session.until_asked_to_end(checked(plan, session)).await?);
     let stats = measured(&plan, session).await?;
     Ok(Report { plan, stats, quiet: session.output.quiet })
-}
-
-async fn compare_plans(plans: impl IntoIterator<Item = Plan>, session: &Session) -> Result<(), Failure> {
-    let mut comparison = Comparison(Vec::new());
-    let mut broken = Ok(());
-    for plan in plans {
-        match run_plan(plan, session).await {
-            Ok(report) if session.interrupt.is_asked() && report.stats.requests() == 0 => {}
-            Ok(report) => comparison.0.push(report),
-            Err(failure) => broken = Err(failure),
-        }
-        if broken.is_err() || session.interrupt.is_asked() {
-            break;
-        }
-    }
-    // The runs before a failure are reported all the same.
-    if !comparison.0.is_empty() {
-        session.output.answer(&comparison, &comparison)?;
-    }
-    broken?;
-    ended(&comparison.0, session)
-}
-
-/// Whether all went as it should: a wrong reply decides, or else the most frequent failure of all runs.
-fn ended(reports: &[Report], session: &Session) -> Result<(), Failure> {
-    if session.interrupt.is_asked() {
-        return Err(session.interrupt.failure());
-    }
-    let worst = reports.iter().filter_map(Report::worst).max();
-    worst.map_or(Ok(()), |(_, code)| Err(Failure::Reported(code)))
 }
 
 /// The plan with the addresses to connect to and from, once one exchange has shown that the server is there: a load on
@@ -192,9 +189,8 @@ async fn measured(plan: &Arc<Plan>, session: &Session) -> Result<Stats, Failure>
             () = session.interrupt.asked(), if !stop.is_cancelled() => stop.cancel(),
             stats = &mut running => break stats,
             _ = seconds.tick() => {
-                let (right, not_right) = loads.iter().map(|load| load.progress()).fold((0, 0), |all, one| {
-                    (all.0 + one.0, all.1 + one.1)
-                });
+                let (right, not_right): (Vec<u64>, Vec<u64>) = loads.iter().map(|load| load.progress()).unzip();
+                let (right, not_right) = (right.iter().sum(), not_right.iter().sum());
                 let (before, counted) = last;
                 last = (Instant::now(), right);
                 let rate = rate(per_second(right - counted, before.elapsed()));

@@ -245,18 +245,18 @@ impl Serialize for Latency<'_> {
 
 /// The same requests on short connections, on kept ones, and with many in flight: as many of these runs as were made.
 #[derive(Debug)]
-pub(super) struct Comparison(pub(super) Vec<Report>);
+pub(super) struct Comparison<'a>(pub(super) &'a [Report]);
 
-impl Comparison {
+impl Comparison<'_> {
     /// The runs by their names for programs.
     fn named(&self) -> impl Iterator<Item = (&'static str, &Report)> {
-        ["short", "kept_alive", "pipelined"].into_iter().zip(&self.0)
+        ["short", "kept_alive", "pipelined"].into_iter().zip(self.0)
     }
 
     /// What a connection costs for each request that has one to itself, in nanoseconds: of the time of the machines,
     /// since they were kept busy, and of its caller's, which is longer the more callers there are.
     fn costs(&self) -> Option<(f64, f64)> {
-        let [Report { stats: short, .. }, Report { stats: kept, .. }, ..] = &self.0[..] else { return None };
+        let [Report { stats: short, .. }, Report { stats: kept, .. }, ..] = self.0 else { return None };
         if short.right == 0 || kept.right == 0 {
             return None;
         }
@@ -297,7 +297,7 @@ impl Comparison {
     }
 }
 
-impl fmt::Display for Comparison {
+impl fmt::Display for Comparison<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(Report { plan, quiet, .. }) = self.0.first() else { return Ok(()) };
         if *quiet {
@@ -326,7 +326,7 @@ impl fmt::Display for Comparison {
     }
 }
 
-impl Serialize for Comparison {
+impl Serialize for Comparison<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("bench", "compare")?;
