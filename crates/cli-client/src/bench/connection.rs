@@ -37,12 +37,12 @@ pub(super) struct LoadConnection {
     verifier: Verifier,
 }
 
-/// What replies are found to be.
+/// The result of verifying one reply or more.
 #[derive(Debug)]
 pub(super) struct Verdict {
     /// How many requests the replies are for. A server that closes with its reply gives it to all in flight.
     pub(super) count: usize,
-    /// How the rounds in right replies ended, or what is wrong with the one reply.
+    /// How the rounds in right replies ended, or the failure of the one wrong reply.
     pub(super) result: Result<Outcomes, Failure>,
 }
 
@@ -125,7 +125,7 @@ impl LoadConnection {
     }
 }
 
-/// Decodes replies, and holds each against what is right.
+/// Decodes replies, and compares each with the right one.
 #[derive(Clone, Debug)]
 struct Verifier {
     plan: Arc<Plan>,

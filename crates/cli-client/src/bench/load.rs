@@ -22,13 +22,13 @@ use crate::failure::Kind;
 /// How long threads, timers and first connections may take to be ready before a schedule begins.
 const LEAD: Duration = Duration::from_millis(50);
 
-/// How much later than its end a run at a fixed rate may still send what was due before.
+/// How long after its end a run at a fixed rate may still send requests that were due before.
 const GRACE: Duration = Duration::from_millis(10);
 
 /// How long a server may be gone, to be restarted, before a run without a duration is aborted.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a connection waits after a failure. How fast a server rejects clients is not what is to be measured.
+/// How long a connection waits after a failure. The load does not measure how fast a server rejects clients.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Runs loads to their end, or until `stop`, each in a thread of its own.
@@ -111,7 +111,7 @@ async fn drive_connection(load: Arc<ThreadLoad>, mut connection: LoadConnection)
     }
 }
 
-/// What the connections of a thread share.
+/// The state that the connections of a thread share.
 #[derive(Debug)]
 pub(super) struct ThreadLoad {
     plan: Arc<Plan>,
@@ -146,7 +146,7 @@ struct Batch {
     counted: bool,
 }
 
-/// Locks a mutex. Nothing panics while it holds one of these, so what it guards is whole.
+/// Locks a mutex. No code panics while it holds one of these, so that the value is consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -189,7 +189,7 @@ impl ThreadLoad {
         (state.stats.right, state.stats.not_right())
     }
 
-    /// Releases requests at their rate, where there is one, and ends what would not end by itself. Returns only an error.
+    /// Releases requests at their rate, if there is one, and ends a duel at the end of its duration. Returns only on error.
     async fn keep_schedule(&self) -> io::Error {
         if let Some(schedule) = &self.schedule
             && let Err(error) = schedule.keep(self.until).await
@@ -239,7 +239,7 @@ impl ThreadLoad {
             None => (0, most),
         };
         let now = Instant::now();
-        // What was due in time still goes out, where it has not had to wait.
+        // Requests that were due in time still go out, where they have not had to wait.
         let (grace, counted) = match &self.schedule {
             Some(schedule) => (GRACE, schedule.counts(first)),
             None => (Duration::ZERO, now >= self.counted_from),

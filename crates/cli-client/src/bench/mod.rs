@@ -1,8 +1,8 @@
 //! `bench`: puts load on a server, verifies every reply, and measures.
 //!
-//! - `plan`: what a run is to do;
-//! - `load`: does it, with threads and, in each, a `connection` many times and, at a fixed rate, a `schedule`;
-//! - `stats`: what is measured; `report`: what is told of it, with numbers as `figures`.
+//! - `plan`: the parameters of a run;
+//! - `load`: runs it, in threads, each with many of `connection` and, at a fixed rate, a `schedule`;
+//! - `stats`: the measurements; `report`: the output, with numbers formatted by `figures`.
 
 mod connection;
 mod figures;
@@ -48,8 +48,8 @@ const RESERVED_FDS: u64 = 64;
 ///
 /// # Errors
 ///
-/// What keeps the load from beginning; that not every reply was right: a wrong reply decides, or else the most frequent
-/// failure of all runs; or that the client was asked to end, which still reports the run so far.
+/// If the load cannot begin; if not every reply was right, where a wrong reply decides, or else the most frequent failure
+/// of all runs; or if the client was interrupted, which still reports the run so far.
 pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), Failure> {
     let plans = plans(command, session.timeouts.reply)?;
     let is_comparison = plans.len() > 1;

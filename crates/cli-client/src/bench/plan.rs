@@ -1,4 +1,4 @@
-//! What a run is to do: which load, on which server, for how long.
+//! The parameters of a run: which load, on which server, for how long.
 
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ impl Plan {
     }
 }
 
-/// The requests, and what is right as a reply.
+/// The kind of requests, with the right replies.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Workload {
     /// A power of a number.

@@ -1,4 +1,4 @@
-//! What is told of a run, or of several side by side: a table for people, an object for programs.
+//! The output for a run, or for several side by side: a table for people, an object for programs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +24,7 @@ const LONGEST_BAR: u64 = 40;
 /// An outcome that a fair house shows less often than this is called unfair: one honest run in a thousand is.
 const UNLIKELY: f64 = 0.001;
 
-/// From this share of its threads' time on, the client may be what limits the load.
+/// From this share of its threads' time on, the client may limit the load.
 const SATURATED: f64 = 0.9;
 
 /// Less CPU time than this goes into getting ready, and tells nothing.
@@ -39,7 +39,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// What decides the exit code, by its weight and with the code: a wrong reply, or else the most frequent failure, or
+    /// The failure that decides the exit code, as its weight and the code: a wrong reply, or else the most frequent failure, or
     /// else that there was no reply at all.
     pub(super) fn worst(&self) -> Option<(u64, u8)> {
         let errors = self.stats.errors.iter();
@@ -138,7 +138,7 @@ impl Report {
         rows[first..last].iter().map(row).collect()
     }
 
-    /// What the reader of the table should know.
+    /// Notes for the reader of the table.
     fn remarks(&self) -> Vec<String> {
         let Self { plan, stats, .. } = self;
         let missed = plan.load.rate.filter(|&rate| stats.throughput() < 0.95 * float(rate));
@@ -221,7 +221,7 @@ fn entry<M: SerializeMap>(map: &mut M, name: &str, value: Option<impl Serialize>
     value.map_or(Ok(()), |value| map.serialize_entry(name, &value))
 }
 
-/// What the house showed, and whether it did so evenly.
+/// The moves of the house, and whether they are even.
 #[derive(Serialize)]
 struct House {
     scissors: u64,
@@ -253,7 +253,7 @@ impl Comparison<'_> {
         ["short", "kept_alive", "pipelined"].into_iter().zip(self.0)
     }
 
-    /// What a connection costs for each request that has one to itself, in nanoseconds: of the time of the machines,
+    /// The cost of a connection for each request that has its own, in nanoseconds: of the time of the machines,
     /// since they were kept busy, and of its caller's, which is longer the more callers there are.
     fn costs(&self) -> Option<(f64, f64)> {
         let [Report { stats: short, .. }, Report { stats: kept, .. }, ..] = self.0 else { return None };

@@ -1,4 +1,4 @@
-//! A fixed rate: when each request should go out, whatever becomes of the others.
+//! A fixed rate: the intended start time of each request, independent of the others.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! A connection as bytes and a decoder: sends requests while it reads replies, whatever the wire.
+//! A connection for any wire: sends requests while it reads replies, which a decoder finds.
 
 use std::io;
 use std::mem::take;
@@ -45,7 +45,7 @@ use super::{Endpoint, Error, ErrorKind, Phase, Violation, within};
 pub struct Pipeline {
     duplex: Duplex,
     endpoint: Endpoint,
-    /// What has come and is not decoded yet.
+    /// Received bytes that are not decoded yet.
     bytes: BytesMut,
     room: usize,
     farewell: Option<u8>,
@@ -59,7 +59,7 @@ impl Pipeline {
     ///
     /// # Errors
     ///
-    /// Whatever keeps the connection from being made within the limits.
+    /// If no connection is made within the limits.
     pub async fn open(endpoint: Endpoint, room: usize, farewell: Option<u8>) -> Result<Self, Error> {
         let stream = endpoint.connect().await?;
         let duplex = Duplex { stream, unsent: Bytes::new(), half_close: false, send_error: None };
@@ -77,8 +77,8 @@ impl Pipeline {
     ///
     /// # Errors
     ///
-    /// If a reply is there already, which is the reply to none of them. This notices what has come, not what is on its
-    /// way.
+    /// [`Violation::Unasked`] if a reply has arrived already, since it cannot be the reply to these requests. A reply still
+    /// on its way is not noticed.
     pub fn send(&mut self, requests: Bytes, half_close: bool) -> Result<(), Error> {
         let mut early = [0];
         if self.bytes.is_empty()
@@ -96,7 +96,7 @@ impl Pipeline {
     ///
     /// # Errors
     ///
-    /// Whatever keeps the reply from coming within the limit; the connection is then of no more use.
+    /// If no reply arrives within the limit. The connection is then unusable.
     pub async fn reply<D>(&mut self, decoder: &mut D) -> Result<D::Item, Error>
     where
         D: Decoder,
@@ -113,7 +113,7 @@ impl Pipeline {
             Ok(None) => Violation::NoReply.into(),
             Err(kind) => kind,
         };
-        // What a server does wrong is a wrong reply, however much of it has come.
+        // A violation is of the reply, not of its end.
         let is_protocol = matches!(kind, ErrorKind::Protocol(_) | ErrorKind::Closed);
         let phase = if is_protocol { Phase::Reply } else { phase_of(&self.bytes) };
         Err(self.endpoint.error(phase, kind))
@@ -137,7 +137,7 @@ impl Pipeline {
         &self.endpoint
     }
 
-    /// What has come behind the last reply.
+    /// The bytes behind the last reply.
     pub(super) fn surplus(&self) -> &[u8] {
         &self.bytes
     }
@@ -147,7 +147,7 @@ impl Pipeline {
     }
 }
 
-/// Reading from it sends what can be sent first.
+/// A stream that sends its queued bytes when it is read from.
 #[derive(Debug)]
 struct Duplex {
     stream: Stream,
@@ -185,7 +185,7 @@ impl AsyncRead for Duplex {
     }
 }
 
-/// What is being waited for, once so much of a reply has come.
+/// The phase in which a client is, when these bytes of a reply have arrived.
 pub(super) fn phase_of(bytes: &[u8]) -> Phase {
     if bytes.is_empty() { Phase::Reply } else { Phase::End }
 }
@@ -211,8 +211,8 @@ where
             Ok(0) => return Ok(decoder.decode_eof(bytes)?),
             Ok(_) => {}
             Err(error) => {
-                // A server that closes on a request it has not read resets the connection. What it said before that is
-                // an error reply of the power wire, or nothing that can be relied on.
+                // A server that closes on a request it has not read resets the connection. Only an error reply of the
+                // power wire can be relied on before that.
                 let last = if bytes.starts_with(b"e") { decoder.decode_eof(bytes).ok().flatten() } else { None };
                 return last.map(Some).ok_or(ErrorKind::Io(error));
             }
