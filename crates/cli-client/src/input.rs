@@ -8,7 +8,7 @@ use proto::wire::quoted::Quoted;
 use tokio::io::Stdin;
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::language::texts;
 use crate::output::tell;
 
@@ -47,9 +47,9 @@ impl<T> Input<T> {
     ///
     /// # Errors
     ///
-    /// [`Failure::Usage`] with the line's number for a wrong line, unless a person may try again; [`Failure::Input`] if
+    /// [`CliError::Usage`] with the line's number for a wrong line, unless a person may try again; [`CliError::Input`] if
     /// standard input cannot be read.
-    pub(crate) async fn next(&mut self, prompt: &str) -> Result<Option<T>, Failure> {
+    pub(crate) async fn next(&mut self, prompt: &str) -> Result<Option<T>, CliError> {
         loop {
             if self.interactive {
                 tell(prompt);
@@ -71,10 +71,10 @@ impl<T> Input<T> {
                 Err(LinesCodecError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
                     texts::input_not_text()
                 }
-                Err(LinesCodecError::Io(error)) => return Err(Failure::Input(error)),
+                Err(LinesCodecError::Io(error)) => return Err(CliError::Input(error)),
             };
             if !self.interactive {
-                return Err(Failure::Usage(texts::input_line(self.line, &wrong)));
+                return Err(CliError::Usage(texts::input_line(self.line, &wrong)));
             }
             tell(&format!("{wrong}\n"));
         }
@@ -107,7 +107,7 @@ impl<T> Values<T> {
     /// # Errors
     ///
     /// As [`Input::next`].
-    pub(crate) async fn next(&mut self) -> Result<Option<T>, Failure> {
+    pub(crate) async fn next(&mut self) -> Result<Option<T>, CliError> {
         loop {
             if let Some(input) = &mut self.input {
                 match input.next("").await? {

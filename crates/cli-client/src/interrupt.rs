@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::failure::Failure;
+use crate::error::CliError;
 
 /// How long a command may take to end by itself. Only one whose output is not read needs longer.
 const GRACE: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ const SIGNALS: [(SignalKind, u8); 3] =
 /// The exit code for SIGINT.
 pub(crate) const CTRL_C: u8 = 130;
 
-/// The first signal that asked the client to end, as its exit code.
+/// The first signal that ended the client, as its exit code.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupt(watch::Receiver<Option<u8>>);
 
@@ -51,19 +51,19 @@ impl Interrupt {
         Ok(Self(receiver))
     }
 
-    /// Waits until the client is asked to end.
-    pub(crate) async fn asked(&self) {
+    /// Waits for a signal.
+    pub(crate) async fn cancelled(&self) {
         // The sender lives as long as the process, so that this cannot fail.
         let _ = self.0.clone().wait_for(Option::is_some).await;
     }
 
-    pub(crate) fn is_asked(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.0.borrow().is_some()
     }
 
-    /// The failure of a command that ended because it was asked to.
-    pub(crate) fn failure(&self) -> Failure {
-        Failure::Interrupted(self.0.borrow().unwrap_or(CTRL_C))
+    /// The error of a command that a signal has ended.
+    pub(crate) fn error(&self) -> CliError {
+        CliError::Interrupted(self.0.borrow().unwrap_or(CTRL_C))
     }
 }
 

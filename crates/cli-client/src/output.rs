@@ -9,7 +9,7 @@ use proto::wire::number::Number;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::failure::{Failure, Kind};
+use crate::error::{CliError, Kind};
 use crate::language::texts;
 
 /// The version of what `--json` prints. It changes when a field changes or goes, not when one is added.
@@ -29,28 +29,28 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// [`Failure::OutputClosed`] on a broken pipe, which ends the command quietly, or else [`Failure::Output`].
-    pub(crate) fn answer(self, line: impl Display, fields: &impl Serialize) -> Result<(), Failure> {
+    /// [`CliError::OutputClosed`] on a broken pipe, which ends the command quietly, or else [`CliError::Output`].
+    pub(crate) fn answer(self, line: impl Display, fields: &impl Serialize) -> Result<(), CliError> {
         if self.json { object(fields, None) } else { print(line) }
     }
 
     /// Reports an error; an object also has the fields of the request that it is about, `&()` for none. Where the report
     /// cannot be written, the exit code is all that is left.
-    pub(crate) fn report_error(self, about: &impl Serialize, failure: &Failure) {
+    pub(crate) fn report_error(self, about: &impl Serialize, failure: &CliError) {
         let Some(message) = failure.message() else { return };
         // A person who pressed Ctrl-C knows; a program may not.
-        if matches!(failure, Failure::Interrupted(_)) && !self.json {
+        if matches!(failure, CliError::Interrupted(_)) && !self.json {
             return;
         }
         if self.json {
             let (address, phase) = match failure {
-                Failure::NoAnswer(error, _) => (Some(&*error.address), Some(error.phase.to_string())),
+                CliError::NoAnswer(error, _) => (Some(&*error.address), Some(error.phase.to_string())),
                 _ => (None, None),
             };
-            let code = if let Failure::Refused { code, .. } = failure { Some(*code) } else { None };
+            let code = if let CliError::Refused { code, .. } = failure { Some(*code) } else { None };
             let error = ErrorObject { kind: failure.kind(), code, message: &message, address, phase };
             // A full disk takes no object; standard error may still take the message.
-            if !matches!(object(about, Some(error)), Err(Failure::Output(_))) {
+            if !matches!(object(about, Some(error)), Err(CliError::Output(_))) {
                 return;
             }
         }
@@ -58,13 +58,13 @@ impl Output {
     }
 }
 
-fn object(fields: &impl Serialize, error: Option<ErrorObject<'_>>) -> Result<(), Failure> {
+fn object(fields: &impl Serialize, error: Option<ErrorObject<'_>>) -> Result<(), CliError> {
     let object = serde_json::to_string(&Object { schema: SCHEMA, fields, error });
-    print(object.map_err(|error| Failure::System(error.into()))?)
+    print(object.map_err(|error| CliError::System(error.into()))?)
 }
 
-fn print(line: impl Display) -> Result<(), Failure> {
-    writeln!(io::stdout(), "{line}").map_err(Failure::of_output)
+fn print(line: impl Display) -> Result<(), CliError> {
+    writeln!(io::stdout(), "{line}").map_err(CliError::of_output)
 }
 
 /// Writes to standard error, and ignores errors: there is nowhere left to report them.

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::arguments::values::number;
 use crate::arguments::{Framing, PowerCommand};
-use crate::failure::{Failure, REFUSED};
+use crate::error::{CliError, REFUSED};
 use crate::input::Values;
 use crate::language::texts;
 use crate::output::{self, Output};
@@ -25,7 +25,7 @@ use crate::session::Session;
 /// # Errors
 ///
 /// The first error that keeps replies from coming, or else that there was an error reply.
-pub(crate) async fn run(command: PowerCommand, session: &Session) -> Result<(), Failure> {
+pub(crate) async fn run(command: PowerCommand, session: &Session) -> Result<(), CliError> {
     let (operation, arguments) = match command {
         PowerCommand::Square(arguments) => (Operation::Square, arguments),
         PowerCommand::Cube(arguments) => (Operation::Cube, arguments),
@@ -34,7 +34,7 @@ pub(crate) async fn run(command: PowerCommand, session: &Session) -> Result<(), 
     };
     let address = Service::Power.address(arguments.addr)?;
     if arguments.keep_alive && !matches!(arguments.framing, None | Some(Framing::Line)) {
-        return Err(Failure::Usage(texts::keep_alive_needs_lines()));
+        return Err(CliError::Usage(texts::keep_alive_needs_lines()));
     }
     let framing = arguments.framing.unwrap_or_default();
     let mut client = Client::new(session.endpoint(&address)).with_framing(framing.into());
@@ -60,10 +60,10 @@ pub(crate) async fn run(command: PowerCommand, session: &Session) -> Result<(), 
             _ => None,
         })
     })?;
-    if printer.refused { Err(Failure::Reported(REFUSED)) } else { Ok(()) }
+    if printer.refused { Err(CliError::Reported(REFUSED)) } else { Ok(()) }
 }
 
-async fn on_one_connection(client: &Client, numbers: Values<Number>, printer: &mut Printer) -> Result<(), Failure> {
+async fn on_one_connection(client: &Client, numbers: Values<Number>, printer: &mut Printer) -> Result<(), CliError> {
     let (requests, replies) = client.connect().await?;
     let operation = printer.operation;
     // Numbers without a reply. The connection bounds how many are in flight.
@@ -82,7 +82,7 @@ async fn send(
     operation: Operation,
     mut numbers: Values<Number>,
     in_flight: &RefCell<VecDeque<Number>>,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     let sent = async {
         loop {
             let next = if let Some(next) = numbers.next().now_or_never() {
@@ -98,21 +98,21 @@ async fn send(
     }
     .await;
     let finished = requests.finish().await;
-    sent.and(finished.map_err(Failure::from))
+    sent.and(finished.map_err(CliError::from))
 }
 
 async fn receive(
     mut replies: Replies,
     printer: &mut Printer,
     in_flight: &RefCell<VecDeque<Number>>,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     while let Some(reply) = replies.receive().await? {
         let last = matches!(&reply, Err(refusal) if refusal.code.is_last());
         // There is one: `receive` returns replies only to requests in flight.
         let Some(operand) = in_flight.borrow_mut().pop_front() else { return Ok(()) };
         printer.print(operand, reply)?;
         if last {
-            return Err(Failure::Reported(REFUSED));
+            return Err(CliError::Reported(REFUSED));
         }
     }
     Ok(())
@@ -128,13 +128,13 @@ struct Printer {
 }
 
 impl Printer {
-    fn print(&mut self, operand: Number, reply: Reply) -> Result<(), Failure> {
+    fn print(&mut self, operand: Number, reply: Reply) -> Result<(), CliError> {
         let request = Request { operation: self.operation, operand };
         match reply {
             Ok(result) => self.output.answer(result, &Answer { request, result }),
             Err(refusal) => {
                 self.refused = true;
-                self.output.report_error(&request, &Failure::refused(&self.address, &refusal));
+                self.output.report_error(&request, &CliError::refused(&self.address, &refusal));
                 Ok(())
             }
         }

@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 use tokio::time::{Instant, sleep};
 
 use crate::arguments::ProbeCommand;
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::language::texts;
 use crate::output::tell;
 use crate::service::Service;
@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// # Errors
 ///
 /// What went wrong in the last try.
-pub(crate) async fn run(command: ProbeCommand, session: &Session) -> Result<(), Failure> {
+pub(crate) async fn run(command: ProbeCommand, session: &Session) -> Result<(), CliError> {
     let (service, addr, wait) = match command {
         ProbeCommand::Power { addr, wait } => (Service::Power, addr, wait),
         ProbeCommand::Rps { addr, wait } => (Service::Rps, addr, wait),
@@ -79,7 +79,7 @@ fn micros<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S:
 }
 
 /// One exchange, and whether the reply is right.
-async fn exchange(service: Service, endpoint: Endpoint) -> Result<(), Failure> {
+async fn exchange(service: Service, endpoint: Endpoint) -> Result<(), CliError> {
     match service {
         Service::Power => power(endpoint).await,
         Service::Rps => rps(endpoint).await,
@@ -88,26 +88,28 @@ async fn exchange(service: Service, endpoint: Endpoint) -> Result<(), Failure> {
     }
 }
 
-async fn power(endpoint: Endpoint) -> Result<(), Failure> {
+async fn power(endpoint: Endpoint) -> Result<(), CliError> {
     let (asked, right) = (Number::from(3), Number::from(9));
     let address = endpoint.address().to_owned();
     match Client::new(endpoint).ask(Operation::Square, asked).await? {
         Ok(square) if square == right => Ok(()),
-        Ok(square) => Err(Failure::WrongAnswer(texts::wrong_square(&address, &asked.to_string(), &square.to_string()))),
-        Err(refusal) => Err(Failure::refused(&address, &refusal)),
+        Ok(square) => {
+            Err(CliError::WrongAnswer(texts::wrong_square(&address, &asked.to_string(), &square.to_string())))
+        }
+        Err(refusal) => Err(CliError::refused(&address, &refusal)),
     }
 }
 
-async fn rps(endpoint: Endpoint) -> Result<(), Failure> {
+async fn rps(endpoint: Endpoint) -> Result<(), CliError> {
     let address = endpoint.address().to_owned();
     let round = Connection::open(endpoint).await?.throw(Move::Rock).await.map_err(|error| {
-        Failure::from(error).with_hint(|error| match (&error.kind, error.phase) {
+        CliError::from(error).with_hint(|error| match (&error.kind, error.phase) {
             (ErrorKind::TimedOut(_), Phase::Reply) => Some(texts::hint_is_duel()),
             _ => None,
         })
     })?;
     match round {
         Round::Judged(_) => Ok(()),
-        Round::Void => Err(Failure::WrongAnswer(texts::house_voids(&address))),
+        Round::Void => Err(CliError::WrongAnswer(texts::house_voids(&address))),
     }
 }

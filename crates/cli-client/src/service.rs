@@ -3,7 +3,7 @@
 use std::env;
 use std::net::Ipv6Addr;
 
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::language::texts;
 
 #[derive(Clone, Copy, Debug)]
@@ -38,15 +38,15 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`Failure::Usage`], if the environment has something else than an address.
-    pub(crate) fn address(self, given: Option<String>) -> Result<String, Failure> {
+    /// [`CliError::Usage`], if the environment has something else than an address.
+    pub(crate) fn address(self, given: Option<String>) -> Result<String, CliError> {
         let (_, variable, default) = self.parts();
         match (given, env::var(variable)) {
             (Some(given), _) => Ok(given),
             (None, Ok(value)) if !value.is_empty() => {
-                address(&value).map_err(|right| Failure::Usage(texts::in_variable(variable, &value, &right)))
+                address(&value).map_err(|right| CliError::Usage(texts::in_variable(variable, &value, &right)))
             }
-            (None, Err(env::VarError::NotUnicode(_))) => Err(Failure::Usage(texts::variable_is_no_text(variable))),
+            (None, Err(env::VarError::NotUnicode(_))) => Err(CliError::Usage(texts::variable_is_no_text(variable))),
             (None, _) => Ok(default.to_owned()),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proto::client::{Endpoint, Timeouts};
 
 use crate::arguments::Common;
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::trace::Trace;
@@ -22,11 +22,11 @@ impl Session {
     /// # Errors
     ///
     /// If signals cannot be handled.
-    pub(crate) fn new(common: &Common) -> Result<Self, Failure> {
+    pub(crate) fn new(common: &Common) -> Result<Self, CliError> {
         Ok(Self {
             output: common.output,
             timeouts: Timeouts::all(common.timeout),
-            interrupt: Interrupt::listen().map_err(Failure::System)?,
+            interrupt: Interrupt::listen().map_err(CliError::System)?,
             verbose: common.verbose,
             trace: (common.verbose || common.trace).then(|| Arc::new(Trace::new(common.trace))),
         })
@@ -36,14 +36,14 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// The command's own, or [`Failure::Interrupted`].
-    pub(crate) async fn until_asked_to_end<T>(
+    /// The command's own, or [`CliError::Interrupted`].
+    pub(crate) async fn run_until_cancelled<T>(
         &self,
-        command: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
+        command: impl Future<Output = Result<T, CliError>>,
+    ) -> Result<T, CliError> {
         tokio::select! {
             biased;
-            () = self.interrupt.asked() => Err(self.interrupt.failure()),
+            () = self.interrupt.cancelled() => Err(self.interrupt.error()),
             done = command => done,
         }
     }

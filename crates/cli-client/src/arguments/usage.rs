@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::language::texts;
 use crate::output::{self, Output};
 
@@ -15,7 +15,7 @@ use crate::output::{self, Output};
 pub(super) fn report(error: &Error, arguments: &[OsString]) -> ExitCode {
     let mut options = arguments.iter().take_while(|argument| *argument != "--");
     let json = options.any(|argument| argument == "--json");
-    let failure = Failure::Usage(message(error));
+    let failure = CliError::Usage(message(error));
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // Prints in colour at a terminal. A closed pipe is no error.

@@ -14,7 +14,7 @@ use tokio_util::codec::Decoder;
 
 use super::plan::{Plan, Workload};
 use super::stats::Outcomes;
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::language::texts;
 
 /// The longest read; more in flight is read in turn.
@@ -43,7 +43,7 @@ pub(super) struct Verdict {
     /// How many requests the replies are for. A server that closes with its reply gives it to all in flight.
     pub(super) count: usize,
     /// How the rounds in right replies ended, or the failure of the one wrong reply.
-    pub(super) result: Result<Outcomes, Failure>,
+    pub(super) result: Result<Outcomes, CliError>,
 }
 
 impl LoadConnection {
@@ -69,12 +69,12 @@ impl LoadConnection {
     }
 
     /// Connects, unless there is a connection already.
-    pub(super) async fn connect(&mut self) -> Result<(), Failure> {
+    pub(super) async fn connect(&mut self) -> Result<(), CliError> {
         self.open = Some(self.pipeline().await?);
         Ok(())
     }
 
-    async fn pipeline(&mut self) -> Result<Pipeline, Failure> {
+    async fn pipeline(&mut self) -> Result<Pipeline, CliError> {
         if let Some(open) = self.open.take() {
             return Ok(open);
         }
@@ -107,7 +107,7 @@ impl LoadConnection {
 
     /// Sends `count` requests, and passes on the verdicts as replies come. An error is of all requests without a verdict.
     /// The connection is kept only where the plan keeps it and all was right.
-    pub(super) async fn ask(&mut self, count: usize, mut passed: impl FnMut(Verdict)) -> Result<(), Failure> {
+    pub(super) async fn ask(&mut self, count: usize, mut passed: impl FnMut(Verdict)) -> Result<(), CliError> {
         let mut pipeline = self.pipeline().await?;
         let verifier = &mut self.verifier;
         pipeline.send(verifier.expect(count), verifier.plan.framing == Framing::EndOfStream)?;
@@ -178,7 +178,7 @@ impl Verifier {
                     count = self.awaited;
                     bytes.clear();
                 }
-                Err(Failure::refused(self.address(), &refusal))
+                Err(CliError::refused(self.address(), &refusal))
             }
         };
         Ok(Some(Verdict { count, result }))
@@ -230,7 +230,7 @@ impl Verifier {
         count = 1;
         let kind = match (Answer::from_byte(frame), Move::from_byte(self.requests[self.next])) {
             (Some(Answer::Void), _) => {
-                return Some(Verdict { count, result: Err(Failure::WrongAnswer(texts::house_voids(self.address()))) });
+                return Some(Verdict { count, result: Err(CliError::WrongAnswer(texts::house_voids(self.address()))) });
             }
             (Some(Answer::Full), _) => {
                 count = self.awaited;
@@ -248,8 +248,8 @@ impl Verifier {
         self.plan.endpoints[0].address()
     }
 
-    fn wrong_reply(&self, request: &str, reply: &str, right: &str) -> Failure {
-        Failure::WrongAnswer(texts::wrong_answer(self.address(), request, reply, right))
+    fn wrong_reply(&self, request: &str, reply: &str, right: &str) -> CliError {
+        CliError::WrongAnswer(texts::wrong_answer(self.address(), request, reply, right))
     }
 }
 

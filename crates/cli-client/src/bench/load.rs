@@ -17,7 +17,7 @@ use super::connection::{LoadConnection, Verdict};
 use super::plan::{Plan, Workload};
 use super::schedule::Schedule;
 use super::stats::Stats;
-use crate::failure::Kind;
+use crate::error::Kind;
 
 /// How long threads, timers and first connections may take to be ready before a schedule begins.
 const LEAD: Duration = Duration::from_millis(50);

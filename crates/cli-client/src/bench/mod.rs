@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arguments::bench::{BenchCommand, DuelArguments, ExchangeArguments, PowerArguments, RpsArguments};
 use crate::arguments::values::Sources;
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::language::texts;
 use crate::service::Service;
 use crate::session::Session;
@@ -50,18 +50,18 @@ const RESERVED_FDS: u64 = 64;
 ///
 /// If the load cannot begin; if not every reply was right, where a wrong reply decides, or else the most frequent failure
 /// of all runs; or if the client was interrupted, which still reports the run so far.
-pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), Failure> {
+pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), CliError> {
     let plans = plans(command, session.timeouts.reply)?;
     let is_comparison = plans.len() > 1;
     let mut reports = Vec::new();
     let mut broken = Ok(());
     for plan in plans {
         match run_plan(plan, session).await {
-            Ok(report) if is_comparison && session.interrupt.is_asked() && report.stats.requests() == 0 => {}
+            Ok(report) if is_comparison && session.interrupt.is_cancelled() && report.stats.requests() == 0 => {}
             Ok(report) => reports.push(report),
             Err(failure) => broken = Err(failure),
         }
-        if broken.is_err() || session.interrupt.is_asked() {
+        if broken.is_err() || session.interrupt.is_cancelled() {
             break;
         }
     }
@@ -72,15 +72,15 @@ pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), 
         reports => session.output.answer(Comparison(reports), &Comparison(reports))?,
     }
     broken?;
-    if session.interrupt.is_asked() {
-        return Err(session.interrupt.failure());
+    if session.interrupt.is_cancelled() {
+        return Err(session.interrupt.error());
     }
     let worst = reports.iter().filter_map(Report::worst).max();
-    worst.map_or(Ok(()), |(_, code)| Err(Failure::Reported(code)))
+    worst.map_or(Ok(()), |(_, code)| Err(CliError::Reported(code)))
 }
 
 /// The runs that are asked for: one, or those to compare.
-fn plans(command: BenchCommand, reply_timeout: Duration) -> Result<Vec<Plan>, Failure> {
+fn plans(command: BenchCommand, reply_timeout: Duration) -> Result<Vec<Plan>, CliError> {
     let plan = |workload, address, load, framing, keep_alive, pipeline: Option<u64>| {
         let kept = keep_alive || pipeline.is_some();
         let framing = if kept { Framing::Line } else { framing };
@@ -90,7 +90,7 @@ fn plans(command: BenchCommand, reply_timeout: Duration) -> Result<Vec<Plan>, Fa
     let plan = match command {
         BenchCommand::Power(PowerArguments { load, keep_alive, pipeline, framing, compare, op, number, addr }) => {
             let address = Service::Power.address(addr)?;
-            let workload = Workload::power(op, number).ok_or_else(|| Failure::Usage(texts::no_such_power()))?;
+            let workload = Workload::power(op, number).ok_or_else(|| CliError::Usage(texts::no_such_power()))?;
             let short = framing.unwrap_or_default().into();
             let plan = |keep_alive, pipeline| {
                 plan(workload.clone(), address.clone(), load.clone(), short, keep_alive, pipeline)
@@ -115,21 +115,21 @@ fn plans(command: BenchCommand, reply_timeout: Duration) -> Result<Vec<Plan>, Fa
     Ok(vec![plan])
 }
 
-async fn run_plan(plan: Plan, session: &Session) -> Result<Report, Failure> {
-    let plan = Arc::new(session.until_asked_to_end(checked(plan, session)).await?);
+async fn run_plan(plan: Plan, session: &Session) -> Result<Report, CliError> {
+    let plan = Arc::new(session.run_until_cancelled(checked(plan, session)).await?);
     let stats = measured(&plan, session).await?;
     Ok(Report { plan, stats, quiet: session.output.quiet })
 }
 
 /// The plan with the addresses to connect to and from, once one exchange has shown that the server is there: a load on
 /// no server measures nothing.
-async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, Failure> {
+async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, CliError> {
     raise_nofile(plan.load.connections)?;
     let mut first = session.endpoint(&plan.address);
     let sources = plan.load.sources.as_ref().map(|Sources(sources)| &sources[..]).unwrap_or_default();
     for source in sources {
         UdpSocket::bind((*source, 0))
-            .map_err(|error| Failure::Usage(texts::foreign_source(&source.to_string(), &error.to_string())))?;
+            .map_err(|error| CliError::Usage(texts::foreign_source(&source.to_string(), &error.to_string())))?;
     }
     if let Some(source) = sources.first() {
         first = first.from_source(*source);
@@ -160,25 +160,25 @@ async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, Failure> {
 }
 
 /// Raises this process's own limit as far as it may, as long as that is enough.
-fn raise_nofile(connections: u64) -> Result<(), Failure> {
+fn raise_nofile(connections: u64) -> Result<(), CliError> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     // Where it cannot be raised, it is as it was.
     let _ = setrlimit(Resource::Nofile, limit);
     match getrlimit(Resource::Nofile).current {
         Some(files) if files < connections + RESERVED_FDS => {
-            Err(Failure::Usage(texts::too_many_connections(connections, files.saturating_sub(RESERVED_FDS))))
+            Err(CliError::Usage(texts::too_many_connections(connections, files.saturating_sub(RESERVED_FDS))))
         }
         _ => Ok(()),
     }
 }
 
 /// Runs a plan, and shows a person at a terminal how far it is.
-async fn measured(plan: &Arc<Plan>, session: &Session) -> Result<Stats, Failure> {
+async fn measured(plan: &Arc<Plan>, session: &Session) -> Result<Stats, CliError> {
     let stop = CancellationToken::new();
     let line = StatusLine::new(!session.output.quiet && !session.output.json);
     let begun = Instant::now();
-    let loads = load::ThreadLoad::all(plan).map_err(Failure::System)?;
+    let loads = load::ThreadLoad::all(plan).map_err(CliError::System)?;
     let running = load::run(&loads, &stop);
     tokio::pin!(running);
     let mut seconds = interval(Duration::from_secs(1));
@@ -186,7 +186,7 @@ async fn measured(plan: &Arc<Plan>, session: &Session) -> Result<Stats, Failure>
     let stats = loop {
         tokio::select! {
             biased;
-            () = session.interrupt.asked(), if !stop.is_cancelled() => stop.cancel(),
+            () = session.interrupt.cancelled(), if !stop.is_cancelled() => stop.cancel(),
             stats = &mut running => break stats,
             _ = seconds.tick() => {
                 let (right, not_right): (Vec<u64>, Vec<u64>) = loads.iter().map(|load| load.progress()).unzip();
@@ -201,5 +201,5 @@ async fn measured(plan: &Arc<Plan>, session: &Session) -> Result<Stats, Failure>
         }
     };
     line.clear();
-    stats.map_err(Failure::System)
+    stats.map_err(CliError::System)
 }

@@ -15,7 +15,7 @@ use unicode_width::UnicodeWidthStr;
 use super::figures::{float, grouped, micros, nanos, percent, rate};
 use super::plan::{Plan, Workload};
 use super::stats::{ErrorStats, Fairness, Outcomes, Stats};
-use crate::failure::{Kind, TIMED_OUT};
+use crate::error::{Kind, TIMED_OUT};
 use crate::language::texts;
 
 /// The longest bar of the histogram.

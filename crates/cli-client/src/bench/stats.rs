@@ -9,8 +9,8 @@ use proto::wire::rps::{Answer, Move, Outcome};
 use serde::Serialize;
 
 use super::figures::{float, per_second};
-use crate::failure::{Failure, Kind};
-use crate::rps::other_hand;
+use crate::error::{CliError, Kind};
+use crate::rps::opponent_move;
 
 /// The longest time that is told from longer ones, in nanoseconds: an hour.
 const LONGEST: u64 = 3_600_000_000_000;
@@ -104,7 +104,7 @@ impl Stats {
     }
 
     /// Counts requests that failed.
-    pub(super) fn failed(&mut self, count: u64, failure: &Failure) {
+    pub(super) fn failed(&mut self, count: u64, failure: &CliError) {
         let first = || ErrorStats { count: 0, first: failure.message().unwrap_or_default(), code: failure.code() };
         self.errors.entry(failure.kind()).or_insert_with(first).count += count;
     }
@@ -169,7 +169,7 @@ impl Outcomes {
                     Outcome::Lose => &mut self.lose,
                 } += 1;
                 if let Some(shown) = shown {
-                    self.house[usize::from(other_hand(shown, outcome).byte() - Move::Scissors.byte())] += 1;
+                    self.house[usize::from(opponent_move(shown, outcome).byte() - Move::Scissors.byte())] += 1;
                 }
             }
             Some(Answer::Void) => self.void += 1,
@@ -245,7 +245,7 @@ mod tests {
     fn stats_add_up() {
         let mut one = Stats::new().unwrap();
         one.answered(3, Duration::from_micros(5));
-        one.failed(2, &Failure::WrongAnswer("first".to_owned()));
+        one.failed(2, &CliError::WrongAnswer("first".to_owned()));
         let mut other = one.clone();
         other.answered(1, Duration::from_hours(2));
         one.add(&other);

@@ -4,7 +4,7 @@ use proto::client::rps::Round;
 use proto::wire::rps::{Move, Outcome};
 
 use super::Language;
-use crate::failure::Kind;
+use crate::error::Kind;
 
 /// Defines a function for each entry, which returns its text in the language of the process.
 macro_rules! texts {

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::arguments::values::hand;
 use crate::arguments::{OpponentArguments, PlayArguments, ThrowArguments};
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::input::Values;
 use crate::interrupt::CTRL_C;
 use crate::language::texts;
@@ -26,7 +26,7 @@ use crate::session::Session;
 use prompt::Prompt;
 use score::Score;
 
-pub(crate) async fn throw(arguments: ThrowArguments, session: &Session) -> Result<(), Failure> {
+pub(crate) async fn throw(arguments: ThrowArguments, session: &Session) -> Result<(), CliError> {
     let mut game = Game::start(arguments.opponent, session).await?;
     let mut moves = Values::of(arguments.moves, hand);
     while let Some(shown) = moves.next().await? {
@@ -36,16 +36,16 @@ pub(crate) async fn throw(arguments: ThrowArguments, session: &Session) -> Resul
 }
 
 /// Plays until the moves end, one side wins the match, or a signal ends the client, and prints the score last.
-pub(crate) async fn play(arguments: PlayArguments, session: &Session) -> Result<(), Failure> {
+pub(crate) async fn play(arguments: PlayArguments, session: &Session) -> Result<(), CliError> {
     let mut score = Score::new(arguments.best_of);
     let mut prompt = Prompt::new(session.output, arguments.opponent.duel);
     let mut game = None;
-    let played = session.until_asked_to_end(async {
+    let played = session.run_until_cancelled(async {
         let game = game.insert(Game::start(arguments.opponent, session).await?);
         rounds(game, &mut prompt, &mut score, session).await
     });
     let mut ended = played.await;
-    if let Err(Failure::Interrupted(code)) = ended {
+    if let Err(CliError::Interrupted(code)) = ended {
         prompt.leave_line();
         // A person ends a game with Ctrl-C; other signals come from elsewhere.
         if code == CTRL_C {
@@ -59,7 +59,7 @@ pub(crate) async fn play(arguments: PlayArguments, session: &Session) -> Result<
     ended
 }
 
-async fn rounds(game: &mut Game, prompt: &mut Prompt, score: &mut Score, session: &Session) -> Result<(), Failure> {
+async fn rounds(game: &mut Game, prompt: &mut Prompt, score: &mut Score, session: &Session) -> Result<(), CliError> {
     while score.winner.is_none()
         && let Some(shown) = prompt.next_move(score).await?
     {
@@ -81,7 +81,7 @@ struct Game {
 }
 
 impl Game {
-    async fn start(opponent: OpponentArguments, session: &Session) -> Result<Self, Failure> {
+    async fn start(opponent: OpponentArguments, session: &Session) -> Result<Self, CliError> {
         let window = opponent.duel.then_some(opponent.window);
         let service = if opponent.duel { Service::Duel } else { Service::Rps };
         let endpoint = session.endpoint(&service.address(opponent.addr)?);
@@ -92,9 +92,9 @@ impl Game {
     }
 
     /// Plays a round. Dropping the future takes the move back.
-    async fn throw(&mut self, shown: Move) -> Result<RoundReport, Failure> {
+    async fn throw(&mut self, shown: Move) -> Result<RoundReport, CliError> {
         let round = self.connection.throw(shown).await.map_err(|error| {
-            Failure::from(error).with_hint(|error| match (&error.kind, error.phase, self.window) {
+            CliError::from(error).with_hint(|error| match (&error.kind, error.phase, self.window) {
                 // At the address of a duel, the other player may be the one who takes long.
                 (ErrorKind::TimedOut(_), Phase::Reply, None) => Some(texts::hint_duel()),
                 (ErrorKind::TimedOut(_), Phase::Reply, Some(_)) => Some(texts::hint_window()),
@@ -115,13 +115,13 @@ struct RoundReport {
 }
 
 impl RoundReport {
-    fn print(&self, output: Output) -> Result<(), Failure> {
+    fn print(&self, output: Output) -> Result<(), CliError> {
         output.answer(format_args!("{} {}", texts::shown(self.shown), texts::round(self.round)), self)
     }
 }
 
 /// The opponent's move. The wire does not say it, but the outcome implies it.
-pub(crate) fn other_hand(shown: Move, outcome: Outcome) -> Move {
+pub(crate) fn opponent_move(shown: Move, outcome: Outcome) -> Move {
     match (outcome, shown) {
         (Outcome::Draw, shown) => shown,
         (Outcome::Win, Move::Rock) | (Outcome::Lose, Move::Paper) => Move::Scissors,
@@ -139,9 +139,9 @@ mod tests {
         // Rock beats scissors, scissors beat paper, paper beats rock.
         for (winner, loser) in [(Move::Rock, Move::Scissors), (Move::Scissors, Move::Paper), (Move::Paper, Move::Rock)]
         {
-            assert_eq!(other_hand(winner, Outcome::Win), loser);
-            assert_eq!(other_hand(loser, Outcome::Lose), winner);
-            assert_eq!(other_hand(winner, Outcome::Draw), winner);
+            assert_eq!(opponent_move(winner, Outcome::Win), loser);
+            assert_eq!(opponent_move(loser, Outcome::Lose), winner);
+            assert_eq!(opponent_move(winner, Outcome::Draw), winner);
         }
     }
 }

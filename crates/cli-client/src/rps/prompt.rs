@@ -12,9 +12,9 @@ use tokio::time::{Instant, interval};
 use unicode_width::UnicodeWidthStr;
 
 use super::score::{Score, Side};
-use super::{RoundReport, hands, other_hand};
+use super::{RoundReport, hands, opponent_move};
 use crate::arguments::values::hand;
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::input::Input;
 use crate::language::texts;
 use crate::output::{Output, tell};
@@ -34,7 +34,7 @@ impl Prompt {
     }
 
     /// Returns the next move, `None` after the last.
-    pub(super) async fn next_move(&mut self, score: &Score) -> Result<Option<Move>, Failure> {
+    pub(super) async fn next_move(&mut self, score: &Score) -> Result<Option<Move>, CliError> {
         let next = self.input.next(&texts::prompt(score.rounds.won, score.rounds.lost)).await?;
         if next.is_none() {
             self.leave_line();
@@ -92,7 +92,7 @@ impl Prompt {
         if let Round::Judged(outcome) = report.round
             && columns() >= hands::WIDTH
         {
-            let moves = [report.shown, other_hand(report.shown, outcome)];
+            let moves = [report.shown, opponent_move(report.shown, outcome)];
             self.tell(hands::drawn(moves, [&texts::you(), &self.opponent]));
         }
     }

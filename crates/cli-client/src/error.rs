@@ -17,7 +17,7 @@ pub(crate) const TIMED_OUT: u8 = 4;
 
 /// Why a command failed.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum CliError {
     /// What went wrong is reported already and has this exit code.
     Reported(u8),
     /// The command line, the environment or standard input is wrong; the message says what would be right.
@@ -84,7 +84,7 @@ impl Kind {
     }
 }
 
-impl Failure {
+impl CliError {
     /// The error reply of the server at this address.
     pub(crate) fn refused(address: &str, refusal: &Refusal) -> Self {
         Self::Refused { code: refusal.code.as_str(), message: texts::refused(address, &refusal.to_string()) }
@@ -148,7 +148,7 @@ impl Failure {
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for CliError {
     /// Adds the hint that fits every command.
     fn from(error: Error) -> Self {
         let hint = match (Kind::of(&error), error.phase) {
