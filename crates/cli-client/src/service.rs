@@ -1,7 +1,8 @@
 //! The services and where they listen: `--addr`, the environment, or the default.
 
 use std::env;
-use std::net::Ipv6Addr;
+
+use proto::client::Endpoint;
 
 use crate::error::CliError;
 use crate::language::texts;
@@ -52,46 +53,7 @@ impl Service {
     }
 }
 
-/// Parses an address: a host name, an IPv4 address or an IPv6 address in brackets, and a port.
+/// Parses an address.
 pub(crate) fn address(text: &str) -> Result<String, String> {
-    // Without brackets, the last group of an IPv6 address would be taken for the port. A URL is not an address.
-    let is_host = |host: &str| match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && !host.contains([':', '/', '[', ']']),
-    };
-    let is_port =
-        |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
-    match text.rsplit_once(':') {
-        Some((host, port)) if is_host(host) && is_port(port) => Ok(text.to_owned()),
-        _ => Err(texts::not_an_address()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_has_a_host_and_a_port() {
-        for right in ["localhost:5000", "127.0.0.1:1", "[::1]:65535", "example.com:80"] {
-            assert_eq!(address(right), Ok(right.to_owned()));
-        }
-        for wrong in [
-            "",
-            "localhost",
-            ":5000",
-            "localhost:",
-            "localhost:x",
-            "localhost:65536",
-            "localhost:0",
-            "::1",
-            "::1:5000",
-            "[::1]",
-            "[x]:1",
-            "h:+80",
-            "http://h:80",
-        ] {
-            assert!(address(wrong).is_err(), "{wrong}");
-        }
-    }
+    text.parse::<Endpoint>().map(|_| text.to_owned()).map_err(|_| texts::not_an_address())
 }

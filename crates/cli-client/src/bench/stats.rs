@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use super::figures::{float, per_second};
 use crate::error::{CliError, Kind};
-use crate::rps::opponent_move;
 
 /// The longest time that is told from longer ones, in nanoseconds: an hour.
 const LONGEST: u64 = 3_600_000_000_000;
@@ -169,7 +168,7 @@ impl Outcomes {
                     Outcome::Lose => &mut self.lose,
                 } += 1;
                 if let Some(shown) = shown {
-                    self.house[usize::from(opponent_move(shown, outcome).byte() - Move::Scissors.byte())] += 1;
+                    self.house[usize::from(outcome.opponent_move(shown).byte() - Move::Scissors.byte())] += 1;
                 }
             }
             Some(Answer::Void) => self.void += 1,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use proto::client::rps::{Connection, Round};
 use proto::client::{ErrorKind, Phase, Timeouts};
-use proto::wire::rps::{Move, Outcome};
+use proto::wire::rps::Move;
 use serde::Serialize;
 
 use crate::arguments::values::hand;
@@ -117,31 +117,5 @@ struct RoundReport {
 impl RoundReport {
     fn print(&self, output: Output) -> Result<(), CliError> {
         output.answer(format_args!("{} {}", texts::shown(self.shown), texts::round(self.round)), self)
-    }
-}
-
-/// The opponent's move. The wire does not say it, but the outcome implies it.
-pub(crate) fn opponent_move(shown: Move, outcome: Outcome) -> Move {
-    match (outcome, shown) {
-        (Outcome::Draw, shown) => shown,
-        (Outcome::Win, Move::Rock) | (Outcome::Lose, Move::Paper) => Move::Scissors,
-        (Outcome::Win, Move::Paper) | (Outcome::Lose, Move::Scissors) => Move::Rock,
-        (Outcome::Win, Move::Scissors) | (Outcome::Lose, Move::Rock) => Move::Paper,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_other_hand_is_the_one_that_gives_the_outcome() {
-        // Rock beats scissors, scissors beat paper, paper beats rock.
-        for (winner, loser) in [(Move::Rock, Move::Scissors), (Move::Scissors, Move::Paper), (Move::Paper, Move::Rock)]
-        {
-            assert_eq!(opponent_move(winner, Outcome::Win), loser);
-            assert_eq!(opponent_move(loser, Outcome::Lose), winner);
-            assert_eq!(opponent_move(winner, Outcome::Draw), winner);
-        }
     }
 }

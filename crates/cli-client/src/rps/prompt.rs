@@ -12,7 +12,7 @@ use tokio::time::{Instant, interval};
 use unicode_width::UnicodeWidthStr;
 
 use super::score::{Score, Side};
-use super::{RoundReport, hands, opponent_move};
+use super::{RoundReport, hands};
 use crate::arguments::values::hand;
 use crate::error::CliError;
 use crate::input::Input;
@@ -92,7 +92,7 @@ impl Prompt {
         if let Round::Judged(outcome) = report.round
             && columns() >= hands::WIDTH
         {
-            let moves = [report.shown, opponent_move(report.shown, outcome)];
+            let moves = [report.shown, outcome.opponent_move(report.shown)];
             self.tell(hands::drawn(moves, [&texts::you(), &self.opponent]));
         }
     }

@@ -1,8 +1,11 @@
 //! Where a server is, and how it is connected to.
 
+use std::error;
+use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,5 +129,66 @@ impl Endpoint {
 
     pub(super) fn error(&self, phase: Phase, kind: ErrorKind) -> Error {
         Error { address: self.address.to_string(), phase, kind }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = InvalidAddress;
+
+    /// Parses a host name, an IPv4 address or an IPv6 address in brackets, and a port. The name is not resolved yet.
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        // Without brackets, the last group of an IPv6 address would be taken for the port. A URL is not an address.
+        let is_host = |host: &str| match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+            None => !host.is_empty() && !host.contains([':', '/', '[', ']']),
+        };
+        let is_port = |port: &str| {
+            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+        };
+        match text.rsplit_once(':') {
+            Some((host, port)) if is_host(host) && is_port(port) => Ok(Self::new(text)),
+            _ => Err(InvalidAddress),
+        }
+    }
+}
+
+/// A text that is not a host and a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidAddress;
+
+impl fmt::Display for InvalidAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a host and a port, such as localhost:5000 or [::1]:5000")
+    }
+}
+
+impl error::Error for InvalidAddress {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for right in ["localhost:5000", "127.0.0.1:1", "[::1]:65535", "example.com:80"] {
+            assert!(right.parse::<Endpoint>().is_ok_and(|endpoint| endpoint.address() == right), "{right}");
+        }
+        for wrong in [
+            "",
+            "localhost",
+            ":5000",
+            "localhost:",
+            "localhost:x",
+            "localhost:65536",
+            "localhost:0",
+            "::1",
+            "::1:5000",
+            "[::1]",
+            "[x]:1",
+            "h:+80",
+            "http://h:80",
+        ] {
+            assert!(wrong.parse::<Endpoint>().is_err(), "{wrong}");
+        }
     }
 }

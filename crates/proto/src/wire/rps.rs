@@ -93,6 +93,17 @@ impl Outcome {
             Self::Lose => "lose",
         }
     }
+
+    /// Returns the opponent's move. The wire does not carry it, but this outcome for the player's own move implies it.
+    #[must_use]
+    pub const fn opponent_move(self, own: Move) -> Move {
+        match (self, own) {
+            (Self::Draw, own) => own,
+            (Self::Win, Move::Rock) | (Self::Lose, Move::Paper) => Move::Scissors,
+            (Self::Win, Move::Paper) | (Self::Lose, Move::Scissors) => Move::Rock,
+            (Self::Win, Move::Scissors) | (Self::Lose, Move::Rock) => Move::Paper,
+        }
+    }
 }
 
 impl fmt::Display for Outcome {
@@ -215,6 +226,17 @@ impl Encoder<Move> for ClientCodec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_opponents_move_is_the_one_that_gives_the_outcome() {
+        // Rock beats scissors, scissors beat paper, paper beats rock.
+        for (winner, loser) in [(Move::Rock, Move::Scissors), (Move::Scissors, Move::Paper), (Move::Paper, Move::Rock)]
+        {
+            assert_eq!(Outcome::Win.opponent_move(winner), loser);
+            assert_eq!(Outcome::Lose.opponent_move(loser), winner);
+            assert_eq!(Outcome::Draw.opponent_move(winner), winner);
+        }
+    }
 
     #[test]
     fn every_byte_of_either_side_stands_for_one_thing_and_back() {
