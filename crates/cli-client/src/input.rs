@@ -1,9 +1,10 @@
 //! The values of a command: its arguments, and those on standard input, one a line, in place of an argument `-`.
 
+use std::future::ready;
 use std::io;
-use std::vec::IntoIter;
 
 use futures::StreamExt;
+use futures::stream::{self, LocalBoxStream};
 use proto::wire::quoted::Quoted;
 use tokio::io::Stdin;
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
@@ -90,36 +91,18 @@ fn quoted(line: &str) -> String {
     }
 }
 
-/// The values of a command's arguments in order, with those of standard input in their place.
-pub(crate) struct Values<T> {
-    arguments: IntoIter<Argument<T>>,
+/// Returns the values of a command's arguments in order, with those of standard input in the place of `-`. The errors are
+/// those of [`Input::next`].
+pub(crate) fn values<T: 'static>(
+    arguments: Vec<Argument<T>>,
     parse: Parse<T>,
-    input: Option<Input<T>>,
-}
-
-impl<T> Values<T> {
-    pub(crate) fn of(arguments: Vec<Argument<T>>, parse: Parse<T>) -> Self {
-        Self { arguments: arguments.into_iter(), parse, input: None }
-    }
-
-    /// Returns the next value, `None` after the last. Dropping the future loses none.
-    ///
-    /// # Errors
-    ///
-    /// As [`Input::next`].
-    pub(crate) async fn next(&mut self) -> Result<Option<T>, CliError> {
-        loop {
-            if let Some(input) = &mut self.input {
-                match input.next("").await? {
-                    None => self.input = None,
-                    value => return Ok(value),
-                }
-            }
-            match self.arguments.next() {
-                Some(Argument::Value(value)) => return Ok(Some(value)),
-                Some(Argument::Input) => self.input = Some(Input::open(self.parse, false)),
-                None => return Ok(None),
-            }
+) -> LocalBoxStream<'static, Result<T, CliError>> {
+    let read = move |argument| match argument {
+        Argument::Value(value) => stream::once(ready(Ok(value))).left_stream(),
+        Argument::Input => {
+            let next = async |mut input: Input<T>| Ok(input.next("").await?.map(|value| (value, input)));
+            stream::try_unfold(Input::open(parse, false), next).right_stream()
         }
-    }
+    };
+    stream::iter(arguments).flat_map(read).boxed_local()
 }

@@ -1,11 +1,9 @@
 //! `power`: asks for powers of numbers.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 
-use futures::FutureExt;
-use proto::client::power::{Client, Pieces, Replies, Requests};
+use futures::TryStreamExt;
+use proto::client::power::{Client, Pieces};
 use proto::client::{ErrorKind, Phase};
 use proto::wire::number::Number;
 use proto::wire::power::{Operation, Reply};
@@ -14,7 +12,7 @@ use serde::Serialize;
 use crate::arguments::values::number;
 use crate::arguments::{Framing, PowerCommand};
 use crate::error::{CliError, REFUSED};
-use crate::input::Values;
+use crate::input::values;
 use crate::language::texts;
 use crate::output::{self, Output};
 use crate::service::Service;
@@ -42,13 +40,13 @@ pub(crate) async fn run(command: PowerCommand, session: &Session) -> Result<(), 
     if let Some(bytes) = piece {
         client = client.in_pieces(Pieces { bytes, pause: arguments.delay });
     }
-    let mut numbers = Values::of(arguments.numbers, number);
+    let mut numbers = values(arguments.numbers, number);
     let mut printer = Printer { output: session.output, address, operation, refused: false };
     let asked = async {
         if arguments.keep_alive {
-            return on_one_connection(&client, numbers, &mut printer).await;
+            return client.ask_all(operation, numbers, |number, reply| printer.print_or_stop(number, reply)).await;
         }
-        while let Some(number) = numbers.next().await? {
+        while let Some(number) = numbers.try_next().await? {
             printer.print(number, client.ask(operation, number).await?)?;
         }
         Ok(())
@@ -63,61 +61,6 @@ pub(crate) async fn run(command: PowerCommand, session: &Session) -> Result<(), 
     if printer.refused { Err(CliError::Reported(REFUSED)) } else { Ok(()) }
 }
 
-async fn on_one_connection(client: &Client, numbers: Values<Number>, printer: &mut Printer) -> Result<(), CliError> {
-    let (requests, replies) = client.connect().await?;
-    let operation = printer.operation;
-    // Numbers without a reply. The connection bounds how many are in flight.
-    let in_flight = RefCell::new(VecDeque::new());
-    // Where the connection breaks, the reading side has the reason, and sending on is useless. After an error in sending,
-    // what is in flight is still answered.
-    let sending = async { Ok(send(requests, operation, numbers, &in_flight).await) };
-    let ((), sent) = tokio::try_join!(receive(replies, printer, &in_flight), sending)?;
-    sent
-}
-
-/// Sends a request for each number, and flushes whenever the next number is not there yet. Requests before an error are
-/// still sent.
-async fn send(
-    mut requests: Requests,
-    operation: Operation,
-    mut numbers: Values<Number>,
-    in_flight: &RefCell<VecDeque<Number>>,
-) -> Result<(), CliError> {
-    let sent = async {
-        loop {
-            let next = if let Some(next) = numbers.next().now_or_never() {
-                next?
-            } else {
-                requests.flush().await?;
-                numbers.next().await?
-            };
-            let Some(number) = next else { return Ok(()) };
-            in_flight.borrow_mut().push_back(number);
-            requests.send(operation, number).await?;
-        }
-    }
-    .await;
-    let finished = requests.finish().await;
-    sent.and(finished.map_err(CliError::from))
-}
-
-async fn receive(
-    mut replies: Replies,
-    printer: &mut Printer,
-    in_flight: &RefCell<VecDeque<Number>>,
-) -> Result<(), CliError> {
-    while let Some(reply) = replies.receive().await? {
-        let last = matches!(&reply, Err(refusal) if refusal.code.is_last());
-        // There is one: `receive` returns replies only to requests in flight.
-        let Some(operand) = in_flight.borrow_mut().pop_front() else { return Ok(()) };
-        printer.print(operand, reply)?;
-        if last {
-            return Err(CliError::Reported(REFUSED));
-        }
-    }
-    Ok(())
-}
-
 /// Prints results and reports error replies.
 struct Printer {
     output: Output,
@@ -128,6 +71,13 @@ struct Printer {
 }
 
 impl Printer {
+    /// Prints a reply on a kept connection, and fails after an error reply with which the server closes it.
+    fn print_or_stop(&mut self, operand: Number, reply: Reply) -> Result<(), CliError> {
+        let closes = matches!(&reply, Err(refusal) if refusal.code.is_last());
+        self.print(operand, reply)?;
+        if closes { Err(CliError::Reported(REFUSED)) } else { Ok(()) }
+    }
+
     fn print(&mut self, operand: Number, reply: Reply) -> Result<(), CliError> {
         let request = Request { operation: self.operation, operand };
         match reply {

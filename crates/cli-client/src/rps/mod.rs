@@ -9,6 +9,7 @@ mod score;
 
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use proto::client::rps::{Connection, Round};
 use proto::client::{ErrorKind, Phase, Timeouts};
 use proto::wire::rps::Move;
@@ -17,7 +18,7 @@ use serde::Serialize;
 use crate::arguments::values::hand;
 use crate::arguments::{OpponentArguments, PlayArguments, ThrowArguments};
 use crate::error::CliError;
-use crate::input::Values;
+use crate::input::values;
 use crate::interrupt::CTRL_C;
 use crate::language::texts;
 use crate::output::{Output, by_name};
@@ -28,8 +29,8 @@ use score::Score;
 
 pub(crate) async fn throw(arguments: ThrowArguments, session: &Session) -> Result<(), CliError> {
     let mut game = Game::start(arguments.opponent, session).await?;
-    let mut moves = Values::of(arguments.moves, hand);
-    while let Some(shown) = moves.next().await? {
+    let mut moves = values(arguments.moves, hand);
+    while let Some(shown) = moves.try_next().await? {
         game.throw(shown).await?.print(session.output)?;
     }
     Ok(())

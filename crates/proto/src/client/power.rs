@@ -1,15 +1,19 @@
 //! The power client: a short connection a request, or one kept alive with requests in flight.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures::{FutureExt, TryStreamExt};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
+use tokio::try_join;
 use tokio_util::codec::Encoder;
 
 use super::pipeline::{phase_of, read_reply};
@@ -112,6 +116,36 @@ impl Client {
             Ok(()) => self.endpoint.error(phase_of(&bytes), kind),
             Err(kind) => self.endpoint.error(Phase::Send, kind),
         })
+    }
+
+    /// Connects once, sends a request for each operand without waiting for replies, and passes each reply to `on_reply`
+    /// with its operand. Sends the buffered requests whenever the next operand is not there yet.
+    ///
+    /// # Errors
+    ///
+    /// If the connection fails, if `on_reply` does, or if an operand is an error, after the replies to those before it.
+    pub async fn ask_all<E: From<Error>>(
+        &self,
+        operation: Operation,
+        operands: impl futures::Stream<Item = Result<Number, E>>,
+        mut on_reply: impl FnMut(Number, Reply) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (requests, mut replies) = self.connect().await?;
+        // Operands without a reply. The connection bounds how many are in flight.
+        let in_flight = RefCell::new(VecDeque::new());
+        let receiving = async {
+            while let Some(reply) = replies.receive().await? {
+                // There is one: `receive` returns replies only to requests in flight.
+                let Some(operand) = in_flight.borrow_mut().pop_front() else { break };
+                on_reply(operand, reply)?;
+            }
+            Ok::<_, E>(())
+        };
+        // Where the connection breaks, the reading side has the reason, and sending on is useless. After an error in
+        // sending, what is in flight is still answered.
+        let sending = async { Ok(requests.send_all(operation, operands, &in_flight).await) };
+        let ((), sent) = try_join!(receiving, sending)?;
+        sent
     }
 
     /// Connects once, for many requests, each a line; the replies come in order. The two directions are for two tasks
@@ -248,6 +282,31 @@ impl Requests {
     /// If the network does not take it within the limit.
     pub async fn flush(&mut self) -> Result<(), Error> {
         within(self.endpoint.timeouts().send, self.stream.flush()).await.map_err(|kind| self.failed(kind))
+    }
+
+    async fn send_all<E: From<Error>>(
+        mut self,
+        operation: Operation,
+        operands: impl futures::Stream<Item = Result<Number, E>>,
+        in_flight: &RefCell<VecDeque<Number>>,
+    ) -> Result<(), E> {
+        let mut operands = pin!(operands);
+        let sent = async {
+            loop {
+                let next = if let Some(next) = operands.try_next().now_or_never() {
+                    next?
+                } else {
+                    self.flush().await?;
+                    operands.try_next().await?
+                };
+                let Some(operand) = next else { return Ok(()) };
+                in_flight.borrow_mut().push_back(operand);
+                self.send(operation, operand).await?;
+            }
+        }
+        .await;
+        let finished = self.finish().await;
+        sent.and(finished.map_err(E::from))
     }
 
     /// Sends what has been kept and closes this direction: there will be no more requests.
