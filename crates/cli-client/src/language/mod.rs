@@ -39,19 +39,14 @@ impl Language {
     }
 
     fn of_arguments(arguments: &[OsString]) -> Option<Self> {
-        let arguments =
-            arguments.iter().take_while(|argument| *argument != "--").filter_map(|argument| argument.to_str());
-        let mut named = None;
-        let mut is_value = false;
-        for argument in arguments {
-            if is_value {
-                named = Self::from_str(argument, false).ok();
-            } else if let Some(value) = argument.strip_prefix("--lang=") {
-                named = Self::from_str(value, false).ok();
-            }
-            is_value = argument == "--lang";
-        }
-        named
+        let arguments = arguments.iter().take_while(|argument| *argument != "--");
+        let arguments: Vec<_> = arguments.filter_map(|argument| argument.to_str()).collect();
+        let mut named = arguments.windows(2).filter_map(|pair| match pair {
+            ["--lang", name] => Some(*name),
+            [_, argument] => argument.strip_prefix("--lang="),
+            _ => None,
+        });
+        named.next_back().and_then(|name| Self::from_str(name, false).ok())
     }
 
     /// The first of these that is set and not empty decides (locale(7)).
