@@ -6,11 +6,12 @@ use futures::TryStreamExt;
 use proto::client::power::{Client, Pieces};
 use proto::client::{ErrorKind, Phase};
 use proto::wire::number::Number;
+use proto::wire::power::client::Framing;
 use proto::wire::power::{Operation, Reply};
 use serde::Serialize;
 
+use crate::arguments::PowerCommand;
 use crate::arguments::values::number;
-use crate::arguments::{Framing, PowerCommand};
 use crate::error::{CliError, REFUSED};
 use crate::input::values;
 use crate::language::texts;
@@ -35,7 +36,7 @@ pub(crate) async fn run(command: PowerCommand, session: &Session) -> Result<(), 
         return Err(CliError::Usage(texts::keep_alive_needs_lines()));
     }
     let framing = arguments.framing.unwrap_or_default();
-    let mut client = Client::new(session.endpoint(&address)).with_framing(framing.into());
+    let mut client = Client::new(session.endpoint(&address)).with_framing(framing);
     let piece = arguments.split.and_then(|bytes| NonZeroUsize::new(usize::try_from(bytes).ok()?));
     if let Some(bytes) = piece {
         client = client.in_pieces(Pieces { bytes, pause: arguments.delay });

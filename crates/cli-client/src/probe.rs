@@ -8,10 +8,10 @@ use proto::client::{Endpoint, ErrorKind, Phase, Timeouts};
 use proto::wire::number::Number;
 use proto::wire::power::Operation;
 use proto::wire::rps::Move;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use crate::arguments::ProbeCommand;
+use crate::arguments::{ProbeArguments, ProbeCommand};
 use crate::error::CliError;
 use crate::language::texts;
 use crate::output::tell;
@@ -27,10 +27,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 ///
 /// What went wrong in the last try.
 pub(crate) async fn run(command: ProbeCommand, session: &Session) -> Result<(), CliError> {
-    let (service, addr, wait) = match command {
-        ProbeCommand::Power { addr, wait } => (Service::Power, addr, wait),
-        ProbeCommand::Rps { addr, wait } => (Service::Rps, addr, wait),
-        ProbeCommand::Duel { addr, wait } => (Service::Duel, addr, wait),
+    let (service, ProbeArguments { addr, wait }) = match command {
+        ProbeCommand::Power(arguments) => (Service::Power, arguments),
+        ProbeCommand::Rps(arguments) => (Service::Rps, arguments),
+        ProbeCommand::Duel(arguments) => (Service::Duel, arguments),
     };
     let address = service.address(addr)?;
     let until = Instant::now() + wait.unwrap_or_default();
@@ -45,10 +45,10 @@ pub(crate) async fn run(command: ProbeCommand, session: &Session) -> Result<(), 
         match exchange(service, session.endpoint(&address).with_timeouts(Timeouts::all(limit))).await {
             Ok(()) if session.output.quiet => return Ok(()),
             Ok(()) => {
-                let (probe, latency_us) = (service.name(), started.elapsed());
-                let millis = format!("{:.1}", latency_us.as_secs_f64() * 1e3);
+                let (probe, latency) = (service.name(), started.elapsed());
+                let millis = format!("{:.1}", latency.as_secs_f64() * 1e3);
                 let line = texts::works(probe, &address, &millis);
-                return session.output.answer(line, &Works { probe, address, latency_us });
+                return session.output.answer(line, &Works { probe, address, latency_us: latency.as_micros() });
             }
             Err(failure) if Instant::now() + PAUSE >= until => return Err(failure),
             Err(failure) => {
@@ -70,12 +70,7 @@ fn whole_millis(duration: Duration) -> Duration {
 struct Works {
     probe: &'static str,
     address: String,
-    #[serde(serialize_with = "micros")]
-    latency_us: Duration,
-}
-
-fn micros<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u128(duration.as_micros())
+    latency_us: u128,
 }
 
 /// One exchange, and whether the reply is right.

@@ -2,13 +2,16 @@
 
 use std::env;
 use std::io::{IsTerminal, stderr};
+use std::pin::pin;
+use std::time::Duration;
 
 use rustix::termios::tcgetwinsize;
+use tokio::time::interval;
 use unicode_width::UnicodeWidthStr;
 
 use crate::output::tell;
 
-/// Back to the beginning of the line, and nothing on it (ECMA-48: CR, EL).
+/// Returns to the start of the line and erases it (ECMA-48: CR, EL).
 const CLEAR: &str = "\r\x1b[K";
 
 /// A line on standard error. Where it cannot be drawn over, nothing is drawn.
@@ -25,28 +28,38 @@ impl StatusLine {
         Self { shown: wanted && moves_cursor && stderr().is_terminal() }
     }
 
-    /// Whether it is drawn at all.
     pub(crate) fn is_shown(self) -> bool {
         self.shown
     }
 
-    /// Draws `line` over the one before, or `shorter` where the terminal is too narrow: a line that wraps could not be
-    /// cleared.
-    pub(crate) fn draw(self, line: &str, shorter: &str) {
-        if self.is_shown() {
-            tell(&format!("{CLEAR}{}", if line.width() < columns() { line } else { shorter }));
+    /// Runs `work`, draws a line each second until it ends, and then clears the line. `line` returns the line, and a
+    /// shorter one for a terminal that is too narrow: a line that wraps could not be cleared.
+    pub(crate) async fn run<T>(self, work: impl Future<Output = T>, mut line: impl FnMut() -> (String, String)) -> T {
+        let mut seconds = interval(Duration::from_secs(1));
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => {
+                    self.tell("");
+                    return done;
+                }
+                _ = seconds.tick() => {
+                    let (line, shorter) = line();
+                    self.tell(if line.width() < columns() { &line } else { &shorter });
+                }
+            }
         }
     }
 
-    /// Clears the line, for other output.
-    pub(crate) fn clear(self) {
-        if self.is_shown() {
-            tell(CLEAR);
+    fn tell(self, line: &str) {
+        if self.shown {
+            tell(&format!("{CLEAR}{line}"));
         }
     }
 }
 
-/// How many columns the terminal has: 80, as they all had once, where it does not say.
+/// The width of the terminal, or 80 where it is unknown.
 pub(crate) fn columns() -> usize {
     tcgetwinsize(stderr()).ok().map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0).unwrap_or(80)
 }

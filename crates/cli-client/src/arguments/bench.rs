@@ -6,9 +6,9 @@ use bytes::Bytes;
 use clap::{Args, Subcommand};
 use proto::wire::number::Number;
 use proto::wire::power::Operation;
+use proto::wire::power::client::Framing;
 
-use super::Framing;
-use super::values::{Sources, at_most, duration, escaped, number, sources};
+use super::values::{Sources, at_most, duration, escaped, framing, number, sources};
 use crate::language::texts;
 use crate::service::{Service, address};
 
@@ -77,7 +77,7 @@ pub(crate) struct PowerArguments {
     pub(crate) pipeline: Option<u64>,
 
     /// How to end a request on a short connection.
-    #[arg(long, value_enum, value_name = "HOW", conflicts_with_all = ["keep_alive", "pipeline"],
+    #[arg(long, value_name = "HOW", value_parser = framing(), conflicts_with_all = ["keep_alive", "pipeline"],
           help = texts::bench_framing())]
     pub(crate) framing: Option<Framing>,
 

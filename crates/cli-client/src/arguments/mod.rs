@@ -13,9 +13,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use proto::wire::number::{Literal, Number, classify};
-use proto::wire::power::client;
+use proto::wire::power::client::Framing;
 use proto::wire::rps::Move;
 
 use crate::input::Argument;
@@ -23,7 +23,7 @@ use crate::language::{Language, texts};
 use crate::output::Output;
 use crate::service::{Service, address};
 use bench::BenchCommand;
-use values::{at_most, duration, hand, number, odd, or_input};
+use values::{at_most, duration, framing, hand, number, odd, or_input};
 
 #[derive(Debug, Parser)]
 #[command(version, about = texts::about(), after_help = texts::exit_codes())]
@@ -91,7 +91,7 @@ pub(crate) struct PowerArguments {
     #[arg(long, help = texts::keep_alive())]
     pub(crate) keep_alive: bool,
 
-    #[arg(long, value_enum, value_name = "HOW", help = texts::framing())]
+    #[arg(long, value_name = "HOW", value_parser = framing(), help = texts::framing())]
     pub(crate) framing: Option<Framing>,
 
     #[arg(long, value_name = "BYTES", value_parser = at_most::<1_000_000>, help = texts::split())]
@@ -103,28 +103,6 @@ pub(crate) struct PowerArguments {
 
     #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Service::Power.addr_help())]
     pub(crate) addr: Option<String>,
-}
-
-/// How to end a request on a short connection. Completions show the values' comments.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Framing {
-    /// Close the sending half; the reply ends with the stream.
-    #[default]
-    Eof,
-    /// Send a line; the reply is a line.
-    Line,
-    /// Send nothing more; the reply is what one read delivers.
-    Bare,
-}
-
-impl From<Framing> for client::Framing {
-    fn from(framing: Framing) -> Self {
-        match framing {
-            Framing::Eof => Self::EndOfStream,
-            Framing::Line => Self::Line,
-            Framing::Bare => Self::Bare,
-        }
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -168,27 +146,21 @@ pub(crate) struct OpponentArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProbeCommand {
-    #[command(about = texts::probe_power())]
-    Power {
-        #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Service::Power.addr_help())]
-        addr: Option<String>,
-        #[arg(long, value_name = "DURATION", value_parser = duration, help = texts::wait())]
-        wait: Option<Duration>,
-    },
-    #[command(about = texts::probe_rps())]
-    Rps {
-        #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Service::Rps.addr_help())]
-        addr: Option<String>,
-        #[arg(long, value_name = "DURATION", value_parser = duration, help = texts::wait())]
-        wait: Option<Duration>,
-    },
-    #[command(about = texts::probe_duel())]
-    Duel {
-        #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Service::Duel.addr_help())]
-        addr: Option<String>,
-        #[arg(long, value_name = "DURATION", value_parser = duration, help = texts::wait())]
-        wait: Option<Duration>,
-    },
+    #[command(about = texts::probe_power(), mut_arg("addr", |arg| arg.help(Service::Power.addr_help())))]
+    Power(ProbeArguments),
+    #[command(about = texts::probe_rps(), mut_arg("addr", |arg| arg.help(Service::Rps.addr_help())))]
+    Rps(ProbeArguments),
+    #[command(about = texts::probe_duel(), mut_arg("addr", |arg| arg.help(Service::Duel.addr_help())))]
+    Duel(ProbeArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ProbeArguments {
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    pub(crate) addr: Option<String>,
+
+    #[arg(long, value_name = "DURATION", value_parser = duration, help = texts::wait())]
+    pub(crate) wait: Option<Duration>,
 }
 
 impl Arguments {

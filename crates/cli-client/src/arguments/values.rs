@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use bytes::Bytes;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use proto::wire::number::Number;
+use proto::wire::power::client::Framing;
 use proto::wire::rps::Move;
 
 use crate::input::Argument;
@@ -28,6 +30,20 @@ pub(crate) fn hand(text: &str) -> Result<Move, String> {
         "3" | "p" | "paper" | "布" => Ok(Move::Paper),
         _ => Err(texts::not_a_move()),
     }
+}
+
+/// Parses how to end a request on a short connection. Completions show the help of each value.
+pub(crate) fn framing() -> impl TypedValueParser<Value = Framing> {
+    let values = Framing::ALL.map(|framing| {
+        PossibleValue::new(framing.name()).help(match framing {
+            Framing::EndOfStream => "Close the sending half; the reply ends with the stream",
+            Framing::Line => "Send a line; the reply is a line",
+            Framing::Bare => "Send nothing more; the reply is what one read delivers",
+        })
+    });
+    // The name is one of these.
+    let named = |name: String| Framing::ALL.into_iter().find(|framing| framing.name() == name).unwrap_or_default();
+    PossibleValuesParser::new(values).map(named)
 }
 
 /// The longest duration, far from where adding it to a clock could overflow.

@@ -13,6 +13,7 @@ mod schedule;
 mod stats;
 
 use std::net::UdpSocket;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,6 @@ use proto::client::rps::Connection;
 use proto::client::{Endpoint, Timeouts};
 use proto::wire::power::client::Framing;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::bench::{BenchCommand, DuelArguments, ExchangeArguments, PowerArguments, RpsArguments};
@@ -91,7 +91,7 @@ fn plans(command: BenchCommand, reply_timeout: Duration) -> Result<Vec<Plan>, Cl
         BenchCommand::Power(PowerArguments { load, keep_alive, pipeline, framing, compare, op, number, addr }) => {
             let address = Service::Power.address(addr)?;
             let workload = Workload::power(op, number).ok_or_else(|| CliError::Usage(texts::no_such_power()))?;
-            let short = framing.unwrap_or_default().into();
+            let short = framing.unwrap_or_default();
             let plan = |keep_alive, pipeline| {
                 plan(workload.clone(), address.clone(), load.clone(), short, keep_alive, pipeline)
             };
@@ -179,27 +179,25 @@ async fn measured(plan: &Arc<Plan>, session: &Session) -> Result<Stats, CliError
     let line = StatusLine::new(!session.output.quiet && !session.output.json);
     let begun = Instant::now();
     let loads = load::ThreadLoad::all(plan).map_err(CliError::System)?;
-    let running = load::run(&loads, &stop);
-    tokio::pin!(running);
-    let mut seconds = interval(Duration::from_secs(1));
-    let mut last = (begun, 0);
-    let stats = loop {
+    let running = async {
+        let mut running = pin!(load::run(&loads, &stop));
         tokio::select! {
             biased;
-            () = session.interrupt.cancelled(), if !stop.is_cancelled() => stop.cancel(),
-            stats = &mut running => break stats,
-            _ = seconds.tick() => {
-                let (right, not_right): (Vec<u64>, Vec<u64>) = loads.iter().map(|load| load.progress()).unzip();
-                let (right, not_right) = (right.iter().sum(), not_right.iter().sum());
-                let (before, counted) = last;
-                last = (Instant::now(), right);
-                let rate = rate(per_second(right - counted, before.elapsed()));
-                let elapsed = humantime::format_duration(Duration::from_secs(begun.elapsed().as_secs()));
-                let progress = texts::bench_progress(&grouped(right), &rate, &grouped(not_right));
-                line.draw(&format!("{elapsed}  {progress}"), &elapsed.to_string());
-            }
+            () = session.interrupt.cancelled() => stop.cancel(),
+            stats = &mut running => return stats,
         }
+        running.await
     };
-    line.clear();
-    stats.map_err(CliError::System)
+    let mut last = (begun, 0);
+    let progress = || {
+        let (right, not_right): (Vec<u64>, Vec<u64>) = loads.iter().map(|load| load.progress()).unzip();
+        let (right, not_right) = (right.iter().sum(), not_right.iter().sum());
+        let (before, counted) = last;
+        last = (Instant::now(), right);
+        let rate = rate(per_second(right - counted, before.elapsed()));
+        let elapsed = humantime::format_duration(Duration::from_secs(begun.elapsed().as_secs()));
+        let progress = texts::bench_progress(&grouped(right), &rate, &grouped(not_right));
+        (format!("{elapsed}  {progress}"), elapsed.to_string())
+    };
+    line.run(running, progress).await.map_err(CliError::System)
 }

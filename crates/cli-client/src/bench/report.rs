@@ -6,7 +6,6 @@ use std::iter::once;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::wire::power::client::Framing;
 use proto::wire::quoted::Quoted;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -57,14 +56,9 @@ impl Report {
             Workload::Exchange { send, .. } => Quoted(send).to_string(),
             Workload::Rps | Workload::Duel => String::new(),
         };
-        let framing = match framing {
-            Framing::EndOfStream => "eof",
-            Framing::Line => "line",
-            Framing::Bare => "bare",
-        };
         match workload {
             Workload::Power { .. } if *kept => texts::bench_kept(address, &request, &connections, &in_flight),
-            Workload::Power { .. } => texts::bench_short(address, &request, framing, &connections),
+            Workload::Power { .. } => texts::bench_short(address, &request, framing.name(), &connections),
             Workload::Rps => texts::bench_house(address, &connections, &in_flight),
             Workload::Duel => texts::bench_players(address, &connections, &in_flight),
             Workload::Exchange { .. } if *kept => {

@@ -1,15 +1,14 @@
 //! Asks a person at a terminal for moves, and shows them the game; a pipe only delivers moves.
 
-use std::future::Future;
+use std::fmt;
 use std::io::{IsTerminal, stderr, stdin};
+use std::mem::replace;
 use std::time::Duration;
-use std::{env, fmt};
 
 use proto::client::rps::Round;
 use proto::wire::rps::Move;
-use rustix::termios::{QueueSelector, tcflush, tcgetwinsize};
-use tokio::time::{Instant, interval};
-use unicode_width::UnicodeWidthStr;
+use rustix::termios::{QueueSelector, tcflush};
+use tokio::time::Instant;
 
 use super::score::{Score, Side};
 use super::{RoundReport, hands};
@@ -18,6 +17,7 @@ use crate::error::CliError;
 use crate::input::Input;
 use crate::language::texts;
 use crate::output::{Output, tell};
+use crate::status_line::{StatusLine, columns};
 
 pub(super) struct Prompt {
     input: Input<Move>,
@@ -51,40 +51,24 @@ impl Prompt {
     pub(super) async fn wait_for_opponent<T>(&self, round: impl Future<Output = T>, window: Option<Duration>) -> T {
         let Some(window) = window else { return round.await };
         let until = Instant::now() + window;
-        let mut seconds = interval(Duration::from_secs(1));
-        let moves_cursor = moves_cursor();
-        let mut shown = false;
-        tokio::pin!(round);
-        loop {
-            tokio::select! {
-                biased;
-                ended = &mut round => {
-                    if moves_cursor {
-                        self.tell(CLEAR);
-                    }
-                    if self.input.interactive {
-                        // Keys pressed meanwhile are cleared from the screen, and would surprise as an answer to the
-                        // next prompt. A terminal that keeps them is not an error.
-                        let _ = tcflush(stdin(), QueueSelector::IFlush);
-                    }
-                    return ended;
-                }
-                now = seconds.tick() => {
-                    // Rounded to whole seconds.
-                    let left = (until.saturating_duration_since(now) + Duration::from_millis(500)).as_secs();
-                    let line = texts::waiting(left);
-                    if !moves_cursor && !shown {
-                        self.tell(format_args!("{line}\n"));
-                    } else if moves_cursor && line.width() < columns() {
-                        self.tell(format_args!("{CLEAR}{line}"));
-                    } else if moves_cursor {
-                        // A line that wraps could not be cleared.
-                        self.tell(format_args!("{CLEAR}{left}"));
-                    }
-                    shown = true;
-                }
+        let status_line = StatusLine::new(self.input.interactive);
+        let mut shown = status_line.is_shown();
+        let ended = status_line.run(round, || {
+            // Rounded to whole seconds.
+            let left = (until.saturating_duration_since(Instant::now()) + Duration::from_millis(500)).as_secs();
+            let line = texts::waiting(left);
+            if !replace(&mut shown, true) {
+                self.tell(format_args!("{line}\n"));
             }
+            (line, left.to_string())
+        });
+        let ended = ended.await;
+        if self.input.interactive {
+            // Keys pressed meanwhile are cleared from the screen, and would surprise as an answer to the next prompt. A
+            // terminal that keeps them is not an error.
+            let _ = tcflush(stdin(), QueueSelector::IFlush);
         }
+        ended
     }
 
     /// Draws the two hands of a round that was judged.
@@ -114,17 +98,4 @@ impl Prompt {
             tell(&text.to_string());
         }
     }
-}
-
-/// Returns to the start of the line and erases it (ECMA-48: CR, EL).
-const CLEAR: &str = "\r\x1b[K";
-
-/// Whether the terminal can move its cursor (terminfo(5), the entry `dumb`).
-fn moves_cursor() -> bool {
-    env::var("TERM").is_ok_and(|name| !name.is_empty() && name != "dumb")
-}
-
-/// The width of the terminal, or 80 where it is unknown.
-fn columns() -> usize {
-    tcgetwinsize(stderr()).ok().map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0).unwrap_or(80)
 }

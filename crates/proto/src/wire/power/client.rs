@@ -23,6 +23,21 @@ pub enum Framing {
     Bare,
 }
 
+impl Framing {
+    /// Every framing.
+    pub const ALL: [Self; 3] = [Self::EndOfStream, Self::Line, Self::Bare];
+
+    /// Returns the framing's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::EndOfStream => "eof",
+            Self::Line => "line",
+            Self::Bare => "bare",
+        }
+    }
+}
+
 /// Why bytes are no reply.
 #[derive(Debug, Error)]
 pub enum ReplyError {
