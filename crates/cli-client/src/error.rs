@@ -87,7 +87,7 @@ impl Kind {
 impl CliError {
     /// The error reply of the server at this address.
     pub(crate) fn refused(address: &str, refusal: &Refusal) -> Self {
-        Self::Refused { code: refusal.code.as_str(), message: texts::refused(address, &refusal.to_string()) }
+        Self::Refused { code: refusal.code.as_str(), message: texts::refused(address, refusal) }
     }
 
     pub(crate) fn of_output(error: io::Error) -> Self {
@@ -112,8 +112,8 @@ impl CliError {
             Self::Interrupted(_) => Some(texts::interrupted()),
             Self::Usage(message) | Self::Refused { message, .. } | Self::WrongAnswer(message) => Some(message.clone()),
             Self::NoAnswer(error, hint) => Some(explain::error(error) + hint),
-            Self::Input(error) => Some(texts::input_broken(&error.to_string())),
-            Self::Output(error) => Some(texts::output_broken(&error.to_string())),
+            Self::Input(error) => Some(texts::input_broken(error)),
+            Self::Output(error) => Some(texts::output_broken(error)),
             Self::System(error) => Some(error.to_string()),
         }
     }

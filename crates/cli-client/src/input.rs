@@ -66,7 +66,7 @@ impl<T> Input<T> {
                 Ok(line) if line.trim().is_empty() => continue,
                 Ok(line) => match (self.parse)(&line) {
                     Ok(value) => return Ok(Some(value)),
-                    Err(right) => texts::is_wrong(&quoted(&line), &right),
+                    Err(right) => texts::is_wrong(quoted(&line), right),
                 },
                 Err(LinesCodecError::MaxLineLengthExceeded) => texts::input_too_long(LONGEST_LINE),
                 Err(LinesCodecError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {

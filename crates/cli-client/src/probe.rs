@@ -47,13 +47,13 @@ pub(crate) async fn run(command: ProbeCommand, session: &Session) -> Result<(), 
             Ok(()) => {
                 let (probe, latency) = (service.name(), started.elapsed());
                 let millis = format!("{:.1}", latency.as_secs_f64() * 1e3);
-                let line = texts::works(probe, &address, &millis);
+                let line = texts::works(texts::server_at(probe, &address), millis);
                 return session.output.answer(line, &Works { probe, address, latency_us: latency.as_micros() });
             }
             Err(failure) if Instant::now() + PAUSE >= until => return Err(failure),
             Err(failure) => {
                 if session.verbose {
-                    tell(&format!("{}\n", texts::not_yet(&failure.message().unwrap_or_default())));
+                    tell(&format!("{}\n", texts::not_yet(failure.message().unwrap_or_default())));
                 }
                 sleep(PAUSE).await;
             }
@@ -88,9 +88,7 @@ async fn power(endpoint: Endpoint) -> Result<(), CliError> {
     let address = endpoint.address().to_owned();
     match Client::new(endpoint).ask(Operation::Square, asked).await? {
         Ok(square) if square == right => Ok(()),
-        Ok(square) => {
-            Err(CliError::WrongAnswer(texts::wrong_square(&address, &asked.to_string(), &square.to_string())))
-        }
+        Ok(square) => Err(CliError::WrongAnswer(texts::wrong_square(&address, asked, square))),
         Err(refusal) => Err(CliError::refused(&address, &refusal)),
     }
 }

@@ -45,7 +45,7 @@ impl Service {
         match (given, env::var(variable)) {
             (Some(given), _) => Ok(given),
             (None, Ok(value)) if !value.is_empty() => {
-                address(&value).map_err(|right| CliError::Usage(texts::in_variable(variable, &value, &right)))
+                address(&value).map_err(|right| CliError::Usage(texts::in_variable(variable, &value, right)))
             }
             (None, Err(env::VarError::NotUnicode(_))) => Err(CliError::Usage(texts::variable_is_no_text(variable))),
             (None, _) => Ok(default.to_owned()),

@@ -49,16 +49,14 @@ impl Trace {
             }
             Event::Resolved(addresses) => {
                 let all: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
-                texts::trace_resolved(&connection.name, &all.join(" "), &millis(connection.began))
+                texts::trace_resolved(&connection.name, all.join(" "), millis(connection.began))
             }
             Event::Connect(address) => {
                 *connection = Connection::begin("");
-                texts::trace_connect(&address.to_string())
+                texts::trace_connect(address)
             }
-            Event::Connected(local) => {
-                texts::trace_connected(&local.map(|local| local.to_string()).unwrap_or_default())
-            }
-            Event::Failed(error) => texts::trace_failed(&explain::error(error)),
+            Event::Connected(local) => texts::trace_connected(local.map(|local| local.to_string()).unwrap_or_default()),
+            Event::Failed(error) => texts::trace_failed(explain::error(error)),
             Event::Sent(bytes) => {
                 connection.sent += bytes.len() as u64;
                 return dump('>', bytes);
@@ -70,7 +68,7 @@ impl Trace {
             }
             Event::HalfClosed => texts::trace_half_closed(),
             Event::Ended => texts::trace_ended(),
-            Event::Broken(error) => texts::trace_broken(&explain::system(error)),
+            Event::Broken(error) => texts::trace_broken(explain::system(error)),
             Event::Closed => texts::trace_closed(connection.sent, connection.received),
         };
         vec![line]

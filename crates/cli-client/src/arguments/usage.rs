@@ -33,7 +33,7 @@ pub(super) fn report(error: &Error, arguments: &[OsString]) -> ExitCode {
 
 /// The error, the usage of the command, and where to find more.
 fn usage(error: &Error, arguments: &[OsString]) -> String {
-    let mut paragraphs = vec![texts::usage_error(&message(error))];
+    let mut paragraphs = vec![texts::usage_error(message(error))];
     let mut command = names(arguments);
     if let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) {
         let usage = usage.to_string();
@@ -67,23 +67,23 @@ fn message(error: &Error) -> String {
         ErrorKind::ValueValidation => {
             let right = error.source().map(ToString::to_string).unwrap_or_default();
             // Without the blank that `escape_negative` puts before a negative number.
-            texts::invalid_value(context(ContextKind::InvalidValue).trim_start(), &argument, &right)
+            texts::invalid_value(context(ContextKind::InvalidValue).trim_start(), &argument, right)
         }
         ErrorKind::InvalidValue if context(ContextKind::InvalidValue).is_empty() => texts::missing_value(&argument),
         ErrorKind::InvalidValue => {
-            let right = texts::one_of(&context(ContextKind::ValidValue));
-            texts::invalid_value(&context(ContextKind::InvalidValue), &argument, &right) + &suggestion(error)
+            let right = texts::one_of(context(ContextKind::ValidValue));
+            texts::invalid_value(context(ContextKind::InvalidValue), &argument, right) + &suggestion(error)
         }
         ErrorKind::UnknownArgument => texts::unknown_argument(&argument) + &suggestion(error),
         ErrorKind::InvalidSubcommand => {
-            texts::unknown_command(&context(ContextKind::InvalidSubcommand)) + &suggestion(error)
+            texts::unknown_command(context(ContextKind::InvalidSubcommand)) + &suggestion(error)
         }
         ErrorKind::MissingRequiredArgument => texts::missing_argument(&argument),
-        ErrorKind::MissingSubcommand => texts::missing_command(&context(ContextKind::ValidSubcommand)),
+        ErrorKind::MissingSubcommand => texts::missing_command(context(ContextKind::ValidSubcommand)),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => texts::no_command(),
         ErrorKind::TooManyValues => texts::takes_no_value(&argument),
         ErrorKind::InvalidUtf8 => texts::argument_not_text(),
-        ErrorKind::ArgumentConflict => texts::conflict(&argument, &context(ContextKind::PriorArg)),
+        ErrorKind::ArgumentConflict => texts::conflict(&argument, context(ContextKind::PriorArg)),
         // Does not happen with this command line; clap has an English message.
         _ => error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
     }
@@ -92,7 +92,7 @@ fn message(error: &Error) -> String {
 fn suggestion(error: &Error) -> String {
     let kinds = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
     let suggested = kinds.into_iter().find_map(|kind| error.get(kind));
-    suggested.map(|value| texts::perhaps(&words(value))).unwrap_or_default()
+    suggested.map(|value| texts::perhaps(words(value))).unwrap_or_default()
 }
 
 fn words(value: &ContextValue) -> String {

@@ -75,7 +75,7 @@ pub(crate) fn escaped(text: &str) -> Result<Bytes, String> {
             [b'x', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 (u8::from_str_radix(&after[1..3], 16).unwrap_or_default(), 3)
             }
-            _ => return Err(texts::no_escape(&after.chars().take(3).collect::<String>())),
+            _ => return Err(texts::no_escape(after.chars().take(3).collect::<String>())),
         };
         bytes.push(byte);
         rest = &after[length..];

@@ -128,8 +128,7 @@ async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, CliError> {
     let mut first = session.endpoint(&plan.address);
     let sources = plan.load.sources.as_ref().map(|Sources(sources)| &sources[..]).unwrap_or_default();
     for source in sources {
-        UdpSocket::bind((*source, 0))
-            .map_err(|error| CliError::Usage(texts::foreign_source(&source.to_string(), &error.to_string())))?;
+        UdpSocket::bind((*source, 0)).map_err(|error| CliError::Usage(texts::foreign_source(source, error)))?;
     }
     if let Some(source) = sources.first() {
         first = first.from_source(*source);
@@ -196,7 +195,7 @@ async fn measured(plan: &Arc<Plan>, session: &Session) -> Result<Stats, CliError
         last = (Instant::now(), right);
         let rate = rate(per_second(right - counted, before.elapsed()));
         let elapsed = humantime::format_duration(Duration::from_secs(begun.elapsed().as_secs()));
-        let progress = texts::bench_progress(&grouped(right), &rate, &grouped(not_right));
+        let progress = texts::bench_progress(grouped(right), rate, grouped(not_right));
         (format!("{elapsed}  {progress}"), elapsed.to_string())
     };
     line.run(running, progress).await.map_err(CliError::System)

@@ -12,6 +12,7 @@ use rand::RngExt;
 use tokio_util::codec::Encoder;
 
 use crate::arguments::bench::Load;
+use crate::language::texts;
 
 /// How long a run takes by default.
 const DURATION: Duration = Duration::from_secs(5);
@@ -36,6 +37,14 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// The server, as people see it.
+    pub(super) fn server(&self) -> String {
+        match self.workload {
+            Workload::Exchange { .. } => self.address.clone(),
+            _ => texts::server_at(self.workload.name(), &self.address),
+        }
+    }
+
     /// How many requests go out together at the most.
     pub(super) fn batch(&self) -> usize {
         usize::try_from(self.in_flight.min(self.requests())).unwrap_or(usize::MAX)
@@ -110,6 +119,16 @@ impl Workload {
             Operation::Echo => x,
         };
         Some(Self::Power { request: Request { operation, operand }, right: Number::new(result)? })
+    }
+
+    /// The name for programs.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Power { .. } => "power",
+            Self::Rps => "rps",
+            Self::Duel => "duel",
+            Self::Exchange { .. } => "exchange",
+        }
     }
 
     /// Whether it is a game, in which no two exchanges are alike.

@@ -48,43 +48,40 @@ impl Report {
     }
 
     fn title(&self) -> String {
-        let Plan { workload, kept, framing, address, .. } = &*self.plan;
+        let Plan { workload, kept, framing, .. } = &*self.plan;
+        let server = self.plan.server();
         let connections = grouped(self.plan.load.connections);
         let in_flight = grouped(self.plan.in_flight);
-        let request = match workload {
-            Workload::Power { request, .. } => request.to_string(),
-            Workload::Exchange { send, .. } => Quoted(send).to_string(),
-            Workload::Rps | Workload::Duel => String::new(),
+        let (request, framing) = match workload {
+            Workload::Power { request, .. } => (request.to_string(), texts::bench_in_parentheses(framing.name())),
+            Workload::Exchange { send, .. } => (Quoted(send).to_string(), String::new()),
+            Workload::Rps => return texts::bench_house(server, connections, in_flight),
+            Workload::Duel => return texts::bench_players(server, connections, in_flight),
         };
-        match workload {
-            Workload::Power { .. } if *kept => texts::bench_kept(address, &request, &connections, &in_flight),
-            Workload::Power { .. } => texts::bench_short(address, &request, framing.name(), &connections),
-            Workload::Rps => texts::bench_house(address, &connections, &in_flight),
-            Workload::Duel => texts::bench_players(address, &connections, &in_flight),
-            Workload::Exchange { .. } if *kept => {
-                texts::bench_exchange_kept(address, &request, &connections, &in_flight)
-            }
-            Workload::Exchange { .. } => texts::bench_exchange_short(address, &request, &connections),
+        if *kept {
+            texts::bench_kept(server, request, connections, in_flight)
+        } else {
+            texts::bench_short(server, request, framing, connections)
         }
     }
 
     /// The rows of the table, each with its label.
     fn rows(&self) -> Vec<(String, String)> {
         let stats = &self.stats;
-        let right = texts::bench_right(&grouped(stats.right), &format!("{:.2}", stats.took.as_secs_f64()));
-        let cpu = texts::bench_cpu(&nanos(stats.cpu_each()), &format!("{:.2}", stats.cores()));
+        let right = texts::bench_right(grouped(stats.right), format!("{:.2}", stats.took.as_secs_f64()));
+        let cpu = texts::bench_cpu(nanos(stats.cpu_each()), format!("{:.2}", stats.cores()));
         let rows = [
             (true, texts::bench_requests(), right),
-            (true, texts::bench_throughput(), texts::bench_a_second(&rate(stats.throughput()))),
-            (stats.unsent > 0, texts::bench_unsent(), texts::bench_not_sent(&grouped(stats.unsent))),
-            (stats.in_play > 0, texts::bench_in_play(), texts::bench_unanswered(&grouped(stats.in_play))),
+            (true, texts::bench_throughput(), texts::bench_a_second(rate(stats.throughput()))),
+            (stats.unsent > 0, texts::bench_unsent(), texts::bench_not_sent(grouped(stats.unsent))),
+            (stats.in_play > 0, texts::bench_in_play(), texts::bench_unanswered(grouped(stats.in_play))),
             (!stats.latency.is_empty(), texts::bench_latency(), self.quantiles()),
             (stats.right > 0, texts::bench_client(), cpu),
         ];
         let mut rows: Vec<_> =
             rows.into_iter().filter_map(|(shown, label, value)| shown.then_some((label, value))).collect();
         rows.extend(self.outcomes());
-        let error = |(kind, error): (&Kind, &ErrorStats)| (kind.name(), error_text(error));
+        let error = |(kind, error): (&Kind, &ErrorStats)| (texts::kind(*kind).to_owned(), error_text(error));
         rows.extend(stats.errors.iter().map(error));
         rows
     }
@@ -101,14 +98,14 @@ impl Report {
             return Vec::new();
         }
         let share = |count| format!("{} ({})", grouped(count), percent(count, total));
-        let mut counts = texts::bench_outcomes(&share(draw), &share(win), &share(lose));
+        let mut counts = texts::bench_outcomes(share(draw), share(win), share(lose));
         if void > 0 {
             counts += &texts::score_void(void);
         }
         let mut rows = vec![(texts::bench_outcome(), counts)];
         if self.plan.workload == Workload::Rps {
             let fairness = Fairness::of([draw, win, lose]).map(|fairness| (texts::bench_fairness(), verdict(fairness)));
-            let moves = texts::bench_moves(&grouped(scissors), &grouped(rock), &grouped(paper));
+            let moves = texts::bench_moves(grouped(scissors), grouped(rock), grouped(paper));
             let evenness = Fairness::of([scissors, rock, paper]).map(|even| (texts::bench_evenness(), verdict(even)));
             rows.extend(fairness.into_iter().chain([(texts::bench_house_moves(), moves)]).chain(evenness));
         }
@@ -138,7 +135,7 @@ impl Report {
         let missed = plan.load.rate.filter(|&rate| stats.throughput() < 0.95 * float(rate));
         let saturated = stats.cores() > SATURATED * float(plan.threads()) && stats.cpu > TELLING;
         let remarks = [
-            missed.map(|rate| texts::bench_rate_missed(&grouped(rate))),
+            missed.map(|rate| texts::bench_rate_missed(grouped(rate))),
             stats.given_up.then(texts::bench_given_up),
             saturated.then(texts::bench_saturated),
         ];
@@ -149,7 +146,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.quiet {
-            f.write_str(&texts::bench_a_second(&rate(self.stats.throughput())))?;
+            f.write_str(&texts::bench_a_second(rate(self.stats.throughput())))?;
             if !self.stats.latency.is_empty() {
                 write!(f, "  {}", self.quantiles())?;
             }
@@ -157,7 +154,7 @@ impl fmt::Display for Report {
                 write!(f, "  {} {}", texts::bench_unsent(), grouped(self.stats.unsent))?;
             }
             for (kind, error) in &self.stats.errors {
-                write!(f, "  {} {}", kind.name(), grouped(error.count))?;
+                write!(f, "  {} {}", texts::kind(*kind), grouped(error.count))?;
             }
             return Ok(());
         }
@@ -172,12 +169,6 @@ impl fmt::Display for Report {
 impl Serialize for Report {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { plan, stats, .. } = self;
-        let bench = match plan.workload {
-            Workload::Power { .. } => "power",
-            Workload::Rps => "rps",
-            Workload::Duel => "duel",
-            Workload::Exchange { .. } => "exchange",
-        };
         let is_house = plan.workload == Workload::Rps;
         let Outcomes { draw, win, lose, house: [scissors, rock, paper], .. } = stats.outcomes;
         let fairness = Fairness::of([draw, win, lose]).filter(|_| is_house);
@@ -185,7 +176,7 @@ impl Serialize for Report {
         let counts: BTreeMap<_, _> = stats.errors.iter().map(|(kind, error)| (kind, error.count)).collect();
         let messages: BTreeMap<_, _> = stats.errors.iter().map(|(kind, error)| (kind, &error.first)).collect();
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("bench", bench)?;
+        map.serialize_entry("bench", plan.workload.name())?;
         map.serialize_entry("address", &plan.address)?;
         entry(&mut map, "keep_alive", (!plan.workload.is_game()).then_some(plan.kept))?;
         map.serialize_entry("connections", &plan.load.connections)?;
@@ -262,14 +253,14 @@ impl Comparison<'_> {
         let column = |run: &Report| match (run.plan.kept, run.plan.in_flight) {
             (false, _) => texts::bench_column_short(),
             (true, 1) => texts::bench_column_kept(),
-            (true, in_flight) => texts::bench_column_pipelined(&grouped(in_flight)),
+            (true, in_flight) => texts::bench_column_pipelined(grouped(in_flight)),
         };
         let cells = |run: &Report| {
             let stats = &run.stats;
             let time = |time| if stats.latency.is_empty() { "-".to_owned() } else { nanos(time) };
             [
                 column(run),
-                texts::bench_a_second(&rate(stats.throughput())),
+                texts::bench_a_second(rate(stats.throughput())),
                 time(stats.latency.value_at_quantile(0.5)),
                 time(stats.latency.value_at_quantile(0.99)),
                 time(stats.latency.max()),
@@ -300,18 +291,18 @@ impl fmt::Display for Comparison<'_> {
         }
         let Workload::Power { request, .. } = plan.workload else { return Ok(()) };
         let connections = grouped(plan.load.connections);
-        let title = texts::bench_compared(&plan.address, &request.to_string(), &connections);
+        let title = texts::bench_compared(plan.server(), request, &connections);
         let mut paragraphs = vec![title, self.table()];
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time that is not negative")]
         paragraphs.extend(self.costs().map(|(machine, caller)| {
             if machine > 0.0 && caller > 0.0 {
-                texts::bench_cost(&nanos(machine as u64), &connections, &nanos(caller as u64))
+                texts::bench_cost(nanos(machine as u64), &connections, nanos(caller as u64))
             } else {
                 texts::bench_cost_too_small()
             }
         }));
         for (kind, error) in self.0.iter().flat_map(|run| &run.stats.errors) {
-            paragraphs.push(format!("{}: {}", kind.name(), error_text(error)));
+            paragraphs.push(format!("{}: {}", texts::kind(*kind), error_text(error)));
         }
         let mut remarks: Vec<_> = self.0.iter().flat_map(Report::remarks).collect();
         remarks.dedup();
@@ -335,7 +326,7 @@ impl Serialize for Comparison<'_> {
 }
 
 fn error_text(error: &ErrorStats) -> String {
-    texts::bench_troubles(&grouped(error.count), &error.first)
+    texts::bench_troubles(grouped(error.count), &error.first)
 }
 
 /// Lines of a label each, padded to the longest, and a value.
@@ -347,6 +338,7 @@ fn table(rows: &[(String, String)], gap: &str) -> String {
 
 /// Whether three counts are as likely as each other, in words.
 fn verdict(Fairness { chi_square, p }: Fairness) -> String {
-    let told = if p < UNLIKELY { texts::bench_unfair } else { texts::bench_fair };
-    told(&format!("{chi_square:.2}"), &format!("{p:.3}"))
+    let (chi_square, is_likely) = (format!("{chi_square:.2}"), p >= UNLIKELY);
+    let p = format!("{p:.3}");
+    if is_likely { texts::bench_fair(chi_square, p) } else { texts::bench_unfair(chi_square, p) }
 }

@@ -1,5 +1,7 @@
 //! The texts of the client in each language. A missing translation does not compile.
 
+use std::fmt::Display;
+
 use proto::client::rps::Round;
 use proto::wire::rps::{Move, Outcome};
 
@@ -8,12 +10,24 @@ use crate::error::Kind;
 
 /// Defines a function for each entry, which returns its text in the language of the process.
 macro_rules! texts {
-    ($($name:ident $(($($argument:ident: $type:ty),*))? $english:literal $chinese:literal)*) => {$(
-        pub(crate) fn $name($($($argument: $type),*)?) -> String {
+    ($($name:ident $(($($argument:ident),*))? $english:literal $chinese:literal)*) => {$(
+        pub(crate) fn $name($($($argument: impl Display),*)?) -> String {
             match Language::current() {
                 Language::English => format!($english),
                 Language::Chinese => format!($chinese),
             }
+        }
+    )*};
+}
+
+/// Defines a function for each type, which returns the name of a value in the language of the process.
+macro_rules! names {
+    ($($name:ident: $type:ty { $($value:pat => $english:literal $chinese:literal)* })*) => {$(
+        pub(crate) fn $name(value: $type) -> &'static str {
+            match (value, Language::current()) {$(
+                ($value, Language::English) => $english,
+                ($value, Language::Chinese) => $chinese,
+            )*}
         }
     )*};
 }
@@ -40,15 +54,11 @@ texts! {
     lang
         "In which language to speak: en or zh [default: as LC_ALL, LC_MESSAGES or LANG says]"
         "使用的语言：en 或 zh [默认：依 LC_ALL、LC_MESSAGES、LANG]"
-    json
-        "Print one JSON object a line on standard output, errors included"
-        "在标准输出上每行打印一个 JSON 对象，包括错误"
+    json "Print one JSON object a line on standard output, errors included" "在标准输出上每行打印一个 JSON 对象，包括错误"
     quiet "Say nothing but answers and errors" "只打印答案和错误"
     verbose "Say on standard error how each connection goes" "在标准错误上说明每个连接的经过"
-    trace
-        "Show on standard error every byte that crosses, each way and with its time"
-        "在标准错误上显示每个方向经过的每个字节及其时间"
-    addr(variable: &str, default: &str)
+    trace "Show on standard error every byte that crosses, each way and with its time" "在标准错误上显示每个方向经过的每个字节及其时间"
+    addr(variable, default)
         "Where the server listens [env: {variable}] [default: {default}]"
         "服务器地址 [环境变量：{variable}] [默认：{default}]"
     opponent_addr
@@ -65,9 +75,7 @@ texts! {
     numbers
         "Numbers such as 2, -0.5 or 1e-3; - reads them from standard input, one a line"
         "2、-0.5、1e-3 这样的数；- 表示从标准输入读取，每行一个"
-    keep_alive
-        "Ask all on one connection, in lines, without waiting for each answer"
-        "在一个连接上逐行发送全部请求，不等待每个答案"
+    keep_alive "Ask all on one connection, in lines, without waiting for each answer" "在一个连接上逐行发送全部请求，不等待每个答案"
     framing
         "How to end a request, and so how to know where the reply ends: eof closes the sending half, and the reply ends \
          with the stream; line sends a line, and the reply is one; bare sends nothing more, and the reply is what one \
@@ -80,9 +88,7 @@ texts! {
          one reply cannot notice a wrong split"
         "把每个请求拆成每片这么多字节来发送，网络也可能这样做。服务器可能把先到的、看起来完整的一段当成整个请求：\
          用 eof 和 line 时，过早的答案后面会看到错误；而用 bare 时，只读一次应答的一方无法察觉错误的拆分"
-    delay
-        "With --split: how long to wait between two pieces [default: 20ms]"
-        "用 --split 时：两片之间等多久 [默认：20ms]"
+    delay "With --split: how long to wait between two pieces [default: 20ms]" "用 --split 时：两片之间等多久 [默认：20ms]"
 
     rps "Play rock-paper-scissors on one connection" "在一个连接上猜拳"
     throw "Play these moves, one line each: the move and how it ended" "出这些拳，每行一拳：所出的和结果"
@@ -102,9 +108,7 @@ texts! {
     probe "Check with a real exchange that a server works" "用一次真实的问答检查服务器是否正常"
     probe_power "Ask the power server for a square" "向 power 服务器求一个平方"
     probe_rps "Play a round against the house" "与庄家猜一局"
-    probe_duel
-        "Send the duel a byte that is no move, which disturbs no player"
-        "给对战服务器发一个不是出拳的字节，不打扰任何玩家"
+    probe_duel "Send the duel a byte that is no move, which disturbs no player" "给对战服务器发一个不是出拳的字节，不打扰任何玩家"
     wait "Try again until it works, for so long" "反复尝试直到正常，最多这么久"
 
     completions "Print a script that completes commands in a shell" "打印 shell 的命令补全脚本"
@@ -128,9 +132,7 @@ texts! {
         "每个连接（因而是长连接）上同时有多少个请求在途 [默认：1]"
     connections "How many connections at once [default: 50]" "同时有多少个连接 [默认：50]"
     requests "Stop after so many requests, such as 500, 100k or 2m" "发完指定数量的请求后结束，如 500、100k、2m"
-    duration
-        "Stop after this long [default: 5s, where --requests does not say]"
-        "运行指定时长后结束 [默认：5s，除非给出 --requests]"
+    duration "Stop after this long [default: 5s, where --requests does not say]" "运行指定时长后结束 [默认：5s，除非给出 --requests]"
     rate
         "Send so many requests a second, at even distances whatever becomes of them, and count an answer's time from \
          when its request should have been sent"
@@ -162,72 +164,66 @@ texts! {
 
 // Usage errors.
 texts! {
-    usage_error(message: &str) "error: {message}" "错误：{message}"
-    more_help(command: &str) "For more information, try '{command} --help'." "详情请看 '{command} --help'。"
-    is_wrong(quoted: &str, right: &str) "{quoted} is {right}" "{quoted} {right}"
-    invalid_value(value: &str, argument: &str, right: &str)
+    usage_error(message) "error: {message}" "错误：{message}"
+    more_help(command) "For more information, try '{command} --help'." "详情请看 '{command} --help'。"
+    is_wrong(quoted, right) "{quoted} is {right}" "{quoted} {right}"
+    invalid_value(value, argument, right)
         "invalid value '{value}' for '{argument}': {right}"
         "'{argument}' 的值 '{value}' 无效：{right}"
-    one_of(values: &str) "one of {values}" "可以是 {values}"
-    missing_value(argument: &str) "a value is required for '{argument}'" "'{argument}' 需要一个值"
-    missing_argument(arguments: &str) "these are required: {arguments}" "缺少：{arguments}"
-    missing_command(commands: &str) "a command is required: {commands}" "需要一个命令：{commands}"
+    one_of(values) "one of {values}" "可以是 {values}"
+    missing_value(argument) "a value is required for '{argument}'" "'{argument}' 需要一个值"
+    missing_argument(arguments) "these are required: {arguments}" "缺少：{arguments}"
+    missing_command(commands) "a command is required: {commands}" "需要一个命令：{commands}"
     no_command "a command is required; --help lists them" "需要一个命令；--help 列出全部命令"
-    takes_no_value(argument: &str) "'{argument}' takes no value" "'{argument}' 不带值"
+    takes_no_value(argument) "'{argument}' takes no value" "'{argument}' 不带值"
     argument_not_text "an argument is not valid UTF-8" "有参数不是有效的 UTF-8 文本"
-    unknown_argument(argument: &str) "unexpected argument '{argument}'" "无法识别的参数 '{argument}'"
-    unknown_command(command: &str) "unknown command '{command}'" "无法识别的命令 '{command}'"
-    conflict(argument: &str, other: &str)
-        "'{argument}' cannot be used with '{other}'"
-        "'{argument}' 不能与 '{other}' 一起用"
-    perhaps(suggestion: &str) "; perhaps '{suggestion}' was meant" "；是不是 '{suggestion}'"
+    unknown_argument(argument) "unexpected argument '{argument}'" "无法识别的参数 '{argument}'"
+    unknown_command(command) "unknown command '{command}'" "无法识别的命令 '{command}'"
+    conflict(argument, other) "'{argument}' cannot be used with '{other}'" "'{argument}' 不能与 '{other}' 一起用"
+    perhaps(suggestion) "; perhaps '{suggestion}' was meant" "；是不是 '{suggestion}'"
     not_a_move
         "not a move: scissors, rock or paper (s, r, p; 剪刀, 石头, 布; 1, 2, 3)"
         "不是有效的出拳：剪刀、石头、布（1、2、3；scissors、rock、paper；s、r、p）"
-    not_a_duration
-        "write a duration with its unit, such as 5s or 250ms, up to 24h"
-        "请输入带单位的时长，如 5s、250ms，最长 24h"
-    no_escape(after: &str)
+    not_a_duration "write a duration with its unit, such as 5s or 250ms, up to 24h" "请输入带单位的时长，如 5s、250ms，最长 24h"
+    no_escape(after)
         "no escape begins with '\\{after}'; there are \\r, \\n, \\t, \\0, \\\\ and \\xHH"
         "没有以 '\\{after}' 开头的转义；可用的有 \\r、\\n、\\t、\\0、\\\\、\\xHH"
     not_an_exchange "write 1 to 512 bytes" "请输入 1 到 512 个字节"
     not_an_address
         "write a host and a port, such as localhost:5000 or [::1]:5000"
         "请输入主机和端口，如 localhost:5000、[::1]:5000"
-    not_a_count(least: u64, most: u64)
+    not_a_count(least, most)
         "write a whole number from {least} to {most}; 10k and 2m work too"
         "请输入 {least} 到 {most} 的整数；也可以写 10k、2m"
     not_odd "write an odd number, so that more than half can be won" "请输入奇数，才能分出过半"
     not_sources
         "write addresses of one kind and ranges of at most 256 of them, such as 127.0.0.2-127.0.0.9,127.0.0.20"
         "请输入同一类的地址和范围，每个范围最多 256 个，如 127.0.0.2-127.0.0.9,127.0.0.20"
-    foreign_source(source: &str, error: &str)
+    foreign_source(source, error)
         "--sources: {source} is no address of this machine: {error}"
         "--sources：{source} 不是本机地址：{error}"
     keep_alive_needs_lines
         "--keep-alive needs lines: leave --framing out, or make it line"
         "--keep-alive 需要逐行：请去掉 --framing，或写 --framing line"
-    in_variable(variable: &str, value: &str, right: &str)
+    in_variable(variable, value, right)
         "{variable}: '{value}' is not an address: {right}"
         "{variable}：'{value}' 不是地址：{right}"
-    variable_is_no_text(variable: &str) "{variable}: not valid UTF-8" "{variable}：不是有效的 UTF-8 文本"
-    input_line(line: u64, wrong: &str) "standard input, line {line}: {wrong}" "标准输入第 {line} 行：{wrong}"
-    input_too_long(limit: usize) "it has more than {limit} bytes" "超过 {limit} 字节"
+    variable_is_no_text(variable) "{variable}: not valid UTF-8" "{variable}：不是有效的 UTF-8 文本"
+    input_line(line, wrong) "standard input, line {line}: {wrong}" "标准输入第 {line} 行：{wrong}"
+    input_too_long(limit) "it has more than {limit} bytes" "超过 {limit} 字节"
     input_not_text "the line is not valid UTF-8" "这一行不是有效的 UTF-8 文本"
-    input_broken(error: &str) "standard input: {error}" "标准输入：{error}"
+    input_broken(error) "standard input: {error}" "标准输入：{error}"
 }
 
 // Other errors, and hints what to try next.
 texts! {
     interrupted "asked to end by a signal" "收到信号，已结束"
-    output_broken(error: &str) "standard output: {error}" "标准输出：{error}"
-    refused(address: &str, refusal: &str) "{address}: the server refused: {refusal}" "{address}：服务器拒绝：{refusal}"
-    wrong_square(address: &str, asked: &str, answer: &str)
+    output_broken(error) "standard output: {error}" "标准输出：{error}"
+    refused(address, refusal) "{address}: the server refused: {refusal}" "{address}：服务器拒绝：{refusal}"
+    wrong_square(address, asked, answer)
         "{address}: the square of {asked} came back as {answer}"
         "{address}：{asked} 的平方得到的是 {answer}"
-    house_voids(address: &str)
-        "{address}: it voids a round that the house always plays"
-        "{address}：庄家总会应战，这一局却作废了"
+    house_voids(address) "{address}: it voids a round that the house always plays" "{address}：庄家总会应战，这一局却作废了"
     hint_nobody_listens
         "; nothing listens there: is the server running, and is this its address?"
         "；那里没有程序在监听：服务器在运行吗？地址对吗？"
@@ -242,9 +238,7 @@ texts! {
     hint_duel
         "; --timeout sets how long to wait, and --duel waits for another player"
         "；--timeout 设定最多等多久，--duel 会等待另一位玩家"
-    hint_is_duel
-        "; this may be the address of the duel, which 'probe duel' checks"
-        "；这可能是对战的地址，请用 'probe duel' 检查"
+    hint_is_duel "; this may be the address of the duel, which 'probe duel' checks" "；这可能是对战的地址，请用 'probe duel' 检查"
     hint_window
         ": that is --window, which should be the server's own, and --timeout on top of it"
         "：即 --window（应与服务器一致）再加 --timeout"
@@ -260,172 +254,141 @@ texts! {
 
 // Games and probes.
 texts! {
-    prompt(won: u64, lost: u64) "{won}:{lost} scissors, rock or paper? " "{won}:{lost} 剪刀、石头还是布？"
+    prompt(won, lost) "{won}:{lost} scissors, rock or paper? " "{won}:{lost} 剪刀、石头还是布？"
     you "you" "你"
     house "house" "庄家"
     other_player "other player" "对方"
-    waiting(left: u64) "waiting for the other player: {left} s left" "等待对方出拳：还剩 {left} 秒"
-    nobody_moved
-        "no other player moved in time, so this round counts for nobody"
-        "没有别的玩家及时出拳，这一局作废，不计胜负"
-    streak(rounds: u64) "{rounds} wins in a row!" "{rounds} 连胜！"
-    losing_streak(rounds: u64) "{rounds} losses in a row." "{rounds} 连败。"
-    score(won: u64, lost: u64, drawn: u64) "{won} won, {lost} lost, {drawn} drawn" "{won} 胜，{lost} 负，{drawn} 平"
-    score_void(void: u64) ", {void} void" "，{void} 作废"
-    match_won(won: u64, lost: u64) "You win the match {won}:{lost}." "你以 {won}:{lost} 赢得比赛。"
-    match_lost(won: u64, lost: u64) "You lose the match {won}:{lost}." "你以 {won}:{lost} 输掉比赛。"
-    works(server: &str, address: &str, millis: &str)
-        "{server} at {address} works ({millis} ms)"
-        "{address} 的 {server} 正常（{millis} 毫秒）"
-    not_yet(failure: &str) "not yet: {failure}" "尚未就绪：{failure}"
+    waiting(left) "waiting for the other player: {left} s left" "等待对方出拳：还剩 {left} 秒"
+    nobody_moved "no other player moved in time, so this round counts for nobody" "没有别的玩家及时出拳，这一局作废，不计胜负"
+    streak(rounds) "{rounds} wins in a row!" "{rounds} 连胜！"
+    losing_streak(rounds) "{rounds} losses in a row." "{rounds} 连败。"
+    score(won, lost, drawn) "{won} won, {lost} lost, {drawn} drawn" "{won} 胜，{lost} 负，{drawn} 平"
+    score_void(void) ", {void} void" "，{void} 作废"
+    match_won(won, lost) "You win the match {won}:{lost}." "你以 {won}:{lost} 赢得比赛。"
+    match_lost(won, lost) "You lose the match {won}:{lost}." "你以 {won}:{lost} 输掉比赛。"
+    server_at(server, address) "{server} at {address}" "{address} 的 {server}"
+    works(server, millis) "{server} works ({millis} ms)" "{server} 正常（{millis} 毫秒）"
+    not_yet(failure) "not yet: {failure}" "尚未就绪：{failure}"
 }
 
 // Results of a load.
 texts! {
-    bench_progress(right: &str, rate: &str, errors: &str)
+    bench_progress(right, rate, errors)
         "{right} answers, {rate}/s, {errors} errors"
         "{right} 个应答，{rate}/秒，{errors} 个错误"
-    bench_short(address: &str, request: &str, framing: &str, connections: &str)
-        "power at {address}: {request} on short connections ({framing}), {connections} at a time"
-        "{address} 的 power：{request}，短连接（{framing}），同时 {connections} 个"
-    bench_kept(address: &str, request: &str, connections: &str, in_flight: &str)
-        "power at {address}: {request} on {connections} kept connections, each with {in_flight} in flight"
-        "{address} 的 power：{request}，{connections} 个长连接，每个在途 {in_flight} 个"
-    bench_house(address: &str, connections: &str, in_flight: &str)
-        "rps at {address}: the house against {connections} players, each with {in_flight} in flight"
-        "{address} 的 rps：庄家对 {connections} 个玩家，每个在途 {in_flight} 拳"
-    bench_players(address: &str, connections: &str, in_flight: &str)
-        "duel at {address}: {connections} players against each other, each with {in_flight} in flight"
-        "{address} 的 duel：{connections} 个玩家互相对战，每个在途 {in_flight} 拳"
-    bench_exchange_short(address: &str, request: &str, connections: &str)
-        "{address}: {request} on short connections, {connections} at a time"
-        "{address}：{request}，短连接，同时 {connections} 个"
-    bench_exchange_kept(address: &str, request: &str, connections: &str, in_flight: &str)
-        "{address}: {request} on {connections} kept connections, each with {in_flight} in flight"
-        "{address}：{request}，{connections} 个长连接，每个在途 {in_flight} 个"
-    bench_compared(address: &str, request: &str, connections: &str)
-        "power at {address}: {request}, {connections} connections at a time"
-        "{address} 的 power：{request}，同时 {connections} 个连接"
+    bench_short(server, request, framing, connections)
+        "{server}: {request} on short connections{framing}, {connections} at a time"
+        "{server}：{request}，短连接{framing}，同时 {connections} 个"
+    bench_in_parentheses(framing) " ({framing})" "（{framing}）"
+    bench_kept(server, request, connections, in_flight)
+        "{server}: {request} on {connections} kept connections, each with {in_flight} in flight"
+        "{server}：{request}，{connections} 个长连接，每个在途 {in_flight} 个"
+    bench_house(server, connections, in_flight)
+        "{server}: the house against {connections} players, each with {in_flight} in flight"
+        "{server}：庄家对 {connections} 个玩家，每个在途 {in_flight} 拳"
+    bench_players(server, connections, in_flight)
+        "{server}: {connections} players against each other, each with {in_flight} in flight"
+        "{server}：{connections} 个玩家互相对战，每个在途 {in_flight} 拳"
+    bench_compared(server, request, connections)
+        "{server}: {request}, {connections} connections at a time"
+        "{server}：{request}，同时 {connections} 个连接"
     bench_requests "requests" "请求"
-    bench_right(right: &str, seconds: &str) "{right} answered right in {seconds} s" "{right} 个答对，用时 {seconds} 秒"
+    bench_right(right, seconds) "{right} answered right in {seconds} s" "{right} 个答对，用时 {seconds} 秒"
     bench_throughput "throughput" "吞吐量"
-    bench_a_second(rate: &str) "{rate}/s" "{rate}/秒"
+    bench_a_second(rate) "{rate}/s" "{rate}/秒"
     bench_latency "latency" "延迟"
     bench_client "client" "客户端"
-    bench_cpu(each: &str, cores: &str)
-        "{each} of its CPU time a request, {cores} cores busy"
-        "每个请求用 CPU {each}，占 {cores} 个核"
+    bench_cpu(each, cores) "{each} of its CPU time a request, {cores} cores busy" "每个请求用 CPU {each}，占 {cores} 个核"
     bench_cpu_row "client's CPU" "客户端 CPU"
     bench_errors "errors" "错误"
     bench_outcome "outcomes" "结果"
-    bench_outcomes(draw: &str, win: &str, lose: &str)
-        "draw {draw}, win {win}, lose {lose}"
-        "平局 {draw}，胜利 {win}，失败 {lose}"
+    bench_outcomes(draw, win, lose) "draw {draw}, win {win}, lose {lose}" "平局 {draw}，胜利 {win}，失败 {lose}"
     bench_fairness "fairness" "公平性"
     bench_house_moves "the house" "庄家"
     bench_evenness "evenness" "均匀性"
-    bench_moves(scissors: &str, rock: &str, paper: &str)
+    bench_moves(scissors, rock, paper)
         "scissors {scissors}, rock {rock}, paper {paper}"
         "剪刀 {scissors}，石头 {rock}，布 {paper}"
     bench_unsent "not sent" "未发出"
-    bench_not_sent(count: &str)
+    bench_not_sent(count)
         "{count} were due and had no free connection to the end; they count with their wait"
         "{count} 个到期而始终没有空闲连接；按已等待的时间计入延迟"
     bench_in_play "in play" "在途"
-    bench_unanswered(count: &str) "{count} had no answer at the end" "结束时 {count} 个还没有应答"
+    bench_unanswered(count) "{count} had no answer at the end" "结束时 {count} 个还没有应答"
     bench_given_up "Given up, since nothing was answered any more for long." "长时间没有任何应答，已放弃。"
-    bench_fair(chi_square: &str, p: &str) "chi-square {chi_square}, p = {p}: fair" "卡方 {chi_square}，p = {p}：公平"
-    bench_unfair(chi_square: &str, p: &str)
+    bench_fair(chi_square, p) "chi-square {chi_square}, p = {p}: fair" "卡方 {chi_square}，p = {p}：公平"
+    bench_unfair(chi_square, p)
         "chi-square {chi_square}, p = {p}: a fair house would hardly do this"
         "卡方 {chi_square}，p = {p}：公平的庄家几乎不会这样"
-    bench_troubles(count: &str, first: &str) "{count}; the first: {first}" "{count} 个；第一个：{first}"
-    bench_rate_missed(rate: &str) "The rate of {rate}/s was not reached." "没有达到每秒 {rate} 个。"
+    bench_troubles(count, first) "{count}; the first: {first}" "{count} 个；第一个：{first}"
+    bench_rate_missed(rate) "The rate of {rate}/s was not reached." "没有达到每秒 {rate} 个。"
     bench_saturated
         "This client was busy all the time, so it may be what limited the load: --threads adds to it."
         "客户端一直在满负荷运行，它可能是瓶颈：可用 --threads 增加线程。"
     bench_column_short "short" "短连接"
     bench_column_kept "kept alive" "长连接"
-    bench_column_pipelined(in_flight: &str) "{in_flight} in flight" "在途 {in_flight}"
-    bench_cost(machine: &str, connections: &str, caller: &str)
+    bench_column_pipelined(in_flight) "{in_flight} in flight" "在途 {in_flight}"
+    bench_cost(machine, connections, caller)
         "A connection for each request costs {machine} of the machines' time and, with {connections} at a time,\n\
          {caller} of its caller's."
         "每个请求一个连接，机器要多花 {machine}；同时 {connections} 个时，调用者要多等 {caller}。"
     bench_cost_too_small
         "A connection for each request costs less than these runs can tell: longer ones can."
         "这几次运行还测不出每个请求一个连接的代价：请运行得更久。"
-    wrong_answer(address: &str, asked: &str, answer: &str, right: &str)
+    wrong_answer(address, asked, answer, right)
         "{address}: asked {asked}, it answered {answer}, and {right} is right"
         "{address}：问 {asked}，答 {answer}，正确的是 {right}"
     no_such_power
         "--number: that power of it is beyond the largest double, 1.7976931348623157e+308"
         "--number：该数的这个幂超出最大的双精度数 1.7976931348623157e+308"
-    too_many_connections(connections: u64, most: u64)
+    too_many_connections(connections, most)
         "-c {connections}: this process may open files for {most} connections; ulimit -n says how many files"
         "-c {connections}：本进程打开的文件只够 {most} 个连接；ulimit -n 显示文件上限"
 }
 
 // Events of a connection, for --verbose and --trace.
 texts! {
-    trace_resolved(name: &str, addresses: &str, millis: &str)
+    trace_resolved(name, addresses, millis)
         "resolve     {name} is {addresses} ({millis} ms)"
         "解析        {name} 即 {addresses}（{millis} 毫秒）"
-    trace_connect(address: &str) "connect     to {address}" "连接        {address}"
-    trace_connected(local: &str) "connected   from {local}" "已连上      从 {local}"
-    trace_failed(message: &str) "failed      {message}" "失败        {message}"
+    trace_connect(address) "connect     to {address}" "连接        {address}"
+    trace_connected(local) "connected   from {local}" "已连上      从 {local}"
+    trace_failed(message) "failed      {message}" "失败        {message}"
     trace_half_closed "half-close  we send nothing more, and still listen" "半关闭      我方不再发送，但仍在接收"
     trace_ended "end         the server sends nothing more" "结束        服务器不再发送"
-    trace_broken(error: &str) "broken      {error}" "断开        {error}"
-    trace_closed(sent: u64, received: u64)
+    trace_broken(error) "broken      {error}" "断开        {error}"
+    trace_closed(sent, received)
         "close       {sent} bytes sent, {received} received"
         "关闭        共发 {sent} 字节，收 {received} 字节"
     trace_first "first byte" "首字节"
 }
 
-fn pick(english: &str, chinese: &str) -> String {
-    match Language::current() {
-        Language::English => english.to_owned(),
-        Language::Chinese => chinese.to_owned(),
+// Names of values.
+names! {
+    shown: Move {
+        Move::Scissors => "scissors" "剪刀"
+        Move::Rock => "rock" "石头"
+        Move::Paper => "paper" "布"
     }
-}
-
-pub(crate) fn shown(shown: Move) -> String {
-    let chinese = match shown {
-        Move::Scissors => "剪刀",
-        Move::Rock => "石头",
-        Move::Paper => "布",
-    };
-    pick(shown.name(), chinese)
-}
-
-/// How a round ended.
-pub(crate) fn round(round: Round) -> String {
-    let chinese = match round {
-        Round::Judged(Outcome::Draw) => "平局",
-        Round::Judged(Outcome::Win) => "胜利",
-        Round::Judged(Outcome::Lose) => "失败",
-        Round::Void => "作废",
-    };
-    pick(&round.to_string(), chinese)
-}
-
-impl Kind {
-    /// The name that a table shows.
-    pub(crate) fn name(self) -> String {
-        let (english, chinese) = match self {
-            Self::Usage => ("usage", "用法错误"),
-            Self::Refused => ("refused", "被拒绝"),
-            Self::Reset => ("reset", "连接被重置"),
-            Self::Timeout => ("timeout", "超时"),
-            Self::Protocol => ("protocol", "违反协议"),
-            Self::Closed => ("closed", "连接被关闭"),
-            Self::Unresolved => ("name not resolved", "无法解析名字"),
-            Self::Unreachable => ("unreachable", "不可达"),
-            Self::NoLocalPort => ("no local port", "没有本地端口"),
-            Self::NoFiles => ("no more files", "打开的文件太多"),
-            Self::Wrong => ("wrong answer", "答案错误"),
-            Self::System => ("system", "系统错误"),
-            Self::Interrupted => ("interrupted", "被中断"),
-        };
-        pick(english, chinese)
+    round: Round {
+        Round::Judged(Outcome::Draw) => "draw" "平局"
+        Round::Judged(Outcome::Win) => "win" "胜利"
+        Round::Judged(Outcome::Lose) => "lose" "失败"
+        Round::Void => "void" "作废"
+    }
+    kind: Kind {
+        Kind::Usage => "usage" "用法错误"
+        Kind::Refused => "refused" "被拒绝"
+        Kind::Reset => "reset" "连接被重置"
+        Kind::Timeout => "timeout" "超时"
+        Kind::Protocol => "protocol" "违反协议"
+        Kind::Closed => "closed" "连接被关闭"
+        Kind::Unresolved => "name not resolved" "无法解析名字"
+        Kind::Unreachable => "unreachable" "不可达"
+        Kind::NoLocalPort => "no local port" "没有本地端口"
+        Kind::NoFiles => "no more files" "打开的文件太多"
+        Kind::Wrong => "wrong answer" "答案错误"
+        Kind::System => "system" "系统错误"
+        Kind::Interrupted => "interrupted" "被中断"
     }
 }
