@@ -28,14 +28,12 @@ pub(crate) enum CliError {
     Refused { code: &'static str, message: String },
     /// A well-formed reply that is wrong.
     WrongAnswer(String),
-    /// Standard input cannot be read.
-    Input(io::Error),
     /// The reader of standard output has closed it.
     OutputClosed,
     /// Standard output cannot be written.
     Output(io::Error),
-    /// A system call failed that every program needs.
-    System(io::Error),
+    /// Standard input cannot be read, or a system call failed that every program needs.
+    System(String),
     /// A signal ended the client; with its exit code.
     Interrupted(u8),
 }
@@ -95,10 +93,10 @@ impl CliError {
     }
 
     /// Replaces the hint of a missing reply, where `hint` has a better one.
-    pub(crate) fn with_hint(self, hint: impl FnOnce(&Error) -> Option<String>) -> Self {
+    pub(crate) fn with_hint(self, hint: impl FnOnce(&ErrorKind, Phase) -> Option<String>) -> Self {
         match self {
             Self::NoAnswer(error, usual) => {
-                let hint = hint(&error).unwrap_or(usual);
+                let hint = hint(&error.kind, error.phase).unwrap_or(usual);
                 Self::NoAnswer(error, hint)
             }
             other => other,
@@ -110,11 +108,12 @@ impl CliError {
         match self {
             Self::Reported(_) | Self::OutputClosed => None,
             Self::Interrupted(_) => Some(texts::interrupted()),
-            Self::Usage(message) | Self::Refused { message, .. } | Self::WrongAnswer(message) => Some(message.clone()),
+            Self::Usage(message)
+            | Self::Refused { message, .. }
+            | Self::WrongAnswer(message)
+            | Self::System(message) => Some(message.clone()),
             Self::NoAnswer(error, hint) => Some(explain::error(error) + hint),
-            Self::Input(error) => Some(texts::input_broken(error)),
             Self::Output(error) => Some(texts::output_broken(error)),
-            Self::System(error) => Some(error.to_string()),
         }
     }
 
@@ -124,7 +123,7 @@ impl CliError {
             Self::NoAnswer(error, _) => Kind::of(error),
             Self::Refused { .. } => Kind::Refused,
             Self::WrongAnswer(_) => Kind::Wrong,
-            Self::Reported(_) | Self::Input(_) | Self::OutputClosed | Self::Output(_) | Self::System(_) => Kind::System,
+            Self::Reported(_) | Self::OutputClosed | Self::Output(_) | Self::System(_) => Kind::System,
             Self::Interrupted(_) => Kind::Interrupted,
         }
     }
@@ -135,7 +134,7 @@ impl CliError {
         match self {
             Self::OutputClosed => 0,
             Self::Reported(code) | Self::Interrupted(code) => *code,
-            Self::Refused { .. } | Self::WrongAnswer(_) | Self::Input(_) | Self::Output(_) | Self::System(_) => REFUSED,
+            Self::Refused { .. } | Self::WrongAnswer(_) | Self::Output(_) | Self::System(_) => REFUSED,
             Self::Usage(_) => 2,
             Self::NoAnswer(error, _) => match (&error.kind, error.phase) {
                 (ErrorKind::Full, _) => REFUSED,
@@ -159,5 +158,11 @@ impl From<Error> for CliError {
             _ => String::new(),
         };
         Self::NoAnswer(error, hint)
+    }
+}
+
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> Self {
+        Self::System(error.to_string())
     }
 }

@@ -48,7 +48,7 @@ impl<T> Input<T> {
     ///
     /// # Errors
     ///
-    /// [`CliError::Usage`] with the line's number for a wrong line, unless a person may try again; [`CliError::Input`] if
+    /// [`CliError::Usage`] with the line's number for a wrong line, unless a person may try again; [`CliError::System`] if
     /// standard input cannot be read.
     pub(crate) async fn next(&mut self, prompt: &str) -> Result<Option<T>, CliError> {
         loop {
@@ -72,7 +72,7 @@ impl<T> Input<T> {
                 Err(LinesCodecError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
                     texts::input_not_text()
                 }
-                Err(LinesCodecError::Io(error)) => return Err(CliError::Input(error)),
+                Err(LinesCodecError::Io(error)) => return Err(CliError::System(texts::input_broken(error))),
             };
             if !self.interactive {
                 return Err(CliError::Usage(texts::input_line(self.line, &wrong)));

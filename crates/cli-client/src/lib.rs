@@ -57,7 +57,7 @@ pub fn run() -> ExitCode {
 }
 
 fn start(Arguments { common, command }: Arguments) -> Result<(), CliError> {
-    let runtime = Builder::new_current_thread().enable_all().build().map_err(CliError::System)?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
     let session = Session::new(&common)?;
     let done = runtime.block_on(execute(command, &session));
     // A read from standard input may never end; don't wait for it.

@@ -60,7 +60,7 @@ impl Output {
 
 fn object(fields: &impl Serialize, error: Option<ErrorObject<'_>>) -> Result<(), CliError> {
     let object = serde_json::to_string(&Object { schema: SCHEMA, fields, error });
-    print(object.map_err(|error| CliError::System(error.into()))?)
+    print(object.map_err(io::Error::from)?)
 }
 
 fn print(line: impl Display) -> Result<(), CliError> {

@@ -53,7 +53,7 @@ pub(crate) async fn run(command: PowerCommand, session: &Session) -> Result<(), 
         Ok(())
     };
     asked.await.map_err(|failure| {
-        failure.with_hint(|error| match (&error.kind, error.phase) {
+        failure.with_hint(|kind, phase| match (kind, phase) {
             (ErrorKind::TimedOut(_), Phase::End) if !arguments.keep_alive => Some(texts::hint_framing()),
             (ErrorKind::Protocol(_), _) if piece.is_some() => Some(texts::hint_pieces()),
             _ => None,

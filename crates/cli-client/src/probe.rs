@@ -96,9 +96,8 @@ async fn power(endpoint: Endpoint) -> Result<(), CliError> {
 async fn rps(endpoint: Endpoint) -> Result<(), CliError> {
     let address = endpoint.address().to_owned();
     let round = Connection::open(endpoint).await?.throw(Move::Rock).await.map_err(|error| {
-        CliError::from(error).with_hint(|error| match (&error.kind, error.phase) {
-            (ErrorKind::TimedOut(_), Phase::Reply) => Some(texts::hint_is_duel()),
-            _ => None,
+        CliError::from(error).with_hint(|kind, phase| {
+            matches!((kind, phase), (ErrorKind::TimedOut(_), Phase::Reply)).then(texts::hint_is_duel)
         })
     })?;
     match round {

@@ -26,7 +26,7 @@ impl Session {
         Ok(Self {
             output: common.output,
             timeouts: Timeouts::all(common.timeout),
-            interrupt: Interrupt::listen().map_err(CliError::System)?,
+            interrupt: Interrupt::listen()?,
             verbose: common.verbose,
             trace: (common.verbose || common.trace).then(|| Arc::new(Trace::new(common.trace))),
         })

@@ -217,7 +217,7 @@ async fn an_observer_is_told_of_a_connection_that_is_not_made() {
 async fn a_connection_comes_from_the_source_that_was_named() {
     let recorder = Arc::new(Recorder::default());
     let endpoint = endpoint(&polite_server(b"d4.0").await).observed_by(recorder.clone());
-    let endpoint = endpoint.from_source([127, 0, 0, 9].into());
+    let endpoint = endpoint.from_sources([[127, 0, 0, 9].into()]);
     Client::new(endpoint).ask(Operation::Square, Number::from(2)).await.unwrap().unwrap();
     assert!(recorder.0.lock().unwrap().contains(&"connected from 127.0.0.9".to_owned()));
 }

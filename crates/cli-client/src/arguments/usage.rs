@@ -34,15 +34,12 @@ pub(super) fn report(error: &Error, arguments: &[OsString]) -> ExitCode {
 /// The error, the usage of the command, and where to find more.
 fn usage(error: &Error, arguments: &[OsString]) -> String {
     let mut paragraphs = vec![texts::usage_error(message(error))];
-    let mut command = names(arguments);
     if let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) {
         let usage = usage.to_string();
         let usage = usage.trim_start().trim_start_matches("Usage:").trim_start();
-        let names: Vec<_> = usage.split(' ').take_while(|word| !word.starts_with(['[', '<', '-'])).collect();
-        command = names.join(" ");
         paragraphs.push(format!("{}: {usage}", texts::help_usage()));
     }
-    paragraphs.push(texts::more_help(&command));
+    paragraphs.push(texts::more_help(names(arguments)));
     paragraphs.join("\n\n") + "\n"
 }
 

@@ -32,8 +32,6 @@ const MAX_CONCURRENT_CONNECTS: usize = 128;
 pub(super) struct LoadConnection {
     open: Option<Pipeline>,
     connecting: Arc<Semaphore>,
-    /// Which of the plan's endpoints is next.
-    endpoint: usize,
     verifier: Verifier,
 }
 
@@ -54,16 +52,15 @@ impl LoadConnection {
         let request_length = plan.request_bytes(1).len();
         let right = plan.right_reply();
         let verifier = Verifier { plan, requests, request_length, right, ring, next: 0, awaited: 0 };
-        Self { open: None, connecting: Arc::new(Semaphore::new(MAX_CONCURRENT_CONNECTS)), endpoint: 0, verifier }
+        Self { open: None, connecting: Arc::new(Semaphore::new(MAX_CONCURRENT_CONNECTS)), verifier }
     }
 
-    /// The connection of this number, which shares its requests with this one. It begins with an address of its own.
-    pub(super) fn another(&self, number: usize) -> Self {
+    /// Another connection, which shares its requests with this one.
+    pub(super) fn another(&self) -> Self {
         let next = rand::rng().random_range(0..self.verifier.ring);
         Self {
             open: None,
             connecting: Arc::clone(&self.connecting),
-            endpoint: number % self.verifier.plan.endpoints.len(),
             verifier: Verifier { next, ..self.verifier.clone() },
         }
     }
@@ -79,12 +76,8 @@ impl LoadConnection {
             return Ok(open);
         }
         let plan = &self.verifier.plan;
-        let endpoint = plan.endpoints[self.endpoint].clone();
-        let mut room = (plan.batch() * self.verifier.right.len()).clamp(64, MAX_READ);
-        if !plan.kept {
-            room = ClientCodec::LONGEST_REPLY;
-            self.endpoint = (self.endpoint + 1) % plan.endpoints.len();
-        }
+        let replies = (plan.batch() * self.verifier.right.len()).clamp(64, MAX_READ);
+        let room = if plan.kept { replies } else { ClientCodec::LONGEST_REPLY };
         let farewell = match plan.workload {
             Workload::Power { .. } => Some(b'e'),
             Workload::Rps | Workload::Duel => Some(Answer::Full.byte()),
@@ -92,7 +85,7 @@ impl LoadConnection {
         };
         // It is never closed.
         let _turn = self.connecting.acquire().await;
-        let pipeline = Pipeline::open(endpoint, room, farewell).await?;
+        let pipeline = Pipeline::open(plan.endpoint.clone(), room, farewell).await?;
         if plan.workload == Workload::Duel {
             // Closed in order, a move would still be played against another player.
             let _ = pipeline.stream().set_zero_linger();
@@ -214,38 +207,35 @@ impl Verifier {
         let is_duel = self.plan.workload == Workload::Duel;
         // The last player of a duel may have no use for all of them, so each has a verdict of its own.
         let most = if is_duel { 1 } else { self.awaited };
-        let (mut count, mut outcomes) = (0, Outcomes::default());
-        for (&frame, &shown) in bytes.iter().zip(&self.requests[self.next..]).take(most) {
-            if (frame == Answer::Void.byte() && !is_duel) || !outcomes.count(Move::from_byte(shown), frame) {
-                break;
-            }
-            count += 1;
-        }
+        let mut outcomes = Outcomes::default();
+        let rounds = bytes.iter().zip(&self.requests[self.next..]).take(most);
+        let right = rounds.take_while(|&(&frame, &shown)| {
+            (is_duel || frame != Answer::Void.byte()) && outcomes.count(Move::from_byte(shown), frame)
+        });
+        let count = right.count();
         if count > 0 {
             bytes.advance(count);
             return Some(Verdict { count, result: Ok(outcomes) });
         }
-        let frame = *bytes.first()?;
-        bytes.advance(1);
-        count = 1;
-        let kind = match (Answer::from_byte(frame), Move::from_byte(self.requests[self.next])) {
-            (Some(Answer::Void), _) => {
-                return Some(Verdict { count, result: Err(CliError::WrongAnswer(texts::house_voids(self.address()))) });
-            }
+        let frame = bytes.try_get_u8().ok()?;
+        let (count, error) = match (Answer::from_byte(frame), Move::from_byte(self.requests[self.next])) {
+            (Some(Answer::Void), _) => (1, CliError::WrongAnswer(texts::house_voids(self.address()))),
             (Some(Answer::Full), _) => {
-                count = self.awaited;
                 bytes.clear();
-                ErrorKind::Full
+                (self.awaited, self.error(ErrorKind::Full))
             }
-            (Some(Answer::NoMove), Some(shown)) => Violation::NoMove(shown).into(),
-            _ => Violation::Answer(UnknownByte(frame)).into(),
+            (Some(Answer::NoMove), Some(shown)) => (1, self.error(Violation::NoMove(shown).into())),
+            _ => (1, self.error(Violation::Answer(UnknownByte(frame)).into())),
         };
-        let error = Error { address: self.address().to_owned(), phase: Phase::Reply, kind };
-        Some(Verdict { count, result: Err(error.into()) })
+        Some(Verdict { count, result: Err(error) })
+    }
+
+    fn error(&self, kind: ErrorKind) -> CliError {
+        Error { address: self.address().to_owned(), phase: Phase::Reply, kind }.into()
     }
 
     fn address(&self) -> &str {
-        self.plan.endpoints[0].address()
+        self.plan.endpoint.address()
     }
 
     fn wrong_reply(&self, request: &str, reply: &str, right: &str) -> CliError {

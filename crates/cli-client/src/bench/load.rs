@@ -69,13 +69,10 @@ fn cpu_time() -> Duration {
 /// Drives all connections of a thread.
 async fn drive(load: &Arc<ThreadLoad>, stop: &CancellationToken) -> io::Result<Stats> {
     let ThreadLoad { plan, number, .. } = &**load;
-    let connections = |thread| part(plan.load.connections, thread, plan.threads());
-    let first: u64 = (0..*number).map(connections).sum();
     let template = LoadConnection::new(Arc::clone(plan));
     let mut driven = JoinSet::new();
-    for connection in first..first + connections(*number) {
-        let connection = template.another(usize::try_from(connection).unwrap_or_default());
-        driven.spawn(drive_connection(Arc::clone(load), connection));
+    for _ in 0..part(plan.load.connections, *number, plan.threads()) {
+        driven.spawn(drive_connection(Arc::clone(load), template.another()));
     }
     tokio::select! {
         biased;

@@ -81,11 +81,12 @@ pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), 
 
 /// The runs that are asked for: one, or those to compare.
 fn plans(command: BenchCommand, reply_timeout: Duration) -> Result<Vec<Plan>, CliError> {
-    let plan = |workload, address, load, framing, keep_alive, pipeline: Option<u64>| {
+    let plan = |workload, address: String, load, framing, keep_alive, pipeline: Option<u64>| {
         let kept = keep_alive || pipeline.is_some();
         let framing = if kept { Framing::Line } else { framing };
         let in_flight = pipeline.unwrap_or(1);
-        Plan { workload, kept, framing, address, endpoints: Vec::new(), load, in_flight, reply_timeout }
+        let endpoint = Endpoint::new(&*address);
+        Plan { workload, kept, framing, address, endpoint, load, in_flight, reply_timeout }
     };
     let plan = match command {
         BenchCommand::Power(PowerArguments { load, keep_alive, pipeline, framing, compare, op, number, addr }) => {
@@ -125,21 +126,17 @@ async fn run_plan(plan: Plan, session: &Session) -> Result<Report, CliError> {
 /// no server measures nothing.
 async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, CliError> {
     raise_nofile(plan.load.connections)?;
-    let mut first = session.endpoint(&plan.address);
-    let sources = plan.load.sources.as_ref().map(|Sources(sources)| &sources[..]).unwrap_or_default();
-    for source in sources {
+    let sources = plan.load.sources.clone().map(|Sources(sources)| sources).unwrap_or_default();
+    for source in &sources {
         UdpSocket::bind((*source, 0)).map_err(|error| CliError::Usage(texts::foreign_source(source, error)))?;
     }
-    if let Some(source) = sources.first() {
-        first = first.from_source(*source);
-    }
+    let endpoint = session.endpoint(&plan.address).from_sources(sources.clone());
     let peer = if plan.workload == Workload::Duel {
-        let mut connection = Connection::open(first).await?;
+        let mut connection = Connection::open(endpoint).await?;
         connection.check().await?;
         connection.peer_addr().ok()
     } else {
-        let mut connection =
-            LoadConnection::new(Arc::new(Plan { in_flight: 1, endpoints: vec![first], ..plan.clone() }));
+        let mut connection = LoadConnection::new(Arc::new(Plan { in_flight: 1, endpoint, ..plan.clone() }));
         connection.connect().await?;
         let peer = connection.peer_addr();
         let mut verified = Ok(Outcomes::default());
@@ -150,11 +147,7 @@ async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, CliError> {
     // A name is resolved once, not for each connection.
     let peer = peer.map_or_else(|| plan.address.clone(), |peer| peer.to_string());
     let timeouts = Timeouts { reply: plan.reply_timeout, ..session.timeouts };
-    let endpoint = Endpoint::new(peer).with_timeouts(timeouts);
-    plan.endpoints = sources.iter().map(|&source| endpoint.clone().from_source(source)).collect();
-    if plan.endpoints.is_empty() {
-        plan.endpoints.push(endpoint);
-    }
+    plan.endpoint = Endpoint::new(peer).with_timeouts(timeouts).from_sources(sources);
     Ok(plan)
 }
 
@@ -177,7 +170,7 @@ async fn measured(plan: &Arc<Plan>, session: &Session) -> Result<Stats, CliError
     let stop = CancellationToken::new();
     let line = StatusLine::new(!session.output.quiet && !session.output.json);
     let begun = Instant::now();
-    let loads = load::ThreadLoad::all(plan).map_err(CliError::System)?;
+    let loads = load::ThreadLoad::all(plan)?;
     let running = async {
         let mut running = pin!(load::run(&loads, &stop));
         tokio::select! {
@@ -198,5 +191,5 @@ async fn measured(plan: &Arc<Plan>, session: &Session) -> Result<Stats, CliError
         let progress = texts::bench_progress(grouped(right), rate, grouped(not_right));
         (format!("{elapsed}  {progress}"), elapsed.to_string())
     };
-    line.run(running, progress).await.map_err(CliError::System)
+    Ok(line.run(running, progress).await?)
 }

@@ -27,8 +27,8 @@ pub(super) struct Plan {
     pub(super) framing: Framing,
     /// The server, as the user names it.
     pub(super) address: String,
-    /// The server, once for each address to connect from.
-    pub(super) endpoints: Vec<Endpoint>,
+    /// The server, its name resolved once a first exchange has succeeded.
+    pub(super) endpoint: Endpoint,
     pub(super) load: Load,
     /// How many requests are in flight on a connection.
     pub(super) in_flight: u64,

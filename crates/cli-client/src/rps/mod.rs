@@ -95,7 +95,7 @@ impl Game {
     /// Plays a round. Dropping the future takes the move back.
     async fn throw(&mut self, shown: Move) -> Result<RoundReport, CliError> {
         let round = self.connection.throw(shown).await.map_err(|error| {
-            CliError::from(error).with_hint(|error| match (&error.kind, error.phase, self.window) {
+            CliError::from(error).with_hint(|kind, phase| match (kind, phase, self.window) {
                 // At the address of a duel, the other player may be the one who takes long.
                 (ErrorKind::TimedOut(_), Phase::Reply, None) => Some(texts::hint_duel()),
                 (ErrorKind::TimedOut(_), Phase::Reply, Some(_)) => Some(texts::hint_window()),

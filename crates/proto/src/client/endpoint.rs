@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
@@ -16,12 +17,27 @@ use tokio::time::Instant;
 use super::stream::{Event, Observer, Stream};
 use super::{Error, ErrorKind, Phase, Timeouts, within};
 
+/// Own addresses to connect from, in turn. None leaves the choice to the system.
+#[derive(Debug, Default)]
+struct Sources {
+    addresses: Vec<IpAddr>,
+    /// The number of connections so far, of all clones of an endpoint.
+    taken: AtomicUsize,
+}
+
+impl Sources {
+    fn next(&self) -> Option<IpAddr> {
+        let number = self.taken.fetch_add(1, Ordering::Relaxed);
+        self.addresses.get(number.checked_rem(self.addresses.len())?).copied()
+    }
+}
+
 /// A server's address, and what holds for every connection to it.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     address: Arc<str>,
     timeouts: Timeouts,
-    source: Option<IpAddr>,
+    sources: Arc<Sources>,
     observer: Option<Arc<dyn Observer>>,
 }
 
@@ -29,7 +45,7 @@ impl Endpoint {
     /// The server at `address`, a name or an IP address with a port. Nothing is sent yet.
     #[must_use]
     pub fn new(address: impl Into<Arc<str>>) -> Self {
-        Self { address: address.into(), timeouts: Timeouts::default(), source: None, observer: None }
+        Self { address: address.into(), timeouts: Timeouts::default(), sources: Arc::default(), observer: None }
     }
 
     /// The same server with other limits.
@@ -38,11 +54,12 @@ impl Endpoint {
         Self { timeouts, ..self }
     }
 
-    /// The same server, connected to from this address of the machine's own. Each has ports of its own, so that more
-    /// of them carry more connections.
+    /// Returns the same server, connected to from these addresses of the machine's own in turn. Each has ports of its
+    /// own, so that more of them carry more connections.
     #[must_use]
-    pub fn from_source(self, source: IpAddr) -> Self {
-        Self { source: Some(source), ..self }
+    pub fn from_sources(self, sources: impl IntoIterator<Item = IpAddr>) -> Self {
+        let sources = Sources { addresses: sources.into_iter().collect(), taken: AtomicUsize::default() };
+        Self { sources: Arc::new(sources), ..self }
     }
 
     /// The same server, with somebody who is told of all that happens on a connection to it.
@@ -72,8 +89,9 @@ impl Endpoint {
         self.tell(|| Event::Resolve(&self.address));
         let resolved = within(self.timeouts.resolve, lookup_host(&*self.address)).await;
         let resolved = resolved.map_err(|kind| self.failed(Phase::Resolve, kind))?;
+        let source = self.sources.next();
         // From an address of one kind, only addresses of that kind can be reached.
-        let reachable = |address: &SocketAddr| self.source.is_none_or(|source| source.is_ipv4() == address.is_ipv4());
+        let reachable = |address: &SocketAddr| source.is_none_or(|source| source.is_ipv4() == address.is_ipv4());
         let resolved: Vec<_> = resolved.filter(reachable).collect();
         self.tell(|| Event::Resolved(&resolved));
         if resolved.is_empty() {
@@ -87,7 +105,7 @@ impl Endpoint {
             let left = u32::try_from(resolved.len() - tried).unwrap_or(u32::MAX);
             let share = until.saturating_duration_since(Instant::now()) / left;
             self.tell(|| Event::Connect(address));
-            match self.connect_to(address, share).await {
+            match connect(address, source, share).await {
                 Ok(stream) => {
                     // A request is written whole; holding it back for more to come (Nagle) would only delay it. Where
                     // the option cannot be set the connection is as good as gone, and the next step says so better.
@@ -101,17 +119,6 @@ impl Endpoint {
             }
         }
         Err(self.failed(Phase::Connect, last))
-    }
-
-    async fn connect_to(&self, address: SocketAddr, limit: Duration) -> Result<TcpStream, ErrorKind> {
-        let Some(source) = self.source else { return within(limit, TcpStream::connect(address)).await };
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // Without this option the port is chosen now, for this source and all destinations alike, and one that has been
-        // closed within the last minute is taken for used (ip(7), IP_BIND_ADDRESS_NO_PORT). Where it cannot be set,
-        // there are just fewer ports.
-        let _ = setsockopt(&socket.as_fd(), IpBindAddressNoPort, &true);
-        socket.bind(SocketAddr::new(source, 0))?;
-        within(limit, socket.connect(address)).await
     }
 
     /// Tells of an event, which costs nothing where nobody hears of it.
@@ -130,6 +137,17 @@ impl Endpoint {
     pub(super) fn error(&self, phase: Phase, kind: ErrorKind) -> Error {
         Error { address: self.address.to_string(), phase, kind }
     }
+}
+
+async fn connect(address: SocketAddr, source: Option<IpAddr>, limit: Duration) -> Result<TcpStream, ErrorKind> {
+    let Some(source) = source else { return within(limit, TcpStream::connect(address)).await };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Without this option the port is chosen now, for this source and all destinations alike, and one that has been
+    // closed within the last minute is taken for used (ip(7), IP_BIND_ADDRESS_NO_PORT). Where it cannot be set,
+    // there are just fewer ports.
+    let _ = setsockopt(&socket.as_fd(), IpBindAddressNoPort, &true);
+    socket.bind(SocketAddr::new(source, 0))?;
+    within(limit, socket.connect(address)).await
 }
 
 impl FromStr for Endpoint {
