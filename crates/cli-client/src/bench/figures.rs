@@ -41,12 +41,11 @@ pub(super) fn nanos(nanos: u64) -> String {
         1_000_000..1_000_000_000 => (float(nanos) / 1e6, "ms"),
         _ => (float(nanos) / 1e9, "s"),
     };
-    let digits = if unit == "ns" || value >= 99.95 {
-        0
-    } else if value >= 9.995 {
-        1
-    } else {
-        2
+    let digits = match value {
+        99.95.. => 0,
+        _ if unit == "ns" => 0,
+        9.995.. => 1,
+        _ => 2,
     };
     format!("{value:.digits$} {unit}")
 }

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a connection waits after a failure. The load does not measure how fast a server rejects clients.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Requests that were never sent are counted in so many steps at the most, each with the wait of its first.
+const MAX_UNSENT_STEPS: u64 = 10_000;
 
 /// Runs loads to their end, or until `stop`, each in a thread of its own.
 pub(super) async fn run(loads: &[Arc<ThreadLoad>], stop: &CancellationToken) -> io::Result<Stats> {
@@ -217,8 +221,13 @@ impl ThreadLoad {
         if let Some(schedule) = &self.schedule {
             match end {
                 Some(end) => {
-                    let (unsent, longest, shortest) = schedule.unsent(end);
-                    stats.not_sent_in_turn(unsent, longest, shortest);
+                    let Range { start, end: due } = schedule.unsent(end);
+                    // More steps than the histogram can tell apart would only take time.
+                    stats.unsent = due.saturating_sub(start);
+                    let step = stats.unsent.div_ceil(MAX_UNSENT_STEPS).max(1);
+                    for number in (start..due).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
+                        stats.waited(step.min(due - number), end.saturating_duration_since(schedule.intended(number)));
+                    }
                 }
                 None => stats.took = stats.took.max(schedule.length(stats.requests())),
             }

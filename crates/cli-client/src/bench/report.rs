@@ -115,18 +115,17 @@ impl Report {
     /// The latencies, each row twice as long as the one before. The first is of less than a microsecond.
     fn histogram(&self) -> Vec<(String, String)> {
         let latency = &self.stats.latency;
-        let bounds: Vec<_> = once(0).chain((0..32).map(|power| 1000_u64 << power)).collect();
-        let count = |pair: &[u64]| latency.count_between(pair[0], pair[1] - 1);
-        let rows: Vec<_> = bounds.windows(2).map(|pair| (pair, count(pair))).collect();
-        let first = rows.iter().position(|row| row.1 > 0).unwrap_or(rows.len());
-        let last = rows.iter().rposition(|row| row.1 > 0).map_or(first, |last| last + 1);
+        let counts = latency.iter_log(1000, 2.0).map(|step| step.count_since_last_iteration());
+        let bounds = (0..32).map(|power| 1000_u64 << power);
+        let rows = once(0).chain(bounds.clone()).zip(bounds).zip(counts);
+        let rows: Vec<_> = rows.skip_while(|row| row.1 == 0).collect();
         let most = rows.iter().map(|row| row.1).max().unwrap_or(1);
-        let row = |&(pair, count): &(&[u64], u64)| {
+        let row = |((least, next), count)| {
             let bar = "#".repeat(usize::try_from(count * LONGEST_BAR / most).unwrap_or_default());
-            let label = format!("{:>7} - {:>7}", nanos(pair[0]), nanos(pair[1]));
+            let label = format!("{:>7} - {:>7}", nanos(least), nanos(next));
             (label, format!("{bar:<width$} {:>6}", percent(count, latency.len()), width = 40))
         };
-        rows[first..last].iter().map(row).collect()
+        rows.into_iter().map(row).collect()
     }
 
     /// Notes for the reader of the table.
@@ -146,17 +145,14 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.quiet {
-            f.write_str(&texts::bench_a_second(rate(self.stats.throughput())))?;
-            if !self.stats.latency.is_empty() {
-                write!(f, "  {}", self.quantiles())?;
-            }
-            if self.stats.unsent > 0 {
-                write!(f, "  {} {}", texts::bench_unsent(), grouped(self.stats.unsent))?;
-            }
-            for (kind, error) in &self.stats.errors {
-                write!(f, "  {} {}", texts::kind(*kind), grouped(error.count))?;
-            }
-            return Ok(());
+            let stats = &self.stats;
+            let quantiles = (!stats.latency.is_empty()).then(|| self.quantiles());
+            let unsent = (stats.unsent > 0).then(|| format!("{} {}", texts::bench_unsent(), grouped(stats.unsent)));
+            let error =
+                |(kind, error): (&Kind, &ErrorStats)| format!("{} {}", texts::kind(*kind), grouped(error.count));
+            let parts =
+                [Some(texts::bench_a_second(rate(stats.throughput()))), quantiles, unsent].into_iter().flatten();
+            return f.write_str(&parts.chain(stats.errors.iter().map(error)).collect::<Vec<_>>().join("  "));
         }
         let mut paragraphs = vec![self.title(), table(&self.rows(), "  "), table(&self.histogram(), "  ")];
         paragraphs.extend(self.remarks());

@@ -1,6 +1,7 @@
 //! A fixed rate: the intended start time of each request, independent of the others.
 
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -70,13 +71,9 @@ impl Schedule {
         u64::try_from(elapsed.div_ceil(self.interval.as_nanos())).unwrap_or(u64::MAX).min(self.total)
     }
 
-    /// The requests that count and were due before `end` and never taken: how many, and how long the first and the last
-    /// of them had waited by then.
-    pub(super) fn unsent(&self, end: Instant) -> (u64, Duration, Duration) {
-        let due = self.due_before(end);
-        let first = self.taken.load(Ordering::Relaxed).max(self.warming);
-        let waited = |number| end.saturating_duration_since(self.intended(number));
-        (due.saturating_sub(first), waited(first), waited(due.saturating_sub(1)))
+    /// Returns the numbers of the requests that count, were due before `end` and were never taken.
+    pub(super) fn unsent(&self, end: Instant) -> Range<u64> {
+        self.taken.load(Ordering::Relaxed).max(self.warming)..self.due_before(end)
     }
 
     /// How long `count` requests take at this rate, those to warm up left out.

@@ -82,22 +82,8 @@ impl Stats {
         self.waited(count, took);
     }
 
-    /// Counts requests that were due one after the other and never sent. The first had waited the longest at the end, the
-    /// last the shortest.
-    pub(super) fn not_sent_in_turn(&mut self, count: u64, first: Duration, last: Duration) {
-        // More steps than the histogram can tell apart would only take time.
-        const STEPS: u64 = 10_000;
-        self.unsent += count;
-        let steps = count.min(STEPS);
-        for step in 0..steps {
-            let part = count / steps + u64::from(step < count % steps);
-            let share = u32::try_from(step).unwrap_or_default();
-            let between = first.saturating_sub(last) / u32::try_from(steps).unwrap_or(1) * share;
-            self.waited(part, first.saturating_sub(between));
-        }
-    }
-
-    fn waited(&mut self, count: u64, took: Duration) {
+    /// Counts requests that waited this long for their reply, or for a connection until the end.
+    pub(super) fn waited(&mut self, count: u64, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.latency.saturating_record_n(nanos, count);
     }
