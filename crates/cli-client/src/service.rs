@@ -2,6 +2,7 @@
 
 use std::env;
 
+use clap::Arg;
 use proto::client::Endpoint;
 
 use crate::error::CliError;
@@ -32,6 +33,11 @@ impl Service {
     pub(crate) fn addr_help(self) -> String {
         let (_, variable, default) = self.parts();
         texts::addr(variable, default)
+    }
+
+    /// Gives the argument `--addr` its help.
+    pub(crate) fn describe_addr(self, argument: Arg) -> Arg {
+        if argument.get_id() == "addr" { argument.help(self.addr_help()) } else { argument }
     }
 
     /// Returns the address given with `--addr`, or that of the environment, or the default. An empty variable counts as

@@ -146,11 +146,11 @@ pub(crate) struct OpponentArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProbeCommand {
-    #[command(about = texts::probe_power(), mut_arg("addr", |arg| arg.help(Service::Power.addr_help())))]
+    #[command(about = texts::probe_power(), mut_args(|arg| Service::Power.describe_addr(arg)))]
     Power(ProbeArguments),
-    #[command(about = texts::probe_rps(), mut_arg("addr", |arg| arg.help(Service::Rps.addr_help())))]
+    #[command(about = texts::probe_rps(), mut_args(|arg| Service::Rps.describe_addr(arg)))]
     Rps(ProbeArguments),
-    #[command(about = texts::probe_duel(), mut_arg("addr", |arg| arg.help(Service::Duel.addr_help())))]
+    #[command(about = texts::probe_duel(), mut_args(|arg| Service::Duel.describe_addr(arg)))]
     Duel(ProbeArguments),
 }
 

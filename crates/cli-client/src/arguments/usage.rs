@@ -34,12 +34,15 @@ pub(super) fn report(error: &Error, arguments: &[OsString]) -> ExitCode {
 /// The error, the usage of the command, and where to find more.
 fn usage(error: &Error, arguments: &[OsString]) -> String {
     let mut paragraphs = vec![texts::usage_error(message(error))];
+    let mut command = names(arguments);
     if let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) {
         let usage = usage.to_string();
         let usage = usage.trim_start().trim_start_matches("Usage:").trim_start();
+        let names: Vec<_> = usage.split(' ').take_while(|word| !word.starts_with(['[', '<', '-'])).collect();
+        command = names.join(" ");
         paragraphs.push(format!("{}: {usage}", texts::help_usage()));
     }
-    paragraphs.push(texts::more_help(names(arguments)));
+    paragraphs.push(texts::more_help(command));
     paragraphs.join("\n\n") + "\n"
 }
 
@@ -60,7 +63,9 @@ fn names(arguments: &[OsString]) -> String {
 fn message(error: &Error) -> String {
     let context = |kind| error.get(kind).map(words).unwrap_or_default();
     let argument = context(ContextKind::InvalidArg);
-    match error.kind() {
+    let suggested = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
+    let suggested = suggested.into_iter().find_map(|kind| error.get(kind));
+    let sentence = match error.kind() {
         ErrorKind::ValueValidation => {
             let right = error.source().map(ToString::to_string).unwrap_or_default();
             // Without the blank that `escape_negative` puts before a negative number.
@@ -69,12 +74,10 @@ fn message(error: &Error) -> String {
         ErrorKind::InvalidValue if context(ContextKind::InvalidValue).is_empty() => texts::missing_value(&argument),
         ErrorKind::InvalidValue => {
             let right = texts::one_of(context(ContextKind::ValidValue));
-            texts::invalid_value(context(ContextKind::InvalidValue), &argument, right) + &suggestion(error)
+            texts::invalid_value(context(ContextKind::InvalidValue), &argument, right)
         }
-        ErrorKind::UnknownArgument => texts::unknown_argument(&argument) + &suggestion(error),
-        ErrorKind::InvalidSubcommand => {
-            texts::unknown_command(context(ContextKind::InvalidSubcommand)) + &suggestion(error)
-        }
+        ErrorKind::UnknownArgument => texts::unknown_argument(&argument),
+        ErrorKind::InvalidSubcommand => texts::unknown_command(context(ContextKind::InvalidSubcommand)),
         ErrorKind::MissingRequiredArgument => texts::missing_argument(&argument),
         ErrorKind::MissingSubcommand => texts::missing_command(context(ContextKind::ValidSubcommand)),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => texts::no_command(),
@@ -83,13 +86,8 @@ fn message(error: &Error) -> String {
         ErrorKind::ArgumentConflict => texts::conflict(&argument, context(ContextKind::PriorArg)),
         // Does not happen with this command line; clap has an English message.
         _ => error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
-    }
-}
-
-fn suggestion(error: &Error) -> String {
-    let kinds = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
-    let suggested = kinds.into_iter().find_map(|kind| error.get(kind));
-    suggested.map(|value| texts::perhaps(words(value))).unwrap_or_default()
+    };
+    sentence + &suggested.map(|value| texts::perhaps(words(value))).unwrap_or_default()
 }
 
 fn words(value: &ContextValue) -> String {

@@ -10,7 +10,7 @@ use proto::wire::power::client::Framing;
 use proto::wire::rps::Move;
 
 use crate::input::Argument;
-use crate::language::{explain, texts};
+use crate::language::texts;
 
 /// Makes a parser of values one that also accepts `-` for standard input.
 pub(crate) fn or_input<T>(
@@ -20,7 +20,7 @@ pub(crate) fn or_input<T>(
 }
 
 pub(crate) fn number(text: &str) -> Result<Number, String> {
-    text.parse().map_err(explain::number)
+    text.parse().map_err(|error| texts::not_a_number(error).to_owned())
 }
 
 pub(crate) fn hand(text: &str) -> Result<Move, String> {

@@ -1,11 +1,10 @@
-//! Messages for errors of connections and numbers.
+//! Messages for errors of connections.
 //!
 //! The library has the English messages. The Chinese ones are here, kind by kind, so that a missing one does not compile.
 
 use std::io;
 
 use proto::client::{Error, ErrorKind, Phase, Violation};
-use proto::wire::number::NumberError;
 use proto::wire::power::client::{ClientCodec, ReplyError};
 
 use super::{Language, texts};
@@ -63,13 +62,5 @@ pub(crate) fn system(cause: &io::Error) -> String {
         io::ErrorKind::NetworkUnreachable => "网络不可达".to_owned(),
         io::ErrorKind::AddrNotAvailable => "没有可用的本地端口".to_owned(),
         _ => cause.to_string(),
-    }
-}
-
-pub(crate) fn number(error: NumberError) -> String {
-    match (Language::current(), error) {
-        (Language::English, error) => error.to_string(),
-        (Language::Chinese, NumberError::Malformed) => "不是 2、-0.5、1e-3 这样的十进制数".to_owned(),
-        (Language::Chinese, NumberError::OutOfRange) => "超出最大的双精度数 1.7976931348623157e+308".to_owned(),
     }
 }

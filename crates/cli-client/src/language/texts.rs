@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use proto::client::rps::Round;
+use proto::wire::number::NumberError;
 use proto::wire::rps::{Move, Outcome};
 
 use super::Language;
@@ -57,7 +58,9 @@ texts! {
     json "Print one JSON object a line on standard output, errors included" "在标准输出上每行打印一个 JSON 对象，包括错误"
     quiet "Say nothing but answers and errors" "只打印答案和错误"
     verbose "Say on standard error how each connection goes" "在标准错误上说明每个连接的经过"
-    trace "Show on standard error every byte that crosses, each way and with its time" "在标准错误上显示每个方向经过的每个字节及其时间"
+    trace
+        "Show on standard error every byte that crosses, each way and with its time"
+        "在标准错误上显示每个方向经过的每个字节及其时间"
     addr(variable, default)
         "Where the server listens [env: {variable}] [default: {default}]"
         "服务器地址 [环境变量：{variable}] [默认：{default}]"
@@ -75,7 +78,9 @@ texts! {
     numbers
         "Numbers such as 2, -0.5 or 1e-3; - reads them from standard input, one a line"
         "2、-0.5、1e-3 这样的数；- 表示从标准输入读取，每行一个"
-    keep_alive "Ask all on one connection, in lines, without waiting for each answer" "在一个连接上逐行发送全部请求，不等待每个答案"
+    keep_alive
+        "Ask all on one connection, in lines, without waiting for each answer"
+        "在一个连接上逐行发送全部请求，不等待每个答案"
     framing
         "How to end a request, and so how to know where the reply ends: eof closes the sending half, and the reply ends \
          with the stream; line sends a line, and the reply is one; bare sends nothing more, and the reply is what one \
@@ -108,7 +113,9 @@ texts! {
     probe "Check with a real exchange that a server works" "用一次真实的问答检查服务器是否正常"
     probe_power "Ask the power server for a square" "向 power 服务器求一个平方"
     probe_rps "Play a round against the house" "与庄家猜一局"
-    probe_duel "Send the duel a byte that is no move, which disturbs no player" "给对战服务器发一个不是出拳的字节，不打扰任何玩家"
+    probe_duel
+        "Send the duel a byte that is no move, which disturbs no player"
+        "给对战服务器发一个不是出拳的字节，不打扰任何玩家"
     wait "Try again until it works, for so long" "反复尝试直到正常，最多这么久"
 
     completions "Print a script that completes commands in a shell" "打印 shell 的命令补全脚本"
@@ -132,7 +139,9 @@ texts! {
         "每个连接（因而是长连接）上同时有多少个请求在途 [默认：1]"
     connections "How many connections at once [default: 50]" "同时有多少个连接 [默认：50]"
     requests "Stop after so many requests, such as 500, 100k or 2m" "发完指定数量的请求后结束，如 500、100k、2m"
-    duration "Stop after this long [default: 5s, where --requests does not say]" "运行指定时长后结束 [默认：5s，除非给出 --requests]"
+    duration
+        "Stop after this long [default: 5s, where --requests does not say]"
+        "运行指定时长后结束 [默认：5s，除非给出 --requests]"
     rate
         "Send so many requests a second, at even distances whatever becomes of them, and count an answer's time from \
          when its request should have been sent"
@@ -184,7 +193,9 @@ texts! {
     not_a_move
         "not a move: scissors, rock or paper (s, r, p; 剪刀, 石头, 布; 1, 2, 3)"
         "不是有效的出拳：剪刀、石头、布（1、2、3；scissors、rock、paper；s、r、p）"
-    not_a_duration "write a duration with its unit, such as 5s or 250ms, up to 24h" "请输入带单位的时长，如 5s、250ms，最长 24h"
+    not_a_duration
+        "write a duration with its unit, such as 5s or 250ms, up to 24h"
+        "请输入带单位的时长，如 5s、250ms，最长 24h"
     no_escape(after)
         "no escape begins with '\\{after}'; there are \\r, \\n, \\t, \\0, \\\\ and \\xHH"
         "没有以 '\\{after}' 开头的转义；可用的有 \\r、\\n、\\t、\\0、\\\\、\\xHH"
@@ -223,7 +234,9 @@ texts! {
     wrong_square(address, asked, answer)
         "{address}: the square of {asked} came back as {answer}"
         "{address}：{asked} 的平方得到的是 {answer}"
-    house_voids(address) "{address}: it voids a round that the house always plays" "{address}：庄家总会应战，这一局却作废了"
+    house_voids(address)
+        "{address}: it voids a round that the house always plays"
+        "{address}：庄家总会应战，这一局却作废了"
     hint_nobody_listens
         "; nothing listens there: is the server running, and is this its address?"
         "；那里没有程序在监听：服务器在运行吗？地址对吗？"
@@ -238,7 +251,9 @@ texts! {
     hint_duel
         "; --timeout sets how long to wait, and --duel waits for another player"
         "；--timeout 设定最多等多久，--duel 会等待另一位玩家"
-    hint_is_duel "; this may be the address of the duel, which 'probe duel' checks" "；这可能是对战的地址，请用 'probe duel' 检查"
+    hint_is_duel
+        "; this may be the address of the duel, which 'probe duel' checks"
+        "；这可能是对战的地址，请用 'probe duel' 检查"
     hint_window
         ": that is --window, which should be the server's own, and --timeout on top of it"
         "：即 --window（应与服务器一致）再加 --timeout"
@@ -259,7 +274,9 @@ texts! {
     house "house" "庄家"
     other_player "other player" "对方"
     waiting(left) "waiting for the other player: {left} s left" "等待对方出拳：还剩 {left} 秒"
-    nobody_moved "no other player moved in time, so this round counts for nobody" "没有别的玩家及时出拳，这一局作废，不计胜负"
+    nobody_moved
+        "no other player moved in time, so this round counts for nobody"
+        "没有别的玩家及时出拳，这一局作废，不计胜负"
     streak(rounds) "{rounds} wins in a row!" "{rounds} 连胜！"
     losing_streak(rounds) "{rounds} losses in a row." "{rounds} 连败。"
     score(won, lost, drawn) "{won} won, {lost} lost, {drawn} drawn" "{won} 胜，{lost} 负，{drawn} 平"
@@ -365,6 +382,11 @@ texts! {
 
 // Names of values.
 names! {
+    not_a_number: NumberError {
+        NumberError::Malformed => "not a decimal number such as 2, -0.5 or 1e-3" "不是 2、-0.5、1e-3 这样的十进制数"
+        NumberError::OutOfRange
+            => "beyond the largest double, 1.7976931348623157e+308" "超出最大的双精度数 1.7976931348623157e+308"
+    }
     shown: Move {
         Move::Scissors => "scissors" "剪刀"
         Move::Rock => "rock" "石头"
