@@ -1,5 +1,6 @@
 //! Parsers of the values on the command line. Each error says what would be right.
 
+use std::iter::successors;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ pub(crate) fn escaped(text: &str) -> Result<Bytes, String> {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('\\') {
         bytes.extend_from_slice(before.as_bytes());
-        let (byte, length) = match after.as_bytes() {
+        let (byte, length) = match *after.as_bytes() {
             [b'r', ..] => (b'\r', 1),
             [b'n', ..] => (b'\n', 1),
             [b't', ..] => (b'\t', 1),
@@ -119,17 +120,13 @@ const LONGEST_RANGE: usize = 256;
 
 fn range(text: &str) -> Option<Vec<IpAddr>> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let range: Vec<IpAddr> = match (first.trim().parse().ok()?, last.trim().parse().ok()?) {
-        (IpAddr::V4(first), IpAddr::V4(last)) => {
-            let range = (first.to_bits()..=last.to_bits()).take(LONGEST_RANGE + 1);
-            range.map(|bits| Ipv4Addr::from_bits(bits).into()).collect()
-        }
-        (IpAddr::V6(first), IpAddr::V6(last)) => {
-            let range = (first.to_bits()..=last.to_bits()).take(LONGEST_RANGE + 1);
-            range.map(|bits| Ipv6Addr::from_bits(bits).into()).collect()
-        }
-        _ => return None,
+    let (first, last): (IpAddr, IpAddr) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    let next = |address: &IpAddr| match address {
+        IpAddr::V4(address) => address.to_bits().checked_add(1).map(|bits| Ipv4Addr::from_bits(bits).into()),
+        IpAddr::V6(address) => address.to_bits().checked_add(1).map(|bits| Ipv6Addr::from_bits(bits).into()),
     };
+    let is_within = |address: &IpAddr| *address <= last && address.is_ipv4() == last.is_ipv4();
+    let range: Vec<_> = successors(Some(first), next).take_while(is_within).take(LONGEST_RANGE + 1).collect();
     (1..=LONGEST_RANGE).contains(&range.len()).then_some(range)
 }
 
