@@ -140,7 +140,7 @@ impl CliError {
                 (ErrorKind::Full, _) => REFUSED,
                 (ErrorKind::TimedOut(_), _) => TIMED_OUT,
                 (ErrorKind::Io(_), Phase::Resolve | Phase::Connect) => 3,
-                // Whatever the reason, a request that was sent had no reply.
+                // A request was sent and had no reply.
                 (ErrorKind::Io(_) | ErrorKind::Protocol(_) | ErrorKind::Closed, _) => 5,
             },
         }

@@ -28,8 +28,8 @@ pub(crate) struct Interrupt(watch::Receiver<Option<u8>>);
 
 impl Interrupt {
     /// Handles signals from now on, except those ignored at the start: nohup(1) and a shell's background jobs rely on
-    /// that. The process exits [`GRACE`] after the first signal, and at once on the second. A thread of its own does
-    /// this, because a reader of the output who stops reading blocks the command's.
+    /// that. The process exits [`GRACE`] after the first signal, and at once on the second. A separate thread does
+    /// this: the command's thread blocks while its output is not read.
     ///
     /// # Errors
     ///

@@ -79,7 +79,7 @@ pub(crate) fn number<S: Serializer>(number: &Number, serializer: S) -> Result<S:
     text.serialize(serializer)
 }
 
-/// Serializes a value by its English name, whatever language people are spoken to in.
+/// Serializes a value by its English name, in every language of the process.
 pub(crate) fn by_name<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }

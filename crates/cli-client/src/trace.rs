@@ -21,7 +21,7 @@ pub(crate) struct Trace {
 
 #[derive(Debug)]
 struct Connection {
-    /// What all its times count from.
+    /// The start of its times.
     began: Instant,
     name: String,
     sent: u64,

@@ -293,3 +293,17 @@ async fn a_reply_that_was_not_asked_for_is_an_error_unless_it_is_the_servers_far
     };
     assert!(matches!(error.kind, ErrorKind::Protocol(Violation::Unasked)), "{error}");
 }
+
+#[tokio::test]
+async fn operands_before_a_wrong_one_have_their_replies() {
+    let client = Client::new(endpoint(&polite_server(b"d4.0\nd9.0\n").await));
+    let wrong = Error { address: "input".to_owned(), phase: Phase::Send, kind: ErrorKind::Closed };
+    let operands = futures::stream::iter([Ok(Number::from(2)), Ok(Number::from(3)), Err(wrong)]);
+    let mut replies = Vec::new();
+    let asked = client.ask_all(Operation::Square, operands, |operand, reply| {
+        replies.push((operand.value(), reply.expect("a number").value()));
+        Ok(())
+    });
+    assert_eq!(asked.await.map_err(|error| error.address), Err("input".to_owned()));
+    assert_eq!(replies, [(2.0, 4.0), (3.0, 9.0)]);
+}

@@ -18,7 +18,7 @@ pub(super) fn report(error: &Error, arguments: &[OsString]) -> ExitCode {
     let failure = CliError::Usage(message(error));
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // Prints in colour at a terminal. A closed pipe is no error.
+            // Prints in colour at a terminal. Ignores a closed pipe.
             let _ = error.print();
             return ExitCode::SUCCESS;
         }

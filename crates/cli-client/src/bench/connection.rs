@@ -205,7 +205,7 @@ impl Verifier {
     /// Verifies the replies to moves: those at the front that are right, or else the first.
     fn verify_rounds(&self, bytes: &mut BytesMut) -> Option<Verdict> {
         let is_duel = self.plan.workload == Workload::Duel;
-        // The last player of a duel may have no use for all of them, so each has a verdict of its own.
+        // The last player of a duel may need fewer of them, so each has a separate verdict.
         let most = if is_duel { 1 } else { self.awaited };
         let mut outcomes = Outcomes::default();
         let rounds = bytes.iter().zip(&self.requests[self.next..]).take(most);

@@ -32,10 +32,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a connection waits after a failure. The load does not measure how fast a server rejects clients.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Requests that were never sent are counted in so many steps at the most, each with the wait of its first.
+/// The maximum number of steps in which unsent requests are counted, each with the wait of its first.
 const MAX_UNSENT_STEPS: u64 = 10_000;
 
-/// Runs loads to their end, or until `stop`, each in a thread of its own.
+/// Runs loads to their end, or until `stop`, each in a separate thread.
 pub(super) async fn run(loads: &[Arc<ThreadLoad>], stop: &CancellationToken) -> io::Result<Stats> {
     let mut running = Vec::new();
     for load in loads {
@@ -120,7 +120,7 @@ pub(super) struct ThreadLoad {
     number: u64,
     /// From here on requests are counted; those before are to warm up.
     counted_from: Instant,
-    /// From here on there are no requests.
+    /// The end of the requests.
     until: Option<Instant>,
     budget: Arc<Budget>,
     schedule: Option<Schedule>,
@@ -238,7 +238,7 @@ impl ThreadLoad {
         stats
     }
 
-    /// Takes requests to send, `most` at the most; `None` once there are no more.
+    /// Takes requests to send, `most` at the most; `None` after the last.
     async fn take(&self, most: usize) -> Option<Batch> {
         let (first, due) = match &self.schedule {
             Some(schedule) => schedule.take(most).await?,

@@ -65,7 +65,7 @@ pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), 
             break;
         }
     }
-    // The runs before a failure are reported all the same.
+    // The runs before a failure are still reported.
     match &reports[..] {
         [] => {}
         [report] if !is_comparison => session.output.answer(report, report)?,

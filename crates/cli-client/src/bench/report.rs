@@ -212,7 +212,7 @@ struct House {
     evenness: Fairness,
 }
 
-/// The latencies in microseconds; none where there are no replies.
+/// The latencies in microseconds; empty without replies.
 struct Latency<'a>(&'a Stats);
 
 impl Serialize for Latency<'_> {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::figures::{float, per_second};
 use crate::error::{CliError, Kind};
 
-/// The longest time that is told from longer ones, in nanoseconds: an hour.
+/// The longest time that the histogram distinguishes, in nanoseconds: an hour.
 const LONGEST: u64 = 3_600_000_000_000;
 
 /// Times are exact to three digits, which is more than any two runs agree in.
@@ -55,7 +55,7 @@ pub(super) struct Outcomes {
     pub(super) win: u64,
     pub(super) lose: u64,
     pub(super) void: u64,
-    /// What the house showed, in the order of [`Move::ALL`].
+    /// The moves of the house, in the order of [`Move::ALL`].
     #[serde(skip)]
     pub(super) house: [u64; 3],
 }

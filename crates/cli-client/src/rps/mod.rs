@@ -1,7 +1,7 @@
 //! `rps`: plays rock-paper-scissors on one connection, against the house or another player.
 //!
 //! - this file: a game, `rps throw` and `rps play`;
-//! - `prompt`: asks a person for moves; `score` and `hands`: what a person is shown.
+//! - `prompt`: asks a person for moves; `score` and `hands`: the display of a round.
 
 mod hands;
 mod prompt;
@@ -53,7 +53,7 @@ pub(crate) async fn play(arguments: PlayArguments, session: &Session) -> Result<
             ended = Ok(());
         }
     }
-    // Without a connection there was no game.
+    // A game needs a connection.
     if game.is_some() || ended.is_ok() {
         session.output.answer(&score, &score)?;
     }
