@@ -8,4 +8,3 @@ pub(crate) mod admin;
 pub mod log;
 pub mod metrics;
 pub(crate) mod rate_limit;
-
