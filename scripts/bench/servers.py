@@ -168,7 +168,7 @@ class Bench:
         self.environment = {
             name: value
             for name, value in os.environ.items()
-            if not re.match(r"(POWER|RPS)_SERVER_|(POWER|RPS|DUEL)_ADDR$", name)
+            if not re.match(r"(POWER|RPS)_SERVER_|(POWER|RPS|DUEL)_ADDR$|RUST_LOG$", name)
         }
         self.cpus = Cpus()
         self.running = []

@@ -49,6 +49,7 @@ const fn column(result: Result<(), Code>) -> usize {
 impl Metrics {
     /// A request was answered; it was for an operation, or for none that could be told.
     pub fn answered(&self, operation: Option<Operation>, result: Result<(), Code>) {
+        debug_assert_ne!(result, Err(Code::Busy), "rejected connections are counted as such");
         self.requests.add(row(operation) * RESULTS.len() + column(result), 1);
     }
 }

@@ -10,8 +10,8 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::iter;
 use std::net::{Ipv4Addr, Shutdown};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -46,17 +46,21 @@ fn row_02_silence_and_dribbling_are_told_at_the_deadline() {
     let mut silent = connect(server.address("power"));
     let mut dribbling = connect(server.address("power"));
     let mut hand = dribbling.try_clone().unwrap();
+    let (stop, stopped) = mpsc::channel::<()>();
     let dribbler = thread::spawn(move || {
-        // A blank keeps it a part of a request. The server may have closed before the last one.
-        for byte in iter::once("a").chain(iter::repeat_n(" ", 20)) {
-            let _ = hand.write_all(byte.as_bytes());
-            thread::sleep(Duration::from_millis(50));
+        // Blanks keep it a part of a request. It sends on until the reply is there, so that a server whose deadline a byte
+        // extends never replies.
+        let mut next = "a";
+        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(Duration::from_millis(50)) {
+            let _ = hand.write_all(next.as_bytes());
+            next = " ";
         }
     });
-    for stream in [&mut silent, &mut dribbling] {
+    for stream in [&mut dribbling, &mut silent] {
         assert_eq!(hear_to_the_end(stream), "eTIMEOUT no whole request came within 500ms");
         assert!(began.elapsed() >= Duration::from_millis(500));
     }
+    drop(stop);
     dribbler.join().unwrap();
     drop((silent, dribbling));
     server.is_back_at(rest, "power");

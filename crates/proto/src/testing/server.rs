@@ -60,7 +60,7 @@ impl Running {
 /// Serves one connection as a task of the current runtime, and returns how it ended.
 pub fn serve(
     stream: impl Stream,
-    handler: impl Handler + 'static,
+    handler: impl Handler,
     timeouts: ConnectionTimeouts,
     shutdown: Shutdown,
 ) -> JoinHandle<CloseReason> {

@@ -100,8 +100,10 @@ impl CommandLine {
             Override { argument: "admin-listen", key: "admin.listen", value: admin_listen.clone() },
         ];
         let overrides = || self.overrides.iter().chain(&shared);
-        // Other programs share this variable, so that an empty one is not set.
-        if let Some(value) = env::var_os(RUST_LOG).filter(|value| !value.is_empty()) {
+        // Other programs share this variable: an empty one counts as unset, and it is read only in place of our own.
+        if let Some(value) = env::var_os(RUST_LOG).filter(|value| !value.is_empty())
+            && env::var_os(self.variable("log-level")).is_none()
+        {
             lay_variable(&mut layers, "log.level", RUST_LOG.to_owned(), &value);
         }
         for Override { argument, key, .. } in overrides() {

@@ -205,8 +205,8 @@ impl<'de> Deserialize<'de> for OptionalAddress {
     }
 }
 
-/// The level of the log, `"info"`, or a list of directives as in `RUST_LOG`, `"info,proto::server::listener=debug"`: a
-/// level for each target and the modules in it, and one for all others.
+/// The level of the log, `"info"`, or a list of directives as in `RUST_LOG`, `"warn,proto::server::listener=debug"`: a
+/// level for each target and the modules in it, and one for all others, which is `info` unless given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogFilter {
     text: String,
@@ -225,15 +225,18 @@ impl LogFilter {
     /// Stricter than the parser of [`Targets`], which takes every other word for a target to trace: a mistyped level
     /// would turn the log off.
     fn parse(text: &str) -> Result<Self, &str> {
-        let targets = text.split(',').try_fold(Targets::new(), |targets, directive| {
-            let added = match directive.split_once('=') {
-                None => parse_level(directive).map(|level| targets.with_default(level)),
-                Some((target, level)) => parse_target(target)
-                    .zip(parse_level(level))
-                    .map(|(target, level)| targets.with_target(target, level)),
-            };
-            added.ok_or(directive)
-        })?;
+        let mut targets = Targets::new();
+        let mut default = LevelFilter::INFO;
+        for directive in text.split(',') {
+            match directive.split_once('=') {
+                None => default = parse_level(directive).ok_or(directive)?,
+                Some((target, level)) => {
+                    let target = parse_target(target).zip(parse_level(level)).ok_or(directive)?;
+                    targets = targets.with_target(target.0, target.1);
+                }
+            }
+        }
+        let targets = targets.with_default(default);
         Ok(Self { text: text.to_owned(), targets })
     }
 }
@@ -349,6 +352,9 @@ mod tests {
         let filter: LogFilter = read("info, proto::server::listener = debug").unwrap();
         let expected = [("proto::server::listener", LevelFilter::DEBUG)].into_iter().collect::<Targets>();
         assert_eq!(*filter.targets(), expected.with_default(LevelFilter::INFO));
+        let filter: LogFilter = read("proto=debug").unwrap();
+        assert!(filter.targets().would_enable("proto::server", &tracing::Level::DEBUG));
+        assert!(filter.targets().would_enable("other", &tracing::Level::INFO), "the others stay at info");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //!
 //! All deadlines are absolute: a client that sends a byte now and then extends none of them.
 
-use std::mem;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -78,7 +77,9 @@ pub(super) struct ConnectionTimer {
     /// Whether anything was replied. Before that, `idle_deadline` is the deadline of the first request.
     replied: bool,
     /// Whether the last step was a final read.
-    after_final_read: bool,
+    in_final_read: bool,
+    /// Whether the last event came from a final read.
+    final_read_had_data: bool,
 }
 
 impl ConnectionTimer {
@@ -91,7 +92,8 @@ impl ConnectionTimer {
             request_deadline: first,
             wait_for: WaitFor::Request,
             replied: false,
-            after_final_read: false,
+            in_final_read: false,
+            final_read_had_data: false,
         }
     }
 
@@ -111,6 +113,7 @@ impl ConnectionTimer {
     /// Updates the deadlines after the handler has handled an event.
     pub(super) fn on_progress(&mut self, handled: &Handled, timeouts: &ConnectionTimeouts, now: Instant) {
         self.last_progress = now;
+        self.final_read_had_data = self.in_final_read;
         if handled.wrote {
             self.replied = true;
             self.idle_deadline = now + timeouts.idle;
@@ -127,18 +130,17 @@ impl ConnectionTimer {
 
     /// Decides what the driver does at `now`.
     pub(super) fn step(&mut self, now: Instant, timeouts: &ConnectionTimeouts, shutdown: &Shutdown) -> Step {
-        let after_final_read = mem::take(&mut self.after_final_read);
-        let (deadline, step) = self.next_deadline(timeouts, shutdown);
-        if now < deadline {
-            return Step::Wait(deadline);
-        }
-        if let Step::FinalRead | Step::Deliver(Event::Shutdown) = step {
+        let (deadline, at_deadline) = self.next_deadline(timeouts, shutdown);
+        let is_drain_over = || shutdown.deadline().is_some_and(|deadline| deadline <= now);
+        let step = match at_deadline {
+            _ if now < deadline => Step::Wait(deadline),
             // A peer that always has another request in flight does not extend the drain.
-            if after_final_read && shutdown.deadline().is_some_and(|deadline| deadline <= now) {
-                return Step::Abort;
+            Step::FinalRead | Step::Deliver(Event::Shutdown) if self.final_read_had_data && is_drain_over() => {
+                Step::Abort
             }
-            self.after_final_read = step == Step::FinalRead;
-        }
+            step => step,
+        };
+        self.in_final_read = step == Step::FinalRead;
         step
     }
 
@@ -264,5 +266,25 @@ mod tests {
             (cut, Step::Deliver(Event::Settled)),
             "what is whole is answered, not cut"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_final_read_that_finds_data_is_the_last_one_at_the_deadline_of_a_drain() {
+        let (start, draining) = (Instant::now(), Shutdown::new(SECOND / 2));
+        draining.begin();
+        let deadline = start + SECOND / 2 - SECOND / 20;
+        let timeouts = timeouts(Duration::ZERO);
+        let mut timer = ConnectionTimer::new(&timeouts, start);
+        assert_eq!(timer.step(start, &timeouts, &draining), Step::Wait(start + DRAIN_IDLE_GRACE));
+        assert_eq!(timer.step(deadline, &timeouts, &draining), Step::FinalRead, "data that is there is in time");
+        timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, deadline);
+        assert_eq!(timer.step(deadline, &timeouts, &draining), Step::Abort);
+
+        let mut timer = ConnectionTimer::new(&timeouts, start);
+        let soon = start + DRAIN_IDLE_GRACE;
+        assert_eq!(timer.step(soon, &timeouts, &draining), Step::FinalRead);
+        timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, deadline - SECOND / 50);
+        assert_eq!(timer.step(deadline - SECOND / 50, &timeouts, &draining), Step::Wait(deadline));
+        assert_eq!(timer.step(deadline, &timeouts, &draining), Step::Abort, "a wait does not change that");
     }
 }

@@ -94,12 +94,6 @@ impl Shutdown {
         self.end().map(|end| end - LETTING_GO.min(self.limit() / 10))
     }
 
-    /// Whether what is not done yet has to be let go of.
-    #[must_use]
-    pub fn is_past_deadline(&self) -> bool {
-        self.deadline().is_some_and(|deadline| Instant::now() >= deadline)
-    }
-
     /// Waits until it begins.
     pub fn begun(&self) -> WaitForCancellationFuture<'_> {
         self.0.begun.cancelled()

@@ -228,12 +228,7 @@ impl<S: Service> Acceptor<S> {
         let Ok(handler) = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| self.service.handler()))) else {
             return span.in_scope(|| admitted.end(&CloseReason::Panic));
         };
-        let metrics = Arc::clone(&self.metrics);
-        let driver = driver::run(stream, handler, self.service.timeouts(), metrics, self.shutdown.clone());
-        // Combinators, since an `async` block would store the driver twice.
-        let task = AssertUnwindSafe(driver)
-            .catch_unwind()
-            .map(move |ended| admitted.end(&ended.unwrap_or(CloseReason::Panic)));
+        let task = serve_admitted(stream, handler, self.service.timeouts(), self.shutdown.clone(), admitted);
         if span.is_disabled() {
             self.tasks.spawn(task);
         } else {
@@ -283,6 +278,19 @@ impl<S: Service> Acceptor<S> {
             self.metrics.closed_many(&CloseReason::Aborted, self.tasks.len());
         }
     }
+}
+
+/// Serves a connection to its end, and counts that. The future is what tokio keeps for the connection.
+fn serve_admitted<I: Stream, H: Handler>(
+    stream: I,
+    handler: H,
+    timeouts: Arc<ConnectionTimeouts>,
+    shutdown: Shutdown,
+    admitted: Box<Admitted>,
+) -> impl Future<Output = ()> + Send + use<I, H> {
+    let driver = driver::run(stream, handler, timeouts, Arc::clone(&admitted.metrics), shutdown);
+    // Combinators, since an `async` block would store the driver twice.
+    AssertUnwindSafe(driver).catch_unwind().map(move |ended| admitted.end(&ended.unwrap_or(CloseReason::Panic)))
 }
 
 /// What an admitted connection holds from accept to its end. The task owns it, so that the permit is released on every

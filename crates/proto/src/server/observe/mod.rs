@@ -2,7 +2,7 @@
 //!
 //! - `log`: the log, with a `rate_limit` for lines that clients can cause;
 //! - `metrics`: counters, histograms and their Prometheus text;
-//! - `admin`: the HTTP listener for health and metrics.
+//! - `admin`: the HTTP exchange for health and metrics.
 
 pub(crate) mod admin;
 pub mod log;

@@ -20,7 +20,7 @@ mod awaited;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A conversation for these tests: words that end in a point are answered in capitals, `!` ends it, and a word that
+/// A handler for these tests: words that end in a point are answered in capitals, `!` ends it, and a word that
 /// ends in a comma is whole once it has settled.
 struct Words;
 
@@ -202,7 +202,7 @@ async fn a_close_does_not_wait_for_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_follows_the_end_of_a_conversation_is_not_answered() {
+async fn what_follows_a_close_is_not_answered() {
     let (mut peer, _served) = connect(64, &running());
     peer.write_all(b"one.end!two.").await.unwrap();
     assert_eq!(hear_to_the_end(&mut peer).await, "ONE.END!");

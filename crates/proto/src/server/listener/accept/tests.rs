@@ -281,3 +281,28 @@ async fn a_real_listener_gives_up_its_queue_when_it_closes() {
     assert_eq!(peers, expected);
     assert!(std::net::TcpStream::connect(address).is_err(), "nothing listens there any more");
 }
+
+/// As large as the largest handler of the servers.
+struct Large([u64; 5]);
+
+impl Handler for Large {
+    const READ_BYTES: usize = 1;
+
+    fn handle(&mut self, _: Event, _: &mut BytesMut, _: &mut BytesMut) -> Progress {
+        Progress { replies: self.0[0], wait_for: WaitFor::Request }
+    }
+}
+
+#[tokio::test]
+async fn the_task_of_a_connection_takes_at_most_512_bytes() {
+    // The fields of tokio 1.54 beside the future: a header, the scheduler, an ID, a stage and a trailer.
+    const TOKIO_BYTES: usize = 112;
+    let server = start(1, vec![]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let permit = server.admission.admit(PEER.ip()).unwrap();
+    let admitted = Box::new(Admitted { peer: PEER, metrics: Arc::clone(&server.metrics), _permit: permit });
+    let timeouts = server.services.borrow().timeouts();
+    let task = serve_admitted(stream, Large([0; 5]), timeouts, server.shutdown.clone(), admitted);
+    assert!(size_of_val(&task) + TOKIO_BYTES <= 512, "{} bytes", size_of_val(&task));
+}

@@ -8,8 +8,8 @@ use crate::testing::fragile::fragile;
 
 const LATEST: Duration = Duration::from_secs(30);
 
-/// A conversation whose every byte is answered by somebody else: with what they send, with `d` when that is due, and
-/// with `v` where the server waits no longer. `!` ends it.
+/// A handler whose replies come from elsewhere: each byte gets what the test sends, `d` at the deadline, or `v` in a
+/// drain. `!` closes.
 struct Relay {
     answers: mpsc::UnboundedReceiver<u8>,
     answer: Option<u8>,
@@ -43,7 +43,7 @@ impl Handler for Relay {
 /// A connection whose answers a test gives.
 struct Relayed {
     peer: DuplexStream,
-    /// Gives answers; closed when the conversation is over.
+    /// Gives answers; closed when the handler is dropped.
     answers: mpsc::UnboundedSender<u8>,
     broken: CancellationToken,
     served: JoinHandle<CloseReason>,
@@ -119,7 +119,7 @@ async fn a_connection_that_breaks_while_it_waits_is_over_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conversation_is_over_before_its_connection_is() {
+async fn a_handler_is_dropped_before_its_connection_is_closed() {
     let mut relayed = relay(8, &running());
     let start = Instant::now();
     relayed.peer.write_all(b"!").await.unwrap();
