@@ -2,7 +2,7 @@
 //!
 //! - `arguments`: the command line; `service`: the servers' addresses; `input`: values from arguments and standard
 //!   input;
-//! - `session`: what every command works with: `output`, `interrupt` and `trace`;
+//! - `session`: what every command works with: `output`, `interrupt` and `trace`; `status_line`: progress on a terminal;
 //! - `error`: errors and their exit codes;
 //! - `language`: all texts, in English and Chinese;
 //! - `power`, `rps`, `bench`, `probe`: the commands.

@@ -167,9 +167,11 @@ fn one_bad_answer_among_many_is_one() {
 
 #[test]
 fn an_answer_too_many_is_an_error() {
-    let server = afterwards(|stream| answer(stream, b"d4.0\nd4.0\n"));
-    let told = told(5, &format!("power --keep-alive -n 1 -c 1 --addr {server}"));
-    assert_eq!((&told["right"], &told["errors"]), (&json!(1), &json!({"protocol": 1})), "{told}");
+    for answers in [&b"d4.0\nd4.0\n"[..], b"d4.0\neBADOP x\n"] {
+        let server = afterwards(move |stream| answer(stream, answers));
+        let told = told(5, &format!("power --keep-alive -n 1 -c 1 --addr {server}"));
+        assert_eq!((&told["right"], &told["errors"]), (&json!(1), &json!({"protocol": 1})), "{told}");
+    }
 }
 
 #[test]

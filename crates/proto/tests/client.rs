@@ -10,12 +10,14 @@ use proto::client::power::{Client, Pieces};
 use proto::client::rps::Connection;
 use proto::client::stream::{Event, Observer};
 use proto::client::{Endpoint, Error, ErrorKind, Phase, Pipeline, Timeouts, Violation};
+use proto::testing::PATIENCE;
 use proto::wire::number::Number;
 use proto::wire::power::Operation;
 use proto::wire::power::client::{ClientCodec, Framing};
 use proto::wire::rps::Move;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::codec::BytesCodec;
 
 const SHORT: Timeouts = Timeouts::all(Duration::from_millis(200));
@@ -58,13 +60,13 @@ fn assert_failed(error: Option<Error>, phase: Phase) -> ErrorKind {
 }
 
 #[tokio::test]
-async fn an_address_that_nobody_has_is_the_callers_fault() {
+async fn an_unknown_address_fails_in_the_phase_resolve() {
     assert_failed(ask("nosuchhost.invalid:1".to_owned()).await, Phase::Resolve);
     assert_failed(throw("no port").await, Phase::Resolve);
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_be_reached_is_the_networks() {
+async fn an_unreachable_server_fails_in_the_phase_connect() {
     // A port that was free a moment ago, and that is not given out again at once.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
     let kind = assert_failed(ask(address.clone()).await, Phase::Connect);
@@ -73,7 +75,7 @@ async fn a_server_that_cannot_be_reached_is_the_networks() {
 }
 
 #[tokio::test]
-async fn a_server_that_stays_silent_is_the_servers() {
+async fn a_silent_server_fails_in_the_phase_reply() {
     let address = server(b"").await.unwrap();
     let kind = assert_failed(ask(address.clone()).await, Phase::Reply);
     assert!(matches!(kind, ErrorKind::TimedOut(limit) if limit == SHORT.reply), "{kind:?}");
@@ -81,13 +83,13 @@ async fn a_server_that_stays_silent_is_the_servers() {
 }
 
 #[tokio::test]
-async fn a_reply_without_its_end_is_the_servers() {
+async fn a_reply_without_its_end_fails_in_the_phase_end() {
     let kind = assert_failed(ask(server(b"d4.0").await.unwrap()).await, Phase::End);
     assert!(matches!(kind, ErrorKind::TimedOut(_)), "{kind:?}");
 }
 
 #[tokio::test]
-async fn what_is_no_reply_is_the_servers() {
+async fn an_invalid_reply_is_a_violation_in_the_phase_reply() {
     let kind = assert_failed(ask(server(b"HTTP/1.1 400\r\n").await.unwrap()).await, Phase::Reply);
     assert!(matches!(kind, ErrorKind::Protocol(_)), "{kind:?}");
     let kind = assert_failed(throw(&server(b"?").await.unwrap()).await, Phase::Reply);
@@ -241,7 +243,7 @@ async fn pipeline(farewell: Option<u8>, early: &'static [u8], length: usize, rep
 async fn replies_come_in_order_and_the_close_after_them_is_no_missing_reply() {
     let mut codec = ClientCodec::new(Framing::Line);
     let mut pipeline = pipeline(Some(b'e'), b"", 10, b"d4.0\nd9.0\n").await;
-    pipeline.send(b"a2.0\na3.0\n"[..].into(), false).unwrap();
+    pipeline.send(b"a2.0\na3.0\n"[..].into(), false);
     for square in ["4.0", "9.0"] {
         assert_eq!(pipeline.reply(&mut codec).await.unwrap().unwrap().to_string(), square);
     }
@@ -261,7 +263,7 @@ async fn more_requests_than_the_buffers_hold_are_sent_while_replies_are_read() {
         let (mut read, mut write) = stream.split();
         tokio::io::copy(&mut read, &mut write).await.unwrap();
     });
-    pipeline.send(vec![b'x'; COUNT].into(), true).unwrap();
+    pipeline.send(vec![b'x'; COUNT].into(), true);
     let mut bytes = 0;
     while bytes < COUNT {
         bytes += pipeline.reply(&mut BytesCodec::new()).await.unwrap().len();
@@ -274,23 +276,36 @@ async fn more_requests_than_the_buffers_hold_are_sent_while_replies_are_read() {
 async fn a_reply_that_was_not_asked_for_is_an_error_unless_it_is_the_servers_farewell() {
     let mut codec = ClientCodec::new(Framing::Line);
     let mut surplus = pipeline(Some(b'e'), b"", 5, b"d4.0\nd4.0\n").await;
-    surplus.send(b"a2.0\n"[..].into(), false).unwrap();
+    surplus.send(b"a2.0\n"[..].into(), false);
     surplus.reply(&mut codec).await.unwrap().unwrap();
     let error = surplus.check_unasked().unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Protocol(Violation::Unasked)), "{error}");
 
+    let mut crossed = pipeline(Some(b'e'), b"", 5, b"d4.0\neBADOP x\n").await;
+    crossed.send(b"a2.0\n"[..].into(), false);
+    crossed.reply(&mut codec).await.unwrap().unwrap();
+    let error = crossed.check_unasked().unwrap_err();
+    assert!(
+        matches!(error.kind, ErrorKind::Protocol(Violation::Unasked)),
+        "an error reply is one too many too: {error}"
+    );
+
     let mut farewell = pipeline(Some(b'e'), b"eBUSY later", 5, b"").await;
-    farewell.send(b"a2.0\n"[..].into(), false).unwrap();
+    farewell.check_early().unwrap();
+    farewell.send(b"a2.0\n"[..].into(), false);
     assert_eq!(farewell.reply(&mut codec).await.unwrap().unwrap_err().sentence, "later");
 
     let mut early = pipeline(None, b"eBUSY later", 5, b"").await;
-    // What is on its way is not noticed.
-    let error = loop {
-        match early.send(b"a2.0\n"[..].into(), false) {
-            Ok(()) => tokio::task::yield_now().await,
-            Err(error) => break error,
+    // A reply still in flight is not noticed.
+    let noticed = async {
+        loop {
+            match early.check_early() {
+                Ok(()) => tokio::task::yield_now().await,
+                Err(error) => break error,
+            }
         }
     };
+    let error = timeout(PATIENCE, noticed).await.unwrap();
     assert!(matches!(error.kind, ErrorKind::Protocol(Violation::Unasked)), "{error}");
 }
 

@@ -103,7 +103,10 @@ impl LoadConnection {
     pub(super) async fn ask(&mut self, count: usize, mut passed: impl FnMut(Verdict)) -> Result<(), CliError> {
         let mut pipeline = self.pipeline().await?;
         let verifier = &mut self.verifier;
-        pipeline.send(verifier.expect(count), verifier.plan.framing == Framing::EndOfStream)?;
+        if verifier.plan.kept {
+            pipeline.check_early()?;
+        }
+        pipeline.send(verifier.expect(count), verifier.plan.framing == Framing::EndOfStream);
         let mut keep = verifier.plan.kept;
         while verifier.awaited > 0 {
             let verdict = pipeline.reply(verifier).await?;

@@ -414,3 +414,22 @@ names! {
         Kind::Interrupted => "interrupted" "被中断"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Objects have these names from `proto`, lines have them from here.
+    #[test]
+    fn english_names_are_those_of_proto() {
+        for mine in Move::ALL {
+            assert_eq!(shown(mine), mine.to_string());
+        }
+        for ended in [Outcome::Draw, Outcome::Win, Outcome::Lose].map(Round::Judged).into_iter().chain([Round::Void]) {
+            assert_eq!(round(ended), ended.to_string());
+        }
+        for error in [NumberError::Malformed, NumberError::OutOfRange] {
+            assert_eq!(not_a_number(error), error.to_string());
+        }
+    }
+}

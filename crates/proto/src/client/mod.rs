@@ -5,7 +5,7 @@
 //! - [`endpoint`]: where a server is, and how it is connected to;
 //! - [`power`]: a short connection a request, or one kept alive with requests in flight;
 //! - [`rps`]: one long connection, one answer a move;
-//! - [`pipeline`]: requests sent while replies are read, which the clients and load generators share;
+//! - [`pipeline`]: requests sent while replies are read, for games and load generators;
 //! - [`stream`]: a connection's bytes, and who is told of them;
 //! - [`error`]: why there is no answer.
 
@@ -32,7 +32,8 @@ pub struct Timeouts {
     pub resolve: Duration,
     /// For a connection to be made; a name's addresses are tried in turn, each with its share of the time.
     pub connect: Duration,
-    /// For a request to be taken by the network.
+    /// For a power request to be taken by the network. Moves, and the requests of a [`Pipeline`], are sent within the time
+    /// of their replies.
     pub send: Duration,
     /// For a reply, from the moment that it is waited for.
     pub reply: Duration,

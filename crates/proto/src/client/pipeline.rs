@@ -34,7 +34,7 @@ use super::{Endpoint, Error, ErrorKind, Phase, Violation, within};
 /// # });
 /// let mut codec = ClientCodec::new(Framing::Line);
 /// let mut pipeline = Pipeline::open(Endpoint::new(address), ClientCodec::LONGEST_REPLY, Some(b'e')).await?;
-/// pipeline.send(b"a2.0\na3.0\n"[..].into(), false)?;
+/// pipeline.send(b"a2.0\na3.0\n"[..].into(), false);
 /// for square in [4.0, 9.0] {
 ///     assert_eq!(pipeline.reply(&mut codec).await?.map(|number| number.value()), Ok(square));
 /// }
@@ -74,21 +74,22 @@ impl Pipeline {
 
     /// Queues requests when all before have been answered; [`Pipeline::reply`] sends them. With `half_close` they are the
     /// last, and the sending direction is closed behind them.
+    pub fn send(&mut self, requests: Bytes, half_close: bool) {
+        (self.duplex.unsent, self.duplex.half_close) = (requests, half_close);
+    }
+
+    /// Checks, before requests on a kept connection, that no reply has arrived yet: it could not be the reply to these.
+    /// A farewell may have, and [`Pipeline::reply`] returns it. A reply still in flight is not noticed.
     ///
     /// # Errors
     ///
-    /// [`Violation::Unasked`] if a reply has arrived already, since it cannot be the reply to these requests. A reply still
-    /// on its way is not noticed.
-    pub fn send(&mut self, requests: Bytes, half_close: bool) -> Result<(), Error> {
+    /// [`Violation::Unasked`].
+    pub fn check_early(&mut self) -> Result<(), Error> {
         let mut early = [0];
-        if self.bytes.is_empty()
-            && let Ok(1..) = self.duplex.stream.try_read(&mut early)
-        {
+        if let Ok(1..) = self.duplex.stream.try_read(&mut early) {
             self.bytes.extend_from_slice(&early);
         }
-        self.check_unasked()?;
-        (self.duplex.unsent, self.duplex.half_close) = (requests, half_close);
-        Ok(())
+        if self.bytes.first().copied() == self.farewell { Ok(()) } else { self.check_unasked() }
     }
 
     /// Waits for the decoder's next item, and sends meanwhile. Where sending fails, a reply that has come is still
@@ -119,18 +120,13 @@ impl Pipeline {
         Err(self.endpoint.error(phase, kind))
     }
 
-    /// Checks that nothing has come behind the last reply, other than the server's farewell.
+    /// Checks that no bytes have been read behind the last reply.
     ///
     /// # Errors
     ///
     /// [`Violation::Unasked`].
     pub fn check_unasked(&self) -> Result<(), Error> {
-        match self.bytes.first() {
-            Some(first) if self.farewell != Some(*first) => {
-                Err(self.endpoint.error(Phase::Reply, Violation::Unasked.into()))
-            }
-            _ => Ok(()),
-        }
+        if self.bytes.is_empty() { Ok(()) } else { Err(self.endpoint.error(Phase::Reply, Violation::Unasked.into())) }
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
@@ -142,6 +138,7 @@ impl Pipeline {
         &self.bytes
     }
 
+    /// Why the last requests could not be sent, for a caller that reports this rather than the missing reply.
     pub(super) fn take_send_error(&mut self) -> Option<io::Error> {
         self.duplex.send_error.take()
     }

@@ -128,13 +128,17 @@ impl Connection {
             let given_up = io::Error::new(io::ErrorKind::NotConnected, "an earlier move was given up");
             return Err(self.error(Phase::Send, ErrorKind::Io(given_up)));
         }
-        self.pipeline.send(Bytes::copy_from_slice(&[frame]), false)?;
+        self.pipeline.check_early()?;
+        if !self.pipeline.surplus().is_empty() {
+            return Ok(Answer::Full);
+        }
+        self.pipeline.send(Bytes::copy_from_slice(&[frame]), false);
         self.awaiting = true;
-        // A full server says so without reading, and sending may then fail: its answer says why.
+        // A full server replies without reading, and sending may then fail: its reply says why.
         let answer = match (self.pipeline.reply(&mut ClientCodec).await, self.pipeline.take_send_error()) {
-            (Ok(answer), _) => answer,
-            (Err(_), Some(error)) => return Err(self.error(Phase::Send, error.into())),
-            (Err(error), None) => return Err(error),
+            (Ok(Ok(Answer::Full)), _) => Ok(Answer::Full),
+            (_, Some(error)) => return Err(self.error(Phase::Send, error.into())),
+            (answer, None) => answer?,
         };
         let violation = match answer {
             Ok(answer) if self.pipeline.surplus().is_empty() => {

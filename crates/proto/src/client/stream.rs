@@ -102,7 +102,7 @@ impl Stream {
     /// # Errors
     ///
     /// The system's.
-    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.stream.try_read(buffer);
         if let Ok(length) = read {
             self.tap.tell(|| received(&buffer[..length]));
