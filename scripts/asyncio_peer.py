@@ -72,10 +72,10 @@ async def rps(reader, writer):
         await writer.drain()
 
 
-def until_closed(conversation):
+def until_closed(handler):
     async def serve(reader, writer):
         try:
-            await conversation(reader, writer)
+            await handler(reader, writer)
             writer.close()
             await writer.wait_closed()
         except ConnectionError:
@@ -84,8 +84,8 @@ def until_closed(conversation):
     return serve
 
 
-async def main(conversation, port):
-    server = await asyncio.start_server(until_closed(conversation), "127.0.0.1", port)
+async def main(handler, port):
+    server = await asyncio.start_server(until_closed(handler), "127.0.0.1", port)
     print(f"listening on 127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
