@@ -219,29 +219,32 @@ fn row_12_ten_thousand_idle_connections_and_a_million_short_ones_leave_nothing_b
     // Once around, for what a thread keeps and the allocator has learnt.
     short_ones(power, 20_000);
     let (rest, before) = (server.rest(), server.resident_kib());
-    let idle = |times: u32| {
-        for _ in 0..times {
-            let mut streams: Vec<_> = (0..10_000).map(|_| connect(power)).collect();
-            for stream in &mut streams {
-                stream.write_all(b"a2").unwrap();
-                expect(stream, "d4.0");
-            }
-            drop(streams);
-            server.is_back_at(rest, "power");
+    let mut accepted = 20_000;
+    let mut resident_after_idle = || {
+        let mut streams: Vec<_> = (0..10_000).map(|_| connect(power)).collect();
+        for stream in &mut streams {
+            stream.write_all(b"a2").unwrap();
+            expect(stream, "d4.0");
         }
+        accepted += 10_000;
+        drop(streams);
+        server.is_back_at(rest, "power");
         server.resident_kib()
     };
-    // The allocator keeps what they held, for the next ones: so what they hold can be seen when they are gone, and that
-    // nothing is lost can be seen when others have come and gone.
-    let with_idle_gone = idle(1);
+    // The allocator keeps the memory of closed connections for later ones, so the peak is visible after the close.
+    let mut with_idle_gone = resident_after_idle();
     let held = with_idle_gone - before;
     println!("row 12: 10,000 idle connections held {held} KiB, {} bytes each", held * 1024 / 10_000);
     // 1,161 bytes each, as measured in a build for tests; too little room for a task of the next size, 128 bytes more.
     assert!(held < 12_000, "{held} KiB");
-    let again = idle(2);
-    println!("row 12: {again} KiB when as many others have come and gone twice");
-    assert!(again <= with_idle_gone + 1024, "from {with_idle_gone} to {again} KiB");
-    let with_idle_gone = again;
+    // A leak grows in every round. Fragmentation stops growing after a few: 1,388 KiB in two rounds were seen once.
+    let settled = (0..8).any(|_| {
+        let last = std::mem::replace(&mut with_idle_gone, resident_after_idle());
+        println!("row 12: {with_idle_gone} KiB when as many others have come and gone");
+        // 26 bytes a connection.
+        with_idle_gone <= last + 256
+    });
+    assert!(settled, "each of eight rounds of 10,000 connections grew the server by more than 256 KiB");
     let began = Instant::now();
     short_ones(power, 1_000_000);
     let after = server.resident_kib();
@@ -252,7 +255,7 @@ fn row_12_ten_thousand_idle_connections_and_a_million_short_ones_leave_nothing_b
     );
     server.is_back_at(rest, "power");
     assert!(after <= with_idle_gone + 1024, "from {with_idle_gone} to {after} KiB");
-    assert_eq!(server.metric("power_connections_total{result=\"accepted\"}"), 1_050_000);
+    assert_eq!(server.metric("power_connections_total{result=\"accepted\"}"), 1_000_000 + accepted);
     server.stop();
 }
 
