@@ -3,7 +3,7 @@
 use std::io;
 
 use proto::client::{Error, ErrorKind, Phase};
-use proto::wire::power::Refusal;
+use proto::wire::power::ErrorReply;
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -41,7 +41,7 @@ pub(crate) enum CliError {
 /// A kind of failure. Its name is part of the format of `--json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Kind {
+pub(crate) enum FailureKind {
     Usage,
     /// An error reply, or a connection refused.
     Refused,
@@ -62,7 +62,7 @@ pub(crate) enum Kind {
     Interrupted,
 }
 
-impl Kind {
+impl FailureKind {
     pub(crate) fn of(error: &Error) -> Self {
         match &error.kind {
             ErrorKind::TimedOut(_) => Self::Timeout,
@@ -84,7 +84,7 @@ impl Kind {
 
 impl CliError {
     /// The error reply of the server at this address.
-    pub(crate) fn refused(address: &str, refusal: &Refusal) -> Self {
+    pub(crate) fn refused(address: &str, refusal: &ErrorReply) -> Self {
         Self::Refused { code: refusal.code.as_str(), message: texts::refused(address, refusal) }
     }
 
@@ -117,14 +117,14 @@ impl CliError {
         }
     }
 
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> FailureKind {
         match self {
-            Self::Usage(_) => Kind::Usage,
-            Self::NoAnswer(error, _) => Kind::of(error),
-            Self::Refused { .. } => Kind::Refused,
-            Self::WrongAnswer(_) => Kind::Wrong,
-            Self::Reported(_) | Self::OutputClosed | Self::Output(_) | Self::System(_) => Kind::System,
-            Self::Interrupted(_) => Kind::Interrupted,
+            Self::Usage(_) => FailureKind::Usage,
+            Self::NoAnswer(error, _) => FailureKind::of(error),
+            Self::Refused { .. } => FailureKind::Refused,
+            Self::WrongAnswer(_) => FailureKind::Wrong,
+            Self::Reported(_) | Self::OutputClosed | Self::Output(_) | Self::System(_) => FailureKind::System,
+            Self::Interrupted(_) => FailureKind::Interrupted,
         }
     }
 
@@ -150,11 +150,11 @@ impl CliError {
 impl From<Error> for CliError {
     /// Adds the hint that fits every command.
     fn from(error: Error) -> Self {
-        let hint = match (Kind::of(&error), error.phase) {
-            (Kind::Refused, Phase::Connect) => texts::hint_nobody_listens(),
-            (Kind::Timeout, _) => texts::hint_timeout(),
-            (Kind::NoLocalPort, _) => texts::hint_ports(),
-            (Kind::NoFiles, _) => texts::hint_files(),
+        let hint = match (FailureKind::of(&error), error.phase) {
+            (FailureKind::Refused, Phase::Connect) => texts::hint_nobody_listens(),
+            (FailureKind::Timeout, _) => texts::hint_timeout(),
+            (FailureKind::NoLocalPort, _) => texts::hint_ports(),
+            (FailureKind::NoFiles, _) => texts::hint_files(),
             _ => String::new(),
         };
         Self::NoAnswer(error, hint)

@@ -9,7 +9,7 @@ use proto::wire::number::Number;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::error::{CliError, Kind};
+use crate::error::{CliError, FailureKind};
 use crate::language::texts;
 
 /// The version of what `--json` prints. It changes when a field changes or goes, not when one is added.
@@ -95,7 +95,7 @@ struct Object<'a, T> {
 
 #[derive(Serialize)]
 struct ErrorObject<'a> {
-    kind: Kind,
+    kind: FailureKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
     message: &'a str,

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use futures::TryStreamExt;
-use proto::client::power::{Client, Pieces};
+use proto::client::power::{Chunking, Client};
 use proto::client::{ErrorKind, Phase};
 use proto::wire::number::Number;
 use proto::wire::power::client::Framing;
@@ -39,16 +39,16 @@ pub(crate) async fn run(command: PowerCommand, session: &Session) -> Result<(), 
     let mut client = Client::new(session.endpoint(&address)).with_framing(framing);
     let piece = arguments.split.and_then(|bytes| NonZeroUsize::new(usize::try_from(bytes).ok()?));
     if let Some(bytes) = piece {
-        client = client.in_pieces(Pieces { bytes, pause: arguments.delay });
+        client = client.with_chunking(Chunking { bytes, pause: arguments.delay });
     }
     let mut numbers = values(arguments.numbers, number);
     let mut printer = Printer { output: session.output, address, operation, refused: false };
     let asked = async {
         if arguments.keep_alive {
-            return client.ask_all(operation, numbers, |number, reply| printer.print_or_stop(number, reply)).await;
+            return client.request_all(operation, numbers, |number, reply| printer.print_or_stop(number, reply)).await;
         }
         while let Some(number) = numbers.try_next().await? {
-            printer.print(number, client.ask(operation, number).await?)?;
+            printer.print(number, client.request(operation, number).await?)?;
         }
         Ok(())
     };
@@ -74,15 +74,15 @@ struct Printer {
 impl Printer {
     /// Prints a reply on a kept connection, and fails after an error reply with which the server closes it.
     fn print_or_stop(&mut self, operand: Number, reply: Reply) -> Result<(), CliError> {
-        let closes = matches!(&reply, Err(refusal) if refusal.code.is_last());
+        let closes = matches!(&reply, Err(refusal) if refusal.code.closes_connection());
         self.print(operand, reply)?;
         if closes { Err(CliError::Reported(REFUSED)) } else { Ok(()) }
     }
 
     fn print(&mut self, operand: Number, reply: Reply) -> Result<(), CliError> {
-        let request = Request { operation: self.operation, operand };
+        let request = RequestObject { operation: self.operation, operand };
         match reply {
-            Ok(result) => self.output.answer(result, &Answer { request, result }),
+            Ok(result) => self.output.answer(result, &AnswerObject { request, result }),
             Err(refusal) => {
                 self.refused = true;
                 self.output.report_error(&request, &CliError::refused(&self.address, &refusal));
@@ -93,7 +93,7 @@ impl Printer {
 }
 
 #[derive(Serialize)]
-struct Request {
+struct RequestObject {
     #[serde(rename = "op", serialize_with = "output::by_name")]
     operation: Operation,
     #[serde(serialize_with = "output::number")]
@@ -101,9 +101,9 @@ struct Request {
 }
 
 #[derive(Serialize)]
-struct Answer {
+struct AnswerObject {
     #[serde(flatten)]
-    request: Request,
+    request: RequestObject,
     #[serde(serialize_with = "output::number")]
     result: Number,
 }

@@ -86,7 +86,7 @@ async fn exchange(service: Service, endpoint: Endpoint) -> Result<(), CliError> 
 async fn power(endpoint: Endpoint) -> Result<(), CliError> {
     let (asked, right) = (Number::from(3), Number::from(9));
     let address = endpoint.address().to_owned();
-    match Client::new(endpoint).ask(Operation::Square, asked).await? {
+    match Client::new(endpoint).request(Operation::Square, asked).await? {
         Ok(square) if square == right => Ok(()),
         Ok(square) => Err(CliError::WrongAnswer(texts::wrong_square(&address, asked, square))),
         Err(refusal) => Err(CliError::refused(&address, &refusal)),

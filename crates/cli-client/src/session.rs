@@ -52,7 +52,7 @@ impl Session {
     pub(crate) fn endpoint(&self, address: &str) -> Endpoint {
         let endpoint = Endpoint::new(address).with_timeouts(self.timeouts);
         match &self.trace {
-            Some(trace) => endpoint.observed_by(trace.clone()),
+            Some(trace) => endpoint.with_observer(trace.clone()),
             None => endpoint,
         }
     }

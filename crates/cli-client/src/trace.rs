@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use proto::client::stream::{Event, Observer};
+use proto::client::stream::{Observer, StreamEvent};
 
 use crate::language::{explain, texts};
 use crate::output::tell;
@@ -16,11 +16,11 @@ const BYTES_A_LINE: usize = 12;
 #[derive(Debug)]
 pub(crate) struct Trace {
     with_bytes: bool,
-    connection: Mutex<Connection>,
+    connection: Mutex<TracedConnection>,
 }
 
 #[derive(Debug)]
-struct Connection {
+struct TracedConnection {
     /// The start of its times.
     began: Instant,
     name: String,
@@ -28,7 +28,7 @@ struct Connection {
     received: u64,
 }
 
-impl Connection {
+impl TracedConnection {
     fn begin(name: &str) -> Self {
         Self { began: Instant::now(), name: name.to_owned(), sent: 0, received: 0 }
     }
@@ -36,52 +36,54 @@ impl Connection {
 
 impl Trace {
     pub(crate) fn new(with_bytes: bool) -> Self {
-        Self { with_bytes, connection: Mutex::new(Connection::begin("")) }
+        Self { with_bytes, connection: Mutex::new(TracedConnection::begin("")) }
     }
 
     /// Returns the lines for an event.
-    fn lines(&self, event: &Event<'_>, connection: &mut Connection) -> Vec<String> {
+    fn lines(&self, event: &StreamEvent<'_>, connection: &mut TracedConnection) -> Vec<String> {
         let dump = |direction, bytes| if self.with_bytes { dump(direction, bytes) } else { Vec::new() };
         let line = match event {
-            Event::Resolve(name) => {
-                *connection = Connection::begin(name);
+            StreamEvent::Resolve(name) => {
+                *connection = TracedConnection::begin(name);
                 return Vec::new();
             }
-            Event::Resolved(addresses) => {
+            StreamEvent::Resolved(addresses) => {
                 let all: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
                 texts::trace_resolved(&connection.name, all.join(" "), millis(connection.began))
             }
-            Event::Connect(address) => {
-                *connection = Connection::begin("");
+            StreamEvent::Connect(address) => {
+                *connection = TracedConnection::begin("");
                 texts::trace_connect(address)
             }
-            Event::Connected(local) => texts::trace_connected(local.map(|local| local.to_string()).unwrap_or_default()),
-            Event::Failed(error) => texts::trace_failed(explain::error(error)),
-            Event::Sent(bytes) => {
+            StreamEvent::Connected(local) => {
+                texts::trace_connected(local.map(|local| local.to_string()).unwrap_or_default())
+            }
+            StreamEvent::Failed(error) => texts::trace_failed(explain::error(error)),
+            StreamEvent::Sent(bytes) => {
                 connection.sent += bytes.len() as u64;
                 return dump('>', bytes);
             }
-            Event::Received(bytes) => {
+            StreamEvent::Received(bytes) => {
                 let first = (connection.received == 0).then(texts::trace_first);
                 connection.received += bytes.len() as u64;
                 return first.into_iter().chain(dump('<', bytes)).collect();
             }
-            Event::HalfClosed => texts::trace_half_closed(),
-            Event::Ended => texts::trace_ended(),
-            Event::Broken(error) => texts::trace_broken(explain::system(error)),
-            Event::Closed => texts::trace_closed(connection.sent, connection.received),
+            StreamEvent::HalfClosed => texts::trace_half_closed(),
+            StreamEvent::Ended => texts::trace_ended(),
+            StreamEvent::Broken(error) => texts::trace_broken(explain::system(error)),
+            StreamEvent::Closed => texts::trace_closed(connection.sent, connection.received),
         };
         vec![line]
     }
 }
 
 impl Observer for Trace {
-    fn observe(&self, event: &Event<'_>) {
+    fn observe(&self, event: &StreamEvent<'_>) {
         // A panic elsewhere leaves nothing half done here.
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let lines = self.lines(event, &mut connection);
         // Times count from the connection, which begins after this event.
-        let at = if let Event::Resolved(_) = event { String::new() } else { millis(connection.began) + " ms" };
+        let at = if let StreamEvent::Resolved(_) = event { String::new() } else { millis(connection.began) + " ms" };
         let lines: Vec<_> = lines.into_iter().map(|line| format!("{at:>12}  {line}\n")).collect();
         tell(&lines.concat());
     }

@@ -4,7 +4,7 @@ mod support;
 
 use std::process::{Command, Stdio};
 
-use proto::testing::process::Process;
+use proto::testing::process::ChildProcess;
 use support::run;
 
 /// Both servers, as the existing programs do it; prints their two ports. Ends with its standard input.
@@ -43,9 +43,9 @@ asyncio.run(main())
 "#;
 
 /// Starts the program with both servers, and returns the addresses of power and rps.
-fn start() -> (Process, String, String) {
+fn start() -> (ChildProcess, String, String) {
     let mut command = Command::new("python3");
-    let python = Process::start(command.args(["-c", SERVERS]).stdin(Stdio::piped()).stdout(Stdio::piped()));
+    let python = ChildProcess::start(command.args(["-c", SERVERS]).stdin(Stdio::piped()).stdout(Stdio::piped()));
     let (power, rps) = python.stdout.wait_for("two ports", |printed| {
         let (power, rps) = printed.strip_suffix('\n')?.split_once(' ')?;
         Some((format!("127.0.0.1:{power}"), format!("127.0.0.1:{rps}")))

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 
 use proto::testing::PATIENCE;
-use proto::testing::process::Process;
+use proto::testing::process::ChildProcess;
 use support::fake::{Fake, Then, hear};
 use support::real::Reserved;
 use support::{client, real, unread_pipe};
@@ -137,7 +137,7 @@ fn a_signal_that_the_client_was_started_to_ignore_does_not_end_it() {
     // As nohup(1) does.
     let program = env!("CARGO_BIN_EXE_cli-client");
     let script = format!("trap '' HUP; exec {program} power square 2 --timeout 60s --framing bare --addr {server}");
-    let mut client = Process::start(Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()));
+    let mut client = ChildProcess::start(Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()));
     heard.recv_timeout(PATIENCE).expect("the client asks");
     client.signal("HUP");
     release.send(()).expect("the server waits");

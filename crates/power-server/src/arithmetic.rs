@@ -1,7 +1,7 @@
 //! What is answered: pure arithmetic on doubles, in the order that the wire format fixes.
 
 use proto::wire::number::Number;
-use proto::wire::power::{Operation, Refusal, Reply, Request};
+use proto::wire::power::{ErrorReply, Operation, Reply, Request};
 
 /// The answer to a request: the number, or the refusal `RANGE`.
 ///
@@ -17,15 +17,15 @@ pub fn answer(request: Request) -> Reply {
         Operation::Fourth => x * x * x * x,
         Operation::Echo => x,
     };
-    Number::new(result).ok_or_else(|| Refusal::result_out_of_range(operation, operand))
+    Number::new(result).ok_or_else(|| ErrorReply::result_out_of_range(operation, operand))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::wire::power::Code;
+    use proto::wire::power::ErrorCode;
 
-    fn asked(request: &str) -> Result<String, Code> {
+    fn asked(request: &str) -> Result<String, ErrorCode> {
         let request = Request::parse(request.as_bytes()).unwrap();
         answer(request).map(|number| number.to_string()).map_err(|refusal| refusal.code)
     }
@@ -57,7 +57,7 @@ mod tests {
         assert_eq!(asked("b-1e-200"), Ok("-0.0".to_owned()));
         assert_eq!(asked("a1e154"), Ok("1e+308".to_owned()));
         for beyond in ["a1e155", "b1e103", "b-1e103", "c1e78"] {
-            assert_eq!(asked(beyond), Err(Code::Range), "{beyond}");
+            assert_eq!(asked(beyond), Err(ErrorCode::Range), "{beyond}");
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The power server's configuration; `config/power-server.toml` says what each key is for.
 
 use proto::server::ConnectionTimeouts;
-use proto::server::config::{self, Admin, ConnectionLimits, Log, ServerConfig};
-use proto::server::config::{Address, Count, Period};
-use proto::server::config::{Configuration, Contradiction};
+use proto::server::config::{self, AdminConfig, ConnectionLimits, LogConfig, ServerConfig};
+use proto::server::config::{Address, Count, TimeoutValue};
+use proto::server::config::{Configuration, Conflict};
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration.
@@ -14,43 +14,43 @@ pub struct Config {
     /// Threads; 0: one a core.
     pub workers: Count<0, 1024>,
     /// What clients may take up.
-    pub limits: Limits,
+    pub limits: PowerLimits,
     /// What is waited for, and how long.
-    pub timeouts: Timeouts,
+    pub timeouts: PowerTimeouts,
     /// Where a request ends.
-    pub framing: Framing,
+    pub framing: FramingConfig,
     /// The log.
-    pub log: Log,
+    pub log: LogConfig,
     /// Health and metrics.
-    pub admin: Admin,
+    pub admin: AdminConfig,
 }
 
 /// `[limits]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Limits {
+pub struct PowerLimits {
     /// Those of any service.
     #[serde(flatten)]
     pub connections: ConnectionLimits,
-    /// The longest request, its ending not counted. It has to fit into one read, with room to spare: a part of one that
+    /// The longest request, its terminator not counted. It has to fit into one read, with room to spare: a part of one that
     /// a read had no room for could be taken for a whole request.
     pub max_request_bytes: Count<2, 4000>,
 }
 
 /// `[timeouts]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Timeouts {
+pub struct PowerTimeouts {
     /// For a whole request.
-    pub request: Period<1>,
+    pub request: TimeoutValue<1>,
     /// Those of any service.
     #[serde(flatten)]
-    pub shared: config::Timeouts,
+    pub shared: config::TimeoutsConfig,
 }
 
 /// `[framing]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Framing {
+pub struct FramingConfig {
     /// How long bytes without an end wait for more before they are taken for a request.
-    pub settle: Period<0>,
+    pub settle: TimeoutValue<0>,
 }
 
 impl Default for Config {
@@ -60,18 +60,18 @@ impl Default for Config {
         Self {
             listen: Address(LISTEN),
             workers: const { Count::new(0) },
-            limits: Limits {
+            limits: PowerLimits {
                 connections: ConnectionLimits::default(),
                 // No double needs more than 25 bytes; this leaves room for people's zeros.
                 max_request_bytes: const { Count::new(512) },
             },
-            timeouts: Timeouts {
-                request: const { Period::from_secs(5) },
-                shared: config::Timeouts::with_idle(const { Period::from_secs(60) }),
+            timeouts: PowerTimeouts {
+                request: const { TimeoutValue::from_secs(5) },
+                shared: config::TimeoutsConfig::with_idle(const { TimeoutValue::from_secs(60) }),
             },
-            framing: Framing { settle: const { Period::from_secs(0) } },
-            log: Log::default(),
-            admin: Admin::default(),
+            framing: FramingConfig { settle: const { TimeoutValue::from_secs(0) } },
+            log: LogConfig::default(),
+            admin: AdminConfig::default(),
         }
     }
 }
@@ -85,15 +85,15 @@ impl Config {
 }
 
 impl Configuration for Config {
-    fn contradictions(&self) -> Vec<Contradiction> {
+    fn conflicts(&self) -> Vec<Conflict> {
         let (settle, request) = (self.framing.settle, self.timeouts.request);
-        let settling = (settle.get() >= request.get()).then(|| Contradiction {
+        let settling = (settle.get() >= request.get()).then(|| Conflict {
             keys: ["framing.settle", "timeouts.request"],
             problem: format!("bytes that settle for {settle} are never a request within {request}"),
             remedy: "set it to less than timeouts.request",
         });
-        let admin = self.admin.contradiction("listen", Some(self.listen.0));
-        [settling, admin, self.limits.connections.contradictions()].into_iter().flatten().collect()
+        let admin = self.admin.conflict_with("listen", Some(self.listen.0));
+        [settling, admin, self.limits.connections.conflicts()].into_iter().flatten().collect()
     }
 }
 
@@ -101,22 +101,22 @@ impl ServerConfig for Config {
     const NEEDS_RESTART: &[&str] = &["listen", "workers", "limits.backlog", "log.format", "admin.listen"];
 
     fn workers(&self) -> usize {
-        self.workers.size()
+        self.workers.as_usize()
     }
 
     fn connection_limits(&mut self) -> &mut ConnectionLimits {
         &mut self.limits.connections
     }
 
-    fn timeouts(&self) -> &config::Timeouts {
+    fn timeouts(&self) -> &config::TimeoutsConfig {
         &self.timeouts.shared
     }
 
-    fn log(&self) -> &Log {
+    fn log(&self) -> &LogConfig {
         &self.log
     }
 
-    fn admin(&self) -> &Admin {
+    fn admin(&self) -> &AdminConfig {
         &self.admin
     }
 }

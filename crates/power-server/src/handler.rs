@@ -40,12 +40,12 @@ impl Handler for PowerHandler {
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress {
         let mut replies = 0;
         let mut reply_to = |received: Received| match received {
-            Received::Request(operation, request, ending) => {
+            Received::Request(operation, request, terminator) => {
                 let reply = request.and_then(answer);
                 self.metrics.answered(operation, reply.as_ref().map(drop).map_err(|refusal| refusal.code));
                 replies += 1;
                 // Encoding into memory cannot fail.
-                let _ = ReplyEncoder.encode((&reply, ending), output);
+                let _ = ReplyEncoder.encode((&reply, terminator), output);
             }
             Received::LineEnd => output.put_u8(b'\n'),
         };
@@ -69,7 +69,7 @@ impl Handler for PowerHandler {
         let wait_for = match self.requests.pending() {
             _ if self.requests.is_finished() => WaitFor::Close,
             Pending::Nothing => WaitFor::Request,
-            Pending::Part => WaitFor::MoreData,
+            Pending::Partial => WaitFor::MoreData,
             Pending::Whole => WaitFor::Settle,
         };
         Progress { replies, wait_for }

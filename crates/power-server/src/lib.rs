@@ -34,7 +34,7 @@ use proto::server::observe::metrics::registry;
 use proto::server::{self, Admission, ConnectionTimeouts, Listener, Service, Shutdown, Summary};
 use proto::wire::number::Number;
 use proto::wire::power::server::ReplyEncoder;
-use proto::wire::power::{Code, Ending, Operation, Refusal};
+use proto::wire::power::{ErrorCode, ErrorReply, Operation, Terminator};
 use tokio::sync::watch;
 use tokio_util::codec::Encoder;
 
@@ -112,10 +112,10 @@ impl PowerService {
     fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
         let mut busy = BytesMut::new();
         // Encoding into memory cannot fail.
-        let _ = ReplyEncoder.encode((&Err(Refusal::busy()), Ending::Bare), &mut busy);
+        let _ = ReplyEncoder.encode((&Err(ErrorReply::busy()), Terminator::Bare), &mut busy);
         Self {
             timeouts: config.connection_timeouts().into(),
-            max_request_bytes: config.limits.max_request_bytes.size(),
+            max_request_bytes: config.limits.max_request_bytes.as_usize(),
             busy: busy.freeze(),
             metrics,
         }
@@ -149,10 +149,10 @@ pub async fn healthcheck(config: &Config) -> Result<(), String> {
     let address = connect_addr(config.listen.0).to_string();
     let client = Client::new(Endpoint::new(address).with_timeouts(Timeouts::all(limit)));
     let one = Number::from(1);
-    match client.ask(Operation::Echo, one).await {
+    match client.request(Operation::Echo, one).await {
         Ok(Ok(answer)) if answer == one => Ok(()),
         Ok(Ok(answer)) => Err(format!("asked for the echo of {one}, it answered {answer}")),
-        Ok(Err(refusal)) if refusal.code == Code::Busy => Ok(()),
+        Ok(Err(refusal)) if refusal.code == ErrorCode::Busy => Ok(()),
         Ok(Err(refusal)) => Err(refusal.to_string()),
         Err(error) => Err(error.to_string()),
     }

@@ -16,7 +16,7 @@ const PROGRAM: &str = env!("CARGO_PKG_NAME");
 /// Answers short connections: a square, a cube or a fourth power each
 #[derive(Parser)]
 #[command(name = PROGRAM, version, max_term_width = 80, after_help = CONFIGURATION)]
-struct Arguments {
+struct PowerServerArguments {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -35,10 +35,10 @@ At SIGHUP the file is read again; SIGTERM and SIGINT drain, and a second one
 ends at once.
 
 Exit codes: 0 stopped as told; 1 cannot serve, or not healthy; 2 wrong usage or
-configuration; 130 or 143 ended at once by a second signal";
+configuration; 130 or 143 aborted by second signal";
 
 fn main() -> ExitCode {
-    let Arguments { listen, options } = Arguments::parse();
+    let PowerServerArguments { listen, options } = PowerServerArguments::parse();
     let overrides = vec![Override { argument: "listen", key: "listen", value: listen }];
     match Program::configure(CommandLine { program: PROGRAM, options, overrides }, healthcheck) {
         Ok(program) => program.run(serve),

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
-use proto::server::connection::Connections;
+use proto::server::connection::ConnectionMetrics;
 use proto::server::observe::metrics::counters::Counters;
 use proto::server::observe::metrics::encode::counter;
-use proto::wire::power::{Code, Operation};
+use proto::wire::power::{ErrorCode, Operation};
 
 /// Everything that a power server counts.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Its connections.
-    pub connections: Arc<Connections>,
+    pub connections: Arc<ConnectionMetrics>,
     /// A row for each of the [`OPERATIONS`], in it a column for each of the [`RESULTS`]. The column of `busy` stays 0:
     /// every rejected connection gets that reply, and `connections` counts them.
     requests: Counters<{ OPERATIONS.len() * RESULTS.len() }>,
@@ -34,22 +34,22 @@ const fn row(operation: Option<Operation>) -> usize {
     }
 }
 
-const fn column(result: Result<(), Code>) -> usize {
+const fn column(result: Result<(), ErrorCode>) -> usize {
     match result {
         Ok(()) => 0,
-        Err(Code::BadOp) => 1,
-        Err(Code::BadNum) => 2,
-        Err(Code::Range) => 3,
-        Err(Code::TooLong) => 4,
-        Err(Code::Timeout) => 5,
-        Err(Code::Busy) => 6,
+        Err(ErrorCode::BadOp) => 1,
+        Err(ErrorCode::BadNum) => 2,
+        Err(ErrorCode::Range) => 3,
+        Err(ErrorCode::TooLong) => 4,
+        Err(ErrorCode::Timeout) => 5,
+        Err(ErrorCode::Busy) => 6,
     }
 }
 
 impl Metrics {
     /// A request was answered; it was for an operation, or for none that could be told.
-    pub fn answered(&self, operation: Option<Operation>, result: Result<(), Code>) {
-        debug_assert_ne!(result, Err(Code::Busy), "rejected connections are counted as such");
+    pub fn answered(&self, operation: Option<Operation>, result: Result<(), ErrorCode>) {
+        debug_assert_ne!(result, Err(ErrorCode::Busy), "rejected connections are counted as such");
         self.requests.add(row(operation) * RESULTS.len() + column(result), 1);
     }
 }
@@ -59,7 +59,7 @@ impl Collector for Metrics {
         let series = OPERATIONS.iter().enumerate().flat_map(|(row, op)| {
             RESULTS.iter().enumerate().map(move |(column, result)| {
                 let counted = self.requests.read(row * RESULTS.len() + column);
-                let busy = (row, column) == (self::row(None), self::column(Err(Code::Busy)));
+                let busy = (row, column) == (self::row(None), self::column(Err(ErrorCode::Busy)));
                 ([("op", *op), ("result", *result)], if busy { self.connections.summary().rejected } else { counted })
             })
         });
@@ -76,7 +76,7 @@ mod tests {
         for operation in Operation::ALL {
             assert_eq!(OPERATIONS[row(Some(operation))], operation.to_string());
         }
-        for code in Code::ALL {
+        for code in ErrorCode::ALL {
             assert_eq!(RESULTS[column(Err(code))], code.as_str().to_lowercase());
         }
     }

@@ -6,7 +6,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use proto::testing::nonblocking::expect;
-use support::{hear_to_the_end, start};
+use support::{read_to_end, start};
 use tokio::io::AsyncWriteExt;
 
 #[tokio::test]
@@ -14,7 +14,7 @@ async fn a_later_request_has_its_own_deadline_and_its_error_is_a_line() {
     let server = start(&[("timeouts.request", "\"300ms\"")]);
     let mut stream = server.connect().await;
     stream.write_all(b"a2\na").await.unwrap();
-    assert_eq!(hear_to_the_end(&mut stream).await, "d4.0\neTIMEOUT no whole request came within 300ms\n");
+    assert_eq!(read_to_end(&mut stream).await, "d4.0\neTIMEOUT no whole request came within 300ms\n");
 }
 
 #[tokio::test]
@@ -24,7 +24,7 @@ async fn an_idle_connection_is_closed_without_a_word() {
     let began = Instant::now();
     stream.write_all(b"a2").await.unwrap();
     expect(&mut stream, "d4.0").await;
-    assert_eq!(hear_to_the_end(&mut stream).await, "");
+    assert_eq!(read_to_end(&mut stream).await, "");
     assert!(began.elapsed() >= Duration::from_millis(300));
 }
 
@@ -47,7 +47,7 @@ async fn a_drain_ends_by_its_deadline() {
     assert!(server.serves().await);
     let began = Instant::now();
     let summary = server.stop().await;
-    assert_eq!((summary.accepted, summary.cut), (2, 1));
+    assert_eq!((summary.accepted, summary.aborted), (2, 1));
     // The last tenth is for letting go and counting.
     assert!(began.elapsed() >= Duration::from_millis(270));
 }

@@ -15,14 +15,14 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use proto::testing::blocking::{self, connect, connect_from, exchange, expect, hear_to_the_end, reset_on_close};
-use proto::testing::{PATIENCE, within};
+use proto::testing::blocking::{self, connect, connect_from, exchange, expect, read_to_end, reset_on_close};
+use proto::testing::{PATIENCE, eventually};
 use support::program::start;
 
 #[test]
 fn row_01_a_request_in_pieces_with_pauses_gets_one_right_answer() {
     let server = start(&[]);
-    let rest = server.rest();
+    let rest = server.baseline();
     for (pieces, answer) in [(&["a", " ", "-", "1e", "1"][..], "d100.0"), (&["b", "-", ".", "5\r", "\n"], "d-0.125\n")]
     {
         let mut stream = connect(server.address("power"));
@@ -32,15 +32,15 @@ fn row_01_a_request_in_pieces_with_pauses_gets_one_right_answer() {
             thread::sleep(Duration::from_millis(50));
         }
         stream.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(hear_to_the_end(&mut stream), answer);
+        assert_eq!(read_to_end(&mut stream), answer);
     }
-    server.is_back_at(rest, "power");
+    server.returns_to(rest, "power");
 }
 
 #[test]
 fn row_02_silence_and_dribbling_are_told_at_the_deadline() {
     let server = start(&["--set", "timeouts.request=500ms"]);
-    let rest = server.rest();
+    let rest = server.baseline();
     let began = Instant::now();
     // The kernel hands over a connection without data after a second (TCP_DEFER_ACCEPT), and its timeout starts then.
     let mut silent = connect(server.address("power"));
@@ -57,37 +57,37 @@ fn row_02_silence_and_dribbling_are_told_at_the_deadline() {
         }
     });
     for stream in [&mut dribbling, &mut silent] {
-        assert_eq!(hear_to_the_end(stream), "eTIMEOUT no whole request came within 500ms");
+        assert_eq!(read_to_end(stream), "eTIMEOUT no whole request came within 500ms");
         assert!(began.elapsed() >= Duration::from_millis(500));
     }
     drop(stop);
     dribbler.join().unwrap();
     drop((silent, dribbling));
-    server.is_back_at(rest, "power");
+    server.returns_to(rest, "power");
     assert_eq!(server.metric("power_requests_total{op=\"none\",result=\"timeout\"}"), 2);
-    assert_eq!(server.metric("power_connections_closed_total{reason=\"timed_out\"}"), 2);
+    assert_eq!(server.metric("power_connections_closed_total{reason=\"request_timeout\"}"), 2);
 }
 
 #[test]
 fn row_03_a_half_close_gets_its_answer_or_a_clean_end() {
     let server = start(&[]);
-    let rest = server.rest();
+    let rest = server.baseline();
     assert_eq!(exchange(server.address("power"), b"c2"), "d16.0");
     // Without data the half-close is what the kernel hands the connection over for.
     assert_eq!(exchange(server.address("power"), b""), "");
     assert_eq!(exchange(server.address("power"), b"a2\nb2"), "d4.0\nd8.0\n");
-    server.is_back_at(rest, "power");
+    server.returns_to(rest, "power");
 }
 
 #[test]
 fn row_04_whatever_is_sent_gets_its_error_and_a_clean_end() {
     let server = start(&[]);
-    let rest = server.rest();
+    let rest = server.baseline();
     let power = server.address("power");
     let send = |bytes: &[u8]| {
         let mut stream = connect(power);
         stream.write_all(bytes).unwrap();
-        hear_to_the_end(&mut stream)
+        read_to_end(&mut stream)
     };
     assert_eq!(send(&vec![b'1'; 1 << 20]), "eTOOLONG a request has at most 512 bytes before its end");
     assert_eq!(send(b"\0"), r"eBADOP '\x00' is no operation: send a (square), b (cube), c (fourth power) or d (echo)");
@@ -98,14 +98,14 @@ fn row_04_whatever_is_sent_gets_its_error_and_a_clean_end() {
         let heard = exchange(power, bytes);
         assert!(heard.lines().all(|line| line.starts_with(['d', 'e'])), "{heard}");
     });
-    server.is_back_at(rest, "power");
+    server.returns_to(rest, "power");
     assert_eq!(server.metric("power_connections_total{result=\"accepted\"}"), 10_004);
 }
 
 #[test]
 fn row_05_resets_are_counted_and_no_line_of_the_log_each() {
     let server = start(&[]);
-    let rest = server.rest();
+    let rest = server.baseline();
     let power = server.address("power");
     for request in ["", "a2", "a2\nb3\n"] {
         for _ in 0..100 {
@@ -115,9 +115,9 @@ fn row_05_resets_are_counted_and_no_line_of_the_log_each() {
         }
     }
     assert_eq!(exchange(power, b"a2"), "d4.0");
-    server.is_back_at(rest, "power");
+    server.returns_to(rest, "power");
     // Some are gone before they are accepted, and the kernel drops those by itself.
-    assert!(server.metric("power_connections_closed_total{reason=\"failed\"}") > 0);
+    assert!(server.metric("power_connections_closed_total{reason=\"io_error\"}") > 0);
     let log = server.stop();
     assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
 }
@@ -125,7 +125,7 @@ fn row_05_resets_are_counted_and_no_line_of_the_log_each() {
 #[test]
 fn row_06_a_client_that_never_reads_is_let_go_of() {
     let server = start(&["--set", "timeouts.write=500ms"]);
-    let rest = server.rest();
+    let rest = server.baseline();
     let flight = b"x\n".repeat(64 * 1024);
     let began = Instant::now();
     for _ in 0..2 {
@@ -133,10 +133,10 @@ fn row_06_a_client_that_never_reads_is_let_go_of() {
     }
     assert!(began.elapsed() >= Duration::from_secs(1));
     assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
-    server.is_back_at(rest, "power");
-    assert_eq!(server.metric("power_connections_closed_total{reason=\"not_read\"}"), 2);
+    server.returns_to(rest, "power");
+    assert_eq!(server.metric("power_connections_closed_total{reason=\"write_timeout\"}"), 2);
     // The kernel holds none of their answers any more.
-    assert!(within(PATIENCE, || orphans(server.address("power").port()) == 0));
+    assert!(eventually(PATIENCE, || orphans(server.address("power").port()) == 0));
 }
 
 /// How many sockets at a port the kernel keeps that no process has any more and that still have bytes to send
@@ -151,7 +151,7 @@ fn orphans(port: u16) -> usize {
 #[test]
 fn row_07_the_excess_is_told_and_admin_answers_and_a_place_given_back_is_used() {
     let server = start(&["--set", "limits.max_connections=20", "--set", "timeouts.idle=1h"]);
-    let rest = server.rest();
+    let rest = server.baseline();
     let power = server.address("power");
     let mut open: Vec<_> = (0..20)
         .map(|_| {
@@ -164,7 +164,7 @@ fn row_07_the_excess_is_told_and_admin_answers_and_a_place_given_back_is_used() 
     let busy = "eBUSY as many connections are open as this server takes: try again later";
     let excess: Vec<_> = (0..50).map(|_| connect(power)).collect();
     for mut stream in excess {
-        assert_eq!(hear_to_the_end(&mut stream), busy);
+        assert_eq!(read_to_end(&mut stream), busy);
     }
     assert_eq!(server.get("/readyz"), Some((200, "ready\n".to_owned())));
     assert_eq!(server.metric("power_connections"), 20);
@@ -175,7 +175,7 @@ fn row_07_the_excess_is_told_and_admin_answers_and_a_place_given_back_is_used() 
     server.eventually(|server| server.metric("power_connections") == 19, "gives the place back");
     assert_eq!(exchange(power, b"a2"), "d4.0");
     drop(open);
-    server.is_back_at(rest, "power");
+    server.returns_to(rest, "power");
     let log = server.stop();
     assert!(log.matches("a connection was turned away").count() <= 3, "one line a second:\n{log}");
 }
@@ -184,7 +184,7 @@ fn row_07_the_excess_is_told_and_admin_answers_and_a_place_given_back_is_used() 
 #[test]
 fn row_08_one_place_has_no_more_than_its_share() {
     let server = start(&["--set", "limits.max_connections_per_ip=3", "--set", "timeouts.request=1h"]);
-    let rest = server.rest();
+    let rest = server.baseline();
     let power = server.address("power");
     let mut open = Vec::new();
     for source in [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)] {
@@ -195,12 +195,12 @@ fn row_08_one_place_has_no_more_than_its_share() {
             open.push(stream);
         }
         for _ in 0..2 {
-            assert!(hear_to_the_end(&mut connect_from(source, power)).starts_with("eBUSY "));
+            assert!(read_to_end(&mut connect_from(source, power)).starts_with("eBUSY "));
         }
     }
     assert_eq!(exchange(power, b"a2"), "d4.0", "somebody else's share is untouched");
     drop(open);
-    server.is_back_at(rest, "power");
+    server.returns_to(rest, "power");
 }
 
 #[test]

@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use proto::testing::PATIENCE;
-use proto::testing::blocking::{connect, exchange, expect, hear_to_the_end};
-use proto::testing::program::Program;
+use proto::testing::blocking::{connect, exchange, expect, read_to_end};
+use proto::testing::program::ServerProcess;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use support::program::{BINARY, command, start};
 
@@ -26,7 +26,7 @@ fn file(name: &str, text: &str) -> PathBuf {
 #[test]
 fn row_09_an_open_file_limit_that_sinks_stops_nothing_for_good() {
     let server = start(&["--set", "timeouts.request=1h", "--set", "timeouts.idle=1h"]);
-    let rest = server.rest();
+    let rest = server.baseline();
     let pid = Pid::from_raw(i32::try_from(server.id()).unwrap());
     let files = server.open_files() as u64;
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
@@ -35,7 +35,7 @@ fn row_09_an_open_file_limit_that_sinks_stops_nothing_for_good() {
     for client in &mut clients {
         client.write_all(b"a2").unwrap();
     }
-    let told = "cannot accept connections for the moment";
+    let told = "accept failed; backing off";
     server.eventually(|server| server.log().contains(told), "says that it cannot accept");
     prlimit(pid, Resource::Nofile, raised).unwrap();
     for client in &mut clients {
@@ -43,7 +43,7 @@ fn row_09_an_open_file_limit_that_sinks_stops_nothing_for_good() {
     }
     assert!(server.metric("power_accept_errors_total{kind=\"exhausted\"}") > 0);
     drop(clients);
-    server.is_back_at(rest, "power");
+    server.returns_to(rest, "power");
     server.stop();
 }
 
@@ -60,10 +60,12 @@ fn row_10_few_open_files_refuse_the_start_or_lower_the_limit() {
     assert_eq!(refused.status.code(), Some(1));
     let log = String::from_utf8(refused.stdout).unwrap();
     assert!(
-        log.contains("the limit of 20 open files leaves none for connections: 112 are needed beside them"),
+        log.contains(
+            "the open-file limit (ulimit -n is 20) leaves room for 0 connections: the server itself needs 112"
+        ),
         "{log}"
     );
-    let lowered = Program::start(&mut with_files(1024), &["power", "admin"]);
+    let lowered = ServerProcess::start(&mut with_files(1024), &["power", "admin"]);
     assert!(lowered.log().contains("WARN") && lowered.log().contains("wanted=10000 fits=912 open_files=1024"));
     assert_eq!(lowered.metric("power_connections_max"), 912);
     lowered.signal("HUP");
@@ -86,7 +88,7 @@ fn row_16_a_signal_drains_and_whatever_was_asked_is_answered() {
                         stream.set_read_timeout(Some(PATIENCE)).unwrap();
                         stream.write_all(b"a2").unwrap();
                         stream.shutdown(Shutdown::Write).unwrap();
-                        assert_eq!(hear_to_the_end(&mut stream), "d4.0");
+                        assert_eq!(read_to_end(&mut stream), "d4.0");
                         answered += 1;
                     }
                     answered
@@ -105,7 +107,7 @@ fn row_16_a_signal_drains_and_whatever_was_asked_is_answered() {
         let answered: u32 = clients.into_iter().map(|client| client.join().unwrap()).sum();
         let (code, log) = server.end();
         assert_eq!(code, Some(0));
-        assert!(log.contains(&format!("stopped accepted={} rejected=0 panicked=0 cut=0", answered + 1)), "{log}");
+        assert!(log.contains(&format!("stopped accepted={} rejected=0 panicked=0 aborted=0", answered + 1)), "{log}");
     }
 }
 
@@ -122,7 +124,7 @@ fn row_16_a_second_signal_is_immediate() {
         server.signal(signal);
         let (ended, log) = server.end();
         assert_eq!(ended, Some(code));
-        assert!(log.contains(&format!("ended at once by a second signal signal=\"SIG{signal}\"")), "{log}");
+        assert!(log.contains(&format!("aborted by second signal signal=\"SIG{signal}\"")), "{log}");
     }
 }
 
@@ -133,11 +135,11 @@ fn free_addresses() -> [SocketAddr; 2] {
     bound.map(|listener| listener.local_addr().unwrap())
 }
 
-fn start_with_log_to(output: impl Into<Stdio>, error: impl Into<Stdio>) -> Program {
+fn start_with_log_to(output: impl Into<Stdio>, error: impl Into<Stdio>) -> ServerProcess {
     let [power, admin] = free_addresses();
     let (power_text, admin_text) = (power.to_string(), admin.to_string());
     let mut command = command(&["--log-level", "trace", "--listen", &power_text, "--admin-listen", &admin_text]);
-    Program::start_at(command.stdout(output).stderr(error), &[("power", power), ("admin", admin)])
+    ServerProcess::start_at(command.stdout(output).stderr(error), &[("power", power), ("admin", admin)])
 }
 
 #[test]
@@ -151,12 +153,12 @@ fn row_17_a_log_that_nobody_reads_stops_nothing() {
         [(Stdio::from(closed), "closed"), (Stdio::from(full), "unread"), (Stdio::from(full_disk), "full")]
     {
         let mut server = start_with_log_to(output, Stdio::null());
-        let rest = server.rest();
+        let rest = server.baseline();
         // At trace level each connection is a line of some hundred bytes; a pipe holds 64 KiB (pipe(7)).
         for _ in 0..2_000 {
             assert_eq!(exchange(server.address("power"), b"a2"), "d4.0", "{what}");
         }
-        server.is_back_at(rest, "power");
+        server.returns_to(rest, "power");
         if what != "unread" {
             // The thread that writes the log may be behind.
             server.eventually(|server| server.metric("power_log_lines_dropped_total") >= 2_000, what);
@@ -170,7 +172,7 @@ fn row_17_a_log_that_nobody_reads_stops_nothing() {
 fn row_18_a_bad_configuration_is_refused_at_the_start_and_changes_nothing_at_a_reload() {
     let path = file("row-18.toml", "[limits]\nmax_connections = 7\n");
     let server = start(&["--config", path.to_str().unwrap()]);
-    let rest = server.rest();
+    let rest = server.baseline();
     let bad = [
         ("limits", ":1: limits: this is a table, not one value: set limits.backlog, "),
         (
@@ -181,7 +183,7 @@ fn row_18_a_bad_configuration_is_refused_at_the_start_and_changes_nothing_at_a_r
             "[limits]\nmax_connections = \"7\"",
             ":2: limits.max_connections: invalid type: string \"7\", expected a whole number",
         ),
-        ("[limits]\n\nmax_conns = 7", ":3: limits.max_conns: there is no such key; there are limits.backlog, "),
+        ("[limits]\n\nmax_conns = 7", ":3: limits.max_conns: unknown key; the keys here are limits.backlog, "),
         (
             "[timeouts]\nidle = \"5\"",
             ":2: timeouts.idle: invalid value: string \"5\", expected a duration with its unit",
@@ -194,9 +196,9 @@ fn row_18_a_bad_configuration_is_refused_at_the_start_and_changes_nothing_at_a_r
             "listen = \"localhost\"",
             ":1: listen: invalid value: string \"localhost\", expected an IP address and a port",
         ),
-        ("workers = 1\nworkers = 2", ":2: this is no TOML: duplicate key"),
-        ("[limits", ":1: this is no TOML: "),
-        ("\u{0}", ":1: this is no TOML: "),
+        ("workers = 1\nworkers = 2", ":2: not valid TOML: duplicate key"),
+        ("[limits", ":1: not valid TOML: "),
+        ("\u{0}", ":1: not valid TOML: "),
     ];
     for (rejected, (text, said)) in (1..).zip(bad) {
         let text = if text == "limits" { "limits = 1" } else { text };
@@ -218,7 +220,7 @@ fn row_18_a_bad_configuration_is_refused_at_the_start_and_changes_nothing_at_a_r
     server.signal("HUP");
     server.eventually(|server| server.log().contains("No such file"), "says that the file is gone");
     assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
-    server.is_back_at(rest, "power");
+    server.returns_to(rest, "power");
     server.stop();
 }
 
@@ -230,7 +232,7 @@ fn row_19_a_restart_binds_at_once_amid_connections_in_time_wait() {
         // An error in a bare request is the last answer: the server closes first, and has the TIME_WAIT.
         let mut stream = connect(power);
         stream.write_all(b"x").unwrap();
-        assert!(hear_to_the_end(&mut stream).starts_with("eBADOP"));
+        assert!(read_to_end(&mut stream).starts_with("eBADOP"));
     }
     server.stop();
     let again = start(&["--listen", &power.to_string()]);

@@ -9,7 +9,7 @@ use proto::testing::PATIENCE;
 use proto::testing::blocking::{random_bytes, random_input};
 use proto::testing::nonblocking::expect;
 use socket2::SockRef;
-use support::{hear_to_the_end, start};
+use support::{read_to_end, start};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
@@ -121,11 +121,11 @@ async fn a_drain_answers_what_was_asked_and_ends_cleanly() {
         stream.write_all(b"c2").await.unwrap();
         asked.push(stream);
     }
-    server.shutdown.begin();
+    server.shutdown.trigger();
     for mut stream in asked {
-        assert_eq!(hear_to_the_end(&mut stream).await, "d16.0");
+        assert_eq!(read_to_end(&mut stream).await, "d16.0");
     }
-    assert_eq!(hear_to_the_end(&mut idle).await, "");
+    assert_eq!(read_to_end(&mut idle).await, "");
     drop(idle);
     assert_eq!(server.stop().await, Summary { accepted: 101, ..Summary::default() });
 }
@@ -144,7 +144,7 @@ async fn a_drain_under_load_loses_no_request() {
                     while let Ok(mut stream) = tokio::net::TcpStream::connect(address).await {
                         stream.write_all(b"a2").await.unwrap();
                         stream.shutdown().await.unwrap();
-                        assert_eq!(hear_to_the_end(&mut stream).await, "d4.0");
+                        assert_eq!(read_to_end(&mut stream).await, "d4.0");
                         answered += 1;
                     }
                     answered

@@ -7,7 +7,7 @@ mod support;
 use std::io::{Read, Write};
 use std::path::Path;
 
-use proto::testing::blocking::{connect, exchange, expect, hear_to_the_end};
+use proto::testing::blocking::{connect, exchange, expect, read_to_end};
 use support::program::start;
 
 #[test]
@@ -16,7 +16,7 @@ fn a_reload_applies_what_can_change_and_names_what_cannot() {
     let configure = |text: &str| std::fs::write(&path, text).unwrap();
     configure("[limits]\nmax_request_bytes = 10\n");
     let server = start(&["--config", path.to_str().unwrap()]);
-    let rest = server.rest();
+    let rest = server.baseline();
     let power = server.address("power");
     let mut early = connect(power);
     early.write_all(b"a2\n").unwrap();
@@ -31,14 +31,14 @@ fn a_reload_applies_what_can_change_and_names_what_cannot() {
     server.eventually(|server| server.metric("power_config_reloads_total{result=\"ok\"}") == 1, "reloads");
     assert_eq!(exchange(power, request), "d4.0");
     let mut silent = connect(power);
-    assert_eq!(hear_to_the_end(&mut silent), "eTIMEOUT no whole request came within 300ms");
+    assert_eq!(read_to_end(&mut silent), "eTIMEOUT no whole request came within 300ms");
     assert_eq!(server.metric("power_connections_max"), 20);
     early.write_all(b"b2\n").unwrap();
     expect(&mut early, "d8.0\n");
     early.write_all(request).unwrap();
     early.write_all(b"\n").unwrap();
-    assert!(hear_to_the_end(&mut early).starts_with("eTOOLONG"), "it keeps what held when it came");
-    server.is_back_at(rest, "power");
+    assert!(read_to_end(&mut early).starts_with("eTOOLONG"), "it keeps what held when it came");
+    server.returns_to(rest, "power");
     let log = server.stop();
     let line = |said: &str| log.lines().find(|line| line.contains(said)).unwrap_or_else(|| panic!("{said}\n{log}"));
     let (changed, waiting) = (line("was read again, and holds"), line("take a restart to change"));
@@ -71,7 +71,7 @@ fn a_reload_can_set_the_log_level_of_one_module() {
 #[test]
 fn the_admin_listener_keeps_to_itself_and_to_its_paths() {
     let server = start(&["--set", "limits.max_connections=1", "--set", "timeouts.request=1h"]);
-    let rest = server.rest();
+    let rest = server.baseline();
     // Who holds connections to it open is no client, and holds up nobody.
     let idle: Vec<_> = (0..10).map(|_| connect(server.address("admin"))).collect();
     let (status, metrics) = server.get("/metrics").unwrap();
@@ -82,7 +82,7 @@ fn the_admin_listener_keeps_to_itself_and_to_its_paths() {
     }
     let mut stream = connect(server.address("admin"));
     stream.write_all(b"POST /readyz HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n").unwrap();
-    let heard = hear_to_the_end(&mut stream);
+    let heard = read_to_end(&mut stream);
     assert!(heard.starts_with("HTTP/1.1 405 ") && heard.contains("allow: GET, HEAD\r\n"), "{heard}");
     let mut stream = connect(server.address("admin"));
     stream.write_all(b"a2\n\x00\xff\r\n\r\n").unwrap();
@@ -90,7 +90,7 @@ fn the_admin_listener_keeps_to_itself_and_to_its_paths() {
     let _ = stream.read_to_end(&mut heard);
     assert!(heard.is_empty() || heard.starts_with(b"HTTP/1.1 400 "), "{heard:?}");
     drop(idle);
-    server.is_back_at(rest, "power");
+    server.returns_to(rest, "power");
     server.stop();
 }
 
@@ -117,6 +117,6 @@ fn every_answer_is_counted_by_what_was_asked_and_how_long_it_took() {
     assert_eq!(server.metric("power_request_duration_seconds_bucket{le=\"+Inf\"}"), 10);
     let sum = server.seconds("power_request_duration_seconds_sum");
     assert!(sum > 0.0 && sum < 30.0, "{sum}");
-    assert_eq!(server.metric("power_connections_closed_total{reason=\"by_peer\"}"), 2);
+    assert_eq!(server.metric("power_connections_closed_total{reason=\"peer_closed\"}"), 2);
     server.stop();
 }

@@ -9,8 +9,8 @@ use std::net::TcpListener;
 use std::process::{Command, Output};
 
 use power_server::config::Config;
-use proto::server::config::{Configuration, Layers};
-use proto::testing::blocking::{connect, exchange, expect, hear_to_the_end};
+use proto::server::config::{ConfigBuilder, Configuration};
+use proto::testing::blocking::{connect, exchange, expect, read_to_end};
 use support::program::{bare, start};
 
 fn output(arguments: &[&str]) -> Output {
@@ -21,20 +21,20 @@ fn output(arguments: &[&str]) -> Output {
 fn the_shipped_file_has_every_key_at_its_default() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/power-server.toml");
     let text = std::fs::read_to_string(path).unwrap();
-    let mut layers = Layers::<Config>::of_defaults();
-    layers.lay_file(path.as_ref(), &text);
+    let mut builder = ConfigBuilder::<Config>::from_defaults();
+    builder.add_file(path.as_ref(), &text);
     // A file has to ask for the admin listener, and this one does.
     let mut expected = Config::default();
     expected.admin.listen.0 = Some("127.0.0.1:9500".parse().unwrap());
-    assert_eq!(layers.finish().unwrap(), expected);
+    assert_eq!(builder.build().unwrap(), expected);
     let shipped: toml::Table = text.parse().unwrap();
     assert_eq!(shipped, toml::Table::try_from(expected).unwrap(), "no key is missing");
-    assert!(Config::default().contradictions().is_empty());
+    assert!(Config::default().conflicts().is_empty());
 }
 
 #[test]
 fn check_config_prints_what_comes_of_file_environment_and_arguments() {
-    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("layers.toml");
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("builder.toml");
     std::fs::write(&file, "workers = 1\nlisten = \"127.0.0.1:1\"\n[limits]\nbacklog = 1\nmax_connections = 1\n")
         .unwrap();
     let printed = bare()
@@ -46,9 +46,9 @@ fn check_config_prints_what_comes_of_file_environment_and_arguments() {
         .unwrap();
     assert!(printed.status.success() && printed.stderr.is_empty());
     let text = String::from_utf8(printed.stdout).unwrap();
-    let mut layers = Layers::<Config>::of_defaults();
-    layers.lay_file("printed".as_ref(), &text);
-    let config = layers.finish().unwrap();
+    let mut builder = ConfigBuilder::<Config>::from_defaults();
+    builder.add_file("printed".as_ref(), &text);
+    let config = builder.build().unwrap();
     let mut expected = Config { workers: config.workers, ..Config::default() };
     assert_eq!(config.workers.get(), 1, "from the file");
     expected.listen.0 = "127.0.0.1:2".parse().unwrap();
@@ -75,7 +75,7 @@ fn a_wrong_setting_ends_the_start_with_2_and_says_where_it_came_from() {
         ),
         (
             &["--config", path],
-            format!("{path}:3: limits.max_conections: there is no such key; there are limits.backlog, "),
+            format!("{path}:3: limits.max_conections: unknown key; the keys here are limits.backlog, "),
         ),
         (&["--config", "/nowhere.toml"], "--config: cannot read /nowhere.toml: No such file".to_owned()),
         (
@@ -202,11 +202,11 @@ fn either_signal_drains_and_ends_with_0() {
         expect(&mut idle, "d4.0");
         assert_eq!(exchange(running.address("power"), b"c3"), "d81.0");
         running.signal(signal);
-        assert_eq!(hear_to_the_end(&mut idle), "");
+        assert_eq!(read_to_end(&mut idle), "");
         drop(idle);
         let (code, log) = running.end();
         assert_eq!(code, Some(0), "{log}");
-        assert!(log.contains("stopped accepted=2 rejected=0 panicked=0 cut=0"), "{log}");
+        assert!(log.contains("stopped accepted=2 rejected=0 panicked=0 aborted=0"), "{log}");
     }
 }
 

@@ -107,7 +107,7 @@ async fn a_request_in_pieces_gets_one_right_answer_where_its_end_can_be_seen() {
             assert!(server.serves().await);
         }
         stream.shutdown().await.unwrap();
-        let heard = support::hear_to_the_end(&mut stream).await;
+        let heard = support::read_to_end(&mut stream).await;
         let value = if pieces.contains(&"a1e") { "d10000.0" } else { "d4.0" };
         assert_eq!(heard.trim_end_matches('\n'), value, "{pieces:?}");
     }
@@ -144,5 +144,5 @@ async fn an_answer_that_was_given_too_early_is_followed_by_an_error() {
     stream.write_all(b"a1").await.unwrap();
     expect(&mut stream, "d1.0").await;
     stream.write_all(b"2").await.unwrap();
-    assert!(support::hear_to_the_end(&mut stream).await.starts_with("eBADOP '2'"));
+    assert!(support::read_to_end(&mut stream).await.starts_with("eBADOP '2'"));
 }

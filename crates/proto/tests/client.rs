@@ -6,9 +6,9 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use proto::client::power::{Client, Pieces};
+use proto::client::power::{Chunking, Client};
 use proto::client::rps::Connection;
-use proto::client::stream::{Event, Observer};
+use proto::client::stream::{Observer, StreamEvent};
 use proto::client::{Endpoint, Error, ErrorKind, Phase, Pipeline, Timeouts, Violation};
 use proto::testing::PATIENCE;
 use proto::wire::number::Number;
@@ -41,8 +41,8 @@ async fn server(says: &'static [u8]) -> Result<String, std::io::Error> {
     Ok(address)
 }
 
-async fn ask(address: String) -> Option<Error> {
-    Client::new(endpoint(&address)).ask(Operation::Square, Number::from(2)).await.err()
+async fn request(address: String) -> Option<Error> {
+    Client::new(endpoint(&address)).request(Operation::Square, Number::from(2)).await.err()
 }
 
 async fn throw(address: &str) -> Option<Error> {
@@ -61,7 +61,7 @@ fn assert_failed(error: Option<Error>, phase: Phase) -> ErrorKind {
 
 #[tokio::test]
 async fn an_unknown_address_fails_in_the_phase_resolve() {
-    assert_failed(ask("nosuchhost.invalid:1".to_owned()).await, Phase::Resolve);
+    assert_failed(request("nosuchhost.invalid:1".to_owned()).await, Phase::Resolve);
     assert_failed(throw("no port").await, Phase::Resolve);
 }
 
@@ -69,7 +69,7 @@ async fn an_unknown_address_fails_in_the_phase_resolve() {
 async fn an_unreachable_server_fails_in_the_phase_connect() {
     // A port that was free a moment ago, and that is not given out again at once.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
-    let kind = assert_failed(ask(address.clone()).await, Phase::Connect);
+    let kind = assert_failed(request(address.clone()).await, Phase::Connect);
     assert!(matches!(kind, ErrorKind::Io(_)), "{kind:?}");
     assert_failed(throw(&address).await, Phase::Connect);
 }
@@ -77,20 +77,20 @@ async fn an_unreachable_server_fails_in_the_phase_connect() {
 #[tokio::test]
 async fn a_silent_server_fails_in_the_phase_reply() {
     let address = server(b"").await.unwrap();
-    let kind = assert_failed(ask(address.clone()).await, Phase::Reply);
+    let kind = assert_failed(request(address.clone()).await, Phase::Reply);
     assert!(matches!(kind, ErrorKind::TimedOut(limit) if limit == SHORT.reply), "{kind:?}");
     assert_failed(throw(&address).await, Phase::Reply);
 }
 
 #[tokio::test]
 async fn a_reply_without_its_end_fails_in_the_phase_end() {
-    let kind = assert_failed(ask(server(b"d4.0").await.unwrap()).await, Phase::End);
+    let kind = assert_failed(request(server(b"d4.0").await.unwrap()).await, Phase::End);
     assert!(matches!(kind, ErrorKind::TimedOut(_)), "{kind:?}");
 }
 
 #[tokio::test]
 async fn an_invalid_reply_is_a_violation_in_the_phase_reply() {
-    let kind = assert_failed(ask(server(b"HTTP/1.1 400\r\n").await.unwrap()).await, Phase::Reply);
+    let kind = assert_failed(request(server(b"HTTP/1.1 400\r\n").await.unwrap()).await, Phase::Reply);
     assert!(matches!(kind, ErrorKind::Protocol(_)), "{kind:?}");
     let kind = assert_failed(throw(&server(b"?").await.unwrap()).await, Phase::Reply);
     assert!(matches!(kind, ErrorKind::Protocol(_)), "{kind:?}");
@@ -154,19 +154,19 @@ async fn a_check_has_no_other_answer_than_that_it_is_no_move() {
 struct Recorder(Mutex<Vec<String>>);
 
 impl Observer for Recorder {
-    fn observe(&self, event: &Event<'_>) {
+    fn observe(&self, event: &StreamEvent<'_>) {
         let line = match event {
-            Event::Resolve(_) => "resolve".to_owned(),
-            Event::Resolved(addresses) => format!("{} resolved", addresses.len()),
-            Event::Connect(_) => "connect".to_owned(),
-            Event::Connected(local) => format!("connected from {}", local.unwrap().ip()),
-            Event::Failed(error) => format!("failed: {:?}", error.phase),
-            Event::Sent(bytes) => format!("> {}", bytes.escape_ascii()),
-            Event::HalfClosed => "half-closed".to_owned(),
-            Event::Received(bytes) => format!("< {}", bytes.escape_ascii()),
-            Event::Ended => "ended".to_owned(),
-            Event::Broken(error) => format!("broken: {:?}", error.kind()),
-            Event::Closed => "closed".to_owned(),
+            StreamEvent::Resolve(_) => "resolve".to_owned(),
+            StreamEvent::Resolved(addresses) => format!("{} resolved", addresses.len()),
+            StreamEvent::Connect(_) => "connect".to_owned(),
+            StreamEvent::Connected(local) => format!("connected from {}", local.unwrap().ip()),
+            StreamEvent::Failed(error) => format!("failed: {:?}", error.phase),
+            StreamEvent::Sent(bytes) => format!("> {}", bytes.escape_ascii()),
+            StreamEvent::HalfClosed => "half-closed".to_owned(),
+            StreamEvent::Received(bytes) => format!("< {}", bytes.escape_ascii()),
+            StreamEvent::Ended => "ended".to_owned(),
+            StreamEvent::Broken(error) => format!("broken: {:?}", error.kind()),
+            StreamEvent::Closed => "closed".to_owned(),
         };
         self.0.lock().unwrap().push(line);
     }
@@ -188,16 +188,16 @@ async fn polite_server(says: &'static [u8]) -> String {
 #[tokio::test]
 async fn an_observer_is_told_of_every_byte_and_phase_in_order() {
     let recorder = Arc::new(Recorder::default());
-    let endpoint = endpoint(&polite_server(b"d4.0").await).observed_by(recorder.clone());
-    Client::new(endpoint.clone()).ask(Operation::Square, Number::from(2)).await.unwrap().unwrap();
+    let endpoint = endpoint(&polite_server(b"d4.0").await).with_observer(recorder.clone());
+    Client::new(endpoint.clone()).request(Operation::Square, Number::from(2)).await.unwrap().unwrap();
     let short = ["resolve", "1 resolved", "connect", "connected from 127.0.0.1"];
     let short = [&short[..], &["> a2.0", "half-closed", "< d4.0", "ended", "closed"]].concat();
     assert_eq!(*recorder.0.lock().unwrap(), short);
 
     recorder.0.lock().unwrap().clear();
-    let pieces = Pieces { bytes: NonZeroUsize::new(3).unwrap(), pause: Duration::from_millis(1) };
-    let client = Client::new(endpoint).in_pieces(pieces);
-    client.ask(Operation::Cube, Number::from(-3)).await.unwrap().unwrap();
+    let pieces = Chunking { bytes: NonZeroUsize::new(3).unwrap(), pause: Duration::from_millis(1) };
+    let client = Client::new(endpoint).with_chunking(pieces);
+    client.request(Operation::Cube, Number::from(-3)).await.unwrap().unwrap();
     let (mut requests, replies) = client.connect().await.unwrap();
     requests.send(Operation::Square, Number::from(2)).await.unwrap();
     drop((requests, replies));
@@ -210,7 +210,7 @@ async fn an_observer_is_told_of_every_byte_and_phase_in_order() {
 async fn an_observer_is_told_of_a_connection_that_is_not_made() {
     let recorder = Arc::new(Recorder::default());
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let refused = endpoint(&free.to_string()).observed_by(recorder.clone()).connect().await;
+    let refused = endpoint(&free.to_string()).with_observer(recorder.clone()).connect().await;
     assert_failed(refused.err(), Phase::Connect);
     assert_eq!(*recorder.0.lock().unwrap(), ["resolve", "1 resolved", "connect", "failed: Connect"]);
 }
@@ -218,9 +218,9 @@ async fn an_observer_is_told_of_a_connection_that_is_not_made() {
 #[tokio::test]
 async fn a_connection_comes_from_the_source_that_was_named() {
     let recorder = Arc::new(Recorder::default());
-    let endpoint = endpoint(&polite_server(b"d4.0").await).observed_by(recorder.clone());
-    let endpoint = endpoint.from_sources([[127, 0, 0, 9].into()]);
-    Client::new(endpoint).ask(Operation::Square, Number::from(2)).await.unwrap().unwrap();
+    let endpoint = endpoint(&polite_server(b"d4.0").await).with_observer(recorder.clone());
+    let endpoint = endpoint.with_local_addrs([[127, 0, 0, 9].into()]);
+    Client::new(endpoint).request(Operation::Square, Number::from(2)).await.unwrap().unwrap();
     assert!(recorder.0.lock().unwrap().contains(&"connected from 127.0.0.9".to_owned()));
 }
 
@@ -247,7 +247,7 @@ async fn replies_come_in_order_and_the_close_after_them_is_no_missing_reply() {
     for square in ["4.0", "9.0"] {
         assert_eq!(pipeline.reply(&mut codec).await.unwrap().unwrap().to_string(), square);
     }
-    pipeline.check_unasked().unwrap();
+    pipeline.check_unsolicited().unwrap();
     let error = pipeline.reply(&mut codec).await.unwrap_err();
     assert!(matches!((error.phase, error.kind), (Phase::Reply, ErrorKind::Closed)));
 }
@@ -278,22 +278,22 @@ async fn a_reply_that_was_not_asked_for_is_an_error_unless_it_is_the_servers_far
     let mut surplus = pipeline(Some(b'e'), b"", 5, b"d4.0\nd4.0\n").await;
     surplus.send(b"a2.0\n"[..].into(), false);
     surplus.reply(&mut codec).await.unwrap().unwrap();
-    let error = surplus.check_unasked().unwrap_err();
-    assert!(matches!(error.kind, ErrorKind::Protocol(Violation::Unasked)), "{error}");
+    let error = surplus.check_unsolicited().unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Protocol(Violation::Unsolicited)), "{error}");
 
     let mut crossed = pipeline(Some(b'e'), b"", 5, b"d4.0\neBADOP x\n").await;
     crossed.send(b"a2.0\n"[..].into(), false);
     crossed.reply(&mut codec).await.unwrap().unwrap();
-    let error = crossed.check_unasked().unwrap_err();
+    let error = crossed.check_unsolicited().unwrap_err();
     assert!(
-        matches!(error.kind, ErrorKind::Protocol(Violation::Unasked)),
+        matches!(error.kind, ErrorKind::Protocol(Violation::Unsolicited)),
         "an error reply is one too many too: {error}"
     );
 
     let mut farewell = pipeline(Some(b'e'), b"eBUSY later", 5, b"").await;
     farewell.check_early().unwrap();
     farewell.send(b"a2.0\n"[..].into(), false);
-    assert_eq!(farewell.reply(&mut codec).await.unwrap().unwrap_err().sentence, "later");
+    assert_eq!(farewell.reply(&mut codec).await.unwrap().unwrap_err().message, "later");
 
     let mut early = pipeline(None, b"eBUSY later", 5, b"").await;
     // A reply still in flight is not noticed.
@@ -306,7 +306,7 @@ async fn a_reply_that_was_not_asked_for_is_an_error_unless_it_is_the_servers_far
         }
     };
     let error = timeout(PATIENCE, noticed).await.unwrap();
-    assert!(matches!(error.kind, ErrorKind::Protocol(Violation::Unasked)), "{error}");
+    assert!(matches!(error.kind, ErrorKind::Protocol(Violation::Unsolicited)), "{error}");
 }
 
 #[tokio::test]
@@ -315,7 +315,7 @@ async fn operands_before_a_wrong_one_have_their_replies() {
     let wrong = Error { address: "input".to_owned(), phase: Phase::Send, kind: ErrorKind::Closed };
     let operands = futures::stream::iter([Ok(Number::from(2)), Ok(Number::from(3)), Err(wrong)]);
     let mut replies = Vec::new();
-    let asked = client.ask_all(Operation::Square, operands, |operand, reply| {
+    let asked = client.request_all(Operation::Square, operands, |operand, reply| {
         replies.push((operand.value(), reply.expect("a number").value()));
         Ok(())
     });

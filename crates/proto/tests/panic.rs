@@ -7,7 +7,7 @@ use std::env;
 use std::process::Command;
 use std::thread;
 
-use proto::server::config::{Format, Log};
+use proto::server::config::{LogConfig, LogFormat};
 use proto::server::observe::log;
 
 /// Has this process be the program that panics, with a log of this format.
@@ -37,7 +37,7 @@ fn a_panic_is_one_event_with_a_backtrace_to_the_file_and_line_of_its_cause() {
         if format == "json" {
             let event = log.lines().find(|line| line.starts_with('{')).unwrap();
             assert!(
-                event.contains("\"message\":\"panic\",\"place\":\"") && event.contains("\"backtrace\":\""),
+                event.contains("\"message\":\"panic\",\"location\":\"") && event.contains("\"backtrace\":\""),
                 "{event}"
             );
         }
@@ -50,8 +50,8 @@ fn a_panic_is_one_event_with_a_backtrace_to_the_file_and_line_of_its_cause() {
 
 /// Starts the log, panics twice, and waits until the log is written.
 fn panic_with_log(format: &str) {
-    let format = if format == "json" { Format::Json } else { Format::Text };
-    let log = log::start(&Log { format, ..Log::default() }).unwrap();
+    let format = if format == "json" { LogFormat::Json } else { LogFormat::Text };
+    let log = log::start(&LogConfig { format, ..LogConfig::default() }).unwrap();
     for _ in 0..2 {
         assert!(thread::spawn(cause).join().is_err());
     }

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use proto::server::ConnectionTimeouts;
-use proto::server::config::{Admin, ConnectionLimits, Log, ServerConfig, Timeouts};
-use proto::server::config::{Configuration, Contradiction};
-use proto::server::config::{Count, OptionalAddress, Period};
+use proto::server::config::{AdminConfig, ConnectionLimits, LogConfig, ServerConfig, TimeoutsConfig};
+use proto::server::config::{Configuration, Conflict};
+use proto::server::config::{Count, OptionalAddress, TimeoutValue};
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration.
@@ -14,38 +14,38 @@ pub struct Config {
     /// Threads; 0: one a core.
     pub workers: Count<0, 1024>,
     /// The game against the house.
-    pub solo: Solo,
+    pub solo: SoloConfig,
     /// The game of two players.
-    pub duel: Duel,
+    pub duel: DuelConfig,
     /// What clients may take up.
-    pub limits: Limits,
+    pub limits: RpsLimits,
     /// What is waited for, and how long.
-    pub timeouts: Timeouts,
+    pub timeouts: TimeoutsConfig,
     /// The log.
-    pub log: Log,
+    pub log: LogConfig,
     /// Health and metrics.
-    pub admin: Admin,
+    pub admin: AdminConfig,
 }
 
 /// `[solo]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Solo {
+pub struct SoloConfig {
     /// Where to listen.
     pub listen: OptionalAddress,
 }
 
 /// `[duel]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Duel {
+pub struct DuelConfig {
     /// Where to listen.
     pub listen: OptionalAddress,
     /// How long a move can meet another one.
-    pub window: Period<1>,
+    pub window: TimeoutValue<1>,
 }
 
 /// `[limits]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Limits {
+pub struct RpsLimits {
     /// Those of any service.
     #[serde(flatten)]
     pub connections: ConnectionLimits,
@@ -60,17 +60,17 @@ impl Default for Config {
         }
         Self {
             workers: const { Count::new(0) },
-            solo: Solo { listen: loopback(5001) },
+            solo: SoloConfig { listen: loopback(5001) },
             // The window is the rule of the game.
-            duel: Duel { listen: loopback(5002), window: const { Period::from_secs(30) } },
-            limits: Limits {
+            duel: DuelConfig { listen: loopback(5002), window: const { TimeoutValue::from_secs(30) } },
+            limits: RpsLimits {
                 connections: ConnectionLimits::default(),
                 // A person's slips, many times over; a program that speaks another protocol is soon told.
                 max_bad_frames: const { Count::new(16) },
             },
-            timeouts: Timeouts::with_idle(const { Period::from_secs(300) }),
-            log: Log::default(),
-            admin: Admin::default(),
+            timeouts: TimeoutsConfig::with_idle(const { TimeoutValue::from_secs(300) }),
+            log: LogConfig::default(),
+            admin: AdminConfig::default(),
         }
     }
 }
@@ -79,13 +79,13 @@ impl Config {
     /// The timeouts of a connection, of either game.
     #[must_use]
     pub fn connection_timeouts(&self) -> ConnectionTimeouts {
-        ConnectionTimeouts::new(&self.timeouts, None, const { Period::from_secs(0) })
+        ConnectionTimeouts::new(&self.timeouts, None, const { TimeoutValue::from_secs(0) })
     }
 
     /// A player has the window to meet a partner's move, and must not be closed as idle before it is over.
-    fn window_and_idle(&self) -> Option<Contradiction> {
+    fn window_and_idle(&self) -> Option<Conflict> {
         let (idle, window) = (self.timeouts.idle, self.duel.window);
-        (self.duel.listen.0.is_some() && idle <= window).then(|| Contradiction {
+        (self.duel.listen.0.is_some() && idle <= window).then(|| Conflict {
             keys: ["timeouts.idle", "duel.window"],
             problem: format!("{idle} is no longer than the {window} that a player has to meet another's move"),
             remedy: "make timeouts.idle longer than duel.window",
@@ -94,15 +94,15 @@ impl Config {
 }
 
 impl Configuration for Config {
-    fn contradictions(&self) -> Vec<Contradiction> {
+    fn conflicts(&self) -> Vec<Conflict> {
         let keys = ["duel.listen", "solo.listen"];
         let listeners = match (self.solo.listen.0, self.duel.listen.0) {
-            (None, None) => Some(Contradiction {
+            (None, None) => Some(Conflict {
                 keys,
                 problem: "there is nothing to listen for where both are off".to_owned(),
                 remedy: "give one of them an address, such as \"127.0.0.1:5002\"",
             }),
-            (Some(solo), Some(duel)) if solo == duel && duel.port() != 0 => Some(Contradiction {
+            (Some(solo), Some(duel)) if solo == duel && duel.port() != 0 => Some(Conflict {
                 keys,
                 problem: format!("both games cannot listen on {duel}"),
                 remedy: "give each a port of its own, or make one of them \"\" for off",
@@ -110,8 +110,8 @@ impl Configuration for Config {
             _ => None,
         };
         let admin = [("solo.listen", self.solo.listen.0), ("duel.listen", self.duel.listen.0)]
-            .map(|(key, address)| self.admin.contradiction(key, address));
-        let others = [listeners, self.window_and_idle(), self.limits.connections.contradictions()];
+            .map(|(key, address)| self.admin.conflict_with(key, address));
+        let others = [listeners, self.window_and_idle(), self.limits.connections.conflicts()];
         others.into_iter().chain(admin).flatten().collect()
     }
 }
@@ -121,22 +121,22 @@ impl ServerConfig for Config {
         &["workers", "solo.listen", "duel.listen", "limits.backlog", "log.format", "admin.listen"];
 
     fn workers(&self) -> usize {
-        self.workers.size()
+        self.workers.as_usize()
     }
 
     fn connection_limits(&mut self) -> &mut ConnectionLimits {
         &mut self.limits.connections
     }
 
-    fn timeouts(&self) -> &Timeouts {
+    fn timeouts(&self) -> &TimeoutsConfig {
         &self.timeouts
     }
 
-    fn log(&self) -> &Log {
+    fn log(&self) -> &LogConfig {
         &self.log
     }
 
-    fn admin(&self) -> &Admin {
+    fn admin(&self) -> &AdminConfig {
         &self.admin
     }
 }

@@ -13,7 +13,7 @@
 //! Against the house: the [driver](proto::server::connection::run) reads moves; [`solo`] decodes each, draws the
 //! house's move, judges the round and encodes the reply; the driver writes all replies of a read at once.
 //!
-//! In a [`duel`], a move has to meet another player's. Its handler brings it to the [`table`](duel::table), which applies it to
+//! In a [`duel`], a move has to meet another player's. Its handler brings it to the [`hub`](duel::hub), which applies it to
 //! a state machine, the [`rounds`](duel::rounds), under one lock. The state machine returns where replies stand: ready, or
 //! pending until a deadline. While a reply is pending, the driver reads nothing more of that connection and keeps the
 //! deadline; a reply that becomes ready wakes it.
@@ -37,13 +37,13 @@ use proto::client::{Endpoint, Error, ErrorKind};
 use proto::server::listener::connect_addr;
 use proto::server::observe::metrics::registry;
 use proto::server::{self, Admission, ConnectionTimeouts, Listener, Service, Shutdown, Summary};
-use proto::wire::rps::{Answer, Move};
+use proto::wire::rps::{Move, Reply};
 use rand::CryptoRng;
 use tokio::sync::watch;
 
 use config::Config;
 use duel::handler::DuelHandler;
-use duel::table::Table;
+use duel::hub::DuelHub;
 use house::House;
 use metrics::{Games, Metrics};
 use solo::SoloHandler;
@@ -66,7 +66,7 @@ pub struct Server<H> {
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     house: Arc<H>,
-    table: Arc<Table>,
+    hub: Arc<DuelHub>,
     shutdown: Shutdown,
 }
 
@@ -81,17 +81,17 @@ where
     pub fn new(config: &Config, house: H, shutdown: Shutdown) -> Self {
         let metrics = Arc::<Metrics>::default();
         let house = Arc::new(house);
-        let table = Table::new(config.duel.window.get());
+        let hub = DuelHub::new(config.duel.window.get());
         let shared = Shared::new(config, &metrics);
         let solo = SoloService { shared: shared.clone(), house: Arc::clone(&house) };
-        let duel = DuelService { shared, table: Arc::clone(&table) };
+        let duel = DuelService { shared, hub: Arc::clone(&hub) };
         Self {
             solo: watch::Sender::new(Arc::new(solo)),
             duel: watch::Sender::new(Arc::new(duel)),
             admission: Admission::new(&config.limits.connections),
             metrics,
             house,
-            table,
+            hub,
             shutdown,
         }
     }
@@ -101,10 +101,10 @@ where
     pub fn apply(&self, config: &Config) {
         self.admission.set_limits(&config.limits.connections);
         self.shutdown.set_limit(config.timeouts.drain.get());
-        self.table.set_window(config.duel.window.get());
+        self.hub.set_window(config.duel.window.get());
         let shared = Shared::new(config, &self.metrics);
         self.solo.send_replace(Arc::new(SoloService { shared: shared.clone(), house: Arc::clone(&self.house) }));
-        self.duel.send_replace(Arc::new(DuelService { shared, table: Arc::clone(&self.table) }));
+        self.duel.send_replace(Arc::new(DuelService { shared, hub: Arc::clone(&self.hub) }));
     }
 
     /// Serves both games to the connections of their `listeners` until the shutdown begins, and then drains.
@@ -132,15 +132,15 @@ where
 
     /// Where the connections of the duel meet.
     #[must_use]
-    pub fn table(&self) -> &Arc<Table> {
-        &self.table
+    pub fn hub(&self) -> &Arc<DuelHub> {
+        &self.hub
     }
 
     /// Everything that is counted here and in `others`, for the admin listener.
     #[must_use]
     pub fn registry(&self, others: impl Collector) -> Registry {
         let collectors: Vec<Box<dyn Collector>> = vec![
-            Box::new(Games { metrics: Arc::clone(&self.metrics), table: Arc::clone(&self.table) }),
+            Box::new(Games { metrics: Arc::clone(&self.metrics), hub: Arc::clone(&self.hub) }),
             Box::new(Arc::clone(&self.metrics.connections)),
             Box::new(Arc::clone(&self.admission)),
             Box::new(others),
@@ -168,7 +168,7 @@ impl Shared {
 }
 
 /// The reply to a connection that is rejected.
-const FULL: [u8; 1] = [Answer::Full.byte()];
+const FULL: [u8; 1] = [Reply::Full.byte()];
 
 /// The solo game.
 #[derive(Debug)]
@@ -202,7 +202,7 @@ where
 #[derive(Debug)]
 struct DuelService {
     shared: Shared,
-    table: Arc<Table>,
+    hub: Arc<DuelHub>,
 }
 
 impl Service for DuelService {
@@ -210,7 +210,7 @@ impl Service for DuelService {
 
     fn handler(&self) -> DuelHandler {
         let Shared { max_bad_frames, metrics, .. } = &self.shared;
-        DuelHandler::new(self.table.join(), *max_bad_frames, Arc::clone(metrics))
+        DuelHandler::new(self.hub.join(), *max_bad_frames, Arc::clone(metrics))
     }
 
     fn timeouts(&self) -> Arc<ConnectionTimeouts> {

@@ -10,7 +10,7 @@ use proto::server::config::{CommandLine, Options, Override};
 use proto::server::program::{Program, Startup};
 use proto::server::{self, ListenOptions, Summary};
 use rps_server::config::Config;
-use rps_server::duel::rounds::Tally;
+use rps_server::duel::rounds::DuelStats;
 use rps_server::house::{House, ThreadGenerator};
 use rps_server::{Listeners, Server, healthcheck};
 
@@ -19,7 +19,7 @@ const PROGRAM: &str = env!("CARGO_PKG_NAME");
 /// Plays rock-paper-scissors on long connections: one byte a move, one byte an answer
 #[derive(Parser)]
 #[command(name = PROGRAM, version, max_term_width = 80, after_help = CONFIGURATION)]
-struct Arguments {
+struct RpsServerArguments {
     /// Where to listen for players against the house ("" for off)
     #[arg(long, value_name = "ADDRESS")]
     solo_listen: Option<String>,
@@ -43,10 +43,10 @@ At SIGHUP the file is read again; SIGTERM and SIGINT drain, and a second one
 ends at once.
 
 Exit codes: 0 stopped as told; 1 cannot serve, or not healthy; 2 wrong usage or
-configuration; 130 or 143 ended at once by a second signal";
+configuration; 130 or 143 aborted by second signal";
 
 fn main() -> ExitCode {
-    let Arguments { solo_listen, duel_listen, options } = Arguments::parse();
+    let RpsServerArguments { solo_listen, duel_listen, options } = RpsServerArguments::parse();
     let overrides = vec![
         Override { argument: "solo-listen", key: "solo.listen", value: solo_listen },
         Override { argument: "duel-listen", key: "duel.listen", value: duel_listen },
@@ -77,8 +77,8 @@ async fn serve(startup: Startup<Config>) -> io::Result<Summary> {
     let with_duel = listeners.duel.is_some();
     let summary = server.serve(listeners).await;
     if with_duel {
-        let Tally { draws, wins, losses, voids, dissolved, .. } = server.table().tally();
-        tracing::info!(draws, wins, losses, voids, pairs_dissolved = dissolved, "answers in duels");
+        let DuelStats { draws, wins, losses, voids, dissolved, .. } = server.hub().stats();
+        tracing::info!(draws, wins, losses, voids, pairs_dissolved = dissolved, "duel summary");
     }
     Ok(summary)
 }

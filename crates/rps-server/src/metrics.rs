@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
-use proto::server::connection::Connections;
+use proto::server::connection::ConnectionMetrics;
 use proto::server::observe::metrics::counters::Counters;
 use proto::server::observe::metrics::encode::{counter, gauge};
 use proto::wire::rps::{Move, Outcome};
 
-use crate::duel::rounds::Tally;
-use crate::duel::table::Table;
+use crate::duel::hub::DuelHub;
+use crate::duel::rounds::DuelStats;
 
-/// Everything that is counted of a server but for its duels, which their table counts.
+/// Everything that is counted of a server but for its duels, which their hub counts.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Its connections.
-    pub connections: Arc<Connections>,
+    pub connections: Arc<ConnectionMetrics>,
     outcomes: Counters<{ OUTCOMES.len() }>,
     house: Counters<{ Move::ALL.len() }>,
     bad_frames: Counters<2>,
@@ -86,14 +86,14 @@ impl Metrics {
 #[derive(Debug)]
 pub(crate) struct Games {
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) table: Arc<Table>,
+    pub(crate) hub: Arc<DuelHub>,
 }
 
 impl Collector for Games {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let encoder = &mut encoder;
         let Metrics { outcomes, house, bad_frames, .. } = &*self.metrics;
-        let Tally { draws, wins, losses, voids, players, waiting, .. } = self.table.tally();
+        let DuelStats { draws, wins, losses, voids, players, waiting, .. } = self.hub.stats();
 
         let against_house = (0..).zip(OUTCOMES).map(|(index, outcome)| ("solo", outcome.name(), outcomes.read(index)));
         let duels = [("draw", draws), ("win", wins), ("lose", losses), ("void", voids)];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use proto::server::{Event, Handler, Progress, WaitFor};
-use proto::wire::rps::{Answer, ServerCodec};
+use proto::wire::rps::{Reply, ServerCodec};
 use rand::CryptoRng;
 use tokio_util::codec::{Decoder, Encoder};
 
@@ -49,11 +49,11 @@ impl<R: CryptoRng + Send + 'static> Handler for SoloHandler<R> {
                 let theirs = self.house.throw();
                 let outcome = judge(mine, theirs);
                 rounds.count(outcome, theirs);
-                Answer::Judged(outcome)
+                Reply::Judged(outcome)
             } else {
                 self.bad_frames_left -= 1;
                 rounds.bad_frames += 1;
-                Answer::NoMove
+                Reply::NotAMove
             };
             let _ = ServerCodec.encode(reply, output);
         }
@@ -99,7 +99,7 @@ mod tests {
         let (mut house, mut answers, mut bad) = (house(), Vec::new(), 0);
         for &byte in bytes.iter().filter(|byte| !b"\r\n".contains(byte)) {
             if let Some(mine) = Move::from_byte(byte) {
-                answers.push(Answer::Judged(judge(mine, house.throw())).byte());
+                answers.push(Reply::Judged(judge(mine, house.throw())).byte());
             } else {
                 answers.push(b'e');
                 bad += 1;

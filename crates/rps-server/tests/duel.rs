@@ -8,31 +8,31 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use proto::server::connection::Summary;
-use proto::testing::nonblocking::hear_to_the_end;
+use proto::testing::nonblocking::read_to_end;
 use proto::testing::{PATIENCE, python};
 use proto::wire::rps::{Move, Outcome};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rps_server::duel::rounds::Tally;
+use rps_server::duel::rounds::DuelStats;
 use rps_server::game::judge;
-use support::{Server, hear, start_duel};
+use support::{TestServer, hear, start_duel};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
 /// Waits until the table stands like this. Nothing tells of it, so it is asked for again and again.
-async fn until(server: &Server, stands: impl Fn(Tally) -> bool) {
+async fn until(server: &TestServer, stands: impl Fn(DuelStats) -> bool) {
     let mut again = interval(Duration::from_millis(1));
     let asking = async {
-        while !stands(server.table.tally()) {
+        while !stands(server.table.stats()) {
             again.tick().await;
         }
     };
-    timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{:?}", server.table.tally()));
+    timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{:?}", server.table.stats()));
 }
 
-async fn partners(server: &Server) -> [TcpStream; 2] {
+async fn partners(server: &TestServer) -> [TcpStream; 2] {
     let (mut one, mut other) = (server.join().await, server.join().await);
     one.write_all(b"2").await.unwrap();
     other.write_all(b"3").await.unwrap();
@@ -117,10 +117,10 @@ async fn two_hundred_pairs_play_a_thousand_rounds_each_and_both_sides_always_agr
             assert_eq!(opponent(theirs[round], their_answers[round]), shown[round], "round {round}");
         }
     }
-    let Tally { draws, wins, losses, voids, .. } = server.table.tally();
+    let DuelStats { draws, wins, losses, voids, .. } = server.table.stats();
     assert_eq!((draws + wins + losses, wins, voids), (PLAYERS * ROUNDS as u64, losses, 0));
     until(&server, |tally| tally.players == 0).await;
-    assert_eq!(server.table.tally().dissolved, PLAYERS / 2);
+    assert_eq!(server.table.stats().dissolved, PLAYERS / 2);
     assert_eq!(server.stop().await, Summary { accepted: PLAYERS, ..Summary::default() });
 }
 
@@ -180,7 +180,7 @@ async fn players_who_leave_reset_or_fall_silent_cost_the_others_no_answer() {
     let resets = played.iter().filter(|(fate, _)| *fate == Fate::Resets).count() as u64;
     drop(played);
     until(&server, |tally| tally.players == 0).await;
-    let Tally { draws, wins, losses, voids, waiting, .. } = server.table.tally();
+    let DuelStats { draws, wins, losses, voids, waiting, .. } = server.table.stats();
     assert_eq!((draws % 2, wins, waiting), (0, losses, 0));
     // All answers were heard, but for those that met a reset.
     let given = draws + wins + losses + voids;
@@ -207,7 +207,7 @@ async fn a_player_who_has_half_closed_still_plays_and_hears_to_the_end() {
     one.shutdown().await.unwrap();
     let mut other = server.join().await;
     other.write_all(b"22").await.unwrap();
-    assert_eq!(hear_to_the_end(&mut one).await, b"zy");
+    assert_eq!(read_to_end(&mut one).await, b"zy");
     assert_eq!((hear(&mut other).await, hear(&mut other).await), (b'y', b'z'));
 }
 
@@ -250,8 +250,8 @@ async fn the_limit_is_one_for_both_games() {
     let mut duel = server.join().await;
     duel.write_all(b"?").await.unwrap();
     hear(&mut duel).await;
-    assert_eq!(hear_to_the_end(&mut server.join().await).await, b"f");
-    assert_eq!(hear_to_the_end(&mut server.connect().await).await, b"f");
+    assert_eq!(read_to_end(&mut server.join().await).await, b"f");
+    assert_eq!(read_to_end(&mut server.connect().await).await, b"f");
     drop(solo);
     // The freed place is for whoever comes first, whichever game it is.
     let freed = timeout(PATIENCE, async {
@@ -290,9 +290,9 @@ async fn a_drain_answers_a_thousand_moves_that_were_sent_ahead_and_then_ends_the
     let mut other = server.join().await;
     other.write_all(b"2").await.unwrap();
     assert_eq!((hear(&mut one).await, hear(&mut other).await), (b'z', b'y'));
-    server.shutdown.begin();
-    assert_eq!(hear_to_the_end(&mut one).await, [b'v'; 999]);
-    assert_eq!(hear_to_the_end(&mut other).await, b"");
+    server.shutdown.trigger();
+    assert_eq!(read_to_end(&mut one).await, [b'v'; 999]);
+    assert_eq!(read_to_end(&mut other).await, b"");
     drop((one, other));
     assert_eq!(server.stop().await, Summary { accepted: 2, ..Summary::default() });
 }
@@ -305,9 +305,9 @@ async fn both_games_drain_side_by_side() {
     let mut duel = server.join().await;
     duel.write_all(b"1").await.unwrap();
     until(&server, |tally| tally.waiting == 1).await;
-    server.shutdown.begin();
-    assert_eq!(hear_to_the_end(&mut solo).await.len(), 3);
-    assert_eq!(hear_to_the_end(&mut duel).await, b"v");
+    server.shutdown.trigger();
+    assert_eq!(read_to_end(&mut solo).await.len(), 3);
+    assert_eq!(read_to_end(&mut duel).await, b"v");
     drop((solo, duel));
     assert_eq!(server.stop().await, Summary { accepted: 2, ..Summary::default() });
 }

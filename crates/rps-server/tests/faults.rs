@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use proto::testing::blocking::{self, connect, exchange, expect, hear_to_the_end, reset_on_close};
+use proto::testing::blocking::{self, connect, exchange, expect, read_to_end, reset_on_close};
 use support::program::start;
 
 fn hear(stream: &mut TcpStream) -> u8 {
@@ -21,18 +21,18 @@ fn hear(stream: &mut TcpStream) -> u8 {
 #[test]
 fn row_03_a_half_close_gets_its_answers_or_a_clean_end() {
     let server = start(&["--set", "duel.window=300ms"]);
-    let rest = server.rest();
+    let rest = server.baseline();
     assert_eq!(exchange(server.address("solo"), b""), "");
     assert_eq!(exchange(server.address("solo"), b"123\r\n").len(), 3);
     assert_eq!(exchange(server.address("duel"), b""), "");
     assert_eq!(exchange(server.address("duel"), b"1"), "v");
-    server.is_back_at(rest, "rps");
+    server.returns_to(rest, "rps");
 }
 
 #[test]
 fn row_04_every_byte_gets_its_answer_until_there_were_too_many_bad_ones() {
     let server = start(&["--set", "duel.window=100ms"]);
-    let rest = server.rest();
+    let rest = server.baseline();
     for service in ["solo", "duel"] {
         for sent in [
             &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..],
@@ -41,14 +41,14 @@ fn row_04_every_byte_gets_its_answer_until_there_were_too_many_bad_ones() {
         ] {
             let mut stream = connect(server.address(service));
             stream.write_all(sent).unwrap();
-            let heard = hear_to_the_end(&mut stream);
+            let heard = read_to_end(&mut stream);
             // A move among them waits, in a duel, for another player.
             assert_eq!(heard.bytes().filter(|&answer| answer == b'e').count(), 16, "{service}: {heard}");
         }
     }
     let solo = server.address("solo");
     blocking::random_inputs(|bytes| assert_eq!(exchange(solo, bytes).len(), answers_to(bytes)));
-    server.is_back_at(rest, "rps");
+    server.returns_to(rest, "rps");
 }
 
 /// How many answers these bytes get in the solo game: one each, line ends apart, up to the sixteenth bad one.
@@ -67,7 +67,7 @@ fn answers_to(bytes: &[u8]) -> usize {
 #[test]
 fn row_06_a_player_who_never_reads_is_let_go_of() {
     let server = start(&["--set", "timeouts.write=300ms"]);
-    let rest = server.rest();
+    let rest = server.baseline();
     let flight = vec![b'1'; 1 << 20];
     let began = Instant::now();
     for _ in 0..2 {
@@ -75,14 +75,14 @@ fn row_06_a_player_who_never_reads_is_let_go_of() {
     }
     assert!(began.elapsed() >= Duration::from_millis(600));
     assert_eq!(exchange(server.address("solo"), b"1").len(), 1);
-    server.is_back_at(rest, "rps");
-    assert_eq!(server.metric("rps_connections_closed_total{reason=\"not_read\"}"), 2);
+    server.returns_to(rest, "rps");
+    assert_eq!(server.metric("rps_connections_closed_total{reason=\"write_timeout\"}"), 2);
 }
 
 #[test]
 fn row_07_both_games_have_one_limit_and_the_excess_is_told() {
     let server = start(&["--set", "limits.max_connections=2"]);
-    let rest = server.rest();
+    let rest = server.baseline();
     let mut solo = connect(server.address("solo"));
     solo.write_all(b"1").unwrap();
     assert!(b"xyz".contains(&hear(&mut solo)));
@@ -91,7 +91,7 @@ fn row_07_both_games_have_one_limit_and_the_excess_is_told() {
     assert_eq!(hear(&mut duel), b'e');
     for _ in 0..50 {
         for service in ["solo", "duel"] {
-            assert_eq!(hear_to_the_end(&mut connect(server.address(service))), "f");
+            assert_eq!(read_to_end(&mut connect(server.address(service))), "f");
         }
     }
     assert_eq!(server.metric("rps_connections_total{result=\"rejected\"}"), 100);
@@ -100,7 +100,7 @@ fn row_07_both_games_have_one_limit_and_the_excess_is_told() {
     server.eventually(|server| server.metric("rps_connections") == 1, "gives the place back");
     assert_eq!(exchange(server.address("solo"), b"22").len(), 2);
     drop(solo);
-    server.is_back_at(rest, "rps");
+    server.returns_to(rest, "rps");
 }
 
 #[test]
@@ -113,12 +113,12 @@ fn row_16_a_drain_ends_rounds_and_cuts_none() {
     alone.write_all(b"1").unwrap();
     server.eventually(|server| server.metric("rps_duel_waiting") == 1, "has a move in play");
     server.signal("TERM");
-    assert_eq!(hear_to_the_end(&mut alone), "v");
-    assert_eq!(hear_to_the_end(&mut idle), "");
+    assert_eq!(read_to_end(&mut alone), "v");
+    assert_eq!(read_to_end(&mut idle), "");
     drop((alone, idle));
     let (code, log) = server.end();
     assert_eq!(code, Some(0));
-    assert!(log.contains("stopped accepted=2 rejected=0 panicked=0 cut=0"), "{log}");
+    assert!(log.contains("stopped accepted=2 rejected=0 panicked=0 aborted=0"), "{log}");
 }
 
 #[test]
@@ -140,33 +140,33 @@ fn row_20_a_thousand_moves_in_flight_get_a_thousand_answers_across_a_drain() {
         stream.write_all(&flight).unwrap();
     }
     server.signal("TERM");
-    assert_eq!(hear_to_the_end(&mut solo).len(), 1000);
-    let [one, other] = pair.each_mut().map(hear_to_the_end);
+    assert_eq!(read_to_end(&mut solo).len(), 1000);
+    let [one, other] = pair.each_mut().map(read_to_end);
     assert_eq!((one.len(), other.len()), (1000, 1000));
     for (mine, theirs) in one.bytes().zip(other.bytes()) {
         assert!([(b'x', b'x'), (b'v', b'v'), (b'y', b'z'), (b'z', b'y')].contains(&(mine, theirs)), "{mine} {theirs}");
     }
     let (code, log) = server.end();
     assert_eq!(code, Some(0));
-    assert!(log.contains("cut=0"), "{log}");
+    assert!(log.contains("aborted=0"), "{log}");
 }
 
 #[test]
 fn row_20_a_thousand_moves_in_flight_get_a_thousand_answers_across_timers() {
     let server = start(&["--set", "duel.window=2ms"]);
-    let rest = server.rest();
+    let rest = server.baseline();
     let began = Instant::now();
     let alone = exchange(server.address("duel"), &b"123".repeat(334)[..1000]);
     assert_eq!(alone, "v".repeat(1000));
     assert!(began.elapsed() >= Duration::from_secs(2), "each has its whole window");
-    server.is_back_at(rest, "rps");
+    server.returns_to(rest, "rps");
     assert_eq!(server.metric("rps_rounds_total{mode=\"duel\",outcome=\"void\"}"), 1000);
 }
 
 #[test]
 fn players_who_reset_leave_nothing_behind() {
     let server = start(&[]);
-    let rest = server.rest();
+    let rest = server.baseline();
     for service in ["solo", "duel"] {
         for sent in [&b""[..], b"1", b"123123123", b"???"] {
             for _ in 0..50 {
@@ -176,7 +176,7 @@ fn players_who_reset_leave_nothing_behind() {
             }
         }
     }
-    server.is_back_at(rest, "rps");
+    server.returns_to(rest, "rps");
     assert_eq!((server.metric("rps_duel_players"), server.metric("rps_duel_waiting")), (0, 0));
     let log = server.stop();
     assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");

@@ -17,14 +17,14 @@ fn row_06_players_who_never_read_cost_no_memory() {
     // The first ones pay for what a thread keeps.
     never_read();
     never_read();
-    let (rest, before) = (server.rest(), server.resident_kib());
+    let (rest, before) = (server.baseline(), server.resident_kib());
     for _ in 0..3 {
         never_read();
     }
     let grown = server.resident_kib().saturating_sub(before);
     println!("row 6: three players who never read grew it by {grown} KiB");
     assert!(grown < 1024, "grown by {grown} KiB");
-    server.is_back_at(rest, "rps");
-    assert_eq!(server.metric("rps_connections_closed_total{reason=\"not_read\"}"), 5);
+    server.returns_to(rest, "rps");
+    assert_eq!(server.metric("rps_connections_closed_total{reason=\"write_timeout\"}"), 5);
     server.stop();
 }

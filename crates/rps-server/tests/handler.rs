@@ -11,7 +11,7 @@ use proto::server::connection;
 use proto::server::{CloseReason, ConnectionTimeouts, Handler, Shutdown};
 use rps_server::config::Config;
 use rps_server::duel::handler::DuelHandler;
-use rps_server::duel::table::Table;
+use rps_server::duel::hub::DuelHub;
 use rps_server::house::{House, ThreadGenerator};
 use rps_server::solo::SoloHandler;
 use support::join_in_memory;
@@ -25,13 +25,13 @@ const WINDOW: Duration = Duration::from_secs(30);
 
 /// A duel in memory, with the default configuration.
 struct Duel {
-    table: Arc<Table>,
+    table: Arc<DuelHub>,
     shutdown: Shutdown,
 }
 
 impl Duel {
     fn new() -> Self {
-        Self { table: Table::new(WINDOW), shutdown: Shutdown::new(8 * SECOND) }
+        Self { table: DuelHub::new(WINDOW), shutdown: Shutdown::new(8 * SECOND) }
     }
 
     /// A player's end of a connection that holds `room` bytes each way, and what will become of it.
@@ -56,7 +56,7 @@ async fn hear(player: &mut DuplexStream, length: usize) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-async fn hear_to_the_end(player: &mut DuplexStream) -> String {
+async fn read_to_end(player: &mut DuplexStream) -> String {
     let mut text = String::new();
     player.read_to_string(&mut text).await.unwrap();
     text
@@ -158,7 +158,7 @@ async fn an_idle_player_is_let_go_of_without_a_word_and_one_who_waits_is_not() {
         assert_eq!(hear(&mut one, 1).await, "v");
     }
     assert_eq!(start.elapsed(), 10 * WINDOW);
-    assert_eq!(hear_to_the_end(&mut other).await, "");
+    assert_eq!(read_to_end(&mut other).await, "");
     assert_eq!(start.elapsed(), 10 * WINDOW, "five minutes are the idle time");
     drop(other);
     assert!(matches!(served.await.unwrap(), CloseReason::Idle));
@@ -222,11 +222,11 @@ async fn a_stop_answers_every_move_that_is_in_play_and_those_behind_it_and_ends_
     one.write_all(b"1").await.unwrap();
     third.write_all(b"2?33").await.unwrap();
     sleep(SECOND).await;
-    duel.shutdown.begin();
+    duel.shutdown.trigger();
     let start = Instant::now();
-    let (one_heard, other_heard) = tokio::join!(hear_to_the_end(&mut one), hear_to_the_end(&mut other));
+    let (one_heard, other_heard) = tokio::join!(read_to_end(&mut one), read_to_end(&mut other));
     assert_eq!((one_heard.as_str(), other_heard.as_str()), ("v", ""));
-    assert_eq!(hear_to_the_end(&mut third).await, "vevv");
+    assert_eq!(read_to_end(&mut third).await, "vevv");
     // A moment for a move that may be on its way, once for all that was sent ahead, and one more for what may follow.
     assert_eq!(start.elapsed(), Duration::from_millis(100));
     drop((one, other));
@@ -242,8 +242,8 @@ async fn a_stop_lets_moves_meet_that_were_sent_before_it() {
     sleep(SECOND).await;
     // On its way when the signal comes.
     other.write_all(b"2").await.unwrap();
-    duel.shutdown.begin();
-    assert_eq!((hear_to_the_end(&mut one).await, hear_to_the_end(&mut other).await), ("z".into(), "y".into()));
+    duel.shutdown.trigger();
+    assert_eq!((read_to_end(&mut one).await, read_to_end(&mut other).await), ("z".into(), "y".into()));
 }
 
 /// A driver of 376 bytes makes a task of 512: tokio adds its own fields and rounds up to a multiple of 128.
@@ -252,7 +252,7 @@ async fn an_idle_connection_takes_at_most_376_bytes_in_its_task() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let timeouts = Arc::new(Config::default().connection_timeouts());
     let solo = SoloHandler::new(House::new(ThreadGenerator), 16, Arc::default());
-    let duel = DuelHandler::new(Table::new(WINDOW).join(), 16, Arc::default());
+    let duel = DuelHandler::new(DuelHub::new(WINDOW).join(), 16, Arc::default());
     let (solo, duel) = (size(&listener, solo, &timeouts).await, size(&listener, duel, &timeouts).await);
     assert!(solo <= 376 && duel <= 376, "solo {solo}, duel {duel}");
 }

@@ -8,9 +8,9 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Output;
 
-use proto::server::config::{Configuration, Layers};
-use proto::testing::blocking::{connect, hear_to_the_end};
-use proto::testing::program::Program;
+use proto::server::config::{ConfigBuilder, Configuration};
+use proto::testing::blocking::{connect, read_to_end};
+use proto::testing::program::ServerProcess;
 use rps_server::config::Config;
 use support::program::bare;
 
@@ -22,15 +22,15 @@ fn output(arguments: &[&str]) -> Output {
 fn the_shipped_file_has_every_key_at_its_default() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/rps-server.toml");
     let text = std::fs::read_to_string(path).unwrap();
-    let mut layers = Layers::<Config>::of_defaults();
-    layers.lay_file(path.as_ref(), &text);
+    let mut builder = ConfigBuilder::<Config>::from_defaults();
+    builder.add_file(path.as_ref(), &text);
     // A file has to ask for the admin listener, and this one does.
     let mut expected = Config::default();
     expected.admin.listen.0 = Some("127.0.0.1:9501".parse().unwrap());
-    assert_eq!(layers.finish().unwrap(), expected);
+    assert_eq!(builder.build().unwrap(), expected);
     let shipped: toml::Table = text.parse().unwrap();
     assert_eq!(shipped, toml::Table::try_from(expected).unwrap(), "no key is missing");
-    assert!(Config::default().contradictions().is_empty());
+    assert!(Config::default().conflicts().is_empty());
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_wrong_setting_ends_the_start_with_2() {
         ),
         (&["--set", "duel.window=300s"], "the default: timeouts.idle: 300s is no longer than the 300s"),
         (&["--set", "limits.max_bad_frames=0"], "limits.max_bad_frames: invalid value: integer `0`"),
-        (&["--set", "timeouts.request=5s"], "timeouts.request: there is no such key; there are timeouts.drain, "),
+        (&["--set", "timeouts.request=5s"], "timeouts.request: unknown key; the keys here are timeouts.drain, "),
     ] {
         let output = output(arguments);
         let stderr = String::from_utf8(output.stderr).unwrap();
@@ -123,7 +123,7 @@ fn a_window_that_no_duel_uses_contradicts_nothing() {
 #[test]
 fn it_serves_until_it_is_told_to_stop_and_ends_with_0() {
     let addresses = ["--solo-listen", "127.0.0.1:0", "--duel-listen", "127.0.0.1:0"];
-    let running = Program::start(bare().args(addresses), &["solo", "duel"]);
+    let running = ServerProcess::start(bare().args(addresses), &["solo", "duel"]);
     let (solo, duel) = (running.address("solo"), running.address("duel"));
     let mut player = connect(solo);
     player.write_all(b"2").unwrap();
@@ -146,16 +146,16 @@ fn it_serves_until_it_is_told_to_stop_and_ends_with_0() {
     assert_eq!(healthcheck(&solo, &duel), Some(0));
     assert_eq!((healthcheck(&solo, ""), healthcheck("", &duel)), (Some(0), Some(0)));
     running.signal("TERM");
-    assert_eq!(hear_to_the_end(&mut player), "", "the end, and nothing unasked before it");
+    assert_eq!(read_to_end(&mut player), "", "the end, and nothing unasked before it");
     pair[0].read_exact(&mut answer).unwrap();
     assert_eq!(answer, *b"v");
     for player in &mut pair {
-        assert_eq!(hear_to_the_end(player), "");
+        assert_eq!(read_to_end(player), "");
     }
     drop((player, pair));
     let (code, rest) = running.end();
     assert_eq!(code, Some(0), "{rest}");
-    assert!(rest.contains("answers in duels draws=0 wins=1 losses=1 voids=1 pairs_dissolved=1"), "{rest}");
-    assert!(rest.contains("stopped accepted=7 rejected=0 panicked=0 cut=0"), "{rest}");
+    assert!(rest.contains("duel summary draws=0 wins=1 losses=1 voids=1 pairs_dissolved=1"), "{rest}");
+    assert!(rest.contains("stopped accepted=7 rejected=0 panicked=0 aborted=0"), "{rest}");
     assert_eq!((healthcheck(&solo, ""), healthcheck("", &duel)), (Some(1), Some(1)));
 }

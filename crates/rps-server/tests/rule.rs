@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use proto::server::lifecycle::Shutdown;
 use proto::testing::fragile::fragile;
-use proto::wire::rps::{Answer, Move};
-use rps_server::duel::rounds::{Action, PlayerId, Reply, Rounds};
-use rps_server::duel::table::Table;
+use proto::wire::rps::{Move, Reply};
+use rps_server::duel::hub::DuelHub;
+use rps_server::duel::rounds::{Action, PlayerId, ReplyState, Rounds};
 use support::join_in_memory;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
 use tokio::time::{Instant, sleep_until};
@@ -99,10 +99,10 @@ fn the_state_machine_keeps_every_row_of_the_rule() {
 fn play_on_rounds(row: &Row, partners: bool, time_first: bool) -> Vec<Vec<(&'static str, Duration)>> {
     let (mut rounds, mut actions) = (Rounds::new(WINDOW), Vec::new());
     let start = std::time::Instant::now();
-    let players: Vec<PlayerId> = row.steps.iter().map(|_| rounds.joined()).collect();
+    let players: Vec<PlayerId> = row.steps.iter().map(|_| rounds.on_join()).collect();
     if partners {
         for player in &players[..2] {
-            rounds.moved(*player, Move::Rock, start, &mut actions);
+            rounds.on_move(*player, Move::Rock, start, &mut actions);
         }
         actions.clear();
     }
@@ -124,9 +124,9 @@ fn play_on_rounds(row: &Row, partners: bool, time_first: bool) -> Vec<Vec<(&'sta
         let now = if step_next {
             let (now, player, what) = steps.next().unwrap();
             match what {
-                "moves" => rounds.moved(players[player], Move::Rock, start + now, &mut actions),
+                "moves" => rounds.on_move(players[player], Move::Rock, start + now, &mut actions),
                 "leaves" | "resets" => {
-                    rounds.left(players[player], start + now, &mut actions);
+                    rounds.on_leave(players[player], start + now, &mut actions);
                     wakes[player] = None;
                 }
                 "half-closes" => {}
@@ -136,16 +136,16 @@ fn play_on_rounds(row: &Row, partners: bool, time_first: bool) -> Vec<Vec<(&'sta
         } else {
             let (now, player) = wake.unwrap();
             wakes[player] = None;
-            rounds.time_passed(players[player], start + now, &mut actions);
+            rounds.on_timeout(players[player], start + now, &mut actions);
             now
         };
         for Action { player, reply } in actions.drain(..) {
             let place = players.iter().position(|id| *id == player).unwrap();
             match reply {
-                Reply::Pending { deadline } => wakes[place] = Some(deadline - start),
-                Reply::Ready(answer) => {
+                ReplyState::Pending { deadline } => wakes[place] = Some(deadline - start),
+                ReplyState::Ready(answer) => {
                     wakes[place] = None;
-                    let what = if answer == Answer::Void { "void" } else { "judged" };
+                    let what = if answer == Reply::Void { "void" } else { "judged" };
                     heard[place].push((what, now));
                 }
             }
@@ -162,7 +162,7 @@ async fn connections_keep_every_row_of_the_rule() {
 }
 
 async fn play_on_connections(row: &Row, partners: bool) -> Vec<Vec<(&'static str, Duration)>> {
-    let (table, shutdown) = (Table::new(WINDOW), Shutdown::new(WINDOW));
+    let (table, shutdown) = (DuelHub::new(WINDOW), Shutdown::new(WINDOW));
     let mut clients = Vec::new();
     for _ in &row.steps {
         let (client, stream, breaks) = fragile(8);
@@ -214,7 +214,7 @@ async fn play_on_connections(row: &Row, partners: bool) -> Vec<Vec<(&'static str
     for client in hearing {
         heard.push(client.await.unwrap());
     }
-    assert_eq!(table.tally().players, 0, "whoever has gone is forgotten");
+    assert_eq!(table.stats().players, 0, "whoever has gone is forgotten");
     let _ = Arc::into_inner(table).expect("and holds nothing");
     heard
 }

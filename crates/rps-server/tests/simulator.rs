@@ -10,10 +10,10 @@ use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
-use proto::wire::rps::{Answer, Move, Outcome};
+use proto::wire::rps::{Move, Outcome, Reply};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rps_server::duel::rounds::{Action, PlayerId, Reply, Rounds};
+use rps_server::duel::rounds::{Action, PlayerId, ReplyState, Rounds};
 use rps_server::game::judge;
 
 const SEEDS: u64 = 100_000;
@@ -144,7 +144,7 @@ impl<'a> Game<'a> {
     }
 
     fn join(&mut self) {
-        let id = self.rounds.joined();
+        let id = self.rounds.on_join();
         assert!(self.players.iter().all(|other| other.id != id), "two players cannot be told apart");
         self.players.push(Player { id, in_play: None, partner: None });
         self.settle("joins", id, false);
@@ -158,7 +158,7 @@ impl<'a> Game<'a> {
         let player = &mut self.players[player];
         let id = player.id;
         player.in_play = Some(InPlay { shown, since: self.now, survivor: false, wake_at: None });
-        self.rounds.moved(id, shown, self.start + self.now, &mut self.actions);
+        self.rounds.on_move(id, shown, self.start + self.now, &mut self.actions);
         self.settle("moves", id, false);
     }
 
@@ -173,13 +173,13 @@ impl<'a> Game<'a> {
                 in_play.survivor = true;
             }
         }
-        self.rounds.left(gone.id, self.start + self.now, &mut self.actions);
+        self.rounds.on_leave(gone.id, self.start + self.now, &mut self.actions);
         self.settle("leaves", gone.id, false);
     }
 
     fn wake(&mut self, player: usize) {
         let id = self.players[player].id;
-        self.rounds.time_passed(id, self.start + self.now, &mut self.actions);
+        self.rounds.on_timeout(id, self.start + self.now, &mut self.actions);
         self.settle("is woken", id, false);
         let in_play = self.player(id).in_play;
         assert!(
@@ -190,7 +190,7 @@ impl<'a> Game<'a> {
 
     fn stop(&mut self, player: usize) {
         let id = self.players[player].id;
-        self.rounds.stopped(id, &mut self.actions);
+        self.rounds.on_shutdown(id, &mut self.actions);
         self.settle("is stopped", id, true);
         assert!(self.player(id).in_play.is_none(), "who waits no longer has an answer");
     }
@@ -237,20 +237,20 @@ impl<'a> Game<'a> {
         let mut judged = Vec::new();
         for &Action { player: id, reply } in &actions {
             match reply {
-                Reply::Pending { deadline } => {
+                ReplyState::Pending { deadline } => {
                     let (at, window) = (deadline - self.start, self.window);
                     let in_play =
                         self.player(id).in_play.as_mut().expect("a move in play is what anybody is woken for");
                     assert_eq!(at, in_play.since + window, "a move is in play for the window");
                     in_play.wake_at = Some(at);
                 }
-                Reply::Ready(answer) => {
+                ReplyState::Ready(answer) => {
                     let in_play = self.player(id).in_play.take().expect("one answer a move, and none without");
                     self.answers += 1;
                     match answer {
-                        Answer::Void => self.check_void(id, in_play, stopped),
-                        Answer::Judged(outcome) => judged.push((id, in_play, outcome)),
-                        Answer::NoMove | Answer::Full => panic!("{answer:?} is no end of a round"),
+                        Reply::Void => self.check_void(id, in_play, stopped),
+                        Reply::Judged(outcome) => judged.push((id, in_play, outcome)),
+                        Reply::NotAMove | Reply::Full => panic!("{answer:?} is no end of a round"),
                     }
                 }
             }
@@ -299,7 +299,7 @@ impl<'a> Game<'a> {
 
     /// What holds between any two events.
     fn check_all(&mut self) {
-        let tally = self.rounds.tally();
+        let tally = self.rounds.stats();
         assert_eq!(tally.players, self.players.len());
         assert_eq!(tally.draws + tally.wins + tally.losses + tally.voids, self.answers, "one count for every answer");
         assert_eq!((tally.draws % 2, tally.wins), (0, tally.losses), "both sides of a round are counted");
@@ -326,7 +326,7 @@ impl<'a> Game<'a> {
         while !self.players.is_empty() {
             self.leave(0);
         }
-        let tally = self.rounds.tally();
+        let tally = self.rounds.stats();
         assert_eq!((tally.players, tally.waiting), (0, 0), "nothing is left when all have gone");
     }
 

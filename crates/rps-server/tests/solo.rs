@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use proto::server::connection::Summary;
 use proto::testing::PATIENCE;
 use proto::testing::generator::ByteByByte;
-use proto::testing::nonblocking::hear_to_the_end;
-use proto::wire::rps::{Answer, Move};
+use proto::testing::nonblocking::read_to_end;
+use proto::wire::rps::{Move, Reply};
 use rand::rngs::StdRng;
 use rps_server::game::judge;
 use rps_server::house::{House, ThreadGenerator};
@@ -23,7 +23,7 @@ async fn every_move_gets_one_answer_and_each_is_right() {
     let bytes: Vec<u8> = moves.iter().map(|shown| shown.byte()).collect();
     let mut house = House::new(ByteByByte::<StdRng>::seeded(3));
     let rounds = moves.iter().map(|mine| (mine, house.throw()));
-    let expected: Vec<u8> = rounds.map(|(&mine, theirs)| Answer::Judged(judge(mine, theirs)).byte()).collect();
+    let expected: Vec<u8> = rounds.map(|(&mine, theirs)| Reply::Judged(judge(mine, theirs)).byte()).collect();
     assert!(server.exchange(&bytes).await == expected, "100,000 answers, byte for byte");
 }
 
@@ -52,10 +52,10 @@ async fn the_sixteenth_bad_byte_is_answered_and_ends_the_connection_without_a_re
     let server = start(&[], || ThreadGenerator);
     let mut stream = server.connect().await;
     stream.write_all(&[b'?'; 10_000]).await.unwrap();
-    assert_eq!(hear_to_the_end(&mut stream).await, [b'e'; 16]);
+    assert_eq!(read_to_end(&mut stream).await, [b'e'; 16]);
     let mut stream = server.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    let answers = hear_to_the_end(&mut stream).await;
+    let answers = read_to_end(&mut stream).await;
     assert_eq!(answers.split(|&answer| answer == b'e').count() - 1, 16);
 }
 
@@ -65,7 +65,7 @@ async fn the_excess_player_is_told_and_closed() {
     let mut first = server.connect().await;
     first.write_all(b"1").await.unwrap();
     hear(&mut first).await;
-    assert_eq!(hear_to_the_end(&mut server.connect().await).await, b"f");
+    assert_eq!(read_to_end(&mut server.connect().await).await, b"f");
     first.write_all(b"1").await.unwrap();
     hear(&mut first).await;
     drop(first);
@@ -77,7 +77,7 @@ async fn the_excess_player_is_told_and_closed() {
 async fn an_idle_player_is_let_go_of_without_a_word() {
     let server = start(&[("duel.window", "\"100ms\""), ("timeouts.idle", "\"300ms\"")], || ThreadGenerator);
     let began = Instant::now();
-    assert_eq!(hear_to_the_end(&mut server.connect().await).await, b"");
+    assert_eq!(read_to_end(&mut server.connect().await).await, b"");
     assert!(began.elapsed() >= Duration::from_millis(300));
 }
 
@@ -93,11 +93,11 @@ async fn a_drain_answers_every_move_that_was_sent() {
         stream.write_all(b"123").await.unwrap();
         asked.push(stream);
     }
-    server.shutdown.begin();
+    server.shutdown.trigger();
     for mut stream in asked {
-        assert_eq!(hear_to_the_end(&mut stream).await.len(), 3);
+        assert_eq!(read_to_end(&mut stream).await.len(), 3);
     }
-    assert_eq!(hear_to_the_end(&mut idle).await, b"");
+    assert_eq!(read_to_end(&mut idle).await, b"");
     drop(idle);
     assert_eq!(server.stop().await, Summary { accepted: 101, ..Summary::default() });
 }

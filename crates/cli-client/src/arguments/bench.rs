@@ -8,24 +8,24 @@ use proto::wire::number::Number;
 use proto::wire::power::Operation;
 use proto::wire::power::client::Framing;
 
-use super::values::{Sources, at_most, duration, escaped, framing, number, sources};
+use super::values::{SourceList, at_most, duration, escaped, framing, number, sources};
 use crate::language::texts;
 use crate::service::{Service, address};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     #[command(about = texts::bench_power())]
-    Power(PowerArguments),
+    Power(PowerLoad),
     #[command(about = texts::bench_rps())]
-    Rps(RpsArguments),
+    Rps(RpsLoad),
     #[command(about = texts::bench_duel())]
-    Duel(DuelArguments),
+    Duel(DuelLoad),
     #[command(about = texts::bench_exchange(), override_usage = EXCHANGE_USAGE)]
-    Exchange(ExchangeArguments),
+    Exchange(ExchangeLoad),
 }
 
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Load {
+pub(crate) struct LoadOptions {
     #[arg(short, long, value_name = "COUNT", default_value = "50", value_parser = at_most::<1_000_000>, help = texts::connections())]
     pub(crate) connections: u64,
 
@@ -45,13 +45,13 @@ pub(crate) struct Load {
     pub(crate) threads: u64,
 
     #[arg(long, value_name = "ADDRESSES", value_parser = sources, help = texts::sources())]
-    pub(crate) sources: Option<Sources>,
+    pub(crate) sources: Option<SourceList>,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct PowerArguments {
+pub(crate) struct PowerLoad {
     #[command(flatten)]
-    pub(crate) load: Load,
+    pub(crate) load: LoadOptions,
 
     #[arg(long, help = texts::bench_keep_alive())]
     pub(crate) keep_alive: bool,
@@ -78,9 +78,9 @@ pub(crate) struct PowerArguments {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct RpsArguments {
+pub(crate) struct RpsLoad {
     #[command(flatten)]
-    pub(crate) load: Load,
+    pub(crate) load: LoadOptions,
 
     #[arg(long, value_name = "COUNT", default_value = "1", value_parser = at_most::<MOST_IN_FLIGHT>, help = texts::pipeline())]
     pub(crate) pipeline: u64,
@@ -90,9 +90,9 @@ pub(crate) struct RpsArguments {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct DuelArguments {
+pub(crate) struct DuelLoad {
     #[command(flatten)]
-    pub(crate) load: Load,
+    pub(crate) load: LoadOptions,
 
     #[arg(long, value_name = "COUNT", default_value = "1", value_parser = at_most::<MOST_IN_FLIGHT>, help = texts::pipeline())]
     pub(crate) pipeline: u64,
@@ -105,9 +105,9 @@ pub(crate) struct DuelArguments {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct ExchangeArguments {
+pub(crate) struct ExchangeLoad {
     #[command(flatten)]
-    pub(crate) load: Load,
+    pub(crate) load: LoadOptions,
 
     #[arg(long, help = texts::exchange_keep_alive())]
     pub(crate) keep_alive: bool,

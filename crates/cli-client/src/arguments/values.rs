@@ -105,14 +105,14 @@ pub(crate) fn odd(text: &str) -> Result<u64, String> {
 
 /// Addresses to connect from, in turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sources(pub(crate) Vec<IpAddr>);
+pub(crate) struct SourceList(pub(crate) Vec<IpAddr>);
 
 /// Parses addresses and ranges of one kind, with commas between them.
-pub(crate) fn sources(text: &str) -> Result<Sources, String> {
+pub(crate) fn sources(text: &str) -> Result<SourceList, String> {
     let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
     let addresses = ranges.unwrap_or_default().concat();
     let one_kind = addresses.iter().all(|address| address.is_ipv4() == addresses[0].is_ipv4());
-    if addresses.is_empty() || !one_kind { Err(texts::not_sources()) } else { Ok(Sources(addresses)) }
+    if addresses.is_empty() || !one_kind { Err(texts::not_sources()) } else { Ok(SourceList(addresses)) }
 }
 
 /// The most addresses of a range: each has tens of thousands of ports.

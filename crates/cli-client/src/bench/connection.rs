@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use proto::client::{Error, ErrorKind, Phase, Pipeline, Violation};
 use proto::wire::power::client::{ClientCodec, Framing};
 use proto::wire::quoted::Quoted;
-use proto::wire::rps::{Answer, Move, UnknownByte};
+use proto::wire::rps::{Move, Reply, UnknownByte};
 use rand::RngExt;
 use tokio::sync::Semaphore;
 use tokio_util::codec::Decoder;
@@ -77,10 +77,10 @@ impl LoadConnection {
         }
         let plan = &self.verifier.plan;
         let replies = (plan.batch() * self.verifier.right.len()).clamp(64, MAX_READ);
-        let room = if plan.kept { replies } else { ClientCodec::LONGEST_REPLY };
+        let room = if plan.kept { replies } else { ClientCodec::MAX_REPLY_LEN };
         let farewell = match plan.workload {
             Workload::Power { .. } => Some(b'e'),
-            Workload::Rps | Workload::Duel => Some(Answer::Full.byte()),
+            Workload::Rps | Workload::Duel => Some(Reply::Full.byte()),
             Workload::Exchange { .. } => None,
         };
         // It is never closed.
@@ -115,7 +115,7 @@ impl LoadConnection {
             verifier.next += verdict.count;
             passed(verdict);
         }
-        pipeline.check_unasked()?;
+        pipeline.check_unsolicited()?;
         self.open = keep.then_some(pipeline);
         Ok(())
     }
@@ -147,7 +147,7 @@ impl Verifier {
 
     fn verify(&self, bytes: &mut BytesMut, ended: bool) -> Result<Option<Verdict>, ErrorKind> {
         let Plan { kept, framing, .. } = *self.plan;
-        if framing == Framing::EndOfStream && !ended && bytes.len() <= ClientCodec::LONGEST_REPLY {
+        if framing == Framing::EndOfStream && !ended && bytes.len() <= ClientCodec::MAX_REPLY_LEN {
             return Ok(None);
         }
         let (request, right) = match &self.plan.workload {
@@ -163,14 +163,14 @@ impl Verifier {
         let reply = if ended { codec.decode_eof(bytes)? } else { codec.decode(bytes)? };
         let Some(reply) = reply else { return Ok(None) };
         if !kept && !bytes.is_empty() {
-            return Err(Violation::Unasked.into());
+            return Err(Violation::Unsolicited.into());
         }
         let mut count = 1;
         let result = match reply {
             Ok(number) if number.value().to_bits() == right.value().to_bits() => Ok(Outcomes::default()),
             Ok(number) => Err(self.wrong_reply(&request.to_string(), &number.to_string(), &right.to_string())),
             Err(refusal) => {
-                if ended || refusal.code.is_last() {
+                if ended || refusal.code.closes_connection() {
                     count = self.awaited;
                     bytes.clear();
                 }
@@ -202,7 +202,7 @@ impl Verifier {
             return Ok(Some(Verdict { count: self.awaited, result }));
         }
         let is_surplus = !self.plan.kept && bytes.len() > self.right.len();
-        if is_surplus { Err(Violation::Unasked.into()) } else { Ok(verdict) }
+        if is_surplus { Err(Violation::Unsolicited.into()) } else { Ok(verdict) }
     }
 
     /// Verifies the replies to moves: those at the front that are right, or else the first.
@@ -213,7 +213,7 @@ impl Verifier {
         let mut outcomes = Outcomes::default();
         let rounds = bytes.iter().zip(&self.requests[self.next..]).take(most);
         let right = rounds.take_while(|&(&frame, &shown)| {
-            (is_duel || frame != Answer::Void.byte()) && outcomes.count(Move::from_byte(shown), frame)
+            (is_duel || frame != Reply::Void.byte()) && outcomes.count(Move::from_byte(shown), frame)
         });
         let count = right.count();
         if count > 0 {
@@ -221,14 +221,14 @@ impl Verifier {
             return Some(Verdict { count, result: Ok(outcomes) });
         }
         let frame = bytes.try_get_u8().ok()?;
-        let (count, error) = match (Answer::from_byte(frame), Move::from_byte(self.requests[self.next])) {
-            (Some(Answer::Void), _) => (1, CliError::WrongAnswer(texts::house_voids(self.address()))),
-            (Some(Answer::Full), _) => {
+        let (count, error) = match (Reply::from_byte(frame), Move::from_byte(self.requests[self.next])) {
+            (Some(Reply::Void), _) => (1, CliError::WrongAnswer(texts::house_voids(self.address()))),
+            (Some(Reply::Full), _) => {
                 bytes.clear();
                 (self.awaited, self.error(ErrorKind::Full))
             }
-            (Some(Answer::NoMove), Some(shown)) => (1, self.error(Violation::NoMove(shown).into())),
-            _ => (1, self.error(Violation::Answer(UnknownByte(frame)).into())),
+            (Some(Reply::NotAMove), Some(shown)) => (1, self.error(Violation::RejectedMove(shown).into())),
+            _ => (1, self.error(Violation::InvalidByte(UnknownByte(frame)).into())),
         };
         Some(Verdict { count, result: Err(error) })
     }

@@ -18,7 +18,7 @@ use super::connection::{LoadConnection, Verdict};
 use super::plan::{Plan, Workload};
 use super::schedule::Schedule;
 use super::stats::Stats;
-use crate::error::Kind;
+use crate::error::FailureKind;
 
 /// How long threads, timers and first connections may take to be ready before a schedule begins.
 const LEAD: Duration = Duration::from_millis(50);
@@ -124,11 +124,11 @@ pub(super) struct ThreadLoad {
     until: Option<Instant>,
     budget: Arc<Budget>,
     schedule: Option<Schedule>,
-    state: Mutex<State>,
+    state: Mutex<LoadState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct LoadState {
     stats: Stats,
     /// When the last right reply came; before it, when the first could have come.
     last_right: Instant,
@@ -136,7 +136,7 @@ struct State {
 
 /// Requests that go out together.
 #[derive(Debug)]
-struct Batch {
+struct RequestBatch {
     /// How many of them have no reply yet.
     count: usize,
     /// When it was begun, where all its requests were at once.
@@ -178,7 +178,7 @@ impl ThreadLoad {
                 let count = if budget.counts_replies { u64::MAX } else { budget.left() };
                 Schedule::new(begin + turn, interval, warming, count)
             });
-            let state = Mutex::new(State { stats: Stats::new()?, last_right: counted_from });
+            let state = Mutex::new(LoadState { stats: Stats::new()?, last_right: counted_from });
             Ok(Arc::new(Self { plan: Arc::clone(plan), number, counted_from, until, budget, schedule, state }))
         };
         (0..threads).map(load).collect()
@@ -239,7 +239,7 @@ impl ThreadLoad {
     }
 
     /// Takes requests to send, `most` at the most; `None` after the last.
-    async fn take(&self, most: usize) -> Option<Batch> {
+    async fn take(&self, most: usize) -> Option<RequestBatch> {
         let (first, due) = match &self.schedule {
             Some(schedule) => schedule.take(most).await?,
             None => (0, most),
@@ -261,12 +261,12 @@ impl ThreadLoad {
         if counted {
             lock(&self.state).stats.in_play += count as u64;
         }
-        (count > 0).then_some(Batch { count, begun: now, first, counted })
+        (count > 0).then_some(RequestBatch { count, begun: now, first, counted })
     }
 
     /// Counts replies to the next requests of a batch; returns whether they are right. While the load warms up, only wrong
     /// replies count.
-    fn receive(&self, batch: &mut Batch, Verdict { count, result }: Verdict) -> bool {
+    fn receive(&self, batch: &mut RequestBatch, Verdict { count, result }: Verdict) -> bool {
         let now = Instant::now();
         let first = batch.first;
         // A reply that was not asked for is one more than there were requests.
@@ -274,11 +274,11 @@ impl ThreadLoad {
         batch.first += count as u64;
         let counted = match &result {
             _ if batch.counted => self.budget.receive(count) as u64,
-            Err(failure) => u64::from(failure.kind() == Kind::Wrong),
+            Err(failure) => u64::from(failure.kind() == FailureKind::Wrong),
             Ok(_) => 0,
         };
         let mut state = lock(&self.state);
-        let State { stats, last_right } = &mut *state;
+        let LoadState { stats, last_right } = &mut *state;
         if batch.counted {
             stats.in_play = stats.in_play.saturating_sub(count as u64);
         }

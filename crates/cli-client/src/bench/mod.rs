@@ -23,8 +23,8 @@ use proto::wire::power::client::Framing;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
-use crate::arguments::bench::{BenchCommand, DuelArguments, ExchangeArguments, PowerArguments, RpsArguments};
-use crate::arguments::values::Sources;
+use crate::arguments::bench::{BenchCommand, DuelLoad, ExchangeLoad, PowerLoad, RpsLoad};
+use crate::arguments::values::SourceList;
 use crate::error::CliError;
 use crate::language::texts;
 use crate::service::Service;
@@ -89,7 +89,7 @@ fn plans(command: BenchCommand, reply_timeout: Duration) -> Result<Vec<Plan>, Cl
         Plan { workload, kept, framing, address, endpoint, load, in_flight, reply_timeout }
     };
     let plan = match command {
-        BenchCommand::Power(PowerArguments { load, keep_alive, pipeline, framing, compare, op, number, addr }) => {
+        BenchCommand::Power(PowerLoad { load, keep_alive, pipeline, framing, compare, op, number, addr }) => {
             let address = Service::Power.address(addr)?;
             let workload = Workload::power(op, number).ok_or_else(|| CliError::Usage(texts::no_such_power()))?;
             let short = framing.unwrap_or_default();
@@ -102,14 +102,14 @@ fn plans(command: BenchCommand, reply_timeout: Duration) -> Result<Vec<Plan>, Cl
             }
             plan(keep_alive, pipeline)
         }
-        BenchCommand::Rps(RpsArguments { load, pipeline, addr }) => {
+        BenchCommand::Rps(RpsLoad { load, pipeline, addr }) => {
             plan(Workload::Rps, Service::Rps.address(addr)?, load, Framing::Line, true, Some(pipeline))
         }
-        BenchCommand::Duel(DuelArguments { load, pipeline, window, addr }) => {
+        BenchCommand::Duel(DuelLoad { load, pipeline, window, addr }) => {
             let plan = plan(Workload::Duel, Service::Duel.address(addr)?, load, Framing::Line, true, Some(pipeline));
             Plan { reply_timeout: reply_timeout + window, ..plan }
         }
-        BenchCommand::Exchange(ExchangeArguments { load, keep_alive, pipeline, send, expect, address }) => {
+        BenchCommand::Exchange(ExchangeLoad { load, keep_alive, pipeline, send, expect, address }) => {
             plan(Workload::Exchange { send, expect }, address, load, Framing::Bare, keep_alive, pipeline)
         }
     };
@@ -126,11 +126,11 @@ async fn run_plan(plan: Plan, session: &Session) -> Result<Report, CliError> {
 /// no server measures nothing.
 async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, CliError> {
     raise_nofile(plan.load.connections)?;
-    let sources = plan.load.sources.clone().map(|Sources(sources)| sources).unwrap_or_default();
+    let sources = plan.load.sources.clone().map(|SourceList(sources)| sources).unwrap_or_default();
     for source in &sources {
         UdpSocket::bind((*source, 0)).map_err(|error| CliError::Usage(texts::foreign_source(source, error)))?;
     }
-    let endpoint = session.endpoint(&plan.address).from_sources(sources.clone());
+    let endpoint = session.endpoint(&plan.address).with_local_addrs(sources.clone());
     let peer = if plan.workload == Workload::Duel {
         let mut connection = Connection::open(endpoint).await?;
         connection.check().await?;
@@ -147,7 +147,7 @@ async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, CliError> {
     // A name is resolved once, not for each connection.
     let peer = peer.map_or_else(|| plan.address.clone(), |peer| peer.to_string());
     let timeouts = Timeouts { reply: plan.reply_timeout, ..session.timeouts };
-    plan.endpoint = Endpoint::new(peer).with_timeouts(timeouts).from_sources(sources);
+    plan.endpoint = Endpoint::new(peer).with_timeouts(timeouts).with_local_addrs(sources);
     Ok(plan)
 }
 

@@ -11,7 +11,7 @@ use proto::wire::rps::Move;
 use rand::RngExt;
 use tokio_util::codec::Encoder;
 
-use crate::arguments::bench::Load;
+use crate::arguments::bench::LoadOptions;
 use crate::language::texts;
 
 /// How long a run takes by default.
@@ -29,7 +29,7 @@ pub(super) struct Plan {
     pub(super) address: String,
     /// The server, its name resolved once a first exchange has succeeded.
     pub(super) endpoint: Endpoint,
-    pub(super) load: Load,
+    pub(super) load: LoadOptions,
     /// How many requests are in flight on a connection.
     pub(super) in_flight: u64,
     /// How long the next reply may take.
@@ -97,9 +97,9 @@ impl Plan {
 pub(super) enum Workload {
     /// A power of a number.
     Power { request: Request, right: Number },
-    /// Rounds against the house.
+    /// RoundCounts against the house.
     Rps,
-    /// Rounds of players against each other. A run ends with requests unanswered: a move waits for another player, who
+    /// RoundCounts of players against each other. A run ends with requests unanswered: a move waits for another player, who
     /// may be done.
     Duel,
     /// The same bytes each time, from a server of any kind.

@@ -14,7 +14,7 @@ use unicode_width::UnicodeWidthStr;
 use super::figures::{float, grouped, micros, nanos, percent, rate};
 use super::plan::{Plan, Workload};
 use super::stats::{ErrorStats, Fairness, Outcomes, Stats};
-use crate::error::{Kind, TIMED_OUT};
+use crate::error::{FailureKind, TIMED_OUT};
 use crate::language::texts;
 
 /// The longest bar of the histogram.
@@ -43,7 +43,7 @@ impl Report {
     pub(super) fn worst(&self) -> Option<(u64, u8)> {
         let errors = self.stats.errors.iter();
         let weighed =
-            errors.map(|(&kind, error)| (if kind == Kind::Wrong { u64::MAX } else { error.count }, error.code));
+            errors.map(|(&kind, error)| (if kind == FailureKind::Wrong { u64::MAX } else { error.count }, error.code));
         weighed.max().or_else(|| (self.stats.right == 0).then_some((0, TIMED_OUT)))
     }
 
@@ -81,7 +81,7 @@ impl Report {
         let mut rows: Vec<_> =
             rows.into_iter().filter_map(|(shown, label, value)| shown.then_some((label, value))).collect();
         rows.extend(self.outcomes());
-        let error = |(kind, error): (&Kind, &ErrorStats)| (texts::kind(*kind).to_owned(), error_text(error));
+        let error = |(kind, error): (&FailureKind, &ErrorStats)| (texts::kind(*kind).to_owned(), error_text(error));
         rows.extend(stats.errors.iter().map(error));
         rows
     }
@@ -149,7 +149,7 @@ impl fmt::Display for Report {
             let quantiles = (!stats.latency.is_empty()).then(|| self.quantiles());
             let unsent = (stats.unsent > 0).then(|| format!("{} {}", texts::bench_unsent(), grouped(stats.unsent)));
             let error =
-                |(kind, error): (&Kind, &ErrorStats)| format!("{} {}", texts::kind(*kind), grouped(error.count));
+                |(kind, error): (&FailureKind, &ErrorStats)| format!("{} {}", texts::kind(*kind), grouped(error.count));
             let parts =
                 [Some(texts::bench_a_second(rate(stats.throughput()))), quantiles, unsent].into_iter().flatten();
             return f.write_str(&parts.chain(stats.errors.iter().map(error)).collect::<Vec<_>>().join("  "));
@@ -192,7 +192,7 @@ impl Serialize for Report {
         entry(&mut map, "outcomes", Some(stats.outcomes).filter(|outcomes| *outcomes != Outcomes::default()))?;
         entry(&mut map, "chi_square", fairness.map(|fairness| fairness.chi_square))?;
         entry(&mut map, "p", fairness.map(|fairness| fairness.p))?;
-        entry(&mut map, "house", evenness.map(|evenness| House { scissors, rock, paper, evenness }))?;
+        entry(&mut map, "house", evenness.map(|evenness| HouseFigures { scissors, rock, paper, evenness }))?;
         map.end()
     }
 }
@@ -204,7 +204,7 @@ fn entry<M: SerializeMap>(map: &mut M, name: &str, value: Option<impl Serialize>
 
 /// The moves of the house, and whether they are even.
 #[derive(Serialize)]
-struct House {
+struct HouseFigures {
     scissors: u64,
     rock: u64,
     paper: u64,

@@ -5,11 +5,11 @@ use std::io;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use proto::wire::rps::{Answer, Move, Outcome};
+use proto::wire::rps::{Move, Outcome, Reply};
 use serde::Serialize;
 
 use super::figures::{float, per_second};
-use crate::error::{CliError, Kind};
+use crate::error::{CliError, FailureKind};
 
 /// The longest time that the histogram distinguishes, in nanoseconds: an hour.
 const LONGEST: u64 = 3_600_000_000_000;
@@ -31,7 +31,7 @@ pub(super) struct Stats {
     /// Whether the run was aborted, after a long time without a right reply.
     pub(super) given_up: bool,
     pub(super) outcomes: Outcomes,
-    pub(super) errors: BTreeMap<Kind, ErrorStats>,
+    pub(super) errors: BTreeMap<FailureKind, ErrorStats>,
     /// How long requests were counted: as long as was asked for, or else to the last reply.
     pub(super) took: Duration,
     /// How much CPU time this process used from when requests were counted.
@@ -146,8 +146,8 @@ impl Stats {
 impl Outcomes {
     /// Counts a frame that says how a round ended in which this was shown; `false` for one that does not.
     pub(super) fn count(&mut self, shown: Option<Move>, byte: u8) -> bool {
-        match Answer::from_byte(byte) {
-            Some(Answer::Judged(outcome)) => {
+        match Reply::from_byte(byte) {
+            Some(Reply::Judged(outcome)) => {
                 *match outcome {
                     Outcome::Draw => &mut self.draw,
                     Outcome::Win => &mut self.win,
@@ -157,7 +157,7 @@ impl Outcomes {
                     self.house[usize::from(outcome.opponent_move(shown).byte() - Move::Scissors.byte())] += 1;
                 }
             }
-            Some(Answer::Void) => self.void += 1,
+            Some(Reply::Void) => self.void += 1,
             _ => return false,
         }
         true
@@ -235,7 +235,7 @@ mod tests {
         other.answered(1, Duration::from_hours(2));
         one.add(&other);
         assert_eq!((one.right, one.not_right()), (7, 4));
-        assert_eq!(one.errors[&Kind::Wrong].first, "first");
+        assert_eq!(one.errors[&FailureKind::Wrong].first, "first");
         // What is beyond the longest time counts as that.
         assert!(one.latency.max() >= LONGEST);
     }

@@ -37,15 +37,15 @@ fn chinese_error(kind: &ErrorKind, phase: Phase) -> String {
 fn chinese_violation(violation: &Violation) -> String {
     match violation {
         Violation::NoReply => "没有应答就关闭了连接".to_owned(),
-        Violation::Unasked => "应答比请求多".to_owned(),
-        Violation::Reply(ReplyError::Malformed(quoted)) => format!("{quoted} 不是这个协议的应答"),
-        Violation::Reply(ReplyError::CutShort(quoted)) => format!("应答在 {quoted} 之后中断"),
-        Violation::Reply(ReplyError::TooLong) => format!("应答超过 {} 字节", ClientCodec::LONGEST_REPLY),
-        Violation::Reply(ReplyError::Io(cause)) => system(cause),
-        Violation::Answer(unknown) => format!("{unknown} 不是这个协议的应答"),
-        Violation::Surplus { first, more } => format!("出一拳却收到多个应答：'{first}' 之后还有 {more}"),
-        Violation::NoMove(shown) => format!("服务器不接受 {}", texts::shown(*shown)),
-        Violation::MoveOfNone => "它把 '?' 当作出拳".to_owned(),
+        Violation::Unsolicited => "应答比请求多".to_owned(),
+        Violation::InvalidReply(ReplyError::Malformed(quoted)) => format!("{quoted} 不是这个协议的应答"),
+        Violation::InvalidReply(ReplyError::UnexpectedEof(quoted)) => format!("应答在 {quoted} 之后中断"),
+        Violation::InvalidReply(ReplyError::TooLong) => format!("应答超过 {} 字节", ClientCodec::MAX_REPLY_LEN),
+        Violation::InvalidReply(ReplyError::Io(cause)) => system(cause),
+        Violation::InvalidByte(unknown) => format!("{unknown} 不是这个协议的应答"),
+        Violation::ExtraBytes { first, more } => format!("出一拳却收到多个应答：'{first}' 之后还有 {more}"),
+        Violation::RejectedMove(shown) => format!("服务器不接受 {}", texts::shown(*shown)),
+        Violation::AcceptedInvalidMove => "它把 '?' 当作出拳".to_owned(),
     }
 }
 

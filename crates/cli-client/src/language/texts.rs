@@ -7,7 +7,7 @@ use proto::wire::number::NumberError;
 use proto::wire::rps::{Move, Outcome};
 
 use super::Language;
-use crate::error::Kind;
+use crate::error::FailureKind;
 
 /// Defines a function for each entry, which returns its text in the language of the process.
 macro_rules! texts {
@@ -398,20 +398,20 @@ names! {
         Round::Judged(Outcome::Lose) => "lose" "失败"
         Round::Void => "void" "作废"
     }
-    kind: Kind {
-        Kind::Usage => "usage" "用法错误"
-        Kind::Refused => "refused" "被拒绝"
-        Kind::Reset => "reset" "连接被重置"
-        Kind::Timeout => "timeout" "超时"
-        Kind::Protocol => "protocol" "违反协议"
-        Kind::Closed => "closed" "连接被关闭"
-        Kind::Unresolved => "name not resolved" "无法解析名字"
-        Kind::Unreachable => "unreachable" "不可达"
-        Kind::NoLocalPort => "no local port" "没有本地端口"
-        Kind::NoFiles => "no more files" "打开的文件太多"
-        Kind::Wrong => "wrong answer" "答案错误"
-        Kind::System => "system" "系统错误"
-        Kind::Interrupted => "interrupted" "被中断"
+    kind: FailureKind {
+        FailureKind::Usage => "usage" "用法错误"
+        FailureKind::Refused => "refused" "被拒绝"
+        FailureKind::Reset => "reset" "连接被重置"
+        FailureKind::Timeout => "timeout" "超时"
+        FailureKind::Protocol => "protocol" "违反协议"
+        FailureKind::Closed => "closed" "连接被关闭"
+        FailureKind::Unresolved => "name not resolved" "无法解析名字"
+        FailureKind::Unreachable => "unreachable" "不可达"
+        FailureKind::NoLocalPort => "no local port" "没有本地端口"
+        FailureKind::NoFiles => "no more files" "打开的文件太多"
+        FailureKind::Wrong => "wrong answer" "答案错误"
+        FailureKind::System => "system" "系统错误"
+        FailureKind::Interrupted => "interrupted" "被中断"
     }
 }
 

@@ -11,7 +11,7 @@ use crate::language::texts;
 #[derive(Default, Serialize)]
 pub(super) struct Score {
     #[serde(rename = "score")]
-    pub(super) rounds: Rounds,
+    pub(super) rounds: RoundCounts,
     /// The winner of the match, if there is one.
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
     pub(super) winner: Option<Side>,
@@ -25,7 +25,7 @@ pub(super) struct Score {
 
 /// The number of rounds by how they ended.
 #[derive(Default, Serialize)]
-pub(super) struct Rounds {
+pub(super) struct RoundCounts {
     pub(super) won: u64,
     pub(super) lost: u64,
     drawn: u64,
@@ -71,7 +71,7 @@ impl Score {
 
 impl fmt::Display for Score {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Rounds { won, lost, drawn, void } = self.rounds;
+        let RoundCounts { won, lost, drawn, void } = self.rounds;
         f.write_str(&texts::score(won, lost, drawn))?;
         if void > 0 {
             f.write_str(&texts::score_void(void))?;

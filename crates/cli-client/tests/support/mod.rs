@@ -20,7 +20,7 @@ use std::io::{PipeWriter, Write, pipe};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use proto::testing::process::Process;
+use proto::testing::process::ChildProcess;
 
 /// A client that has not been started yet.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Client {
 
     /// Starts it, with standard input open.
     pub(crate) fn start(mut self) -> Running {
-        Running { process: Process::start(&mut self.command), lines_read: 0 }
+        Running { process: ChildProcess::start(&mut self.command), lines_read: 0 }
     }
 
     /// Runs it to its end with this on standard input.
@@ -95,7 +95,7 @@ pub(crate) fn unread_pipe() -> PipeWriter {
 /// A client that runs; dropping it kills it.
 #[derive(Debug)]
 pub(crate) struct Running {
-    process: Process,
+    process: ChildProcess,
     lines_read: usize,
 }
 

@@ -166,7 +166,7 @@ where
     start(|listener, shutdown| async move {
         tokio::select! {
             accepted = listener.accept() => drop(accepted),
-            () = shutdown.begun() => {}
+            () = shutdown.triggered() => {}
         }
         serve(listener, shutdown).await
     })

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use proto::testing::PATIENCE;
-use proto::testing::process::Process;
+use proto::testing::process::ChildProcess;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use super::Client;
@@ -19,7 +19,7 @@ pub(crate) struct Terminal {
     screen: Receiver<Vec<u8>>,
     /// What has been shown since the last thing that was waited for.
     shown: String,
-    process: Process,
+    process: ChildProcess,
 }
 
 impl Terminal {
@@ -31,7 +31,7 @@ impl Terminal {
         let name = ptsname(&master, Vec::new()).expect("it has a name").into_string().expect("of letters");
         let slave = || Stdio::from(File::options().read(true).write(true).open(&name).expect("it opens"));
         let mut command = client.command;
-        let process = Process::start(command.stdin(slave()).stdout(slave()).stderr(slave()));
+        let process = ChildProcess::start(command.stdin(slave()).stdout(slave()).stderr(slave()));
         // The command keeps its copies of the terminal open, and with them the screen.
         drop(command);
         let keyboard = File::from(master);

@@ -18,21 +18,21 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// A server on a port of its own.
-pub(crate) struct Server {
+pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: Shutdown,
     running: Running,
 }
 
 /// Starts a server with these settings over the defaults.
-pub(crate) fn start(settings: &[(&str, &str)]) -> Server {
+pub(crate) fn start(settings: &[(&str, &str)]) -> TestServer {
     let config: Config = config(settings);
     let listener = listen();
     let address = listener.local_addr().unwrap();
     let shutdown = Shutdown::new(config.timeouts.shared.drain.get());
     let power = PowerServer::new(&config, shutdown.clone());
     let running = Running::spawn(shutdown.clone(), async move { power.serve(listener).await });
-    Server { address, shutdown, running }
+    TestServer { address, shutdown, running }
 }
 
 /// Serves a connection in memory that holds `room` bytes each way, and returns the client's end.
@@ -40,12 +40,12 @@ pub(crate) fn connect_in_memory(room: usize, settings: &[(&str, &str)]) -> Duple
     let (ours, theirs) = duplex(room);
     let config: Config = config(settings);
     let timeouts = config.connection_timeouts();
-    let handler = PowerHandler::new(config.limits.max_request_bytes.size(), &timeouts, Arc::default());
+    let handler = PowerHandler::new(config.limits.max_request_bytes.as_usize(), &timeouts, Arc::default());
     drop(serve(theirs, handler, timeouts, Shutdown::new(config.timeouts.shared.drain.get())));
     ours
 }
 
-impl Server {
+impl TestServer {
     pub(crate) async fn connect(&self) -> TcpStream {
         nonblocking::connect(self.address).await
     }
@@ -59,7 +59,7 @@ impl Server {
     pub(crate) async fn send_and_wait(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect().await;
         stream.write_all(bytes).await.unwrap();
-        hear_to_the_end(&mut stream).await
+        read_to_end(&mut stream).await
     }
 
     /// Whether a client that does nothing wrong is served. A rejected one may be closed before it has sent its request.
@@ -80,6 +80,6 @@ impl Server {
 }
 
 /// Reads until the server closes; a reset fails the test.
-pub(crate) async fn hear_to_the_end(stream: &mut TcpStream) -> String {
-    String::from_utf8(nonblocking::hear_to_the_end(stream).await).unwrap()
+pub(crate) async fn read_to_end(stream: &mut TcpStream) -> String {
+    String::from_utf8(nonblocking::read_to_end(stream).await).unwrap()
 }

@@ -14,18 +14,18 @@ use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::Instant;
 
-use super::stream::{Event, Observer, Stream};
-use super::{Error, ErrorKind, Phase, Timeouts, within};
+use super::stream::{ClientStream, Observer, StreamEvent};
+use super::{Error, ErrorKind, Phase, Timeouts, with_timeout};
 
 /// Own addresses to connect from, in turn. None leaves the choice to the system.
 #[derive(Debug, Default)]
-struct Sources {
+struct LocalAddrs {
     addresses: Vec<IpAddr>,
     /// The number of connections so far, of all clones of an endpoint.
     taken: AtomicUsize,
 }
 
-impl Sources {
+impl LocalAddrs {
     fn next(&self) -> Option<IpAddr> {
         let number = self.taken.fetch_add(1, Ordering::Relaxed);
         self.addresses.get(number.checked_rem(self.addresses.len())?).copied()
@@ -37,7 +37,7 @@ impl Sources {
 pub struct Endpoint {
     address: Arc<str>,
     timeouts: Timeouts,
-    sources: Arc<Sources>,
+    sources: Arc<LocalAddrs>,
     observer: Option<Arc<dyn Observer>>,
 }
 
@@ -57,14 +57,14 @@ impl Endpoint {
     /// Returns the same server, connected to from these addresses of the machine's own in turn. Each has ports of its
     /// own, so that more of them carry more connections.
     #[must_use]
-    pub fn from_sources(self, sources: impl IntoIterator<Item = IpAddr>) -> Self {
-        let sources = Sources { addresses: sources.into_iter().collect(), taken: AtomicUsize::default() };
+    pub fn with_local_addrs(self, sources: impl IntoIterator<Item = IpAddr>) -> Self {
+        let sources = LocalAddrs { addresses: sources.into_iter().collect(), taken: AtomicUsize::default() };
         Self { sources: Arc::new(sources), ..self }
     }
 
     /// The same server, with somebody who is told of all that happens on a connection to it.
     #[must_use]
-    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+    pub fn with_observer(self, observer: Arc<dyn Observer>) -> Self {
         Self { observer: Some(observer), ..self }
     }
 
@@ -85,15 +85,15 @@ impl Endpoint {
     /// # Errors
     ///
     /// Whatever keeps the connection from being made within the limits.
-    pub async fn connect(&self) -> Result<Stream, Error> {
-        self.tell(|| Event::Resolve(&self.address));
-        let resolved = within(self.timeouts.resolve, lookup_host(&*self.address)).await;
+    pub async fn connect(&self) -> Result<ClientStream, Error> {
+        self.tell(|| StreamEvent::Resolve(&self.address));
+        let resolved = with_timeout(self.timeouts.resolve, lookup_host(&*self.address)).await;
         let resolved = resolved.map_err(|kind| self.failed(Phase::Resolve, kind))?;
         let source = self.sources.next();
         // From an address of one kind, only addresses of that kind can be reached.
         let reachable = |address: &SocketAddr| source.is_none_or(|source| source.is_ipv4() == address.is_ipv4());
         let resolved: Vec<_> = resolved.filter(reachable).collect();
-        self.tell(|| Event::Resolved(&resolved));
+        self.tell(|| StreamEvent::Resolved(&resolved));
         if resolved.is_empty() {
             let none = io::Error::new(io::ErrorKind::NotFound, "it has no address of the kind that is needed");
             return Err(self.failed(Phase::Resolve, none.into()));
@@ -104,14 +104,14 @@ impl Endpoint {
         for (tried, &address) in resolved.iter().enumerate() {
             let left = u32::try_from(resolved.len() - tried).unwrap_or(u32::MAX);
             let share = until.saturating_duration_since(Instant::now()) / left;
-            self.tell(|| Event::Connect(address));
+            self.tell(|| StreamEvent::Connect(address));
             match connect(address, source, share).await {
                 Ok(stream) => {
                     // A request is written whole; holding it back for more to come (Nagle) would only delay it. Where
                     // the option cannot be set the connection is as good as gone, and the next step says so better.
                     let _ = stream.set_nodelay(true);
-                    self.tell(|| Event::Connected(stream.local_addr().ok()));
-                    return Ok(Stream::new(stream, self.observer.clone()));
+                    self.tell(|| StreamEvent::Connected(stream.local_addr().ok()));
+                    return Ok(ClientStream::new(stream, self.observer.clone()));
                 }
                 // Its share of the limit, which is told as the whole.
                 Err(ErrorKind::TimedOut(_)) => last = ErrorKind::TimedOut(self.timeouts.connect),
@@ -122,7 +122,7 @@ impl Endpoint {
     }
 
     /// Tells of an event, which costs nothing where nobody hears of it.
-    fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {
+    fn tell<'a>(&self, event: impl FnOnce() -> StreamEvent<'a>) {
         if let Some(observer) = &self.observer {
             observer.observe(&event());
         }
@@ -130,7 +130,7 @@ impl Endpoint {
 
     fn failed(&self, phase: Phase, kind: ErrorKind) -> Error {
         let error = self.error(phase, kind);
-        self.tell(|| Event::Failed(&error));
+        self.tell(|| StreamEvent::Failed(&error));
         error
     }
 
@@ -140,14 +140,14 @@ impl Endpoint {
 }
 
 async fn connect(address: SocketAddr, source: Option<IpAddr>, limit: Duration) -> Result<TcpStream, ErrorKind> {
-    let Some(source) = source else { return within(limit, TcpStream::connect(address)).await };
+    let Some(source) = source else { return with_timeout(limit, TcpStream::connect(address)).await };
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // Without this option the port is chosen now, for this source and all destinations alike, and one that has been
     // closed within the last minute is taken for used (ip(7), IP_BIND_ADDRESS_NO_PORT). Where it cannot be set,
     // there are just fewer ports.
     let _ = setsockopt(&socket.as_fd(), IpBindAddressNoPort, &true);
     socket.bind(SocketAddr::new(source, 0))?;
-    within(limit, socket.connect(address)).await
+    with_timeout(limit, socket.connect(address)).await
 }
 
 impl FromStr for Endpoint {

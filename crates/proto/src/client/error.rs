@@ -109,34 +109,34 @@ pub enum Violation {
     /// It closed the connection in place of a reply.
     NoReply,
     /// It sent more replies than there were requests.
-    Unasked,
+    Unsolicited,
     /// What it sent is no reply of the power wire.
-    Reply(ReplyError),
+    InvalidReply(ReplyError),
     /// What it sent is no answer of the rock-paper-scissors wire.
-    Answer(UnknownByte),
+    InvalidByte(UnknownByte),
     /// It answered one move with this byte, and with more.
-    Surplus {
+    ExtraBytes {
         /// The first byte.
         first: char,
         /// The others, quoted.
         more: String,
     },
     /// It took a move for none.
-    NoMove(Move),
+    RejectedMove(Move),
     /// It took a byte for a move that is none.
-    MoveOfNone,
+    AcceptedInvalidMove,
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoReply => f.write_str("it closed the connection without a reply"),
-            Self::Unasked => f.write_str("it sent more replies than there were requests"),
-            Self::Reply(error) => error.fmt(f),
-            Self::Answer(unknown) => write!(f, "{unknown} is no answer of this wire"),
-            Self::Surplus { first, more } => write!(f, "it answered one move with '{first}' and more, {more}"),
-            Self::NoMove(shown) => write!(f, "it takes {shown} for no move"),
-            Self::MoveOfNone => f.write_str("it takes '?' for a move"),
+            Self::Unsolicited => f.write_str("it sent more replies than there were requests"),
+            Self::InvalidReply(error) => error.fmt(f),
+            Self::InvalidByte(unknown) => write!(f, "{unknown} is no answer of this wire"),
+            Self::ExtraBytes { first, more } => write!(f, "it answered one move with '{first}' and more, {more}"),
+            Self::RejectedMove(shown) => write!(f, "it takes {shown} for no move"),
+            Self::AcceptedInvalidMove => f.write_str("it takes '?' for a move"),
         }
     }
 }
@@ -157,7 +157,7 @@ impl From<ReplyError> for ErrorKind {
     fn from(error: ReplyError) -> Self {
         match error {
             ReplyError::Io(error) => Self::Io(error),
-            violation => Self::Protocol(Violation::Reply(violation)),
+            violation => Self::Protocol(Violation::InvalidReply(violation)),
         }
     }
 }

@@ -55,7 +55,7 @@ impl Default for Timeouts {
 }
 
 /// What a future gives, or that it did not give it in time.
-async fn within<T, E: Into<ErrorKind>>(
+async fn with_timeout<T, E: Into<ErrorKind>>(
     limit: Duration,
     future: impl Future<Output = Result<T, E>>,
 ) -> Result<T, ErrorKind> {

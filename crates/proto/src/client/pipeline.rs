@@ -9,8 +9,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_util::codec::Decoder;
 
-use super::stream::Stream;
-use super::{Endpoint, Error, ErrorKind, Phase, Violation, within};
+use super::stream::ClientStream;
+use super::{Endpoint, Error, ErrorKind, Phase, Violation, with_timeout};
 
 /// A connection with any number of requests in flight.
 ///
@@ -33,7 +33,7 @@ use super::{Endpoint, Error, ErrorKind, Phase, Violation, within};
 /// #     stream.write_all(b"d4.0\nd9.0\n").await.unwrap();
 /// # });
 /// let mut codec = ClientCodec::new(Framing::Line);
-/// let mut pipeline = Pipeline::open(Endpoint::new(address), ClientCodec::LONGEST_REPLY, Some(b'e')).await?;
+/// let mut pipeline = Pipeline::open(Endpoint::new(address), ClientCodec::MAX_REPLY_LEN, Some(b'e')).await?;
 /// pipeline.send(b"a2.0\na3.0\n"[..].into(), false);
 /// for square in [4.0, 9.0] {
 ///     assert_eq!(pipeline.reply(&mut codec).await?.map(|number| number.value()), Ok(square));
@@ -68,7 +68,7 @@ impl Pipeline {
 
     /// The connection's stream.
     #[must_use]
-    pub fn stream(&self) -> &Stream {
+    pub fn stream(&self) -> &ClientStream {
         &self.duplex.stream
     }
 
@@ -83,13 +83,13 @@ impl Pipeline {
     ///
     /// # Errors
     ///
-    /// [`Violation::Unasked`].
+    /// [`Violation::Unsolicited`].
     pub fn check_early(&mut self) -> Result<(), Error> {
         let mut early = [0];
         if let Ok(1..) = self.duplex.stream.try_read(&mut early) {
             self.bytes.extend_from_slice(&early);
         }
-        if self.bytes.first().copied() == self.farewell { Ok(()) } else { self.check_unasked() }
+        if self.bytes.first().copied() == self.farewell { Ok(()) } else { self.check_unsolicited() }
     }
 
     /// Waits for the decoder's next item, and sends meanwhile. Where sending fails, a reply that has come is still
@@ -104,7 +104,7 @@ impl Pipeline {
         ErrorKind: From<D::Error>,
     {
         let reply = read_reply(&mut self.duplex, decoder, &mut self.bytes, self.room);
-        let kind = match within(self.endpoint.timeouts().reply, reply).await {
+        let kind = match with_timeout(self.endpoint.timeouts().reply, reply).await {
             Ok(Some(reply)) => {
                 self.replied = true;
                 return Ok(reply);
@@ -124,9 +124,13 @@ impl Pipeline {
     ///
     /// # Errors
     ///
-    /// [`Violation::Unasked`].
-    pub fn check_unasked(&self) -> Result<(), Error> {
-        if self.bytes.is_empty() { Ok(()) } else { Err(self.endpoint.error(Phase::Reply, Violation::Unasked.into())) }
+    /// [`Violation::Unsolicited`].
+    pub fn check_unsolicited(&self) -> Result<(), Error> {
+        if self.bytes.is_empty() {
+            Ok(())
+        } else {
+            Err(self.endpoint.error(Phase::Reply, Violation::Unsolicited.into()))
+        }
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
@@ -134,7 +138,7 @@ impl Pipeline {
     }
 
     /// The bytes behind the last reply.
-    pub(super) fn surplus(&self) -> &[u8] {
+    pub(super) fn extra_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
@@ -147,7 +151,7 @@ impl Pipeline {
 /// A stream that sends its queued bytes when it is read from.
 #[derive(Debug)]
 struct Duplex {
-    stream: Stream,
+    stream: ClientStream,
     unsent: Bytes,
     half_close: bool,
     send_error: Option<io::Error>,

@@ -17,8 +17,8 @@ use tokio::try_join;
 use tokio_util::codec::Encoder;
 
 use super::pipeline::{phase_of, read_reply};
-use super::stream::Stream;
-use super::{Endpoint, Error, ErrorKind, Phase, Violation, within};
+use super::stream::ClientStream;
+use super::{Endpoint, Error, ErrorKind, Phase, Violation, with_timeout};
 use crate::wire::number::Number;
 use crate::wire::power::client::{ClientCodec, Framing};
 use crate::wire::power::{Operation, Reply, Request};
@@ -41,7 +41,7 @@ use crate::wire::power::{Operation, Reply, Request};
 /// #     stream.write_all(b"d4.0").await.unwrap();
 /// # });
 /// let client = Client::new(Endpoint::new(address)); // of a running server, such as "localhost:5000"
-/// let reply = client.ask(Operation::Square, "2".parse()?).await?;
+/// let reply = client.request(Operation::Square, "2".parse()?).await?;
 /// match reply {
 ///     Ok(number) => assert_eq!(number.to_string(), "4.0"),
 ///     Err(refusal) => eprintln!("the server says {refusal}"),
@@ -53,7 +53,7 @@ use crate::wire::power::{Operation, Reply, Request};
 pub struct Client {
     endpoint: Endpoint,
     framing: Framing,
-    pieces: Option<Pieces>,
+    pieces: Option<Chunking>,
 }
 
 impl Client {
@@ -71,7 +71,7 @@ impl Client {
 
     /// The same client, which sends each request in pieces: as a network may, so that it can be seen what comes of it.
     #[must_use]
-    pub fn in_pieces(self, pieces: Pieces) -> Self {
+    pub fn with_chunking(self, pieces: Chunking) -> Self {
         Self { pieces: Some(pieces), ..self }
     }
 
@@ -80,7 +80,7 @@ impl Client {
     /// # Errors
     ///
     /// Whatever keeps an answer from coming within the limits.
-    pub async fn ask(&self, operation: Operation, operand: Number) -> Result<Reply, Error> {
+    pub async fn request(&self, operation: Operation, operand: Number) -> Result<Reply, Error> {
         let (mut reading, mut writing) = self.endpoint.connect().await?.into_split();
         let timeouts = self.endpoint.timeouts();
         let mut codec = ClientCodec::new(self.framing);
@@ -90,7 +90,7 @@ impl Client {
             encoded?;
             send(&mut writing, &request, self.pieces, timeouts.send).await?;
             if self.framing == Framing::EndOfStream {
-                within(timeouts.send, writing.shutdown()).await?;
+                with_timeout(timeouts.send, writing.shutdown()).await?;
             }
             Ok::<_, ErrorKind>(())
         };
@@ -101,14 +101,14 @@ impl Client {
                 biased;
                 // A server that refuses a connection does so without reading, and sending may then fail: its reply says
                 // why.
-                sent = &mut sending => (within(timeouts.reply, reply).await, sent),
+                sent = &mut sending => (with_timeout(timeouts.reply, reply).await, sent),
                 // It may also answer before it has all, which is to be seen when it does.
                 early = &mut reply => (early, Ok(())),
             }
         };
         let kind = match reply {
             Ok(Some(reply)) if bytes.is_empty() => return Ok(reply),
-            Ok(Some(_)) => Violation::Unasked.into(),
+            Ok(Some(_)) => Violation::Unsolicited.into(),
             Ok(None) => Violation::NoReply.into(),
             Err(kind) => kind,
         };
@@ -124,7 +124,7 @@ impl Client {
     /// # Errors
     ///
     /// If the connection fails, if `on_reply` does, or if an operand is an error, after the replies to those before it.
-    pub async fn ask_all<E: From<Error>>(
+    pub async fn request_all<E: From<Error>>(
         &self,
         operation: Operation,
         operands: impl futures::Stream<Item = Result<Number, E>>,
@@ -206,7 +206,7 @@ impl Client {
 
 /// How a request is sent in pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pieces {
+pub struct Chunking {
     /// How many bytes a piece has; the last one may have fewer.
     pub bytes: NonZeroUsize,
     /// How long to wait between two.
@@ -217,17 +217,17 @@ pub struct Pieces {
 async fn send<S: AsyncWrite + Unpin>(
     stream: &mut S,
     bytes: &[u8],
-    pieces: Option<Pieces>,
+    pieces: Option<Chunking>,
     limit: Duration,
 ) -> Result<(), ErrorKind> {
-    let Some(Pieces { bytes: length, pause }) = pieces else {
-        return within(limit, stream.write_all(bytes)).await;
+    let Some(Chunking { bytes: length, pause }) = pieces else {
+        return with_timeout(limit, stream.write_all(bytes)).await;
     };
     for (number, piece) in bytes.chunks(length.get()).enumerate() {
         if number > 0 {
             sleep(pause).await;
         }
-        within(limit, async {
+        with_timeout(limit, async {
             stream.write_all(piece).await?;
             stream.flush().await
         })
@@ -241,14 +241,14 @@ async fn send<S: AsyncWrite + Unpin>(
 const IN_FLIGHT: usize = 1024;
 
 /// A bare reply is what one read delivers, so there has to be room for all of it.
-const ROOM: usize = ClientCodec::LONGEST_REPLY;
+const ROOM: usize = ClientCodec::MAX_REPLY_LEN;
 
 /// The direction to the server.
 #[derive(Debug)]
 pub struct Requests {
-    stream: BufWriter<Stream<OwnedWriteHalf>>,
+    stream: BufWriter<ClientStream<OwnedWriteHalf>>,
     codec: ClientCodec,
-    pieces: Option<Pieces>,
+    pieces: Option<Chunking>,
     asked: mpsc::Sender<()>,
     endpoint: Endpoint,
 }
@@ -281,7 +281,7 @@ impl Requests {
     ///
     /// If the network does not take it within the limit.
     pub async fn flush(&mut self) -> Result<(), Error> {
-        within(self.endpoint.timeouts().send, self.stream.flush()).await.map_err(|kind| self.failed(kind))
+        with_timeout(self.endpoint.timeouts().send, self.stream.flush()).await.map_err(|kind| self.failed(kind))
     }
 
     async fn send_all<E: From<Error>>(
@@ -315,7 +315,7 @@ impl Requests {
     ///
     /// If the network does not take it within the limit.
     pub async fn finish(mut self) -> Result<(), Error> {
-        within(self.endpoint.timeouts().send, self.stream.shutdown()).await.map_err(|kind| self.failed(kind))
+        with_timeout(self.endpoint.timeouts().send, self.stream.shutdown()).await.map_err(|kind| self.failed(kind))
     }
 
     fn failed(&self, kind: ErrorKind) -> Error {
@@ -326,7 +326,7 @@ impl Requests {
 /// The direction from the server.
 #[derive(Debug)]
 pub struct Replies {
-    stream: Stream<OwnedReadHalf>,
+    stream: ClientStream<OwnedReadHalf>,
     codec: ClientCodec,
     in_flight: mpsc::Receiver<()>,
     bytes: BytesMut,
@@ -352,23 +352,23 @@ impl Replies {
             asked = self.in_flight.recv() => asked,
             read = self.stream.read_buf(&mut self.bytes), if self.bytes.is_empty() => {
                 broken = read.err();
-                self.note_what_is_unasked();
+                self.check_unsolicited();
                 self.in_flight.recv().await
             }
         };
         let kind = if self.unasked {
-            Violation::Unasked.into()
+            Violation::Unsolicited.into()
         } else if asked.is_none() {
             return Ok(None);
         } else if let Some(error) = broken {
             ErrorKind::Io(error)
         } else {
             let reply = read_reply(&mut self.stream, &mut self.codec, &mut self.bytes, ROOM);
-            match within(self.endpoint.timeouts().reply, reply).await {
+            match with_timeout(self.endpoint.timeouts().reply, reply).await {
                 Ok(Some(reply)) => {
                     self.heard = true;
                     if self.in_flight.is_empty() {
-                        self.note_what_is_unasked();
+                        self.check_unsolicited();
                     }
                     return Ok(Some(reply));
                 }
@@ -382,7 +382,7 @@ impl Replies {
     }
 
     /// With nothing in flight, whatever is there now was there before the next request.
-    fn note_what_is_unasked(&mut self) {
+    fn check_unsolicited(&mut self) {
         self.unasked = !matches!(self.bytes.first(), None | Some(b'e'));
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{Endpoint, Error, ErrorKind, Phase, Pipeline, Violation};
 use crate::wire::quoted::Quoted;
-use crate::wire::rps::{Answer, ClientCodec, Move, Outcome};
+use crate::wire::rps::{ClientCodec, Move, Outcome, Reply};
 
 /// How a round ended for the player.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,7 +76,7 @@ impl Connection {
     /// Whatever keeps the connection from being made within the limits.
     pub async fn open(endpoint: Endpoint) -> Result<Self, Error> {
         // One answer is one byte; what is more is shown in the message.
-        let pipeline = Pipeline::open(endpoint, 64, Some(Answer::Full.byte())).await?;
+        let pipeline = Pipeline::open(endpoint, 64, Some(Reply::Full.byte())).await?;
         Ok(Self { pipeline, awaiting: false })
     }
 
@@ -97,10 +97,10 @@ impl Connection {
     /// the future is dropped before.
     pub async fn throw(&mut self, shown: Move) -> Result<Round, Error> {
         let violation = match self.exchange(shown.byte()).await? {
-            Answer::Judged(outcome) => return Ok(Round::Judged(outcome)),
-            Answer::Void => return Ok(Round::Void),
-            Answer::NoMove => Violation::NoMove(shown).into(),
-            Answer::Full => ErrorKind::Full,
+            Reply::Judged(outcome) => return Ok(Round::Judged(outcome)),
+            Reply::Void => return Ok(Round::Void),
+            Reply::NotAMove => Violation::RejectedMove(shown).into(),
+            Reply::Full => ErrorKind::Full,
         };
         Err(self.error(Phase::Reply, violation))
     }
@@ -112,44 +112,44 @@ impl Connection {
     ///
     /// Whatever keeps the answer from coming within the limits, or that it was another one than it should be.
     pub async fn check(&mut self) -> Result<(), Error> {
-        const NO_MOVE: u8 = b'?';
-        let violation = match self.exchange(NO_MOVE).await? {
-            Answer::NoMove => return Ok(()),
-            Answer::Full => ErrorKind::Full,
-            Answer::Judged(_) | Answer::Void => Violation::MoveOfNone.into(),
+        const NOT_A_MOVE: u8 = b'?';
+        let violation = match self.exchange(NOT_A_MOVE).await? {
+            Reply::NotAMove => return Ok(()),
+            Reply::Full => ErrorKind::Full,
+            Reply::Judged(_) | Reply::Void => Violation::AcceptedInvalidMove.into(),
         };
         Err(self.error(Phase::Reply, violation))
     }
 
     /// Sends a frame and waits for the answer to it.
-    async fn exchange(&mut self, frame: u8) -> Result<Answer, Error> {
+    async fn exchange(&mut self, frame: u8) -> Result<Reply, Error> {
         if self.awaiting {
             // Its answer may still come, and would be taken for this one's.
             let given_up = io::Error::new(io::ErrorKind::NotConnected, "an earlier move was given up");
             return Err(self.error(Phase::Send, ErrorKind::Io(given_up)));
         }
         self.pipeline.check_early()?;
-        if !self.pipeline.surplus().is_empty() {
-            return Ok(Answer::Full);
+        if !self.pipeline.extra_bytes().is_empty() {
+            return Ok(Reply::Full);
         }
         self.pipeline.send(Bytes::copy_from_slice(&[frame]), false);
         self.awaiting = true;
         // A full server replies without reading, and sending may then fail: its reply says why.
         let answer = match (self.pipeline.reply(&mut ClientCodec).await, self.pipeline.take_send_error()) {
-            (Ok(Ok(Answer::Full)), _) => Ok(Answer::Full),
+            (Ok(Ok(Reply::Full)), _) => Ok(Reply::Full),
             (_, Some(error)) => return Err(self.error(Phase::Send, error.into())),
             (answer, None) => answer?,
         };
         let violation = match answer {
-            Ok(answer) if self.pipeline.surplus().is_empty() => {
-                self.awaiting = answer == Answer::Full;
+            Ok(answer) if self.pipeline.extra_bytes().is_empty() => {
+                self.awaiting = answer == Reply::Full;
                 return Ok(answer);
             }
             Ok(answer) => {
-                let more = Quoted(self.pipeline.surplus()).to_string();
-                Violation::Surplus { first: char::from(answer.byte()), more }
+                let more = Quoted(self.pipeline.extra_bytes()).to_string();
+                Violation::ExtraBytes { first: char::from(answer.byte()), more }
             }
-            Err(unknown) => Violation::Answer(unknown),
+            Err(unknown) => Violation::InvalidByte(unknown),
         };
         Err(self.error(Phase::Reply, violation.into()))
     }

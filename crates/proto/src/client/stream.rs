@@ -15,7 +15,7 @@ use super::Error;
 
 /// What happens on the way of a connection from its name to its end, in this order; bytes cross both ways at once.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum StreamEvent<'a> {
     /// The addresses of this name are looked for.
     Resolve(&'a str),
     /// These are they.
@@ -43,15 +43,15 @@ pub enum Event<'a> {
 /// Somebody who is told of all that happens on a connection. Told of the next event, it has heard of the one before.
 pub trait Observer: fmt::Debug + Send + Sync {
     /// Is told.
-    fn observe(&self, event: &Event<'_>);
+    fn observe(&self, event: &StreamEvent<'_>);
 }
 
 /// The observer of a connection, if it has one. The last copy is dropped where the connection is closed.
 #[derive(Clone, Debug)]
-struct Tap(Option<Arc<Open>>);
+struct Hook(Option<Arc<CloseGuard>>);
 
-impl Tap {
-    fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {
+impl Hook {
+    fn tell<'a>(&self, event: impl FnOnce() -> StreamEvent<'a>) {
         if let Some(open) = &self.0 {
             open.0.observe(&event());
         }
@@ -59,24 +59,24 @@ impl Tap {
 }
 
 #[derive(Debug)]
-struct Open(Arc<dyn Observer>);
+struct CloseGuard(Arc<dyn Observer>);
 
-impl Drop for Open {
+impl Drop for CloseGuard {
     fn drop(&mut self) {
-        self.0.observe(&Event::Closed);
+        self.0.observe(&StreamEvent::Closed);
     }
 }
 
 /// A connection, or a direction of it.
 #[derive(Debug)]
-pub struct Stream<S = TcpStream> {
+pub struct ClientStream<S = TcpStream> {
     stream: S,
-    tap: Tap,
+    tap: Hook,
 }
 
-impl Stream {
+impl ClientStream {
     pub(super) fn new(stream: TcpStream, observer: Option<Arc<dyn Observer>>) -> Self {
-        Self { stream, tap: Tap(observer.map(|observer| Arc::new(Open(observer)))) }
+        Self { stream, tap: Hook(observer.map(|observer| Arc::new(CloseGuard(observer)))) }
     }
 
     /// The server's address, where the system still knows it.
@@ -110,17 +110,17 @@ impl Stream {
         read
     }
 
-    pub(super) fn into_split(self) -> (Stream<OwnedReadHalf>, Stream<OwnedWriteHalf>) {
+    pub(super) fn into_split(self) -> (ClientStream<OwnedReadHalf>, ClientStream<OwnedWriteHalf>) {
         let (read, write) = self.stream.into_split();
-        (Stream { stream: read, tap: self.tap.clone() }, Stream { stream: write, tap: self.tap })
+        (ClientStream { stream: read, tap: self.tap.clone() }, ClientStream { stream: write, tap: self.tap })
     }
 }
 
-fn received(bytes: &[u8]) -> Event<'_> {
-    if bytes.is_empty() { Event::Ended } else { Event::Received(bytes) }
+fn received(bytes: &[u8]) -> StreamEvent<'_> {
+    if bytes.is_empty() { StreamEvent::Ended } else { StreamEvent::Received(bytes) }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -130,18 +130,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
         let read = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
         self.tap.tell(|| match &read {
             Ok(()) => received(&buffer.filled()[before..]),
-            Err(error) => Event::Broken(error),
+            Err(error) => StreamEvent::Broken(error),
         });
         Poll::Ready(read)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
         self.tap.tell(|| match &written {
-            Ok(length) => Event::Sent(&bytes[..*length]),
-            Err(error) => Event::Broken(error),
+            Ok(length) => StreamEvent::Sent(&bytes[..*length]),
+            Err(error) => StreamEvent::Broken(error),
         });
         Poll::Ready(written)
     }
@@ -153,8 +153,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = ready!(Pin::new(&mut self.stream).poll_shutdown(context));
         self.tap.tell(|| match &shut {
-            Ok(()) => Event::HalfClosed,
-            Err(error) => Event::Broken(error),
+            Ok(()) => StreamEvent::HalfClosed,
+            Err(error) => StreamEvent::Broken(error),
         });
         Poll::Ready(shut)
     }

@@ -76,7 +76,7 @@
 //! client.read_exact(&mut reply).await?;
 //! assert_eq!(&reply, b"hello");
 //!
-//! shutdown.begin();
+//! shutdown.trigger();
 //! serving.await?;
 //! # Ok(())
 //! # }
@@ -90,7 +90,7 @@ pub mod observe;
 pub mod program;
 
 pub use connection::{
-    CloseReason, ConnectionTimeouts, Connections, Event, Handler, Progress, Stream, Summary, WaitFor,
+    CloseReason, ConnectionMetrics, ConnectionTimeouts, Event, Handler, Progress, Stream, Summary, WaitFor,
 };
 pub use lifecycle::Shutdown;
 pub use listener::{Admission, ListenOptions, Listener, Service, bind, serve};

@@ -16,9 +16,9 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::server::config::command_line::{CommandLine, Loaded, print, refuse};
+use crate::server::config::command_line::{CommandLine, Loaded, print_config, report_errors};
 use crate::server::config::sections::ServerConfig;
-use crate::server::connection::metrics::{Connections, Summary};
+use crate::server::connection::metrics::{ConnectionMetrics, Summary};
 use crate::server::lifecycle::reload::{Reload, ReloadMetrics};
 use crate::server::lifecycle::runtime;
 use crate::server::lifecycle::shutdown::Shutdown;
@@ -45,9 +45,9 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
         healthcheck: impl AsyncFnOnce(&C) -> Result<(), String>,
     ) -> Result<Self, ExitCode> {
         let CommandLine { program, options, .. } = &command_line;
-        let loaded = command_line.load::<C>().map_err(|problems| refuse(program, &problems))?;
+        let loaded = command_line.load::<C>().map_err(|problems| report_errors(program, &problems))?;
         if options.check_config {
-            return Err(print(&loaded.config));
+            return Err(print_config(&loaded.config));
         }
         if options.healthcheck {
             return Err(runtime::healthcheck(program, healthcheck(&loaded.config)));
@@ -71,7 +71,7 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
         let reloads = Arc::default();
         let mut startup = Startup { command_line, loaded, log: log.clone(), shutdown: shutdown.clone(), reloads };
         runtime::run(workers, &log, &shutdown, async move {
-            open_files::fit(startup.loaded.config.connection_limits())?;
+            open_files::clamp_to_nofile(startup.loaded.config.connection_limits())?;
             let summary = serve(startup).await?;
             log_summary(&summary);
             Ok(())
@@ -124,16 +124,16 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         let reload = Reload { log, metrics: reloads, shutdown: shutdown.clone() };
         let load = move || command_line.load();
         let apply = move |config: &mut C| {
-            open_files::fit(config.connection_limits())?;
+            open_files::clamp_to_nofile(config.connection_limits())?;
             apply(config);
             Ok(())
         };
-        tokio::spawn(reload.follow_hangups(loaded, load, apply)?);
+        tokio::spawn(reload.reload_on_sighup(loaded, load, apply)?);
 
         if let Some(file) = file {
-            tracing::info!(file = %file.display(), "configured");
+            tracing::info!(file = %file.display(), "configuration loaded");
         } else {
-            tracing::info!("configured by the built-in defaults: there is no file at the default path");
+            tracing::info!("no configuration file at the default path; using the built-in defaults");
         }
         for (service, listener) in listeners.iter().copied().chain([("admin", admin.as_ref())]) {
             if let Some(listener) = listener {
@@ -149,11 +149,11 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
 
 /// Logs what became of the connections.
 fn log_summary(summary: &Summary) {
-    let Summary { accepted, rejected, panicked, cut } = summary;
-    if *cut > 0 {
-        tracing::warn!(cut, "connections were not done when the drain's time was up");
+    let Summary { accepted, rejected, panicked, aborted } = summary;
+    if *aborted > 0 {
+        tracing::warn!(aborted, "drain timeout: connections aborted");
     }
-    tracing::info!(accepted, rejected, panicked, cut, "stopped");
+    tracing::info!(accepted, rejected, panicked, aborted, "stopped");
 }
 
 #[derive(Debug)]
@@ -170,7 +170,7 @@ impl Collector for ProgramMetrics {
 }
 
 fn bind_admin(config: &impl ServerConfig) -> io::Result<Option<TcpListener>> {
-    let backlog = u32::try_from(admin::REQUESTS_AT_ONCE).unwrap_or(u32::MAX);
+    let backlog = u32::try_from(admin::MAX_CONCURRENT_REQUESTS).unwrap_or(u32::MAX);
     let options = socket::ListenOptions { backlog, defer_accept: false };
     config.admin().listen.0.map(|address| socket::bind(address, options)).transpose()
 }
@@ -178,16 +178,16 @@ fn bind_admin(config: &impl ServerConfig) -> io::Result<Option<TcpListener>> {
 /// Serves the admin listener until the process ends. During a drain it still answers, and `/readyz` reports the drain.
 async fn serve_admin(mut listener: TcpListener, registry: Registry, shutdown: Shutdown) {
     let registry = Arc::new(registry);
-    let permits = Arc::new(Semaphore::new(admin::REQUESTS_AT_ONCE));
+    let permits = Arc::new(Semaphore::new(admin::MAX_CONCURRENT_REQUESTS));
     // The metrics count the clients' connections. The admin listener's own are not among them.
-    let uncounted = Connections::default();
+    let uncounted = ConnectionMetrics::default();
     // The semaphore is never closed.
     while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
         let (stream, _) = accept::accept_with_backoff(&mut listener, &uncounted).await;
         let (registry, shutdown) = (Arc::clone(&registry), shutdown.clone());
         tokio::spawn(async move {
             let _permit = permit;
-            admin::serve_exchange(stream, &registry, || shutdown.begun_at().is_none()).await;
+            admin::serve_exchange(stream, &registry, || shutdown.started_at().is_none()).await;
         });
     }
 }

@@ -39,11 +39,11 @@ pub fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = connect(address);
     stream.write_all(bytes).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
-    hear_to_the_end(&mut stream)
+    read_to_end(&mut stream)
 }
 
 /// Reads until the server closes; a reset fails the test.
-pub fn hear_to_the_end(stream: &mut TcpStream) -> String {
+pub fn read_to_end(stream: &mut TcpStream) -> String {
     let mut heard = Vec::new();
     stream.read_to_end(&mut heard).unwrap();
     String::from_utf8(heard).unwrap()

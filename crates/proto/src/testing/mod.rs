@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Whether `is_so` returns true within this time. Polls it, for conditions that nothing notifies of.
-pub fn within(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+pub fn eventually(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
     loop {
         if is_so() {

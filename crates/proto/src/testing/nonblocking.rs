@@ -27,7 +27,7 @@ pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Reads until the server closes; a reset fails the test.
-pub async fn hear_to_the_end(stream: &mut TcpStream) -> Vec<u8> {
+pub async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut heard = Vec::new();
     timeout(PATIENCE, stream.read_to_end(&mut heard)).await.unwrap().unwrap();
     heard

@@ -10,26 +10,26 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal as catch};
 
-use super::{PATIENCE, within};
+use super::{PATIENCE, eventually};
 
 /// A child process. Dropping it kills it.
 #[derive(Debug)]
-pub struct Process {
+pub struct ChildProcess {
     child: Child,
     stdin: Option<ChildStdin>,
     /// What it writes to standard output, if that is a pipe.
-    pub stdout: Output,
+    pub stdout: CapturedOutput,
     /// What it writes to standard error, if that is a pipe.
-    pub stderr: Output,
+    pub stderr: CapturedOutput,
 }
 
-impl Process {
+impl ChildProcess {
     /// Starts a process, with the default action for each signal that ends one. Its pipes are read at once, so it never
     /// waits for the test.
     pub fn start(command: &mut Command) -> Self {
         catch_ignored_signals();
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let (stdout, stderr) = (Output::of(child.stdout.take()), Output::of(child.stderr.take()));
+        let (stdout, stderr) = (CapturedOutput::of(child.stdout.take()), CapturedOutput::of(child.stderr.take()));
         Self { stdin: child.stdin.take(), child, stdout, stderr }
     }
 
@@ -60,13 +60,13 @@ impl Process {
 
     /// Waits for its end and returns the exit code; `None` if a signal ended it.
     pub fn wait(&mut self) -> Option<i32> {
-        let ended = within(PATIENCE, || !self.is_running());
+        let ended = eventually(PATIENCE, || !self.is_running());
         assert!(ended, "process {} did not end within {PATIENCE:?}: {self:?}", self.id());
         self.child.wait().unwrap().code()
     }
 }
 
-impl Drop for Process {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         // It has ended already, unless the test failed. Its standard input comes first: a program that is a script may
         // run another one, which this does not kill.
@@ -115,7 +115,7 @@ fn catch_ignored_signals() {
 
 /// What a process writes to a pipe. A thread reads it line by line.
 #[derive(Clone, Debug, Default)]
-pub struct Output(Arc<(Mutex<Written>, Condvar)>);
+pub struct CapturedOutput(Arc<(Mutex<Written>, Condvar)>);
 
 #[derive(Debug, Default)]
 struct Written {
@@ -123,7 +123,7 @@ struct Written {
     ended: bool,
 }
 
-impl Output {
+impl CapturedOutput {
     /// Reads `pipe` to its end. Without a pipe the output is empty.
     fn of(pipe: Option<impl Read + Send + 'static>) -> Self {
         let output = Self::default();

@@ -7,8 +7,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::process::{self, Process};
-use super::{PATIENCE, within};
+use super::process::{self, ChildProcess};
+use super::{PATIENCE, eventually};
 
 /// The binary of a server. Cargo gives its path only to the tests of its own crate.
 #[derive(Clone, Copy, Debug)]
@@ -39,29 +39,29 @@ impl Binary {
     }
 
     /// Starts the program with these arguments, listening on free ports unless they say otherwise.
-    pub fn start(&self, arguments: &[&str]) -> Program {
-        Program::start(&mut self.command(arguments), self.services)
+    pub fn start(&self, arguments: &[&str]) -> ServerProcess {
+        ServerProcess::start(&mut self.command(arguments), self.services)
     }
 }
 
 /// A server that runs. Dropping it kills it.
 #[derive(Debug)]
-pub struct Program {
-    process: Process,
+pub struct ServerProcess {
+    process: ChildProcess,
     id: u32,
     addresses: HashMap<String, SocketAddr>,
 }
 
 /// What a server has to return to after a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rest {
+pub struct Baseline {
     open_files: usize,
 }
 
-impl Program {
+impl ServerProcess {
     /// Starts a program and waits until its log says that it listens for each of these `services`.
     pub fn start(command: &mut Command, services: &[&str]) -> Self {
-        let process = Process::start(command.stdout(Stdio::piped()));
+        let process = ChildProcess::start(command.stdout(Stdio::piped()));
         let address = |service: &&str| process.stdout.wait_for(service, |log| address_in(log, service));
         let addresses = services.iter().map(|service| ((*service).to_owned(), address(service))).collect();
         Self { id: process.id(), addresses, process }
@@ -69,7 +69,7 @@ impl Program {
 
     /// Starts a program whose log goes elsewhere, and waits until its admin listener accepts connections.
     pub fn start_at(command: &mut Command, addresses: &[(&str, SocketAddr)]) -> Self {
-        let process = Process::start(command);
+        let process = ChildProcess::start(command);
         let addresses = addresses.iter().map(|&(name, address)| (name.to_owned(), address)).collect();
         let program = Self { id: process.id(), addresses, process };
         program.eventually(|program| TcpStream::connect(program.address("admin")).is_ok(), "listens");
@@ -165,27 +165,27 @@ impl Program {
     }
 
     /// Returns what it has to return to. The server has to be without clients.
-    pub fn rest(&self) -> Rest {
+    pub fn baseline(&self) -> Baseline {
         // A connection to the admin listener is among its files until it is closed, so the fewest seen are its own.
         let mut open_files = usize::MAX;
-        within(Duration::from_millis(200), || {
+        eventually(Duration::from_millis(200), || {
             open_files = open_files.min(self.open_files());
             false
         });
-        Rest { open_files }
+        Baseline { open_files }
     }
 
     /// Checks that it lives, has had no panic, and has released everything that connections held.
-    pub fn is_back_at(&self, rest: Rest, prefix: &str) {
+    pub fn returns_to(&self, rest: Baseline, prefix: &str) {
         self.eventually(|program| program.metric(&format!("{prefix}_connections")) == 0, "has no connection");
         self.eventually(|program| program.open_files() <= rest.open_files, "has as few open files as before");
         assert_eq!(self.get("/healthz"), Some((200, "ok\n".to_owned())));
-        assert!(self.metric(&format!("{prefix}_connections_closed_total{{reason=\"panicked\"}}")) == 0);
+        assert!(self.metric(&format!("{prefix}_connections_closed_total{{reason=\"panic\"}}")) == 0);
     }
 
     /// Waits until `is_so` returns true.
     pub fn eventually(&self, is_so: impl Fn(&Self) -> bool, what: &str) {
-        assert!(within(PATIENCE, || is_so(self)), "{what}: not within {PATIENCE:?}\n{}", self.log());
+        assert!(eventually(PATIENCE, || is_so(self)), "{what}: not within {PATIENCE:?}\n{}", self.log());
     }
 
     /// Waits for its end and returns the exit code and the whole log.

@@ -9,17 +9,17 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::PATIENCE;
-use crate::server::config::{Configuration, Layers, Origin};
+use crate::server::config::{ConfigBuilder, Configuration, Source};
 use crate::server::connection;
 use crate::server::{self, CloseReason, ConnectionTimeouts, Handler, ListenOptions, Shutdown, Stream, Summary};
 
 /// Returns the default configuration with these settings over it, each a key and a TOML value.
 pub fn config<C: Configuration>(settings: &[(&str, &str)]) -> C {
-    let mut layers = Layers::of_defaults();
+    let mut builder = ConfigBuilder::from_defaults();
     for (key, value) in settings {
-        layers.lay_text(key, value, Origin::Argument((*key).to_owned()));
+        builder.set(key, value, Source::Argument((*key).to_owned()));
     }
-    layers.finish().unwrap()
+    builder.build().unwrap()
 }
 
 /// Listens on a free port, within a runtime.
@@ -52,7 +52,7 @@ impl Running {
 
     /// Begins the shutdown and waits for the end of the server.
     pub async fn stop(self) -> Summary {
-        self.shutdown.begin();
+        self.shutdown.trigger();
         timeout(PATIENCE, self.task).await.unwrap().unwrap()
     }
 }

@@ -16,11 +16,11 @@ const SERVICES: [&str; 3] = ["power", "solo", "duel"];
 pub struct Transcript {
     /// What the server has to be told, as `key=value`.
     settings: Vec<String>,
-    steps: Vec<Step>,
+    steps: Vec<TranscriptStep>,
 }
 
 #[derive(Debug)]
-struct Step {
+struct TranscriptStep {
     /// Where it stands on the page.
     line: usize,
     client: u32,
@@ -58,7 +58,7 @@ pub fn transcripts(service: &str) -> Vec<Transcript> {
     found
 }
 
-fn step(text: &str, line: usize) -> Step {
+fn step(text: &str, line: usize) -> TranscriptStep {
     let (client, act) = match text.split_once(' ') {
         Some((number, act)) if number.parse::<u32>().is_ok() => (number.parse().unwrap(), act),
         _ => (1, text),
@@ -70,7 +70,7 @@ fn step(text: &str, line: usize) -> Step {
         ("<|", "") => Act::HearTheEnd,
         _ => panic!("line {line}: {text:?} is no step"),
     };
-    Step { line, client, act }
+    TranscriptStep { line, client, act }
 }
 
 /// For each byte that is written those that it may be: itself, or what stands in brackets.
@@ -107,7 +107,7 @@ impl Transcript {
     /// something. In the end nobody hears more than stands there.
     pub fn replay(&self, server: SocketAddr) {
         let mut clients: BTreeMap<u32, TcpStream> = BTreeMap::new();
-        for Step { line, client, act } in &self.steps {
+        for TranscriptStep { line, client, act } in &self.steps {
             let stream = clients.entry(*client).or_insert_with(|| blocking::connect(server));
             match act {
                 Act::Send(bytes) => stream.write_all(bytes).unwrap(),

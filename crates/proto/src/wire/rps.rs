@@ -112,27 +112,27 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The server's frame: exactly one for every frame received, in order ([`Answer::Full`] apart, which comes unasked).
+/// The server's frame: exactly one for every frame received, in order ([`Reply::Full`] apart, which comes unasked).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Answer {
+pub enum Reply {
     /// `x`, `y` or `z`: the round was judged.
     Judged(Outcome),
     /// `v`: no opponent moved in time (duel alone).
     Void,
     /// `e`: that byte is no move.
-    NoMove,
+    NotAMove,
     /// `f`: the server is full; it closes.
     Full,
 }
 
-impl Answer {
+impl Reply {
     /// The answer's byte on the wire.
     #[must_use]
     pub const fn byte(self) -> u8 {
         match self {
             Self::Judged(outcome) => outcome as u8,
             Self::Void => b'v',
-            Self::NoMove => b'e',
+            Self::NotAMove => b'e',
             Self::Full => b'f',
         }
     }
@@ -145,7 +145,7 @@ impl Answer {
             b'y' => Self::Judged(Outcome::Win),
             b'z' => Self::Judged(Outcome::Lose),
             b'v' => Self::Void,
-            b'e' => Self::NoMove,
+            b'e' => Self::NotAMove,
             b'f' => Self::Full,
             _ => return None,
         })
@@ -188,10 +188,10 @@ impl Decoder for ServerCodec {
     }
 }
 
-impl Encoder<Answer> for ServerCodec {
+impl Encoder<Reply> for ServerCodec {
     type Error = io::Error;
 
-    fn encode(&mut self, answer: Answer, dst: &mut BytesMut) -> io::Result<()> {
+    fn encode(&mut self, answer: Reply, dst: &mut BytesMut) -> io::Result<()> {
         dst.put_u8(answer.byte());
         Ok(())
     }
@@ -203,13 +203,13 @@ pub struct ClientCodec;
 
 impl Decoder for ClientCodec {
     /// An answer, or a byte that no server of this wire sends.
-    type Item = Result<Answer, UnknownByte>;
+    type Item = Result<Reply, UnknownByte>;
     type Error = io::Error;
 
     fn decode(&mut self, src: &mut BytesMut) -> io::Result<Option<Self::Item>> {
         Ok(src.has_remaining().then(|| {
             let byte = src.get_u8();
-            Answer::from_byte(byte).ok_or(UnknownByte(byte))
+            Reply::from_byte(byte).ok_or(UnknownByte(byte))
         }))
     }
 }
@@ -242,7 +242,7 @@ mod tests {
     fn every_byte_of_either_side_stands_for_one_thing_and_back() {
         for byte in 0..=u8::MAX {
             assert_eq!(Move::from_byte(byte).map(Move::byte), b"123".contains(&byte).then_some(byte));
-            assert_eq!(Answer::from_byte(byte).map(Answer::byte), b"xyzvef".contains(&byte).then_some(byte));
+            assert_eq!(Reply::from_byte(byte).map(Reply::byte), b"xyzvef".contains(&byte).then_some(byte));
         }
     }
 
@@ -263,7 +263,7 @@ mod tests {
             ClientCodec.encode(shown, &mut bytes).unwrap();
             assert_eq!(ServerCodec.decode(&mut bytes).unwrap(), Some(Ok(shown)));
         }
-        for answer in [Answer::Judged(Outcome::Draw), Answer::Void, Answer::NoMove, Answer::Full] {
+        for answer in [Reply::Judged(Outcome::Draw), Reply::Void, Reply::NotAMove, Reply::Full] {
             ServerCodec.encode(answer, &mut bytes).unwrap();
             assert_eq!(ClientCodec.decode(&mut bytes).unwrap(), Some(Ok(answer)));
         }

@@ -5,26 +5,26 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use proto::server::{Event, Handler, Progress, WaitFor};
-use proto::wire::rps::{Answer, ServerCodec};
+use proto::wire::rps::{Reply, ServerCodec};
 use tokio_util::codec::{Decoder, Encoder};
 
-use super::rounds::Reply;
-use super::table::Player;
+use super::hub::PlayerHandle;
+use super::rounds::ReplyState;
 use crate::metrics::Metrics;
 
 /// The handler of one connection.
 #[derive(Debug)]
 pub struct DuelHandler {
-    player: Player,
+    player: PlayerHandle,
     bad_frames_left: u32,
     metrics: Arc<Metrics>,
 }
 
 impl DuelHandler {
-    /// A game of `player` that ends with the `max_bad_frames`th byte that is not a move. `metrics` counts what the table
+    /// A game of `player` that ends with the `max_bad_frames`th byte that is not a move. `metrics` counts what the hub
     /// does not.
     #[must_use]
-    pub fn new(player: Player, max_bad_frames: u32, metrics: Arc<Metrics>) -> Self {
+    pub fn new(player: PlayerHandle, max_bad_frames: u32, metrics: Arc<Metrics>) -> Self {
         Self { player, bad_frames_left: max_bad_frames, metrics }
     }
 
@@ -37,13 +37,13 @@ impl DuelHandler {
         loop {
             // Decoding and encoding in memory cannot fail; a byte that is not a move is a frame as well.
             match reply {
-                Some(Reply::Ready(answer)) => _ = ServerCodec.encode(answer, output),
+                Some(ReplyState::Ready(answer)) => _ = ServerCodec.encode(answer, output),
                 // The drain has waited for partners, for this move and for those behind it.
-                Some(Reply::Pending { .. }) if event == Event::Shutdown => {
+                Some(ReplyState::Pending { .. }) if event == Event::Shutdown => {
                     reply = self.player.stop_waiting();
                     continue;
                 }
-                Some(Reply::Pending { deadline }) => return WaitFor::Reply { deadline: deadline.into() },
+                Some(ReplyState::Pending { deadline }) => return WaitFor::Reply { deadline: deadline.into() },
                 None => {}
             }
             if self.bad_frames_left == 0 {
@@ -54,7 +54,7 @@ impl DuelHandler {
                 Ok(Some(Err(_))) => {
                     self.bad_frames_left -= 1;
                     self.metrics.bad_frame_in_duel();
-                    Some(Reply::Ready(Answer::NoMove))
+                    Some(ReplyState::Ready(Reply::NotAMove))
                 }
                 Ok(None) | Err(_) => return WaitFor::Request,
             };

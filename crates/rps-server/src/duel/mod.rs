@@ -71,5 +71,5 @@
 //! | moves at 0 | moves at 30                  | moves at 5      | void at 30       | judged at 30    | judged at 30     |
 
 pub mod handler;
+pub mod hub;
 pub mod rounds;
-pub mod table;

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 
 use bytes::{Buf, BytesMut};
-use proto::wire::rps::{Answer, Move, Outcome, is_line_end};
+use proto::wire::rps::{Move, Outcome, Reply, is_line_end};
 use rand::CryptoRng;
 
 use crate::house::{ACCEPTED_BYTES, House, MOVES_PER_BYTE};
@@ -16,13 +16,13 @@ use crate::metrics::SoloRounds;
 pub(super) const MIN_BYTES: usize = 16;
 
 /// Rounds that are played at once.
-struct Batch {
+struct MoveBatch {
     mine: [Move; Self::ROUNDS],
     theirs: [Move; Self::ROUNDS],
     outcomes: [Outcome; Self::ROUNDS],
 }
 
-impl Batch {
+impl MoveBatch {
     /// Enough that the work is that of the rounds alone, and few enough to stay in the first-level cache: what
     /// [`RANDOM_BYTES`] are good for, and a multiple of 16 for vector instructions.
     const ROUNDS: usize = 960;
@@ -30,9 +30,9 @@ impl Batch {
 
 thread_local! {
     /// One per thread: initializing it anew would take longer than playing one.
-    static BATCH: RefCell<Batch> = const {
-        let (moves, outcomes) = ([Move::Rock; Batch::ROUNDS], [Outcome::Draw; Batch::ROUNDS]);
-        RefCell::new(Batch { mine: moves, theirs: moves, outcomes })
+    static BATCH: RefCell<MoveBatch> = const {
+        let (moves, outcomes) = ([Move::Rock; MoveBatch::ROUNDS], [Outcome::Draw; MoveBatch::ROUNDS]);
+        RefCell::new(MoveBatch { mine: moves, theirs: moves, outcomes })
     };
 }
 
@@ -43,7 +43,7 @@ pub(super) fn play<R: CryptoRng>(
     output: &mut BytesMut,
     rounds: &mut SoloRounds,
 ) {
-    BATCH.with_borrow_mut(|Batch { mine, theirs, outcomes }| {
+    BATCH.with_borrow_mut(|MoveBatch { mine, theirs, outcomes }| {
         loop {
             let (count, read) = decode_moves(input, mine);
             if read == 0 {
@@ -59,7 +59,7 @@ pub(super) fn play<R: CryptoRng>(
             let begin = output.len();
             output.resize(begin + count, 0);
             for (reply, &outcome) in output[begin..].iter_mut().zip(&*outcomes) {
-                *reply = Answer::Judged(outcome).byte();
+                *reply = Reply::Judged(outcome).byte();
             }
         }
     });

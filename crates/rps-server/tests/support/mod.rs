@@ -12,7 +12,7 @@ use proto::testing::server::{self, Running, config, listen};
 use proto::testing::{PATIENCE, nonblocking};
 use rps_server::config::Config;
 use rps_server::duel::handler::DuelHandler;
-use rps_server::duel::table::Table;
+use rps_server::duel::hub::DuelHub;
 use rps_server::house::{House, ThreadGenerator};
 use rps_server::{Listeners, Server as RpsServer};
 use socket2::SockRef;
@@ -22,16 +22,16 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// A server on ports of its own.
-pub(crate) struct Server {
+pub(crate) struct TestServer {
     solo: SocketAddr,
     duel: SocketAddr,
-    pub(crate) table: Arc<Table>,
+    pub(crate) table: Arc<DuelHub>,
     pub(crate) shutdown: Shutdown,
     running: Running,
 }
 
 /// Starts a server with these settings over the defaults, and for each connection a house with such a generator.
-pub(crate) fn start<G, R>(settings: &[(&str, &str)], generator: G) -> Server
+pub(crate) fn start<G, R>(settings: &[(&str, &str)], generator: G) -> TestServer
 where
     G: Fn() -> R + Send + Sync + 'static,
     R: rand::CryptoRng + Send + 'static,
@@ -45,25 +45,29 @@ where
     });
     let shutdown = Shutdown::new(config.timeouts.drain.get());
     let games = RpsServer::new(&config, move || House::new(generator()), shutdown.clone());
-    let table = Arc::clone(games.table());
+    let table = Arc::clone(games.hub());
     let listeners = Listeners { solo: Some(solo_listener), duel: Some(duel_listener) };
     let running = Running::spawn(shutdown.clone(), async move { games.serve(listeners).await });
-    Server { solo, duel, table, shutdown, running }
+    TestServer { solo, duel, table, shutdown, running }
 }
 
 /// Starts a server with these settings over the defaults, for tests that do not look at what the house shows.
-pub(crate) fn start_duel(settings: &[(&str, &str)]) -> Server {
+pub(crate) fn start_duel(settings: &[(&str, &str)]) -> TestServer {
     start(settings, || ThreadGenerator)
 }
 
 /// Serves a duel's connection with the default configuration.
-pub(crate) fn join_in_memory(stream: impl Stream, table: &Arc<Table>, shutdown: &Shutdown) -> JoinHandle<CloseReason> {
+pub(crate) fn join_in_memory(
+    stream: impl Stream,
+    table: &Arc<DuelHub>,
+    shutdown: &Shutdown,
+) -> JoinHandle<CloseReason> {
     let config = Config::default();
     let duel = DuelHandler::new(table.join(), config.limits.max_bad_frames.get(), Arc::default());
     server::serve(stream, duel, config.connection_timeouts(), shutdown.clone())
 }
 
-impl Server {
+impl TestServer {
     /// Where the duel listens.
     pub(crate) fn duel_address(&self) -> SocketAddr {
         self.duel

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use proto::testing::program::{Binary, Program};
+use proto::testing::program::{Binary, ServerProcess};
 
 pub(crate) const BINARY: Binary = Binary {
     path: env!("CARGO_BIN_EXE_rps-server"),
@@ -19,6 +19,6 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     BINARY.command(arguments)
 }
 
-pub(crate) fn start(arguments: &[&str]) -> Program {
+pub(crate) fn start(arguments: &[&str]) -> ServerProcess {
     BINARY.start(arguments)
 }

@@ -18,12 +18,12 @@ use toml::{Spanned, Table, Value};
 /// A server's whole configuration.
 pub trait Configuration: Serialize + DeserializeOwned + Default {
     /// Settings that are right each on its own, but not together.
-    fn contradictions(&self) -> Vec<Contradiction>;
+    fn conflicts(&self) -> Vec<Conflict>;
 }
 
 /// Two settings that cannot both hold.
 #[derive(Clone, Debug)]
-pub struct Contradiction {
+pub struct Conflict {
     /// The two keys; the first is the one to blame where both have the same source.
     pub keys: [&'static str; 2],
     /// What is wrong with them.
@@ -34,7 +34,7 @@ pub struct Contradiction {
 
 /// Where a setting came from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
+pub enum Source {
     /// A line of a file.
     File(PathBuf, usize),
     /// An environment variable.
@@ -43,7 +43,7 @@ pub enum Origin {
     Argument(String),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
@@ -53,12 +53,12 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What is wrong with a configuration: one line a problem, each with its origin, the key, and what would be right.
+/// What is wrong with a configuration: one line a problem, each with its source, the key, and what would be right.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Error)]
 #[error("{}", .0.join("\n"))]
-pub struct Problems(Vec<String>);
+pub struct ConfigErrors(Vec<String>);
 
-impl Problems {
+impl ConfigErrors {
     /// A configuration with one problem.
     #[must_use]
     pub fn one(problem: String) -> Self {
@@ -84,14 +84,14 @@ impl Problems {
 
 /// A configuration in the making.
 #[derive(Debug)]
-pub struct Layers<C> {
+pub struct ConfigBuilder<C> {
     values: Table,
-    origins: BTreeMap<String, Origin>,
-    problems: Vec<(Origin, String)>,
+    sources: BTreeMap<String, Source>,
+    problems: Vec<(Source, String)>,
     configuration: PhantomData<C>,
 }
 
-impl<C: Configuration> Layers<C> {
+impl<C: Configuration> ConfigBuilder<C> {
     /// The lowest layer, the built-in defaults.
     ///
     /// # Panics
@@ -99,13 +99,13 @@ impl<C: Configuration> Layers<C> {
     /// If the defaults are no TOML table, which each server's tests rule out.
     #[must_use]
     #[expect(clippy::expect_used, reason = "the defaults are constant, and a test of each server builds them")]
-    pub fn of_defaults() -> Self {
+    pub fn from_defaults() -> Self {
         let values = Table::try_from(C::default()).expect("the defaults are a TOML table");
-        Self { values, origins: BTreeMap::new(), problems: Vec::new(), configuration: PhantomData }
+        Self { values, sources: BTreeMap::new(), problems: Vec::new(), configuration: PhantomData }
     }
 
     /// Lays a file's text over what there is.
-    pub fn lay_file(&mut self, path: &Path, text: &str) {
+    pub fn add_file(&mut self, path: &Path, text: &str) {
         let line = |span: Range<usize>| text[..span.start].matches('\n').count() + 1;
         match DeTable::parse(text) {
             Ok(table) => {
@@ -113,40 +113,40 @@ impl<C: Configuration> Layers<C> {
                 flatten("", table.get_ref(), &mut settings);
                 settings.sort_by_key(|(_, span, _)| span.start);
                 for (key, span, value) in settings {
-                    self.lay(&key, value, Origin::File(path.to_owned(), line(span)));
+                    self.set_value(&key, value, Source::File(path.to_owned(), line(span)));
                 }
             }
             Err(error) => {
-                let origin = Origin::File(path.to_owned(), error.span().map_or(1, line));
-                self.problems.push((origin, format!("this is no TOML: {}", error.message())));
+                let source = Source::File(path.to_owned(), error.span().map_or(1, line));
+                self.problems.push((source, format!("not valid TOML: {}", error.message())));
             }
         }
     }
 
     /// Lays one setting over what there is. The text is a TOML value; what is none is taken as a string, so that a
     /// shell need not quote twice.
-    pub fn lay_text(&mut self, key: &str, text: &str, origin: Origin) {
+    pub fn set(&mut self, key: &str, text: &str, source: Source) {
         let value = DeValue::parse(text).map_or_else(|_| Value::from(text), |value| plain(value.get_ref()));
-        self.lay(key, value, origin);
+        self.set_value(key, value, source);
     }
 
     /// Lays a text over what there is that is a string whatever it looks like.
-    pub fn lay_string(&mut self, key: &str, text: &str, origin: Origin) {
-        self.lay(key, Value::from(text), origin);
+    pub fn set_string(&mut self, key: &str, text: &str, source: Source) {
+        self.set_value(key, Value::from(text), source);
     }
 
     /// Notes what is wrong with a source as a whole.
-    pub fn note(&mut self, origin: Origin, problem: String) {
-        self.problems.push((origin, problem));
+    pub fn add_error(&mut self, source: Source, problem: String) {
+        self.problems.push((source, problem));
     }
 
-    fn lay(&mut self, key: &str, value: Value, origin: Origin) {
+    fn set_value(&mut self, key: &str, value: Value, source: Source) {
         let problem = match (look_up(&self.values, key), value) {
             (None, _) => unknown_key(&self.values, key),
             // A table sets each of its keys; one that is empty says nothing that the defaults do not.
             (Some(Value::Table(_)), Value::Table(inner)) => {
                 for (name, value) in inner {
-                    self.lay(&format!("{key}.{name}"), value, origin.clone());
+                    self.set_value(&format!("{key}.{name}"), value, source.clone());
                 }
                 return;
             }
@@ -158,13 +158,13 @@ impl<C: Configuration> Layers<C> {
             (Some(_), value) => match self.with(key, value) {
                 Ok(values) => {
                     self.values = values;
-                    self.origins.insert(key.to_owned(), origin);
+                    self.sources.insert(key.to_owned(), source);
                     return;
                 }
                 Err(error) => format!("{key}: {}", error.message()),
             },
         };
-        self.problems.push((origin, problem));
+        self.problems.push((source, problem));
     }
 
     /// The values with one of them replaced, if they still read as a configuration.
@@ -177,26 +177,28 @@ impl<C: Configuration> Layers<C> {
         Ok(values)
     }
 
-    /// The configuration that the layers make together.
+    /// The configuration that the builder make together.
     ///
     /// # Errors
     ///
-    /// All problems of all layers, or else what in them contradicts itself.
-    pub fn finish(self) -> Result<C, Problems> {
+    /// All problems of all builder, or else what in them contradicts itself.
+    pub fn build(self) -> Result<C, ConfigErrors> {
         if !self.problems.is_empty() {
-            return Err(Problems::all(self.problems.iter().map(|(origin, problem)| format!("{origin}: {problem}"))));
+            return Err(ConfigErrors::all(
+                self.problems.iter().map(|(source, problem)| format!("{source}: {problem}")),
+            ));
         }
-        let configuration: C = self.values.try_into().map_err(|error| Problems::one(error.to_string()))?;
-        let contradictions = configuration.contradictions();
-        if contradictions.is_empty() {
+        let configuration: C = self.values.try_into().map_err(|error| ConfigErrors::one(error.to_string()))?;
+        let conflicts = configuration.conflicts();
+        if conflicts.is_empty() {
             return Ok(configuration);
         }
-        let show = |Contradiction { keys, problem, remedy }: &Contradiction| {
-            let origin = |key: &str| self.origins.get(key).map_or("the default".to_owned(), Origin::to_string);
-            let [first, second] = keys.map(origin);
+        let show = |Conflict { keys, problem, remedy }: &Conflict| {
+            let source = |key: &str| self.sources.get(key).map_or("the default".to_owned(), Source::to_string);
+            let [first, second] = keys.map(source);
             format!("{first}: {}: {problem} ({}: {second}); {remedy}", keys[0], keys[1])
         };
-        Err(Problems::all(contradictions.iter().map(show)))
+        Err(ConfigErrors::all(conflicts.iter().map(show)))
     }
 }
 
@@ -259,7 +261,7 @@ fn unknown_key(values: &Table, key: &str) -> String {
         .iter()
         .map(|(known, value)| format!("{prefix}{known}{}", if value.is_table() { ".*" } else { "" }))
         .collect();
-    format!("{key}: there is no such key; there are {}", known.join(", "))
+    format!("{key}: unknown key; the keys here are {}", known.join(", "))
 }
 
 #[cfg(test)]

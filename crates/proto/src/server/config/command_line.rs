@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::server::config::builder::{Configuration, Layers, Origin, Problems};
+use crate::server::config::builder::{ConfigBuilder, ConfigErrors, Configuration, Source};
 
 /// The arguments of both servers; each adds those for its own listeners.
 ///
@@ -81,7 +81,7 @@ pub struct Loaded<C> {
 const RUST_LOG: &str = "RUST_LOG";
 
 /// A configuration file larger than this is none.
-const LARGEST_FILE: u64 = 1 << 20;
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 impl CommandLine {
     /// Loads the configuration: the defaults, then the file, the environment and the arguments.
@@ -89,11 +89,11 @@ impl CommandLine {
     /// # Errors
     ///
     /// All problems that were found.
-    pub fn load<C: Configuration>(&self) -> Result<Loaded<C>, Problems> {
+    pub fn load<C: Configuration>(&self) -> Result<Loaded<C>, ConfigErrors> {
         let Options { log_level, log_format, admin_listen, set, .. } = &self.options;
-        let mut layers = Layers::of_defaults();
+        let mut builder = ConfigBuilder::from_defaults();
 
-        let file = self.lay_file(&mut layers)?;
+        let file = self.add_file(&mut builder)?;
         let shared = [
             Override { argument: "log-level", key: "log.level", value: log_level.clone() },
             Override { argument: "log-format", key: "log.format", value: log_format.clone() },
@@ -104,31 +104,31 @@ impl CommandLine {
         if let Some(value) = env::var_os(RUST_LOG).filter(|value| !value.is_empty())
             && env::var_os(self.variable("log-level")).is_none()
         {
-            lay_variable(&mut layers, "log.level", RUST_LOG.to_owned(), &value);
+            add_variable(&mut builder, "log.level", RUST_LOG.to_owned(), &value);
         }
         for Override { argument, key, .. } in overrides() {
             let name = self.variable(argument);
             if let Some(value) = env::var_os(&name) {
-                lay_variable(&mut layers, key, name, &value);
+                add_variable(&mut builder, key, name, &value);
             }
         }
         for argument in set {
-            let origin = Origin::Argument(format!("--set {argument}"));
+            let source = Source::Argument(format!("--set {argument}"));
             match argument.split_once('=') {
-                Some((key, value)) if !key.trim().is_empty() => layers.lay_text(key.trim(), value.trim(), origin),
-                _ => layers.note(origin, "write KEY=VALUE, as in limits.max_connections=100".to_owned()),
+                Some((key, value)) if !key.trim().is_empty() => builder.set(key.trim(), value.trim(), source),
+                _ => builder.add_error(source, "write KEY=VALUE, as in limits.max_connections=100".to_owned()),
             }
         }
         for Override { argument, key, value } in overrides() {
             if let Some(value) = value {
-                layers.lay_string(key, value, Origin::Argument(format!("--{argument}")));
+                builder.set_string(key, value, Source::Argument(format!("--{argument}")));
             }
         }
-        Ok(Loaded { config: layers.finish()?, file })
+        Ok(Loaded { config: builder.build()?, file })
     }
 
     /// Lays the file over the defaults; only the one at the default path may be missing.
-    fn lay_file<C: Configuration>(&self, layers: &mut Layers<C>) -> Result<Option<PathBuf>, Problems> {
+    fn add_file<C: Configuration>(&self, builder: &mut ConfigBuilder<C>) -> Result<Option<PathBuf>, ConfigErrors> {
         let variable = self.variable("config");
         let (path, named_by) = match (&self.options.config, env::var_os(&variable).filter(|path| !path.is_empty())) {
             (Some(path), _) => (path.clone(), Some("--config".to_owned())),
@@ -137,13 +137,13 @@ impl CommandLine {
         };
         match read(&path) {
             Ok(text) => {
-                layers.lay_file(&path, &text);
+                builder.add_file(&path, &text);
                 Ok(Some(path))
             }
             Err(error) if named_by.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => {
                 let named_by = named_by.map(|by| format!("{by}: ")).unwrap_or_default();
-                Err(Problems::one(format!("{named_by}cannot read {}: {error}", path.display())))
+                Err(ConfigErrors::one(format!("{named_by}cannot read {}: {error}", path.display())))
             }
         }
     }
@@ -154,10 +154,10 @@ impl CommandLine {
     }
 }
 
-fn lay_variable<C: Configuration>(layers: &mut Layers<C>, key: &str, name: String, value: &OsStr) {
+fn add_variable<C: Configuration>(builder: &mut ConfigBuilder<C>, key: &str, name: String, value: &OsStr) {
     match value.to_str() {
-        Some(value) => layers.lay_string(key, value, Origin::Variable(name)),
-        None => layers.note(Origin::Variable(name), format!("{key}: this is no UTF-8 text")),
+        Some(value) => builder.set_string(key, value, Source::Variable(name)),
+        None => builder.add_error(Source::Variable(name), format!("{key}: this is no UTF-8 text")),
     }
 }
 
@@ -165,13 +165,13 @@ fn lay_variable<C: Configuration>(layers: &mut Layers<C>, key: &str, name: Strin
 /// any wrong use.
 #[expect(clippy::print_stderr, reason = "there is no log yet: its configuration is part of what is wrong")]
 #[must_use]
-pub(crate) fn refuse(program: &str, problems: &Problems) -> ExitCode {
-    eprintln!("{program}: the configuration is not right:\n{problems}");
+pub(crate) fn report_errors(program: &str, problems: &ConfigErrors) -> ExitCode {
+    eprintln!("{program}: invalid configuration:\n{problems}");
     ExitCode::from(2)
 }
 
 /// Prints a configuration to standard output as TOML; a reader that has gone is no error.
-pub(crate) fn print<C: Configuration>(config: &C) -> ExitCode {
+pub(crate) fn print_config<C: Configuration>(config: &C) -> ExitCode {
     let printed =
         toml::to_string(config).map_err(io::Error::other).and_then(|text| io::stdout().write_all(text.as_bytes()));
     match printed {
@@ -182,9 +182,9 @@ pub(crate) fn print<C: Configuration>(config: &C) -> ExitCode {
 
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LARGEST_FILE {
-        return Err(io::Error::other(format!("it has more than {LARGEST_FILE} bytes")));
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::other(format!("it has more than {MAX_FILE_BYTES} bytes")));
     }
     Ok(text)
 }

@@ -11,7 +11,7 @@ pub(crate) mod command_line;
 pub(crate) mod sections;
 pub(crate) mod types;
 
-pub use builder::{Configuration, Contradiction, Layers, Origin, Problems};
+pub use builder::{ConfigBuilder, ConfigErrors, Configuration, Conflict, Source};
 pub use command_line::{CommandLine, Loaded, Options, Override};
-pub use sections::{Admin, ConnectionLimits, Format, Log, ServerConfig, Timeouts};
-pub use types::{Address, Count, LogFilter, OptionalAddress, Period};
+pub use sections::{AdminConfig, ConnectionLimits, LogConfig, LogFormat, ServerConfig, TimeoutsConfig};
+pub use types::{Address, Count, LogFilter, OptionalAddress, TimeoutValue};

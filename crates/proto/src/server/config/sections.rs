@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::builder::{Configuration, Contradiction};
-use super::types::{Count, LogFilter, OptionalAddress, Period};
+use super::builder::{Configuration, Conflict};
+use super::types::{Count, LogFilter, OptionalAddress, TimeoutValue};
 
 /// A server's configuration: the sections that every server has, and which keys a reload cannot change.
 pub trait ServerConfig: Configuration {
@@ -19,13 +19,13 @@ pub trait ServerConfig: Configuration {
     fn connection_limits(&mut self) -> &mut ConnectionLimits;
 
     /// `[timeouts]`.
-    fn timeouts(&self) -> &Timeouts;
+    fn timeouts(&self) -> &TimeoutsConfig;
 
     /// `[log]`.
-    fn log(&self) -> &Log;
+    fn log(&self) -> &LogConfig;
 
     /// `[admin]`.
-    fn admin(&self) -> &Admin;
+    fn admin(&self) -> &AdminConfig;
 }
 
 /// `[limits]`: what holds for connections, whichever service they are of.
@@ -55,9 +55,9 @@ impl Default for ConnectionLimits {
 impl ConnectionLimits {
     /// What in this table contradicts itself.
     #[must_use]
-    pub fn contradictions(&self) -> Option<Contradiction> {
+    pub fn conflicts(&self) -> Option<Conflict> {
         let (all, per_ip) = (self.max_connections.get(), self.max_connections_per_ip.get());
-        (per_ip > all).then(|| Contradiction {
+        (per_ip > all).then(|| Conflict {
             keys: ["limits.max_connections_per_ip", "limits.max_connections"],
             problem: format!("{per_ip} from one place can never be reached with {all} in all"),
             remedy: "set it to no more than limits.max_connections, or to 0 for no limit",
@@ -67,37 +67,37 @@ impl ConnectionLimits {
 
 /// `[timeouts]`: what both services wait for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Timeouts {
+pub struct TimeoutsConfig {
     /// For the next request.
-    pub idle: Period<1>,
+    pub idle: TimeoutValue<1>,
     /// For the client to take its answer.
-    pub write: Period<1>,
+    pub write: TimeoutValue<1>,
     /// For connections to end at shutdown.
-    pub drain: Period<1>,
+    pub drain: TimeoutValue<1>,
 }
 
-impl Timeouts {
+impl TimeoutsConfig {
     /// The defaults, with the service's own idle time.
     #[must_use]
-    pub fn with_idle(idle: Period<1>) -> Self {
+    pub fn with_idle(idle: TimeoutValue<1>) -> Self {
         // Draining ends under the ten seconds after which `docker stop` kills.
-        Self { idle, write: const { Period::from_secs(5) }, drain: const { Period::from_secs(8) } }
+        Self { idle, write: const { TimeoutValue::from_secs(5) }, drain: const { TimeoutValue::from_secs(8) } }
     }
 }
 
 /// `[log]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Log {
+pub struct LogConfig {
     /// Which lines are written.
     pub level: LogFilter,
     /// How they are written.
-    pub format: Format,
+    pub format: LogFormat,
 }
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
+pub enum LogFormat {
     /// For people.
     #[default]
     Text,
@@ -110,17 +110,17 @@ pub enum Format {
 /// It is off unless a file or the caller asks for it, as the shipped files do: a port that opens by itself may be one
 /// too many.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Admin {
+pub struct AdminConfig {
     /// Where it listens.
     pub listen: OptionalAddress,
 }
 
-impl Admin {
+impl AdminConfig {
     /// What it contradicts where a service listens at `address`, as `key` says.
     #[must_use]
-    pub fn contradiction(&self, key: &'static str, address: Option<SocketAddr>) -> Option<Contradiction> {
+    pub fn conflict_with(&self, key: &'static str, address: Option<SocketAddr>) -> Option<Conflict> {
         let both = address.filter(|address| self.listen.0 == Some(*address) && address.port() != 0)?;
-        Some(Contradiction {
+        Some(Conflict {
             keys: ["admin.listen", key],
             problem: format!("it cannot listen on {both} as well"),
             remedy: "give each a port of its own, or make admin.listen \"\" for off",

@@ -26,7 +26,7 @@ impl<const MIN: u32, const MAX: u32> Count<MIN, MAX> {
 
     /// The number, or else the nearest to `limit` that is in range.
     #[must_use]
-    pub fn at_most(self, limit: usize) -> Self {
+    pub fn clamp_max(self, limit: usize) -> Self {
         Self(self.0.min(u32::try_from(limit).unwrap_or(MAX)).max(MIN))
     }
 
@@ -38,7 +38,7 @@ impl<const MIN: u32, const MAX: u32> Count<MIN, MAX> {
 
     /// The number, to count things in memory with.
     #[must_use]
-    pub const fn size(self) -> usize {
+    pub const fn as_usize(self) -> usize {
         // Rust on Linux has no target whose addresses have fewer than 32 bits.
         self.0 as usize
     }
@@ -77,12 +77,12 @@ impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Count<MIN, MAX> {
 
 /// A duration of at least `MIN_MS` milliseconds, written as a number with its unit: `"5s"`, `"250ms"`, `"1m 30s"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Period<const MIN_MS: u64>(Duration);
+pub struct TimeoutValue<const MIN_MS: u64>(Duration);
 
 /// Longer than any deadline that makes sense, and far from where adding it to a clock could overflow.
-const LONGEST_PERIOD: Duration = Duration::from_hours(365 * 24);
+const MAX_TIMEOUT: Duration = Duration::from_hours(365 * 24);
 
-impl<const MIN_MS: u64> Period<MIN_MS> {
+impl<const MIN_MS: u64> TimeoutValue<MIN_MS> {
     /// A duration known when the program is built; one out of range does not compile where this is called in a
     /// constant.
     ///
@@ -91,7 +91,7 @@ impl<const MIN_MS: u64> Period<MIN_MS> {
     /// If the duration is out of range.
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
-        assert!(MIN_MS <= seconds * 1000 && seconds <= LONGEST_PERIOD.as_secs(), "out of range");
+        assert!(MIN_MS <= seconds * 1000 && seconds <= MAX_TIMEOUT.as_secs(), "out of range");
         Self(Duration::from_secs(seconds))
     }
 
@@ -102,7 +102,7 @@ impl<const MIN_MS: u64> Period<MIN_MS> {
     }
 }
 
-impl<const MIN_MS: u64> fmt::Display for Period<MIN_MS> {
+impl<const MIN_MS: u64> fmt::Display for TimeoutValue<MIN_MS> {
     /// In the largest unit that holds it whole, so that what is printed reads back as the same duration.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = self.0.as_nanos();
@@ -114,17 +114,17 @@ impl<const MIN_MS: u64> fmt::Display for Period<MIN_MS> {
     }
 }
 
-impl<const MIN_MS: u64> Serialize for Period<MIN_MS> {
+impl<const MIN_MS: u64> Serialize for TimeoutValue<MIN_MS> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de, const MIN_MS: u64> Deserialize<'de> for Period<MIN_MS> {
+impl<'de, const MIN_MS: u64> Deserialize<'de> for TimeoutValue<MIN_MS> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Expected<const MIN_MS: u64>;
         impl<const MIN_MS: u64> Visitor<'_> for Expected<MIN_MS> {
-            type Value = Period<MIN_MS>;
+            type Value = TimeoutValue<MIN_MS>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "a duration with its unit, such as \"5s\" or \"250ms\", from {MIN_MS}ms to 365days")
@@ -133,7 +133,7 @@ impl<'de, const MIN_MS: u64> Deserialize<'de> for Period<MIN_MS> {
             fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
                 let smallest = Duration::from_millis(MIN_MS);
                 match humantime::parse_duration(text) {
-                    Ok(duration) if (smallest..=LONGEST_PERIOD).contains(&duration) => Ok(Period(duration)),
+                    Ok(duration) if (smallest..=MAX_TIMEOUT).contains(&duration) => Ok(TimeoutValue(duration)),
                     _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
                 }
             }
@@ -321,15 +321,15 @@ mod tests {
         for (text, printed) in
             [("5s", "5s"), ("300s", "300s"), ("1m 30s", "90s"), ("250ms", "250ms"), ("1500us", "1500us"), ("0s", "0s")]
         {
-            let period: Period<0> = read(text).unwrap();
+            let period: TimeoutValue<0> = read(text).unwrap();
             assert_eq!(period.to_string(), printed);
             assert_eq!(read(printed), Ok(period));
         }
         for wrong in ["", "5", "-5s", "five seconds", "366days", "99999999999999999999s"] {
-            assert!(read::<Period<0>>(wrong).unwrap_err().contains("such as \"5s\""), "{wrong}");
+            assert!(read::<TimeoutValue<0>>(wrong).unwrap_err().contains("such as \"5s\""), "{wrong}");
         }
-        assert!(read::<Period<1>>("0s").unwrap_err().contains("from 1ms"));
-        assert!(read::<Period<0>>(5).unwrap_err().contains("integer `5`"));
+        assert!(read::<TimeoutValue<1>>("0s").unwrap_err().contains("from 1ms"));
+        assert!(read::<TimeoutValue<0>>(5).unwrap_err().contains("integer `5`"));
     }
 
     #[test]

@@ -27,8 +27,17 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// The labels of the metric, in the order of the variants.
-    pub(super) const LABELS: [&str; 9] =
-        ["by_peer", "over", "timed_out", "idle", "drained", "cut", "not_read", "failed", "panicked"];
+    pub(super) const LABELS: [&str; 9] = [
+        "peer_closed",
+        "finished",
+        "request_timeout",
+        "idle_timeout",
+        "drained",
+        "aborted",
+        "write_timeout",
+        "io_error",
+        "panic",
+    ];
 
     /// The position of this reason's label in [`LABELS`](Self::LABELS).
     pub(super) const fn index(&self) -> usize {

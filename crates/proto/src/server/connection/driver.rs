@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::close_reason::CloseReason;
 use super::handler::{Event, Handler, WaitFor};
 use super::io::ConnectionIo;
-use super::metrics::Connections;
+use super::metrics::ConnectionMetrics;
 use super::stream::Stream;
 use super::timer::{ConnectionTimeouts, ConnectionTimer, Step};
 use crate::server::lifecycle::shutdown::Shutdown;
@@ -31,7 +31,7 @@ pub fn run<S, H>(
     stream: S,
     handler: H,
     timeouts: Arc<ConnectionTimeouts>,
-    metrics: Arc<Connections>,
+    metrics: Arc<ConnectionMetrics>,
     shutdown: Shutdown,
 ) -> impl Future<Output = CloseReason> + Send + use<S, H>
 where
@@ -43,7 +43,7 @@ where
     async move {
         let mut alarm = pin!(sleep_until(timer.idle_deadline()));
         // Boxed: the allocator has room for it behind the task, whose size it rounds up.
-        let mut triggered = Box::pin(shutdown.begun().fuse());
+        let mut triggered = Box::pin(shutdown.triggered().fuse());
         let mut now = timer.last_progress();
         let reason = loop {
             let done = {
@@ -88,7 +88,7 @@ where
                 },
             };
             now = Instant::now();
-            done.observe(&metrics.durations, timer.last_progress(), now);
+            done.observe(&metrics.latency, timer.last_progress(), now);
             match (done.event, done.progress.wait_for) {
                 (Event::Eof, _) => return CloseReason::PeerClosed,
                 (Event::RequestTimeout, _) => break CloseReason::RequestTimeout,

@@ -21,7 +21,7 @@ use super::close_reason::CloseReason;
 use super::handler::{Event, Handler, Progress};
 use super::stream::Stream;
 use crate::server::lifecycle::shutdown::Shutdown;
-use crate::server::observe::metrics::durations::Durations;
+use crate::server::observe::metrics::latency::LatencyHistogram;
 
 /// The buffers of a thread. They are used within one poll only, so a thread needs one of each.
 pub(super) struct Scratch {
@@ -57,17 +57,17 @@ pub(super) struct Handled {
 
 impl Handled {
     /// Counts how long its replies took that were written by `now`. `last` is the time of the progress before.
-    pub(super) fn observe(&self, durations: &Durations, last: Instant, now: Instant) {
+    pub(super) fn observe(&self, latency: &LatencyHistogram, last: Instant, now: Instant) {
         let immediate = match self.event {
             Event::Data | Event::Eof => self.progress.replies,
             // The first reply is to a request that has waited since then.
             Event::Settled | Event::RequestTimeout | Event::ReplyReady | Event::Shutdown => {
-                durations.observe(now - last, self.progress.replies.min(1));
+                latency.observe(now - last, self.progress.replies.min(1));
                 self.progress.replies.saturating_sub(1)
             }
         };
         if immediate > 0 {
-            durations.observe(now - self.started, immediate);
+            latency.observe(now - self.started, immediate);
         }
     }
 }

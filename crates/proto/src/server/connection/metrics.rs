@@ -7,14 +7,14 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use crate::server::connection::close_reason::CloseReason;
 use crate::server::observe::metrics::counters::Counters;
-use crate::server::observe::metrics::durations::Durations;
 use crate::server::observe::metrics::encode::counter;
+use crate::server::observe::metrics::latency::LatencyHistogram;
 
 /// Counted by the accept loops of a process and by its connections.
 #[derive(Debug, Default)]
-pub struct Connections {
+pub struct ConnectionMetrics {
     /// The latency of replies.
-    pub durations: Durations,
+    pub latency: LatencyHistogram,
     admitted: Counters<2>,
     closed: Counters<{ CloseReason::LABELS.len() }>,
     accept_errors: Counters<2>,
@@ -30,10 +30,10 @@ pub struct Summary {
     /// Ended by a panic of their task.
     pub panicked: u64,
     /// Not finished at the drain's deadline.
-    pub cut: u64,
+    pub aborted: u64,
 }
 
-impl Connections {
+impl ConnectionMetrics {
     /// Counts a connection that was admitted.
     pub fn accepted(&self) {
         self.admitted.add(0, 1);
@@ -71,12 +71,12 @@ impl Connections {
             accepted: self.admitted.read(0),
             rejected: self.admitted.read(1),
             panicked: self.closed.read(CloseReason::Panic.index()),
-            cut: self.closed.read(CloseReason::Aborted.index()),
+            aborted: self.closed.read(CloseReason::Aborted.index()),
         }
     }
 }
 
-impl Collector for Connections {
+impl Collector for ConnectionMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let encoder = &mut encoder;
         let series = |label: &'static str, values: &[&'static str], count: &dyn Fn(usize) -> u64| {
@@ -86,9 +86,9 @@ impl Collector for Connections {
         counter(encoder, "connections", "Connections let in, or told that there is no room", admitted)?;
         let closed = series("reason", &CloseReason::LABELS, &|index| self.closed.read(index));
         counter(encoder, "connections_closed", "Connections that have ended, by how", closed)?;
-        let errors = series("kind", &["connection", "exhausted"], &|index| self.accept_errors.read(index));
+        let errors = series("kind", &["aborted", "exhausted"], &|index| self.accept_errors.read(index));
         counter(encoder, "accept_errors", "Errors of accept, by what they belong to", errors)?;
         let help = "From a whole request, or a move in play, to its answer in the socket";
-        self.durations.encode(encoder, "request_duration_seconds", help)
+        self.latency.encode(encoder, "request_duration_seconds", help)
     }
 }

@@ -19,6 +19,6 @@ pub(crate) mod timer;
 pub use close_reason::CloseReason;
 pub use driver::run;
 pub use handler::{Event, Handler, Progress, WaitFor};
-pub use metrics::{Connections, Summary};
+pub use metrics::{ConnectionMetrics, Summary};
 pub use stream::Stream;
 pub use timer::ConnectionTimeouts;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::handler::{Event, WaitFor};
 use super::io::Handled;
 use crate::server::config::sections;
-use crate::server::config::types::Period;
+use crate::server::config::types::TimeoutValue;
 use crate::server::lifecycle::shutdown::Shutdown;
 
 /// The timeouts of a connection.
@@ -29,9 +29,13 @@ pub struct ConnectionTimeouts {
 impl ConnectionTimeouts {
     /// The configured timeouts, and those that are the service's own.
     #[must_use]
-    pub fn new(configured: &sections::Timeouts, request: Option<Period<1>>, settle: Period<0>) -> Self {
+    pub fn new(
+        configured: &sections::TimeoutsConfig,
+        request: Option<TimeoutValue<1>>,
+        settle: TimeoutValue<0>,
+    ) -> Self {
         Self {
-            request: request.map(Period::get),
+            request: request.map(TimeoutValue::get),
             idle: configured.idle.get(),
             write: configured.write.get(),
             settle: settle.get(),
@@ -158,9 +162,9 @@ impl ConnectionTimer {
             }
             WaitFor::Reply { deadline } => (deadline, Step::Deliver(Event::ReplyReady)),
         };
-        let (Some(begun_at), Some(deadline)) = (shutdown.begun_at(), shutdown.deadline()) else { return own };
-        let grace = begun_at.max(self.last_progress) + DRAIN_IDLE_GRACE;
-        let limit = begun_at + DRAIN_KEEPALIVE_LIMIT;
+        let (Some(started_at), Some(deadline)) = (shutdown.started_at(), shutdown.deadline()) else { return own };
+        let grace = started_at.max(self.last_progress) + DRAIN_IDLE_GRACE;
+        let limit = started_at + DRAIN_KEEPALIVE_LIMIT;
         let drain = match self.wait_for {
             // Right after a reply no request can be in flight, so close at once. Later, one may be.
             WaitFor::Request | WaitFor::Close if self.last_progress >= limit => (self.last_progress, Step::FinalRead),
@@ -244,7 +248,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_drain_closes_the_idle_soon_and_the_others_at_its_deadline() {
         let (start, draining) = (Instant::now(), Shutdown::new(8 * SECOND));
-        draining.begin();
+        draining.trigger();
         let timeouts = ConnectionTimeouts { request: Some(20 * SECOND), ..timeouts(Duration::ZERO) };
         let mut timer = ConnectionTimer::new(&timeouts, start);
         assert_eq!(timer.next_deadline(&timeouts, &draining), (start + DRAIN_IDLE_GRACE, Step::FinalRead));
@@ -271,7 +275,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_final_read_that_finds_data_is_the_last_one_at_the_deadline_of_a_drain() {
         let (start, draining) = (Instant::now(), Shutdown::new(SECOND / 2));
-        draining.begin();
+        draining.trigger();
         let deadline = start + SECOND / 2 - SECOND / 20;
         let timeouts = timeouts(Duration::ZERO);
         let mut timer = ConnectionTimer::new(&timeouts, start);

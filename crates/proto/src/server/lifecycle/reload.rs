@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use toml::{Table, Value};
 
-use crate::server::config::builder::{Configuration, Problems};
+use crate::server::config::builder::{ConfigErrors, Configuration};
 use crate::server::config::command_line::Loaded;
 use crate::server::config::sections::ServerConfig;
 use crate::server::lifecycle::shutdown::Shutdown;
@@ -61,7 +61,7 @@ impl Reload {
     /// # Errors
     ///
     /// If the handler cannot be installed.
-    pub(crate) fn follow_hangups<C, L, A>(
+    pub(crate) fn reload_on_sighup<C, L, A>(
         self,
         started: Loaded<C>,
         load: L,
@@ -69,7 +69,7 @@ impl Reload {
     ) -> io::Result<impl Future<Output = ()>>
     where
         C: ServerConfig + Send + 'static,
-        L: Fn() -> Result<Loaded<C>, Problems> + Send + Sync + 'static,
+        L: Fn() -> Result<Loaded<C>, ConfigErrors> + Send + Sync + 'static,
         A: Fn(&mut C) -> io::Result<()>,
     {
         let mut hangup = signal(SignalKind::hangup())?;
@@ -78,8 +78,8 @@ impl Reload {
             let at_start = flat(&started.config);
             let mut current = at_start.clone();
             while hangup.recv().await.is_some() {
-                if self.shutdown.begun_at().is_some() {
-                    tracing::info!("the configuration is not read again: the server is draining");
+                if self.shutdown.started_at().is_some() {
+                    tracing::info!("config reload skipped: draining");
                     continue;
                 }
                 let load = Arc::clone(&load);
@@ -95,7 +95,7 @@ impl Reload {
                         current = settings;
                     }
                     Err(reason) => {
-                        tracing::error!(reason, "the configuration was read again and is not right: the old one stays");
+                        tracing::error!(reason, "config reload rejected; keeping the current configuration");
                     }
                 }
             }
@@ -129,12 +129,12 @@ fn tell(needs_restart: &[&str], at_start: &Settings, current: &Settings, wanted:
         wanted.iter().filter(differs).map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join(", ")
     };
     match other(current, false) {
-        none if none.is_empty() => tracing::info!("the configuration was read again: nothing changes"),
-        changed => tracing::info!(changed, "the configuration was read again, and holds for new connections"),
+        none if none.is_empty() => tracing::info!("config reloaded: no changes"),
+        changed => tracing::info!(changed, "config reloaded; new connections use it"),
     }
-    let waiting = other(at_start, true);
-    if !waiting.is_empty() {
-        tracing::warn!(waiting, "these settings take a restart to change");
+    let settings = other(at_start, true);
+    if !settings.is_empty() {
+        tracing::warn!(settings, "config changes need a restart");
     }
 }
 

@@ -21,7 +21,7 @@ where
 {
     let done = start(workers).and_then(|runtime| {
         let done = runtime.block_on(async {
-            let second_signal = shutdown.follow_signals()?;
+            let second_signal = shutdown.handle_signals()?;
             tokio::select! {
                 biased;
                 code = tokio::spawn(second_signal) => Ok(code.map_or(ExitCode::FAILURE, ExitCode::from)),

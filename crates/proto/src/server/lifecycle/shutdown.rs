@@ -1,6 +1,6 @@
 //! Shutdown: told once, heard everywhere, and over by a deadline.
 //!
-//! Three steps: a signal [begins](Shutdown::begin) it, every listener and connection hears of it and ends what it does,
+//! Three steps: a signal [begins](Shutdown::trigger) it, every listener and connection hears of it and ends what it does,
 //! and whoever waits for them waits no longer than the limit.
 
 use std::future::Future;
@@ -14,16 +14,16 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 /// How long before the end of a drain its deadline is.
-const LETTING_GO: Duration = Duration::from_millis(100);
+const ABORT_MARGIN: Duration = Duration::from_millis(100);
 
 /// A handle to the shutdown that its clones share.
 #[derive(Clone, Debug)]
-pub struct Shutdown(Arc<State>);
+pub struct Shutdown(Arc<ShutdownState>);
 
 #[derive(Debug)]
-struct State {
+struct ShutdownState {
     begun: CancellationToken,
-    begun_at: OnceLock<Instant>,
+    started_at: OnceLock<Instant>,
     /// In milliseconds, the unit in which it is configured at the least.
     limit: AtomicU64,
 }
@@ -33,7 +33,8 @@ impl Shutdown {
     #[must_use]
     pub fn new(limit: Duration) -> Self {
         let begun = CancellationToken::new();
-        let shutdown = Self(Arc::new(State { begun, begun_at: OnceLock::new(), limit: AtomicU64::default() }));
+        let shutdown =
+            Self(Arc::new(ShutdownState { begun, started_at: OnceLock::new(), limit: AtomicU64::default() }));
         shutdown.set_limit(limit);
         shutdown
     }
@@ -56,52 +57,52 @@ impl Shutdown {
     /// # Errors
     ///
     /// If the handlers cannot be installed.
-    pub fn follow_signals(&self) -> io::Result<impl Future<Output = u8> + use<>> {
+    pub fn handle_signals(&self) -> io::Result<impl Future<Output = u8> + use<>> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let shutdown = self.clone();
         Ok(async move {
             let (first, _) = next_of(&mut terminate, &mut interrupt).await;
-            tracing::info!(signal = first, limit = ?shutdown.limit(), "draining; a second signal ends it at once");
-            shutdown.begin();
+            tracing::info!(signal = first, timeout = ?shutdown.limit(), "draining; a second signal aborts");
+            shutdown.trigger();
             let (second, exit_code) = next_of(&mut terminate, &mut interrupt).await;
-            tracing::warn!(signal = second, "ended at once by a second signal");
+            tracing::warn!(signal = second, "aborted by second signal");
             exit_code
         })
     }
 
     /// Begins the shutdown; more than once is as good as once.
-    pub fn begin(&self) {
-        self.0.begun_at.get_or_init(Instant::now);
+    pub fn trigger(&self) {
+        self.0.started_at.get_or_init(Instant::now);
         self.0.begun.cancel();
     }
 
     /// When the shutdown began, if it has.
     #[must_use]
-    pub fn begun_at(&self) -> Option<Instant> {
-        self.0.begun_at.get().copied()
+    pub fn started_at(&self) -> Option<Instant> {
+        self.0.started_at.get().copied()
     }
 
     /// When it is over, if it has begun.
     #[must_use]
     pub fn end(&self) -> Option<Instant> {
-        self.begun_at().map(|begun_at| begun_at + self.limit())
+        self.started_at().map(|started_at| started_at + self.limit())
     }
 
     /// When what is not done yet has to be let go of, if it has begun: a moment before the end, so that it is counted.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.end().map(|end| end - LETTING_GO.min(self.limit() / 10))
+        self.end().map(|end| end - ABORT_MARGIN.min(self.limit() / 10))
     }
 
     /// Waits until it begins.
-    pub fn begun(&self) -> WaitForCancellationFuture<'_> {
+    pub fn triggered(&self) -> WaitForCancellationFuture<'_> {
         self.0.begun.cancelled()
     }
 
     /// Waits until what is not done yet has to be let go of.
     pub async fn deadline_passed(&self) {
-        self.begun().await;
+        self.triggered().await;
         if let Some(deadline) = self.deadline() {
             sleep_until(deadline).await;
         }

@@ -26,13 +26,13 @@ use crate::server::connection::close::{close, close_now};
 use crate::server::connection::close_reason::CloseReason;
 use crate::server::connection::driver;
 use crate::server::connection::handler::Handler;
-use crate::server::connection::metrics::Connections;
+use crate::server::connection::metrics::ConnectionMetrics;
 use crate::server::connection::stream::Stream;
 use crate::server::connection::timer::{ConnectionTimeouts, DRAIN_IDLE_GRACE};
 use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::listener::admission::{Admission, LimitReached, Permit};
 use crate::server::listener::socket;
-use crate::server::observe::rate_limit::Throttle;
+use crate::server::observe::rate_limit::RateLimit;
 
 /// A factory of handlers, with everything that the connections of one listener share.
 pub trait Service: Send + Sync + 'static {
@@ -73,7 +73,7 @@ impl Listener for TcpListener {
 
     fn drop_new_syns(&self) {
         if let Err(error) = socket::drop_new_syns(self) {
-            tracing::debug!(%error, "connections that are being made when the listener closes may be lost");
+            tracing::debug!(%error, "cannot drop new SYNs; connections in handshake may be reset");
         }
     }
 
@@ -90,7 +90,7 @@ impl Listener for TcpListener {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Err(error)),
                     Err(error) if belongs_to_one_connection(&error) => None,
                     Err(error) => {
-                        tracing::warn!(%error, "connections that waited to be accepted are lost");
+                        tracing::warn!(%error, "cannot empty the accept queue; queued connections are reset");
                         Some(Err(error))
                     }
                 })?
@@ -124,7 +124,7 @@ pub async fn serve<L, S>(
     mut listener: L,
     services: watch::Receiver<Arc<S>>,
     admission: Arc<Admission>,
-    metrics: Arc<Connections>,
+    metrics: Arc<ConnectionMetrics>,
     shutdown: Shutdown,
 ) where
     L: Listener,
@@ -140,7 +140,7 @@ pub async fn serve<L, S>(
         tasks: TaskTracker::new(),
         rejected: TaskTracker::new(),
     };
-    let mut triggered = pin!(shutdown.begun());
+    let mut triggered = pin!(shutdown.triggered());
     loop {
         let (stream, peer) = tokio::select! {
             biased;
@@ -169,7 +169,7 @@ pub async fn serve<L, S>(
 /// Returns the next connection, behind any number of errors. Dropping the future loses none.
 pub(crate) async fn accept_with_backoff<L: Listener>(
     listener: &mut L,
-    metrics: &Connections,
+    metrics: &ConnectionMetrics,
 ) -> (L::Stream, SocketAddr) {
     let mut backoff = MIN_BACKOFF;
     loop {
@@ -177,13 +177,13 @@ pub(crate) async fn accept_with_backoff<L: Listener>(
             Ok(accepted) => return accepted,
             Err(error) if belongs_to_one_connection(&error) => {
                 metrics.accept_aborted();
-                tracing::debug!(%error, "a connection was gone before it was accepted");
+                tracing::debug!(%error, "connection aborted before accept");
             }
             Err(error) => {
-                static LIMIT: Throttle = Throttle::new();
+                static LIMIT: RateLimit = RateLimit::new();
                 metrics.accept_exhausted();
-                if let Some(held_back) = LIMIT.pass() {
-                    tracing::warn!(%error, pause = ?backoff, held_back, "cannot accept connections for the moment");
+                if let Some(suppressed) = LIMIT.allow() {
+                    tracing::warn!(%error, ?backoff, suppressed, "accept failed; backing off");
                 }
                 sleep(backoff).await;
                 backoff = (backoff * 2).min(MAX_BACKOFF);
@@ -198,7 +198,7 @@ struct Acceptor<S> {
     /// The latest of them.
     service: Arc<S>,
     admission: Arc<Admission>,
-    metrics: Arc<Connections>,
+    metrics: Arc<ConnectionMetrics>,
     shutdown: Shutdown,
     tasks: TaskTracker,
     rejected: TaskTracker,
@@ -237,9 +237,9 @@ impl<S: Service> Acceptor<S> {
     }
 
     fn reject<I: Stream>(&self, mut stream: I, peer: SocketAddr, limit: LimitReached) {
-        static LIMIT: Throttle = Throttle::new();
-        if let Some(held_back) = LIMIT.pass() {
-            tracing::warn!(%peer, limit = %limit, held_back, "a connection was turned away: the limit is reached");
+        static LIMIT: RateLimit = RateLimit::new();
+        if let Some(suppressed) = LIMIT.allow() {
+            tracing::warn!(%peer, limit = %limit, suppressed, "connection rejected: limit reached");
         }
         self.metrics.rejected();
         let (rejection, shutdown) = (self.service.rejection(), self.shutdown.clone());
@@ -297,18 +297,18 @@ fn serve_admitted<I: Stream, H: Handler>(
 /// exit path.
 struct Admitted {
     peer: SocketAddr,
-    metrics: Arc<Connections>,
+    metrics: Arc<ConnectionMetrics>,
     _permit: Permit,
 }
 
 impl Admitted {
     fn end(&self, reason: &CloseReason) {
-        static LIMIT: Throttle = Throttle::new();
+        static LIMIT: RateLimit = RateLimit::new();
         self.metrics.closed(reason);
         if !matches!(reason, CloseReason::Panic) {
-            tracing::debug!(closed = %reason, "closed");
-        } else if let Some(held_back) = LIMIT.pass() {
-            tracing::error!(peer = %self.peer, held_back, "a connection was ended by a panic; the others go on");
+            tracing::debug!(%reason, "connection closed");
+        } else if let Some(suppressed) = LIMIT.allow() {
+            tracing::error!(peer = %self.peer, suppressed, "connection task panicked");
         }
     }
 }

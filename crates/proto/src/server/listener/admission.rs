@@ -1,7 +1,7 @@
-//! How many connections there may be: in all, and from one place.
+//! How many connections there may be: in all, and from one client network.
 //!
-//! A [`Permit`] travels with its connection and gives its place back when dropped, however the connection ends. The
-//! table of places holds only those with a connection open, so it is never larger than the limit.
+//! A [`Permit`] travels with its connection and gives its client network back when dropped, however the connection ends. The
+//! table of client networks holds only those with a connection open, so it is never larger than the limit.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -22,9 +22,9 @@ use crate::server::observe::metrics::encode::gauge;
 pub struct Admission {
     limit: AtomicUsize,
     /// 0: none.
-    limit_per_place: AtomicUsize,
+    limit_per_ip: AtomicUsize,
     open: AtomicUsize,
-    places: Mutex<HashMap<IpAddr, usize>>,
+    client_keys: Mutex<HashMap<IpAddr, usize>>,
     rejections: Arc<Semaphore>,
 }
 
@@ -34,20 +34,20 @@ impl Admission {
     pub fn new(limits: &ConnectionLimits) -> Arc<Self> {
         let admission = Self {
             limit: AtomicUsize::default(),
-            limit_per_place: AtomicUsize::default(),
+            limit_per_ip: AtomicUsize::default(),
             open: AtomicUsize::default(),
-            places: Mutex::default(),
-            rejections: Arc::new(Semaphore::new(REJECTIONS_AT_ONCE)),
+            client_keys: Mutex::default(),
+            rejections: Arc::new(Semaphore::new(MAX_CONCURRENT_REJECTIONS)),
         };
         admission.set_limits(limits);
         Arc::new(admission)
     }
 
     /// Lets no more connections in than these limits allow. Who is in stays, and counts; but those who came in while
-    /// there was no limit for a place do not count for theirs.
+    /// there was no limit for a client network do not count for theirs.
     pub fn set_limits(&self, limits: &ConnectionLimits) {
-        self.limit.store(limits.max_connections.size(), Ordering::Release);
-        self.limit_per_place.store(limits.max_connections_per_ip.size(), Ordering::Release);
+        self.limit.store(limits.max_connections.as_usize(), Ordering::Release);
+        self.limit_per_ip.store(limits.max_connections_per_ip.as_usize(), Ordering::Release);
     }
 
     /// Lets a connection in, or says which limit it meets.
@@ -59,22 +59,22 @@ impl Admission {
         let limit = self.limit.load(Ordering::Acquire);
         let one_more = |open| (open < limit).then_some(open + 1);
         self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).map_err(|_| LimitReached::Server)?;
-        let mut permit = Permit { admission: Arc::clone(self), place: None };
-        let limit = self.limit_per_place.load(Ordering::Acquire);
+        let mut permit = Permit { admission: Arc::clone(self), client_key: None };
+        let limit = self.limit_per_ip.load(Ordering::Acquire);
         if limit > 0 {
-            let place = place(peer);
-            let mut places = self.places();
-            let open = places.entry(place).or_insert(0);
+            let client_key = client_key(peer);
+            let mut client_keys = self.client_keys();
+            let open = client_keys.entry(client_key).or_insert(0);
             if *open >= limit {
                 return Err(LimitReached::ClientNetwork);
             }
             *open += 1;
-            permit.place = Some(Box::new(place));
+            permit.client_key = Some(Box::new(client_key));
         }
         Ok(permit)
     }
 
-    /// Takes one of the [`REJECTIONS_AT_ONCE`] slots in which a rejected client has time to read its reply. Dropping the
+    /// Takes one of the [`MAX_CONCURRENT_REJECTIONS`] slots in which a rejected client has time to read its reply. Dropping the
     /// permit frees it.
     pub(crate) fn try_reject_slot(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.rejections).try_acquire_owned().ok()
@@ -92,9 +92,9 @@ impl Admission {
         self.limit.load(Ordering::Acquire)
     }
 
-    fn places(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+    fn client_keys(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
         // No code that can panic runs under this lock, so what a poisoned one guards is whole all the same.
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+        self.client_keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -105,18 +105,18 @@ impl Collector for Admission {
     }
 }
 
-/// One connection's place; dropping it gives the place back.
+/// One connection's client network; dropping it gives the client network back.
 #[derive(Debug)]
 pub struct Permit {
     admission: Arc<Admission>,
     /// Where there is a limit for it. In a box, so that connections have no room for it where there is none.
-    place: Option<Box<IpAddr>>,
+    client_key: Option<Box<IpAddr>>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(place) = &self.place
-            && let Entry::Occupied(mut open) = self.admission.places().entry(**place)
+        if let Some(client_key) = &self.client_key
+            && let Entry::Occupied(mut open) = self.admission.client_keys().entry(**client_key)
         {
             *open.get_mut() -= 1;
             if *open.get() == 0 {
@@ -145,9 +145,9 @@ impl fmt::Display for LimitReached {
     }
 }
 
-/// What counts as one place: an IPv4 address, or an IPv6 network of 64 bits, the least that one customer is given
+/// What counts as one client network: an IPv4 address, or an IPv6 network of 64 bits, the least that one customer is given
 /// (RFC 6177). An IPv4 address mapped into IPv6 is the IPv4 address.
-fn place(peer: IpAddr) -> IpAddr {
+fn client_key(peer: IpAddr) -> IpAddr {
     const NETWORK: u128 = !0 << 64;
     match peer.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
@@ -157,16 +157,16 @@ fn place(peer: IpAddr) -> IpAddr {
 
 /// So many excess connections are given the time to hear that there is no room; each takes a file, and a tenth of a
 /// second at the most. More than these are told and closed at once.
-pub(crate) const REJECTIONS_AT_ONCE: usize = 64;
+pub(crate) const MAX_CONCURRENT_REJECTIONS: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// At most `all` connections, and at most `per_place` (0: any number) from one place.
+    /// At most `all` connections, and at most `per_place` (0: any number) from one client network.
     fn limits(all: u32, per_place: u32) -> ConnectionLimits {
         let mut limits = ConnectionLimits::default();
-        limits.max_connections = limits.max_connections.at_most(all as usize);
+        limits.max_connections = limits.max_connections.clamp_max(all as usize);
         if per_place > 0 {
             limits.max_connections_per_ip = toml::Value::from(per_place).try_into().unwrap();
         }
@@ -205,13 +205,14 @@ mod tests {
         admission.set_limits(&limits(9, 0));
         open.push(admission.admit(ip("::1")).unwrap());
         drop(open);
-        assert_eq!((admission.open(), admission.places().len()), (0, 0));
+        assert_eq!((admission.open(), admission.client_keys().len()), (0, 0));
     }
 
     #[test]
     fn so_many_are_turned_away_with_time_to_hear_of_it_and_no_more_at_once() {
         let admission = Admission::new(&limits(1, 0));
-        let mut rejected: Vec<_> = (0..REJECTIONS_AT_ONCE).map(|_| admission.try_reject_slot().unwrap()).collect();
+        let mut rejected: Vec<_> =
+            (0..MAX_CONCURRENT_REJECTIONS).map(|_| admission.try_reject_slot().unwrap()).collect();
         assert!(admission.try_reject_slot().is_none());
         rejected.pop();
         assert!(admission.try_reject_slot().is_some());
@@ -228,7 +229,7 @@ mod tests {
         for other in ["192.0.2.2", "2001:db8:0:2::1"] {
             assert!(admission.admit(ip(other)).is_ok(), "{other}");
         }
-        assert_eq!(admission.open(), 2, "a refused connection must hold no place");
+        assert_eq!(admission.open(), 2, "a refused connection must hold no client_key");
     }
 
     #[test]
@@ -238,9 +239,9 @@ mod tests {
             drop(admission.admit(IpAddr::from(host.to_be_bytes())).unwrap());
         }
         let held: Vec<_> = (0..20_u32).map(|host| admission.admit(IpAddr::from(host.to_be_bytes()))).collect();
-        assert_eq!(admission.places().len(), 10);
+        assert_eq!(admission.client_keys().len(), 10);
         drop(held);
-        assert!(admission.places().is_empty());
+        assert!(admission.client_keys().is_empty());
         assert_eq!(admission.open(), 0);
     }
 }

@@ -5,34 +5,34 @@ use std::io;
 use rustix::process::{Resource, getrlimit};
 
 use crate::server::config::sections::ConnectionLimits;
-use crate::server::listener::admission::REJECTIONS_AT_ONCE;
+use crate::server::listener::admission::MAX_CONCURRENT_REJECTIONS;
 use crate::server::observe::admin;
 
 /// Files that a server needs beside its connections: standard streams, listeners, the runtime's own, a few to spare.
-const FILES_BESIDE: usize = 32;
+const RESERVED_FDS: usize = 32;
 
 /// Lowers `limits.max_connections` to what the limit on open files (`RLIMIT_NOFILE`) leaves room for, with a warning.
 ///
 /// # Errors
 ///
 /// If it leaves room for none.
-pub(crate) fn fit(limits: &mut ConnectionLimits) -> io::Result<()> {
+pub(crate) fn clamp_to_nofile(limits: &mut ConnectionLimits) -> io::Result<()> {
     let files = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| files.try_into().unwrap_or(usize::MAX));
-    let beside = FILES_BESIDE + REJECTIONS_AT_ONCE + admin::REQUESTS_AT_ONCE;
-    let wanted = limits.max_connections;
-    match files.saturating_sub(beside) {
+    let reserved = RESERVED_FDS + MAX_CONCURRENT_REJECTIONS + admin::MAX_CONCURRENT_REQUESTS;
+    let configured = limits.max_connections;
+    match files.saturating_sub(reserved) {
         0 => Err(io::Error::other(format!(
-            "the limit of {files} open files leaves none for connections: {beside} are needed beside them; \
+            "the open-file limit (ulimit -n is {files}) leaves room for 0 connections: the server itself needs {reserved}; \
              raise it (ulimit -n, LimitNOFILE=, --ulimit nofile=)"
         ))),
-        room if room < wanted.size() => {
+        room if room < configured.as_usize() => {
             tracing::warn!(
-                wanted = wanted.get(),
-                fits = room,
+                configured = configured.get(),
+                effective = room,
                 open_files = files,
-                "limits.max_connections is lowered to what the limit of open files allows"
+                "max_connections lowered to fit the open-file limit"
             );
-            limits.max_connections = wanted.at_most(room);
+            limits.max_connections = configured.clamp_max(room);
             Ok(())
         }
         _ => Ok(()),

@@ -20,14 +20,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 /// The maximum number of concurrent exchanges. Further clients wait in the accept queue.
-pub(crate) const REQUESTS_AT_ONCE: usize = 16;
+pub(crate) const MAX_CONCURRENT_REQUESTS: usize = 16;
 
 /// The timeout of an exchange, from accept to close. No scraper or orchestrator waits longer, and no client blocks the
 /// others for longer.
-const EXCHANGE_TIME: Duration = Duration::from_secs(5);
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The least that the HTTP library takes; no request here needs so much.
-const MOST_HEADER_BYTES: usize = 8192;
+const MAX_HEADER_BYTES: usize = 8192;
 
 /// Serves one request on `stream` and closes it. `/readyz` answers 503 unless `is_ready`.
 pub(crate) async fn serve_exchange<S>(stream: S, registry: &Registry, is_ready: impl Fn() -> bool)
@@ -40,10 +40,10 @@ where
     // One request a connection: an idle keep-alive connection would occupy one of the few slots.
     let exchange = http1::Builder::new()
         .keep_alive(false)
-        .max_buf_size(MOST_HEADER_BYTES)
+        .max_buf_size(MAX_HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), handler);
     // An error belongs to this client alone: its request was malformed, or it has disconnected.
-    let _ = timeout(EXCHANGE_TIME, exchange).await;
+    let _ = timeout(EXCHANGE_TIMEOUT, exchange).await;
 }
 
 fn answer(method: &Method, path: &str, registry: &Registry, is_ready: impl Fn() -> bool) -> Response<Full<Bytes>> {

@@ -17,10 +17,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt as format, registry, reload};
 
 use self::queue::Queue;
-use crate::server::config::sections::{self, Format};
+use crate::server::config::sections::{self, LogFormat};
 use crate::server::config::types::LogFilter;
 use crate::server::observe::metrics::encode::counter;
-use crate::server::observe::rate_limit::Throttle;
+use crate::server::observe::rate_limit::RateLimit;
 
 /// The log of this process.
 #[derive(Clone, Debug)]
@@ -30,27 +30,27 @@ pub struct Log {
 }
 
 /// At its end a process waits so long for whoever reads its log.
-const LAST_LINES: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Starts the log of this process.
 ///
 /// # Errors
 ///
 /// If there is no thread to be had to write it.
-pub fn start(log: &sections::Log) -> io::Result<Log> {
+pub fn start(log: &sections::LogConfig) -> io::Result<Log> {
     let queue = Queue::start(io::stdout())?;
     let coloured = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let (subscriber, filter) = subscriber(log, &queue, coloured);
     subscriber.init();
     // The default hook writes many lines to standard error, past the log's format.
     std::panic::set_hook(Box::new(|panic| {
-        static KIND: Throttle = Throttle::new();
-        if let Some(held_back) = KIND.pass() {
-            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        static LIMIT: RateLimit = RateLimit::new();
+        if let Some(suppressed) = LIMIT.allow() {
+            let location = panic.location().map(ToString::to_string).unwrap_or_default();
             let reason = panic.payload_as_str().unwrap_or("no text");
             // Whatever RUST_BACKTRACE says: a panic is a bug, and it may not happen again.
             let backtrace = Backtrace::force_capture();
-            tracing::error!(place, reason, held_back, %backtrace, "panic");
+            tracing::error!(location, reason, suppressed, %backtrace, "panic");
         }
     }));
     Ok(Log { queue, filter })
@@ -58,12 +58,12 @@ pub fn start(log: &sections::Log) -> io::Result<Log> {
 
 /// Returns what formats and filters events, and a handle to replace the filter.
 fn subscriber(
-    log: &sections::Log,
+    log: &sections::LogConfig,
     queue: &Arc<Queue>,
     coloured: bool,
 ) -> (impl Subscriber + Send + Sync + use<>, reload::Handle<Targets, Registry>) {
     let (filter, handle) = reload::Layer::new(log.level.targets().clone());
-    let json = log.format == Format::Json;
+    let json = log.format == LogFormat::Json;
     let subscriber = registry()
         .with(filter)
         .with(json.then(|| lines(queue).json()))
@@ -84,13 +84,13 @@ impl Log {
 
     /// Waits until what has been said is written, or nobody reads it.
     pub fn flush(&self) {
-        self.queue.flush(LAST_LINES);
+        self.queue.flush(FLUSH_TIMEOUT);
     }
 
     /// Encodes the log's metric for Prometheus.
     pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Lines of the log that were not written, or not read in time";
-        counter(encoder, "log_lines_dropped", help, [([], self.queue.lost())])
+        counter(encoder, "log_lines_dropped", help, [([], self.queue.dropped())])
     }
 }
 
@@ -100,9 +100,9 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
     use tracing::level_filters::LevelFilter;
 
-    struct Output(Sender<Vec<u8>>);
+    struct QueueWriter(Sender<Vec<u8>>);
 
-    impl io::Write for Output {
+    impl io::Write for QueueWriter {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.send(bytes.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe)?;
             Ok(bytes.len())
@@ -120,8 +120,8 @@ mod tests {
     /// Calls `events` with a log that starts with the filter `level`, and returns its lines without the times.
     fn logged(level: &str, events: impl FnOnce(&Log)) -> Vec<String> {
         let (sender, written) = channel();
-        let queue = Queue::start(Output(sender)).unwrap();
-        let config = sections::Log { level: filter(level), format: Format::Text };
+        let queue = Queue::start(QueueWriter(sender)).unwrap();
+        let config = sections::LogConfig { level: filter(level), format: LogFormat::Text };
         let (subscriber, filter) = subscriber(&config, &queue, false);
         let log = Log { queue, filter };
         tracing::subscriber::with_default(subscriber, || events(&log));
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn a_filter_of_one_level_has_the_hint_that_keeps_other_spans_free() {
         let queue = Queue::start(io::sink()).unwrap();
-        let config = |level| sections::Log { level: filter(level), format: Format::Text };
+        let config = |level| sections::LogConfig { level: filter(level), format: LogFormat::Text };
         let (at_info, handle) = subscriber(&config("info"), &queue, false);
         assert_eq!(at_info.max_level_hint(), Some(LevelFilter::INFO));
         let log = Log { queue: Arc::clone(&queue), filter: handle };

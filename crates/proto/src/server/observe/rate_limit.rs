@@ -10,30 +10,30 @@ use tokio::time::Instant;
 ///
 /// Every warning that a client can cause goes through one, so that a flood of clients is no flood of lines.
 #[derive(Debug, Default)]
-pub(crate) struct Throttle {
+pub(crate) struct RateLimit {
     last: Mutex<Option<Instant>>,
-    held_back: AtomicU64,
+    suppressed: AtomicU64,
 }
 
-impl Throttle {
+impl RateLimit {
     const INTERVAL: Duration = Duration::from_secs(1);
 
     /// A throttle that lets the first line through.
     #[must_use]
     pub(crate) const fn new() -> Self {
-        Self { last: Mutex::new(None), held_back: AtomicU64::new(0) }
+        Self { last: Mutex::new(None), suppressed: AtomicU64::new(0) }
     }
 
     /// Whether a line may be written now, and if so, how many were held back since the last one.
-    pub(crate) fn pass(&self) -> Option<u64> {
+    pub(crate) fn allow(&self) -> Option<u64> {
         let now = Instant::now();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_some_and(|last| now < last + Self::INTERVAL) {
-            self.held_back.fetch_add(1, Ordering::Relaxed);
+            self.suppressed.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         *last = Some(now);
-        Some(self.held_back.swap(0, Ordering::Relaxed))
+        Some(self.suppressed.swap(0, Ordering::Relaxed))
     }
 }
 
@@ -43,11 +43,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_throttle_passes_one_line_a_second_and_counts_the_others() {
-        let throttle = Throttle::new();
-        assert_eq!(throttle.pass(), Some(0));
-        assert_eq!((throttle.pass(), throttle.pass()), (None, None));
-        tokio::time::advance(Throttle::INTERVAL).await;
-        assert_eq!(throttle.pass(), Some(2));
-        assert_eq!(throttle.pass(), None);
+        let throttle = RateLimit::new();
+        assert_eq!(throttle.allow(), Some(0));
+        assert_eq!((throttle.allow(), throttle.allow()), (None, None));
+        tokio::time::advance(RateLimit::INTERVAL).await;
+        assert_eq!(throttle.allow(), Some(2));
+        assert_eq!(throttle.allow(), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::server::config::{Configuration, Layers, Origin, Problems};
+use crate::server::config::{ConfigBuilder, ConfigErrors, Configuration, Source};
 use toml::{Table, Value};
 
 /// What the file is called.
@@ -18,18 +18,18 @@ pub fn check<C: Configuration + PartialEq + Debug>(data: &[u8]) {
         file = rest;
     }
 
-    let mut layers = Layers::<C>::of_defaults();
-    layers.lay_file(FILE.as_ref(), file);
+    let mut builder = ConfigBuilder::<C>::from_defaults();
+    builder.add_file(FILE.as_ref(), file);
     for (from_variable, key, value) in &settings {
         if *from_variable {
-            layers.lay_string(key, value, Origin::Variable("VARIABLE".to_owned()));
+            builder.set_string(key, value, Source::Variable("VARIABLE".to_owned()));
         } else {
-            layers.lay_text(key, value, Origin::Argument("--set".to_owned()));
+            builder.set(key, value, Source::Argument("--set".to_owned()));
         }
     }
-    match layers.finish() {
+    match builder.build() {
         Ok(config) => {
-            assert!(config.contradictions().is_empty());
+            assert!(config.conflicts().is_empty());
             prints_as_itself(&config);
             if settings.is_empty() {
                 is_what_the_file_says(&config, file);
@@ -42,9 +42,9 @@ pub fn check<C: Configuration + PartialEq + Debug>(data: &[u8]) {
 /// What is printed reads as the same again.
 fn prints_as_itself<C: Configuration + PartialEq + Debug>(config: &C) {
     let printed = toml::to_string(config).unwrap();
-    let mut again = Layers::<C>::of_defaults();
-    again.lay_file("printed.toml".as_ref(), &printed);
-    assert_eq!(again.finish().unwrap(), *config, "{printed}");
+    let mut again = ConfigBuilder::<C>::from_defaults();
+    again.add_file("printed.toml".as_ref(), &printed);
+    assert_eq!(again.build().unwrap(), *config, "{printed}");
 }
 
 /// A file says what another reader of TOML finds in it, and so do arguments that say the same.
@@ -54,9 +54,9 @@ fn is_what_the_file_says<C: Configuration + PartialEq + Debug>(config: &C, file:
     lay_over(&mut values, said.clone());
     assert_eq!(values.try_into::<C>().unwrap(), *config);
 
-    let mut arguments = Layers::<C>::of_defaults();
+    let mut arguments = ConfigBuilder::<C>::from_defaults();
     lay_as_arguments(&mut arguments, "", &said);
-    assert_eq!(arguments.finish().unwrap(), *config);
+    assert_eq!(arguments.build().unwrap(), *config);
 }
 
 fn lay_over(values: &mut Table, said: Table) {
@@ -68,28 +68,28 @@ fn lay_over(values: &mut Table, said: Table) {
     }
 }
 
-fn lay_as_arguments<C: Configuration>(layers: &mut Layers<C>, prefix: &str, said: &Table) {
+fn lay_as_arguments<C: Configuration>(builder: &mut ConfigBuilder<C>, prefix: &str, said: &Table) {
     for (key, value) in said {
         match value {
-            Value::Table(said) => lay_as_arguments(layers, &format!("{prefix}{key}."), said),
+            Value::Table(said) => lay_as_arguments(builder, &format!("{prefix}{key}."), said),
             value => {
-                layers.lay_text(&format!("{prefix}{key}"), &value.to_string(), Origin::Argument("--set".to_owned()));
+                builder.set(&format!("{prefix}{key}"), &value.to_string(), Source::Argument("--set".to_owned()));
             }
         }
     }
 }
 
 /// Each problem is a line of its own that begins with where it came from, and cannot pretend to be another one.
-fn tells_where_each_problem_is(problems: &Problems, file: &str) {
+fn tells_where_each_problem_is(problems: &ConfigErrors, file: &str) {
     let text = problems.to_string();
     for line in text.split('\n') {
         assert!(!line.contains(char::is_control), "{text:?}");
-        let mut origins = ["--set: ", "environment variable VARIABLE: ", "the default: "].into_iter();
+        let mut sources = ["--set: ", "environment variable VARIABLE: ", "the default: "].into_iter();
         if let Some((number, problem)) = line.strip_prefix(FILE).and_then(|rest| rest[1..].split_once(": ")) {
             let number: usize = number.parse().unwrap();
             assert!((1..=file.split('\n').count()).contains(&number) && !problem.is_empty(), "{text}");
         } else {
-            assert!(origins.any(|origin| line.len() > origin.len() && line.starts_with(origin)), "{text}");
+            assert!(sources.any(|source| line.len() > source.len() && line.starts_with(source)), "{text}");
         }
     }
 }

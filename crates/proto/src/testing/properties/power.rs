@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::wire::number::Number;
 use crate::wire::power::client::{ClientCodec, Framing};
 use crate::wire::power::server::{Pending, Received, ReplyEncoder, RequestDecoder};
-use crate::wire::power::{Code, Ending, Operation, Refusal, Reply, Request};
+use crate::wire::power::{ErrorCode, ErrorReply, Operation, Reply, Request, Terminator};
 use bytes::{BufMut, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
@@ -14,13 +14,13 @@ use super::pieces;
 /// What kind of connection it is: the most bytes of a request, whether bare ones have to settle, and whether they are
 /// given the time to between two reads.
 #[derive(Clone, Copy, Debug)]
-struct Kind {
+struct InputKind {
     limit: usize,
     settling: bool,
     silences: bool,
 }
 
-impl Kind {
+impl InputKind {
     fn from_byte(byte: u8) -> Self {
         Self { limit: usize::from(byte % 64) + 2, settling: byte & 64 > 0, silences: byte & 128 > 0 }
     }
@@ -30,7 +30,7 @@ impl Kind {
 /// sends.
 pub fn check(data: &[u8]) {
     let [kind, first_cut, second_cut, sent @ ..] = data else { return };
-    let (kind, cuts) = (Kind::from_byte(*kind), [*first_cut, *second_cut]);
+    let (kind, cuts) = (InputKind::from_byte(*kind), [*first_cut, *second_cut]);
     let whole = converse(kind, [sent]);
     let cut = converse(kind, pieces(sent, &cuts));
     never_a_wrong_answer(sent, &whole, &cut);
@@ -57,7 +57,7 @@ pub fn check(data: &[u8]) {
 }
 
 /// What a connection that sends these pieces and then half-closes is found to have sent.
-fn converse<'a>(kind: Kind, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Received> {
+fn converse<'a>(kind: InputKind, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Received> {
     let mut decoder = RequestDecoder::new(kind.limit, kind.settling);
     let (mut src, mut seen) = (BytesMut::new(), Vec::new());
     for piece in pieces {
@@ -98,13 +98,13 @@ fn told_line_by_line(sent: &[u8], limit: usize) -> Vec<Received> {
         let (line, ended) = line.strip_suffix(b"\n").map_or((line, false), |line| (line, true));
         let text = line.strip_suffix(b"\r").unwrap_or(line);
         if text.len() > limit {
-            told.push(Received::Request(None, Err(Refusal::too_long(limit)), Ending::Line));
+            told.push(Received::Request(None, Err(ErrorReply::too_long(limit)), Terminator::Line));
             break;
         }
         let text = if ended { text } else { line };
         if text.iter().any(|byte| !b" \t".contains(byte)) {
             let operation = Operation::from_letter(text[0]);
-            told.push(Received::Request(operation, Request::parse(text), Ending::Line));
+            told.push(Received::Request(operation, Request::parse(text), Terminator::Line));
         }
     }
     told
@@ -121,7 +121,7 @@ fn never_a_wrong_answer(sent: &[u8], whole: &[Received], cut: &[Received]) {
     let (right, in_order) = hear(framing, [&answers(whole)[..]]);
     assert!(in_order, "a server that got it all at once is not understood: {whole:?}");
     // A server that has seen a part alone cannot know that the whole is too long.
-    let too_long = right.last().is_some_and(|reply| matches!(reply, Err(Refusal { code: Code::TooLong, .. })));
+    let too_long = right.last().is_some_and(|reply| matches!(reply, Err(ErrorReply { code: ErrorCode::TooLong, .. })));
     let known = if too_long { right.len() - 1 } else { usize::MAX };
     let (taken, _) = hear(framing, [&answers(cut)[..]]);
     for (place, reply) in taken.iter().enumerate().take(known) {
@@ -140,8 +140,8 @@ fn answers(received: &[Received]) -> BytesMut {
     let mut bytes = BytesMut::new();
     for received in received {
         match received {
-            Received::Request(_, request, ending) => {
-                ReplyEncoder.encode((&answer(request), *ending), &mut bytes).unwrap();
+            Received::Request(_, request, terminator) => {
+                ReplyEncoder.encode((&answer(request), *terminator), &mut bytes).unwrap();
             }
             Received::LineEnd => bytes.put_u8(b'\n'),
         }
@@ -150,11 +150,11 @@ fn answers(received: &[Received]) -> BytesMut {
 }
 
 /// An answer that depends on the operation and on the operand, and may be beyond the largest double.
-fn answer(request: &Result<Request, Refusal>) -> Reply {
+fn answer(request: &Result<Request, ErrorReply>) -> Reply {
     let request = request.clone()?;
     let Request { operation, operand } = request;
     Number::new(operand.value() * f64::from(operation.letter() - b'`'))
-        .ok_or_else(|| Refusal::result_out_of_range(operation, operand))
+        .ok_or_else(|| ErrorReply::result_out_of_range(operation, operand))
 }
 
 /// What a client of the server's replies makes of them until one is none, and whether all of them were some.
@@ -170,7 +170,7 @@ fn hear<'a>(framing: Framing, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Ve
                 Err(error) => return broken(heard, &error),
             }
         }
-        assert!(src.len() <= ClientCodec::LONGEST_REPLY, "{} bytes wait", src.len());
+        assert!(src.len() <= ClientCodec::MAX_REPLY_LEN, "{} bytes wait", src.len());
     }
     loop {
         match codec.decode_eof(&mut src) {
@@ -187,7 +187,7 @@ fn hear<'a>(framing: Framing, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Ve
 fn broken(heard: Vec<Reply>, error: &impl ToString) -> (Vec<Reply>, bool) {
     let text = error.to_string();
     assert!(
-        text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.len() <= ClientCodec::LONGEST_REPLY,
+        text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.len() <= ClientCodec::MAX_REPLY_LEN,
         "{text:?}"
     );
     (heard, false)
@@ -195,19 +195,19 @@ fn broken(heard: Vec<Reply>, error: &impl ToString) -> (Vec<Reply>, bool) {
 
 /// What is received can be sent again, and what is answered is read as it was meant.
 fn round_trip(received: &Received) {
-    let Received::Request(operation, request, ending) = received else { return };
+    let Received::Request(operation, request, terminator) = received else { return };
     if let Ok(request) = request {
         assert_eq!(*operation, Some(request.operation));
         assert_eq!(Request::parse(request.to_string().as_bytes()).unwrap(), *request);
     }
     let reply = answer(request);
     let mut bytes = BytesMut::new();
-    ReplyEncoder.encode((&reply, *ending), &mut bytes).unwrap();
+    ReplyEncoder.encode((&reply, *terminator), &mut bytes).unwrap();
     // What the client's limit is reasoned with.
-    assert!(bytes.len() < ClientCodec::LONGEST_REPLY / 4, "{bytes:?}");
-    let text = if *ending == Ending::Line { bytes.strip_suffix(b"\n").unwrap() } else { &bytes[..] };
+    assert!(bytes.len() < ClientCodec::MAX_REPLY_LEN / 4, "{bytes:?}");
+    let text = if *terminator == Terminator::Line { bytes.strip_suffix(b"\n").unwrap() } else { &bytes[..] };
     assert!(text.iter().all(|byte| matches!(byte, b' '..=b'~')), "{text:?}");
-    let framing = if *ending == Ending::Line { Framing::Line } else { Framing::EndOfStream };
+    let framing = if *terminator == Terminator::Line { Framing::Line } else { Framing::EndOfStream };
     let (heard, in_order) = hear(framing, [&bytes[..]]);
     assert!(in_order && same(heard.first(), Some(&reply)) && heard.len() == 1, "{heard:?}, not {reply:?}");
 }
@@ -228,11 +228,11 @@ fn pipelined(received: &[Received], cuts: &[u8]) {
     // The first one settles that the connection speaks lines; it has to come whole for that.
     let first = bytes.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
     let (first, others) = bytes.split_at(first);
-    let kind = Kind { limit: 64, settling: false, silences: false };
+    let kind = InputKind { limit: 64, settling: false, silences: false };
     let again = converse(kind, [first].into_iter().chain(pieces(others, cuts)));
     assert_eq!(again.len(), requests.len());
     for (again, request) in again.iter().zip(&requests) {
-        assert_eq!(*again, Received::Request(Some(request.operation), Ok(*request), Ending::Line));
+        assert_eq!(*again, Received::Request(Some(request.operation), Ok(*request), Terminator::Line));
         // Zeros of either sign are equal.
         let Received::Request(_, again, _) = again else { continue };
         assert!(same(Some(&again.clone().map(|again| again.operand)), Some(&Ok(request.operand))));

@@ -1,6 +1,6 @@
 //! The rock-paper-scissors wire.
 
-use crate::wire::rps::{Answer, ClientCodec, Move, ServerCodec, UnknownByte};
+use crate::wire::rps::{ClientCodec, Move, Reply, ServerCodec, UnknownByte};
 use bytes::BytesMut;
 use tokio_util::codec::{Decoder, Encoder};
 
@@ -24,7 +24,7 @@ pub fn check(data: &[u8]) {
 
     // And one for each byte without exception on the other side.
     let answers = decode(ClientCodec, sent, &cuts);
-    let heard: Vec<_> = answers.iter().map(|item| item.map_or_else(|UnknownByte(byte)| byte, Answer::byte)).collect();
+    let heard: Vec<_> = answers.iter().map(|item| item.map_or_else(|UnknownByte(byte)| byte, Reply::byte)).collect();
     assert_eq!(heard, sent);
     for UnknownByte(byte) in answers.iter().filter_map(|answer| answer.err()) {
         assert!(!b"xyzvef".contains(&byte));

@@ -6,7 +6,7 @@ use bytes::{Buf, BufMut, BytesMut};
 use thiserror::Error;
 use tokio_util::codec::{Decoder, Encoder};
 
-use super::{Code, Refusal, Reply, Request};
+use super::{ErrorCode, ErrorReply, Reply, Request};
 use crate::wire::number::{Literal, Number, classify};
 use crate::wire::quoted::Quoted;
 
@@ -46,9 +46,9 @@ pub enum ReplyError {
     Malformed(String),
     /// The stream ended before the reply did; what had come of it, quoted.
     #[error("the stream ended within a reply, after {0}")]
-    CutShort(String),
+    UnexpectedEof(String),
     /// They go on for longer than any reply.
-    #[error("a reply went on for more than {} bytes", ClientCodec::LONGEST_REPLY)]
+    #[error("a reply went on for more than {} bytes", ClientCodec::MAX_REPLY_LEN)]
     TooLong,
     /// Reading failed.
     #[error(transparent)]
@@ -63,7 +63,7 @@ pub struct ClientCodec {
 
 impl ClientCodec {
     /// No reply of our servers is a quarter as long; other servers' error sentences may be.
-    pub const LONGEST_REPLY: usize = 1024;
+    pub const MAX_REPLY_LEN: usize = 1024;
 
     /// A codec for one connection.
     #[must_use]
@@ -97,7 +97,7 @@ impl Decoder for ClientCodec {
         let reply = match self.framing {
             Framing::Line => {
                 // Looking no further than the longest reply keeps the result the same however the bytes were cut.
-                let reach = src.len().min(Self::LONGEST_REPLY + b"\n".len());
+                let reach = src.len().min(Self::MAX_REPLY_LEN + b"\n".len());
                 let Some(end) = src[..reach].iter().position(|&byte| byte == b'\n') else {
                     return too_long_or_none(src);
                 };
@@ -109,7 +109,7 @@ impl Decoder for ClientCodec {
             Framing::Bare => {
                 let part = src.is_empty()
                     || matches!(&src[..], [b'd', number @ ..] if classify(number) == Literal::Incomplete);
-                if part || &src[..] == b"e" || src.len() > Self::LONGEST_REPLY {
+                if part || &src[..] == b"e" || src.len() > Self::MAX_REPLY_LEN {
                     return too_long_or_none(src);
                 }
                 let reply = parse(src);
@@ -132,13 +132,13 @@ impl Decoder for ClientCodec {
             Framing::EndOfStream => parse(&rest).map(Some),
             // A server that has not heard a line yet ends the connection with a bare error.
             Framing::Line | Framing::Bare if rest.starts_with(b"e") => parse(&rest).map(Some),
-            Framing::Line | Framing::Bare => Err(ReplyError::CutShort(Quoted(&rest).to_string())),
+            Framing::Line | Framing::Bare => Err(ReplyError::UnexpectedEof(Quoted(&rest).to_string())),
         }
     }
 }
 
 fn too_long_or_none(src: &BytesMut) -> Result<Option<Reply>, ReplyError> {
-    if src.len() > ClientCodec::LONGEST_REPLY { Err(ReplyError::TooLong) } else { Ok(None) }
+    if src.len() > ClientCodec::MAX_REPLY_LEN { Err(ReplyError::TooLong) } else { Ok(None) }
 }
 
 /// Reads one reply; a line end behind it is taken off, since some servers send one unasked.
@@ -151,12 +151,12 @@ fn parse(text: &[u8]) -> Result<Reply, ReplyError> {
         [b'e', error @ ..] => {
             // All of this wire is ASCII: other scripts' letters could be shown as something else than they are.
             let error = str::from_utf8(error).ok().filter(|error| error.is_ascii()).ok_or_else(malformed)?;
-            let (word, sentence) = error.split_once(' ').unwrap_or((error, ""));
-            let code = Code::from_word(word).ok_or_else(malformed)?;
-            if sentence.contains(char::is_control) {
+            let (word, message) = error.split_once(' ').unwrap_or((error, ""));
+            let code = ErrorCode::from_name(word).ok_or_else(malformed)?;
+            if message.contains(char::is_control) {
                 return Err(malformed());
             }
-            Ok(Err(Refusal { code, sentence: sentence.to_owned() }))
+            Ok(Err(ErrorReply { code, message: message.to_owned() }))
         }
         _ => Err(malformed()),
     }
@@ -165,7 +165,7 @@ fn parse(text: &[u8]) -> Result<Reply, ReplyError> {
 #[cfg(test)]
 mod tests {
     use super::super::server::{Received, ReplyEncoder, RequestDecoder};
-    use super::super::{Ending, Operation};
+    use super::super::{Operation, Terminator};
     use super::*;
     use proptest::prelude::*;
 
@@ -183,7 +183,7 @@ mod tests {
         ] {
             assert_eq!(read(framing, bytes).unwrap(), Some(Ok(Number::new(4.0).unwrap())), "{framing:?}");
         }
-        let refusal = Refusal { code: Code::Busy, sentence: "later".to_owned() };
+        let refusal = ErrorReply { code: ErrorCode::Busy, message: "later".to_owned() };
         assert_eq!(read(Framing::EndOfStream, b"eBUSY later").unwrap(), Some(Err(refusal)));
     }
 
@@ -215,7 +215,7 @@ mod tests {
             let greeting = ClientCodec::new(framing).decode(&mut BytesMut::from(&b"220 hello"[..]));
             assert!(matches!(greeting, Err(ReplyError::Malformed(_))), "at once, in {framing:?}");
         }
-        assert!(matches!(read(Framing::Line, b"d4."), Err(ReplyError::CutShort(_))));
+        assert!(matches!(read(Framing::Line, b"d4."), Err(ReplyError::UnexpectedEof(_))));
         assert!(matches!(read(Framing::Line, b"eBUSY later"), Ok(Some(Err(_)))), "last words need no line end");
         assert!(matches!(read(Framing::EndOfStream, &[b'd'; 2000]), Err(ReplyError::TooLong)));
         let blanks = [b"d".as_slice(), &[b' '; 2000]].concat();
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn a_reply_is_too_long_whether_it_comes_at_once_or_in_pieces() {
         let words = "eBUSY ".len();
-        let longest = [b"eBUSY ".as_slice(), &[b'x'; ClientCodec::LONGEST_REPLY][words..]].concat();
+        let longest = [b"eBUSY ".as_slice(), &[b'x'; ClientCodec::MAX_REPLY_LEN][words..]].concat();
         for framing in [Framing::EndOfStream, Framing::Line, Framing::Bare] {
             assert!(matches!(read(framing, &longest), Ok(Some(Err(_)))), "{framing:?}");
             let longer = [&longest[..], b"x\n"].concat();
@@ -242,13 +242,13 @@ mod tests {
         fn what_one_side_writes_the_other_reads(bits: u64, letter in prop::sample::select(Operation::ALL.to_vec())) {
             let Some(operand) = Number::new(f64::from_bits(bits)) else { return Ok(()); };
             let request = Request { operation: letter, operand };
-            for (framing, ending) in [(Framing::EndOfStream, Ending::Bare), (Framing::Line, Ending::Line), (Framing::Bare, Ending::Bare)] {
+            for (framing, terminator) in [(Framing::EndOfStream, Terminator::Bare), (Framing::Line, Terminator::Line), (Framing::Bare, Terminator::Bare)] {
                 let mut codec = ClientCodec::new(framing);
                 let mut bytes = BytesMut::new();
                 codec.encode(request, &mut bytes).unwrap();
                 let received = RequestDecoder::new(512, false).decode_eof(&mut bytes).unwrap().unwrap();
-                prop_assert_eq!(received, Received::Request(Some(request.operation), Ok(request), ending));
-                ReplyEncoder.encode((&Ok(operand), ending), &mut bytes).unwrap();
+                prop_assert_eq!(received, Received::Request(Some(request.operation), Ok(request), terminator));
+                ReplyEncoder.encode((&Ok(operand), terminator), &mut bytes).unwrap();
                 prop_assert_eq!(codec.decode_eof(&mut bytes).unwrap(), Some(Ok(operand)));
             }
         }

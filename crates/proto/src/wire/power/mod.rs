@@ -1,7 +1,7 @@
 //! The power wire: one op letter and one number in, one letter and one number or an error out.
 //!
 //! - this file: requests and replies; [`operation`]: what can be asked of a number;
-//! - [`refusal`]: the error replies, their codes and sentences;
+//! - [`error_reply`]: the error replies, their codes and sentences;
 //! - [`server`]: the server's side, which finds out where a request ends;
 //! - [`client`]: the client's side, which finds out where a reply ends.
 //!
@@ -12,19 +12,19 @@
 //! assert_eq!(request.operation, Operation::Cube);
 //! assert_eq!(request.to_string(), "b-0.5");
 //!
-//! let refusal = Request::parse(b"b1_000").unwrap_err();
-//! assert_eq!(refusal.to_string(), "BADNUM '1_000' is not a decimal number such as 2, -0.5 or 1e-3");
+//! let error_reply = Request::parse(b"b1_000").unwrap_err();
+//! assert_eq!(error_reply.to_string(), "BADNUM '1_000' is not a decimal number such as 2, -0.5 or 1e-3");
 //! ```
 
 pub mod client;
+pub mod error_reply;
 pub mod operation;
-pub mod refusal;
 pub mod server;
 
 use std::fmt;
 
+pub use error_reply::{ErrorCode, ErrorReply};
 pub use operation::Operation;
-pub use refusal::{Code, Refusal};
 
 use crate::wire::number::{Literal, Number, NumberError, classify};
 
@@ -38,18 +38,18 @@ pub struct Request {
 }
 
 impl Request {
-    /// Reads a request that stands alone, its ending already taken off.
+    /// Reads a request that stands alone, its terminator already taken off.
     ///
     /// # Errors
     ///
-    /// `BADOP`, `BADNUM` or `RANGE`, with a sentence that quotes what was wrong.
-    pub fn parse(text: &[u8]) -> Result<Self, Refusal> {
+    /// `BADOP`, `BADNUM` or `RANGE`, with a message that quotes what was wrong.
+    pub fn parse(text: &[u8]) -> Result<Self, ErrorReply> {
         RequestText::classify(text).parse()
     }
 }
 
 impl fmt::Display for Request {
-    /// As it stands on the wire, without an ending.
+    /// As it stands on the wire, without an terminator.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", char::from(self.operation.letter()), self.operand)
     }
@@ -72,24 +72,24 @@ impl<'a> RequestText<'a> {
         Self { text, operation }
     }
 
-    fn parse(self) -> Result<Request, Refusal> {
-        let (operation, literal) = self.operation.ok_or_else(|| Refusal::bad_operation(self.text))?;
+    fn parse(self) -> Result<Request, ErrorReply> {
+        let (operation, literal) = self.operation.ok_or_else(|| ErrorReply::bad_operation(self.text))?;
         let number = &self.text[1..];
-        let Literal::Complete(digits) = literal else { return Err(Refusal::bad_number(number)) };
+        let Literal::Complete(digits) = literal else { return Err(ErrorReply::bad_number(number)) };
         let operand = Number::from_digits(digits).map_err(|error| match error {
-            NumberError::Malformed => Refusal::bad_number(number),
-            NumberError::OutOfRange => Refusal::operand_out_of_range(number),
+            NumberError::Malformed => ErrorReply::bad_number(number),
+            NumberError::OutOfRange => ErrorReply::operand_out_of_range(number),
         })?;
         Ok(Request { operation, operand })
     }
 }
 
 /// One reply: the number, or why there is none.
-pub type Reply = Result<Number, Refusal>;
+pub type Reply = Result<Number, ErrorReply>;
 
 /// How a request or a reply is ended on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Ending {
+pub enum Terminator {
     /// By nothing: the end of the stream, or the end of what one read delivered.
     Bare,
     /// By a line feed.

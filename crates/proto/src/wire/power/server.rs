@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
-use super::{Ending, Operation, Refusal, Reply, Request, RequestText};
+use super::{ErrorReply, Operation, Reply, Request, RequestText, Terminator};
 use crate::wire::number::{Literal, is_blank};
 
 /// What a request decoder made of the bytes.
@@ -23,15 +23,15 @@ use crate::wire::number::{Literal, is_blank};
 pub enum Received {
     /// A request, or the error that it gets, and how the reply is to be ended. A request that is none can be for an
     /// operation all the same.
-    Request(Option<Operation>, Result<Request, Refusal>, Ending),
+    Request(Option<Operation>, Result<Request, ErrorReply>, Terminator),
     /// The line end of a request that has been answered bare: its reply still lacks one.
     LineEnd,
 }
 
 impl Received {
-    fn from_text(text: RequestText<'_>, ending: Ending) -> Self {
+    fn from_text(text: RequestText<'_>, terminator: Terminator) -> Self {
         let operation = text.operation.map(|(operation, _)| operation);
-        Self::Request(operation, text.parse(), ending)
+        Self::Request(operation, text.parse(), terminator)
     }
 }
 
@@ -41,7 +41,7 @@ pub enum Pending {
     /// There are none.
     Nothing,
     /// They are part of a request.
-    Part,
+    Partial,
     /// They read as a whole one, and are one unless more comes before they have settled.
     Whole,
 }
@@ -49,20 +49,20 @@ pub enum Pending {
 /// Finds the requests in a connection's bytes.
 #[derive(Clone, Debug)]
 pub struct RequestDecoder {
-    /// The most bytes that a request may have, its ending not counted.
+    /// The most bytes that a request may have, its terminator not counted.
     limit: usize,
     /// Whether bare bytes have to settle before they are taken for a request.
-    settling: bool,
-    state: State,
+    settle: bool,
+    state: DecoderState,
     /// What the bytes that were left wait for.
     pending: Pending,
 }
 
 /// What a connection has shown of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum DecoderState {
     /// No whole request yet.
-    Fresh,
+    Start,
     /// Its last request was answered bare.
     Bare,
     /// A line feed has been seen: it speaks lines.
@@ -72,18 +72,18 @@ enum State {
 }
 
 impl RequestDecoder {
-    /// A decoder for one connection. With `settling`, bare bytes are taken for a request by
+    /// A decoder for one connection. With `settle`, bare bytes are taken for a request by
     /// [`decode_settled`](Self::decode_settled) alone.
     #[must_use]
-    pub fn new(limit: usize, settling: bool) -> Self {
-        Self { limit, settling, state: State::Fresh, pending: Pending::Nothing }
+    pub fn new(limit: usize, settle: bool) -> Self {
+        Self { limit, settle, state: DecoderState::Start, pending: Pending::Nothing }
     }
 
     /// Whether the connection has had its last answer: what follows an error that leaves it unclear where the next
     /// request would begin cannot be understood.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.state == State::Finished
+        self.state == DecoderState::Finished
     }
 
     /// What the bytes that the last call left wait for.
@@ -95,31 +95,32 @@ impl RequestDecoder {
     /// Takes bare bytes for the request that they read as: no more came while they settled.
     pub fn decode_settled(&mut self, src: &mut BytesMut) -> Option<Received> {
         let text = RequestText::classify(src);
-        if !matches!(self.state, State::Fresh | State::Bare) || BareClass::of(text) != BareClass::Complete {
+        if !matches!(self.state, DecoderState::Start | DecoderState::Bare) || BareClass::of(text) != BareClass::Complete
+        {
             return None;
         }
-        let received = Received::from_text(text, Ending::Bare);
+        let received = Received::from_text(text, Terminator::Bare);
         self.bare_request_taken(src);
         Some(received)
     }
 
     /// Gives up on what is missing: the error of a connection whose request did not come within `limit`.
     pub fn time_out(&mut self, limit: Duration) -> Received {
-        self.finish(Refusal::timed_out(limit))
+        self.finish(ErrorReply::timed_out(limit))
     }
 
-    fn ending(&self) -> Ending {
-        if self.state == State::Lines { Ending::Line } else { Ending::Bare }
+    fn terminator(&self) -> Terminator {
+        if self.state == DecoderState::Lines { Terminator::Line } else { Terminator::Bare }
     }
 
-    fn finish(&mut self, refusal: Refusal) -> Received {
-        let ending = self.ending();
-        self.state = State::Finished;
-        Received::Request(None, Err(refusal), ending)
+    fn finish(&mut self, refusal: ErrorReply) -> Received {
+        let terminator = self.terminator();
+        self.state = DecoderState::Finished;
+        Received::Request(None, Err(refusal), terminator)
     }
 
     fn bare_request_taken(&mut self, src: &mut BytesMut) {
-        self.state = State::Bare;
+        self.state = DecoderState::Bare;
         self.pending = Pending::Nothing;
         src.clear();
     }
@@ -141,33 +142,33 @@ impl Decoder for RequestDecoder {
             let end = self.line_feed(src);
             let line = without_carriage_return(&src[..end.unwrap_or(src.len())]);
             if line.len() > self.limit {
-                return Ok(Some(self.finish(Refusal::too_long(self.limit))));
+                return Ok(Some(self.finish(ErrorReply::too_long(self.limit))));
             }
             if let Some(end) = end {
-                let late = self.state == State::Bare;
-                self.state = State::Lines;
+                let late = self.state == DecoderState::Bare;
+                self.state = DecoderState::Lines;
                 let received =
-                    (!is_blank_line(line)).then(|| Received::from_text(RequestText::classify(line), Ending::Line));
+                    (!is_blank_line(line)).then(|| Received::from_text(RequestText::classify(line), Terminator::Line));
                 src.advance(end + 1);
                 match received {
                     Some(received) => return Ok(Some(received)),
                     None if late => return Ok(Some(Received::LineEnd)),
                     None => {}
                 }
-            } else if self.state == State::Lines {
-                self.pending = Pending::Part;
+            } else if self.state == DecoderState::Lines {
+                self.pending = Pending::Partial;
                 return Ok(None);
             } else {
                 let text = RequestText::classify(src);
                 let class = BareClass::of(text);
                 match class {
-                    BareClass::Complete if self.settling => self.pending = Pending::Whole,
-                    BareClass::Incomplete => self.pending = Pending::Part,
+                    BareClass::Complete if self.settle => self.pending = Pending::Whole,
+                    BareClass::Incomplete => self.pending = Pending::Partial,
                     BareClass::Complete | BareClass::Invalid => {
-                        let received = Received::from_text(text, Ending::Bare);
+                        let received = Received::from_text(text, Terminator::Bare);
                         self.bare_request_taken(src);
                         if class == BareClass::Invalid {
-                            self.state = State::Finished;
+                            self.state = DecoderState::Finished;
                         }
                         return Ok(Some(received));
                     }
@@ -187,8 +188,8 @@ impl Decoder for RequestDecoder {
         if let Some(received) = self.decode(src)? {
             return Ok(Some(received));
         }
-        let ending = self.ending();
-        let received = (!is_blank_line(src)).then(|| Received::from_text(RequestText::classify(src), ending));
+        let terminator = self.terminator();
+        let received = (!is_blank_line(src)).then(|| Received::from_text(RequestText::classify(src), terminator));
         self.pending = Pending::Nothing;
         src.clear();
         Ok(received)
@@ -227,14 +228,14 @@ fn without_carriage_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Writes replies, each with its ending.
+/// Writes replies, each with its terminator.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReplyEncoder;
 
-impl Encoder<(&Reply, Ending)> for ReplyEncoder {
+impl Encoder<(&Reply, Terminator)> for ReplyEncoder {
     type Error = io::Error;
 
-    fn encode(&mut self, (reply, ending): (&Reply, Ending), dst: &mut BytesMut) -> io::Result<()> {
+    fn encode(&mut self, (reply, terminator): (&Reply, Terminator), dst: &mut BytesMut) -> io::Result<()> {
         match reply {
             Ok(number) => {
                 dst.put_u8(b'd');
@@ -244,10 +245,10 @@ impl Encoder<(&Reply, Ending)> for ReplyEncoder {
                 dst.put_u8(b'e');
                 dst.put_slice(refusal.code.as_str().as_bytes());
                 dst.put_u8(b' ');
-                dst.put_slice(refusal.sentence.as_bytes());
+                dst.put_slice(refusal.message.as_bytes());
             }
         }
-        if ending == Ending::Line {
+        if terminator == Terminator::Line {
             dst.put_u8(b'\n');
         }
         Ok(())
@@ -256,7 +257,7 @@ impl Encoder<(&Reply, Ending)> for ReplyEncoder {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Code;
+    use super::super::ErrorCode;
     use super::*;
     use proptest::prelude::*;
 
@@ -281,12 +282,12 @@ mod tests {
     }
 
     fn show(received: &Received) -> String {
-        let (text, ending) = match received {
-            Received::Request(_, Ok(request), ending) => (request.to_string(), *ending),
-            Received::Request(_, Err(refusal), ending) => (refusal.code.to_string(), *ending),
-            Received::LineEnd => (String::new(), Ending::Line),
+        let (text, terminator) = match received {
+            Received::Request(_, Ok(request), terminator) => (request.to_string(), *terminator),
+            Received::Request(_, Err(refusal), terminator) => (refusal.code.to_string(), *terminator),
+            Received::LineEnd => (String::new(), Terminator::Line),
         };
-        text + if ending == Ending::Line { "\\n" } else { "" }
+        text + if terminator == Terminator::Line { "\\n" } else { "" }
     }
 
     fn assert_seen(pieces: &[&[u8]], expected: &[&str], finished: bool) {
@@ -366,7 +367,7 @@ mod tests {
         assert_eq!(decoder.pending(), Pending::Whole);
         src.extend_from_slice(b"2e");
         assert_eq!(decoder.decode(&mut src).unwrap(), None);
-        assert_eq!(decoder.pending(), Pending::Part);
+        assert_eq!(decoder.pending(), Pending::Partial);
         assert_eq!(decoder.decode_settled(&mut src), None);
         src.extend_from_slice(b"1");
         assert_eq!(show(&decoder.decode_settled(&mut src).unwrap()), "a120.0");
@@ -384,7 +385,7 @@ mod tests {
         decoder.decode(&mut BytesMut::from(&b"a2\n"[..])).unwrap();
         assert_eq!(show(&decoder.time_out(limit)), "TIMEOUT\\n");
         assert!(decoder.is_finished());
-        assert_eq!(Refusal::timed_out(limit).code, Code::Timeout);
+        assert_eq!(ErrorReply::timed_out(limit).code, ErrorCode::Timeout);
     }
 
     /// Bytes that are mostly near the format, so that every branch is reached.
@@ -423,7 +424,7 @@ mod tests {
             prop_assert_eq!(converse(&pieces), converse(&[&whole]));
         }
 
-        /// With settling and no silence, the cuts in bare bytes do not matter either, until they cannot be a request.
+        /// With settle and no silence, the cuts in bare bytes do not matter either, until they cannot be a request.
         #[test]
         fn any_chunking_of_one_settling_request_gives_the_same_result(
             request in "[abcd][ \t]?[-+]?[0-9]{1,4}(\\.[0-9]{0,3})?([eE][-+]?[0-9]{1,2})?", cut in 0..16_usize,
@@ -436,7 +437,7 @@ mod tests {
                 prop_assert_eq!(decoder.decode(&mut src).unwrap(), None);
             }
             let received = decoder.decode_eof(&mut src).unwrap().unwrap();
-            prop_assert_eq!(received, Received::from_text(RequestText::classify(request.as_bytes()), Ending::Bare));
+            prop_assert_eq!(received, Received::from_text(RequestText::classify(request.as_bytes()), Terminator::Bare));
         }
 
         #[test]

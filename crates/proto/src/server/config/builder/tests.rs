@@ -3,47 +3,47 @@
 use serde::Deserialize;
 
 use super::*;
-use crate::server::config::types::{Count, Period};
+use crate::server::config::types::{Count, TimeoutValue};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Sample {
     workers: Count<0, 9>,
-    limits: Limits,
-    timeouts: Timeouts,
+    limits: SampleLimits,
+    timeouts: SampleTimeouts,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Limits {
+struct SampleLimits {
     #[serde(flatten)]
-    shared: Shared,
+    shared: SampleShared,
     most: Count<1, 99>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Shared {
+struct SampleShared {
     backlog: Count<1, 99>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Timeouts {
-    idle: Period<1>,
-    window: Period<1>,
+struct SampleTimeouts {
+    idle: TimeoutValue<1>,
+    window: TimeoutValue<1>,
 }
 
 impl Default for Sample {
     fn default() -> Self {
         Self {
             workers: Count::new(0),
-            limits: Limits { shared: Shared { backlog: Count::new(5) }, most: Count::new(10) },
-            timeouts: Timeouts { idle: Period::from_secs(60), window: Period::from_secs(30) },
+            limits: SampleLimits { shared: SampleShared { backlog: Count::new(5) }, most: Count::new(10) },
+            timeouts: SampleTimeouts { idle: TimeoutValue::from_secs(60), window: TimeoutValue::from_secs(30) },
         }
     }
 }
 
 impl Configuration for Sample {
-    fn contradictions(&self) -> Vec<Contradiction> {
-        let Timeouts { idle, window } = self.timeouts;
-        let wrong = (idle <= window).then(|| Contradiction {
+    fn conflicts(&self) -> Vec<Conflict> {
+        let SampleTimeouts { idle, window } = self.timeouts;
+        let wrong = (idle <= window).then(|| Conflict {
             keys: ["timeouts.idle", "timeouts.window"],
             problem: format!("{idle} is no longer than {window}"),
             remedy: "make it longer",
@@ -52,25 +52,25 @@ impl Configuration for Sample {
     }
 }
 
-fn argument(text: &str) -> Origin {
-    Origin::Argument(text.to_owned())
+fn argument(text: &str) -> Source {
+    Source::Argument(text.to_owned())
 }
 
 /// The problems of a file, one line each.
 fn problems_of(text: &str) -> Vec<String> {
-    let mut layers = Layers::<Sample>::of_defaults();
-    layers.lay_file(Path::new("a.toml"), text);
-    layers.finish().unwrap_err().to_string().lines().map(str::to_owned).collect()
+    let mut builder = ConfigBuilder::<Sample>::from_defaults();
+    builder.add_file(Path::new("a.toml"), text);
+    builder.build().unwrap_err().to_string().lines().map(str::to_owned).collect()
 }
 
 #[test]
 fn a_later_source_goes_over_an_earlier_one_key_by_key() {
-    let mut layers = Layers::<Sample>::of_defaults();
-    layers.lay_file(Path::new("a.toml"), "workers = 1\n[limits]\nbacklog = 6\nmost = 7\n");
-    layers.lay_string("timeouts.idle", "90s", Origin::Variable("IDLE".to_owned()));
-    layers.lay_text("limits.most", "8", argument("--set"));
-    layers.lay_text("timeouts.idle", "2m", argument("--set"));
-    let sample = layers.finish().unwrap();
+    let mut builder = ConfigBuilder::<Sample>::from_defaults();
+    builder.add_file(Path::new("a.toml"), "workers = 1\n[limits]\nbacklog = 6\nmost = 7\n");
+    builder.set_string("timeouts.idle", "90s", Source::Variable("IDLE".to_owned()));
+    builder.set("limits.most", "8", argument("--set"));
+    builder.set("timeouts.idle", "2m", argument("--set"));
+    let sample = builder.build().unwrap();
     assert_eq!((sample.workers.get(), sample.limits.shared.backlog.get(), sample.limits.most.get()), (1, 6, 8));
     assert_eq!((sample.timeouts.idle.get().as_secs(), sample.timeouts.window.get().as_secs()), (120, 30));
 }
@@ -78,9 +78,9 @@ fn a_later_source_goes_over_an_earlier_one_key_by_key() {
 #[test]
 fn an_empty_file_and_an_empty_table_change_nothing() {
     for text in ["", "# nothing\n", "[limits]\n", "limits = {}\n"] {
-        let mut layers = Layers::<Sample>::of_defaults();
-        layers.lay_file(Path::new("a.toml"), text);
-        assert_eq!(layers.finish(), Ok(Sample::default()), "{text:?}");
+        let mut builder = ConfigBuilder::<Sample>::from_defaults();
+        builder.add_file(Path::new("a.toml"), text);
+        assert_eq!(builder.build(), Ok(Sample::default()), "{text:?}");
     }
 }
 
@@ -91,13 +91,13 @@ fn every_problem_is_told_with_its_line_its_key_and_what_would_be_right() {
     );
     let expected = [
         "a.toml:1: workers: invalid value: integer `10`, expected a whole number from 0 to 9",
-        "a.toml:2: threads: there is no such key; there are limits.*, timeouts.*, workers",
+        "a.toml:2: threads: unknown key; the keys here are limits.*, timeouts.*, workers",
         "a.toml:5: limits.backlog: invalid value: integer `0`, expected a whole number from 1 to 99",
         "a.toml:6: limits.most: invalid type: string \"many\", expected a whole number from 1 to 99",
-        "a.toml:7: limits.least: there is no such key; there are limits.backlog, limits.most",
+        "a.toml:7: limits.least: unknown key; the keys here are limits.backlog, limits.most",
         "a.toml:10: timeouts.idle: invalid type: integer `60`, expected a duration with its unit, such as \"5s\" or \
          \"250ms\", from 1ms to 365days",
-        "a.toml:12: timeout.idle: there is no such key; there are limits.*, timeouts.*, workers",
+        "a.toml:12: timeout.idle: unknown key; the keys here are limits.*, timeouts.*, workers",
     ];
     assert_eq!(problems, expected);
 }
@@ -110,7 +110,7 @@ fn tables_and_values_are_not_taken_for_one_another() {
     );
     assert_eq!(
         problems_of("[workers]\nx = 1"),
-        ["a.toml:2: workers.x: there is no such key; there are limits.*, timeouts.*, workers"]
+        ["a.toml:2: workers.x: unknown key; the keys here are limits.*, timeouts.*, workers"]
     );
     assert_eq!(problems_of("[workers]"), ["a.toml:1: workers: this is one value, not a table"]);
     assert_eq!(
@@ -119,13 +119,13 @@ fn tables_and_values_are_not_taken_for_one_another() {
     );
     assert_eq!(
         problems_of("\n[wrong]"),
-        ["a.toml:2: wrong: there is no such key; there are limits.*, timeouts.*, workers"]
+        ["a.toml:2: wrong: unknown key; the keys here are limits.*, timeouts.*, workers"]
     );
 }
 
 #[test]
 fn a_quoted_key_with_a_point_is_no_path() {
-    let known = "there is no such key; there are limits.*, timeouts.*, workers";
+    let known = "unknown key; the keys here are limits.*, timeouts.*, workers";
     assert_eq!(problems_of("\"limits.backlog\" = 5"), [format!("a.toml:1: \"limits.backlog\": {known}")]);
 }
 
@@ -133,13 +133,13 @@ fn a_quoted_key_with_a_point_is_no_path() {
 fn a_quoted_text_ends_no_line_and_does_nothing_to_a_terminal() {
     assert_eq!(
         problems_of("\"a\\nb\\u001B[2J\" = 1"),
-        ["a.toml:1: a\\nb\\u{1b}[2J: there is no such key; there are limits.*, timeouts.*, workers"]
+        ["a.toml:1: a\\nb\\u{1b}[2J: unknown key; the keys here are limits.*, timeouts.*, workers"]
     );
-    let mut layers = Layers::<Sample>::of_defaults();
-    layers.lay_string("a\r\nthe default: b", "1", argument("--set a\r\nthe default: b=1"));
-    let problem = layers.finish().unwrap_err().to_string();
+    let mut builder = ConfigBuilder::<Sample>::from_defaults();
+    builder.set_string("a\r\nthe default: b", "1", argument("--set a\r\nthe default: b=1"));
+    let problem = builder.build().unwrap_err().to_string();
     assert!(problem.starts_with("--set a\\r\\nthe default: b=1: a\\r\\nthe default: b: there is no"), "{problem}");
-    assert_eq!(Problems::one("cannot read a\nb".to_owned()).to_string(), "cannot read a\\nb");
+    assert_eq!(ConfigErrors::one("cannot read a\nb".to_owned()).to_string(), "cannot read a\\nb");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn what_is_no_toml_is_told_with_its_line() {
     for (text, line) in [("workers = \n", 1), ("\n\n[limits\n", 3), ("workers = 1\nworkers = 2\n", 2)] {
         let problems = problems_of(text);
         assert_eq!(problems.len(), 1, "{problems:?}");
-        assert!(problems[0].starts_with(&format!("a.toml:{line}: this is no TOML: ")), "{problems:?}");
+        assert!(problems[0].starts_with(&format!("a.toml:{line}: not valid TOML: ")), "{problems:?}");
     }
 }
 
@@ -162,22 +162,22 @@ fn an_argument_is_a_toml_value_or_else_a_string() {
         ("3.0", false),
         ("99999999999999999999", false),
     ] {
-        let mut layers = Layers::<Sample>::of_defaults();
-        layers.lay_text("limits.most", text, argument("--set limits.most"));
-        assert_eq!(layers.finish().is_ok(), right, "{text}");
+        let mut builder = ConfigBuilder::<Sample>::from_defaults();
+        builder.set("limits.most", text, argument("--set limits.most"));
+        assert_eq!(builder.build().is_ok(), right, "{text}");
     }
-    let mut layers = Layers::<Sample>::of_defaults();
-    layers.lay_text("limits", "{ most = 3, backlog = 4 }", argument("--set"));
-    layers.lay_text("timeouts.idle", "\"45s\"", argument("--set"));
-    let sample = layers.finish().unwrap();
+    let mut builder = ConfigBuilder::<Sample>::from_defaults();
+    builder.set("limits", "{ most = 3, backlog = 4 }", argument("--set"));
+    builder.set("timeouts.idle", "\"45s\"", argument("--set"));
+    let sample = builder.build().unwrap();
     assert_eq!((sample.limits.most.get(), sample.limits.shared.backlog.get()), (3, 4));
 }
 
 #[test]
 fn a_contradiction_names_both_keys_and_both_sources() {
-    let mut layers = Layers::<Sample>::of_defaults();
-    layers.lay_file(Path::new("a.toml"), "[timeouts]\n\nidle = \"20s\"\n");
-    let problem = layers.finish().unwrap_err().to_string();
+    let mut builder = ConfigBuilder::<Sample>::from_defaults();
+    builder.add_file(Path::new("a.toml"), "[timeouts]\n\nidle = \"20s\"\n");
+    let problem = builder.build().unwrap_err().to_string();
     assert_eq!(
         problem,
         "a.toml:3: timeouts.idle: 20s is no longer than 30s (timeouts.window: the default); make it longer"
@@ -187,8 +187,8 @@ fn a_contradiction_names_both_keys_and_both_sources() {
 proptest::proptest! {
     #[test]
     fn no_text_panics(text in "(\\[?[a-z.]{0,9}\\]?( ?= ?[-0-9a-z\"'\\[\\]{}.:]{0,12})?\n){0,5}") {
-        let mut layers = Layers::<Sample>::of_defaults();
-        layers.lay_file(Path::new("a.toml"), &text);
-        let _ = layers.finish();
+        let mut builder = ConfigBuilder::<Sample>::from_defaults();
+        builder.add_file(Path::new("a.toml"), &text);
+        let _ = builder.build();
     }
 }

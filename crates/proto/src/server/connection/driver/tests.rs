@@ -216,7 +216,7 @@ async fn a_drain_answers_what_was_asked_and_closes_the_idle() {
     idle.write_all(b"one.").await.unwrap();
     assert_eq!(hear(&mut idle, 4).await, "ONE.");
     asked.write_all(b"two.").await.unwrap();
-    shutdown.begin();
+    shutdown.trigger();
     let start = Instant::now();
     assert_eq!(hear_to_the_end(&mut asked).await, "TWO.");
     assert_eq!(hear_to_the_end(&mut idle).await, "");
@@ -232,7 +232,7 @@ async fn a_drain_lets_a_request_be_finished() {
     let (mut peer, served) = connect(8, &shutdown);
     peer.write_all(b"on").await.unwrap();
     sleep(SECOND).await;
-    shutdown.begin();
+    shutdown.trigger();
     sleep(3 * SECOND).await;
     peer.write_all(b"e.").await.unwrap();
     assert_eq!(hear_to_the_end(&mut peer).await, "ONE.");
@@ -244,7 +244,7 @@ async fn a_drain_lets_a_request_be_finished() {
 async fn a_drain_closes_a_peer_that_asks_on_and_on_between_two_requests() {
     let shutdown = running();
     let (mut peer, served) = connect(8, &shutdown);
-    shutdown.begin();
+    shutdown.trigger();
     let start = Instant::now();
     let mut answered = 0;
     while peer.write_all(b"one.").await.is_ok() {
@@ -280,7 +280,7 @@ async fn a_drain_answers_all_that_was_sent_even_if_its_answers_are_taken_late() 
     while timeout(SECOND / 10, peer.write_all(b"word.")).await.is_ok_and(|written| written.is_ok()) {
         sent += 1;
     }
-    shutdown.begin();
+    shutdown.trigger();
     sleep(2 * SECOND).await;
     let heard = hear_to_the_end(&mut peer).await;
     assert!(heard.len() / 5 >= sent && sent > 10, "sent {sent}, heard {}", heard.len() / 5);
@@ -296,7 +296,7 @@ async fn what_has_come_by_the_end_of_the_grace_is_answered_even_if_the_runtime_h
     let (stream, _) = listener.accept().await.unwrap();
     let shutdown = running();
     let served = tokio::spawn(run(stream, Words, timeouts().into(), Arc::default(), shutdown.clone()));
-    shutdown.begin();
+    shutdown.trigger();
     sleep(DRAIN_IDLE_GRACE).await;
     // At the instant of the last look: the runtime has not asked the kernel since.
     std::io::Write::write_all(&mut peer, b"one.").unwrap();
@@ -370,7 +370,7 @@ async fn a_close_ends_in_time_even_if_the_peer_sends_on_and_on() {
 #[tokio::test]
 async fn a_drain_cuts_a_peer_that_has_always_asked_more_already() {
     let shutdown = Shutdown::new(SECOND / 2);
-    shutdown.begin();
+    shutdown.trigger();
     let (closed, took) = serve_endless(b"more.", timeouts(), shutdown).await;
     assert!(matches!(closed, CloseReason::Aborted), "{closed:?}");
     assert!(took >= SECOND / 3, "{took:?}");
@@ -385,7 +385,7 @@ async fn a_drain_cuts_what_is_not_done_at_its_deadline() {
     part.write_all(b"on").await.unwrap();
     let writing = tokio::spawn(async move { unread.write_all(&b"word.".repeat(100)).await });
     sleep(SECOND).await;
-    shutdown.begin();
+    shutdown.trigger();
     let start = Instant::now();
     assert!(matches!(part_served.await.unwrap(), CloseReason::Aborted));
     assert!(matches!(unread_served.await.unwrap(), CloseReason::Aborted));

@@ -8,7 +8,7 @@ use super::*;
 use crate::server::config::sections::ConnectionLimits;
 use crate::server::connection::handler::{Event, Progress, WaitFor};
 use crate::server::connection::metrics::Summary;
-use crate::server::listener::admission::REJECTIONS_AT_ONCE;
+use crate::server::listener::admission::MAX_CONCURRENT_REJECTIONS;
 
 const SECOND: Duration = Duration::from_secs(1);
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
@@ -78,22 +78,22 @@ impl Handler for Greeting {
     }
 }
 
-struct Server {
+struct TestServer {
     events: mpsc::UnboundedSender<io::Result<DuplexStream>>,
     services: watch::Sender<Arc<Greeter>>,
     admission: Arc<Admission>,
-    metrics: Arc<Connections>,
+    metrics: Arc<ConnectionMetrics>,
     shutdown: Shutdown,
     served: tokio::task::JoinHandle<()>,
 }
 
-fn start(limit: usize, waiting: Vec<DuplexStream>) -> Server {
+fn start(limit: usize, waiting: Vec<DuplexStream>) -> TestServer {
     let (events, arriving) = mpsc::unbounded_channel();
     let services = watch::Sender::new(Arc::new(Greeter { greeting: "hi" }));
     let mut limits = ConnectionLimits::default();
-    limits.max_connections = limits.max_connections.at_most(limit);
+    limits.max_connections = limits.max_connections.clamp_max(limit);
     let admission = Admission::new(&limits);
-    let metrics = Arc::<Connections>::default();
+    let metrics = Arc::<ConnectionMetrics>::default();
     let shutdown = Shutdown::new(8 * SECOND);
     let served = tokio::spawn(serve(
         Scripted { arriving, waiting },
@@ -102,10 +102,10 @@ fn start(limit: usize, waiting: Vec<DuplexStream>) -> Server {
         Arc::clone(&metrics),
         shutdown.clone(),
     ));
-    Server { events, services, admission, metrics, shutdown, served }
+    TestServer { events, services, admission, metrics, shutdown, served }
 }
 
-impl Server {
+impl TestServer {
     fn connect(&self) -> DuplexStream {
         let (ours, theirs) = duplex(8);
         self.events.send(Ok(theirs)).unwrap();
@@ -117,7 +117,7 @@ impl Server {
     }
 
     async fn stop(self) -> Summary {
-        self.shutdown.begin();
+        self.shutdown.trigger();
         self.served.await.unwrap();
         self.metrics.summary()
     }
@@ -173,7 +173,7 @@ async fn the_excess_connection_is_told_and_closed_within_its_time() {
     assert!(began.elapsed() <= REJECTION_TIMEOUT * 3);
     assert!(deaf.write_all(b"x").await.is_err());
     assert_eq!(ask(server.connect(), b'x').await, "hi", "a place that was given back is there for the next");
-    assert_eq!(server.stop().await, Summary { accepted: 2, rejected: 2, panicked: 0, cut: 0 });
+    assert_eq!(server.stop().await, Summary { accepted: 2, rejected: 2, panicked: 0, aborted: 0 });
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,7 +182,7 @@ async fn turning_away_many_holds_up_nobody() {
     let _first = server.connect();
     let began = Instant::now();
     // More than are given time; those beyond are told at once too, and nobody waits behind them.
-    let mut deaf: Vec<_> = (0..REJECTIONS_AT_ONCE * 3).map(|_| server.connect()).collect();
+    let mut deaf: Vec<_> = (0..MAX_CONCURRENT_REJECTIONS * 3).map(|_| server.connect()).collect();
     for excess in &mut deaf {
         let mut heard = [0; 4];
         excess.read_exact(&mut heard).await.unwrap();
@@ -199,7 +199,7 @@ async fn a_panic_ends_its_own_connection_alone_and_is_counted() {
     assert_eq!(ask(server.connect(), b'p').await, "");
     assert_eq!(ask(bystander, b'x').await, "hi");
     let admission = Arc::clone(&server.admission);
-    assert_eq!(server.stop().await, Summary { accepted: 2, rejected: 0, panicked: 1, cut: 0 });
+    assert_eq!(server.stop().await, Summary { accepted: 2, rejected: 0, panicked: 1, aborted: 0 });
     assert_eq!(admission.open(), 0, "its place was given back");
 }
 
@@ -209,7 +209,7 @@ async fn a_panic_before_anything_is_waited_for_is_counted_too() {
     server.services.send_replace(Arc::new(Greeter { greeting: "" }));
     assert_eq!(ask(server.connect(), b'x').await, "");
     let admission = Arc::clone(&server.admission);
-    assert_eq!(server.stop().await, Summary { accepted: 1, rejected: 0, panicked: 1, cut: 0 });
+    assert_eq!(server.stop().await, Summary { accepted: 1, rejected: 0, panicked: 1, aborted: 0 });
     assert_eq!(admission.open(), 0, "its place was given back");
 }
 
@@ -253,10 +253,10 @@ async fn a_drain_ends_by_its_deadline_and_counts_what_is_left() {
     acceptor.tasks.spawn(std::future::pending::<()>());
     acceptor.tasks.spawn(std::future::ready(()));
     let began = Instant::now();
-    server.shutdown.begin();
+    server.shutdown.trigger();
     acceptor.drain().await;
     assert_eq!(began.elapsed(), 8 * SECOND);
-    assert_eq!(server.metrics.summary(), Summary { cut: 1, ..Summary::default() });
+    assert_eq!(server.metrics.summary(), Summary { aborted: 1, ..Summary::default() });
 }
 
 #[tokio::test(start_paused = true)]
@@ -267,7 +267,7 @@ async fn a_drain_aborts_what_is_not_finished_and_counts_it() {
     let _idle = server.connect();
     sleep(SECOND).await;
     let began = Instant::now();
-    assert_eq!(server.stop().await, Summary { accepted: 2, rejected: 0, panicked: 0, cut: 1 });
+    assert_eq!(server.stop().await, Summary { accepted: 2, rejected: 0, panicked: 0, aborted: 1 });
     assert!(began.elapsed() <= 8 * SECOND, "{:?}", began.elapsed());
 }
 

@@ -1,7 +1,7 @@
 //! The queue between the log and standard output, which may block for a while or fail for good.
 //!
 //! `tracing_appender::non_blocking` (0.2.5) would be the crate for it. Its worker discards the error of a write, so that
-//! lines lost to a full disk are not counted. Its guard prints to standard output when the queue is full at exit, and so
+//! lines dropped to a full disk are not counted. Its guard prints to standard output when the queue is full at exit, and so
 //! blocks for ever on a pipe that is not read. Its bound counts lines, not bytes.
 
 use std::io::{self, Write};
@@ -9,17 +9,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::server::observe::rate_limit::Throttle;
+use crate::server::observe::rate_limit::RateLimit;
 
 /// Takes lines and never waits; a thread of its own writes them.
 ///
-/// A line that cannot be written is lost and counted, and so is one for which there is no room: service matters more
-/// than its log. How many were lost is itself a line, once there is somebody to read it.
+/// A line that cannot be written is dropped and counted, and so is one for which there is no room: service matters more
+/// than its log. How many were dropped is itself a line, once there is somebody to read it.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     lines: Mutex<Lines>,
     changed: Condvar,
-    lost: AtomicU64,
+    dropped: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ struct Lines {
 }
 
 /// Room for some ten thousand lines that wait: seconds of a log that is written at full speed.
-const ROOM_BYTES: usize = 1 << 20;
+const CAPACITY_BYTES: usize = 1 << 20;
 
 impl Queue {
     /// A queue whose lines go to `output`.
@@ -40,12 +40,12 @@ impl Queue {
         Ok(queue)
     }
 
-    /// How many lines were lost so far.
-    pub(super) fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+    /// How many lines were dropped so far.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until all lines so far have been written or lost, and no longer than `patience`.
+    /// Waits until all lines so far have been written or dropped, and no longer than `patience`.
     pub(super) fn flush(&self, patience: Duration) {
         let busy = |lines: &mut Lines| lines.being_written || !lines.waiting.is_empty();
         // How it ends does not matter: what has not been written by then never will be.
@@ -59,8 +59,8 @@ impl Queue {
 
     fn push(&self, line: &[u8]) {
         let mut lines = self.lines();
-        if lines.waiting.len() + line.len() > ROOM_BYTES {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+        if lines.waiting.len() + line.len() > CAPACITY_BYTES {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         } else {
             lines.waiting.extend_from_slice(line);
             self.changed.notify_all();
@@ -68,22 +68,22 @@ impl Queue {
     }
 
     fn write_to(&self, mut output: impl Write) {
-        static KIND: Throttle = Throttle::new();
+        static LIMIT: RateLimit = RateLimit::new();
         let (mut lines, mut told) = (Vec::new(), 0);
         loop {
             self.take(&mut lines);
             if output.write_all(&lines).and_then(|()| output.flush()).is_err() {
                 let count = lines.split(|&byte| byte == b'\n').count() - 1;
-                self.lost.fetch_add(count as u64, Ordering::Relaxed);
+                self.dropped.fetch_add(count as u64, Ordering::Relaxed);
                 continue;
             }
-            let lost = self.lost();
-            if lost > told && KIND.pass().is_some() {
+            let dropped = self.dropped();
+            if dropped > told && LIMIT.allow().is_some() {
                 tracing::warn!(
-                    lost = lost - told,
-                    "lines of the log were lost: it was not read, or could not be written"
+                    dropped = dropped - told,
+                    "lines of the log were dropped: it was not read, or could not be written"
                 );
-                told = lost;
+                told = dropped;
             }
         }
     }
@@ -92,7 +92,7 @@ impl Queue {
     fn take(&self, written: &mut Vec<u8>) {
         written.clear();
         // What a flood has left of room is not kept.
-        written.shrink_to(ROOM_BYTES / 64);
+        written.shrink_to(CAPACITY_BYTES / 64);
         let mut lines = self.lines();
         lines.being_written = false;
         self.changed.notify_all();
@@ -158,13 +158,13 @@ mod tests {
         }
         assert_eq!(heard, sent);
         queue.flush(PATIENCE);
-        assert_eq!(queue.lost(), 0);
+        assert_eq!(queue.dropped(), 0);
     }
 
     #[test]
     fn what_nobody_reads_holds_up_nobody_and_takes_no_more_than_its_room() {
         let (queue, written) = start();
-        let line = vec![b'x'; ROOM_BYTES / 4];
+        let line = vec![b'x'; CAPACITY_BYTES / 4];
         // One is being written; four wait; there is no room for the others.
         (&*queue).write_all(b"first\n").unwrap();
         let busy = |lines: &mut Lines| !lines.being_written;
@@ -172,10 +172,10 @@ mod tests {
         for _ in 0..10 {
             (&*queue).write_all(&line).unwrap();
         }
-        assert_eq!((queue.lost(), queue.lines().waiting.len()), (6, ROOM_BYTES));
+        assert_eq!((queue.dropped(), queue.lines().waiting.len()), (6, CAPACITY_BYTES));
         queue.flush(Duration::from_millis(1));
         assert_eq!(written.recv_timeout(PATIENCE).unwrap(), b"first\n");
-        assert_eq!(written.recv_timeout(PATIENCE).unwrap().len(), ROOM_BYTES);
+        assert_eq!(written.recv_timeout(PATIENCE).unwrap().len(), CAPACITY_BYTES);
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
         let (queue, written) = start();
         (&*queue).write_all(b"bad\nbad\n").unwrap();
         queue.flush(PATIENCE);
-        assert_eq!(queue.lost(), 2);
+        assert_eq!(queue.dropped(), 2);
         (&*queue).write_all(b"good\n").unwrap();
         assert_eq!(written.recv_timeout(PATIENCE).unwrap(), b"good\n");
     }

@@ -18,13 +18,13 @@ pub struct Counters<const N: usize> {
 struct Stripe<const N: usize>([AtomicU64; N]);
 
 /// More stripes than this would cost more memory than the threads could gain.
-const MOST_STRIPES: usize = 64;
+const MAX_STRIPES: usize = 64;
 
 impl<const N: usize> Default for Counters<N> {
     fn default() -> Self {
         let threads = available_parallelism().map_or(1, usize::from);
         let stripe = || Stripe(std::array::from_fn(|_| AtomicU64::new(0)));
-        Self { stripes: (0..threads.min(MOST_STRIPES)).map(|_| stripe()).collect() }
+        Self { stripes: (0..threads.min(MAX_STRIPES)).map(|_| stripe()).collect() }
     }
 }
 
@@ -64,10 +64,10 @@ mod tests {
     fn what_all_threads_count_is_added_up() {
         let counters = Counters::<2>::default();
         std::thread::scope(|scope| {
-            for _ in 0..2 * MOST_STRIPES {
+            for _ in 0..2 * MAX_STRIPES {
                 scope.spawn(|| (0..100).for_each(|_| counters.add(1, 2)));
             }
         });
-        assert_eq!((counters.read(0), counters.read(1)), (0, 2 * MOST_STRIPES as u64 * 200));
+        assert_eq!((counters.read(0), counters.read(1)), (0, 2 * MAX_STRIPES as u64 * 200));
     }
 }

@@ -1,7 +1,7 @@
 //! What is counted while a server runs, and how it is shown to Prometheus.
 //!
 //! - [`counters`]: counting that takes no lock and that threads do not do in one another's way;
-//! - [`durations`]: how long answers took, in buckets;
+//! - [`latency`]: how long answers took, in buckets;
 //! - [`process`]: what the kernel counts of the process;
 //! - [`encode`]: how all of them are told.
 //!
@@ -9,15 +9,15 @@
 //! of adding them up.
 
 pub mod counters;
-pub mod durations;
 pub mod encode;
+pub mod latency;
 pub mod process;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use self::process::Process;
+use self::process::ProcessMetrics;
 
 /// Everything that the server called `prefix` counts, as its `collectors` tell, with its version and what the kernel
 /// tells of the process.
@@ -25,7 +25,7 @@ use self::process::Process;
 pub fn registry(prefix: &str, version: &'static str, collectors: Vec<Box<dyn Collector>>) -> Registry {
     let mut registry = Registry::default();
     // Named as every process names them, and so without the prefix.
-    registry.register_collector(Box::new(Process));
+    registry.register_collector(Box::new(ProcessMetrics));
     let own = registry.sub_registry_with_prefix(prefix);
     own.register("build", "The version that runs", Info::new([("version", version)]));
     for collector in collectors {

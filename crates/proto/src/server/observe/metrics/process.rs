@@ -13,7 +13,7 @@ use super::encode::gauge;
 
 /// Reads `/proc/self` (proc(5)) whenever it is asked. Where there is none, nothing is told.
 #[derive(Debug)]
-pub struct Process;
+pub struct ProcessMetrics;
 
 struct Reading {
     cpu_seconds: f64,
@@ -44,7 +44,7 @@ fn exact(ticks: u64) -> f64 {
     ticks as f64
 }
 
-impl Collector for Process {
+impl Collector for ProcessMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Ok(reading) = read() else { return Ok(()) };
         encoder

@@ -135,7 +135,7 @@ async fn a_drain_waits_for_an_answer_as_long_as_for_a_request_and_answers_all_th
     let mut relayed = relay(1000, &shutdown);
     relayed.peer.write_all(&[b'?'; 500]).await.unwrap();
     sleep(SECOND).await;
-    shutdown.begin();
+    shutdown.trigger();
     let start = Instant::now();
     relayed.answers.send(b'a').unwrap();
     assert_eq!(hear(&mut relayed.peer, 1).await, "a");
@@ -152,7 +152,7 @@ async fn a_drain_waits_for_an_answer_as_long_as_for_a_request_and_answers_all_th
 #[tokio::test]
 async fn a_drain_cuts_a_peer_that_asks_on_and_on_for_what_does_not_come() {
     let shutdown = Shutdown::new(SECOND / 2);
-    shutdown.begin();
+    shutdown.trigger();
     let start = Instant::now();
     let (_answers, receiver) = mpsc::unbounded_channel();
     let timeouts = ConnectionTimeouts { request: None, ..timeouts() };

@@ -12,16 +12,16 @@ use std::time::Duration;
 use proto::wire::rps::Move;
 use tokio::time::Instant;
 
-use super::rounds::{Action, PlayerId, Reply, Rounds, Tally};
+use super::rounds::{Action, DuelStats, PlayerId, ReplyState, Rounds};
 
 /// All players.
 #[derive(Debug)]
-pub struct Table {
-    state: Mutex<State>,
+pub struct DuelHub {
+    state: Mutex<HubState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct HubState {
     rounds: Rounds,
     /// One for each player, at its [index](PlayerId::index).
     slots: Vec<Slot>,
@@ -33,38 +33,38 @@ struct State {
 #[derive(Debug, Default)]
 struct Slot {
     /// Of the player's move, if it has one that is not answered.
-    reply: Option<Reply>,
+    reply: Option<ReplyState>,
     waker: Option<Waker>,
 }
 
 impl Slot {
     /// Where the reply stands. A reply that is ready is taken out.
-    fn take_reply(&mut self) -> Option<Reply> {
+    fn take_reply(&mut self) -> Option<ReplyState> {
         match self.reply {
-            Some(Reply::Ready(_)) => self.reply.take(),
+            Some(ReplyState::Ready(_)) => self.reply.take(),
             pending => pending,
         }
     }
 }
 
-impl Table {
-    /// A table without players, where a move is void `window` after it came into play.
+impl DuelHub {
+    /// A hub without players, where a move is void `window` after it came into play.
     #[must_use]
     pub fn new(window: Duration) -> Arc<Self> {
-        let state = State { rounds: Rounds::new(window), slots: Vec::new(), actions: Vec::new() };
+        let state = HubState { rounds: Rounds::new(window), slots: Vec::new(), actions: Vec::new() };
         Arc::new(Self { state: Mutex::new(state) })
     }
 
-    /// A place at the table; dropping what this gives leaves it.
+    /// A place at the hub; dropping what this gives leaves it.
     #[must_use]
-    pub fn join(self: &Arc<Self>) -> Player {
+    pub fn join(self: &Arc<Self>) -> PlayerHandle {
         let mut state = self.state();
-        let id = state.rounds.joined();
+        let id = state.rounds.on_join();
         if state.slots.len() <= id.index() {
             state.slots.resize_with(id.index() + 1, Slot::default);
         }
         drop(state);
-        Player { table: Arc::clone(self), id }
+        PlayerHandle { hub: Arc::clone(self), id }
     }
 
     /// Has moves that come into play from now on be void after so long.
@@ -74,45 +74,45 @@ impl Table {
 
     /// What has been played here, and by how many.
     #[must_use]
-    pub fn tally(&self) -> Tally {
-        self.state().rounds.tally()
+    pub fn stats(&self) -> DuelStats {
+        self.state().rounds.stats()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, HubState> {
         // A panic under this lock is a fault of the state machine. It ends the connection whose event it was; the
         // others play on.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One player's place at the table.
+/// One player's place at the hub.
 #[derive(Debug)]
-pub struct Player {
-    table: Arc<Table>,
+pub struct PlayerHandle {
+    hub: Arc<DuelHub>,
     id: PlayerId,
 }
 
-impl Player {
+impl PlayerHandle {
     /// Brings a move into play. There must be none of this player in play yet.
-    pub fn play(&mut self, shown: Move) -> Option<Reply> {
-        self.apply(|rounds, player, now, actions| rounds.moved(player, shown, now, actions), Slot::take_reply)
+    pub fn play(&mut self, shown: Move) -> Option<ReplyState> {
+        self.apply(|rounds, player, now, actions| rounds.on_move(player, shown, now, actions), Slot::take_reply)
     }
 
     /// Takes the reply, if it is ready or its deadline has passed.
-    pub fn take_reply(&mut self) -> Option<Reply> {
-        self.apply(Rounds::time_passed, Slot::take_reply)
+    pub fn take_reply(&mut self) -> Option<ReplyState> {
+        self.apply(Rounds::on_timeout, Slot::take_reply)
     }
 
     /// Takes the reply. If it is not ready, the move is void.
-    pub fn stop_waiting(&mut self) -> Option<Reply> {
-        self.apply(|rounds, player, _, actions| rounds.stopped(player, actions), Slot::take_reply)
+    pub fn stop_waiting(&mut self) -> Option<ReplyState> {
+        self.apply(|rounds, player, _, actions| rounds.on_shutdown(player, actions), Slot::take_reply)
     }
 
     /// Polls for a reply that is ready.
     pub fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.table.state();
+        let mut state = self.hub.state();
         let slot = &mut state.slots[self.id.index()];
-        if let Some(Reply::Ready(_)) = slot.reply {
+        if let Some(ReplyState::Ready(_)) = slot.reply {
             return Poll::Ready(());
         }
         match &mut slot.waker {
@@ -130,14 +130,14 @@ impl Player {
         take: impl FnOnce(&mut Slot) -> T,
     ) -> T {
         let mut woken = Vec::new();
-        let mut state = self.table.state();
-        let State { rounds, slots, actions } = &mut *state;
+        let mut state = self.hub.state();
+        let HubState { rounds, slots, actions } = &mut *state;
         // The clock is read under the lock, so that the time of events does not go back.
         event(rounds, self.id, Instant::now().into_std(), actions);
         for Action { player, reply } in actions.drain(..) {
             let slot = &mut slots[player.index()];
             slot.reply = Some(reply);
-            if let Reply::Ready(_) = reply {
+            if let ReplyState::Ready(_) = reply {
                 woken.extend(slot.waker.take());
             }
         }
@@ -149,9 +149,9 @@ impl Player {
     }
 }
 
-impl Drop for Player {
+impl Drop for PlayerHandle {
     fn drop(&mut self) {
-        self.apply(Rounds::left, mem::take);
+        self.apply(Rounds::on_leave, mem::take);
     }
 }
 
@@ -161,13 +161,13 @@ mod tests {
 
     #[test]
     fn an_answer_that_was_not_taken_is_not_left_to_the_next_player() {
-        let table = Table::new(Duration::from_secs(30));
-        let (mut one, mut other) = (table.join(), table.join());
-        assert!(matches!(one.play(Move::Rock), Some(Reply::Pending { .. })));
-        assert!(matches!(other.play(Move::Rock), Some(Reply::Ready(_))));
+        let hub = DuelHub::new(Duration::from_secs(30));
+        let (mut one, mut other) = (hub.join(), hub.join());
+        assert!(matches!(one.play(Move::Rock), Some(ReplyState::Pending { .. })));
+        assert!(matches!(other.play(Move::Rock), Some(ReplyState::Ready(_))));
         let slot = one.id;
         drop(one);
-        let mut next = table.join();
+        let mut next = hub.join();
         assert_eq!(next.id, slot, "a place that was left is there for the next");
         assert_eq!(next.take_reply(), None);
     }

@@ -1,4 +1,4 @@
-//! The error replies: `e`, a code, a space and a sentence that says what was wrong and what would be right.
+//! The error replies: `e`, a code, a space and a message that says what was wrong and what would be right.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use super::operation::Operation;
 use crate::wire::number::{Number, NumberError};
 use crate::wire::quoted::Quoted;
 
-/// What kind of error a reply tells of; programs go by this, people by the sentence behind it.
+/// What kind of error a reply tells of; programs go by this, people by the message behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Code {
+pub enum ErrorCode {
     /// The first byte is no op letter.
     BadOp,
     /// What follows the op letter is no number.
@@ -24,7 +24,7 @@ pub enum Code {
     Busy,
 }
 
-impl Code {
+impl ErrorCode {
     /// All of them.
     pub const ALL: [Self; 6] = [Self::BadOp, Self::BadNum, Self::Range, Self::TooLong, Self::Timeout, Self::Busy];
 
@@ -44,18 +44,18 @@ impl Code {
     /// Whether a server closes the connection with it, also where requests are lines. (After a bare request it closes
     /// with others too.)
     #[must_use]
-    pub const fn is_last(self) -> bool {
+    pub const fn closes_connection(self) -> bool {
         matches!(self, Self::TooLong | Self::Timeout | Self::Busy)
     }
 
     /// The code that a word stands for.
     #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
+    pub fn from_name(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.as_str() == word)
     }
 }
 
-impl fmt::Display for Code {
+impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
@@ -63,37 +63,37 @@ impl fmt::Display for Code {
 
 /// An error reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ErrorReply {
     /// The kind of error.
-    pub code: Code,
-    /// One sentence for people: printable ASCII, no line end in it.
-    pub sentence: String,
+    pub code: ErrorCode,
+    /// One message for people: printable ASCII, no line end in it.
+    pub message: String,
 }
 
-impl Refusal {
+impl ErrorReply {
     /// The first byte is no op letter.
     #[must_use]
     pub fn bad_operation(text: &[u8]) -> Self {
         let first = Quoted(&text[..text.len().min(1)]);
-        let sentence = format!("{first} is no operation: send a (square), b (cube), c (fourth power) or d (echo)");
-        Self { code: Code::BadOp, sentence }
+        let message = format!("{first} is no operation: send a (square), b (cube), c (fourth power) or d (echo)");
+        Self { code: ErrorCode::BadOp, message }
     }
 
     /// What follows the op letter is no number.
     #[must_use]
     pub fn bad_number(number: &[u8]) -> Self {
-        let sentence = if number.iter().all(|&byte| crate::wire::number::is_blank(byte)) {
+        let message = if number.iter().all(|&byte| crate::wire::number::is_blank(byte)) {
             "the number is missing: send it behind the op letter, as in a2".to_owned()
         } else {
             format!("{} is {}", Quoted(number), NumberError::Malformed)
         };
-        Self { code: Code::BadNum, sentence }
+        Self { code: ErrorCode::BadNum, message }
     }
 
     /// The operand is a number, but no double.
     #[must_use]
     pub fn operand_out_of_range(number: &[u8]) -> Self {
-        Self { code: Code::Range, sentence: format!("{} is {}", Quoted(number), NumberError::OutOfRange) }
+        Self { code: ErrorCode::Range, message: format!("{} is {}", Quoted(number), NumberError::OutOfRange) }
     }
 
     /// The result is no finite double.
@@ -105,36 +105,36 @@ impl Refusal {
             Operation::Fourth => "fourth power",
             Operation::Echo => "value",
         };
-        let sentence = format!("the {name} of '{operand}' is {}", NumberError::OutOfRange);
-        Self { code: Code::Range, sentence }
+        let message = format!("the {name} of '{operand}' is {}", NumberError::OutOfRange);
+        Self { code: ErrorCode::Range, message }
     }
 
-    /// The request is longer than `limit` bytes, its ending not counted.
+    /// The request is longer than `limit` bytes, its terminator not counted.
     #[must_use]
     pub fn too_long(limit: usize) -> Self {
-        Self { code: Code::TooLong, sentence: format!("a request has at most {limit} bytes before its end") }
+        Self { code: ErrorCode::TooLong, message: format!("a request has at most {limit} bytes before its end") }
     }
 
     /// No whole request came within `limit`.
     #[must_use]
     pub fn timed_out(limit: Duration) -> Self {
-        Self { code: Code::Timeout, sentence: format!("no whole request came within {limit:?}") }
+        Self { code: ErrorCode::Timeout, message: format!("no whole request came within {limit:?}") }
     }
 
     /// The server has as many connections as it takes.
     #[must_use]
     pub fn busy() -> Self {
         Self {
-            code: Code::Busy,
-            sentence: "as many connections are open as this server takes: try again later".to_owned(),
+            code: ErrorCode::Busy,
+            message: "as many connections are open as this server takes: try again later".to_owned(),
         }
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ErrorReply {
     /// As it stands on the wire behind the `e`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.code, self.sentence)
+        write!(f, "{} {}", self.code, self.message)
     }
 }
 
@@ -161,9 +161,9 @@ mod tests {
 
     #[test]
     fn every_code_is_found_by_its_word() {
-        for code in Code::ALL {
-            assert_eq!(Code::from_word(code.as_str()), Some(code));
+        for code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::from_name(code.as_str()), Some(code));
         }
-        assert_eq!(Code::from_word("badop"), None);
+        assert_eq!(ErrorCode::from_name("badop"), None);
     }
 }

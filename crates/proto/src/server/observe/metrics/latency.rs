@@ -8,16 +8,16 @@ use prometheus_client::metrics::MetricType;
 
 use super::counters::Counters;
 
-/// A histogram of durations.
+/// A histogram of latency.
 ///
 /// The crate that shows it has one too, behind a lock; this one is counted into without, and many at once.
 #[derive(Debug, Default)]
-pub struct Durations {
+pub struct LatencyHistogram {
     /// One for each of the [`BOUNDS`], one for what is longer than all, and the sum in nanoseconds.
     counters: Counters<{ BOUNDS.len() + 2 }>,
 }
 
-const LONGER: usize = BOUNDS.len();
+const OVERFLOW: usize = BOUNDS.len();
 const SUM: usize = BOUNDS.len() + 1;
 
 /// The upper bounds of the buckets, in microseconds: from an answer that is there as soon as it is asked for, on
@@ -27,7 +27,7 @@ const BOUNDS: [u64; 21] = [
     2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
 ];
 
-impl Durations {
+impl LatencyHistogram {
     /// Counts `answers` that each took so long.
     pub fn observe(&self, duration: Duration, answers: u64) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
@@ -40,7 +40,7 @@ impl Durations {
 
     /// Tells of the histogram, in seconds.
     pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str) -> fmt::Result {
-        let buckets: Vec<(f64, u64)> = (0..=LONGER)
+        let buckets: Vec<(f64, u64)> = (0..=OVERFLOW)
             .map(|bucket| (BOUNDS.get(bucket).map_or(f64::INFINITY, |&micros| seconds(micros * 1000)), bucket))
             .map(|(bound, bucket)| (bound, self.counters.read(bucket)))
             .collect();
@@ -66,9 +66,9 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     #[derive(Debug)]
-    struct Shown(Durations);
+    struct LatencyCollector(LatencyHistogram);
 
-    impl Collector for Shown {
+    impl Collector for LatencyCollector {
         fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
             self.0.encode(&mut encoder, "took_seconds", "How long it took")
         }
@@ -76,12 +76,12 @@ mod tests {
 
     #[test]
     fn a_bound_belongs_to_its_bucket_and_what_is_longer_than_all_to_the_last() {
-        let durations = Durations::default();
-        durations.observe(Duration::from_micros(10), 3);
-        durations.observe(Duration::from_nanos(10_001), 1);
-        durations.observe(Duration::from_mins(2), 1);
+        let latency = LatencyHistogram::default();
+        latency.observe(Duration::from_micros(10), 3);
+        latency.observe(Duration::from_nanos(10_001), 1);
+        latency.observe(Duration::from_mins(2), 1);
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Shown(durations)));
+        registry.register_collector(Box::new(LatencyCollector(latency)));
         let mut text = String::new();
         prometheus_text::encode(&mut text, &registry).unwrap();
         for line in [
