@@ -1,14 +1,14 @@
-//! What is answered: pure arithmetic on doubles, in the order that the wire format fixes.
+//! The arithmetic of the power service on doubles, in the order that the protocol fixes.
 
 use proto::wire::number::Number;
 use proto::wire::power::{ErrorReply, Operation, Reply, Request};
 
-/// The answer to a request: the number, or the refusal `RANGE`.
+/// Computes the reply to a request: the number, or the error reply `RANGE`.
 ///
-/// Every product is rounded on its own, ((x·x)·x)·x and not `powi`, so that each implementation of the wire gets the
-/// same bits. A result too small for a double is 0.0, and an answer; one too large is refused.
-#[expect(clippy::missing_errors_doc, reason = "a refusal is an answer, and the first line tells of it")]
-pub fn answer(request: Request) -> Reply {
+/// Every product is rounded separately, ((x·x)·x)·x and not `powi`, so that all implementations of the protocol get the same
+/// bits. A result that underflows is 0.0; one that overflows gets the error reply.
+#[expect(clippy::missing_errors_doc, reason = "an error reply is a reply, and the first line names it")]
+pub fn reply(request: Request) -> Reply {
     let Request { operation, operand } = request;
     let x = operand.value();
     let result = match operation {
@@ -25,9 +25,9 @@ mod tests {
     use super::*;
     use proto::wire::power::ErrorCode;
 
-    fn asked(request: &str) -> Result<String, ErrorCode> {
+    fn reply_to(request: &str) -> Result<String, ErrorCode> {
         let request = Request::parse(request.as_bytes()).unwrap();
-        answer(request).map(|number| number.to_string()).map_err(|refusal| refusal.code)
+        reply(request).map(|number| number.to_string()).map_err(|error_reply| error_reply.code)
     }
 
     #[test]
@@ -39,25 +39,24 @@ mod tests {
             ("d2", "2.0"),
             ("a-3", "9.0"),
             ("b-3", "-27.0"),
-            // (0.1·0.1)·0.1 and ((0.1·0.1)·0.1)·0.1 as Python computes them; the nearest doubles to 0.1³ and 0.1⁴ are
-            // others.
+            // (0.1·0.1)·0.1 and ((0.1·0.1)·0.1)·0.1 as Python computes them. The doubles nearest to 0.1³ and 0.1⁴ differ.
             ("b0.1", "0.0010000000000000002"),
             ("c0.1", "0.00010000000000000003"),
             ("d-0", "-0.0"),
             ("a-0", "0.0"),
             ("b-0", "-0.0"),
         ] {
-            assert_eq!(asked(request), Ok(expected.to_owned()), "{request}");
+            assert_eq!(reply_to(request), Ok(expected.to_owned()), "{request}");
         }
     }
 
     #[test]
-    fn too_small_is_zero_and_too_large_is_refused() {
-        assert_eq!(asked("a1e-200"), Ok("0.0".to_owned()));
-        assert_eq!(asked("b-1e-200"), Ok("-0.0".to_owned()));
-        assert_eq!(asked("a1e154"), Ok("1e+308".to_owned()));
+    fn an_underflow_is_zero_and_an_overflow_is_an_error() {
+        assert_eq!(reply_to("a1e-200"), Ok("0.0".to_owned()));
+        assert_eq!(reply_to("b-1e-200"), Ok("-0.0".to_owned()));
+        assert_eq!(reply_to("a1e154"), Ok("1e+308".to_owned()));
         for beyond in ["a1e155", "b1e103", "b-1e103", "c1e78"] {
-            assert_eq!(asked(beyond), Err(ErrorCode::Range), "{beyond}");
+            assert_eq!(reply_to(beyond), Err(ErrorCode::Range), "{beyond}");
         }
     }
 }

@@ -11,37 +11,37 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Where to listen.
     pub listen: Address,
-    /// Threads; 0: one a core.
+    /// Worker threads; 0 for one per core.
     pub workers: Count<0, 1024>,
-    /// What clients may take up.
+    /// Limits on connections and requests.
     pub limits: PowerLimits,
-    /// What is waited for, and how long.
+    /// The timeouts of connections and of the drain.
     pub timeouts: PowerTimeouts,
-    /// Where a request ends.
+    /// How the end of a request is found.
     pub framing: FramingConfig,
     /// The log.
     pub log: LogConfig,
-    /// Health and metrics.
+    /// The admin listener.
     pub admin: AdminConfig,
 }
 
 /// `[limits]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PowerLimits {
-    /// Those of any service.
+    /// The settings that both servers have.
     #[serde(flatten)]
     pub connections: ConnectionLimits,
-    /// The longest request, its terminator not counted. It has to fit into one read, with room to spare: a part of one that
-    /// a read had no room for could be taken for a whole request.
+    /// The longest request in bytes, without its terminator. It must fit into one read: a part of a request could be mistaken
+    /// for a whole one.
     pub max_request_bytes: Count<2, 4000>,
 }
 
 /// `[timeouts]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PowerTimeouts {
-    /// For a whole request.
+    /// The time for a whole request to arrive.
     pub request: TimeoutValue<1>,
-    /// Those of any service.
+    /// The settings that both servers have.
     #[serde(flatten)]
     pub shared: config::TimeoutsConfig,
 }
@@ -49,7 +49,7 @@ pub struct PowerTimeouts {
 /// `[framing]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FramingConfig {
-    /// How long bytes without an end wait for more before they are taken for a request.
+    /// The time without new bytes after which a bare request counts as complete.
     pub settle: TimeoutValue<0>,
 }
 
@@ -62,7 +62,7 @@ impl Default for Config {
             workers: const { Count::new(0) },
             limits: PowerLimits {
                 connections: ConnectionLimits::default(),
-                // No double needs more than 25 bytes; this leaves room for people's zeros.
+                // No double needs more than 25 bytes; this leaves room for leading and trailing zeros.
                 max_request_bytes: const { Count::new(512) },
             },
             timeouts: PowerTimeouts {
@@ -77,7 +77,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The timeouts of a connection.
+    /// Returns the timeouts of a connection.
     #[must_use]
     pub fn connection_timeouts(&self) -> ConnectionTimeouts {
         ConnectionTimeouts::new(&self.timeouts.shared, Some(self.timeouts.request), self.framing.settle)
@@ -89,7 +89,7 @@ impl Configuration for Config {
         let (settle, request) = (self.framing.settle, self.timeouts.request);
         let settling = (settle.get() >= request.get()).then(|| Conflict {
             keys: ["framing.settle", "timeouts.request"],
-            problem: format!("bytes that settle for {settle} are never a request within {request}"),
+            problem: format!("a bare request settles for {settle}, which its timeout of {request} does not allow"),
             remedy: "set it to less than timeouts.request",
         });
         let admin = self.admin.conflict_with("listen", Some(self.listen.0));

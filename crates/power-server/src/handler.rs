@@ -8,7 +8,7 @@ use proto::server::{ConnectionTimeouts, Event, Handler, Progress, WaitFor};
 use proto::wire::power::server::{Pending, Received, ReplyEncoder, RequestDecoder};
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::arithmetic::answer;
+use crate::arithmetic;
 use crate::metrics::Metrics;
 
 /// The handler of one connection.
@@ -20,7 +20,7 @@ pub struct PowerHandler {
 }
 
 impl PowerHandler {
-    /// A handler whose requests have at most `max_request_bytes` bytes, and are counted in `metrics`.
+    /// Creates a handler for requests of at most `max_request_bytes` bytes. It counts them in `metrics`.
     #[must_use]
     pub fn new(max_request_bytes: usize, timeouts: &ConnectionTimeouts, metrics: Arc<Metrics>) -> Self {
         Self {
@@ -32,17 +32,17 @@ impl PowerHandler {
 }
 
 impl Handler for PowerHandler {
-    /// Room for the longest request that can be configured, and for hundreds of short ones in flight. In the worst case
-    /// every two bytes of it are a bad line that gets an error of 87: 174 KiB for a peer that reads nothing, until the
-    /// write timeout.
+    /// Enough for the longest request that can be configured, and for hundreds of short ones in flight. In the worst case
+    /// every two bytes are a bad line with an error reply of 87 bytes: 174 KiB for a peer that never reads, until the write
+    /// timeout.
     const READ_BYTES: usize = 4096;
 
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress {
         let mut replies = 0;
         let mut reply_to = |received: Received| match received {
             Received::Request(operation, request, terminator) => {
-                let reply = request.and_then(answer);
-                self.metrics.answered(operation, reply.as_ref().map(drop).map_err(|refusal| refusal.code));
+                let reply = request.and_then(arithmetic::reply);
+                self.metrics.count_reply(operation, reply.as_ref().map(drop).map_err(|error_reply| error_reply.code));
                 replies += 1;
                 // Encoding into memory cannot fail.
                 let _ = ReplyEncoder.encode((&reply, terminator), output);
@@ -63,7 +63,7 @@ impl Handler for PowerHandler {
             }
             Event::Settled => self.requests.decode_settled(input).into_iter().for_each(reply_to),
             Event::RequestTimeout => reply_to(self.requests.time_out(self.request_timeout)),
-            // No reply comes from elsewhere.
+            // This handler never waits for a reply.
             Event::ReplyReady | Event::Shutdown => {}
         }
         let wait_for = match self.requests.pending() {

@@ -1,21 +1,21 @@
-//! The short connection: a client connects, asks for a power of a number, gets the answer, and closes.
+//! The power service on short connections: a client connects, sends a request, gets the power of a number, and closes.
 //!
-//! - [`arithmetic`]: what is answered, and nothing else;
-//! - [`handler`]: one connection, from bytes to bytes;
-//! - [`metrics`](mod@metrics): what is counted of it;
+//! - [`arithmetic`]: from a request to its reply;
+//! - [`handler`]: the handler of one connection, from bytes to bytes;
+//! - [`metrics`](mod@metrics): the request counters;
 //! - [`config`]: the server's configuration;
-//! - [`Server`]: the service on a listener, until its shutdown.
+//! - [`Server`]: serves a listener until the shutdown.
 //!
 //! # The path of a request
 //!
 //! 1. [`server::serve`] accepts the connection, [`Admission`] admits it, and the service makes its [`PowerHandler`].
 //! 2. The [driver](proto::server::connection::run) reads the bytes and delivers them to the handler.
 //! 3. [`RequestDecoder`](proto::wire::power::server::RequestDecoder) finds the end of the request and parses it,
-//!    [`arithmetic::answer`] computes the result, [`ReplyEncoder`] writes the reply.
-//! 4. The driver writes the reply to the socket within the same poll. Once the client has closed its half, or a timeout
-//!    has passed, it closes the connection so that no reply is lost, and the accept loop counts why it ended.
+//!    [`arithmetic::reply`] computes the result, [`ReplyEncoder`] writes the reply.
+//! 4. The driver writes the reply to the socket within the same poll. After the client's half-close or a timeout, it closes
+//!    the connection so that no reply is lost, and the accept loop counts the close reason.
 //!
-//! The crate `proto` has all of that except the handler and the arithmetic.
+//! The handler and the arithmetic are in this crate; all else is in `proto`.
 
 pub mod arithmetic;
 pub mod config;
@@ -42,7 +42,7 @@ use config::Config;
 use handler::PowerHandler;
 use metrics::Metrics;
 
-/// A power server: what its connections share, and what can change while it runs.
+/// A power server: the state that its connections share, and the settings that a reload can change.
 #[derive(Debug)]
 pub struct Server {
     services: watch::Sender<Arc<PowerService>>,
@@ -52,7 +52,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that goes by `config` and stops when `shutdown` begins.
+    /// Creates a server with the settings of `config`. It drains when `shutdown` is triggered.
     #[must_use]
     pub fn new(config: &Config, shutdown: Shutdown) -> Self {
         let metrics = Arc::<Metrics>::default();
@@ -64,15 +64,14 @@ impl Server {
         }
     }
 
-    /// Goes by another configuration from now on. Connections that are open keep what held when they came, apart from
-    /// the time for the drain.
+    /// Applies a new configuration. Open connections keep their settings; the drain timeout applies to all.
     pub fn apply(&self, config: &Config) {
         self.admission.set_limits(&config.limits.connections);
         self.shutdown.set_limit(config.timeouts.shared.drain.get());
         self.services.send_replace(Arc::new(PowerService::new(config, Arc::clone(&self.metrics))));
     }
 
-    /// Serves the connections of `listener` until the shutdown begins, and then drains.
+    /// Serves the connections of `listener` until the shutdown is triggered, then drains.
     pub async fn serve<L: Listener>(&self, listener: L) -> Summary {
         let connections = Arc::clone(&self.metrics.connections);
         let services = self.services.subscribe();
@@ -80,13 +79,13 @@ impl Server {
         self.metrics.connections.summary()
     }
 
-    /// What is counted.
+    /// The metrics of this server.
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
-    /// Everything that is counted here and in `others`, for the admin listener.
+    /// Builds the registry of the admin listener: the metrics of this server and of `others`.
     #[must_use]
     pub fn registry(&self, others: impl Collector) -> Registry {
         let collectors: Vec<Box<dyn Collector>> = vec![
@@ -99,7 +98,7 @@ impl Server {
     }
 }
 
-/// What every connection of this service shares.
+/// The service: everything that its connections share.
 #[derive(Debug)]
 struct PowerService {
     timeouts: Arc<ConnectionTimeouts>,
@@ -138,22 +137,22 @@ impl Service for PowerService {
     }
 }
 
-/// Asks the server that runs with `config` a real question. One that is full and says so is as it should be: to start
-/// it anew would throw out everybody whom it serves.
+/// Sends a request to the server that runs with `config` and checks the reply. `eBUSY` counts as healthy: restarting a
+/// full server would close the connections that it serves.
 ///
 /// # Errors
 ///
-/// What kept it from answering right, in a sentence.
+/// A sentence that says why the check failed.
 pub async fn healthcheck(config: &Config) -> Result<(), String> {
     let limit = config.timeouts.request.get();
     let address = connect_addr(config.listen.0).to_string();
     let client = Client::new(Endpoint::new(address).with_timeouts(Timeouts::all(limit)));
     let one = Number::from(1);
     match client.request(Operation::Echo, one).await {
-        Ok(Ok(answer)) if answer == one => Ok(()),
-        Ok(Ok(answer)) => Err(format!("asked for the echo of {one}, it answered {answer}")),
-        Ok(Err(refusal)) if refusal.code == ErrorCode::Busy => Ok(()),
-        Ok(Err(refusal)) => Err(refusal.to_string()),
+        Ok(Ok(reply)) if reply == one => Ok(()),
+        Ok(Ok(reply)) => Err(format!("the echo of {one} was {reply}")),
+        Ok(Err(error_reply)) if error_reply.code == ErrorCode::Busy => Ok(()),
+        Ok(Err(error_reply)) => Err(error_reply.to_string()),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -13,7 +13,7 @@ use proto::server::{self, ListenOptions, Summary};
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 
-/// Answers short connections: a square, a cube or a fourth power each
+/// Serves squares, cubes and fourth powers on short TCP connections
 #[derive(Parser)]
 #[command(name = PROGRAM, version, max_term_width = 80, after_help = CONFIGURATION)]
 struct PowerServerArguments {
@@ -27,15 +27,15 @@ struct PowerServerArguments {
 
 const CONFIGURATION: &str = "\
 The configuration is read from the file that --config or POWER_SERVER_CONFIG
-names, or else from config/power-server.toml. Over it go the environment
+names, or else from config/power-server.toml. Environment variables
 (POWER_SERVER_LISTEN, POWER_SERVER_LOG_LEVEL or RUST_LOG,
-POWER_SERVER_LOG_FORMAT, POWER_SERVER_ADMIN_LISTEN) and then the arguments.
+POWER_SERVER_LOG_FORMAT, POWER_SERVER_ADMIN_LISTEN) override the file, and
+arguments override both.
 
-At SIGHUP the file is read again; SIGTERM and SIGINT drain, and a second one
-ends at once.
+SIGHUP reloads the file. SIGTERM and SIGINT drain; a second one aborts.
 
-Exit codes: 0 stopped as told; 1 cannot serve, or not healthy; 2 wrong usage or
-configuration; 130 or 143 aborted by second signal";
+Exit codes: 0 drained; 1 cannot serve, or not healthy; 2 wrong usage or
+invalid configuration; 130 or 143 aborted by second signal";
 
 fn main() -> ExitCode {
     let PowerServerArguments { listen, options } = PowerServerArguments::parse();

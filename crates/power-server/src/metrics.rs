@@ -1,4 +1,4 @@
-//! What is counted of the service: its requests, by what was asked and what came of it.
+//! The metrics of the power service: replies by operation and result.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use proto::server::observe::metrics::counters::Counters;
 use proto::server::observe::metrics::encode::counter;
 use proto::wire::power::{ErrorCode, Operation};
 
-/// Everything that a power server counts.
+/// The metrics of a power server.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Its connections.
+    /// The connections of all kinds of services.
     pub connections: Arc<ConnectionMetrics>,
-    /// A row for each of the [`OPERATIONS`], in it a column for each of the [`RESULTS`]. The column of `busy` stays 0:
+    /// A row for each of the [`OPERATIONS`], with a column for each of the [`RESULTS`]. The column of `busy` stays 0:
     /// every rejected connection gets that reply, and `connections` counts them.
     requests: Counters<{ OPERATIONS.len() * RESULTS.len() }>,
 }
 
-/// The last is for what was no request for any of them.
+/// The values of the label `op`. The last one is for replies without an operation: an invalid op letter, a timeout.
 const OPERATIONS: [&str; 5] = ["square", "cube", "fourth", "echo", "none"];
 const RESULTS: [&str; 7] = ["ok", "badop", "badnum", "range", "toolong", "timeout", "busy"];
 
@@ -47,9 +47,9 @@ const fn column(result: Result<(), ErrorCode>) -> usize {
 }
 
 impl Metrics {
-    /// A request was answered; it was for an operation, or for none that could be told.
-    pub fn answered(&self, operation: Option<Operation>, result: Result<(), ErrorCode>) {
-        debug_assert_ne!(result, Err(ErrorCode::Busy), "rejected connections are counted as such");
+    /// Counts a reply. `operation` is `None` if the bytes did not begin with an op letter.
+    pub fn count_reply(&self, operation: Option<Operation>, result: Result<(), ErrorCode>) {
+        debug_assert_ne!(result, Err(ErrorCode::Busy), "`connections` counts rejected connections");
         self.requests.add(row(operation) * RESULTS.len() + column(result), 1);
     }
 }
@@ -63,7 +63,7 @@ impl Collector for Metrics {
                 ([("op", *op), ("result", *result)], if busy { self.connections.summary().rejected } else { counted })
             })
         });
-        counter(&mut encoder, "requests", "Answers, by what was asked and what came of it", series)
+        counter(&mut encoder, "requests", "Replies by operation and result", series)
     }
 }
 

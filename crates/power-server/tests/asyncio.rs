@@ -1,4 +1,4 @@
-//! Programs written in Python with asyncio, as they exist: one write, and whatever one read returns.
+//! Existing Python programs on asyncio: each sends a request in one write and takes one read for the reply.
 
 mod support;
 
@@ -8,9 +8,9 @@ use support::start;
 const CLIENT: &str = r#"
 import asyncio, sys
 
-async def ask(port, request):
+async def request(port, text):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(request.encode())
+    writer.write(text.encode())
     await writer.drain()
     reply = (await reader.read(100)).decode()
     writer.close()
@@ -20,11 +20,11 @@ async def ask(port, request):
 async def main(port):
     for number in [2, 0.1, -7, 1e16, 12345.678, 5e-324, 1e-5]:
         for letter, power in ("a", number * number), ("b", number * number * number), ("c", number * number * number * number):
-            reply = await ask(port, f"{letter}{number}")
+            reply = await request(port, f"{letter}{number}")
             assert reply == f"d{float(power)}", (letter, number, reply, power)
-    replies = await asyncio.gather(*(ask(port, f"a{number}") for number in range(200)))
+    replies = await asyncio.gather(*(request(port, f"a{number}") for number in range(200)))
     assert replies == [f"d{float(number) ** 2}" for number in range(200)], replies
-    assert (await ask(port, "x5")).startswith("eBADOP ")
+    assert (await request(port, "x5")).startswith("eBADOP ")
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for number in range(100):
         writer.write(f"a{number}".encode())

@@ -1,10 +1,10 @@
-//! What the fuzzer has found worth keeping of configurations, played again.
+//! Replays the fuzzer's corpus of configurations.
 
 use power_server::config::Config;
 use proto::testing::properties::{configuration, replay};
 
 #[test]
-fn a_configuration_is_read_as_it_prints_or_refused_with_its_reason() {
+fn a_configuration_reads_back_as_printed_or_has_an_error_that_names_its_source() {
     let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto/fuzz/corpus/configuration");
     replay(corpus, configuration::check::<Config>);
 }

@@ -1,5 +1,5 @@
-//! One test in real time for each kind of timeout: a timer that is never started passes every test on a paused clock.
-//! Those for a silent or dribbling client and for one that never reads are rows 2 and 6 in `faults.rs`.
+//! One test in real time for each kind of timeout. A timer that is never armed would pass every test with a paused clock.
+//! Rows 2 and 6 of `faults.rs` test the request timeout and the write timeout.
 
 mod support;
 
@@ -18,7 +18,7 @@ async fn a_later_request_has_its_own_deadline_and_its_error_is_a_line() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_without_a_word() {
+async fn an_idle_connection_is_closed_without_a_reply() {
     let server = start(&[("timeouts.idle", "\"300ms\"")]);
     let mut stream = server.connect().await;
     let began = Instant::now();
@@ -29,25 +29,25 @@ async fn an_idle_connection_is_closed_without_a_word() {
 }
 
 #[tokio::test]
-async fn bare_bytes_are_a_request_once_they_have_settled() {
+async fn a_bare_request_is_complete_after_the_settle_time() {
     let server = start(&[("framing.settle", "\"300ms\"")]);
     let mut stream = server.connect().await;
     let began = Instant::now();
     stream.write_all(b"a2").await.unwrap();
     expect(&mut stream, "d4.0").await;
     assert!(began.elapsed() >= Duration::from_millis(300));
-    assert_eq!(server.exchange(b"a2\n").await, "d4.0\n", "a line has nothing to settle");
+    assert_eq!(server.exchange(b"a2\n").await, "d4.0\n", "a line does not settle");
 }
 
 #[tokio::test]
 async fn a_drain_ends_by_its_deadline() {
     let server = start(&[("timeouts.drain", "\"300ms\""), ("timeouts.request", "1h"), ("timeouts.idle", "2h")]);
-    let mut part = server.connect().await;
-    part.write_all(b"a").await.unwrap();
+    let mut partial = server.connect().await;
+    partial.write_all(b"a").await.unwrap();
     assert!(server.serves().await);
     let began = Instant::now();
     let summary = server.stop().await;
     assert_eq!((summary.accepted, summary.aborted), (2, 1));
-    // The last tenth is for letting go and counting.
+    // Connections are aborted in the last tenth of the timeout (`ABORT_MARGIN`).
     assert!(began.elapsed() >= Duration::from_millis(270));
 }

@@ -1,8 +1,8 @@
-//! The fault campaign, as FAULTS.md lists it: what clients and networks do to a server, against the program itself. After
-//! each fault the server lives, has had no panic, and holds no more than before.
+//! The rows of FAULTS.md about clients and networks, tested against the program. After each fault the server runs, has had no
+//! panic, and holds no more files than before.
 //!
-//! What machines and operators do is in `faults_of_operation.rs`. What needs a machine to itself, minutes, or privileges is
-//! in `faults_alone.rs`. The rows of the long connection are among the tests of the rock-paper-scissors server.
+//! The rows about machines and operators are in `faults_of_operation.rs`; those that need the whole machine, minutes or root
+//! are in `faults_alone.rs`. The rows about long connections are in the tests of `rps-server`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -20,9 +20,9 @@ use proto::testing::{PATIENCE, eventually};
 use support::program::start;
 
 #[test]
-fn row_01_a_request_in_pieces_with_pauses_gets_one_right_answer() {
+fn row_01_a_request_in_pieces_with_pauses_gets_one_reply() {
     let server = start(&[]);
-    let rest = server.baseline();
+    let baseline = server.baseline();
     for (pieces, answer) in [(&["a", " ", "-", "1e", "1"][..], "d100.0"), (&["b", "-", ".", "5\r", "\n"], "d-0.125\n")]
     {
         let mut stream = connect(server.address("power"));
@@ -34,25 +34,25 @@ fn row_01_a_request_in_pieces_with_pauses_gets_one_right_answer() {
         stream.shutdown(Shutdown::Write).unwrap();
         assert_eq!(read_to_end(&mut stream), answer);
     }
-    server.returns_to(rest, "power");
+    server.returns_to(baseline, "power");
 }
 
 #[test]
-fn row_02_silence_and_dribbling_are_told_at_the_deadline() {
+fn row_02_silent_and_dribbling_clients_time_out_at_the_deadline() {
     let server = start(&["--set", "timeouts.request=500ms"]);
-    let rest = server.baseline();
+    let baseline = server.baseline();
     let began = Instant::now();
     // The kernel hands over a connection without data after a second (TCP_DEFER_ACCEPT), and its timeout starts then.
     let mut silent = connect(server.address("power"));
     let mut dribbling = connect(server.address("power"));
-    let mut hand = dribbling.try_clone().unwrap();
+    let mut dribbling_writer = dribbling.try_clone().unwrap();
     let (stop, stopped) = mpsc::channel::<()>();
     let dribbler = thread::spawn(move || {
-        // Blanks keep it a part of a request. It sends on until the reply is there, so that a server whose deadline a byte
-        // extends never replies.
+        // Blanks keep the request incomplete. It sends until the reply is there: a server whose deadline a byte extends
+        // would never reply.
         let mut next = "a";
         while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(Duration::from_millis(50)) {
-            let _ = hand.write_all(next.as_bytes());
+            let _ = dribbling_writer.write_all(next.as_bytes());
             next = " ";
         }
     });
@@ -63,26 +63,26 @@ fn row_02_silence_and_dribbling_are_told_at_the_deadline() {
     drop(stop);
     dribbler.join().unwrap();
     drop((silent, dribbling));
-    server.returns_to(rest, "power");
+    server.returns_to(baseline, "power");
     assert_eq!(server.metric("power_requests_total{op=\"none\",result=\"timeout\"}"), 2);
     assert_eq!(server.metric("power_connections_closed_total{reason=\"request_timeout\"}"), 2);
 }
 
 #[test]
-fn row_03_a_half_close_gets_its_answer_or_a_clean_end() {
+fn row_03_a_half_close_gets_its_reply_or_a_clean_close() {
     let server = start(&[]);
-    let rest = server.baseline();
+    let baseline = server.baseline();
     assert_eq!(exchange(server.address("power"), b"c2"), "d16.0");
-    // Without data the half-close is what the kernel hands the connection over for.
+    // The kernel hands over a connection without data when the half-close arrives (TCP_DEFER_ACCEPT).
     assert_eq!(exchange(server.address("power"), b""), "");
     assert_eq!(exchange(server.address("power"), b"a2\nb2"), "d4.0\nd8.0\n");
-    server.returns_to(rest, "power");
+    server.returns_to(baseline, "power");
 }
 
 #[test]
-fn row_04_whatever_is_sent_gets_its_error_and_a_clean_end() {
+fn row_04_garbage_gets_error_replies_and_a_clean_close() {
     let server = start(&[]);
-    let rest = server.baseline();
+    let baseline = server.baseline();
     let power = server.address("power");
     let send = |bytes: &[u8]| {
         let mut stream = connect(power);
@@ -92,20 +92,20 @@ fn row_04_whatever_is_sent_gets_its_error_and_a_clean_end() {
     assert_eq!(send(&vec![b'1'; 1 << 20]), "eTOOLONG a request has at most 512 bytes before its end");
     assert_eq!(send(b"\0"), r"eBADOP '\x00' is no operation: send a (square), b (cube), c (fourth power) or d (echo)");
     assert!(send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").starts_with(r"eBADOP '\x16'"));
-    let heard = exchange(power, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    assert!(heard.lines().count() == 2 && heard.lines().all(|line| line.starts_with("eBADOP '")), "{heard}");
+    let received = exchange(power, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(received.lines().count() == 2 && received.lines().all(|line| line.starts_with("eBADOP '")), "{received}");
     blocking::random_inputs(|bytes| {
-        let heard = exchange(power, bytes);
-        assert!(heard.lines().all(|line| line.starts_with(['d', 'e'])), "{heard}");
+        let received = exchange(power, bytes);
+        assert!(received.lines().all(|line| line.starts_with(['d', 'e'])), "{received}");
     });
-    server.returns_to(rest, "power");
+    server.returns_to(baseline, "power");
     assert_eq!(server.metric("power_connections_total{result=\"accepted\"}"), 10_004);
 }
 
 #[test]
-fn row_05_resets_are_counted_and_no_line_of_the_log_each() {
+fn row_05_resets_are_counted_and_not_logged_as_errors() {
     let server = start(&[]);
-    let rest = server.baseline();
+    let baseline = server.baseline();
     let power = server.address("power");
     for request in ["", "a2", "a2\nb3\n"] {
         for _ in 0..100 {
@@ -115,17 +115,17 @@ fn row_05_resets_are_counted_and_no_line_of_the_log_each() {
         }
     }
     assert_eq!(exchange(power, b"a2"), "d4.0");
-    server.returns_to(rest, "power");
-    // Some are gone before they are accepted, and the kernel drops those by itself.
+    server.returns_to(baseline, "power");
+    // The kernel drops connections that are reset before they are accepted.
     assert!(server.metric("power_connections_closed_total{reason=\"io_error\"}") > 0);
     let log = server.stop();
     assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
 }
 
 #[test]
-fn row_06_a_client_that_never_reads_is_let_go_of() {
+fn row_06_a_client_that_never_reads_is_closed() {
     let server = start(&["--set", "timeouts.write=500ms"]);
-    let rest = server.baseline();
+    let baseline = server.baseline();
     let flight = b"x\n".repeat(64 * 1024);
     let began = Instant::now();
     for _ in 0..2 {
@@ -133,14 +133,14 @@ fn row_06_a_client_that_never_reads_is_let_go_of() {
     }
     assert!(began.elapsed() >= Duration::from_secs(1));
     assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
-    server.returns_to(rest, "power");
+    server.returns_to(baseline, "power");
     assert_eq!(server.metric("power_connections_closed_total{reason=\"write_timeout\"}"), 2);
-    // The kernel holds none of their answers any more.
+    // The kernel has dropped their replies.
     assert!(eventually(PATIENCE, || orphans(server.address("power").port()) == 0));
 }
 
-/// How many sockets at a port the kernel keeps that no process has any more and that still have bytes to send
-/// (`/proc/net/tcp`: local address, remote address, state, queues; the inode of an orphan is 0).
+/// Counts the orphaned sockets at a port that still have bytes to send (`/proc/net/tcp`: local address, remote address, state,
+/// queues; the inode of an orphan is 0).
 fn orphans(port: u16) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -149,9 +149,9 @@ fn orphans(port: u16) -> usize {
 }
 
 #[test]
-fn row_07_the_excess_is_told_and_admin_answers_and_a_place_given_back_is_used() {
+fn row_07_clients_over_the_limit_are_rejected_and_a_closed_connection_makes_room() {
     let server = start(&["--set", "limits.max_connections=20", "--set", "timeouts.idle=1h"]);
-    let rest = server.baseline();
+    let baseline = server.baseline();
     let power = server.address("power");
     let mut open: Vec<_> = (0..20)
         .map(|_| {
@@ -172,19 +172,19 @@ fn row_07_the_excess_is_told_and_admin_answers_and_a_place_given_back_is_used() 
     assert_eq!(server.metric("power_connections_total{result=\"rejected\"}"), 50);
     assert_eq!(server.metric("power_requests_total{op=\"none\",result=\"busy\"}"), 50);
     open.pop();
-    server.eventually(|server| server.metric("power_connections") == 19, "gives the place back");
+    server.eventually(|server| server.metric("power_connections") == 19, "closes the connection");
     assert_eq!(exchange(power, b"a2"), "d4.0");
     drop(open);
-    server.returns_to(rest, "power");
+    server.returns_to(baseline, "power");
     let log = server.stop();
-    assert!(log.matches("a connection was turned away").count() <= 3, "one line a second:\n{log}");
+    assert!((1..=3).contains(&log.matches("connection rejected: limit reached").count()), "one line a second:\n{log}");
 }
 
-/// That the table of places is bounded, with 100,000 addresses, is among the tests of `proto::server::listener::admission`.
+/// `proto::server::listener::admission` tests with 100,000 addresses that the table of client IPs is bounded.
 #[test]
-fn row_08_one_place_has_no_more_than_its_share() {
+fn row_08_clients_over_the_limit_per_ip_are_rejected() {
     let server = start(&["--set", "limits.max_connections_per_ip=3", "--set", "timeouts.request=1h"]);
-    let rest = server.baseline();
+    let baseline = server.baseline();
     let power = server.address("power");
     let mut open = Vec::new();
     for source in [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)] {
@@ -198,13 +198,13 @@ fn row_08_one_place_has_no_more_than_its_share() {
             assert!(read_to_end(&mut connect_from(source, power)).starts_with("eBUSY "));
         }
     }
-    assert_eq!(exchange(power, b"a2"), "d4.0", "somebody else's share is untouched");
+    assert_eq!(exchange(power, b"a2"), "d4.0", "other addresses are served");
     drop(open);
-    server.returns_to(rest, "power");
+    server.returns_to(baseline, "power");
 }
 
 #[test]
-fn the_table_of_faults_names_exactly_the_tests_that_there_are() {
+fn faults_md_lists_exactly_the_existing_tests() {
     let table = include_str!("FAULTS.md");
     let rows: Vec<u32> =
         table.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();

@@ -1,5 +1,5 @@
-//! The rows of the fault campaign that need a machine to themselves, minutes, or privileges: a network of their own above
-//! all, so that a million connections fill no other tables. They run one after another, as root, for both servers:
+//! The rows of FAULTS.md that need the whole machine, minutes, or root. They run one after another, as root, in a network
+//! namespace, so that a million connections fill no other tables:
 //!
 //! ```sh
 //! cargo test --workspace --test faults_alone --no-run
@@ -24,14 +24,14 @@ use proto::testing::program::ServerProcess;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 use support::program::{BINARY, command, start};
 
-/// What the issue of a fault may cost a client who does nothing wrong, or who is told that there is no room.
+/// The most that a fault may delay a well-behaved client, or the rejection of a client over the limit.
 const SOON: Duration = Duration::from_millis(100);
 
 #[test]
-#[ignore = "measures a time, and so takes the machine to itself"]
-fn row_05_ten_thousand_resets_keep_no_healthy_client_waiting() {
+#[ignore = "measures a time: needs an idle machine"]
+fn row_05_ten_thousand_resets_delay_no_other_client() {
     let server = start(&[]);
-    let rest = server.baseline();
+    let baseline = server.baseline();
     let power = server.address("power");
     let over = AtomicBool::new(false);
     let took = thread::scope(|scope| {
@@ -55,41 +55,41 @@ fn row_05_ten_thousand_resets_keep_no_healthy_client_waiting() {
         over.store(true, Ordering::Relaxed);
         healthy.join().unwrap()
     });
-    // One in a hundred is the machine's: it may have to do something else for as long.
-    let (asked, nearly_all) = (took.len(), took[took.len() - 1 - took.len() / 100]);
-    println!("row 5: {asked} healthy exchanges beside 10,000 resets, p99 {nearly_all:?}, max {:?}", took[asked - 1]);
-    assert!(asked > 100 && nearly_all < SOON, "{nearly_all:?}");
-    server.returns_to(rest, "power");
+    // One exchange in a hundred may be slow: the machine may be busy.
+    let (exchanges, p99) = (took.len(), took[took.len() - 1 - took.len() / 100]);
+    println!("row 5: {exchanges} exchanges beside 10,000 resets, p99 {p99:?}, max {:?}", took[exchanges - 1]);
+    assert!(exchanges > 100 && p99 < SOON, "{p99:?}");
+    server.returns_to(baseline, "power");
     let log = server.stop();
     assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
 }
 
 #[test]
-#[ignore = "measures memory, and so takes the machine to itself"]
+#[ignore = "measures memory: needs an idle machine"]
 fn row_06_clients_that_never_read_cost_no_memory() {
     let server = start(&["--set", "timeouts.write=500ms"]);
     let flight = b"x\n".repeat(64 * 1024);
     let never_read = || never_read(server.address("power"), &flight);
-    // The first ones pay for what a thread keeps.
+    // The first ones allocate the buffers of the threads.
     never_read();
     never_read();
-    let (rest, before) = (server.baseline(), server.resident_kib());
+    let (baseline, before) = (server.baseline(), server.resident_kib());
     for _ in 0..3 {
         never_read();
     }
     let grown = server.resident_kib().saturating_sub(before);
     println!("row 6: three clients that never read grew it by {grown} KiB");
     assert!(grown < 1024, "grown by {grown} KiB");
-    server.returns_to(rest, "power");
+    server.returns_to(baseline, "power");
     assert_eq!(server.metric("power_connections_closed_total{reason=\"write_timeout\"}"), 5);
     server.stop();
 }
 
 #[test]
-#[ignore = "measures a time, and so takes the machine to itself"]
-fn row_07_the_excess_is_told_soon_and_a_place_given_back_is_used_soon() {
+#[ignore = "measures a time: needs an idle machine"]
+fn row_07_rejections_and_freed_capacity_take_less_than_100_ms() {
     let server = start(&["--set", "limits.max_connections=20", "--set", "timeouts.idle=1h"]);
-    let rest = server.baseline();
+    let baseline = server.baseline();
     let power = server.address("power");
     let mut open: Vec<_> = (0..20).map(|_| connect(power)).collect();
     for stream in &mut open {
@@ -99,34 +99,34 @@ fn row_07_the_excess_is_told_soon_and_a_place_given_back_is_used_soon() {
     let began = Instant::now();
     let mut excess: Vec<_> = (0..50).map(|_| connect(power)).collect();
     for stream in &mut excess {
-        // One that is turned away may be so before it has asked.
+        // A rejected client may be closed before this write.
         let _ = stream.write_all(b"a2");
         assert!(read_to_end(stream).starts_with("eBUSY "));
     }
-    let told = began.elapsed();
+    let rejected = began.elapsed();
     assert_eq!(server.get("/healthz").unwrap().0, 200);
     drop(open.pop());
     let began = Instant::now();
     assert!(eventually(SOON, || {
         let mut stream = connect(power);
-        // One that is turned away may be so before it has asked.
+        // A rejected client may be closed before this write.
         let _ = stream.write_all(b"a2");
         let _ = stream.shutdown(std::net::Shutdown::Write);
-        let mut heard = String::new();
-        stream.read_to_string(&mut heard).is_ok() && heard == "d4.0"
+        let mut received = String::new();
+        stream.read_to_string(&mut received).is_ok() && received == "d4.0"
     }));
-    println!("row 7: 50 told within {told:?}; a place given back was used after {:?}", began.elapsed());
-    assert!(told < SOON, "{told:?}");
+    println!("row 7: 50 rejected within {rejected:?}; a freed permit was used after {:?}", began.elapsed());
+    assert!(rejected < SOON, "{rejected:?}");
     drop((open, excess));
-    server.returns_to(rest, "power");
+    server.returns_to(baseline, "power");
     server.stop();
 }
 
 #[test]
-#[ignore = "measures a time, and so takes the machine to itself"]
-fn row_09_an_open_file_limit_that_sinks_costs_no_cpu_and_its_rise_is_noticed_within_a_second() {
+#[ignore = "measures a time: needs an idle machine"]
+fn row_09_backoff_costs_no_cpu_and_accepting_resumes_within_a_second() {
     let server = start(&["--set", "timeouts.request=1h", "--set", "timeouts.idle=1h"]);
-    let rest = server.baseline();
+    let baseline = server.baseline();
     let pid = Pid::from_raw(i32::try_from(server.id()).unwrap());
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let few = Rlimit { current: Some(server.open_files() as u64 + 10), maximum };
@@ -135,7 +135,7 @@ fn row_09_an_open_file_limit_that_sinks_costs_no_cpu_and_its_rise_is_noticed_wit
     for client in &mut clients {
         client.write_all(b"a2").unwrap();
     }
-    // Long enough for the longest backoff. The server has nothing to do meanwhile but to try again.
+    // Longer than the longest backoff. Meanwhile the server only retries.
     let (began, before) = (Instant::now(), server.cpu_time());
     thread::sleep(Duration::from_secs(3));
     let used = server.cpu_time().saturating_sub(before);
@@ -147,17 +147,17 @@ fn row_09_an_open_file_limit_that_sinks_costs_no_cpu_and_its_rise_is_noticed_wit
     }
     let took = began.elapsed();
     let failed = server.metric("power_accept_errors_total{kind=\"exhausted\"}");
-    println!("row 9: 200 clients were answered {took:?} after the limit had risen; {failed} accepts failed");
+    println!("row 9: 200 clients got their replies {took:?} after the limit was raised; {failed} accepts failed");
     assert!(took < Duration::from_secs(1), "{took:?}");
     assert!((2..20).contains(&failed), "{failed} accepts failed");
     drop(clients);
-    server.returns_to(rest, "power");
+    server.returns_to(baseline, "power");
     let log = server.stop();
-    let told = log.matches("accept failed; backing off").count();
-    assert!((1..=5).contains(&told), "{told} lines:\n{log}");
+    let lines = log.matches("accept failed; backing off").count();
+    assert!((1..=5).contains(&lines), "{lines} lines:\n{log}");
 }
 
-/// One of the kernel's counters of this network (`/proc/net/netstat`).
+/// Reads a counter of this network namespace (`/proc/net/netstat`).
 fn network_counter(name: &str) -> u64 {
     let text = std::fs::read_to_string("/proc/net/netstat").unwrap();
     let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
@@ -166,22 +166,22 @@ fn network_counter(name: &str) -> u64 {
 }
 
 #[test]
-#[ignore = "counts what the kernel counts for all of its network"]
-fn row_11_a_thousand_connects_in_one_instant_are_all_served() {
+#[ignore = "reads counters of the whole network namespace"]
+fn row_11_a_thousand_simultaneous_connects_are_all_served() {
     let connected = |server: &ServerProcess, clients: usize| {
-        // A server that stands still accepts nothing, so that all of them are in its queue at once.
+        // A stopped server accepts nothing, so all of them are in its accept queue at once.
         server.signal("STOP");
-        server.eventually(ServerProcess::is_stopped, "stands still");
+        server.eventually(ServerProcess::is_stopped, "is stopped");
         let clients: Vec<_> = (0..clients)
             .filter_map(|_| TcpStream::connect_timeout(&server.address("power"), SOON).ok())
-            // The queue is of those who have spoken.
+            // With TCP_DEFER_ACCEPT only clients that have sent data are in the queue.
             .inspect(|mut client| client.write_all(b"b3").unwrap())
             .collect();
         server.signal("CONT");
         clients
     };
     let server = start(&[]);
-    let rest = server.baseline();
+    let baseline = server.baseline();
     let before = (network_counter("ListenOverflows"), network_counter("ListenDrops"));
     let mut clients = connected(&server, 1000);
     assert_eq!(clients.len(), 1000);
@@ -190,15 +190,15 @@ fn row_11_a_thousand_connects_in_one_instant_are_all_served() {
     }
     assert_eq!((network_counter("ListenOverflows"), network_counter("ListenDrops")), before);
     drop(clients);
-    server.returns_to(rest, "power");
+    server.returns_to(baseline, "power");
     server.stop();
-    // The backlog that is configured is the one in force: one more than it fits (listen(2) counts so on Linux).
+    // The configured backlog is in force; Linux admits one more than it (listen(2)).
     let server = start(&["--set", "limits.backlog=64"]);
     assert_eq!(connected(&server, 70).len(), 65);
     server.stop();
 }
 
-/// Room for so many connections in this process, and in the server, which inherits it.
+/// Raises the open-file limit of this process and of the server, which inherits it.
 fn raise_open_files(files: u64) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_some_and(|current| current < files) {
@@ -209,16 +209,16 @@ fn raise_open_files(files: u64) {
 
 #[test]
 #[ignore = "takes a minute, and a million ports"]
-fn row_12_ten_thousand_idle_connections_and_a_million_short_ones_leave_nothing_behind() {
+fn row_12_ten_thousand_idle_and_a_million_short_connections_leak_no_memory() {
     raise_open_files(12_000);
     let mut command = command(&["--set", "timeouts.idle=1h", "--set", "timeouts.request=1h"]);
-    // The allocator keeps what is free for each thread on its own (mallopt(3), M_ARENA_MAX), and any of them may be the one
-    // that accepts: one for all shows what is lost.
+    // By default the allocator keeps free memory per thread (mallopt(3), M_ARENA_MAX), and any thread may accept. With one
+    // arena for all threads a leak is visible.
     let server = ServerProcess::start(command.env("MALLOC_ARENA_MAX", "1"), &["power", "admin"]);
     let power = server.address("power");
-    // Once around, for what a thread keeps and the allocator has learnt.
+    // Warm up the buffers of the threads and the allocator.
     short_ones(power, 20_000);
-    let (rest, before) = (server.baseline(), server.resident_kib());
+    let (baseline, before) = (server.baseline(), server.resident_kib());
     let mut accepted = 20_000;
     let mut resident_after_idle = || {
         let mut streams: Vec<_> = (0..10_000).map(|_| connect(power)).collect();
@@ -228,19 +228,19 @@ fn row_12_ten_thousand_idle_connections_and_a_million_short_ones_leave_nothing_b
         }
         accepted += 10_000;
         drop(streams);
-        server.returns_to(rest, "power");
+        server.returns_to(baseline, "power");
         server.resident_kib()
     };
     // The allocator keeps the memory of closed connections for later ones, so the peak is visible after the close.
     let mut with_idle_gone = resident_after_idle();
     let held = with_idle_gone - before;
     println!("row 12: 10,000 idle connections held {held} KiB, {} bytes each", held * 1024 / 10_000);
-    // 1,161 bytes each, as measured in a build for tests; too little room for a task of the next size, 128 bytes more.
+    // 1,161 bytes each in a test build. A task of the next size class, 128 bytes more, exceeds this.
     assert!(held < 12_000, "{held} KiB");
     // A leak grows in every round. Fragmentation stops growing after a few: 1,388 KiB in two rounds were seen once.
     let settled = (0..8).any(|_| {
         let last = std::mem::replace(&mut with_idle_gone, resident_after_idle());
-        println!("row 12: {with_idle_gone} KiB when as many others have come and gone");
+        println!("row 12: {with_idle_gone} KiB after another 10,000 connections");
         // 26 bytes a connection.
         with_idle_gone <= last + 256
     });
@@ -253,7 +253,7 @@ fn row_12_ten_thousand_idle_connections_and_a_million_short_ones_leave_nothing_b
          ones, {after} KiB at the end",
         began.elapsed()
     );
-    server.returns_to(rest, "power");
+    server.returns_to(baseline, "power");
     assert!(after <= with_idle_gone + 1024, "from {with_idle_gone} to {after} KiB");
     assert_eq!(server.metric("power_connections_total{result=\"accepted\"}"), 1_000_000 + accepted);
     server.stop();
@@ -264,12 +264,12 @@ fn short_ones(power: SocketAddr, count: u32) {
         for source in 1..=4 {
             scope.spawn(move || {
                 for _ in 0..count / 4 {
-                    // Each thread has a source address of its own, so that there are ports enough.
+                    // A source address per thread, so that there are enough ports.
                     let mut stream = connect_from(Ipv4Addr::new(127, 0, 0, source), power);
                     stream.write_all(b"a2").unwrap();
-                    let mut heard = [0; 4];
-                    stream.read_exact(&mut heard).unwrap();
-                    assert_eq!(&heard, b"d4.0");
+                    let mut received = [0; 4];
+                    stream.read_exact(&mut received).unwrap();
+                    assert_eq!(&received, b"d4.0");
                     // A reset leaves no port in TIME_WAIT.
                     reset_on_close(&stream);
                 }
@@ -278,13 +278,13 @@ fn short_ones(power: SocketAddr, count: u32) {
     });
 }
 
-/// Runs a program to its end, which has to be a good one.
+/// Runs a program, which must succeed.
 fn run(program: &str, arguments: &str) {
     let status = Command::new(program).args(arguments.split(' ')).status();
     assert!(status.as_ref().is_ok_and(std::process::ExitStatus::success), "{program} {arguments}: {status:?}");
 }
 
-/// Another host: a network namespace and a wire to it, until it is dropped.
+/// Another host: a network namespace and a veth pair to it. Dropping it deletes both.
 struct Host(String);
 
 impl Host {
@@ -300,7 +300,7 @@ impl Host {
         host
     }
 
-    /// A client there that says something, hears so many bytes, and then does nothing until it is killed.
+    /// Starts a client there that sends `says`, reads `hears` bytes, and then does nothing until it is killed.
     fn client(&self, address: &str, port: u16, says: &str, hears: usize) -> Child {
         let script = format!(
             "exec 3<>/dev/tcp/{address}/{port} && printf {says} >&3 && head -c {hears} <&3 && echo && read -r _"
@@ -319,36 +319,40 @@ impl Drop for Host {
 
 #[test]
 #[ignore = "takes two minutes, and root"]
-fn row_13_a_peer_that_vanishes_without_a_word_is_given_up_within_two_minutes() {
+fn row_13_a_peer_that_vanishes_is_closed_within_two_minutes() {
     let host = Host::new();
     let arguments = ["--listen", "198.18.0.1:0", "--set", "timeouts.idle=1h", "--set", "timeouts.request=1h"];
     let server = start(&[&arguments[..], &["--set", "framing.settle=3s"]].concat());
-    let rest = server.baseline();
+    let baseline = server.baseline();
     let port = server.address("power").port();
-    // One that has been answered and is silent, and one whose answer is sent when it has vanished already.
+    // A silent client that has its reply, and a client that vanishes before its reply is sent.
     let mut silent = host.client("198.18.0.1", port, r"'a2\n'", 5);
-    let mut heard = [0; 5];
-    silent.stdout.as_mut().unwrap().read_exact(&mut heard).unwrap();
-    assert_eq!(&heard, b"d4.0\n");
+    let mut received = [0; 5];
+    silent.stdout.as_mut().unwrap().read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"d4.0\n");
     let mut asking = host.client("198.18.0.1", port, "a2", 4);
     server.eventually(|server| server.metric("power_connections") == 2, "has two clients");
     let began = Instant::now();
     run("ip", "link set faults0 down");
     assert!(eventually(Duration::from_mins(2), || server.metric("power_connections") == 0), "not within two minutes");
-    println!("row 13: given up after {:?}", began.elapsed());
-    assert_eq!(server.metric("power_requests_total{op=\"square\",result=\"ok\"}"), 2, "the second was answered");
+    println!("row 13: closed after {:?}", began.elapsed());
+    assert_eq!(
+        server.metric("power_requests_total{op=\"square\",result=\"ok\"}"),
+        2,
+        "the server replied to the second"
+    );
     assert_eq!(server.metric("power_connections_closed_total{reason=\"io_error\"}"), 2);
     for client in [&mut silent, &mut asking] {
         client.kill().unwrap();
         client.wait().unwrap();
     }
-    server.returns_to(rest, "power");
+    server.returns_to(baseline, "power");
     server.stop();
 }
 
 #[test]
 #[ignore = "takes the faketime library"]
-fn row_14_a_wall_clock_that_is_moved_by_an_hour_moves_no_deadline() {
+fn row_14_a_wall_clock_step_of_an_hour_moves_no_deadline() {
     let library = ["/usr/lib", "/usr/lib64"].map(|lib| format!("{lib}/{}-linux-gnu/faketime", std::env::consts::ARCH));
     let library = library.into_iter().map(|folder| format!("{folder}/libfaketime.so.1"));
     let library =
@@ -359,9 +363,10 @@ fn row_14_a_wall_clock_that_is_moved_by_an_hour_moves_no_deadline() {
     command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", &offset);
     command.env("FAKETIME_NO_CACHE", "1").env("DONT_FAKE_MONOTONIC", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     let server = ServerProcess::start(&mut command, &["power", "admin"]);
-    let rest = server.baseline();
-    let hour_said = |server: &ServerProcess| server.log().lines().last().unwrap().split(':').next().unwrap().to_owned();
-    let hour = hour_said(&server);
+    let baseline = server.baseline();
+    let hour_logged =
+        |server: &ServerProcess| server.log().lines().last().unwrap().split(':').next().unwrap().to_owned();
+    let hour = hour_logged(&server);
     for moved in ["+1h", "-1h"] {
         let began = Instant::now();
         let mut silent = connect(server.address("power"));
@@ -370,20 +375,20 @@ fn row_14_a_wall_clock_that_is_moved_by_an_hour_moves_no_deadline() {
         expect(&mut idle, "d4.0");
         std::fs::write(&offset, moved).unwrap();
         assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
-        server.eventually(|server| hour_said(server) != hour, "has another hour");
+        server.eventually(|server| hour_logged(server) != hour, "has another hour");
         assert_eq!(read_to_end(&mut silent), "eTIMEOUT no whole request came within 3s");
         assert_eq!(read_to_end(&mut idle), "");
         let took = began.elapsed();
         assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(10), "{took:?}");
         println!("row 14: with the clock moved by {moved}, deadlines of 3 s were met after {took:?}");
     }
-    server.returns_to(rest, "power");
+    server.returns_to(baseline, "power");
     server.stop();
 }
 
 #[test]
 #[ignore = "takes root"]
-fn row_16_as_the_first_process_of_a_namespace_a_signal_drains_it() {
+fn row_16_a_signal_drains_a_server_that_is_pid_1() {
     for signal in ["TERM", "INT"] {
         let mut command = Command::new("unshare");
         command.args(["--pid", "--fork", "--kill-child", BINARY.path]);
@@ -395,11 +400,11 @@ fn row_16_as_the_first_process_of_a_namespace_a_signal_drains_it() {
         let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
         let numbers = status.lines().find(|line| line.starts_with("NSpid:")).unwrap();
         assert!(numbers.ends_with("\t1"), "{numbers}");
-        let mut asked = connect(server.address("power"));
-        asked.write_all(b"c3").unwrap();
+        let mut client = connect(server.address("power"));
+        client.write_all(b"c3").unwrap();
         server.signal(signal);
-        assert_eq!(read_to_end(&mut asked), "d81.0");
-        drop(asked);
+        assert_eq!(read_to_end(&mut client), "d81.0");
+        drop(client);
         let (code, log) = server.end();
         assert_eq!(code, Some(0), "{log}");
         assert!(log.contains("stopped accepted=1 rejected=0 panicked=0 aborted=0"), "{log}");

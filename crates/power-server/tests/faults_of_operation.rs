@@ -1,4 +1,4 @@
-//! The fault campaign, continued from `faults.rs`: what machines and operators do to a server.
+//! The rows of FAULTS.md about machines and operators. Those about clients and networks are in `faults.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -16,7 +16,7 @@ use proto::testing::program::ServerProcess;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use support::program::{BINARY, command, start};
 
-/// Has these settings be the file `name`.
+/// Writes a configuration file.
 fn file(name: &str, text: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&path, text).unwrap();
@@ -24,9 +24,9 @@ fn file(name: &str, text: &str) -> PathBuf {
 }
 
 #[test]
-fn row_09_an_open_file_limit_that_sinks_stops_nothing_for_good() {
+fn row_09_accepting_resumes_after_the_open_file_limit_was_reached() {
     let server = start(&["--set", "timeouts.request=1h", "--set", "timeouts.idle=1h"]);
-    let rest = server.baseline();
+    let baseline = server.baseline();
     let pid = Pid::from_raw(i32::try_from(server.id()).unwrap());
     let files = server.open_files() as u64;
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
@@ -35,20 +35,19 @@ fn row_09_an_open_file_limit_that_sinks_stops_nothing_for_good() {
     for client in &mut clients {
         client.write_all(b"a2").unwrap();
     }
-    let told = "accept failed; backing off";
-    server.eventually(|server| server.log().contains(told), "says that it cannot accept");
+    server.eventually(|server| server.log().contains("accept failed; backing off"), "logs the failed accept");
     prlimit(pid, Resource::Nofile, raised).unwrap();
     for client in &mut clients {
         expect(client, "d4.0");
     }
     assert!(server.metric("power_accept_errors_total{kind=\"exhausted\"}") > 0);
     drop(clients);
-    server.returns_to(rest, "power");
+    server.returns_to(baseline, "power");
     server.stop();
 }
 
 #[test]
-fn row_10_few_open_files_refuse_the_start_or_lower_the_limit() {
+fn row_10_a_low_open_file_limit_fails_the_start_or_lowers_max_connections() {
     let with_files = |files: u32| {
         let program = BINARY.path;
         let script = format!("ulimit -n {files} && exec {program} --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0");
@@ -56,9 +55,9 @@ fn row_10_few_open_files_refuse_the_start_or_lower_the_limit() {
         command.current_dir(BINARY.folder).args(["-c", &script]);
         command
     };
-    let refused = with_files(20).output().unwrap();
-    assert_eq!(refused.status.code(), Some(1));
-    let log = String::from_utf8(refused.stdout).unwrap();
+    let failed = with_files(20).output().unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    let log = String::from_utf8(failed.stdout).unwrap();
     assert!(
         log.contains(
             "the open-file limit (ulimit -n is 20) leaves room for 0 connections: the server itself needs 112"
@@ -66,58 +65,58 @@ fn row_10_few_open_files_refuse_the_start_or_lower_the_limit() {
         "{log}"
     );
     let lowered = ServerProcess::start(&mut with_files(1024), &["power", "admin"]);
-    assert!(lowered.log().contains("WARN") && lowered.log().contains("wanted=10000 fits=912 open_files=1024"));
+    assert!(lowered.log().contains("WARN") && lowered.log().contains("configured=10000 effective=912 open_files=1024"));
     assert_eq!(lowered.metric("power_connections_max"), 912);
     lowered.signal("HUP");
-    lowered.eventually(|server| server.log().contains("was read again: nothing changes"), "finds the same again");
+    lowered.eventually(|server| server.log().contains("config reloaded: no changes"), "reloads");
     assert_eq!(lowered.metric("power_connections_max"), 912);
     assert_eq!(exchange(lowered.address("power"), b"a2"), "d4.0");
     lowered.stop();
 }
 
 #[test]
-fn row_16_a_signal_drains_and_whatever_was_asked_is_answered() {
+fn row_16_a_signal_drains_and_every_request_gets_its_reply() {
     for signal in ["TERM", "INT"] {
         let server = start(&[]);
         let power = server.address("power");
         let clients: Vec<_> = (0..8)
             .map(|_| {
                 thread::spawn(move || {
-                    let mut answered = 0_u32;
+                    let mut replied = 0_u32;
                     while let Ok(mut stream) = TcpStream::connect(power) {
                         stream.set_read_timeout(Some(PATIENCE)).unwrap();
                         stream.write_all(b"a2").unwrap();
                         stream.shutdown(Shutdown::Write).unwrap();
                         assert_eq!(read_to_end(&mut stream), "d4.0");
-                        answered += 1;
+                        replied += 1;
                     }
-                    answered
+                    replied
                 })
             })
             .collect();
         server.eventually(|server| server.metric("power_connections_total{result=\"accepted\"}") > 500, "has load");
-        // One that has asked for a part is waited for, so that there is a drain to look at.
-        let mut part = connect(power);
-        part.write_all(b"a").unwrap();
+        // The drain waits for a partial request, so the test can observe the drain.
+        let mut partial = connect(power);
+        partial.write_all(b"a").unwrap();
         server.signal(signal);
         server.eventually(|server| server.get("/readyz") == Some((503, "draining\n".to_owned())), "is not ready");
         assert_eq!(server.get("/healthz"), Some((200, "ok\n".to_owned())));
-        part.write_all(b"3").unwrap();
-        expect(&mut part, "d9.0");
-        let answered: u32 = clients.into_iter().map(|client| client.join().unwrap()).sum();
+        partial.write_all(b"3").unwrap();
+        expect(&mut partial, "d9.0");
+        let replied: u32 = clients.into_iter().map(|client| client.join().unwrap()).sum();
         let (code, log) = server.end();
         assert_eq!(code, Some(0));
-        assert!(log.contains(&format!("stopped accepted={} rejected=0 panicked=0 aborted=0", answered + 1)), "{log}");
+        assert!(log.contains(&format!("stopped accepted={} rejected=0 panicked=0 aborted=0", replied + 1)), "{log}");
     }
 }
 
 #[test]
-fn row_16_a_second_signal_is_immediate() {
+fn row_16_a_second_signal_aborts_at_once() {
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
         let server =
             start(&["--set", "timeouts.request=1h", "--set", "timeouts.idle=1h", "--set", "timeouts.drain=1h"]);
-        let mut part = connect(server.address("power"));
-        part.write_all(b"a").unwrap();
+        let mut partial = connect(server.address("power"));
+        partial.write_all(b"a").unwrap();
         server.eventually(|server| server.metric("power_connections") == 1, "has a connection");
         server.signal("TERM");
         server.eventually(|server| server.get("/readyz").is_some_and(|(status, _)| status == 503), "drains");
@@ -128,8 +127,7 @@ fn row_16_a_second_signal_is_immediate() {
     }
 }
 
-/// Free addresses for a program whose log, where it would tell them, is not to be read. No other test is at that place, so
-/// that they stay free.
+/// Returns free addresses, for a server whose log the test cannot read. No other test uses this IP address, so they stay free.
 fn free_addresses() -> [SocketAddr; 2] {
     let bound = [(); 2].map(|()| TcpListener::bind("127.0.0.17:0").unwrap());
     bound.map(|listener| listener.local_addr().unwrap())
@@ -143,8 +141,8 @@ fn start_with_log_to(output: impl Into<Stdio>, error: impl Into<Stdio>) -> Serve
 }
 
 #[test]
-fn row_17_a_log_that_nobody_reads_stops_nothing() {
-    // A pipe whose reader has gone, one that is full since its reader does not read, and a disk that is full.
+fn row_17_a_log_that_cannot_be_written_delays_no_reply() {
+    // A pipe whose read end is closed, a full pipe, and a full disk.
     let (gone, closed) = std::io::pipe().unwrap();
     drop(gone);
     let (_unread, full) = std::io::pipe().unwrap();
@@ -153,14 +151,14 @@ fn row_17_a_log_that_nobody_reads_stops_nothing() {
         [(Stdio::from(closed), "closed"), (Stdio::from(full), "unread"), (Stdio::from(full_disk), "full")]
     {
         let mut server = start_with_log_to(output, Stdio::null());
-        let rest = server.baseline();
-        // At trace level each connection is a line of some hundred bytes; a pipe holds 64 KiB (pipe(7)).
+        let baseline = server.baseline();
+        // At trace level each connection logs about 100 bytes; a pipe holds 64 KiB (pipe(7)).
         for _ in 0..2_000 {
             assert_eq!(exchange(server.address("power"), b"a2"), "d4.0", "{what}");
         }
-        server.returns_to(rest, "power");
+        server.returns_to(baseline, "power");
         if what != "unread" {
-            // The thread that writes the log may be behind.
+            // The thread that writes the log runs later.
             server.eventually(|server| server.metric("power_log_lines_dropped_total") >= 2_000, what);
         }
         assert!(server.is_running());
@@ -169,10 +167,10 @@ fn row_17_a_log_that_nobody_reads_stops_nothing() {
 }
 
 #[test]
-fn row_18_a_bad_configuration_is_refused_at_the_start_and_changes_nothing_at_a_reload() {
+fn row_18_an_invalid_configuration_fails_the_start_and_is_rejected_at_a_reload() {
     let path = file("row-18.toml", "[limits]\nmax_connections = 7\n");
     let server = start(&["--config", path.to_str().unwrap()]);
-    let rest = server.baseline();
+    let baseline = server.baseline();
     let bad = [
         ("limits", ":1: limits: this is a table, not one value: set limits.backlog, "),
         (
@@ -189,7 +187,10 @@ fn row_18_a_bad_configuration_is_refused_at_the_start_and_changes_nothing_at_a_r
             ":2: timeouts.idle: invalid value: string \"5\", expected a duration with its unit",
         ),
         ("[timeouts]\nidle = \"0s\"", ":2: timeouts.idle: invalid value: string \"0s\""),
-        ("[framing]\nsettle = \"9s\"", ":2: framing.settle: bytes that settle for 9s are never a request within 5s"),
+        (
+            "[framing]\nsettle = \"9s\"",
+            ":2: framing.settle: a bare request settles for 9s, which its timeout of 5s does not allow",
+        ),
         ("limits.max_connections_per_ip = 20000", "set it to no more than limits.max_connections"),
         ("[log]\nlevel = \"loud\"", ":2: log.level: unknown variant `loud`, expected one of `error`, `warn`"),
         (
@@ -200,36 +201,36 @@ fn row_18_a_bad_configuration_is_refused_at_the_start_and_changes_nothing_at_a_r
         ("[limits", ":1: not valid TOML: "),
         ("\u{0}", ":1: not valid TOML: "),
     ];
-    for (rejected, (text, said)) in (1..).zip(bad) {
+    for (rejected, (text, message)) in (1..).zip(bad) {
         let text = if text == "limits" { "limits = 1" } else { text };
         file("row-18.toml", text);
-        let refused = command(&["--config", path.to_str().unwrap()]).output().unwrap();
-        let told = String::from_utf8(refused.stderr).unwrap();
-        assert_eq!(refused.status.code(), Some(2), "{text}: {told}");
-        assert!(refused.stdout.is_empty(), "nothing is bound and nothing begun");
-        assert!(told.contains("row-18.toml") || said.starts_with("set"), "{text}: {told}");
-        assert!(told.contains(said), "{text}: {told}");
+        let failed = command(&["--config", path.to_str().unwrap()]).output().unwrap();
+        let stderr = String::from_utf8(failed.stderr).unwrap();
+        assert_eq!(failed.status.code(), Some(2), "{text}: {stderr}");
+        assert!(failed.stdout.is_empty(), "the log has not started");
+        assert!(stderr.contains("row-18.toml") || message.starts_with("set"), "{text}: {stderr}");
+        assert!(stderr.contains(message), "{text}: {stderr}");
 
         server.signal("HUP");
         let series = "power_config_reloads_total{result=\"rejected\"}";
-        server.eventually(|server| server.metric(series) == rejected, "counts what it rejects");
-        server.eventually(|server| server.log().contains(&said.replace('"', "\\\"")), said);
+        server.eventually(|server| server.metric(series) == rejected, "counts the rejected reload");
+        server.eventually(|server| server.log().contains(&message.replace('"', "\\\"")), message);
         assert_eq!(server.metric("power_connections_max"), 7);
     }
     std::fs::remove_file(&path).unwrap();
     server.signal("HUP");
-    server.eventually(|server| server.log().contains("No such file"), "says that the file is gone");
+    server.eventually(|server| server.log().contains("No such file"), "logs that the file is missing");
     assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
-    server.returns_to(rest, "power");
+    server.returns_to(baseline, "power");
     server.stop();
 }
 
 #[test]
-fn row_19_a_restart_binds_at_once_amid_connections_in_time_wait() {
+fn row_19_a_restart_binds_its_address_despite_connections_in_time_wait() {
     let server = start(&[]);
     let power = server.address("power");
     for _ in 0..50 {
-        // An error in a bare request is the last answer: the server closes first, and has the TIME_WAIT.
+        // The server closes first after an error reply to a bare request, so TIME_WAIT is on its side.
         let mut stream = connect(power);
         stream.write_all(b"x").unwrap();
         assert!(read_to_end(&mut stream).starts_with("eBADOP"));

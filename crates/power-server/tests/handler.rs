@@ -1,4 +1,4 @@
-//! The handler over in-memory streams of a few bytes, under a paused clock: every cut, and every wait, exactly.
+//! The handler over in-memory streams of a few bytes and with a paused clock, so that every split and every timeout is exact.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -17,13 +17,13 @@ use tokio::time::{Instant, sleep};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Sends each piece a second after the one before, and hears to the end; how long that took, too.
+/// Sends one piece per second and reads to the end. Returns the replies and the time that it took.
 async fn converse(client: DuplexStream, pieces: &'static [&str], half_close: bool) -> (String, Duration) {
     let began = Instant::now();
     let (mut read, mut write) = split(client);
     let sending = tokio::spawn(async move {
         for piece in pieces {
-            // The server may have closed before the last piece.
+            // The server may close before the last piece.
             let _ = write.write_all(piece.as_bytes()).await;
             sleep(SECOND).await;
         }
@@ -32,73 +32,81 @@ async fn converse(client: DuplexStream, pieces: &'static [&str], half_close: boo
         }
         write
     });
-    let mut heard = String::new();
-    read.read_to_string(&mut heard).await.unwrap();
+    let mut received = String::new();
+    read.read_to_string(&mut received).await.unwrap();
     let took = began.elapsed();
     drop(sending.await.unwrap());
-    (heard, took)
+    (received, took)
 }
 
 #[tokio::test(start_paused = true)]
-async fn lines_are_answered_through_streams_of_any_size() {
+async fn lines_get_replies_through_streams_of_any_size() {
     for room in [1, 2, 3, 8, 64, 4096] {
         let (mut read, mut write) = split(connect(room, &[]));
         let sending = tokio::spawn(async move {
             write.write_all("\na2\r\nb-2\n\nx\nc0.5\nd1e5".as_bytes()).await.unwrap();
             write.shutdown().await.unwrap();
         });
-        let mut heard = String::new();
-        read.read_to_string(&mut heard).await.unwrap();
+        let mut received = String::new();
+        read.read_to_string(&mut received).await.unwrap();
         sending.await.unwrap();
-        let lines: Vec<_> = heard.split_inclusive('\n').collect();
-        assert_eq!(lines.len(), 5, "{heard}");
+        let lines: Vec<_> = received.split_inclusive('\n').collect();
+        assert_eq!(lines.len(), 5, "{received}");
         assert!(lines[2].starts_with("eBADOP 'x'"));
         assert_eq!([lines[0], lines[1], lines[3], lines[4]], ["d4.0\n", "d-8.0\n", "d0.0625\n", "d100000.0\n"]);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_still_become_a_request_waits_for_more() {
+async fn an_incomplete_request_waits_for_more_bytes() {
     assert_eq!(converse(connect(8, &[]), &["a", "-", "2"], true).await.0, "d4.0");
     assert_eq!(converse(connect(8, &[]), &["a1e", "2"], true).await.0, "d10000.0");
     assert_eq!(converse(connect(8, &[]), &["a2\r", "\n"], true).await.0, "d4.0\n");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_of_a_request_is_given_up_at_the_deadline_of_its_connection() {
+async fn a_partial_request_times_out_at_its_deadline() {
     let late = "eTIMEOUT no whole request came within 5s";
     assert_eq!(converse(connect(64, &[]), &["a"], false).await, (late.to_owned(), 5 * SECOND));
     assert_eq!(converse(connect(64, &[]), &["a", " ", " ", " ", " ", " "], false).await, (late.to_owned(), 5 * SECOND));
-    let (heard, took) = converse(connect(64, &[]), &["a2\n", "b"], false).await;
-    assert_eq!((heard, took), (format!("d4.0\n{late}\n"), 6 * SECOND), "from the first byte of the second request");
+    let (received, took) = converse(connect(64, &[]), &["a2\n", "b"], false).await;
+    assert_eq!(
+        (received, took),
+        (format!("d4.0\n{late}\n"), 6 * SECOND),
+        "counted from the first byte of the second request"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn blank_lines_are_no_requests_and_keep_nothing_open() {
-    let (heard, took) = converse(connect(64, &[]), &["\n", "\n", "\r\n", "\n", "\n", "\n"], false).await;
-    assert_eq!((heard.as_str(), took), ("eTIMEOUT no whole request came within 5s\n", 5 * SECOND));
-    let (heard, took) = converse(connect(64, &[("timeouts.idle", "3s")]), &["a2\n", "\n", "\n", "\n"], false).await;
-    assert_eq!((heard.as_str(), took), ("d4.0\n", 3 * SECOND));
+async fn blank_lines_are_not_requests_and_extend_no_deadline() {
+    let (received, took) = converse(connect(64, &[]), &["\n", "\n", "\r\n", "\n", "\n", "\n"], false).await;
+    assert_eq!((received.as_str(), took), ("eTIMEOUT no whole request came within 5s\n", 5 * SECOND));
+    let (received, took) = converse(connect(64, &[("timeouts.idle", "3s")]), &["a2\n", "\n", "\n", "\n"], false).await;
+    assert_eq!((received.as_str(), took), ("d4.0\n", 3 * SECOND));
 }
 
 #[tokio::test(start_paused = true)]
 async fn settling_joins_the_pieces_of_a_bare_request() {
     let settle = [("framing.settle", "2s")];
-    let (heard, took) = converse(connect(64, &settle), &["a1", "2"], true).await;
-    assert_eq!((heard.as_str(), took), ("d144.0", 2 * SECOND), "the half-close ends the wait");
+    let (received, took) = converse(connect(64, &settle), &["a1", "2"], true).await;
+    assert_eq!((received.as_str(), took), ("d144.0", 2 * SECOND), "the half-close ends the wait");
     let settle = [("framing.settle", "2s"), ("timeouts.idle", "10s")];
-    let (heard, took) = converse(connect(64, &settle), &["a1", "2"], false).await;
-    assert_eq!((heard.as_str(), took), ("d144.0", 13 * SECOND), "settled 2 s after the last byte, then idle for 10 s");
+    let (received, took) = converse(connect(64, &settle), &["a1", "2"], false).await;
+    assert_eq!(
+        (received.as_str(), took),
+        ("d144.0", 13 * SECOND),
+        "settled 2 s after the last byte, then idle for 10 s"
+    );
     let settle = [("framing.settle", "500ms"), ("timeouts.idle", "10s")];
-    let (heard, _) = converse(connect(64, &settle), &["a1", "2"], false).await;
-    assert!(heard.starts_with("d1.0eBADOP"), "{heard}");
+    let (received, _) = converse(connect(64, &settle), &["a1", "2"], false).await;
+    assert!(received.starts_with("d1.0eBADOP"), "{received}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn bytes_that_settle_are_answered_by_the_request_deadline() {
+async fn a_settling_request_is_complete_at_the_request_deadline() {
     let settle = [("framing.settle", "3s"), ("timeouts.request", "4s"), ("timeouts.idle", "10s")];
-    let (heard, took) = converse(connect(64, &settle), &["a1", "1", "1"], false).await;
-    assert_eq!((heard.as_str(), took), ("d12321.0", 14 * SECOND));
+    let (received, took) = converse(connect(64, &settle), &["a1", "1", "1"], false).await;
+    assert_eq!((received.as_str(), took), ("d12321.0", 14 * SECOND));
 }
 
 /// A driver of 376 bytes makes a task of 512: tokio adds its own fields and rounds up to a multiple of 128.

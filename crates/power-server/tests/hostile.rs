@@ -1,4 +1,4 @@
-//! Clients that mean harm, or do it: each gets its error or its end, and nobody else notices.
+//! Hostile and faulty clients: each gets its error reply or a close, and other clients are unaffected.
 
 mod support;
 
@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 #[tokio::test]
-async fn a_megabyte_without_an_end_gets_its_error_and_no_reset_eats_it() {
+async fn an_endless_request_gets_an_error_reply_that_no_reset_destroys() {
     let server = start(&[]);
     for byte in [b'1', b'x', b' ', 0] {
         let mut request = vec![byte; 1 << 20];
@@ -29,47 +29,47 @@ async fn a_megabyte_without_an_end_gets_its_error_and_no_reset_eats_it() {
 }
 
 #[tokio::test]
-async fn other_protocols_are_told_in_their_own_lines() {
+async fn other_protocols_get_an_error_reply_per_line() {
     let server = start(&[]);
-    let heard = server.exchange(b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n").await;
-    assert_eq!(heard.lines().count(), 3);
-    assert!(heard.lines().all(|line| line.starts_with("eBADOP '")), "{heard}");
+    let received = server.exchange(b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n").await;
+    assert_eq!(received.lines().count(), 3);
+    assert!(received.lines().all(|line| line.starts_with("eBADOP '")), "{received}");
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
     assert!(server.send_and_wait(hello).await.starts_with(r"eBADOP '\x16'"));
 }
 
 #[tokio::test]
-async fn random_bytes_get_errors_or_answers_and_a_clean_end() {
+async fn random_bytes_get_replies_and_a_clean_close() {
     let server = start(&[]);
     let mut random = random_bytes(1);
     for _ in 0..1_000 {
-        let heard = server.exchange(&random_input(&mut random)).await;
-        assert!(heard.is_ascii());
-        assert!(heard.lines().all(|line| line.starts_with(['d', 'e'])), "{heard}");
+        let received = server.exchange(&random_input(&mut random)).await;
+        assert!(received.is_ascii());
+        assert!(received.lines().all(|line| line.starts_with(['d', 'e'])), "{received}");
     }
     assert_eq!(server.stop().await, Summary { accepted: 1_000, ..Summary::default() });
 }
 
 #[tokio::test]
-async fn clients_that_reset_leave_nothing_behind() {
+async fn connections_that_are_reset_free_their_permits() {
     let server = start(&[("limits.max_connections", "10")]);
     for request in [&b""[..], b"a", b"a2", b"a2\nb3\n"] {
         for _ in 0..50 {
             let mut stream = server.connect().await;
-            // There is room for ten, so some are turned away, and may be so before they have sent anything.
+            // At most ten are admitted; a rejected one may be closed before this write.
             let _ = stream.write_all(request).await;
             // Closing with a linger time of zero sends a reset (socket(7), SO_LINGER).
             SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
             drop(stream);
         }
     }
-    // With room for ten connections, two hundred that stayed open would be in the way of this one.
+    // If the 200 connections above held their permits, this one would be rejected.
     timeout(PATIENCE, async { while !server.serves().await {} }).await.unwrap();
     assert_eq!(server.stop().await.panicked, 0);
 }
 
 #[tokio::test]
-async fn the_excess_client_is_told_and_closed_and_a_place_given_back_serves_the_next() {
+async fn a_client_over_the_limit_is_rejected_and_a_closed_connection_makes_room() {
     let server = start(&[("limits.max_connections", "2"), ("timeouts.request", "1h"), ("timeouts.idle", "1h")]);
     let mut first = server.connect().await;
     first.write_all(b"a2").await.unwrap();
@@ -88,7 +88,7 @@ async fn the_excess_client_is_told_and_closed_and_a_place_given_back_serves_the_
 }
 
 #[tokio::test]
-async fn one_place_may_have_no_more_than_its_share() {
+async fn a_client_over_the_limit_per_ip_is_rejected() {
     let server = start(&[("limits.max_connections_per_ip", "1"), ("timeouts.request", "1h"), ("timeouts.idle", "1h")]);
     let _first = server.connect().await;
     assert!(server.send_and_wait(b"").await.starts_with("eBUSY "));
@@ -109,20 +109,20 @@ async fn a_thousand_clients_at_once_are_all_served() {
 }
 
 #[tokio::test]
-async fn a_drain_answers_what_was_asked_and_ends_cleanly() {
+async fn a_drain_replies_to_every_request_and_closes_cleanly() {
     let server = start(&[]);
     let mut idle = server.connect().await;
     idle.write_all(b"a2\n").await.unwrap();
     expect(&mut idle, "d4.0\n").await;
-    // These are written, and may be read, queued or not even accepted when the drain begins.
-    let mut asked = Vec::new();
+    // These requests are sent. When the drain begins they may be read, in a socket, or in the accept queue.
+    let mut requests = Vec::new();
     for _ in 0..100 {
         let mut stream = server.connect().await;
         stream.write_all(b"c2").await.unwrap();
-        asked.push(stream);
+        requests.push(stream);
     }
     server.shutdown.trigger();
-    for mut stream in asked {
+    for mut stream in requests {
         assert_eq!(read_to_end(&mut stream).await, "d16.0");
     }
     assert_eq!(read_to_end(&mut idle).await, "");
@@ -130,8 +130,7 @@ async fn a_drain_answers_what_was_asked_and_ends_cleanly() {
     assert_eq!(server.stop().await, Summary { accepted: 101, ..Summary::default() });
 }
 
-/// Clients that connect and ask as fast as they can while the server shuts down: whoever got a connection gets an
-/// answer.
+/// Clients connect and send requests at full speed during the shutdown: every connection that is made gets its reply.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_under_load_loses_no_request() {
     for _ in 0..3 {
@@ -140,14 +139,14 @@ async fn a_drain_under_load_loses_no_request() {
         let clients: Vec<_> = (0..16)
             .map(|_| {
                 tokio::spawn(async move {
-                    let mut answered = 0_u64;
+                    let mut replied = 0_u64;
                     while let Ok(mut stream) = tokio::net::TcpStream::connect(address).await {
                         stream.write_all(b"a2").await.unwrap();
                         stream.shutdown().await.unwrap();
                         assert_eq!(read_to_end(&mut stream).await, "d4.0");
-                        answered += 1;
+                        replied += 1;
                     }
-                    answered
+                    replied
                 })
             })
             .collect();
@@ -155,10 +154,10 @@ async fn a_drain_under_load_loses_no_request() {
             assert!(server.serves().await);
         }
         let summary = server.stop().await;
-        let mut answered = 100;
+        let mut replied = 100;
         for client in clients {
-            answered += client.await.unwrap();
+            replied += client.await.unwrap();
         }
-        assert_eq!(summary, Summary { accepted: answered, ..Summary::default() });
+        assert_eq!(summary, Summary { accepted: replied, ..Summary::default() });
     }
 }

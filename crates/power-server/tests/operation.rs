@@ -1,4 +1,4 @@
-//! What an operator sees of a running server and changes in it: the admin listener, what is counted, a new configuration.
+//! The operator's side of a running server: the admin listener, metrics, reloads.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -11,12 +11,12 @@ use proto::testing::blocking::{connect, exchange, expect, read_to_end};
 use support::program::start;
 
 #[test]
-fn a_reload_applies_what_can_change_and_names_what_cannot() {
+fn a_reload_applies_settings_and_names_those_that_need_a_restart() {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("reload.toml");
     let configure = |text: &str| std::fs::write(&path, text).unwrap();
     configure("[limits]\nmax_request_bytes = 10\n");
     let server = start(&["--config", path.to_str().unwrap()]);
-    let rest = server.baseline();
+    let baseline = server.baseline();
     let power = server.address("power");
     let mut early = connect(power);
     early.write_all(b"a2\n").unwrap();
@@ -37,16 +37,17 @@ fn a_reload_applies_what_can_change_and_names_what_cannot() {
     expect(&mut early, "d8.0\n");
     early.write_all(request).unwrap();
     early.write_all(b"\n").unwrap();
-    assert!(read_to_end(&mut early).starts_with("eTOOLONG"), "it keeps what held when it came");
-    server.returns_to(rest, "power");
+    assert!(read_to_end(&mut early).starts_with("eTOOLONG"), "an open connection keeps its limits");
+    server.returns_to(baseline, "power");
     let log = server.stop();
-    let line = |said: &str| log.lines().find(|line| line.contains(said)).unwrap_or_else(|| panic!("{said}\n{log}"));
-    let (changed, waiting) = (line("was read again, and holds"), line("take a restart to change"));
+    let line =
+        |message: &str| log.lines().find(|line| line.contains(message)).unwrap_or_else(|| panic!("{message}\n{log}"));
+    let (changed, restart) = (line("config reloaded; new connections use it"), line("config changes need a restart"));
     for key in ["limits.max_request_bytes = 100", "limits.max_connections = 20", "timeouts.request", "framing.settle"] {
-        assert!(changed.contains(key) && !waiting.contains(key), "{log}");
+        assert!(changed.contains(key) && !restart.contains(key), "{log}");
     }
     for key in ["workers = 3", "limits.backlog = 5", "log.format"] {
-        assert!(waiting.contains(key) && !changed.contains(key), "{log}");
+        assert!(restart.contains(key) && !changed.contains(key), "{log}");
     }
     assert!(log.contains("DEBUG"), "{log}");
 }
@@ -65,14 +66,14 @@ fn a_reload_can_set_the_log_level_of_one_module() {
     server.eventually(|server| server.metric("power_connections") == 0, "has no connection");
     let log = server.stop();
     assert_eq!(log.matches("DEBUG").count(), 1, "one connection since the reload: {log}");
-    assert!(log.contains("listening") && !log.contains("was read again"), "{log}");
+    assert!(log.contains("listening") && !log.contains("config reloaded"), "{log}");
 }
 
 #[test]
-fn the_admin_listener_keeps_to_itself_and_to_its_paths() {
+fn the_admin_listener_is_independent_of_the_client_limits_and_serves_three_paths() {
     let server = start(&["--set", "limits.max_connections=1", "--set", "timeouts.request=1h"]);
-    let rest = server.baseline();
-    // Who holds connections to it open is no client, and holds up nobody.
+    let baseline = server.baseline();
+    // Open connections to the admin listener count against no limit and delay no request.
     let idle: Vec<_> = (0..10).map(|_| connect(server.address("admin"))).collect();
     let (status, metrics) = server.get("/metrics").unwrap();
     assert_eq!(status, 200);
@@ -82,20 +83,20 @@ fn the_admin_listener_keeps_to_itself_and_to_its_paths() {
     }
     let mut stream = connect(server.address("admin"));
     stream.write_all(b"POST /readyz HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n").unwrap();
-    let heard = read_to_end(&mut stream);
-    assert!(heard.starts_with("HTTP/1.1 405 ") && heard.contains("allow: GET, HEAD\r\n"), "{heard}");
+    let received = read_to_end(&mut stream);
+    assert!(received.starts_with("HTTP/1.1 405 ") && received.contains("allow: GET, HEAD\r\n"), "{received}");
     let mut stream = connect(server.address("admin"));
     stream.write_all(b"a2\n\x00\xff\r\n\r\n").unwrap();
-    let mut heard = Vec::new();
-    let _ = stream.read_to_end(&mut heard);
-    assert!(heard.is_empty() || heard.starts_with(b"HTTP/1.1 400 "), "{heard:?}");
+    let mut received = Vec::new();
+    let _ = stream.read_to_end(&mut received);
+    assert!(received.is_empty() || received.starts_with(b"HTTP/1.1 400 "), "{received:?}");
     drop(idle);
-    server.returns_to(rest, "power");
+    server.returns_to(baseline, "power");
     server.stop();
 }
 
 #[test]
-fn every_answer_is_counted_by_what_was_asked_and_how_long_it_took() {
+fn every_reply_is_counted_by_operation_result_and_latency() {
     let server = start(&[]);
     let power = server.address("power");
     exchange(power, b"a2\na3\nb2\nc2\nd2\nfoo\na\nc1e300\nb1e999\n");

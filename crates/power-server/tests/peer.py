@@ -1,10 +1,10 @@
-"""Asks a power server in all three framings and compares every reply with an answer of its own.
+"""Sends requests to a power server in all three framings and compares every reply with its own result.
 
-Written from PROTOCOL.md alone, by somebody who had not seen the server.
+Written from PROTOCOL.md alone, without knowledge of the server's code.
 
 Usage: python3 peer.py HOST:PORT
 
-Left out are TIMEOUT, which takes the server's 5 s, and BUSY, which takes 10,000 connections.
+Not tested: TIMEOUT, which takes 5 s, and BUSY, which needs 10,000 connections.
 """
 
 import random
@@ -30,18 +30,18 @@ NUMBERS = """
 class PowerClient:
     def __init__(self, address):
         self.socket = socket.create_connection(address, TIMEOUT_SECONDS)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # so that a request can be cut in two
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # sends the parts of a request separately
         self.stream = self.socket.makefile("rb")
 
-    def ask_line(self, line):
+    def send_line(self, line):
         self.socket.sendall(line + b"\n")
         return self.stream.readline()
 
-    def ask_bare(self, request):
+    def send_bare(self, request):
         self.socket.sendall(request)
-        return self.stream.read1(1024)  # such a reply has no end: to read once is all that can be done
+        return self.stream.read1(1024)  # a bare reply has no terminator: take what one read returns
 
-    def ask_half_closing(self, request):
+    def send_half_closing(self, request):
         self.socket.sendall(request)
         self.socket.shutdown(socket.SHUT_WR)
         return self.read_to_end()
@@ -52,7 +52,7 @@ class PowerClient:
 
 
 def expected_reply(line):
-    """The answer, or the letter e and the code; nothing for a line of blanks."""
+    """The reply, or the letter e and the code; nothing for a blank line."""
     request = line[:-1] if line.endswith(b"\r") else line
     operation, number = request[:1], NUMBER.fullmatch(request[1:])
     if len(request) > LONGEST_REQUEST:
@@ -72,7 +72,7 @@ def expected_reply(line):
 def check(request, reply, expected):
     error = ERROR.fullmatch(reply)
     if (error.group(1) + error.group(2) if error else reply) != expected:
-        raise ValueError(f"{request[:80]!r} was answered with {reply[:80]!r} instead of {expected[:80]!r}")
+        raise ValueError(f"{request[:80]!r} got the reply {reply[:80]!r} instead of {expected[:80]!r}")
 
 
 def chosen_lines():
@@ -93,11 +93,11 @@ def random_line(source):
 
 def check_lines(client):
     client.socket.sendall(b"a2\na1")
-    check(b"a2", client.stream.readline(), b"d4.0\n")  # when this is there, so is the first half of the next request
-    check(b"a1, 2", client.ask_line(b"2"), b"d144.0\n")
+    check(b"a2", client.stream.readline(), b"d4.0\n")  # the server has also read the first half of the next request by now
+    check(b"a1, 2", client.send_line(b"2"), b"d144.0\n")
     source = random.Random(5000)
     lines = chosen_lines() + [random_line(source) for _ in range(20000)] + [b"a" + b"1" * LONGEST_REQUEST, b"a3"]
-    # A server reads no further from whoever does not take its replies, so they are read while the rest is sent.
+    # The server stops reading while its replies are not read, so read replies while the requests are sent.
     sender = threading.Thread(target=client.socket.sendall, args=(b"\n".join(lines) + b"\n",))
     sender.start()
     for line in filter(expected_reply, lines[:-1]):
@@ -110,14 +110,14 @@ def check_bare(address):
     for last_request in (b"2", b"x", b"a2b3", b"dinf", b"b" + b" " * LONGEST_REQUEST):
         client = PowerClient(address)
         for request in (b"a2", b"b-2", b"c1e200", b"d1e999", b"d .5", b"a1", last_request):
-            check(request, client.ask_bare(request), expected_reply(request))
+            check(request, client.send_bare(request), expected_reply(request))
         check(last_request + b", which closes", client.read_to_end(), b"")
     client = PowerClient(address)
     client.socket.sendall(b"a-")
-    check(b"a-, 2", client.ask_bare(b"2"), b"d4.0")
-    check(b"a late line feed", client.ask_line(b""), b"\n")
-    check(b"a3", client.ask_line(b"a3"), b"d9.0\n")
-    check(b"half-close", client.ask_half_closing(b""), b"")
+    check(b"a-, 2", client.send_bare(b"2"), b"d4.0")
+    check(b"a late line feed", client.send_line(b""), b"\n")
+    check(b"a3", client.send_line(b"a3"), b"d9.0\n")
+    check(b"half-close", client.send_half_closing(b""), b"")
 
 
 def main():
@@ -127,8 +127,8 @@ def main():
         check_lines(PowerClient(address))
         check_bare(address)
         for request in chosen_lines():
-            check(request, PowerClient(address).ask_half_closing(request), expected_reply(request))
-        check(b"lines", PowerClient(address).ask_half_closing(b"a2\r\n\n \t\nb3\nc2"), b"d4.0\nd27.0\nd16.0\n")
+            check(request, PowerClient(address).send_half_closing(request), expected_reply(request))
+        check(b"lines", PowerClient(address).send_half_closing(b"a2\r\n\n \t\nb3\nc2"), b"d4.0\nd27.0\nd16.0\n")
     except (OSError, ValueError) as error:
         sys.exit(f"peer.py: {error}")
     print("all right")

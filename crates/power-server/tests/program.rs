@@ -1,4 +1,4 @@
-//! The program: its configuration, its exit codes, its signals.
+//! The program: configuration, exit codes, signals.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -23,7 +23,7 @@ fn the_shipped_file_has_every_key_at_its_default() {
     let text = std::fs::read_to_string(path).unwrap();
     let mut builder = ConfigBuilder::<Config>::from_defaults();
     builder.add_file(path.as_ref(), &text);
-    // A file has to ask for the admin listener, and this one does.
+    // The admin listener is off by default; the shipped file turns it on.
     let mut expected = Config::default();
     expected.admin.listen.0 = Some("127.0.0.1:9500".parse().unwrap());
     assert_eq!(builder.build().unwrap(), expected);
@@ -33,7 +33,7 @@ fn the_shipped_file_has_every_key_at_its_default() {
 }
 
 #[test]
-fn check_config_prints_what_comes_of_file_environment_and_arguments() {
+fn check_config_prints_the_configuration_of_file_environment_and_arguments() {
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("builder.toml");
     std::fs::write(&file, "workers = 1\nlisten = \"127.0.0.1:1\"\n[limits]\nbacklog = 1\nmax_connections = 1\n")
         .unwrap();
@@ -52,8 +52,8 @@ fn check_config_prints_what_comes_of_file_environment_and_arguments() {
     let mut expected = Config { workers: config.workers, ..Config::default() };
     assert_eq!(config.workers.get(), 1, "from the file");
     expected.listen.0 = "127.0.0.1:2".parse().unwrap();
-    assert_eq!(config.listen, expected.listen, "the environment goes over the file");
-    assert_eq!(config.limits.connections.backlog.get(), 3, "an argument goes over the file");
+    assert_eq!(config.listen, expected.listen, "the environment overrides the file");
+    assert_eq!(config.limits.connections.backlog.get(), 3, "an argument overrides the file");
     assert_eq!(config.limits.connections.max_connections.get(), 1);
     assert_eq!(config.timeouts.shared.idle.get().as_secs(), 120);
     assert_eq!(toml::Value::try_from(config.log.level).unwrap().as_str(), Some("warn"), "arguments go over all");
@@ -62,11 +62,11 @@ fn check_config_prints_what_comes_of_file_environment_and_arguments() {
 }
 
 #[test]
-fn a_wrong_setting_ends_the_start_with_2_and_says_where_it_came_from() {
+fn an_invalid_setting_fails_the_start_with_exit_code_2_and_names_its_source() {
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("wrong.toml");
     std::fs::write(&file, "[limits]\nmax_connections = 0\nmax_conections = 7\n").unwrap();
     let path = file.to_str().unwrap();
-    for (arguments, said) in [
+    for (arguments, message) in [
         (
             &["--config", path][..],
             format!(
@@ -86,7 +86,7 @@ fn a_wrong_setting_ends_the_start_with_2_and_says_where_it_came_from() {
         (&["--set", "nonsense"], "--set nonsense: write KEY=VALUE".to_owned()),
         (
             &["--set", "framing.settle=5s"],
-            "--set framing.settle=5s: framing.settle: bytes that settle for 5s are never a request within 5s"
+            "--set framing.settle=5s: framing.settle: a bare request settles for 5s, which its timeout of 5s does not allow"
                 .to_owned(),
         ),
         (&["--set", "limits.max_connections_per_ip=20000"], "set it to no more than limits.max_connections".to_owned()),
@@ -104,7 +104,7 @@ fn a_wrong_setting_ends_the_start_with_2_and_says_where_it_came_from() {
         let output = output(arguments);
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
-        assert!(stderr.contains(&said), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(&message), "{arguments:?}: {stderr}");
         assert!(output.stdout.is_empty());
     }
     let from_environment = bare().env("POWER_SERVER_LISTEN", "5000").output().unwrap();
@@ -114,7 +114,7 @@ fn a_wrong_setting_ends_the_start_with_2_and_says_where_it_came_from() {
 }
 
 #[test]
-fn the_log_level_has_five_sources_and_each_goes_over_the_one_before() {
+fn the_log_level_has_five_sources_and_each_overrides_the_one_before() {
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("level.toml");
     std::fs::write(&file, "[log]\nlevel = \"error\"\n").unwrap();
     let mut command = bare();
@@ -132,7 +132,7 @@ fn the_log_level_has_five_sources_and_each_goes_over_the_one_before() {
 }
 
 #[test]
-fn a_wrong_log_level_is_refused_with_its_source() {
+fn an_invalid_log_level_is_an_error_that_names_its_source() {
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("wrong-level.toml");
     std::fs::write(&file, "[log]\nlevel = \"loud\"\n").unwrap();
     let path = file.to_str().unwrap();
@@ -170,7 +170,7 @@ fn a_port_in_use_is_an_error_at_the_start() {
 }
 
 #[test]
-fn a_second_instance_is_refused_the_port_of_the_first() {
+fn a_second_instance_cannot_bind_the_port_of_the_first() {
     let first = start(&[]);
     let second = output(&["--listen", &first.address("power").to_string()]);
     assert_eq!(second.status.code(), Some(1));
@@ -180,7 +180,7 @@ fn a_second_instance_is_refused_the_port_of_the_first() {
 }
 
 #[test]
-fn the_health_check_asks_the_running_server() {
+fn the_health_check_sends_a_request_to_the_running_server() {
     let running = start(&[]);
     let address = running.address("power").to_string();
     assert_eq!(output(&["--listen", &address, "--healthcheck"]).status.code(), Some(0));
@@ -211,7 +211,7 @@ fn either_signal_drains_and_ends_with_0() {
 }
 
 #[test]
-fn the_log_is_json_by_choice() {
+fn the_log_can_be_json() {
     let running = start(&["--log-format", "json"]);
     let log = running.log();
     let line = log.lines().next().unwrap();

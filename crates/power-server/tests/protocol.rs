@@ -1,4 +1,4 @@
-//! PROTOCOL.md: what it says of the power wire is what the program does.
+//! PROTOCOL.md: the server does what the page says about the power protocol.
 
 mod support;
 
@@ -7,7 +7,7 @@ use proto::testing::transcript::transcripts;
 use support::program::start;
 
 #[test]
-fn every_transcript_of_the_page_comes_out_as_it_stands() {
+fn the_server_replays_every_transcript_of_the_page() {
     for transcript in transcripts("power") {
         let server = start(&transcript.arguments());
         transcript.replay(server.address("power"));
@@ -17,7 +17,7 @@ fn every_transcript_of_the_page_comes_out_as_it_stands() {
 
 #[test]
 #[ignore = "needs python3: run with -- --ignored python"]
-fn a_python_client_written_from_the_page_alone_finds_nothing_wrong() {
+fn a_python_client_written_from_the_page_finds_no_error() {
     let server = start(&[]);
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peer.py");
     python::run(&[program], &[&server.address("power").to_string()]);

@@ -1,4 +1,4 @@
-//! The wire, raw bytes against the real server.
+//! The power protocol: raw bytes sent to the real server.
 
 mod support;
 
@@ -26,7 +26,7 @@ async fn a_half_close_ends_the_request_and_the_reply_is_bare() {
 }
 
 #[tokio::test]
-async fn a_bare_request_is_answered_bare_and_another_may_follow() {
+async fn a_bare_request_gets_a_bare_reply_and_another_may_follow() {
     let server = start(&[]);
     let mut stream = server.connect().await;
     stream.set_nodelay(true).unwrap();
@@ -37,7 +37,7 @@ async fn a_bare_request_is_answered_bare_and_another_may_follow() {
 }
 
 #[tokio::test]
-async fn lines_are_answered_in_lines_and_in_order_however_many_are_in_flight() {
+async fn lines_in_flight_get_lines_in_order() {
     let server = start(&[]);
     let (requests, replies): (String, String) = (0..10_000_u32)
         .map(|n| {
@@ -53,24 +53,24 @@ async fn lines_are_answered_in_lines_and_in_order_however_many_are_in_flight() {
         write.write_all(requests.as_bytes()).await.unwrap();
         write.shutdown().await.unwrap();
     };
-    let mut heard = String::new();
-    let hearing = tokio::io::AsyncReadExt::read_to_string(&mut read, &mut heard);
+    let mut received = String::new();
+    let hearing = tokio::io::AsyncReadExt::read_to_string(&mut read, &mut received);
     let ((), heard_all) = tokio::join!(sending, hearing);
     heard_all.unwrap();
-    assert!(heard == replies, "10,000 replies, byte for byte");
+    assert!(received == replies, "10,000 replies, byte for byte");
 }
 
 #[tokio::test]
-async fn a_bad_line_gets_its_error_and_the_connection_goes_on() {
+async fn a_bad_line_gets_an_error_reply_and_the_connection_stays_open() {
     let server = start(&[]);
-    let heard = server.exchange(b"a2\nx5\na\naabc\na1e999\nc1e80\nd7").await;
-    let codes: Vec<_> = heard.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    let received = server.exchange(b"a2\nx5\na\naabc\na1e999\nc1e80\nd7").await;
+    let codes: Vec<_> = received.lines().map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(codes, ["d4.0", "eBADOP", "eBADNUM", "eBADNUM", "eRANGE", "eRANGE", "d7.0"]);
-    assert!(heard.ends_with("d7.0\n"), "what stands after the last line feed is a line too");
+    assert!(received.ends_with("d7.0\n"), "the bytes after the last line feed are a line too");
 }
 
 #[tokio::test]
-async fn each_wrong_request_gets_an_error_that_says_what_was_wrong() {
+async fn an_error_reply_quotes_the_error_and_names_the_fix() {
     let server = start(&[]);
     for (request, reply) in [
         ("x5", "eBADOP 'x' is no operation: send a (square), b (cube), c (fourth power) or d (echo)"),
@@ -85,36 +85,36 @@ async fn each_wrong_request_gets_an_error_that_says_what_was_wrong() {
 }
 
 #[tokio::test]
-async fn bytes_that_can_become_no_request_get_their_error_at_once_and_end_the_connection() {
+async fn bytes_that_cannot_begin_a_request_get_an_error_reply_and_a_close_at_once() {
     let server = start(&[("timeouts.request", "1h"), ("timeouts.idle", "1h")]);
     for (request, code) in
         [("x5", "eBADOP "), ("aabc", "eBADNUM "), ("ainf", "eBADNUM "), ("a2b3", "eBADNUM "), ("\0\0", "eBADOP ")]
     {
-        let heard = server.send_and_wait(request.as_bytes()).await;
-        assert!(heard.starts_with(code), "{request:?}: {heard}");
+        let received = server.send_and_wait(request.as_bytes()).await;
+        assert!(received.starts_with(code), "{request:?}: {received}");
     }
 }
 
 #[tokio::test]
-async fn a_request_in_pieces_gets_one_right_answer_where_its_end_can_be_seen() {
+async fn a_request_in_pieces_gets_one_reply_if_its_end_is_visible() {
     let server = start(&[]);
     for pieces in [&["a", "2"][..], &["a", "-", "2\n"], &["a1e", "2\n"], &["a2\r", "\n"], &["\r\n", "a", "2\n"]] {
         let mut stream = server.connect().await;
         stream.set_nodelay(true).unwrap();
-        // Another exchange between two pieces is time enough for the server to read the first on its own.
+        // An exchange between two pieces makes the server read them separately.
         for piece in pieces {
             stream.write_all(piece.as_bytes()).await.unwrap();
             assert!(server.serves().await);
         }
         stream.shutdown().await.unwrap();
-        let heard = support::read_to_end(&mut stream).await;
+        let received = support::read_to_end(&mut stream).await;
         let value = if pieces.contains(&"a1e") { "d10000.0" } else { "d4.0" };
-        assert_eq!(heard.trim_end_matches('\n'), value, "{pieces:?}");
+        assert_eq!(received.trim_end_matches('\n'), value, "{pieces:?}");
     }
 }
 
 #[tokio::test]
-async fn a_line_whose_end_comes_on_its_own_gets_its_line() {
+async fn a_late_line_feed_completes_the_line_of_the_reply() {
     let server = start(&[]);
     let mut stream = server.connect().await;
     stream.set_nodelay(true).unwrap();
@@ -127,7 +127,7 @@ async fn a_line_whose_end_comes_on_its_own_gets_its_line() {
 }
 
 #[tokio::test]
-async fn the_longest_request_that_can_be_allowed_is_taken_whole() {
+async fn the_longest_configurable_request_is_read_whole() {
     let server = start(&[("limits.max_request_bytes", "4000")]);
     let digits = format!("a{}2", "0".repeat(3998));
     assert_eq!(server.exchange(digits.as_bytes()).await, "d4.0");
@@ -137,7 +137,7 @@ async fn the_longest_request_that_can_be_allowed_is_taken_whole() {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_given_too_early_is_followed_by_an_error() {
+async fn an_early_reply_is_followed_by_an_error_reply() {
     let server = start(&[]);
     let mut stream = server.connect().await;
     stream.set_nodelay(true).unwrap();

@@ -1,4 +1,4 @@
-//! The power server under test: in this process, as a program, or one connection in memory.
+//! The power server under test: in this process, as a program, or one in-memory connection.
 
 #![allow(clippy::unwrap_used, dead_code, reason = "a test that cannot go on fails, and not every test uses all of it")]
 
@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// A server on a port of its own.
+/// A server on a free port.
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: Shutdown,
@@ -35,7 +35,7 @@ pub(crate) fn start(settings: &[(&str, &str)]) -> TestServer {
     TestServer { address, shutdown, running }
 }
 
-/// Serves a connection in memory that holds `room` bytes each way, and returns the client's end.
+/// Serves an in-memory connection that buffers `room` bytes each way, and returns the client's end.
 pub(crate) fn connect_in_memory(room: usize, settings: &[(&str, &str)]) -> DuplexStream {
     let (ours, theirs) = duplex(room);
     let config: Config = config(settings);
@@ -62,16 +62,16 @@ impl TestServer {
         read_to_end(&mut stream).await
     }
 
-    /// Whether a client that does nothing wrong is served. A rejected one may be closed before it has sent its request.
+    /// Whether a well-behaved client is served. A rejected one may be closed before it has sent its request.
     pub(crate) async fn serves(&self) -> bool {
-        let mut heard = String::new();
-        let asked = async {
+        let mut received = String::new();
+        let exchange = async {
             let mut stream = TcpStream::connect(self.address).await?;
             stream.write_all(b"a2").await?;
             stream.shutdown().await?;
-            stream.read_to_string(&mut heard).await
+            stream.read_to_string(&mut received).await
         };
-        timeout(PATIENCE, asked).await.unwrap().is_ok() && heard == "d4.0"
+        timeout(PATIENCE, exchange).await.unwrap().is_ok() && received == "d4.0"
     }
 
     pub(crate) async fn stop(self) -> Summary {

@@ -1,4 +1,4 @@
-//! The server's program.
+//! The server as a program.
 
 use std::process::Command;
 
