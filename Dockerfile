@@ -4,16 +4,15 @@
 #   docker build --target rps-server -t rps-server .
 #
 # An image holds one static binary and its configuration file, nothing else.
-# Only syntax that the classic builder knows is used, so that engines without
-# BuildKit build it too. The classic builder builds every stage that stands
-# before the target: the stages of one service are therefore kept together, and
-# the power server's come first.
+# The file uses only syntax of the classic builder, so that engines without
+# BuildKit can build it. The classic builder builds every stage before the
+# target, so the stages of one service are kept together.
 
 # The image that compiles: it needs cargo, rustc, a C linker and a static libc.
 ARG BUILDER=rust:1-slim-bookworm
 
-# The workspace with every Rust source emptied. It stays the same when only
-# code changes, so that the dependencies compiled from it stay cached.
+# The workspace with every Rust source emptied. A change of code alone does not
+# change this stage, so the dependencies compiled from it stay cached.
 FROM ${BUILDER} AS skeleton
 WORKDIR /src
 COPY . .
@@ -22,13 +21,13 @@ RUN find . -type f ! -name '*.rs' ! -name Cargo.toml ! -name Cargo.lock ! -path 
         printf '#![allow(dead_code, missing_docs)]\nfn main() {}\n' > "$file"; \
     done
 
-# The dependencies, compiled once for both services. Each service is built by a
-# command of its own, as below: one command for both could turn on other
-# features of a shared dependency, and the result would not be used again.
+# The dependencies, compiled once for both services. Each service has a separate
+# build command, here and below: a joint one could enable other features of a
+# shared dependency, and cargo would not reuse the result.
 #
-# Linking libc statically lets the binary run in an empty image. Naming the
-# target, though it is the host, keeps the flag away from proc macros, which
-# cannot be linked so.
+# Static linking of libc lets the binary run in an empty image. An explicit
+# --target, although it is the host, keeps the flag away from proc macros, which
+# cannot be linked statically.
 FROM ${BUILDER} AS dependencies
 WORKDIR /src
 ENV RUSTFLAGS="-C target-feature=+crt-static"
@@ -38,10 +37,9 @@ RUN target="$(rustc --print host-tuple)" \
     && cargo build --release --locked --target "$target" -p rps-server
 
 
-# The real sources must look newer than the emptied ones (cargo compares
-# times, and COPY keeps those of the context), hence the touch. The files get
-# their modes here, whatever they are in the context: the server's user has to
-# read them.
+# touch makes the real sources newer than the emptied ones: cargo compares
+# modification times, and COPY keeps those of the build context. install sets the
+# file modes, because the server's user has to read the files.
 FROM dependencies AS power-server-build
 COPY . .
 RUN target="$(rustc --print host-tuple)" \
@@ -52,8 +50,8 @@ RUN target="$(rustc --print host-tuple)" \
 
 FROM scratch AS power-server
 COPY --from=power-server-build /image/ /
-# Loopback inside a container cannot be reached from outside it, so the image
-# listens on all addresses.
+# Loopback of a container is not reachable from outside, so the image listens on
+# all addresses.
 ENV POWER_SERVER_CONFIG=/etc/power-server/config.toml \
     POWER_SERVER_LISTEN=0.0.0.0:5000
 EXPOSE 5000 9500
@@ -64,7 +62,7 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
 ENTRYPOINT ["/power-server"]
 ARG VERSION=dev
 LABEL org.opencontainers.image.title="power-server" \
-      org.opencontainers.image.description="Short TCP connections: a square, a cube or a fourth power each" \
+      org.opencontainers.image.description="Short TCP connections: one square, cube or fourth power each" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}"
 

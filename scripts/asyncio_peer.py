@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Both services in plain Python on asyncio streams, to compare the real servers with.
+"""Both services in plain Python on asyncio streams, for comparison with the real servers.
 
-    scripts/asyncio_peer.py power|rps PORT     # 0 takes any free port; the first line of output has it
+    scripts/asyncio_peer.py power|rps PORT     # 0: any free port; the first line of output has the address
 
-Implements the two wire formats of PROTOCOL.md, without duels. It has no limits, no timeouts and no drain, and it does
-not detect a request that the network has split. Needs python3 (3.8 or later).
+Implements the two wire formats of PROTOCOL.md, without duels. Lacks limits, timeouts and a drain. If the network splits
+a request without a line end, it replies to each part. Needs python3 (3.8 or later).
 """
 
 import asyncio
@@ -17,8 +17,8 @@ NUMBER = re.compile(rb"[ \t]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \t]*")
 POWERS = {b"a": 2, b"b": 3, b"c": 4, b"d": 1}
 
 
-def answer(request):
-    """Returns the reply to one request of the power wire; neither includes the line end."""
+def reply_to(request):
+    """Returns the reply to one request of the power wire; both without the line end."""
     exponent = POWERS.get(request[:1])
     if exponent is None:
         return b"eBADOP send a (square), b (cube), c (fourth power) or d (echo)"
@@ -33,46 +33,46 @@ def answer(request):
 
 
 async def power(reader, writer):
-    waiting = b""
-    speaks_lines = False
+    buffer = b""
+    line_mode = False
     while True:
         received = await reader.read(4096)
         if not received:
             break
-        waiting += received
-        speaks_lines = speaks_lines or b"\n" in waiting
-        if speaks_lines:
-            *requests, waiting = waiting.split(b"\n")
-            replies = [answer(request.rstrip(b"\r")) + b"\n" for request in requests if request.strip()]
+        buffer += received
+        line_mode = line_mode or b"\n" in buffer
+        if line_mode:
+            *requests, buffer = buffer.split(b"\n")
+            replies = [reply_to(request.rstrip(b"\r")) + b"\n" for request in requests if request.strip()]
         else:
-            replies, waiting = [answer(waiting)], b""
+            replies, buffer = [reply_to(buffer)], b""
         writer.write(b"".join(replies))
         await writer.drain()
-    if waiting.strip():
-        writer.write(answer(waiting) + b"\n")
+    if buffer.strip():
+        writer.write(reply_to(buffer) + b"\n")
 
 
 async def rps(reader, writer):
-    bad = 0
-    while bad < 16:
+    invalid = 0
+    while invalid < 16:
         received = await reader.read(4096)
         if not received:
             break
-        answers = bytearray()
+        replies = bytearray()
         for move in received:
             if move in b"123":
-                # The one after a move, with scissors after paper, beats it.
-                answers += b"xzy"[(random.randrange(3) - (move - ord("1"))) % 3 :][:1]
+                # The house picks a random move. Each move beats the previous one, modulo 3: scissors, rock, paper.
+                replies += b"xzy"[(random.randrange(3) - (move - ord("1"))) % 3 :][:1]
             elif move not in b"\r\n":
-                answers += b"e"
-                bad += 1
-                if bad == 16:
+                replies += b"e"
+                invalid += 1
+                if invalid == 16:
                     break
-        writer.write(answers)
+        writer.write(replies)
         await writer.drain()
 
 
-def until_closed(handler):
+def with_close(handler):
     async def serve(reader, writer):
         try:
             await handler(reader, writer)
@@ -85,7 +85,7 @@ def until_closed(handler):
 
 
 async def main(handler, port):
-    server = await asyncio.start_server(until_closed(handler), "127.0.0.1", port)
+    server = await asyncio.start_server(with_close(handler), "127.0.0.1", port)
     print(f"listening on 127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 

@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
 # Builds the container images of both servers, runs each as in production (read-only, without capabilities, not as
-# root), and checks it from outside with the client: its replies, its health check, the files in the image, and that
-# `docker stop` makes it drain and exit with 0.
+# root), and checks it from outside: its replies to the client, its health check, the files in the image, and that
+# it drains at `docker stop` and exits with 0.
 #
 #   BUILDER_IMAGE      image to compile in, instead of the Dockerfile's default
-#   DOCKER_BUILD_ARGS  further arguments for `docker build`, split at blanks
+#   DOCKER_BUILD_ARGS  additional arguments for `docker build`, separated by blanks
 #
 # Needs a Rust toolchain and a docker engine. Stops at the first failed check. The containers and images are removed at
-# the end; the builder's cached layers stay, to make the next run quick.
+# the end; the builder's cached layers stay for the next run.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
 cd "$root"
 
 max_image_bytes=12000000
-stop_seconds=10 # what `docker stop` grants before it kills
+stop_seconds=10 # after this time `docker stop` sends SIGKILL
 wait_seconds=60
 
 read -ra build_args <<<"${DOCKER_BUILD_ARGS:-}"
@@ -39,22 +39,22 @@ clean_up_more() { # STATUS
     done
 }
 
-# Waits until the service replies. Sets `addr`, which changes with each start of the container.
+# Waits until the service replies. Sets `addr`, because each start of the container publishes another port.
 wait_for_reply() { # SERVICE CONTAINER PORT
-    addr=$(docker port "$2" "$3/tcp") || fail "$2 does not run"
+    addr=$(docker port "$2" "$3/tcp") || fail "$2 is not running"
     check 0 "$1 at $addr works *" "" cli-client probe "$1" --addr "$addr" --wait 30s
 }
 
 stop_container() { # CONTAINER WHEN
-    local began=${EPOCHREALTIME//[!0-9]/} took
+    local started=${EPOCHREALTIME//[!0-9]/} took
     docker stop -t "$stop_seconds" "$1" >/dev/null
-    took=$(((${EPOCHREALTIME//[!0-9]/} - began) / 1000))
+    took=$(((${EPOCHREALTIME//[!0-9]/} - started) / 1000))
     check 0 0 "" docker inspect -f '{{.State.ExitCode}}' "$1"
-    ((took < stop_seconds * 1000)) || fail "$1 stopped $2: took $took ms"
+    ((took < stop_seconds * 1000)) || fail "$1 stopped $2: it took $took ms"
     pass "$1 stopped $2: exit code 0 after $took ms"
 }
 
-# Prints the files of a container that the engine did not put there.
+# Prints the files of a container, without those that the engine adds.
 list_files() { # CONTAINER
     docker export "$1" | tar -t | grep -v '/$' \
         | grep -vE '^(\.dockerenv$|dev/|proc/|sys/|etc/(hosts|hostname|mtab|resolv\.conf)$)' \
@@ -68,7 +68,7 @@ check_service() { # SERVICE PORT [FURTHER_PORT...]
 
     images+=("$image")
     docker build --quiet --force-rm --target "$server" --tag "$image" "${build_args[@]}" . >/dev/null \
-        || fail "the image of $server does not build"
+        || fail "cannot build the image of $server"
     size=$(docker image inspect -f '{{.Size}}' "$image")
     ((size < max_image_bytes)) || fail "$image is too large: $size bytes"
     pass "$image built: $size bytes"
@@ -88,7 +88,7 @@ check_service() { # SERVICE PORT [FURTHER_PORT...]
     uid=$(docker top "$container" -eo uid,pid | awk 'NR == 2 { print $1 }')
     [[ $uid =~ ^[1-9][0-9]*$ ]] || fail "$container runs as user '$uid'"
     pass "$container runs as user $uid"
-    # Without a loader and libraries in the image, a binary that runs is static.
+    # The image has no loader and no libraries, so a binary that runs is static.
     check 0 "etc/$server/config.toml $server" "" list_files "$container"
 
     stop_container "$container" "when idle"
@@ -96,15 +96,15 @@ check_service() { # SERVICE PORT [FURTHER_PORT...]
     docker start "$container" >/dev/null
     wait_for_reply "$1" "$container" "$port"
     exec {idle}<>"/dev/tcp/${addr%:*}/${addr##*:}"
-    # After another reply, the server has accepted the connection above.
+    # Once the server has replied to a later connection, it has accepted the one above.
     wait_for_reply "$1" "$container" "$port"
     stop_container "$container" "with a client connected"
     exec {idle}>&-
 
     log=$(docker logs "$container" 2>&1)
     log=${log//panicked=0/}
-    [[ ${log,,} != *panic* ]] || fail "$container: there is a panic in its log"
-    pass "$container: no panic in its log"
+    [[ ${log,,} != *panic* ]] || fail "$container: the log has a panic"
+    pass "$container: no panic in the log"
 }
 
 check_power() { # CONTAINER
@@ -114,7 +114,7 @@ check_power() { # CONTAINER
 check_rps() { # CONTAINER
     local duel
     check 0 "rock @(draw|win|lose)" "" cli-client rps throw rock --addr "$addr"
-    duel=$(docker port "$1" 5002/tcp) || fail "$1 has no port for duels"
+    duel=$(docker port "$1" 5002/tcp) || fail "$1 publishes no port for duels"
     launch player cli-client rps throw rock --duel --addr "$duel"
     check 0 "paper win" "" cli-client rps throw paper --duel --addr "$duel"
     wait_for_end player

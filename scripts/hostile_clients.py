@@ -64,11 +64,11 @@ def client(seed):
         kind = pick.choice(kinds)
         try:
             with socket.create_connection(pick.choice(addresses), timeout=20) as stream:
-                # A duel may keep a silent player's move for its whole window.
+                # In a duel, a move may wait for the whole window.
                 stream.settimeout(10)
                 kind(stream)
         except OSError:
-            pass  # The server may end such a connection in any way.
+            pass  # The server may close such a connection in any way.
         counts[kind.__name__] = counts.get(kind.__name__, 0) + 1
 
 

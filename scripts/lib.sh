@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034
-# Functions that the scripts of this folder share. A script begins with
+# Shared functions of the scripts in this folder. A script begins with
 #
 #   set -euo pipefail
 #   # shellcheck source-path=SCRIPTDIR
@@ -11,8 +11,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 script=$(basename "$0" .sh)
 exec </dev/null
 
-# The scripts check what is shipped: the caller's settings, addresses and language do not apply. In the C locale
-# a character is a byte.
+# The scripts check the shipped configuration, so the caller's settings, addresses and language do not apply. In the C
+# locale a character is a byte.
 unset RUST_LOG "${!POWER_@}" "${!RPS_@}" "${!SOLO_@}" "${!DUEL_@}" "${!STATUS_@}"
 export LC_ALL=C
 
@@ -21,24 +21,23 @@ wait_seconds=12 # limit of each wait; longer than timeouts.drain
 # --- Results
 
 passed=0
-pass() { # WHAT
+pass() { # CHECK
     passed=$((passed + 1))
     echo "ok: ${*//$'\n'/\\n}"
 }
-fail() { # WHAT
+fail() { # REASON
     echo "$script: FAILED: $*" >&2
     exit 1
 }
-# Runs a command. Its exit code has to be EXIT_CODE, and its output has to match two patterns, in which * stands for any
-# text.
+# Runs a command and checks its exit code and its output. STDOUT and STDERR are shell patterns for the whole output.
 check() { # EXIT_CODE STDOUT STDERR COMMAND...
-    local out err status=0 what="${*:4}"
+    local out err status=0 command="${*:4}"
     out=$("${@:4}" 2>"$scratch/stderr") || status=$?
     err=$(<"$scratch/stderr")
     # shellcheck disable=SC2053
     [[ $status == "$1" && $out == $2 && $err == $3 ]] \
-        || fail "$what: wanted exit code $1, stdout '$2', stderr '$3'; got $status, '$out', '$err'"
-    pass "${what:0:100}: exit code $1${out:+, ${out:0:60}}${err:+, ${err:0:60}}"
+        || fail "$command: expected exit code $1, stdout '$2', stderr '$3'; got $status, '$out', '$err'"
+    pass "${command:0:100}: exit code $1${out:+, ${out:0:60}}${err:+, ${err:0:60}}"
 }
 need() { # PROGRAM...
     local program
@@ -47,22 +46,22 @@ need() { # PROGRAM...
     done
 }
 
-# --- The programs, the temporary folder and the clean-up
+# --- Build, temporary folder and clean-up
 
-# Builds in release mode and sets `bin` to the folder of the programs.
+# Builds in release mode. Sets `bin` to the folder with the programs.
 build() { # CARGO_ARGUMENT...
     bin=${CARGO_TARGET_DIR:-$root/target}/release
-    # The network namespace has no way to a registry, and the programs are built by then.
+    # Inside the network namespace no registry can be reached, and the programs are already built.
     [[ -n ${OWN_NETWORK:-} ]] || cargo build --release --locked --manifest-path "$root/Cargo.toml" "$@"
 }
 
-# Runs the script again in a new network namespace, where the system allows that: as root, or in a new user namespace.
-# Its connections then do not fill the host's tables, and the connections of other programs are not counted.
+# Runs the script again in a new network namespace if the system allows it: as root, or in a new user namespace. The
+# script's connections then do not fill the host's tables, and it does not count connections of other programs.
 use_own_network() { # SCRIPT_ARGUMENT...
     local namespaces
     [[ -z ${OWN_NETWORK:-} ]] || return 0
     for namespaces in "--net" "--net --map-root-user"; do
-        # The variable has one or two words; the text in single quotes is for the inner shell.
+        # The variable has one or two words. The inner shell expands the text in single quotes.
         # shellcheck disable=SC2016,SC2086
         if unshare $namespaces ip link set lo up 2>/dev/null; then
             exec unshare $namespaces env OWN_NETWORK=1 bash -c 'ip link set lo up && exec bash "$@"' bash \
@@ -71,8 +70,8 @@ use_own_network() { # SCRIPT_ARGUMENT...
     done
 }
 
-# Makes the temporary folder `scratch`. On every exit path, the folder and all processes that `launch` started are
-# removed. A script that has more to remove defines the function `clean_up_more`.
+# Creates the temporary folder `scratch`. On every exit path, the folder is removed and all processes that `launch`
+# started are killed. A script with more to clean up defines the function `clean_up_more`.
 set_up() {
     scratch=$(mktemp -d)
     trap clean_up EXIT
@@ -96,53 +95,54 @@ clean_up() {
         clean_up_more "$status" || true
     fi
     rm -rf "$scratch"
-    ((status == 0)) || echo "$script: FAILED, exit code $status, $passed checks passed before" >&2
+    ((status == 0)) || echo "$script: FAILED, exit code $status, after $passed passed checks" >&2
 }
 
-# --- Processes, each with a name and with its output in $scratch/NAME.log
+# --- Processes. Each has a name; its output is in $scratch/NAME.log
 
-declare -A pid # of each process that runs
+declare -A pid # by name, of each running process
 launch() { # NAME COMMAND...
-    # The log exists before the process runs.
+    # The log exists before the process starts.
     { "${@:2}" & } >"$scratch/$1.log" 2>&1
     pid[$1]=$!
 }
 
 # Runs COMMAND until a line of its output matches the extended regular expression PATTERN. Sets `line` to that line.
-wait_for() { # WHAT PATTERN COMMAND...
+# NAME is for the error message.
+wait_for() { # NAME PATTERN COMMAND...
     local output command
     exec {output}< <(exec timeout "$wait_seconds" "${@:3}" 2>&1)
     command=$!
     line=$(grep -m 1 -E -e "$2" <&"$output") || line=
     kill "$command" 2>/dev/null || true
     exec {output}<&-
-    [[ -n $line ]] || fail "$1: wanted a line that matches '$2' within $wait_seconds s"
+    [[ -n $line ]] || fail "$1: no line matched '$2' within $wait_seconds s"
 }
-# Waits for a line in the log of a process, from line number FIRST on. Fails at once when the process ends.
+# Waits for a line in the log of a process, starting at line number FIRST. Fails at once if the process exits.
 wait_for_log() { # NAME PATTERN [FIRST]
     wait_for "$1" "$2" tail -n "+${3:-1}" -f --pid="${pid[$1]}" "$scratch/$1.log"
 }
-# Prints the number that the next line of a log will have.
+# Prints the number of the next line of a log.
 next_line() { # NAME
     echo $(($(wc -l <"$scratch/$1.log") + 1))
 }
 
-# Waits until a process has ended. Sets `status` to its exit code.
+# Waits until a process has exited. Sets `status` to its exit code.
 wait_for_end() { # NAME
     # tail checks the process every 50 ms.
-    timeout "$wait_seconds" tail -s 0.05 -f --pid="${pid[$1]}" /dev/null || fail "$1 has not ended within $wait_seconds s"
+    timeout "$wait_seconds" tail -s 0.05 -f --pid="${pid[$1]}" /dev/null || fail "$1 did not exit within $wait_seconds s"
     status=0
     wait "${pid[$1]}" || status=$?
     unset "pid[$1]"
 }
 
-# --- The servers. Their names are power-SUFFIX and rps-SUFFIX; `address` has the address of each "NAME SERVICE".
+# --- Servers. Their names are power-SUFFIX and rps-SUFFIX; `address` has the address of each "NAME SERVICE"
 
 declare -A address
 declare -A services=([power]="power admin" [rps]="solo duel admin")
 
-# Starts a server with the shipped configuration and waits until it listens: on the addresses that it had before
-# or, the first time, on free ports.
+# Starts a server with the shipped configuration and waits until it listens: on its previous addresses or, the first
+# time, on free ports.
 start() { # NAME ARGUMENT...
     local name=$1 kind=${1%%-*} service listen=()
     local -A option=([power]=--listen [solo]=--solo-listen [duel]=--duel-listen [admin]=--admin-listen)
@@ -156,20 +156,20 @@ start() { # NAME ARGUMENT...
     done
 }
 
-# Waits until a server that got SIGTERM has ended. Its exit code has to be 0, no connection may have been aborted, and
-# there may be no error in its log. REJECTED is the number of rejected connections, where it has to be a certain one.
-stopped() { # NAME [REJECTED]
-    local log=$scratch/$1.log summary="accepted=[0-9]+ rejected=${2:-[0-9]+} panicked=0 cut=0"
+# Waits until a server has exited after SIGTERM. Checks that its exit code is 0, that it aborted no connection, and that
+# its log has no error. REJECTED is the expected number of rejected connections; the default is any number.
+check_stopped() { # NAME [REJECTED]
+    local log=$scratch/$1.log summary="accepted=[0-9]+ rejected=${2:-[0-9]+} panicked=0 aborted=0"
     wait_for_end "$1"
-    ((status == 0)) || fail "$1: wanted exit code 0 at SIGTERM, got $status"
+    ((status == 0)) || fail "$1: expected exit code 0 at SIGTERM, got $status"
     line=$(tail -n 1 "$log")
-    [[ $line =~ " stopped "$summary$ ]] || fail "$1: wanted the last line of its log to be 'stopped $summary', got '$line'"
-    ! sed 's/panicked=0//' "$log" | grep -iE 'error|panic' >&2 || fail "$1: there is an error in its log"
+    [[ $line =~ " stopped "$summary$ ]] || fail "$1: expected 'stopped $summary' as the last line of its log, got '$line'"
+    ! sed 's/panicked=0//' "$log" | grep -iE 'error|panic' >&2 || fail "$1: the log has an error"
     pass "$1 drains at SIGTERM, exit code 0, ${line##* stopped }"
 }
 stop() { # NAME [REJECTED]
     kill -TERM "${pid[$1]}"
-    stopped "$@"
+    check_stopped "$@"
 }
 
 # Prints the response to an HTTP/1.0 request.
@@ -180,13 +180,14 @@ http_get() { # ADDRESS PATH
     read_to_end <&"$connection"
     exec {connection}<&-
 }
-read_to_end() { # prints standard input until the other side closes
+# Prints standard input until the other side closes.
+read_to_end() {
     timeout "$wait_seconds" cat
 }
 
 # Waits until the engine's health check of a container has succeeded.
 wait_until_healthy() { # NAME CONTAINER
-    # The engine lists the events since the start of the container, and then those that come.
+    # Prints the events since the start of the container, then waits for new ones.
     wait_for "$1" 'health_status: healthy' docker events \
         --since "$(docker inspect --format '{{.State.StartedAt}}' "$2")" \
         --filter "container=$2" --filter event=health_status --format '{{.Status}}'

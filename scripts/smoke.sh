@@ -1,22 +1,23 @@
 #!/usr/bin/env bash
-# Checks the release binaries and the files in config/: builds the workspace, starts each server on its own with its
-# shipped configuration file, and runs each command of the client with good and bad input, both wires with plain TCP
-# clients, the servers' own checks, and their start, reload and drain. The Rust tests check the behaviour in depth.
+# Checks the release binaries and the files in config/. Builds the workspace, starts each server alone with its shipped
+# configuration file, and checks: each command of the client with valid and invalid input, both wires with plain TCP
+# clients, and each server's health check, start, reload and drain. The Rust tests check the behaviour in depth.
 #
 # Needs a Rust toolchain, bash (4.4 or later), coreutils and python3 (3.8 or later). Takes a few seconds once the
-# workspace is built. All ports are free ones. Stops at the first failed check.
+# workspace is built. Uses free ports. Stops at the first failed check.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
 cd "$root"
 
-# A plain TCP client. Checks the first COUNT bytes of the reply, and leaves the connection open, as `connection`.
+# Sends a request as a plain TCP client and checks the first COUNT bytes of the reply. Leaves the connection open, as
+# `connection`.
 connect() { # ADDRESS REQUEST COUNT REPLY
     exec {connection}<>"/dev/tcp/${1%:*}/${1##*:}"
     printf %s "$2" >&"$connection"
     check 0 "$4" "" timeout "$wait_seconds" head -c "$3" <&"$connection"
 }
-# An asyncio client that half-closes. Prints the whole reply, with | for each line feed.
+# Sends a request as an asyncio client and half-closes. Prints the whole reply, with | for each line feed.
 exchange() { # ADDRESS REQUEST
     python3 -c '
 import asyncio, sys
@@ -29,12 +30,12 @@ asyncio.run(asyncio.wait_for(main(*sys.argv[1:]), 12))' "$1" "$2"
 }
 
 # Checks the exit code and the output of the process `player`.
-player_printed() { # STDOUT
+check_player() { # STDOUT
     wait_for_end player
-    ((status == 0)) || fail "player: wanted exit code 0, got $status"
+    ((status == 0)) || fail "player: expected exit code 0, got $status"
     check 0 "$1" "" cat "$scratch/player.log"
 }
-# Checks the admin listener and the reload of a server that has replied to some requests.
+# Checks the admin listener and the reload of a server that has replied to requests.
 check_operation() { # NAME METRIC
     local admin=${address[$1 admin]} from
     check 0 $'HTTP/1.0 200 OK\r*ok' "" http_get "$admin" /healthz
@@ -43,8 +44,8 @@ check_operation() { # NAME METRIC
     check 0 $'HTTP/1.0 404 Not Found\r*/metrics' "" http_get "$admin" /
     from=$(next_line "$1")
     kill -HUP "${pid[$1]}"
-    wait_for_log "$1" 'the configuration was read again: nothing changes' "$from"
-    pass "$1 reads its configuration again at SIGHUP"
+    wait_for_log "$1" 'config reloaded: no changes' "$from"
+    pass "$1 reloads its configuration at SIGHUP"
 }
 
 need python3
@@ -52,7 +53,7 @@ build --workspace
 set_up
 PATH=$bin:$PATH
 
-# --- The configuration
+# --- Configuration
 
 printf '[limits]\nmax_conections = 5\n' >"$scratch/bad.toml"
 for server in power-server rps-server; do
@@ -63,7 +64,7 @@ for server in power-server rps-server; do
     check 0 "$(sed 's/\[/\\[/' "$scratch/effective.toml")" "" $server --config "$scratch/effective.toml" --check-config
 done
 
-# --- power-server on its own
+# --- power-server alone
 
 start power-server
 export POWER_ADDR=${address[power-server power]}
@@ -82,7 +83,7 @@ check 5 "" "*protocol*" cli-client probe rps --addr "$POWER_ADDR"
 check 0 "*10,000 answered right*p50 *" "" cli-client bench power -n 10k --pipeline 64
 check 0 "*100 answered right*" "" cli-client bench exchange --addr "$POWER_ADDR" --send 'a2\n' --expect 'd4.0\n' -n 100
 check 2 "" "*whole number*" cli-client bench power -n 0
-# Without --foreground, timeout sends the signal twice, and the second one would end the client without a summary.
+# Without --foreground, timeout sends the signal twice; the second one would end the client without a summary.
 check 143 "*answered right*" "" timeout --foreground --preserve-status 1 cli-client bench power --keep-alive -z 1h
 check 0 d-27.0 "" exchange "$POWER_ADDR" b-3
 check 0 "d4.0|eBADOP *|d16.0|d-0.0|" "" exchange "$POWER_ADDR" $'a2\nx\nc2\r\n\nd-0'
@@ -95,7 +96,7 @@ check 0 "" "" read_to_end <&"$connection"
 check 3 "" "*$POWER_ADDR*cannot connect*" cli-client power square 2
 check 1 "" "*not healthy*$POWER_ADDR*" power-server --healthcheck --listen "$POWER_ADDR"
 
-# --- rps-server on its own
+# --- rps-server alone
 
 start rps-server
 export RPS_ADDR=${address[rps-server solo]} DUEL_ADDR=${address[rps-server duel]}
@@ -107,7 +108,7 @@ check 2 "" "*odd number*" cli-client rps play --best-of 2
 check 4 "" "*no reply within 100ms; *--duel*" cli-client rps throw rock --addr "$DUEL_ADDR" --timeout 100ms
 launch player cli-client rps throw rock rock rock --duel
 check 0 $'paper win\nscissors lose\nrock draw' "" cli-client rps throw paper scissors 2 --duel
-player_printed $'rock lose\nrock win\nrock draw'
+check_player $'rock lose\nrock win\nrock draw'
 check 0 "0 won, 0 lost, 0 drawn" "" cli-client rps play --duel
 check 0 "rps at $RPS_ADDR works *" "" cli-client probe rps
 check 0 "duel at $DUEL_ADDR works *" "" cli-client probe duel
@@ -116,7 +117,7 @@ check 0 '{"schema":1,"bench":"duel",*"requests":100,"right":100,"errors":{},*' "
 check 0 "[xyz]e[xyz][xyz]" "" exchange "$RPS_ADDR" $'1\n9\r\n23'
 launch player exchange "$DUEL_ADDR" $'1\n'
 check 0 ey "" exchange "$DUEL_ADDR" '?2'
-player_printed z
+check_player z
 check 0 "" "" rps-server --healthcheck --solo-listen "$RPS_ADDR" --duel-listen "$DUEL_ADDR"
 check 1 "*ERROR*$RPS_ADDR*in use*" "" rps-server --admin-listen "" --solo-listen "$RPS_ADDR" --duel-listen ""
 check 1 "*ERROR*$DUEL_ADDR*in use*" "" rps-server --admin-listen "" --solo-listen "" --duel-listen "$DUEL_ADDR"
@@ -139,7 +140,7 @@ check 1 "" "*full*" cli-client rps throw rock --addr "${address[rps-full solo]}"
 check 1 "" "*full*" cli-client rps throw rock --duel --addr "${address[rps-full duel]}"
 stop rps-full 2
 
-# --- The client with the servers in plain Python
+# --- The client with the asyncio servers
 
 for service in power rps; do
     launch "$service-peer" python3 scripts/asyncio_peer.py $service 0

@@ -1,52 +1,52 @@
 """The program behind scripts/bench.sh.
 
-All servers run from the start. Each round runs each load against every server in turn, so that other activity on the
-machine affects all of them alike; the result is the median of the rounds. The most reliable figure is the server's own
-CPU time per request, as the kernel accounts it.
+All servers run for the whole benchmark. Each round runs each load against every server in turn, so that other activity
+on the machine affects all of them alike. The result is the median of the rounds. The most reliable number is the
+server's CPU time per request, as the kernel accounts it.
 """
 
 import argparse
 import signal
 import sys
 
-from compare import WORKS, compare
+from compare import LOADS, compare
 from growth import growth
-from servers import Bench, Failed, say
+from servers import Bench, Failed, progress
 
 
 def main():
     parser = argparse.ArgumentParser(
         prog="scripts/bench.sh",
-        description="Measures both servers on this machine, beside others or as connections grow.",
+        description="Measures both servers: compared with other servers, or as the number of connections grows.",
     )
-    parser.add_argument("what", nargs="?", choices=["compare", "growth"], default="compare")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each run is made (default: 5)")
-    parser.add_argument("--seconds", type=float, default=2, help="how long each run is (default: 2)")
+    parser.add_argument("command", nargs="?", choices=["compare", "growth"], default="compare")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds (default: 5)")
+    parser.add_argument("--seconds", type=float, default=2, help="seconds of each run (default: 2)")
     parser.add_argument(
-        "--works", type=lambda names: names.split(","), default=[name for name, *_ in WORKS],
-        help="of the comparison, only these: short, ping, flight, with commas between them",
+        "--works", type=lambda names: names.split(","), default=[name for name, *_ in LOADS],
+        help="for compare: run only these loads, separated by commas: short, ping, flight",
     )  # fmt: skip
-    parser.add_argument("--svg", metavar="FILE", help="of the growth, draw the figures into this file too")
-    # From the shell: the folder of the programs, or that the arguments are only to be checked.
+    parser.add_argument("--svg", metavar="FILE", help="for growth: also write the charts to this file")
+    # Set by bench.sh: the folder of the programs, or a request to only check the arguments.
     shell = parser.add_mutually_exclusive_group(required=True)
     shell.add_argument("--bin", help=argparse.SUPPRESS)
     shell.add_argument("--check-arguments", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.rounds < 1 or not 0 < arguments.seconds <= 3600:
         parser.error("--rounds must be at least 1, and --seconds above 0 and at most 3600")
-    if not set(arguments.works) <= {name for name, *_ in WORKS}:
-        parser.error("--works: wanted short, ping or flight")
-    if arguments.svg and arguments.what != "growth":
-        parser.error("--svg is for growth")
+    if not set(arguments.works) <= {name for name, *_ in LOADS}:
+        parser.error("--works accepts short, ping and flight")
+    if arguments.svg and arguments.command != "growth":
+        parser.error("--svg is only valid with growth")
     if arguments.check_arguments:
         return 0
     arguments.given = sys.argv[3:]  # without --bin and its folder
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with Bench(arguments) as bench:
-            return {"compare": compare, "growth": growth}[arguments.what](bench)
+            return {"compare": compare, "growth": growth}[arguments.command](bench)
     except Failed as failure:
-        say(f"FAILED: {failure}")
+        progress(f"FAILED: {failure}")
         return 1
     except KeyboardInterrupt:
         return 130

@@ -17,7 +17,7 @@ def ratio(number):
 
 
 def digits(number):
-    """Returns three significant digits, or all digits of the whole part if it has more."""
+    """Formats with three significant digits, or with all digits of the integer part if it has more."""
     if number is None:
         return "-"
     return whole(number) if number >= 100 else f"{number:#.3g}".rstrip(".")

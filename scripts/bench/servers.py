@@ -1,4 +1,4 @@
-"""Starts the measured servers and the client that loads them, and describes both."""
+"""Starts the measured servers and the client that generates the load, and describes both."""
 
 import datetime
 import http.client
@@ -17,9 +17,9 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WAIT_SECONDS = 20  # limit of each wait, for slow machines
-# On loopback a port is free again after a second. These addresses have ports enough for the connections of one second.
+# On loopback a port can be reused after a second. These addresses have enough ports for the connections of one second.
 SOURCES = ["--sources", "127.0.0.2-127.0.0.9"]
-# Framing of short connections: without an end of the request, as existing programs send it.
+# Framing of short connections: requests without a line end, as existing programs send them.
 BARE = ["power", "--framing", "bare"]
 
 
@@ -27,7 +27,7 @@ class Failed(Exception):
     pass
 
 
-def say(*words):
+def progress(*words):
     print("bench:", *words, file=sys.stderr, flush=True)
 
 
@@ -40,13 +40,13 @@ def count(number, noun):
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def program(name):
-    """Returns the path of a program, or None. Servers are in sbin, which PATH may not include."""
+def find_program(name):
+    """Returns the path of a program, or None. Servers may be in sbin, which PATH may not include."""
     return shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
 
 
 def free_ports(number):
-    """Returns different ports that were free a moment ago."""
+    """Returns distinct ports that are free at the moment of the call."""
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
     ports = [listener.getsockname()[1] for listener in listeners]
     for listener in listeners:
@@ -55,7 +55,7 @@ def free_ports(number):
 
 
 class Cpus:
-    """Assigns one CPU to the servers and the others, if any, to the load."""
+    """Assigns one CPU to the servers and the other CPUs, if any, to the load."""
 
     def __init__(self):
         usable = sorted(os.sched_getaffinity(0))
@@ -65,7 +65,7 @@ class Cpus:
 
     def describe(self):
         if self.servers == self.load:
-            return f"Servers and load share CPU {min(self.load)}, the only one"
+            return f"Servers and load share CPU {min(self.load)}, the only usable one"
         others = ", ".join(map(str, sorted(self.load)))
         load = f"the load to CPU {others}, with {count(self.threads, 'thread')}"
         return f"All servers are pinned to CPU {min(self.servers)}, {load}"
@@ -84,31 +84,31 @@ class Server:
             )
         os.sched_setaffinity(0, bench.cpus.load)
         bench.running.append(self)
-        until = time.monotonic() + WAIT_SECONDS
+        deadline = time.monotonic() + WAIT_SECONDS
         while True:
             try:
-                # From another address: otherwise the kernel may choose the server's port as the local port, and the
-                # socket connects to itself while the server does not listen yet.
+                # From another address: while the server does not listen yet, the kernel may choose the server's port as
+                # the local port, and the socket would connect to itself.
                 self.connect(("127.0.0.2", 0)).close()
                 return
             except OSError:
-                self.alive(0.02)
-            if time.monotonic() > until:
-                raise Failed(f"{name} does not listen within {WAIT_SECONDS} s:\n{self.said()}")
+                self.check_alive(0.02)
+            if time.monotonic() > deadline:
+                raise Failed(f"{name} did not listen within {WAIT_SECONDS} s:\n{self.log_tail()}")
 
     def connect(self, source=None):
         return socket.create_connection(("127.0.0.1", self.port), WAIT_SECONDS, source)
 
-    def alive(self, seconds):
-        """Waits for the given time and fails if the server ends meanwhile."""
+    def check_alive(self, seconds):
+        """Waits for the given time. Fails if the server exits meanwhile."""
         try:
             status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             return
-        raise Failed(f"{self.name} ended with {status}:\n{self.said()}")
+        raise Failed(f"{self.name} exited with {status}:\n{self.log_tail()}")
 
-    def said(self):
-        """Returns the end of its log."""
+    def log_tail(self):
+        """Returns the last lines of the log."""
         return "\n".join(read(self.log).splitlines()[-5:])
 
     def processes(self):
@@ -117,7 +117,7 @@ class Server:
                 if os.getsid(int(name)) == self.process.pid:
                     yield f"/proc/{name}"
             except OSError:
-                pass  # It has ended since.
+                pass  # It has exited meanwhile.
 
     def cpu(self):
         """Returns the CPU time of the server and its child processes, in seconds."""
@@ -127,11 +127,11 @@ class Server:
                 try:
                     total += int(read(f"{process}/task/{thread}/schedstat").split()[0])
                 except (FileNotFoundError, ProcessLookupError):
-                    pass  # It has ended since.
+                    pass  # It has exited meanwhile.
         return total / 1e9
 
     def resident(self):
-        """Returns the resident memory in bytes. The counters of /proc/PID/status are less exact (proc(5), VmRSS)."""
+        """Returns the resident memory in bytes. The values in /proc/PID/status are less exact (proc(5), VmRSS)."""
         rollups = (read(f"{process}/smaps_rollup") for process in self.processes())
         return sum(int(re.search(r"^Rss: +(\d+) kB", rollup, re.M)[1]) * 1024 for rollup in rollups)
 
@@ -161,10 +161,10 @@ class Bench:
         self.bin = os.path.abspath(arguments.bin)
         for name in ("power-server", "rps-server", "cli-client"):
             if not os.access(os.path.join(self.bin, name), os.X_OK):
-                raise Failed(f"there is no {name} in {self.bin}")
+                raise Failed(f"{name} is missing in {self.bin}")
         if not os.path.exists("/proc/self/schedstat"):
-            raise Failed("this kernel does not tell what CPU time is used (there is no /proc/self/schedstat)")
-        # The shipped configuration is measured: the caller's settings do not apply.
+            raise Failed("this kernel does not report CPU times: /proc/self/schedstat is missing")
+        # Measures the shipped configuration, so the caller's settings do not apply.
         self.environment = {
             name: value
             for name, value in os.environ.items()
@@ -183,7 +183,8 @@ class Bench:
             server.stop()
         shutil.rmtree(self.scratch, ignore_errors=True)
 
-    def ours(self, name, *settings):
+    def start_ours(self, name, *settings):
+        """Starts one of the project's servers with its shipped configuration."""
         port, admin = free_ports(2)
         listen = {"power-server": ["--listen"], "rps-server": ["--duel-listen", "", "--solo-listen"]}[name]
         settings = [word for setting in settings for word in ("--set", setting)]
@@ -193,22 +194,22 @@ class Bench:
         ]  # fmt: skip
         return Server(name, command, port, self, admin)
 
-    def peer(self, name):
-        """Starts another server in a plain configuration: one process, no disk, no request log."""
+    def start_peer(self, name):
+        """Starts another server in a basic configuration: one process, no disk, no request log."""
         (port,) = free_ports(1)
         if name.startswith("asyncio "):
             command = [sys.executable, f"{ROOT}/scripts/asyncio_peer.py", name.split()[1], str(port)]
         elif name == "redis":
             configuration = os.path.join(self.scratch, "redis.conf")
             with open(configuration, "w") as file:
-                # The load comes from several loopback addresses, which protected mode rejects.
+                # The load uses several loopback addresses, which protected mode rejects.
                 file.write(
                     f'bind 127.0.0.1\nport {port}\nprotected-mode no\nsave ""\nappendonly no\ndir "{self.scratch}"\n'
                 )
-            command = [program("redis-server"), configuration]
+            command = [find_program("redis-server"), configuration]
         elif name == "memcached":
-            # One thread, as our servers have on one CPU. As root it runs only with -u.
-            command = [program("memcached"), "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", "1"]
+            # One thread, as our servers use on one CPU. As root, memcached requires -u.
+            command = [find_program("memcached"), "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", "1"]
             command += ["-u", "root"] if os.geteuid() == 0 else []
         elif name == "nginx":
             configuration = os.path.join(self.scratch, "nginx.conf")
@@ -216,8 +217,8 @@ class Bench:
                 f"{kind}_temp_path {self.scratch};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
             )
             with open(configuration, "w") as file:
-                # Without a master process it does not change its user. In a new user namespace, root may be the only
-                # user.
+                # Without a master process nginx does not change its user, but the user must exist. In a new user
+                # namespace, root may be the only one.
                 file.write("user root;\n" if os.geteuid() == 0 else "")
                 file.write(
                     f"daemon off; master_process off; worker_processes 1; pid {self.scratch}/nginx.pid;\n"
@@ -225,10 +226,10 @@ class Bench:
                     f"http {{\naccess_log off;\n{temporary}"
                     f'server {{ listen 127.0.0.1:{port}; return 200 "d4.0"; }}\n}}\n'
                 )
-            command = [program("nginx"), "-e", "stderr", "-p", self.scratch, "-c", configuration]
+            command = [find_program("nginx"), "-e", "stderr", "-p", self.scratch, "-c", configuration]
         return Server(name, command, port, self)
 
-    def end(self, server):
+    def stop(self, server):
         server.stop()
         self.running.remove(server)
 
@@ -238,29 +239,29 @@ class Bench:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         return subprocess.Popen(command, env=self.environment, **pipes)
 
-    def summary(self, client, what, seconds):
-        """Returns the client's summary at its end, or None. All its errors are added to those that are printed."""
+    def summary(self, client, label, seconds):
+        """Waits for the client and returns its summary, or None. Adds all its errors to the printed ones."""
         try:
             output, _ = client.communicate(timeout=seconds + 3 * WAIT_SECONDS)
         except subprocess.TimeoutExpired:
-            output = "does not end"
+            output = "the client did not exit"
         finally:
             client.kill()
             client.wait()
         try:
-            summary, *ended = map(json.loads, output.splitlines())
-            # An interruption was requested and is not an error.
-            if ended and ended[-1].get("error", {}).get("kind") != "interrupted":
+            summary, *rest = map(json.loads, output.splitlines())
+            # An interruption is intended and not an error.
+            if rest and rest[-1].get("error", {}).get("kind") != "interrupted":
                 raise ValueError
         except ValueError:
-            said = output.strip() or f"the client ended with {client.returncode}, without a word"
-            summary = {"error": {"message": said}}
+            message = output.strip() or f"the client exited with {client.returncode} and without output"
+            summary = {"error": {"message": message}}
         if "error" in summary:
-            self.errors.append(f"{what}: {summary['error']['message']}")
+            self.errors.append(f"{label}: {summary['error']['message']}")
             return None
         messages = summary.get("first_messages", {})
         for kind, times in summary["errors"].items():
-            self.errors.append(f"{what}: {times:,} × {kind}: {messages.get(kind, '')}".rstrip(": "))
+            self.errors.append(f"{label}: {times:,} × {kind}: {messages.get(kind, '')}".rstrip(": "))
         return summary
 
     # --- Output
@@ -282,11 +283,12 @@ class Bench:
             return f"asyncio of Python {platform.python_version()}"
         command = {"redis": ["redis-server", "--version"], "memcached": ["memcached", "-V"], "nginx": ["nginx", "-v"]}
         path, flag = command.get(name, [f"{self.bin}/{name}", "--version"])
-        said = subprocess.run([program(path), flag], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
-        number = re.search(r"\d+(\.\d+)+", said)
-        return f"{name} {number[0] if number else said.strip()}"
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        output = subprocess.run([find_program(path), flag], **pipes).stdout
+        number = re.search(r"\d+(\.\d+)+", output)
+        return f"{name} {number[0] if number else output.strip()}"
 
-    def conclusion(self):
+    def print_errors(self):
         """Prints the errors and returns the exit code."""
         if not self.errors:
             return 0
