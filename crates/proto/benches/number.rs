@@ -1,5 +1,5 @@
-//! The text of numbers: reading and writing one as the power wire has it, beside the standard library and the crates
-//! that find the shortest digits alone; and a whole batch of requests, from bytes to bytes.
+//! Parsing and formatting of numbers in the power wire's format, compared with the standard library and with crates that
+//! only find the shortest digits; and a batch of requests, from bytes to bytes.
 
 use std::fmt::Write;
 use std::hint::black_box;
@@ -10,7 +10,7 @@ use proto::wire::number::Number;
 use proto::wire::power::server::{Received, ReplyEncoder, RequestDecoder};
 use tokio_util::codec::{Decoder, Encoder};
 
-/// Short ones, as people ask, and ones with all the digits that a double has.
+/// Short numbers, as people send them, and numbers with all the digits of a double.
 const NUMBERS: [(&str, &str); 4] =
     [("small", "4"), ("plain", "0.0001234"), ("long", "3.141592653589793"), ("extreme", "-2.2250738585072014e-308")];
 

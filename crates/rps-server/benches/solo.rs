@@ -1,5 +1,5 @@
-//! What a round against the house costs beside the kernel's part: one move in a read, as by a person, and many of them,
-//! alone or a line each.
+//! The cost of a round against the house without the kernel: one move per read, as a person sends them, and many moves
+//! per read, with and without a line end after each.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use proto::wire::rps::Move;
 use rps_server::house::{House, ThreadGenerator};
 use rps_server::solo::SoloHandler;
 
-fn turn(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("solo turn");
-    for (count, end) in [(1, ""), (64, ""), (16_384, ""), (16_384, "\n")] {
-        let line = |number: usize| [&[Move::ALL[number % 7 % 3].byte()], end.as_bytes()].concat();
+fn handle(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("solo handle");
+    for (count, line_end) in [(1, ""), (64, ""), (16_384, ""), (16_384, "\n")] {
+        let line = |number: usize| [&[Move::ALL[number % 7 % 3].byte()], line_end.as_bytes()].concat();
         let moves: Vec<u8> = (0..count).flat_map(line).collect();
         let mut solo = SoloHandler::new(House::new(ThreadGenerator), 16, Arc::default());
         let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
         group.throughput(Throughput::Elements(count as u64));
-        group.bench_function(format!("{count}{}", if end.is_empty() { "" } else { " lines" }), |bencher| {
+        group.bench_function(format!("{count}{}", if line_end.is_empty() { "" } else { " lines" }), |bencher| {
             bencher.iter(|| {
                 input.clear();
                 output.clear();
@@ -35,5 +35,5 @@ fn house(criterion: &mut Criterion) {
     criterion.bench_function("house", |bencher| bencher.iter(|| house.throw()));
 }
 
-criterion_group!(benches, turn, house);
+criterion_group!(benches, handle, house);
 criterion_main!(benches);

@@ -1,9 +1,10 @@
-//! The configuration reader, for any text of a file, of arguments and of variables, for both servers.
+//! Fuzzes the configuration reader of both servers with arbitrary text in the file, in arguments and in environment
+//! variables.
 //!
-//! - What is accepted contradicts nothing, prints as TOML that reads as the same again, and is what another reader of
-//!   TOML finds in the file; arguments that say the same come to the same.
-//! - What is refused is told in lines that each begin with where the problem is, and hold nothing that a terminal would
-//!   take for anything but text.
+//! - An accepted configuration has no conflicts. Printed as TOML, it reads back as the same configuration. It has the
+//!   values that another TOML reader finds in the file; the same values in arguments give the same configuration.
+//! - A rejected configuration gives an error of one or more lines. Each line starts with the place of the error and
+//!   contains no control characters.
 //!
 //! ```sh
 //! RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir crates/proto/fuzz configuration

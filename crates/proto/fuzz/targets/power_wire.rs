@@ -1,11 +1,11 @@
-//! The power wire, for any bytes in any pieces, in each framing.
+//! Fuzzes the power wire with arbitrary bytes, split into arbitrary pieces, in each framing.
 //!
-//! - Of lines, and of a request that is given the time to settle, the same is received however they were cut. Of
-//!   anything else, no number is ever answered that a client could take for the right one and that is not.
-//! - A server keeps no more than the longest request and a CR, a client no more than the longest reply, and a server
-//!   that has given its last answer keeps nothing.
-//! - Every reply is printable ASCII, and shorter than a quarter of the longest that a client takes.
-//! - What either side writes, the other reads as the same, down to the bits of its number.
+//! - The split does not change the requests that are decoded from lines, or from a request that has time to settle. In
+//!   all other cases, a client never takes a wrong number for the correct reply.
+//! - The server buffers at most the longest request and a CR. The client buffers at most the longest reply. After its
+//!   last reply, the server buffers nothing.
+//! - Every reply is printable ASCII, and shorter than a quarter of the longest reply that a client accepts.
+//! - Each side decodes the messages of the other side without loss, down to the bits of each number.
 //!
 //! ```sh
 //! RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir crates/proto/fuzz power_wire

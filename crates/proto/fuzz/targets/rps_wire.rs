@@ -1,8 +1,9 @@
-//! The rock-paper-scissors wire, for any bytes in any pieces.
+//! Fuzzes the rock-paper-scissors wire with arbitrary bytes, split into arbitrary pieces.
 //!
-//! - A server finds one item for each byte but CR and LF, a client one for each byte, in order; neither waits for more.
-//! - What either side writes, the other reads as the same.
-//! - A byte that is none of the wire's is shown as printable ASCII.
+//! - The server decodes one item per byte other than CR and LF, the client one item per byte, in order. Neither buffers
+//!   a byte.
+//! - Each side decodes the messages of the other side without loss.
+//! - An invalid byte is displayed as printable ASCII.
 //!
 //! ```sh
 //! RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir crates/proto/fuzz rps_wire
