@@ -122,19 +122,19 @@ impl Reload {
 
 /// Logs the settings that have changed since the last reload, and those that differ from the start and need a restart.
 fn log_changes(needs_restart: &[&str], at_start: &Settings, current: &Settings, new: &Settings) {
-    let changes = |before: &Settings, restart: bool| {
+    let diff = |before: &Settings, restart: bool| {
         let is_changed = |(key, value): &&(String, Value)| {
             needs_restart.contains(&key.as_str()) == restart && !before.contains(&(key.clone(), value.clone()))
         };
         new.iter().filter(is_changed).map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join(", ")
     };
-    let changed = changes(current, false);
+    let changed = diff(current, false);
     if changed.is_empty() {
         tracing::info!("config reloaded: no changes");
     } else {
         tracing::info!(changed, "config reloaded; new connections use it");
     }
-    let settings = changes(at_start, true);
+    let settings = diff(at_start, true);
     if !settings.is_empty() {
         tracing::warn!(settings, "config changes need a restart");
     }

@@ -224,7 +224,7 @@ impl<S: Service> Acceptor<S> {
         self.metrics.accepted();
         // At debug level, like the events in it: a disabled span costs neither time nor memory.
         let span = tracing::debug_span!("connection", %peer);
-        // Boxed: the allocator has room for it behind the task, whose size it rounds up.
+        // Boxed: the small block fits into a gap that the alignment of tasks leaves in the heap.
         let admitted = Box::new(Admitted { peer, metrics: Arc::clone(&self.metrics), _permit: permit });
         // A panic ends only its connection, also a panic in the creation of the handler.
         let Ok(handler) = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| self.service.handler()))) else {
