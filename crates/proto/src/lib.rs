@@ -1,11 +1,11 @@
-//! What the two services and their client share.
+//! The code that the two services and their client share.
 //!
-//! - [`wire`]: both wire formats as types and bytes; it knows of no sockets, clocks or tasks;
-//! - [`client`]: typed async clients over the wire, with a deadline for each phase;
-//! - `server` (feature `server`): the plumbing under both servers, which knows neither wire;
-//! - `testing` (feature `testing`): what the tests of this workspace share.
+//! - [`wire`]: both wire formats as types and bytes. It uses no sockets, clocks or tasks.
+//! - [`client`]: typed async clients over the wire, with a timeout for each phase.
+//! - `server` (feature `server`): a server framework under both services. It depends on neither wire.
+//! - `testing` (feature `testing`): the test support of this workspace.
 //!
-//! Start reading in [`wire`]: it says what the services are, and all else is about how they are run.
+//! Start reading in [`wire`], which defines the services; the rest of the crate runs them.
 
 pub mod client;
 #[cfg(feature = "server")]

@@ -1,21 +1,23 @@
-//! What both servers share: everything between a listening socket and the handler of a connection.
+//! The server framework: everything between a listening socket and the protocol handler of a connection.
 //!
-//! It knows neither wire. A service is plugged in with two traits: a [`Service`] makes a [`Handler`] for each connection,
-//! and the handler maps events to reply bytes.
+//! It does not depend on [`wire`](crate::wire). A service implements two traits: a [`Service`] makes a [`Handler`] for
+//! each connection, and the handler maps events to reply bytes.
 //!
-//! Five folders, each of which names only those below it:
+//! Each folder uses only the folders below it in this list:
 //!
 //! 1. [`listener`]: listening sockets, limits, the accept loop;
 //! 2. [`connection`]: one connection, from its first byte to its close;
-//! 3. [`lifecycle`]: threads, shutdown, a new configuration at SIGHUP;
+//! 3. [`lifecycle`]: threads, shutdown, the configuration reload at SIGHUP;
 //! 4. [`observe`]: log, metrics, health;
-//! 5. [`config`]: from file, environment and arguments to a checked configuration, or to errors that can be acted on.
+//! 5. [`config`]: merges defaults, file, environment and arguments into a valid configuration.
 //!
-//! [`program`] is above them all: the steps that the `main` of every server has.
+//! [`program`] is above all of them: it has the steps of every server's `main`. Start reading in
+//! [`connection`], at `handler` and then `driver`.
 //!
-//! # A service of your own
+//! # Writing a service
 //!
-//! A handler and what its connections share are all it takes. Limits, timeouts, a drain and metrics come with it.
+//! A service is a handler type and the state that its connections share. Limits, timeouts, the drain and metrics are
+//! provided.
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};

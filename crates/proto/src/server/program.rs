@@ -1,8 +1,8 @@
 //! The program of a server: from its command line to its exit code.
 //!
-//! It is the top of `proto::server`: it may use every folder, and no folder uses it. The `main` of a server reads its
-//! arguments, [configures](Program::configure) the program and [runs](Program::run) it. Its service then binds the
-//! listeners, [starts the operations](Startup::start_operations) and serves.
+//! It is the top of `proto::server`: it may use every folder, and no folder uses it. The `main` of a server parses its
+//! arguments, [configures](Program::configure) the program and [runs](Program::run) it. The server's own code then
+//! binds the listeners, [starts the operations](Startup::start_operations) and serves.
 
 use std::fmt;
 use std::future::Future;
@@ -26,7 +26,7 @@ use crate::server::listener::{accept, open_files, socket};
 use crate::server::observe::admin;
 use crate::server::observe::log::{self, Log};
 
-/// A program with a valid configuration. Nothing is started yet.
+/// A program with a valid configuration, before anything is started.
 #[derive(Debug)]
 pub struct Program<C> {
     command_line: CommandLine,
@@ -34,18 +34,18 @@ pub struct Program<C> {
 }
 
 impl<C: ServerConfig + Send + 'static> Program<C> {
-    /// Loads the configuration. Carries out `--check-config` and `--healthcheck`, the latter with `healthcheck`.
+    /// Loads the configuration. Executes `--check-config` and, with `healthcheck`, `--healthcheck`.
     ///
     /// # Errors
     ///
-    /// The exit code, where there is nothing to run: one of these two options was given, or the configuration is
-    /// invalid.
+    /// Returns the exit code if the server must not run: the configuration is invalid, or one of these two options was
+    /// given.
     pub fn configure(
         command_line: CommandLine,
         healthcheck: impl AsyncFnOnce(&C) -> Result<(), String>,
     ) -> Result<Self, ExitCode> {
         let CommandLine { program, options, .. } = &command_line;
-        let loaded = command_line.load::<C>().map_err(|problems| report_errors(program, &problems))?;
+        let loaded = command_line.load::<C>().map_err(|errors| report_errors(program, &errors))?;
         if options.check_config {
             return Err(print_config(&loaded.config));
         }
@@ -55,8 +55,9 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
         Ok(Self { command_line, loaded })
     }
 
-    /// Starts the log and the runtime, and runs `serve` until it has drained, which the first signal asks for, or until
-    /// a second signal. Returns the exit code.
+    /// Starts the log and the runtime, runs `serve`, and returns the exit code.
+    ///
+    /// The first SIGTERM or SIGINT starts the drain; a second one aborts.
     pub fn run<S>(self, serve: impl FnOnce(Startup<C>) -> S + Send + 'static) -> ExitCode
     where
         S: Future<Output = io::Result<Summary>> + Send + 'static,
@@ -79,7 +80,7 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
     }
 }
 
-/// What a service starts with. It runs on the program's runtime, and the log is open.
+/// The argument of a server's `serve` function, which runs on the program's runtime with the log open.
 #[derive(Debug)]
 pub struct Startup<C> {
     command_line: CommandLine,
@@ -90,28 +91,28 @@ pub struct Startup<C> {
 }
 
 impl<C: ServerConfig + Send + 'static> Startup<C> {
-    /// The configuration, with `limits.max_connections` lowered to what the limit of open files allows.
+    /// Returns the configuration, with `limits.max_connections` lowered to fit the open-file limit.
     pub fn config(&self) -> &C {
         &self.loaded.config
     }
 
-    /// The shutdown that a signal begins.
+    /// Returns the shutdown that a signal triggers.
     #[must_use]
     pub fn shutdown(&self) -> Shutdown {
         self.shutdown.clone()
     }
 
-    /// The metrics of the program itself: its log and its reloads.
+    /// Returns the metrics of the log and of reloads.
     pub fn metrics(&self) -> impl Collector + use<C> {
         ProgramMetrics { log: self.log.clone(), reloads: Arc::clone(&self.reloads) }
     }
 
-    /// Starts the operator's side of the server: the admin listener, which exposes `registry`, and the reload at SIGHUP,
-    /// which calls `apply` with each new configuration. Logs where the server listens: at `listeners`, by service.
+    /// Starts the admin listener, which exposes `registry`, and the reload at SIGHUP, which calls `apply` with each new
+    /// configuration. Logs the address of each of `listeners`, which are pairs of a service's name and its listener.
     ///
     /// # Errors
     ///
-    /// If the admin listener cannot be bound or the signal handler cannot be installed.
+    /// Fails if the admin listener cannot be bound or the signal handler cannot be installed.
     pub fn start_operations(
         self,
         listeners: &[(&str, Option<&TcpListener>)],
@@ -147,7 +148,6 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
     }
 }
 
-/// Logs what became of the connections.
 fn log_summary(summary: &Summary) {
     let Summary { accepted, rejected, panicked, aborted } = summary;
     if *aborted > 0 {
@@ -175,15 +175,15 @@ fn bind_admin(config: &impl ServerConfig) -> io::Result<Option<TcpListener>> {
     config.admin().listen.0.map(|address| socket::bind(address, options)).transpose()
 }
 
-/// Serves the admin listener until the process ends. During a drain it still answers, and `/readyz` reports the drain.
+/// Serves the admin listener until the process ends. During a drain it still replies, and `/readyz` reports the drain.
 async fn serve_admin(mut listener: TcpListener, registry: Registry, shutdown: Shutdown) {
     let registry = Arc::new(registry);
     let permits = Arc::new(Semaphore::new(admin::MAX_CONCURRENT_REQUESTS));
-    // The metrics count the clients' connections. The admin listener's own are not among them.
-    let uncounted = ConnectionMetrics::default();
-    // The semaphore is never closed.
+    // Not registered: the exported metrics count the services' connections only.
+    let unregistered = ConnectionMetrics::default();
+    // `acquire_owned` fails only if the semaphore is closed, which never happens.
     while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
-        let (stream, _) = accept::accept_with_backoff(&mut listener, &uncounted).await;
+        let (stream, _) = accept::accept_with_backoff(&mut listener, &unregistered).await;
         let (registry, shutdown) = (Arc::clone(&registry), shutdown.clone());
         tokio::spawn(async move {
             let _permit = permit;

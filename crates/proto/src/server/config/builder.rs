@@ -1,7 +1,8 @@
-//! How the sources of a configuration are laid over one another: defaults, then a file, the environment, arguments.
+//! Merges the sources of a configuration: the defaults, then a file, the environment and the arguments.
 //!
-//! The defaults, as a TOML table, say which keys there are. Each setting replaces one value of that table, and the
-//! whole is read again at once: so an error belongs to exactly one setting, whose source is known.
+//! It depends on `serde` and `toml` only. The defaults, as a TOML table, define the valid keys. Each setting replaces one
+//! value of that table, and the whole table is deserialized after each: an error thus belongs to exactly one setting,
+//! whose source is known.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,31 +16,31 @@ use thiserror::Error;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-/// A server's whole configuration.
+/// A server's complete configuration.
 pub trait Configuration: Serialize + DeserializeOwned + Default {
-    /// Settings that are right each on its own, but not together.
+    /// Returns the pairs of settings that are valid alone but not together.
     fn conflicts(&self) -> Vec<Conflict>;
 }
 
-/// Two settings that cannot both hold.
+/// Two settings that are not valid together.
 #[derive(Clone, Debug)]
 pub struct Conflict {
-    /// The two keys; the first is the one to blame where both have the same source.
+    /// The two keys. The error is reported for the first one and names the second.
     pub keys: [&'static str; 2],
-    /// What is wrong with them.
+    /// The reason.
     pub problem: String,
-    /// What would be right.
+    /// The correction, an imperative sentence.
     pub remedy: &'static str,
 }
 
-/// Where a setting came from.
+/// The origin of a setting.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
-    /// A line of a file.
+    /// A file and a line, counted from 1.
     File(PathBuf, usize),
     /// An environment variable.
     Variable(String),
-    /// An argument, as it was given.
+    /// An argument, as in the command line.
     Argument(String),
 }
 
@@ -53,23 +54,23 @@ impl fmt::Display for Source {
     }
 }
 
-/// What is wrong with a configuration: one line a problem, each with its source, the key, and what would be right.
+/// The errors of a configuration, one line each, with the source, the key and the values that are valid.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Error)]
 #[error("{}", .0.join("\n"))]
 pub struct ConfigErrors(Vec<String>);
 
 impl ConfigErrors {
-    /// A configuration with one problem.
+    /// Creates a list of one error.
     #[must_use]
-    pub fn one(problem: String) -> Self {
-        Self::all([problem])
+    pub fn one(error: String) -> Self {
+        Self::all([error])
     }
 
-    /// Texts of the sources are quoted in problems as they stand there. What in them would end the line, or do more to
-    /// a terminal than write on it, is escaped.
-    fn all(problems: impl IntoIterator<Item = String>) -> Self {
-        let printable = |problem: String| {
-            problem.chars().fold(String::new(), |mut line, character| {
+    /// Creates the list. Errors quote text from the sources, so control characters are escaped: a quoted text can
+    /// neither end the line nor send a control sequence to the terminal.
+    fn all(errors: impl IntoIterator<Item = String>) -> Self {
+        let escape_control = |error: String| {
+            error.chars().fold(String::new(), |mut line, character| {
                 if character.is_control() {
                     line.extend(character.escape_default());
                 } else {
@@ -78,33 +79,33 @@ impl ConfigErrors {
                 line
             })
         };
-        Self(problems.into_iter().map(printable).collect())
+        Self(errors.into_iter().map(escape_control).collect())
     }
 }
 
-/// A configuration in the making.
+/// Merges settings into a configuration. A later setting replaces an earlier one.
 #[derive(Debug)]
 pub struct ConfigBuilder<C> {
     values: Table,
     sources: BTreeMap<String, Source>,
-    problems: Vec<(Source, String)>,
+    errors: Vec<(Source, String)>,
     configuration: PhantomData<C>,
 }
 
 impl<C: Configuration> ConfigBuilder<C> {
-    /// The lowest layer, the built-in defaults.
+    /// Starts with the built-in defaults.
     ///
     /// # Panics
     ///
-    /// If the defaults are no TOML table, which each server's tests rule out.
+    /// Panics if the defaults are not a TOML table. A test of each server proves that they are one.
     #[must_use]
     #[expect(clippy::expect_used, reason = "the defaults are constant, and a test of each server builds them")]
     pub fn from_defaults() -> Self {
         let values = Table::try_from(C::default()).expect("the defaults are a TOML table");
-        Self { values, sources: BTreeMap::new(), problems: Vec::new(), configuration: PhantomData }
+        Self { values, sources: BTreeMap::new(), errors: Vec::new(), configuration: PhantomData }
     }
 
-    /// Lays a file's text over what there is.
+    /// Applies the settings of a file.
     pub fn add_file(&mut self, path: &Path, text: &str) {
         let line = |span: Range<usize>| text[..span.start].matches('\n').count() + 1;
         match DeTable::parse(text) {
@@ -118,32 +119,32 @@ impl<C: Configuration> ConfigBuilder<C> {
             }
             Err(error) => {
                 let source = Source::File(path.to_owned(), error.span().map_or(1, line));
-                self.problems.push((source, format!("not valid TOML: {}", error.message())));
+                self.errors.push((source, format!("not valid TOML: {}", error.message())));
             }
         }
     }
 
-    /// Lays one setting over what there is. The text is a TOML value; what is none is taken as a string, so that a
-    /// shell need not quote twice.
+    /// Applies one setting. `text` is a TOML value; other text is used as a string, so that a shell command needs no
+    /// second pair of quotes.
     pub fn set(&mut self, key: &str, text: &str, source: Source) {
-        let value = DeValue::parse(text).map_or_else(|_| Value::from(text), |value| plain(value.get_ref()));
+        let value = DeValue::parse(text).map_or_else(|_| Value::from(text), |value| to_value(value.get_ref()));
         self.set_value(key, value, source);
     }
 
-    /// Lays a text over what there is that is a string whatever it looks like.
+    /// Applies one setting whose value is the string `text`, also if it looks like another TOML value.
     pub fn set_string(&mut self, key: &str, text: &str, source: Source) {
         self.set_value(key, Value::from(text), source);
     }
 
-    /// Notes what is wrong with a source as a whole.
-    pub fn add_error(&mut self, source: Source, problem: String) {
-        self.problems.push((source, problem));
+    /// Adds an error that belongs to a source and not to one of its keys.
+    pub fn add_error(&mut self, source: Source, error: String) {
+        self.errors.push((source, error));
     }
 
     fn set_value(&mut self, key: &str, value: Value, source: Source) {
-        let problem = match (look_up(&self.values, key), value) {
+        let error = match (look_up(&self.values, key), value) {
             (None, _) => unknown_key(&self.values, key),
-            // A table sets each of its keys; one that is empty says nothing that the defaults do not.
+            // A table sets each of its keys; an empty table changes nothing.
             (Some(Value::Table(_)), Value::Table(inner)) => {
                 for (name, value) in inner {
                     self.set_value(&format!("{key}.{name}"), value, source.clone());
@@ -164,29 +165,27 @@ impl<C: Configuration> ConfigBuilder<C> {
                 Err(error) => format!("{key}: {}", error.message()),
             },
         };
-        self.problems.push((source, problem));
+        self.errors.push((source, error));
     }
 
-    /// The values with one of them replaced, if they still read as a configuration.
+    /// Returns the values with one of them replaced, if they still deserialize as `C`.
     fn with(&self, key: &str, value: Value) -> Result<Table, toml::de::Error> {
         let mut values = self.values.clone();
-        if let Some(place) = look_up_mut(&mut values, key) {
-            *place = value;
+        if let Some(entry) = look_up_mut(&mut values, key) {
+            *entry = value;
         }
         values.clone().try_into::<C>()?;
         Ok(values)
     }
 
-    /// The configuration that the builder make together.
+    /// Returns the merged configuration.
     ///
     /// # Errors
     ///
-    /// All problems of all builder, or else what in them contradicts itself.
+    /// Returns the errors of all sources, or, if there are none, all conflicts between settings.
     pub fn build(self) -> Result<C, ConfigErrors> {
-        if !self.problems.is_empty() {
-            return Err(ConfigErrors::all(
-                self.problems.iter().map(|(source, problem)| format!("{source}: {problem}")),
-            ));
+        if !self.errors.is_empty() {
+            return Err(ConfigErrors::all(self.errors.iter().map(|(source, error)| format!("{source}: {error}"))));
         }
         let configuration: C = self.values.try_into().map_err(|error| ConfigErrors::one(error.to_string()))?;
         let conflicts = configuration.conflicts();
@@ -202,26 +201,26 @@ impl<C: Configuration> ConfigBuilder<C> {
     }
 }
 
-/// A file's settings, each with its dotted key and where the key stands.
+/// Collects a file's settings, each with its dotted key and the key's position.
 fn flatten(prefix: &str, table: &DeTable<'_>, settings: &mut Vec<(String, Range<usize>, Value)>) {
     for (key, value) in table {
-        // A quoted key with a point in it is one key, which no path leads to.
+        // A quoted key with a dot in it is one key, not a path, and no such key is valid. Keep the quotes for the error.
         let name = key.get_ref();
         let name = if name.contains('.') { format!("\"{name}\"") } else { name.to_string() };
         let dotted = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
         match value.get_ref() {
             DeValue::Table(inner) if !inner.is_empty() => flatten(&dotted, inner, settings),
-            value => settings.push((dotted, key.span(), plain(value))),
+            value => settings.push((dotted, key.span(), to_value(value))),
         }
     }
 }
 
-/// A parsed value without its places.
-fn plain(value: &DeValue<'_>) -> Value {
+/// Converts a parsed value to a value without positions.
+fn to_value(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::String(text.to_string()),
         DeValue::Integer(number) => {
-            // A number that no TOML integer can hold is shown as what it is, a text, and refused as that.
+            // A number outside the range of a TOML integer stays text, so that the error shows it as it was written.
             i64::from_str_radix(number.as_str(), number.radix())
                 .map_or_else(|_| Value::String(number.to_string()), Value::Integer)
         }
@@ -230,10 +229,10 @@ fn plain(value: &DeValue<'_>) -> Value {
         }
         DeValue::Boolean(boolean) => Value::Boolean(*boolean),
         DeValue::Datetime(datetime) => Value::Datetime(*datetime),
-        DeValue::Array(array) => Value::Array(array.iter().map(|value| plain(Spanned::get_ref(value))).collect()),
-        DeValue::Table(table) => {
-            Value::Table(table.iter().map(|(key, value)| (key.get_ref().to_string(), plain(value.get_ref()))).collect())
-        }
+        DeValue::Array(array) => Value::Array(array.iter().map(|value| to_value(Spanned::get_ref(value))).collect()),
+        DeValue::Table(table) => Value::Table(
+            table.iter().map(|(key, value)| (key.get_ref().to_string(), to_value(value.get_ref()))).collect(),
+        ),
     }
 }
 
@@ -251,7 +250,7 @@ fn look_up_mut<'a>(values: &'a mut Table, key: &str) -> Option<&'a mut Value> {
     }
 }
 
-/// Says that there is no such key, and which there are where it was looked for.
+/// Returns the error for a key that does not exist, with the keys of the table where it was looked up.
 fn unknown_key(values: &Table, key: &str) -> String {
     let (table, prefix) = key
         .rsplit_once('.')

@@ -1,4 +1,7 @@
-//! The arguments that both servers take, and how they become a configuration.
+//! The arguments that both servers take, and the loading of a configuration.
+//!
+//! It depends on `builder` only, and on the process environment. [`CommandLine::load`] defines the precedence of the
+//! sources.
 
 use std::env;
 use std::ffi::OsStr;
@@ -11,29 +14,29 @@ use clap::Args;
 
 use crate::server::config::builder::{ConfigBuilder, ConfigErrors, Configuration, Source};
 
-/// The arguments of both servers; each adds those for its own listeners.
+/// The arguments of both servers. Each server adds those for its listeners.
 ///
-/// The values that set a key are plain texts here, and the configuration parses them: it reports all wrong values of all
-/// sources at once, each with its source. clap stops at the first one and does not name its environment variable.
+/// The values are strings here, and the configuration parses them: it reports all invalid values of all sources
+/// together, each with its source. clap stops at the first invalid value and does not name its environment variable.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Options {
     /// Read the configuration from this file
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
 
-    /// The least important log lines to write: error, warn, info, debug or trace, or directives as in `RUST_LOG`
+    /// Log level: error, warn, info, debug, trace or off, or directives as in `RUST_LOG`
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
 
-    /// How to write the log: text or json
+    /// Log format: text or json
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
 
-    /// Where to listen for health checks and metrics ("" for off)
+    /// Address for health checks and metrics ("" for off)
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<String>,
 
-    /// Set any key of the configuration, as in `--set limits.max_connections=100`; may be repeated
+    /// Set a configuration key, as in `--set limits.max_connections=100`; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 
@@ -41,46 +44,47 @@ pub struct Options {
     #[arg(long)]
     pub check_config: bool,
 
-    /// Ask the running server a question over its own protocol; exit with 0 if it answers right, 1 if not
+    /// Send a request to the running server; exit with 0 if the reply is correct, 1 if not
     #[arg(long, conflicts_with = "check_config")]
     pub healthcheck: bool,
 }
 
-/// An argument that sets one key. An environment variable of the same name sets it too.
+/// An argument that sets one key. The environment variable of the same name sets it too.
 #[derive(Clone, Debug)]
 pub struct Override {
-    /// The argument without its dashes: `solo-listen`.
+    /// The argument without its dashes, such as `solo-listen`.
     pub argument: &'static str,
-    /// The key: `solo.listen`.
+    /// The key, such as `solo.listen`.
     pub key: &'static str,
-    /// The value of the argument.
+    /// The argument's value, if it is given.
     pub value: Option<String>,
 }
 
-/// The command line of a server's program.
+/// The command line of a server.
 #[derive(Clone, Debug)]
 pub struct CommandLine {
-    /// The program's name. It also names the environment variables and the default file.
+    /// The program's name, from which the environment variables and the default file are named.
     pub program: &'static str,
     /// The arguments that both servers take.
     pub options: Options,
-    /// The arguments of this server alone.
+    /// The arguments that only this server takes.
     pub overrides: Vec<Override>,
 }
 
-/// A configuration, and whether a file had a part in it.
+/// A configuration and its file.
 #[derive(Debug)]
 pub struct Loaded<C> {
     /// The configuration.
     pub config: C,
-    /// The file; `None` where the default file is missing, and the built-in defaults serve.
+    /// The file, or `None` if there is no file at the default path.
     pub file: Option<PathBuf>,
 }
 
-/// The variable for the filter of the log that every Rust program reads. The one named after the program goes over it.
+/// The variable by which Rust programs commonly set their log filter. The variable named after the program has
+/// precedence.
 const RUST_LOG: &str = "RUST_LOG";
 
-/// A configuration file larger than this is none.
+/// The maximum size of a configuration file. A larger one is an error: the path is probably wrong.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 impl CommandLine {
@@ -88,7 +92,7 @@ impl CommandLine {
     ///
     /// # Errors
     ///
-    /// All problems that were found.
+    /// Returns all errors of all sources, or only the file's if it cannot be read.
     pub fn load<C: Configuration>(&self) -> Result<Loaded<C>, ConfigErrors> {
         let Options { log_level, log_format, admin_listen, set, .. } = &self.options;
         let mut builder = ConfigBuilder::from_defaults();
@@ -100,7 +104,8 @@ impl CommandLine {
             Override { argument: "admin-listen", key: "admin.listen", value: admin_listen.clone() },
         ];
         let overrides = || self.overrides.iter().chain(&shared);
-        // Other programs share this variable: an empty one counts as unset, and it is read only in place of our own.
+        // Other programs use this variable too, so an empty value counts as unset, and so does any value if the
+        // server's own variable is set.
         if let Some(value) = env::var_os(RUST_LOG).filter(|value| !value.is_empty())
             && env::var_os(self.variable("log-level")).is_none()
         {
@@ -127,10 +132,10 @@ impl CommandLine {
         Ok(Loaded { config: builder.build()?, file })
     }
 
-    /// Lays the file over the defaults; only the one at the default path may be missing.
+    /// Adds the file. Only the file at the default path may be missing.
     fn add_file<C: Configuration>(&self, builder: &mut ConfigBuilder<C>) -> Result<Option<PathBuf>, ConfigErrors> {
         let variable = self.variable("config");
-        let (path, named_by) = match (&self.options.config, env::var_os(&variable).filter(|path| !path.is_empty())) {
+        let (path, set_by) = match (&self.options.config, env::var_os(&variable).filter(|path| !path.is_empty())) {
             (Some(path), _) => (path.clone(), Some("--config".to_owned())),
             (None, Some(path)) => (path.into(), Some(format!("environment variable {variable}"))),
             (None, None) => (Path::new("config").join(self.program).with_extension("toml"), None),
@@ -140,15 +145,15 @@ impl CommandLine {
                 builder.add_file(&path, &text);
                 Ok(Some(path))
             }
-            Err(error) if named_by.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if set_by.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => {
-                let named_by = named_by.map(|by| format!("{by}: ")).unwrap_or_default();
-                Err(ConfigErrors::one(format!("{named_by}cannot read {}: {error}", path.display())))
+                let prefix = set_by.map(|source| format!("{source}: ")).unwrap_or_default();
+                Err(ConfigErrors::one(format!("{prefix}cannot read {}: {error}", path.display())))
             }
         }
     }
 
-    /// The name of the environment variable for `argument`.
+    /// Returns the name of the environment variable for `argument`.
     fn variable(&self, argument: &str) -> String {
         format!("{}-{argument}", self.program).to_uppercase().replace('-', "_")
     }
@@ -157,20 +162,19 @@ impl CommandLine {
 fn add_variable<C: Configuration>(builder: &mut ConfigBuilder<C>, key: &str, name: String, value: &OsStr) {
     match value.to_str() {
         Some(value) => builder.set_string(key, value, Source::Variable(name)),
-        None => builder.add_error(Source::Variable(name), format!("{key}: this is no UTF-8 text")),
+        None => builder.add_error(Source::Variable(name), format!("{key}: not valid UTF-8")),
     }
 }
 
-/// Says on standard error what is wrong with the configuration of `program`, and gives the exit code for it: 2, as for
-/// any wrong use.
-#[expect(clippy::print_stderr, reason = "there is no log yet: its configuration is part of what is wrong")]
+/// Prints the errors to standard error, and returns exit code 2, as for any wrong usage.
+#[expect(clippy::print_stderr, reason = "the log cannot start, because its configuration may be invalid")]
 #[must_use]
-pub(crate) fn report_errors(program: &str, problems: &ConfigErrors) -> ExitCode {
-    eprintln!("{program}: invalid configuration:\n{problems}");
+pub(crate) fn report_errors(program: &str, errors: &ConfigErrors) -> ExitCode {
+    eprintln!("{program}: invalid configuration:\n{errors}");
     ExitCode::from(2)
 }
 
-/// Prints a configuration to standard output as TOML; a reader that has gone is no error.
+/// Prints a configuration to standard output as TOML. A closed pipe is not an error.
 pub(crate) fn print_config<C: Configuration>(config: &C) -> ExitCode {
     let printed =
         toml::to_string(config).map_err(io::Error::other).and_then(|text| io::stdout().write_all(text.as_bytes()));
@@ -184,7 +188,7 @@ fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(io::Error::other(format!("it has more than {MAX_FILE_BYTES} bytes")));
+        return Err(io::Error::other(format!("the file is larger than {MAX_FILE_BYTES} bytes")));
     }
     Ok(text)
 }

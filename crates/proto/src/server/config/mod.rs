@@ -1,9 +1,11 @@
-//! Configuration: from defaults, a file, the environment and arguments to one checked value, or to errors that name
-//! where a setting came from, its key, and what would be right.
+//! The configuration: merges the defaults, a file, the environment and the arguments into one valid value, or reports
+//! every error with its source, its key and how to correct it.
 //!
-//! - `types`: the kinds of value, each a type that cannot hold a wrong one;
+//! It depends on no other folder of `server`.
+//!
+//! - `types`: the types of values; each holds only valid values;
 //! - `sections`: the tables that both servers have;
-//! - `builder`: how the sources are laid over one another;
+//! - `builder`: merges the sources;
 //! - `command_line`: the arguments that both servers take.
 
 pub(crate) mod builder;

@@ -1,4 +1,6 @@
-//! The tables that both servers have, with their defaults and the reason for each.
+//! The configuration tables that both servers have, with the reason for each default.
+//!
+//! It depends on `builder` and `types` only.
 
 use std::net::SocketAddr;
 
@@ -7,80 +9,80 @@ use serde::{Deserialize, Serialize};
 use super::builder::{Configuration, Conflict};
 use super::types::{Count, LogFilter, OptionalAddress, TimeoutValue};
 
-/// A server's configuration: the sections that every server has, and which keys a reload cannot change.
+/// A server's configuration: the tables that every server has, and the keys that a reload cannot change.
 pub trait ServerConfig: Configuration {
-    /// The keys that take a restart: those of sockets that are bound and of threads that run.
+    /// The keys whose changes need a restart: those of bound sockets and running threads.
     const NEEDS_RESTART: &[&str];
 
-    /// `workers`: the number of threads; 0: one a core.
+    /// Returns `workers`, the number of threads. 0 means one per core.
     fn workers(&self) -> usize;
 
-    /// `[limits]`.
+    /// Returns `[limits]`.
     fn connection_limits(&mut self) -> &mut ConnectionLimits;
 
-    /// `[timeouts]`.
+    /// Returns `[timeouts]`.
     fn timeouts(&self) -> &TimeoutsConfig;
 
-    /// `[log]`.
+    /// Returns `[log]`.
     fn log(&self) -> &LogConfig;
 
-    /// `[admin]`.
+    /// Returns `[admin]`.
     fn admin(&self) -> &AdminConfig;
 }
 
-/// `[limits]`: what holds for connections, whichever service they are of.
+/// `[limits]`: the limits on connections, for all services of a server together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConnectionLimits {
-    /// Connections open at once.
+    /// Maximum concurrent connections.
     pub max_connections: Count<1, 1_000_000>,
-    /// Connections open at once from one IPv4 address or IPv6 /64; 0 for no limit.
+    /// Maximum concurrent connections of one client network, an IPv4 address or IPv6 /64. 0 means no limit.
     pub max_connections_per_ip: Count<0, 1_000_000>,
-    /// Connections that may wait to be accepted.
+    /// The length of the accept queue.
     pub backlog: Count<1, 65_535>,
 }
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
-            // An idle connection was measured at under 2 KB here, and takes a few more in the kernel.
+            // An idle connection was measured at under 2 KB in this process, plus a few KB in the kernel.
             max_connections: const { Count::new(10_000) },
-            // Off, since many people behind one address translator are the rule, not the exception.
+            // Off, because many clients commonly share one address behind a NAT.
             max_connections_per_ip: const { Count::new(0) },
-            // A burst of a thousand connects is served late instead of refused; tokio's own default is 128.
+            // A burst of a thousand connects waits instead of failing. tokio's default is 128.
             backlog: const { Count::new(1024) },
         }
     }
 }
 
 impl ConnectionLimits {
-    /// What in this table contradicts itself.
+    /// Returns the conflict of the two limits, if there is one.
     #[must_use]
     pub fn conflicts(&self) -> Option<Conflict> {
-        let (all, per_ip) = (self.max_connections.get(), self.max_connections_per_ip.get());
-        (per_ip > all).then(|| Conflict {
+        let (total, per_ip) = (self.max_connections.get(), self.max_connections_per_ip.get());
+        (per_ip > total).then(|| Conflict {
             keys: ["limits.max_connections_per_ip", "limits.max_connections"],
-            problem: format!("{per_ip} from one place can never be reached with {all} in all"),
-            remedy: "set it to no more than limits.max_connections, or to 0 for no limit",
+            problem: format!("{per_ip} connections of one client are more than the {total} of the server"),
+            remedy: "set it to at most limits.max_connections, or to 0 for no limit",
         })
     }
 }
 
-/// `[timeouts]`: what both services wait for.
+/// `[timeouts]`: the timeouts that both servers have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TimeoutsConfig {
-    /// For the next request.
+    /// From a reply to the next request.
     pub idle: TimeoutValue<1>,
-    /// For the client to take its answer.
+    /// For the client to read its reply.
     pub write: TimeoutValue<1>,
-    /// For connections to end at shutdown.
+    /// For open connections to finish at shutdown.
     pub drain: TimeoutValue<1>,
 }
 
 impl TimeoutsConfig {
-    /// The defaults, with the service's own idle time.
+    /// Returns the defaults with the service's idle timeout.
     #[must_use]
     pub fn with_idle(idle: TimeoutValue<1>) -> Self {
-        // Draining ends under the ten seconds after which `docker stop` kills.
+        // The drain ends before `docker stop` kills the process, which it does after ten seconds.
         Self { idle, write: const { TimeoutValue::from_secs(5) }, drain: const { TimeoutValue::from_secs(8) } }
     }
 }
@@ -88,42 +90,41 @@ impl TimeoutsConfig {
 /// `[log]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LogConfig {
-    /// Which lines are written.
+    /// The filter of log lines.
     pub level: LogFilter,
-    /// How they are written.
+    /// The format of log lines.
     pub format: LogFormat,
 }
 
-/// How the log is written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text, for people.
     #[default]
     Text,
-    /// One object a line, for programs.
+    /// One JSON object per line, for programs.
     Json,
 }
 
 /// `[admin]`: the listener for health and metrics.
 ///
-/// It is off unless a file or the caller asks for it, as the shipped files do: a port that opens by itself may be one
-/// too many.
+/// Off by default, so that no port opens that the operator does not expect. The shipped configuration files turn it on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AdminConfig {
-    /// Where it listens.
+    /// The address to listen on.
     pub listen: OptionalAddress,
 }
 
 impl AdminConfig {
-    /// What it contradicts where a service listens at `address`, as `key` says.
+    /// Returns the conflict with the service whose address is `address`, the value of `key`, if both are the same.
     #[must_use]
     pub fn conflict_with(&self, key: &'static str, address: Option<SocketAddr>) -> Option<Conflict> {
-        let both = address.filter(|address| self.listen.0 == Some(*address) && address.port() != 0)?;
+        let address = address.filter(|address| self.listen.0 == Some(*address) && address.port() != 0)?;
         Some(Conflict {
             keys: ["admin.listen", key],
-            problem: format!("it cannot listen on {both} as well"),
-            remedy: "give each a port of its own, or make admin.listen \"\" for off",
+            problem: format!("{address} is also the address of a service"),
+            remedy: "give each listener a different port, or set admin.listen to \"\" for off",
         })
     }
 }

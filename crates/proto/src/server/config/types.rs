@@ -1,10 +1,12 @@
-//! The kinds of value in a configuration. Each is a type that cannot hold a wrong value, and says what a right one is.
+//! The types of configuration values. Each holds only valid values, and its parse error describes them.
+//!
+//! It depends on no other module of this crate. Each type serializes to the text that it is parsed from.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::de::{Deserialize, Deserializer, Error, Expected as Expecting, Unexpected, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, Expected, Unexpected, Visitor};
 use serde::ser::{Serialize, Serializer};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
@@ -13,33 +15,33 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 pub struct Count<const MIN: u32, const MAX: u32>(u32);
 
 impl<const MIN: u32, const MAX: u32> Count<MIN, MAX> {
-    /// A number known when the program is built; one out of range does not compile where this is called in a constant.
+    /// Creates a constant. In a `const` context, a number out of range is a compile error.
     ///
     /// # Panics
     ///
-    /// If the number is out of range.
+    /// Panics if the number is out of range.
     #[must_use]
     pub const fn new(number: u32) -> Self {
         assert!(MIN <= number && number <= MAX, "out of range");
         Self(number)
     }
 
-    /// The number, or else the nearest to `limit` that is in range.
+    /// Returns the number, lowered to `limit` if it is larger, but not below `MIN`.
     #[must_use]
     pub fn clamp_max(self, limit: usize) -> Self {
         Self(self.0.min(u32::try_from(limit).unwrap_or(MAX)).max(MIN))
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0
     }
 
-    /// The number, to count things in memory with.
+    /// Returns the number as a `usize`.
     #[must_use]
     pub const fn as_usize(self) -> usize {
-        // Rust on Linux has no target whose addresses have fewer than 32 bits.
+        // Lossless: all Linux targets of Rust have addresses of at least 32 bits.
         self.0 as usize
     }
 }
@@ -52,8 +54,8 @@ impl<const MIN: u32, const MAX: u32> Serialize for Count<MIN, MAX> {
 
 impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Count<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Expected<const MIN: u32, const MAX: u32>;
-        impl<const MIN: u32, const MAX: u32> Visitor<'_> for Expected<MIN, MAX> {
+        struct CountVisitor<const MIN: u32, const MAX: u32>;
+        impl<const MIN: u32, const MAX: u32> Visitor<'_> for CountVisitor<MIN, MAX> {
             type Value = Count<MIN, MAX>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,7 +73,7 @@ impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Count<MIN, MAX> {
                 self.visit_i64(i64::try_from(number).unwrap_or(i64::MAX))
             }
         }
-        deserializer.deserialize_any(Expected)
+        deserializer.deserialize_any(CountVisitor)
     }
 }
 
@@ -79,23 +81,22 @@ impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Count<MIN, MAX> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TimeoutValue<const MIN_MS: u64>(Duration);
 
-/// Longer than any deadline that makes sense, and far from where adding it to a clock could overflow.
+/// Longer than any useful timeout, and short enough that adding it to an `Instant` cannot overflow.
 const MAX_TIMEOUT: Duration = Duration::from_hours(365 * 24);
 
 impl<const MIN_MS: u64> TimeoutValue<MIN_MS> {
-    /// A duration known when the program is built; one out of range does not compile where this is called in a
-    /// constant.
+    /// Creates a constant. In a `const` context, a duration out of range is a compile error.
     ///
     /// # Panics
     ///
-    /// If the duration is out of range.
+    /// Panics if the duration is out of range.
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
         assert!(MIN_MS <= seconds * 1000 && seconds <= MAX_TIMEOUT.as_secs(), "out of range");
         Self(Duration::from_secs(seconds))
     }
 
-    /// The duration.
+    /// Returns the duration.
     #[must_use]
     pub const fn get(self) -> Duration {
         self.0
@@ -103,7 +104,7 @@ impl<const MIN_MS: u64> TimeoutValue<MIN_MS> {
 }
 
 impl<const MIN_MS: u64> fmt::Display for TimeoutValue<MIN_MS> {
-    /// In the largest unit that holds it whole, so that what is printed reads back as the same duration.
+    /// Prints a whole number of the largest possible unit, so that the text parses to the same duration.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = self.0.as_nanos();
         let (unit, name) = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")]
@@ -122,8 +123,8 @@ impl<const MIN_MS: u64> Serialize for TimeoutValue<MIN_MS> {
 
 impl<'de, const MIN_MS: u64> Deserialize<'de> for TimeoutValue<MIN_MS> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Expected<const MIN_MS: u64>;
-        impl<const MIN_MS: u64> Visitor<'_> for Expected<MIN_MS> {
+        struct TimeoutVisitor<const MIN_MS: u64>;
+        impl<const MIN_MS: u64> Visitor<'_> for TimeoutVisitor<MIN_MS> {
             type Value = TimeoutValue<MIN_MS>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,18 +132,18 @@ impl<'de, const MIN_MS: u64> Deserialize<'de> for TimeoutValue<MIN_MS> {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                let smallest = Duration::from_millis(MIN_MS);
+                let min = Duration::from_millis(MIN_MS);
                 match humantime::parse_duration(text) {
-                    Ok(duration) if (smallest..=MAX_TIMEOUT).contains(&duration) => Ok(TimeoutValue(duration)),
+                    Ok(duration) if (min..=MAX_TIMEOUT).contains(&duration) => Ok(TimeoutValue(duration)),
                     _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
                 }
             }
         }
-        deserializer.deserialize_any(Expected)
+        deserializer.deserialize_any(TimeoutVisitor)
     }
 }
 
-/// An address to listen at, `"127.0.0.1:5000"` or `"[::1]:5000"`.
+/// An address to listen on: `"127.0.0.1:5000"` or `"[::1]:5000"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address(pub SocketAddr);
 
@@ -154,8 +155,8 @@ impl Serialize for Address {
 
 impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Expected;
-        impl Visitor<'_> for Expected {
+        struct AddressVisitor;
+        impl Visitor<'_> for AddressVisitor {
             type Value = Address;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -166,11 +167,11 @@ impl<'de> Deserialize<'de> for Address {
                 text.parse().map(Address).map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
             }
         }
-        deserializer.deserialize_any(Expected)
+        deserializer.deserialize_any(AddressVisitor)
     }
 }
 
-/// An address to listen at, or `""` for none.
+/// An address to listen on, or `""` for none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OptionalAddress(pub Option<SocketAddr>);
 
@@ -185,8 +186,8 @@ impl Serialize for OptionalAddress {
 
 impl<'de> Deserialize<'de> for OptionalAddress {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Expected;
-        impl Visitor<'_> for Expected {
+        struct OptionalAddressVisitor;
+        impl Visitor<'_> for OptionalAddressVisitor {
             type Value = OptionalAddress;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -201,12 +202,15 @@ impl<'de> Deserialize<'de> for OptionalAddress {
                 Ok(OptionalAddress(Some(address)))
             }
         }
-        deserializer.deserialize_any(Expected)
+        deserializer.deserialize_any(OptionalAddressVisitor)
     }
 }
 
-/// The level of the log, `"info"`, or a list of directives as in `RUST_LOG`, `"warn,proto::server::listener=debug"`: a
-/// level for each target and the modules in it, and one for all others, which is `info` unless given.
+/// The filter of log lines: a level, such as `"info"`, or a list of directives as in `RUST_LOG`, such as
+/// `"warn,proto::server::listener=debug"`.
+///
+/// `target=level` sets the level of a target and its submodules; `level` alone sets that of all other targets, by default
+/// `info`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogFilter {
     text: String,
@@ -214,16 +218,16 @@ pub struct LogFilter {
 }
 
 impl LogFilter {
-    /// The filter as `tracing` takes it.
+    /// Returns the filter for `tracing`.
     #[must_use]
     pub fn targets(&self) -> &Targets {
         &self.targets
     }
 
-    /// Parses `text`, or returns its first directive that is invalid.
+    /// Parses `text`. The error is the first invalid directive.
     ///
-    /// Stricter than the parser of [`Targets`], which takes every other word for a target to trace: a mistyped level
-    /// would turn the log off.
+    /// It is stricter than the parser of [`Targets`], which treats any unknown word as a target to trace. A mistyped
+    /// level would turn the log off there.
     fn parse(text: &str) -> Result<Self, &str> {
         let mut targets = Targets::new();
         let mut default = LevelFilter::INFO;
@@ -243,12 +247,12 @@ impl LogFilter {
 
 fn parse_level(text: &str) -> Option<LevelFilter> {
     let text = text.trim();
-    // The parser of `LevelFilter` also takes numbers, and no text for `error`.
+    // The parser of `LevelFilter` also accepts numbers, and the empty string as `error`.
     let is_word = text.starts_with(|first: char| first.is_ascii_alphabetic());
     text.parse().ok().filter(|_| is_word)
 }
 
-/// Returns a target, which is the path of a module.
+/// Accepts a target, which is a module path.
 fn parse_target(text: &str) -> Option<&str> {
     let text = text.trim();
     let is_path = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | ':');
@@ -269,8 +273,8 @@ impl Serialize for LogFilter {
 
 impl<'de> Deserialize<'de> for LogFilter {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Expected;
-        impl Visitor<'_> for Expected {
+        struct LogFilterVisitor;
+        impl Visitor<'_> for LogFilterVisitor {
             type Value = LogFilter;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -282,12 +286,12 @@ impl<'de> Deserialize<'de> for LogFilter {
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
                 LogFilter::parse(text).map_err(|directive| {
-                    let expected: &dyn Expecting = &self;
+                    let expected: &dyn Expected = &self;
                     E::custom(format_args!("unknown variant `{directive}`, expected {expected}"))
                 })
             }
         }
-        deserializer.deserialize_any(Expected)
+        deserializer.deserialize_any(LogFilterVisitor)
     }
 }
 
@@ -296,14 +300,14 @@ mod tests {
     use super::*;
     use toml::Value;
 
-    fn read<T: for<'de> Deserialize<'de>>(value: impl Into<Value>) -> Result<T, String> {
+    fn parse<T: for<'de> Deserialize<'de>>(value: impl Into<Value>) -> Result<T, String> {
         value.into().try_into().map_err(|error: toml::de::Error| error.message().to_owned())
     }
 
     #[test]
-    fn a_count_is_a_whole_number_within_its_range() {
-        assert_eq!(read(7), Ok(Count::<1, 9>(7)));
-        for (wrong, shown) in [
+    fn a_count_is_a_whole_number_in_its_range() {
+        assert_eq!(parse(7), Ok(Count::<1, 9>(7)));
+        for (invalid, shown) in [
             (Value::from(0), "integer `0`"),
             (Value::from(10), "integer `10`"),
             (Value::from(-1), "integer `-1`"),
@@ -311,54 +315,54 @@ mod tests {
             (Value::from(7.0), "floating point `7.0`"),
             (Value::from(true), "boolean `true`"),
         ] {
-            let error = read::<Count<1, 9>>(wrong).unwrap_err();
+            let error = parse::<Count<1, 9>>(invalid).unwrap_err();
             assert!(error.contains(shown) && error.ends_with("expected a whole number from 1 to 9"), "{error}");
         }
     }
 
     #[test]
-    fn a_period_has_a_unit_and_prints_what_reads_back() {
+    fn a_timeout_needs_a_unit_and_prints_text_that_parses_to_the_same_value() {
         for (text, printed) in
             [("5s", "5s"), ("300s", "300s"), ("1m 30s", "90s"), ("250ms", "250ms"), ("1500us", "1500us"), ("0s", "0s")]
         {
-            let period: TimeoutValue<0> = read(text).unwrap();
-            assert_eq!(period.to_string(), printed);
-            assert_eq!(read(printed), Ok(period));
+            let timeout: TimeoutValue<0> = parse(text).unwrap();
+            assert_eq!(timeout.to_string(), printed);
+            assert_eq!(parse(printed), Ok(timeout));
         }
-        for wrong in ["", "5", "-5s", "five seconds", "366days", "99999999999999999999s"] {
-            assert!(read::<TimeoutValue<0>>(wrong).unwrap_err().contains("such as \"5s\""), "{wrong}");
+        for invalid in ["", "5", "-5s", "five seconds", "366days", "99999999999999999999s"] {
+            assert!(parse::<TimeoutValue<0>>(invalid).unwrap_err().contains("such as \"5s\""), "{invalid}");
         }
-        assert!(read::<TimeoutValue<1>>("0s").unwrap_err().contains("from 1ms"));
-        assert!(read::<TimeoutValue<0>>(5).unwrap_err().contains("integer `5`"));
+        assert!(parse::<TimeoutValue<1>>("0s").unwrap_err().contains("from 1ms"));
+        assert!(parse::<TimeoutValue<0>>(5).unwrap_err().contains("integer `5`"));
     }
 
     #[test]
-    fn an_address_has_a_port() {
-        for right in ["127.0.0.1:0", "0.0.0.0:5000", "[::]:5000"] {
-            assert!(read::<Address>(right).is_ok(), "{right}");
+    fn an_address_is_an_ip_address_and_a_port() {
+        for valid in ["127.0.0.1:0", "0.0.0.0:5000", "[::]:5000"] {
+            assert!(parse::<Address>(valid).is_ok(), "{valid}");
         }
-        for wrong in ["", "localhost", "127.0.0.1", ":5000", "127.0.0.1:65536", "::1:5000:x"] {
-            assert!(read::<Address>(wrong).unwrap_err().contains("an IP address and a port"), "{wrong}");
+        for invalid in ["", "localhost", "127.0.0.1", ":5000", "127.0.0.1:65536", "::1:5000:x"] {
+            assert!(parse::<Address>(invalid).unwrap_err().contains("an IP address and a port"), "{invalid}");
         }
     }
 
     #[test]
-    fn a_log_filter_is_a_level_or_directives_and_prints_as_it_was_given() {
-        for right in ["error", "warn", "info", "debug", "trace", "off", "INFO", "warn,power_server=trace", "a::b=off"] {
-            let filter: LogFilter = read(right).unwrap();
-            assert_eq!(Value::try_from(&filter).unwrap(), Value::from(right));
+    fn a_log_filter_is_a_level_or_directives_and_prints_as_written() {
+        for valid in ["error", "warn", "info", "debug", "trace", "off", "INFO", "warn,power_server=trace", "a::b=off"] {
+            let filter: LogFilter = parse(valid).unwrap();
+            assert_eq!(Value::try_from(&filter).unwrap(), Value::from(valid));
         }
-        assert_eq!(read("info"), Ok(LogFilter::default()));
-        let filter: LogFilter = read("info, proto::server::listener = debug").unwrap();
+        assert_eq!(parse("info"), Ok(LogFilter::default()));
+        let filter: LogFilter = parse("info, proto::server::listener = debug").unwrap();
         let expected = [("proto::server::listener", LevelFilter::DEBUG)].into_iter().collect::<Targets>();
         assert_eq!(*filter.targets(), expected.with_default(LevelFilter::INFO));
-        let filter: LogFilter = read("proto=debug").unwrap();
+        let filter: LogFilter = parse("proto=debug").unwrap();
         assert!(filter.targets().would_enable("proto::server", &tracing::Level::DEBUG));
-        assert!(filter.targets().would_enable("other", &tracing::Level::INFO), "the others stay at info");
+        assert!(filter.targets().would_enable("other", &tracing::Level::INFO), "other targets stay at info");
     }
 
     #[test]
-    fn a_wrong_log_filter_names_the_directive() {
+    fn the_error_of_a_log_filter_names_the_invalid_directive() {
         let expected = "expected one of `error`, `warn`, `info`, `debug`, `trace` or `off`, or directives such as \
                         \"info,proto::server::listener=debug\"";
         for (text, directive) in [
@@ -374,8 +378,8 @@ mod tests {
             ("power-server=debug", "power-server=debug"),
             ("proto[span]=debug", "proto[span]=debug"),
         ] {
-            assert_eq!(read::<LogFilter>(text).unwrap_err(), format!("unknown variant `{directive}`, {expected}"));
+            assert_eq!(parse::<LogFilter>(text).unwrap_err(), format!("unknown variant `{directive}`, {expected}"));
         }
-        assert_eq!(read::<LogFilter>(3).unwrap_err(), format!("invalid type: integer `3`, {expected}"));
+        assert_eq!(parse::<LogFilter>(3).unwrap_err(), format!("invalid type: integer `3`, {expected}"));
     }
 }

@@ -1,7 +1,8 @@
-//! The close of a connection from this side, so that the peer gets every reply.
+//! Closes a connection so that the peer gets every reply.
 //!
-//! While the peer may still send, closing the socket could answer its bytes with a reset, and a reset discards replies
-//! that the peer has not read. So: end the own half, discard what still arrives, then close.
+//! It depends on the buffers in `io` and on the shutdown. If the peer still sends, closing the socket at once makes the
+//! kernel send a RST, and a RST discards replies that the peer has not read. So send a FIN first, discard the data that
+//! still arrives, then close.
 
 use std::future::poll_fn;
 use std::io;
@@ -14,14 +15,14 @@ use tokio::time::timeout;
 use super::io::{SCRATCH, poll_read};
 use crate::server::lifecycle::shutdown::Shutdown;
 
-/// How long a close waits for the peer's own.
+/// Maximum wait for the peer's FIN.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 
-/// Bytes discarded with one read.
+/// Maximum bytes discarded with one read.
 const DISCARD_CHUNK: usize = 16 * 1024;
 
-/// Ends the own half of `stream`, then discards what the peer still sends, until the peer closes too, `linger` is over,
-/// or the shutdown's deadline has passed.
+/// Half-closes `stream`, then discards incoming data until the peer closes too, `linger` has elapsed, or the drain
+/// deadline has passed.
 pub(crate) async fn close<S>(stream: &mut S, linger: Duration, shutdown: &Shutdown)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -31,8 +32,8 @@ where
         while poll_fn(|cx| poll_discard(stream, cx)).await? > 0 {}
         io::Result::Ok(())
     };
-    // The result does not matter: the connection is over either way. `timeout` fires even if there is always more to
-    // read, where a `sleep` beside it in the select would not be polled.
+    // The result does not matter: the connection is closed either way. `timeout` elapses even if there is always more
+    // data to read; a `sleep` in the select would not be polled then.
     tokio::select! {
         biased;
         _ = timeout(linger, discard) => {}
@@ -40,8 +41,8 @@ where
     }
 }
 
-/// As [`close`], but discards at most what the receive buffer of a new socket holds (128 KiB, tcp(7), `tcp_rmem`), and
-/// does not wait.
+/// Closes like [`close`], but without waiting. Discards at most the receive buffer of a new socket (128 KiB, tcp(7),
+/// `tcp_rmem`).
 pub(crate) async fn close_now<S>(stream: &mut S)
 where
     S: AsyncRead + AsyncWrite + Unpin,

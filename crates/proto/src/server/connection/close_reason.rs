@@ -1,32 +1,33 @@
-//! Why a connection ended.
+//! The close reasons of connections, as in the log and in the metrics. It depends on no other module.
 
-use std::{fmt, io};
+use std::fmt;
+use std::io;
 
 /// Why a connection ended.
 #[derive(Debug)]
 pub enum CloseReason {
     /// The peer closed its sending half and got its replies.
     PeerClosed,
-    /// The handler finished.
+    /// The handler closed the connection.
     Finished,
-    /// A request did not arrive in time.
+    /// A request was not complete within the request timeout.
     RequestTimeout,
-    /// No request arrived for the idle timeout.
+    /// No request arrived within the idle timeout.
     Idle,
-    /// It was idle during a drain.
+    /// The connection was idle during a drain.
     Drained,
-    /// It was not finished at the drain's deadline.
+    /// The connection was not finished at the drain deadline.
     Aborted,
-    /// The peer did not take its replies in time.
+    /// The peer did not read its replies within the write timeout.
     WriteTimeout,
-    /// Reading or writing failed, most often because the peer reset the connection.
+    /// A read or write failed, most often because the peer reset the connection.
     Io(io::Error),
-    /// Its task panicked.
+    /// The connection's task panicked.
     Panic,
 }
 
 impl CloseReason {
-    /// The labels of the metric, in the order of the variants.
+    /// The values of the label `reason`, in the order of the variants.
     pub(super) const LABELS: [&str; 9] = [
         "peer_closed",
         "finished",
@@ -39,7 +40,7 @@ impl CloseReason {
         "panic",
     ];
 
-    /// The position of this reason's label in [`LABELS`](Self::LABELS).
+    /// Returns the index of this reason in [`LABELS`](Self::LABELS).
     pub(super) const fn index(&self) -> usize {
         match self {
             Self::PeerClosed => 0,

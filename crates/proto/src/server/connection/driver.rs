@@ -1,7 +1,7 @@
 //! The driver of a connection: one loop that carries bytes between a stream and a [`Handler`].
 //!
-//! The [timer](super::timer) decides what happens next, `ConnectionIo` does it, and the handler says what to wait
-//! for. Each of them can be read alone.
+//! It depends on the other modules of this folder and on the shutdown. The [timer](super::timer) decides the next step,
+//! `ConnectionIo` performs it, and the handler returns the next event to wait for. Each of the three can be read alone.
 
 use std::future::Future;
 use std::pin::pin;
@@ -21,12 +21,12 @@ use crate::server::lifecycle::shutdown::Shutdown;
 
 /// Serves one connection until it ends.
 ///
-/// Replies are not flushed: a stream that buffers writes is not supported. `metrics` counts the time of each reply, from
-/// the moment when everything that it needs was there.
+/// The driver does not flush the stream, so a stream that buffers writes is not supported. `metrics` counts the duration
+/// of each reply, from the time when all its input had arrived.
 ///
-/// The future is the memory of an idle connection, so it is kept small: arguments are used where they are captured,
-/// because an `async` block stores what it moves twice; locals that are not needed across an `await` are neither borrowed
-/// nor in scope there; what only few connections need is boxed. A test counts the bytes.
+/// Every idle connection holds this future, so it is kept small. Captured arguments are used in place, because an `async`
+/// block stores a moved value twice. Locals that are not needed across an `await` are neither borrowed nor in scope
+/// there. State that few connections need is boxed. A test counts the bytes.
 pub fn run<S, H>(
     stream: S,
     handler: H,
@@ -41,37 +41,37 @@ where
     let mut io = ConnectionIo::new(stream, handler);
     let mut timer = ConnectionTimer::new(&timeouts, Instant::now());
     async move {
-        let mut alarm = pin!(sleep_until(timer.idle_deadline()));
-        // Boxed: the allocator has room for it behind the task, whose size it rounds up.
+        let mut sleep = pin!(sleep_until(timer.idle_deadline()));
+        // Boxed: the small block fits into a gap that the alignment of tasks leaves in the heap.
         let mut triggered = Box::pin(shutdown.triggered().fuse());
         let mut now = timer.last_progress();
         let reason = loop {
             let done = {
-                let waited = match timer.step(now, &timeouts, &shutdown) {
+                let result = match timer.step(now, &timeouts, &shutdown) {
                     Step::Wait(deadline) => {
-                        if is_too_late(alarm.deadline(), deadline, now) {
-                            alarm.as_mut().reset(deadline);
+                        if needs_reset(sleep.deadline(), deadline, now) {
+                            sleep.as_mut().reset(deadline);
                         }
                         if timer.waits_for_reply() {
-                            io.wait_reply(triggered.as_mut(), alarm.as_mut()).await
+                            io.wait_reply(triggered.as_mut(), sleep.as_mut()).await
                         } else {
-                            io.wait_data(triggered.as_mut(), alarm.as_mut()).await
+                            io.wait_data(triggered.as_mut(), sleep.as_mut()).await
                         }
                     }
                     Step::Deliver(event) => io.deliver(event).await,
                     Step::FinalRead => {
-                        // Requests that the peer has sent by now are in time. The runtime asks the kernel
-                        // for it while this task yields.
+                        // A request that has arrived by now is still served. The runtime polls the kernel for it
+                        // while this task yields.
                         yield_now().await;
                         match io.read_now().await {
                             Ok(None) => break CloseReason::Drained,
-                            waited => waited,
+                            result => result,
                         }
                     }
                     Step::CloseIdle => break CloseReason::Idle,
                     Step::Abort => return CloseReason::Aborted,
                 };
-                match waited {
+                match result {
                     Ok(Some(done)) => done,
                     Ok(None) => {
                         now = Instant::now();
@@ -100,10 +100,10 @@ where
     }
 }
 
-/// Whether an alarm has to be reset for `deadline`. Most deadlines move before they pass, so an alarm that is too early
-/// is left as it is until it fires, since resetting it takes a lock.
-fn is_too_late(alarm: Instant, deadline: Instant, now: Instant) -> bool {
-    deadline < alarm || alarm <= now
+/// Whether a sleep until `sleep_end` must be reset for `deadline`. Resetting takes a lock, and most deadlines are
+/// postponed before they pass. So a sleep that ends before the deadline is kept until it has elapsed.
+fn needs_reset(sleep_end: Instant, deadline: Instant, now: Instant) -> bool {
+    deadline < sleep_end || sleep_end <= now
 }
 
 #[cfg(test)]

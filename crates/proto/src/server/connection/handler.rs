@@ -1,4 +1,4 @@
-//! The interface between a connection and its protocol handler. No I/O, no clock.
+//! The interface between a connection and its protocol handler. It depends on no other module; no I/O, no clock.
 //!
 //! Most handlers reply to a request in the call that reads it. A handler that has to wait for something else, such as a
 //! second player, returns [`WaitFor::Reply`]: the driver then reads nothing more until
@@ -9,18 +9,19 @@ use std::task::{Context, Poll};
 use bytes::BytesMut;
 use tokio::time::Instant;
 
-/// The protocol of one connection: events in, bytes and what to wait for out.
+/// The protocol of one connection. It maps events to reply bytes and to the next event to wait for.
 pub trait Handler: Send + 'static {
-    /// The most bytes that one read takes. The replies to that many bytes are the most that the server holds for a
-    /// peer that reads nothing.
+    /// Maximum bytes per read. It bounds the replies that the server holds for a peer that reads nothing: the replies to
+    /// one read.
     const READ_BYTES: usize;
 
-    /// Takes whole requests from `input` and appends their replies to `output`.
+    /// Consumes complete requests from `input` and appends their replies to `output`.
     ///
     /// The driver keeps the rest of `input` for the next call, and drops it at [`Event::Eof`].
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress;
 
-    /// Polls, after [`WaitFor::Reply`], for the reply that comes from elsewhere; [`Event::ReplyReady`] collects it.
+    /// Polls, after [`WaitFor::Reply`], whether the pending reply is ready. The handler writes it at
+    /// [`Event::ReplyReady`].
     ///
     /// The default never becomes ready, for handlers that never wait for a reply.
     fn poll_reply(&mut self, _: &mut Context<'_>) -> Poll<()> {
@@ -33,37 +34,37 @@ pub trait Handler: Send + 'static {
 pub enum Event {
     /// Bytes were read.
     Data,
-    /// No more bytes were read for `settle` after a whole request.
+    /// No more bytes were read for the settle time after a request that may be complete.
     Settled,
-    /// A whole request did not arrive within its timeout.
+    /// A request was not complete within its timeout.
     RequestTimeout,
     /// The peer closed its sending half.
     Eof,
-    /// The reply that comes from elsewhere is ready, or its deadline has passed.
+    /// The pending reply is ready, or its deadline has passed.
     ReplyReady,
-    /// The server drains and waits no longer for the reply that comes from elsewhere.
+    /// The server drains and does not wait longer for the pending reply.
     Shutdown,
 }
 
 /// The result of handling one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Requests that were replied to.
+    /// The number of requests that got a reply.
     pub replies: u64,
-    /// The next thing that the handler needs.
+    /// The event that the handler needs next.
     pub wait_for: WaitFor,
 }
 
-/// The next thing that a handler needs.
+/// The event that a handler needs next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitFor {
     /// A request, of which no byte has been read.
     Request,
     /// The rest of a request.
     MoreData,
-    /// More bytes of what already reads as a whole request, or silence.
+    /// More bytes of a request that may be complete, or no bytes for the settle time.
     Settle,
-    /// A reply that comes from elsewhere, until `deadline`.
+    /// A reply that does not depend on this connection alone, such as on a second player.
     Reply {
         /// When [`Event::ReplyReady`] is delivered at the latest.
         deadline: Instant,

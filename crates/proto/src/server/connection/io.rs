@@ -1,7 +1,8 @@
-//! The I/O of a connection: reads, lets the handler handle, writes, all within one poll.
+//! The I/O of a connection: reads, calls the handler and writes, all within one poll.
 //!
-//! The buffers belong to the thread. A connection that waits owns no buffer: at most it owns the requests of one read
-//! that wait for a reply or have arrived in part, or the replies that its peer has not taken.
+//! It depends on `handler`, `stream`, `close` and metrics. The buffers belong to the thread, so an idle connection owns
+//! no buffer. A connection owns bytes only if they must be kept: requests of the last read that are incomplete or wait
+//! for a reply, or replies that its peer has not read.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -23,7 +24,7 @@ use super::stream::Stream;
 use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::observe::metrics::latency::LatencyHistogram;
 
-/// The buffers of a thread. They are used within one poll only, so a thread needs one of each.
+/// The buffers of a thread. Each use ends within one poll, so a thread needs one of each.
 pub(super) struct Scratch {
     pub(super) input: BytesMut,
     output: BytesMut,
@@ -35,7 +36,7 @@ thread_local! {
 }
 
 impl Scratch {
-    /// Starts with the `pending` bytes of earlier reads.
+    /// Clears the buffers and copies the `pending` bytes of earlier reads to the input.
     fn load(&mut self, pending: Option<&[u8]>) {
         self.input.clear();
         self.output.clear();
@@ -50,17 +51,17 @@ pub(super) struct Handled {
     pub(super) started: Instant,
     /// Whether the handler wrote anything: replies, or the line end of one.
     pub(super) wrote: bool,
-    /// Whether the handler consumed input. If so, the rest belongs to a request that has just begun.
+    /// Whether the handler consumed input. If so, the rest belongs to a new request.
     pub(super) consumed: bool,
     pub(super) progress: Progress,
 }
 
 impl Handled {
-    /// Counts how long its replies took that were written by `now`. `last` is the time of the progress before.
+    /// Counts the durations of its replies, which were written by `now`. `last` is when the previous event was handled.
     pub(super) fn observe(&self, latency: &LatencyHistogram, last: Instant, now: Instant) {
         let immediate = match self.event {
             Event::Data | Event::Eof => self.progress.replies,
-            // The first reply is to a request that has waited since then.
+            // The first reply is to a request that has waited since `last`.
             Event::Settled | Event::RequestTimeout | Event::ReplyReady | Event::Shutdown => {
                 latency.observe(now - last, self.progress.replies.min(1));
                 self.progress.replies.saturating_sub(1)
@@ -76,7 +77,7 @@ impl Handled {
 pub(super) struct ConnectionIo<S, H> {
     stream: S,
     handler: H,
-    /// Input that is not consumed: a part of a request, or requests behind one whose reply is awaited.
+    /// Input that is not consumed: a part of a request, or requests that follow a request with a pending reply.
     pub(super) pending: Option<Box<[u8]>>,
     /// Output that the socket had no room for.
     pub(super) unsent: Option<Box<[u8]>>,
@@ -91,16 +92,16 @@ where
         Self { stream, handler, pending: None, unsent: None }
     }
 
-    /// Waits for data and handles it. Returns `None` once the shutdown is `triggered` or the `alarm` fires.
+    /// Waits for data and handles it. Returns `None` when the shutdown is `triggered` or the `sleep` has elapsed.
     pub(super) fn wait_data(
         &mut self,
         mut triggered: Pin<&mut (impl Future<Output = ()> + Send)>,
-        mut alarm: Pin<&mut Sleep>,
+        mut sleep: Pin<&mut Sleep>,
     ) -> impl Future<Output = io::Result<Option<Handled>>> + Send {
         poll_fn(move |cx| {
             if let Poll::Ready(handled) = self.poll_data(cx) {
                 Poll::Ready(handled.map(Some))
-            } else if triggered.as_mut().poll(cx).is_ready() || alarm.as_mut().poll(cx).is_ready() {
+            } else if triggered.as_mut().poll(cx).is_ready() || sleep.as_mut().poll(cx).is_ready() {
                 Poll::Ready(Ok(None))
             } else {
                 Poll::Pending
@@ -108,14 +109,14 @@ where
         })
     }
 
-    /// Waits for the reply that comes from elsewhere and handles it. Otherwise as [`wait_data`](Self::wait_data).
+    /// Waits for the pending reply and handles it. Otherwise like [`wait_data`](Self::wait_data).
     ///
-    /// Nothing is read in the meantime: requests that the peer sends ahead stay in its socket. A reset is noticed.
-    /// Boxed, since most services never wait for a reply.
+    /// Nothing is read in the meantime: pipelined requests stay in the socket. A reset ends the wait.
+    /// Boxed, because most services never wait for a reply.
     pub(super) fn wait_reply<'a>(
         &'a mut self,
         triggered: Pin<&'a mut (impl Future<Output = ()> + Send)>,
-        alarm: Pin<&'a mut Sleep>,
+        sleep: Pin<&'a mut Sleep>,
     ) -> BoxFuture<'a, io::Result<Option<Handled>>> {
         Box::pin(async move {
             tokio::select! {
@@ -123,13 +124,13 @@ where
                 () = poll_fn(|cx| self.handler.poll_reply(cx)) => {}
                 error = self.stream.wait_error() => return Err(error),
                 () = triggered => return Ok(None),
-                () = alarm => return Ok(None),
+                () = sleep => return Ok(None),
             }
             self.deliver(Event::ReplyReady).await
         })
     }
 
-    /// Handles data that can be read without waiting; returns `None` without such data.
+    /// Handles data that can be read without waiting. Returns `None` if there is none.
     pub(super) fn read_now(&mut self) -> impl Future<Output = io::Result<Option<Handled>>> + Send {
         poll_fn(|cx| {
             Poll::Ready(match self.poll_data(cx) {
@@ -139,7 +140,7 @@ where
         })
     }
 
-    /// Has the handler handle an event that is not about the stream.
+    /// Handles an event that no read or write caused.
     pub(super) fn deliver(&mut self, event: Event) -> impl Future<Output = io::Result<Option<Handled>>> + Send {
         poll_fn(move |cx| {
             SCRATCH.with_borrow_mut(|scratch| {
@@ -160,7 +161,7 @@ where
         })
     }
 
-    /// Has the handler handle an event, and writes its replies as far as the socket has room.
+    /// Calls the handler, and writes its replies as far as the socket has room.
     fn handle(&mut self, cx: &mut Context<'_>, event: Event, scratch: &mut Scratch) -> io::Result<Handled> {
         let Scratch { input, output } = scratch;
         let (started, len_before) = (Instant::now(), input.len());
@@ -180,8 +181,8 @@ where
         Ok(Handled { event, started, wrote, consumed, progress })
     }
 
-    /// Writes what the socket had no room for, and returns `handled`, which the caller need not store in the meantime.
-    /// Nothing is read: a peer that does not take its replies gets no more of them.
+    /// Writes the replies that the socket had no room for. Returns `handled`, so that the caller need not store it in the
+    /// meantime. Nothing is read: a peer that does not read its replies must not cause more of them.
     pub(super) fn flush<'a>(
         &'a mut self,
         unsent: Box<[u8]>,
@@ -194,7 +195,7 @@ where
                 biased;
                 written = self.stream.write_all(&unsent) => written.map(|()| handled).map_err(CloseReason::Io),
                 () = sleep(timeout) => {
-                    // An ordinary close would leave what the peer has not taken in the kernel for minutes.
+                    // An ordinary close would keep the unread replies in the kernel for minutes.
                     self.stream.reset_on_close();
                     Err(CloseReason::WriteTimeout)
                 }
@@ -203,10 +204,10 @@ where
         })
     }
 
-    /// Drops the handler, and then closes the stream.
+    /// Drops the handler, then closes the stream.
     pub(super) fn close(self, reason: CloseReason, shutdown: &Shutdown) -> BoxFuture<'_, CloseReason> {
         let Self { mut stream, handler, .. } = self;
-        // Before the close, which takes time: others may wait for this connection to be over.
+        // Before the close, which takes time: other connections may wait until this handler is gone.
         drop(handler);
         Box::pin(async move {
             close(&mut stream, LINGER, shutdown).await;
@@ -215,12 +216,12 @@ where
     }
 }
 
-/// Copies what is left in a buffer of the thread.
+/// Copies the rest of a thread's buffer for the connection to own.
 fn to_boxed(bytes: &[u8]) -> Option<Box<[u8]>> {
     (!bytes.is_empty()).then(|| bytes.into())
 }
 
-/// Reads up to `limit` bytes behind what `input` holds.
+/// Reads up to `limit` bytes and appends them to `input`.
 pub(super) fn poll_read<S>(
     stream: &mut S,
     cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! The metrics of connections that both servers have.
+//! The metrics of connections. They depend on `close_reason` and on the counters of `observe`.
 
 use std::fmt;
 
@@ -10,10 +10,10 @@ use crate::server::observe::metrics::counters::Counters;
 use crate::server::observe::metrics::encode::counter;
 use crate::server::observe::metrics::latency::LatencyHistogram;
 
-/// Counted by the accept loops of a process and by its connections.
+/// The counters of accept loops and connections, shared by all of a process.
 #[derive(Debug, Default)]
 pub struct ConnectionMetrics {
-    /// The latency of replies.
+    /// The durations of replies.
     pub latency: LatencyHistogram,
     admitted: Counters<2>,
     closed: Counters<{ CloseReason::LABELS.len() }>,
@@ -23,38 +23,38 @@ pub struct ConnectionMetrics {
 /// The totals of a server's connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Admitted.
+    /// Admitted connections.
     pub accepted: u64,
-    /// Rejected because of a limit.
+    /// Connections rejected because of a limit.
     pub rejected: u64,
-    /// Ended by a panic of their task.
+    /// Connections whose task panicked.
     pub panicked: u64,
-    /// Not finished at the drain's deadline.
+    /// Connections that were not finished at the drain deadline.
     pub aborted: u64,
 }
 
 impl ConnectionMetrics {
-    /// Counts a connection that was admitted.
+    /// Counts an admitted connection.
     pub fn accepted(&self) {
         self.admitted.add(0, 1);
     }
 
-    /// Counts a connection that was rejected.
+    /// Counts a rejected connection.
     pub fn rejected(&self) {
         self.admitted.add(1, 1);
     }
 
-    /// Counts an admitted connection that ended.
+    /// Counts the end of an admitted connection.
     pub fn closed(&self, reason: &CloseReason) {
         self.closed_many(reason, 1);
     }
 
-    /// Counts admitted connections that ended for the same reason.
+    /// Counts the end of several admitted connections.
     pub fn closed_many(&self, reason: &CloseReason, connections: usize) {
         self.closed.add(reason.index(), connections as u64);
     }
 
-    /// Counts a connection that was gone before it was accepted.
+    /// Counts a connection that was aborted before it was accepted.
     pub fn accept_aborted(&self) {
         self.accept_errors.add(0, 1);
     }
@@ -83,12 +83,17 @@ impl Collector for ConnectionMetrics {
             values.iter().enumerate().map(|(index, value)| ([(label, *value)], count(index))).collect::<Vec<_>>()
         };
         let admitted = series("result", &["accepted", "rejected"], &|index| self.admitted.read(index));
-        counter(encoder, "connections", "Connections let in, or told that there is no room", admitted)?;
+        counter(encoder, "connections", "Incoming connections, by result", admitted)?;
         let closed = series("reason", &CloseReason::LABELS, &|index| self.closed.read(index));
-        counter(encoder, "connections_closed", "Connections that have ended, by how", closed)?;
+        counter(encoder, "connections_closed", "Closed connections, by reason", closed)?;
         let errors = series("kind", &["aborted", "exhausted"], &|index| self.accept_errors.read(index));
-        counter(encoder, "accept_errors", "Errors of accept, by what they belong to", errors)?;
-        let help = "From a whole request, or a move in play, to its answer in the socket";
+        counter(
+            encoder,
+            "accept_errors",
+            "Errors of accept, by kind: of one connection, or a shortage of resources",
+            errors,
+        )?;
+        let help = "Time from a complete request until its reply is in the socket";
         self.latency.encode(encoder, "request_duration_seconds", help)
     }
 }

@@ -1,5 +1,7 @@
 //! One connection, from its first byte to a close that loses no reply.
 //!
+//! It depends on `lifecycle`, `observe` and `config`.
+//!
 //! - `handler`: the interface between a connection and its protocol handler;
 //! - `driver`: the loop that carries bytes between a stream and a handler;
 //! - `timer`: the timeouts, and the driver's next step;

@@ -1,4 +1,4 @@
-//! The stream under a connection: TCP, or in memory in tests.
+//! The byte stream of a connection: TCP, or in memory in tests. It depends on no other module.
 
 use std::future::Future;
 use std::io;
@@ -6,15 +6,15 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest};
 use tokio::net::TcpStream;
 
-/// A stream of bytes each way that can break.
+/// A bidirectional byte stream that reports errors such as a reset.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
-    /// Waits until the connection has an error, most often because the peer reset it, and returns it.
+    /// Waits for an error of the connection, most often a reset by the peer, and returns it.
     ///
-    /// A read returns that error only behind the data that arrived before it; this reports it at once, to a caller that
-    /// does not want to read yet. The peer's half-close is not an error.
+    /// A read returns the error only after the data that arrived before it. This method returns it at once, for a caller
+    /// that does not read yet. A half-close by the peer is not an error.
     fn wait_error(&self) -> impl Future<Output = io::Error> + Send;
 
-    /// Makes the close discard unsent data and reset the connection.
+    /// Makes the close discard unsent data and send a RST.
     fn reset_on_close(&self);
 }
 
@@ -28,12 +28,12 @@ impl Stream for TcpStream {
     }
 
     fn reset_on_close(&self) {
-        // It fails only for a socket that is already closed; then there is nothing to discard.
+        // It fails only if the socket is closed, and then there is nothing to discard.
         let _ = self.set_zero_linger();
     }
 }
 
-/// In memory there are no errors: a peer that is dropped is the end of the stream.
+/// An in-memory stream has no errors. Dropping the peer ends the stream.
 impl Stream for DuplexStream {
     async fn wait_error(&self) -> io::Error {
         std::future::pending().await
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reset_is_noticed_behind_bytes_that_nobody_reads() {
+    async fn a_reset_is_reported_while_data_is_unread() {
         let (mut client, server) = connection().await;
         client.write_all(&[b'1'; 1000]).await.unwrap();
         server.readable().await.unwrap();
@@ -70,13 +70,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_half_close_breaks_nothing() {
+    async fn a_half_close_is_not_an_error() {
         let (mut client, mut server) = connection().await;
         client.write_all(b"1").await.unwrap();
         client.shutdown().await.unwrap();
-        // The end has come when it can be read; had it broken the connection, that would be known by then.
-        let mut heard = Vec::new();
-        tokio::io::AsyncReadExt::read_to_end(&mut server, &mut heard).await.unwrap();
+        // After the end of the stream is read, an error would be known too.
+        let mut received = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut server, &mut received).await.unwrap();
         assert!(futures::FutureExt::now_or_never(server.wait_error()).is_none());
     }
 }

@@ -1,6 +1,7 @@
-//! The timer of a connection: the driver's next step, and its time.
+//! The timer of a connection: decides the driver's next step and when it is due.
 //!
-//! All deadlines are absolute: a client that sends a byte now and then extends none of them.
+//! It depends on events, the configuration and the shutdown; it does no I/O and does not read the clock. All deadlines
+//! are absolute, so a client that sends single bytes slowly does not extend them. Start reading at `step`.
 
 use std::time::Duration;
 
@@ -15,19 +16,19 @@ use crate::server::lifecycle::shutdown::Shutdown;
 /// The timeouts of a connection.
 #[derive(Clone, Debug)]
 pub struct ConnectionTimeouts {
-    /// For a whole request: the first counts from accept, a later one from its first byte. `None`: a request has no
-    /// parts, and the first one may take as long as any other.
+    /// For a complete request: the first one counts from accept, a later one from its first byte. `None` if a request
+    /// never arrives in parts; the idle timeout then applies to the first request too.
     pub request: Option<Duration>,
     /// From a reply to the next request.
     pub idle: Duration,
-    /// For the peer to take a reply that its socket has no room for.
+    /// For the peer to read enough that pending replies fit into the socket.
     pub write: Duration,
-    /// From the last byte of what reads as a whole request to taking it for one.
+    /// From the last byte of a request that may be complete to [`Event::Settled`].
     pub settle: Duration,
 }
 
 impl ConnectionTimeouts {
-    /// The configured timeouts, and those that are the service's own.
+    /// Combines the timeouts that both servers have with those of the service.
     #[must_use]
     pub fn new(
         configured: &sections::TimeoutsConfig,
@@ -46,39 +47,39 @@ impl ConnectionTimeouts {
 /// The driver's next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Waits for data or a reply, until this deadline.
+    /// Wait for data or a reply until this deadline.
     Wait(Instant),
-    /// Delivers an event to the handler.
+    /// Deliver an event to the handler.
     Deliver(Event),
-    /// Reads what has arrived already; closes if there is nothing.
+    /// Read data that has arrived already. If there is none, close.
     FinalRead,
-    /// Closes: no request arrived for the idle timeout.
+    /// Close, because no request arrived within the idle timeout.
     CloseIdle,
-    /// Drops the connection as it is: the drain is over.
+    /// Drop the connection, because the drain deadline has passed.
     Abort,
 }
 
-/// A drain waits this long for a request that was sent before it began and is still in flight, in the network or from
-/// the kernel to this process; then the connection counts as idle. A reply that depends on such a request of another
-/// connection is waited for as long.
+/// In a drain, a connection counts as idle after this long without a request. The time is for requests that were sent
+/// before the drain began and are in flight, in the network or between the kernel and this process. A reply that depends
+/// on such a request of another connection is awaited for the same time.
 pub(crate) const DRAIN_IDLE_GRACE: Duration = Duration::from_millis(50);
 
-/// After this long in a drain, a peer that sends its next request as soon as it has a reply is closed right behind a
-/// reply. Replies that come from elsewhere are waited for a [`DRAIN_IDLE_GRACE`] longer, so that partners who play to
-/// the end both get the result of their last round.
+/// After this long in a drain, a connection closes after its next reply, even if its peer sends each request right after
+/// the last reply. Pending replies are awaited a [`DRAIN_IDLE_GRACE`] longer, so that both players of a duel get the
+/// result of their last round.
 const DRAIN_KEEPALIVE_LIMIT: Duration = Duration::from_secs(1);
 
-/// Follows one connection and decides what happens next.
+/// The state of one connection from which its next step follows.
 #[derive(Debug)]
 pub(super) struct ConnectionTimer {
-    /// When the handler last handled an event; at first, when the connection was accepted.
+    /// When the handler last handled an event; before that, when the connection was accepted.
     last_progress: Instant,
-    /// When a connection is closed that has sent no part of a request.
+    /// When the connection closes if no part of a request arrives.
     idle_deadline: Instant,
     /// When a request that has arrived in part times out.
     request_deadline: Instant,
     wait_for: WaitFor,
-    /// Whether anything was replied. Before that, `idle_deadline` is the deadline of the first request.
+    /// Whether any reply was written. Before that, `idle_deadline` is the deadline of the first request.
     replied: bool,
     /// Whether the last step was a final read.
     in_final_read: bool,
@@ -87,7 +88,6 @@ pub(super) struct ConnectionTimer {
 }
 
 impl ConnectionTimer {
-    /// Starts with the connection.
     pub(super) fn new(timeouts: &ConnectionTimeouts, accepted: Instant) -> Self {
         let first = accepted + timeouts.request.unwrap_or(timeouts.idle);
         Self {
@@ -109,12 +109,12 @@ impl ConnectionTimer {
         self.idle_deadline
     }
 
-    /// Whether a reply is awaited that comes from elsewhere.
+    /// Whether the handler waits for a pending reply.
     pub(super) fn waits_for_reply(&self) -> bool {
         matches!(self.wait_for, WaitFor::Reply { .. })
     }
 
-    /// Updates the deadlines after the handler has handled an event.
+    /// Updates the deadlines after the handler has handled an event at `now`.
     pub(super) fn on_progress(&mut self, handled: &Handled, timeouts: &ConnectionTimeouts, now: Instant) {
         self.last_progress = now;
         self.final_read_had_data = self.in_final_read;
@@ -138,7 +138,7 @@ impl ConnectionTimer {
         let is_drain_over = || shutdown.deadline().is_some_and(|deadline| deadline <= now);
         let step = match at_deadline {
             _ if now < deadline => Step::Wait(deadline),
-            // A peer that always has another request in flight does not extend the drain.
+            // A peer that always has one more request in flight must not extend the drain.
             Step::FinalRead | Step::Deliver(Event::Shutdown) if self.final_read_had_data && is_drain_over() => {
                 Step::Abort
             }
@@ -148,7 +148,7 @@ impl ConnectionTimer {
         step
     }
 
-    /// The next deadline, and the step at it.
+    /// Returns the next deadline and the step at that time.
     fn next_deadline(&self, timeouts: &ConnectionTimeouts, shutdown: &Shutdown) -> (Instant, Step) {
         let own = match self.wait_for {
             WaitFor::Request | WaitFor::Close if self.replied || timeouts.request.is_none() => {
@@ -166,7 +166,7 @@ impl ConnectionTimer {
         let grace = started_at.max(self.last_progress) + DRAIN_IDLE_GRACE;
         let limit = started_at + DRAIN_KEEPALIVE_LIMIT;
         let drain = match self.wait_for {
-            // Right after a reply no request can be in flight, so close at once. Later, one may be.
+            // Right after a reply no request can be in flight, so close at once. Later, a request may be in flight.
             WaitFor::Request | WaitFor::Close if self.last_progress >= limit => (self.last_progress, Step::FinalRead),
             WaitFor::Request | WaitFor::Close => (grace, Step::FinalRead),
             WaitFor::MoreData => (deadline, Step::Abort),
@@ -189,7 +189,7 @@ mod tests {
         ConnectionTimeouts { request: Some(5 * SECOND), idle: 60 * SECOND, write: 5 * SECOND, settle }
     }
 
-    /// A handler that handled an event, and what it waits for now.
+    /// The result of handling `Event::Data`.
     fn handled(wrote: bool, consumed: bool, wait_for: WaitFor) -> Handled {
         let progress = Progress { replies: 0, wait_for };
         Handled { event: Event::Data, started: Instant::now(), wrote, consumed, progress }
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(
             timer.next_deadline(&timeouts, &running),
             (start + 5 * SECOND, Step::Deliver(Event::RequestTimeout)),
-            "a first byte moves nothing"
+            "the first byte does not change the deadline"
         );
         timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, start + 2 * SECOND);
         assert_eq!(timer.next_deadline(&timeouts, &running), (start + 62 * SECOND, Step::CloseIdle));
@@ -217,24 +217,24 @@ mod tests {
         assert_eq!(
             timer.next_deadline(&timeouts, &running),
             (start + 15 * SECOND, Step::Deliver(Event::RequestTimeout)),
-            "dribbling stretches nothing"
+            "further bytes do not extend the deadline"
         );
         timer.on_progress(&handled(true, true, WaitFor::MoreData), &timeouts, start + 14 * SECOND);
         assert_eq!(
             timer.next_deadline(&timeouts, &running),
             (start + 19 * SECOND, Step::Deliver(Event::RequestTimeout)),
-            "a new request has begun"
+            "a new request has a new deadline"
         );
         timer.on_progress(&handled(false, true, WaitFor::Request), &timeouts, start + 15 * SECOND);
         assert_eq!(
             timer.next_deadline(&timeouts, &running),
             (start + 74 * SECOND, Step::CloseIdle),
-            "blank lines are no request"
+            "an empty line is not a request"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn settling_starts_anew_with_each_byte_but_ends_with_the_request() {
+    async fn each_byte_restarts_the_settle_time_up_to_the_request_deadline() {
         let (start, running) = (Instant::now(), Shutdown::new(8 * SECOND));
         let timeouts = timeouts(2 * SECOND);
         let mut timer = ConnectionTimer::new(&timeouts, start);
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_drain_closes_the_idle_soon_and_the_others_at_its_deadline() {
+    async fn a_drain_closes_idle_connections_after_the_grace_and_aborts_others_at_its_deadline() {
         let (start, draining) = (Instant::now(), Shutdown::new(8 * SECOND));
         draining.trigger();
         let timeouts = ConnectionTimeouts { request: Some(20 * SECOND), ..timeouts(Duration::ZERO) };
@@ -258,37 +258,37 @@ mod tests {
         assert_eq!(
             timer.next_deadline(&timeouts, &draining),
             (start + 3 * SECOND, Step::FinalRead),
-            "right after the answer"
+            "right after the reply"
         );
         timer.on_progress(&handled(false, false, WaitFor::MoreData), &timeouts, start + 3 * SECOND);
-        let cut = start + 8 * SECOND - SECOND / 10;
-        assert_eq!(timer.next_deadline(&timeouts, &draining), (cut, Step::Abort));
+        let drain_deadline = start + 8 * SECOND - SECOND / 10;
+        assert_eq!(timer.next_deadline(&timeouts, &draining), (drain_deadline, Step::Abort));
         let settling = ConnectionTimeouts { settle: 15 * SECOND, ..timeouts };
         timer.on_progress(&handled(false, false, WaitFor::Settle), &settling, start + 4 * SECOND);
         assert_eq!(
             timer.next_deadline(&settling, &draining),
-            (cut, Step::Deliver(Event::Settled)),
-            "what is whole is answered, not cut"
+            (drain_deadline, Step::Deliver(Event::Settled)),
+            "a complete request gets its reply"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_final_read_that_finds_data_is_the_last_one_at_the_deadline_of_a_drain() {
+    async fn after_the_drain_deadline_a_final_read_that_had_data_is_the_last_one() {
         let (start, draining) = (Instant::now(), Shutdown::new(SECOND / 2));
         draining.trigger();
         let deadline = start + SECOND / 2 - SECOND / 20;
         let timeouts = timeouts(Duration::ZERO);
         let mut timer = ConnectionTimer::new(&timeouts, start);
         assert_eq!(timer.step(start, &timeouts, &draining), Step::Wait(start + DRAIN_IDLE_GRACE));
-        assert_eq!(timer.step(deadline, &timeouts, &draining), Step::FinalRead, "data that is there is in time");
+        assert_eq!(timer.step(deadline, &timeouts, &draining), Step::FinalRead, "data that has arrived is still read");
         timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, deadline);
         assert_eq!(timer.step(deadline, &timeouts, &draining), Step::Abort);
 
         let mut timer = ConnectionTimer::new(&timeouts, start);
-        let soon = start + DRAIN_IDLE_GRACE;
-        assert_eq!(timer.step(soon, &timeouts, &draining), Step::FinalRead);
+        let grace_end = start + DRAIN_IDLE_GRACE;
+        assert_eq!(timer.step(grace_end, &timeouts, &draining), Step::FinalRead);
         timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, deadline - SECOND / 50);
         assert_eq!(timer.step(deadline - SECOND / 50, &timeouts, &draining), Step::Wait(deadline));
-        assert_eq!(timer.step(deadline, &timeouts, &draining), Step::Abort, "a wait does not change that");
+        assert_eq!(timer.step(deadline, &timeouts, &draining), Step::Abort, "also after a wait");
     }
 }

@@ -1,8 +1,10 @@
-//! The life of a server's process: its runtime, its configuration at SIGHUP, its shutdown.
+//! The life of a server process: its runtime, its reloads and its shutdown.
+//!
+//! It depends on `config` and `observe`.
 //!
 //! - `runtime`: the threads and the exit code;
-//! - `reload`: a new configuration for a running server;
-//! - `shutdown`: the signals that begin a drain, and its deadline.
+//! - `reload`: the configuration reload at SIGHUP;
+//! - `shutdown`: the signals that start a drain, and its deadline.
 
 pub(crate) mod reload;
 pub(crate) mod runtime;

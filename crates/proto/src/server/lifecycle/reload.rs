@@ -1,7 +1,7 @@
-//! SIGHUP: the configuration is read again, and what can change without a restart changes.
+//! The configuration reload at SIGHUP.
 //!
-//! All or nothing: a configuration that is not right changes nothing. Files are read past the threads that serve, since
-//! a file may be slow to come.
+//! It depends on `config`, the log, metrics and `shutdown`. A reload is all or nothing: an invalid configuration changes
+//! nothing. The file is read on a blocking thread, because a slow disk must not delay connections.
 
 use std::fmt;
 use std::future::Future;
@@ -22,7 +22,6 @@ use crate::server::observe::log::Log;
 use crate::server::observe::metrics::counters::Counters;
 use crate::server::observe::metrics::encode::counter;
 
-/// The metrics of reloads.
 #[derive(Debug, Default)]
 pub(crate) struct ReloadMetrics {
     by_result: Counters<2>,
@@ -33,34 +32,35 @@ impl ReloadMetrics {
         self.by_result.add(usize::from(!is_ok), 1);
     }
 
-    /// Encodes the metrics for Prometheus.
     pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let results = [("ok", 0), ("rejected", 1)];
         let series = results.map(|(result, index)| ([("result", result)], self.by_result.read(index)));
-        counter(encoder, "config_reloads", "How often the configuration was read again at SIGHUP", series)
+        counter(encoder, "config_reloads", "Configuration reloads at SIGHUP, by result", series)
     }
 }
 
-/// What of a server a new configuration concerns, whichever server it is.
+/// The parts of a server that a reload uses and that every server has.
 #[derive(Debug)]
 pub(crate) struct Reload {
-    /// Its log, which gets a new level.
+    /// Gets the new log filter.
     pub log: Log,
-    /// Where reloads are counted.
+    /// Counts reloads.
     pub metrics: Arc<ReloadMetrics>,
-    /// Its shutdown, after which nothing is new.
+    /// Stops reloads once it is triggered.
     pub shutdown: Shutdown,
 }
 
 impl Reload {
-    /// Follows SIGHUP for as long as it is awaited. The handler is in place when this is called.
+    /// Reloads the configuration at each SIGHUP for as long as the returned future is polled. The signal handler is
+    /// installed by this call.
     ///
-    /// `load` reads the configuration as at the start. `apply` fits a valid one to the process and applies it to the
-    /// server; where it fails, the server keeps the configuration that it has. Until the first SIGHUP that is `started`.
+    /// `started` is the configuration that the server started with. `load` loads it again from the same sources. `apply`
+    /// lowers limits to fit the process and applies the configuration to the server; if it fails, the server keeps the
+    /// current configuration.
     ///
     /// # Errors
     ///
-    /// If the handler cannot be installed.
+    /// Fails if the handler cannot be installed.
     pub(crate) fn reload_on_sighup<C, L, A>(
         self,
         started: Loaded<C>,
@@ -75,7 +75,7 @@ impl Reload {
         let mut hangup = signal(SignalKind::hangup())?;
         let load = Arc::new(load);
         Ok(async move {
-            let at_start = flat(&started.config);
+            let at_start = settings(&started.config);
             let mut current = at_start.clone();
             while hangup.recv().await.is_some() {
                 if self.shutdown.started_at().is_some() {
@@ -84,15 +84,15 @@ impl Reload {
                 }
                 let load = Arc::clone(&load);
                 let loaded = match spawn_blocking(move || load()).await {
-                    Ok(loaded) => loaded.map_err(|problems| problems.to_string()),
+                    Ok(loaded) => loaded.map_err(|errors| errors.to_string()),
                     Err(error) => Err(error.to_string()),
                 };
                 let applied = loaded.and_then(|loaded| self.apply(started.file.as_ref(), loaded, &apply));
                 self.metrics.count(applied.is_ok());
                 match applied {
-                    Ok(settings) => {
-                        tell(C::NEEDS_RESTART, &at_start, &current, &settings);
-                        current = settings;
+                    Ok(new) => {
+                        log_changes(C::NEEDS_RESTART, &at_start, &current, &new);
+                        current = new;
                     }
                     Err(reason) => {
                         tracing::error!(reason, "config reload rejected; keeping the current configuration");
@@ -102,37 +102,39 @@ impl Reload {
         })
     }
 
-    /// Has the server go by what was loaded, and gives its settings.
+    /// Applies the loaded configuration, and returns its settings.
     fn apply<C: ServerConfig>(
         &self,
         file: Option<&PathBuf>,
         loaded: Loaded<C>,
         apply: &impl Fn(&mut C) -> io::Result<()>,
     ) -> Result<Settings, String> {
-        // A file that was there at the start and is missing now is an oversight, and no wish to have the defaults.
+        // If the server started with a file, a missing file is an error and does not mean the defaults.
         if let (Some(file), None) = (file, &loaded.file) {
-            return Err(format!("{}: the file is gone", file.display()));
+            return Err(format!("cannot read {}: the file has been removed", file.display()));
         }
         let mut config = loaded.config;
         apply(&mut config).map_err(|error| error.to_string())?;
         self.log.set_filter(&config.log().level);
-        Ok(flat(&config))
+        Ok(settings(&config))
     }
 }
 
-/// Says what is new, and what of the configuration takes a restart to be so.
-fn tell(needs_restart: &[&str], at_start: &Settings, current: &Settings, wanted: &Settings) {
-    let other = |before: &Settings, of_start: bool| {
-        let differs = |(key, value): &&(String, Value)| {
-            needs_restart.contains(&key.as_str()) == of_start && !before.contains(&(key.clone(), value.clone()))
+/// Logs the settings that have changed since the last reload, and those that differ from the start and need a restart.
+fn log_changes(needs_restart: &[&str], at_start: &Settings, current: &Settings, new: &Settings) {
+    let diff = |before: &Settings, restart: bool| {
+        let is_changed = |(key, value): &&(String, Value)| {
+            needs_restart.contains(&key.as_str()) == restart && !before.contains(&(key.clone(), value.clone()))
         };
-        wanted.iter().filter(differs).map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join(", ")
+        new.iter().filter(is_changed).map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join(", ")
     };
-    match other(current, false) {
-        none if none.is_empty() => tracing::info!("config reloaded: no changes"),
-        changed => tracing::info!(changed, "config reloaded; new connections use it"),
+    let changed = diff(current, false);
+    if changed.is_empty() {
+        tracing::info!("config reloaded: no changes");
+    } else {
+        tracing::info!(changed, "config reloaded; new connections use it");
     }
-    let settings = other(at_start, true);
+    let settings = diff(at_start, true);
     if !settings.is_empty() {
         tracing::warn!(settings, "config changes need a restart");
     }
@@ -141,17 +143,17 @@ fn tell(needs_restart: &[&str], at_start: &Settings, current: &Settings, wanted:
 /// Every setting with its dotted key.
 type Settings = Vec<(String, Value)>;
 
-fn flat<C: Configuration>(config: &C) -> Settings {
-    fn lay(prefix: &str, table: Table, settings: &mut Settings) {
+fn settings<C: Configuration>(config: &C) -> Settings {
+    fn flatten(prefix: &str, table: Table, settings: &mut Settings) {
         for (key, value) in table {
             match value {
-                Value::Table(inner) => lay(&format!("{prefix}{key}."), inner, settings),
+                Value::Table(inner) => flatten(&format!("{prefix}{key}."), inner, settings),
                 value => settings.push((format!("{prefix}{key}"), value)),
             }
         }
     }
     let mut settings = Settings::new();
-    // What could be read as TOML can be written as such.
-    lay("", Table::try_from(config).unwrap_or_default(), &mut settings);
+    // A configuration is deserialized from a TOML table, so it also serializes to one.
+    flatten("", Table::try_from(config).unwrap_or_default(), &mut settings);
     settings
 }

@@ -1,4 +1,6 @@
-//! The runtime under a server's program, and the exit codes that come of it.
+//! The tokio runtime of a server, and the exit codes.
+//!
+//! It depends on `shutdown` and the log.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -10,30 +12,35 @@ use tokio::runtime::{Builder, Runtime};
 use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::observe::log::Log;
 
-/// Runs a server on so many threads (0: one a core) until it is done, which a first signal asks it to be: 0, or 1 where
-/// it could not do its work. A second signal ends it at once, with the signal's own code.
+/// Runs `server` on `workers` threads (0: one per core) and returns the exit code: 0 if it finishes, 1 if it fails.
 ///
-/// One runtime for all threads: where one of them has too much to do, another one helps. A runtime for each, with a
-/// listening socket of its own, took as much of the processors, and its slowest answers took longer.
+/// A first signal triggers `shutdown`; a second one aborts, with the exit code of that signal.
+///
+/// All threads share one multi-threaded runtime, whose idle threads take work from busy ones. One single-threaded
+/// runtime per core, each with its own listening socket, was measured: it used as much CPU, and its slowest replies took
+/// longer.
 pub(crate) fn run<S>(workers: usize, log: &Log, shutdown: &Shutdown, server: S) -> ExitCode
 where
     S: Future<Output = io::Result<()>> + Send + 'static,
 {
-    let done = start(workers).and_then(|runtime| {
-        let done = runtime.block_on(async {
+    let result = start(workers).and_then(|runtime| {
+        let result = runtime.block_on(async {
             let second_signal = shutdown.handle_signals()?;
             tokio::select! {
                 biased;
                 code = tokio::spawn(second_signal) => Ok(code.map_or(ExitCode::FAILURE, ExitCode::from)),
-                // On the runtime's own threads, as its connections are: this thread would have to be woken for each.
-                done = tokio::spawn(server) => done.unwrap_or_else(|ended| Err(ended.into())).map(|()| ExitCode::SUCCESS),
+                // Spawned, so that the accept loop runs on the worker threads like the connections. On this thread,
+                // each accept would have to wake it.
+                result = tokio::spawn(server) => {
+                    result.unwrap_or_else(|error| Err(error.into())).map(|()| ExitCode::SUCCESS)
+                }
             }
         });
-        // What the drain had to leave behind is not waited for a second time.
+        // Do not wait again for tasks that did not end within the drain timeout.
         runtime.shutdown_background();
-        done
+        result
     });
-    let code = done.unwrap_or_else(|error| {
+    let code = result.unwrap_or_else(|error| {
         tracing::error!("{error}");
         ExitCode::FAILURE
     });
@@ -41,9 +48,9 @@ where
     code
 }
 
-/// Asks for the health of a running server: 0, or 1 and the reason on standard error.
-pub(crate) fn healthcheck<E: Display>(program: &str, asked: impl Future<Output = Result<(), E>>) -> ExitCode {
-    let reason = match start(1).map(|runtime| runtime.block_on(asked)) {
+/// Runs a health check. Returns exit code 0, or prints the reason to standard error and returns 1.
+pub(crate) fn healthcheck<E: Display>(program: &str, check: impl Future<Output = Result<(), E>>) -> ExitCode {
+    let reason = match start(1).map(|runtime| runtime.block_on(check)) {
         Ok(Ok(())) => return ExitCode::SUCCESS,
         Ok(Err(error)) => error.to_string(),
         Err(error) => error.to_string(),
@@ -51,8 +58,8 @@ pub(crate) fn healthcheck<E: Display>(program: &str, asked: impl Future<Output =
     fail(program, format_args!("not healthy: {reason}"))
 }
 
-/// Says on standard error why `program` cannot do what it was called for, and gives the exit code for it, 1.
-#[expect(clippy::print_stderr, reason = "there is no log for it")]
+/// Prints the reason of a failure to standard error, and returns exit code 1.
+#[expect(clippy::print_stderr, reason = "the log is not started")]
 pub(crate) fn fail(program: &str, reason: impl Display) -> ExitCode {
     eprintln!("{program}: {reason}");
     ExitCode::FAILURE

@@ -1,7 +1,8 @@
-//! Shutdown: told once, heard everywhere, and over by a deadline.
+//! The shutdown of a server: a drain with a deadline.
 //!
-//! Three steps: a signal [begins](Shutdown::trigger) it, every listener and connection hears of it and ends what it does,
-//! and whoever waits for them waits no longer than the limit.
+//! It depends on no other module. A signal [triggers](Shutdown::trigger) the shutdown. Every listener and connection then
+//! finishes its work; connections that are not finished at the [deadline](Shutdown::deadline) are aborted, and the server
+//! stops at the [end](Shutdown::end) of the drain timeout.
 
 use std::future::Future;
 use std::io;
@@ -13,94 +14,97 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
-/// How long before the end of a drain its deadline is.
+/// The time between the deadline of a drain and its end, in which aborted connections are counted.
 const ABORT_MARGIN: Duration = Duration::from_millis(100);
 
-/// A handle to the shutdown that its clones share.
+/// A handle to a shutdown. Clones share the shutdown.
 #[derive(Clone, Debug)]
 pub struct Shutdown(Arc<ShutdownState>);
 
 #[derive(Debug)]
 struct ShutdownState {
-    begun: CancellationToken,
+    token: CancellationToken,
     started_at: OnceLock<Instant>,
-    /// In milliseconds, the unit in which it is configured at the least.
-    limit: AtomicU64,
+    /// The drain timeout in milliseconds, the smallest value that can be configured.
+    timeout_ms: AtomicU64,
 }
 
 impl Shutdown {
-    /// A shutdown that has not begun, and that takes no longer than `limit` once it has.
+    /// Creates a shutdown that is not triggered yet, with this drain timeout.
     #[must_use]
-    pub fn new(limit: Duration) -> Self {
-        let begun = CancellationToken::new();
-        let shutdown =
-            Self(Arc::new(ShutdownState { begun, started_at: OnceLock::new(), limit: AtomicU64::default() }));
-        shutdown.set_limit(limit);
+    pub fn new(timeout: Duration) -> Self {
+        let shutdown = Self(Arc::new(ShutdownState {
+            token: CancellationToken::new(),
+            started_at: OnceLock::new(),
+            timeout_ms: AtomicU64::default(),
+        }));
+        shutdown.set_limit(timeout);
         shutdown
     }
 
-    /// Has it take no longer than `limit`.
-    pub fn set_limit(&self, limit: Duration) {
-        self.0.limit.store(limit.as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+    /// Sets the drain timeout.
+    pub fn set_limit(&self, timeout: Duration) {
+        self.0.timeout_ms.store(timeout.as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    fn limit(&self) -> Duration {
-        Duration::from_millis(self.0.limit.load(Ordering::Relaxed))
+    fn timeout(&self) -> Duration {
+        Duration::from_millis(self.0.timeout_ms.load(Ordering::Relaxed))
     }
 
-    /// Begins it at the first SIGTERM or SIGINT, and waits for the second, which gives the exit code of a process that
-    /// is to end at once: what a shell gives one which the signal has ended, 128 and its number.
+    /// Installs handlers for SIGTERM and SIGINT. The first signal triggers the shutdown. The returned future ends at the
+    /// second signal, with the exit code of a process killed by that signal, which is 128 plus the signal's number.
     ///
-    /// The handlers are in place when this is called, and not only when it is awaited; as PID 1 of a container a process
-    /// gets no default ones.
+    /// The handlers are installed by this call, not when the future is first polled. They are needed in a container too:
+    /// the kernel's default actions do not apply to PID 1.
     ///
     /// # Errors
     ///
-    /// If the handlers cannot be installed.
+    /// Fails if the handlers cannot be installed.
     pub fn handle_signals(&self) -> io::Result<impl Future<Output = u8> + use<>> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let shutdown = self.clone();
         Ok(async move {
-            let (first, _) = next_of(&mut terminate, &mut interrupt).await;
-            tracing::info!(signal = first, timeout = ?shutdown.limit(), "draining; a second signal aborts");
+            let (first, _) = next_signal(&mut terminate, &mut interrupt).await;
+            tracing::info!(signal = first, timeout = ?shutdown.timeout(), "draining; a second signal aborts");
             shutdown.trigger();
-            let (second, exit_code) = next_of(&mut terminate, &mut interrupt).await;
+            let (second, exit_code) = next_signal(&mut terminate, &mut interrupt).await;
             tracing::warn!(signal = second, "aborted by second signal");
             exit_code
         })
     }
 
-    /// Begins the shutdown; more than once is as good as once.
+    /// Starts the shutdown. Further calls have no effect.
     pub fn trigger(&self) {
         self.0.started_at.get_or_init(Instant::now);
-        self.0.begun.cancel();
+        self.0.token.cancel();
     }
 
-    /// When the shutdown began, if it has.
+    /// Returns when the shutdown started, if it has.
     #[must_use]
     pub fn started_at(&self) -> Option<Instant> {
         self.0.started_at.get().copied()
     }
 
-    /// When it is over, if it has begun.
+    /// Returns when the drain timeout is over, if the shutdown has started.
     #[must_use]
     pub fn end(&self) -> Option<Instant> {
-        self.started_at().map(|started_at| started_at + self.limit())
+        self.started_at().map(|started_at| started_at + self.timeout())
     }
 
-    /// When what is not done yet has to be let go of, if it has begun: a moment before the end, so that it is counted.
+    /// Returns when unfinished connections are aborted, if the shutdown has started: 100 ms before the end, or a tenth
+    /// of the drain timeout if that is shorter.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.end().map(|end| end - ABORT_MARGIN.min(self.limit() / 10))
+        self.end().map(|end| end - ABORT_MARGIN.min(self.timeout() / 10))
     }
 
-    /// Waits until it begins.
+    /// Waits until the shutdown starts.
     pub fn triggered(&self) -> WaitForCancellationFuture<'_> {
-        self.0.begun.cancelled()
+        self.0.token.cancelled()
     }
 
-    /// Waits until what is not done yet has to be let go of.
+    /// Waits until the [deadline](Self::deadline).
     pub async fn deadline_passed(&self) {
         self.triggered().await;
         if let Some(deadline) = self.deadline() {
@@ -109,8 +113,8 @@ impl Shutdown {
     }
 }
 
-/// The next signal's name, and its exit code.
-async fn next_of(terminate: &mut Signal, interrupt: &mut Signal) -> (&'static str, u8) {
+/// Returns the next signal's name and its exit code.
+async fn next_signal(terminate: &mut Signal, interrupt: &mut Signal) -> (&'static str, u8) {
     tokio::select! {
         _ = terminate.recv() => ("SIGTERM", 143),
         _ = interrupt.recv() => ("SIGINT", 130),

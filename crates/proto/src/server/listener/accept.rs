@@ -1,7 +1,9 @@
 //! The accept loop and its drain.
 //!
-//! Accepting cannot fail: an error belongs either to one connection, and the next one is accepted at once, or to the
-//! whole machine, and the loop backs off. Every accepted connection is either admitted or rejected with a reply.
+//! It depends on `socket`, `admission`, `connection` and `lifecycle`. Start reading at [`serve`].
+//!
+//! An accept error never ends the loop. An error of one connection is skipped; a resource shortage of the process or
+//! the machine makes the loop back off. Every accepted connection is either admitted, or rejected with a reply.
 
 use std::future::Future;
 use std::io;
@@ -39,25 +41,25 @@ pub trait Service: Send + Sync + 'static {
     /// The protocol handler of one connection.
     type Handler: Handler;
 
-    /// Makes the handler of a new connection.
+    /// Creates the handler of a new connection.
     fn handler(&self) -> Self::Handler;
 
-    /// The timeouts of a connection.
+    /// Returns the timeouts of a connection.
     fn timeouts(&self) -> Arc<ConnectionTimeouts>;
 
-    /// The bytes that a rejected connection gets.
+    /// Returns the bytes that a rejected connection gets.
     fn rejection(&self) -> Bytes;
 }
 
-/// A source of connections. TCP, or a test's own connections and errors.
+/// A source of connections: TCP, or a test.
 pub trait Listener: Send {
     /// A connection's stream.
     type Stream: Stream;
 
-    /// Waits for the next connection. Dropping the future loses none.
+    /// Waits for the next connection. Dropping the future loses no connection.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
 
-    /// Drops the SYNs of new connections, while those whose handshake has begun can still be accepted. Best effort.
+    /// Drops the SYNs of new connections. Connections whose handshake has begun can still be accepted. Best effort.
     fn drop_new_syns(&self);
 
     /// Stops listening and returns the connections that are in the accept queue.
@@ -78,17 +80,17 @@ impl Listener for TcpListener {
     }
 
     fn close(self) -> impl Iterator<Item = (TcpStream, SocketAddr)> + Send {
-        // Not through the runtime, which may not know yet about connections that the kernel has queued. The socket is
-        // non-blocking, so this ends with the queue, and in a flood after `MAX_BACKLOG`.
+        // Not through the runtime, which may not have been notified yet of connections that the kernel has queued. The
+        // socket is non-blocking, so this ends with the queue, or after `MAX_BACKLOG` connections.
         let listener = self.into_std().ok();
-        let mut tries = 0..MAX_BACKLOG;
+        let mut attempts = 0..MAX_BACKLOG;
         std::iter::from_fn(move || {
             let listener = listener.as_ref()?;
-            tries
+            attempts
                 .find_map(|_| match listener.accept().and_then(register) {
-                    Ok(arrived) => Some(Ok(arrived)),
+                    Ok(accepted) => Some(Ok(accepted)),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Err(error)),
-                    Err(error) if belongs_to_one_connection(&error) => None,
+                    Err(error) if is_connection_error(&error) => None,
                     Err(error) => {
                         tracing::warn!(%error, "cannot empty the accept queue; queued connections are reset");
                         Some(Err(error))
@@ -104,22 +106,22 @@ fn register((stream, peer): (std::net::TcpStream, SocketAddr)) -> io::Result<(Tc
     Ok((TcpStream::from_std(stream)?, peer))
 }
 
-/// The most connections taken from the queue of a listener that closes: the largest backlog that Linux keeps
-/// (listen(2): it fits 16 bits on older kernels, and is cut to `net.core.somaxconn` on all).
+/// Maximum connections accepted from the queue of a listener that closes: the largest backlog that can be configured
+/// (listen(2): a 16-bit value on older kernels, and limited to `net.core.somaxconn` on all).
 const MAX_BACKLOG: usize = 65_536;
 
 /// A rejected connection is closed after this long, whether or not the client has read the reply.
 const REJECTION_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The pause after an error of the whole machine: short at first, since the shortage may be brief, and below a second,
-/// so that a recovery is noticed soon.
+/// The backoff after a resource shortage: short at first, because the shortage may be brief, and always below a second,
+/// so that the loop notices soon when it is over.
 const MIN_BACKOFF: Duration = Duration::from_millis(10);
 const MAX_BACKOFF: Duration = Duration::from_millis(500);
 
-/// Accepts and serves connections until `shutdown` begins, then drains, and returns when the last connection has ended
-/// or the drain's time is up.
+/// Accepts and serves connections until `shutdown` is triggered, then drains. Returns when the last connection has ended
+/// or the drain timeout is over.
 ///
-/// A connection keeps the service that was current when it was accepted. A later one affects only later connections.
+/// A connection keeps the service that was current when it was accepted. A new service affects only later connections.
 pub async fn serve<L, S>(
     mut listener: L,
     services: watch::Receiver<Arc<S>>,
@@ -166,7 +168,7 @@ pub async fn serve<L, S>(
     acceptor.drain().await;
 }
 
-/// Returns the next connection, behind any number of errors. Dropping the future loses none.
+/// Waits for the next connection; logs and counts accept errors. Dropping the future loses no connection.
 pub(crate) async fn accept_with_backoff<L: Listener>(
     listener: &mut L,
     metrics: &ConnectionMetrics,
@@ -175,7 +177,7 @@ pub(crate) async fn accept_with_backoff<L: Listener>(
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
-            Err(error) if belongs_to_one_connection(&error) => {
+            Err(error) if is_connection_error(&error) => {
                 metrics.accept_aborted();
                 tracing::debug!(%error, "connection aborted before accept");
             }
@@ -195,7 +197,7 @@ pub(crate) async fn accept_with_backoff<L: Listener>(
 /// Admits or rejects each accepted connection.
 struct Acceptor<S> {
     services: watch::Receiver<Arc<S>>,
-    /// The latest of them.
+    /// The current service.
     service: Arc<S>,
     admission: Arc<Admission>,
     metrics: Arc<ConnectionMetrics>,
@@ -205,10 +207,10 @@ struct Acceptor<S> {
 }
 
 impl<S: Service> Acceptor<S> {
-    /// Spawns the connection's driver, or rejects the connection. It never waits: a slow rejected client does not delay
-    /// the next one.
+    /// Spawns the connection's driver, or rejects the connection. It never waits: a rejected client that reads slowly does
+    /// not delay the next connection.
     fn on_accept<I: Stream>(&mut self, stream: I, peer: SocketAddr) {
-        // `has_changed` compares two numbers. It is an error once the sender is gone; then this service stays.
+        // `has_changed` is cheap: it compares two numbers. It fails once the sender is dropped; the service is then final.
         if self.services.has_changed().unwrap_or(false) {
             self.service = Arc::clone(&self.services.borrow_and_update());
         }
@@ -220,11 +222,11 @@ impl<S: Service> Acceptor<S> {
 
     fn spawn<I: Stream>(&self, stream: I, peer: SocketAddr, permit: Permit) {
         self.metrics.accepted();
-        // At debug level, as everything that is logged in it: a disabled span costs neither time nor memory.
+        // At debug level, like the events in it: a disabled span costs neither time nor memory.
         let span = tracing::debug_span!("connection", %peer);
-        // Boxed: the allocator has room for it behind the task, whose size it rounds up.
+        // Boxed: the small block fits into a gap that the alignment of tasks leaves in the heap.
         let admitted = Box::new(Admitted { peer, metrics: Arc::clone(&self.metrics), _permit: permit });
-        // A panic belongs to its connection alone, also one while the handler is made.
+        // A panic ends only its connection, also a panic in the creation of the handler.
         let Ok(handler) = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| self.service.handler()))) else {
             return span.in_scope(|| admitted.end(&CloseReason::Panic));
         };
@@ -251,12 +253,12 @@ impl<S: Service> Acceptor<S> {
                         close(&mut stream, REJECTION_TIMEOUT, &shutdown).await;
                     }
                 };
-                // Nothing more is done for a client that has not read it by then.
+                // The result does not matter: the connection is closed either way.
                 let _ = timeout(REJECTION_TIMEOUT, reply).await;
             });
         } else {
-            // All slots are taken. A new socket has room for the rejection, so write it and close without waiting, not
-            // even for this task's share of the runtime.
+            // All slots are taken. The send buffer of a new socket has room for the reply, so write it and close without
+            // waiting. `unconstrained`: an exhausted coop budget of this task must not make the write pend.
             let reply = async {
                 if stream.write_all(&rejection).await.is_ok() {
                     close_now(&mut stream).await;
@@ -266,7 +268,7 @@ impl<S: Service> Acceptor<S> {
         }
     }
 
-    /// Waits for the connections to end, until the drain's time is up.
+    /// Waits for the connections to end, at most until the drain timeout is over.
     async fn drain(self) {
         self.tasks.close();
         self.rejected.close();
@@ -274,13 +276,13 @@ impl<S: Service> Acceptor<S> {
         if let Some(end) = self.shutdown.end()
             && timeout_at(end, ended).await.is_err()
         {
-            // They did not end at the drain's deadline either.
+            // Tasks that did not end at the drain deadline, which is a little earlier.
             self.metrics.closed_many(&CloseReason::Aborted, self.tasks.len());
         }
     }
 }
 
-/// Serves a connection to its end, and counts that. The future is what tokio keeps for the connection.
+/// Serves a connection to its end and counts its close reason. This future is the task of the connection.
 fn serve_admitted<I: Stream, H: Handler>(
     stream: I,
     handler: H,
@@ -289,11 +291,11 @@ fn serve_admitted<I: Stream, H: Handler>(
     admitted: Box<Admitted>,
 ) -> impl Future<Output = ()> + Send + use<I, H> {
     let driver = driver::run(stream, handler, timeouts, Arc::clone(&admitted.metrics), shutdown);
-    // Combinators, since an `async` block would store the driver twice.
-    AssertUnwindSafe(driver).catch_unwind().map(move |ended| admitted.end(&ended.unwrap_or(CloseReason::Panic)))
+    // Combinators, because an `async` block would store the driver twice.
+    AssertUnwindSafe(driver).catch_unwind().map(move |result| admitted.end(&result.unwrap_or(CloseReason::Panic)))
 }
 
-/// What an admitted connection holds from accept to its end. The task owns it, so that the permit is released on every
+/// The state of an admitted connection from accept to its end. Owned by its task, so that the permit is released on every
 /// exit path.
 struct Admitted {
     peer: SocketAddr,
@@ -313,9 +315,9 @@ impl Admitted {
     }
 }
 
-/// Errors of accept(2) that say something of the connection that was to be accepted and nothing of the next one. The
-/// page's own list, "Error handling", asks to take the network's errors as a reason to try again.
-fn belongs_to_one_connection(error: &io::Error) -> bool {
+/// Whether an error of accept(2) concerns only the connection that was to be accepted, so that the next accept can
+/// succeed at once. The man page, "Error handling", has the list of network errors after which to retry.
+fn is_connection_error(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
         Some(

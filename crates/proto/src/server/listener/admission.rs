@@ -1,7 +1,8 @@
-//! How many connections there may be: in all, and from one client network.
+//! The limits on open connections: in total, and per client network.
 //!
-//! A [`Permit`] travels with its connection and gives its client network back when dropped, however the connection ends. The
-//! table of client networks holds only those with a connection open, so it is never larger than the limit.
+//! It depends on the limits in `config` and on metrics. A [`Permit`] is held for as long as its connection is open, and
+//! dropping it frees its slot on every exit path. The table of client networks holds only those with open connections,
+//! so it is never larger than the limit.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,11 +18,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::server::config::sections::ConnectionLimits;
 use crate::server::observe::metrics::encode::gauge;
 
-/// The gate that every accepted connection passes, shared by all listeners of a process.
+/// Admits or rejects accepted connections. Shared by all listeners of a process.
 #[derive(Debug)]
 pub struct Admission {
     limit: AtomicUsize,
-    /// 0: none.
+    /// 0 means no limit.
     limit_per_ip: AtomicUsize,
     open: AtomicUsize,
     client_keys: Mutex<HashMap<IpAddr, usize>>,
@@ -29,7 +30,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// A gate with these limits.
+    /// Creates the admission with these limits.
     #[must_use]
     pub fn new(limits: &ConnectionLimits) -> Arc<Self> {
         let admission = Self {
@@ -43,22 +44,24 @@ impl Admission {
         Arc::new(admission)
     }
 
-    /// Lets no more connections in than these limits allow. Who is in stays, and counts; but those who came in while
-    /// there was no limit for a client network do not count for theirs.
+    /// Sets the limits for later connections.
+    ///
+    /// Open connections stay open and count against the new limits. Those admitted without a limit per client network do
+    /// not count against that limit.
     pub fn set_limits(&self, limits: &ConnectionLimits) {
         self.limit.store(limits.max_connections.as_usize(), Ordering::Release);
         self.limit_per_ip.store(limits.max_connections_per_ip.as_usize(), Ordering::Release);
     }
 
-    /// Lets a connection in, or says which limit it meets.
+    /// Admits a connection from `peer`.
     ///
     /// # Errors
     ///
-    /// [`LimitReached`], if one of the limits is reached.
+    /// Returns the limit that is reached.
     pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Permit, LimitReached> {
         let limit = self.limit.load(Ordering::Acquire);
-        let one_more = |open| (open < limit).then_some(open + 1);
-        self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).map_err(|_| LimitReached::Server)?;
+        let increment = |open| (open < limit).then_some(open + 1);
+        self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, increment).map_err(|_| LimitReached::Server)?;
         let mut permit = Permit { admission: Arc::clone(self), client_key: None };
         let limit = self.limit_per_ip.load(Ordering::Acquire);
         if limit > 0 {
@@ -74,42 +77,42 @@ impl Admission {
         Ok(permit)
     }
 
-    /// Takes one of the [`MAX_CONCURRENT_REJECTIONS`] slots in which a rejected client has time to read its reply. Dropping the
-    /// permit frees it.
+    /// Takes one of the [`MAX_CONCURRENT_REJECTIONS`] slots in which a rejected client has time to read its reply.
+    /// Dropping the permit frees the slot.
     pub(crate) fn try_reject_slot(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.rejections).try_acquire_owned().ok()
     }
 
-    /// How many connections are open.
+    /// Returns the number of open connections.
     #[must_use]
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Acquire)
     }
 
-    /// How many connections may be open.
+    /// Returns the maximum number of open connections.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.limit.load(Ordering::Acquire)
     }
 
     fn client_keys(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        // No code that can panic runs under this lock, so what a poisoned one guards is whole all the same.
+        // The lock is never poisoned: no code that can panic runs while it is held.
         self.client_keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Collector for Admission {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        gauge(&mut encoder, "connections", "Connections that are open", &self.open())?;
-        gauge(&mut encoder, "connections_max", "How many may be open at once: limits.max_connections", &self.limit())
+        gauge(&mut encoder, "connections", "Open connections", &self.open())?;
+        gauge(&mut encoder, "connections_max", "Maximum concurrent connections: limits.max_connections", &self.limit())
     }
 }
 
-/// One connection's client network; dropping it gives the client network back.
+/// One connection's slot in the limits. Dropping it frees the slot.
 #[derive(Debug)]
 pub struct Permit {
     admission: Arc<Admission>,
-    /// Where there is a limit for it. In a box, so that connections have no room for it where there is none.
+    /// The client network, if that is limited. Boxed, so that it takes little memory if it is not.
     client_key: Option<Box<IpAddr>>,
 }
 
@@ -127,12 +130,12 @@ impl Drop for Permit {
     }
 }
 
-/// The limit that a rejected connection met.
+/// The limit for which a connection is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitReached {
-    /// The server's own.
+    /// The server's limit.
     Server,
-    /// That of its IPv4 address or IPv6 /64.
+    /// The limit per client network, an IPv4 address or IPv6 /64.
     ClientNetwork,
 }
 
@@ -145,8 +148,8 @@ impl fmt::Display for LimitReached {
     }
 }
 
-/// What counts as one client network: an IPv4 address, or an IPv6 network of 64 bits, the least that one customer is given
-/// (RFC 6177). An IPv4 address mapped into IPv6 is the IPv4 address.
+/// Returns the client network of an address: the IPv4 address, or the IPv6 /64, which is the smallest network that a
+/// customer gets (RFC 6177). An IPv4-mapped IPv6 address is the IPv4 address.
 fn client_key(peer: IpAddr) -> IpAddr {
     const NETWORK: u128 = !0 << 64;
     match peer.to_canonical() {
@@ -155,20 +158,20 @@ fn client_key(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// So many excess connections are given the time to hear that there is no room; each takes a file, and a tenth of a
-/// second at the most. More than these are told and closed at once.
+/// Maximum concurrent rejected connections that get time to read their reply. Each takes a file for at most a tenth of a
+/// second. Further ones get the reply and are closed without waiting.
 pub(crate) const MAX_CONCURRENT_REJECTIONS: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// At most `all` connections, and at most `per_place` (0: any number) from one client network.
-    fn limits(all: u32, per_place: u32) -> ConnectionLimits {
+    /// At most `total` connections, and at most `per_ip` from one client network (0: no limit).
+    fn limits(total: u32, per_ip: u32) -> ConnectionLimits {
         let mut limits = ConnectionLimits::default();
-        limits.max_connections = limits.max_connections.clamp_max(all as usize);
-        if per_place > 0 {
-            limits.max_connections_per_ip = toml::Value::from(per_place).try_into().unwrap();
+        limits.max_connections = limits.max_connections.clamp_max(total as usize);
+        if per_ip > 0 {
+            limits.max_connections_per_ip = toml::Value::from(per_ip).try_into().unwrap();
         }
         limits
     }
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_admits_so_many_and_each_that_leaves_makes_room_for_one() {
+    fn a_connection_that_ends_frees_its_slot() {
         let admission = Admission::new(&limits(2, 0));
         let first = admission.admit(ip("::1")).unwrap();
         let _second = admission.admit(ip("::1")).unwrap();
@@ -190,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_limit_holds_for_the_next_and_puts_nobody_out() {
+    fn new_limits_apply_to_later_connections_only() {
         let admission = Admission::new(&limits(3, 0));
         let mut open: Vec<_> = (0..3).map(|_| admission.admit(ip("::1")).unwrap()).collect();
         admission.set_limits(&limits(1, 0));
@@ -209,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_are_turned_away_with_time_to_hear_of_it_and_no_more_at_once() {
+    fn the_slots_for_rejected_connections_are_limited() {
         let admission = Admission::new(&limits(1, 0));
         let mut rejected: Vec<_> =
             (0..MAX_CONCURRENT_REJECTIONS).map(|_| admission.try_reject_slot().unwrap()).collect();
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn one_place_is_an_ipv4_address_or_an_ipv6_network() {
+    fn a_client_network_is_an_ipv4_address_or_an_ipv6_64() {
         let admission = Admission::new(&limits(100, 1));
         let _v4 = admission.admit(ip("192.0.2.1")).unwrap();
         let _v6 = admission.admit(ip("2001:db8:0:1::1")).unwrap();
@@ -229,18 +232,18 @@ mod tests {
         for other in ["192.0.2.2", "2001:db8:0:2::1"] {
             assert!(admission.admit(ip(other)).is_ok(), "{other}");
         }
-        assert_eq!(admission.open(), 2, "a refused connection must hold no client_key");
+        assert_eq!(admission.open(), 2, "a rejected connection holds no slot");
     }
 
     #[test]
-    fn the_table_of_places_forgets_those_without_a_connection() {
+    fn the_table_holds_only_client_networks_with_open_connections() {
         let admission = Admission::new(&limits(10, 5));
         for host in 0..100_000_u32 {
             drop(admission.admit(IpAddr::from(host.to_be_bytes())).unwrap());
         }
-        let held: Vec<_> = (0..20_u32).map(|host| admission.admit(IpAddr::from(host.to_be_bytes()))).collect();
+        let permits: Vec<_> = (0..20_u32).map(|host| admission.admit(IpAddr::from(host.to_be_bytes()))).collect();
         assert_eq!(admission.client_keys().len(), 10);
-        drop(held);
+        drop(permits);
         assert!(admission.client_keys().is_empty());
         assert_eq!(admission.open(), 0);
     }

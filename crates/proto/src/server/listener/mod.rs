@@ -1,7 +1,9 @@
 //! From a listening socket to a connection that is admitted or rejected.
 //!
+//! It depends on `connection`, `lifecycle`, `observe` and `config`.
+//!
 //! - `socket`: the listening socket, whose options every accepted connection inherits;
-//! - `admission`: the limits on open connections; `open_files` bounds them by `RLIMIT_NOFILE`;
+//! - `admission`: the limits on open connections; `open_files` lowers them to fit `RLIMIT_NOFILE`;
 //! - `accept`: the accept loop, its backoff and its drain.
 
 pub(crate) mod accept;

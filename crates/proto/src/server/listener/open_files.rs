@@ -1,4 +1,6 @@
-//! How many connections the limit of open files leaves room for.
+//! Lowers the connection limit to fit the open-file limit.
+//!
+//! It depends on the limits in `config` and on the two constants that reserve files.
 
 use std::io;
 
@@ -8,14 +10,14 @@ use crate::server::config::sections::ConnectionLimits;
 use crate::server::listener::admission::MAX_CONCURRENT_REJECTIONS;
 use crate::server::observe::admin;
 
-/// Files that a server needs beside its connections: standard streams, listeners, the runtime's own, a few to spare.
+/// Files that a server needs besides its connections: standard streams, listeners, the runtime's, and a few spare ones.
 const RESERVED_FDS: usize = 32;
 
-/// Lowers `limits.max_connections` to what the limit on open files (`RLIMIT_NOFILE`) leaves room for, with a warning.
+/// Lowers `limits.max_connections` to fit the open-file limit (`RLIMIT_NOFILE`), and logs a warning if it does.
 ///
 /// # Errors
 ///
-/// If it leaves room for none.
+/// Fails if there is room for 0 connections.
 pub(crate) fn clamp_to_nofile(limits: &mut ConnectionLimits) -> io::Result<()> {
     let files = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| files.try_into().unwrap_or(usize::MAX));
     let reserved = RESERVED_FDS + MAX_CONCURRENT_REJECTIONS + admin::MAX_CONCURRENT_REQUESTS;

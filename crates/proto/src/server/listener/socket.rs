@@ -1,49 +1,56 @@
-//! The listening socket. On Linux a connection inherits what is set here, so accepting one needs no further calls.
+//! The listening socket and its options.
+//!
+//! It depends on no other module. On Linux, an accepted connection inherits the options of its listening socket, so an
+//! accept needs no further system calls.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use nix::libc;
 use nix::sys::socket::setsockopt;
-use nix::{setsockopt_impl, sockopt_impl};
+use nix::{libc, setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpListener;
 
-/// A peer that has been silent for so long is probed, and then again and again, since it may have vanished without a
-/// word. The kernel's own two hours (tcp(7), `tcp_keepalive_time`) would be long for that.
+/// A connection without traffic for this long is probed, to detect a peer that vanished without a FIN or RST. The
+/// kernel's default is two hours (tcp(7), `tcp_keepalive_time`).
 const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
+/// The time between two probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// A peer that has acknowledged nothing for so long is given up (tcp(7), `TCP_USER_TIMEOUT`), be it probes, of which the
-/// one that is due next, after 105 s, finds this over, or an answer, which would be sent again and again for a quarter of
-/// an hour otherwise (`tcp_retries2`). Long enough for a network that stumbles, and under two minutes in all.
+/// The kernel aborts a connection whose peer acknowledges nothing for this long (tcp(7), `TCP_USER_TIMEOUT`).
+///
+/// For an idle connection, the kernel checks this at the next probe, 105 s after the last traffic. Unacknowledged replies
+/// would be retransmitted for a quarter of an hour by default (`tcp_retries2`). The value tolerates a short network
+/// outage and keeps the total below two minutes.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(100);
 
-/// The most that the kernel holds of the answers that a peer has not taken; it doubles the number for its own needs
-/// (socket(7), `SO_SNDBUF`), and would go to 4 MiB by itself (tcp(7), `tcp_wmem`). It is the answers to the largest read
-/// many times over.
+/// Maximum bytes of unread replies in the kernel. The kernel doubles the value for its bookkeeping (socket(7),
+/// `SO_SNDBUF`); its default maximum is 4 MiB (tcp(7), `tcp_wmem`). The value is many times the replies to the largest
+/// read.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
-/// How a listening socket treats those who connect to it.
+/// The options of a listening socket that its service decides.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenOptions {
-    /// How many connections wait to be accepted at the most (the kernel cuts it to `net.core.somaxconn`).
+    /// The length of the accept queue. The kernel limits it to `net.core.somaxconn`.
     pub backlog: u32,
-    /// Whether those who have sent nothing are kept by the kernel for a second.
+    /// Whether the kernel defers the accept of a connection for up to a second, until the client has sent data.
     pub defer_accept: bool,
 }
 
-/// Where a client has to speak first, the kernel keeps its connection to itself until it has, or for so many seconds
-/// (tcp(7), `TCP_DEFER_ACCEPT`). A connection is then accepted together with its request, which saves the kernel a part
-/// of the work, and one that stays silent costs no file here for that time. It has its place among the `backlog` of those
-/// whose handshake is not done; where they are too many, the kernel answers with cookies, which defer nothing (tcp(7),
-/// `tcp_syncookies`).
+/// How long the kernel defers the accept of a connection whose client has sent nothing (tcp(7), `TCP_DEFER_ACCEPT`).
+///
+/// For protocols in which the client sends first. The connection is accepted together with its request, which saves some
+/// of the kernel's work, and a silent client occupies no file in this process for that time. A deferred connection counts
+/// against the `backlog` of incomplete handshakes; when that is full, the kernel sends SYN cookies, which do not defer
+/// (tcp(7), `tcp_syncookies`).
 const DEFER_ACCEPT_SECS: u32 = 1;
 
-// This macro expands the `unsafe` call of setsockopt(2), which is nix's code, in this crate; the lint `unsafe_code` does
-// not report what another crate's macro expands. No crate has a safe function for this option yet, and that of the
-// standard library is unstable (rust-lang/rust#119639). The call is sound if the type is right: the kernel reads an `int`.
+// This macro expands to an `unsafe` call of setsockopt(2), written in nix, inside this crate; the lint `unsafe_code` does
+// not report code that another crate's macro expands to. No crate has a safe function for this option yet, and that of
+// the standard library is unstable (rust-lang/rust#119639). The call is sound if the type is correct: the kernel reads an
+// `int`.
 sockopt_impl!(
     /// `TCP_DEFER_ACCEPT`, an `int` of seconds (tcp(7)).
     DeferAccept,
@@ -53,27 +60,28 @@ sockopt_impl!(
     u32
 );
 
-/// Opens a listening socket at `address`. Call it within a tokio runtime.
+/// Opens a listening socket on `address`. Call it within a tokio runtime.
+///
+/// `SO_REUSEADDR` is set, so that a restarted server can bind while old connections are in `TIME_WAIT`. `SO_REUSEPORT` is
+/// not set, so that a second instance fails.
 ///
 /// # Errors
 ///
-/// If the address cannot be had, be it that another socket listens there. `SO_REUSEADDR` lets a restart bind amid
-/// connections in `TIME_WAIT`; without `SO_REUSEPORT`, a second instance is refused.
+/// Fails if the socket cannot listen on `address`, most often because another socket does.
 pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<TcpListener> {
-    let explain = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
-    open(address, options).map_err(explain)
+    open(address, options).map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }
 
 fn open(address: SocketAddr, options: ListenOptions) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    // An answer is written whole; holding it back for more to come (Nagle) would only delay it.
+    // A reply is written whole, so Nagle's algorithm would only delay it.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
     socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     if options.defer_accept {
-        // It saves work; where the kernel does not know it, all goes well without.
+        // An optimization only: a kernel without this option works too.
         let _ = setsockopt(&socket, DeferAccept, &DEFER_ACCEPT_SECS);
     }
     socket.bind(&SockAddr::from(address))?;
@@ -81,22 +89,24 @@ fn open(address: SocketAddr, options: ListenOptions) -> io::Result<TcpListener> 
     TcpListener::from_std(socket.into())
 }
 
-/// Lets nobody begin to connect to a listener any more, while those who have begun can still be accepted.
+/// Drops the SYNs of new connections. Connections whose handshake has begun can still be accepted.
 ///
-/// Closing a listener resets what waits in its queue, and a connection that is made between the last look into the
-/// queue and the close would be lost together with the request that its client has sent. So what begins a connection,
-/// a segment with SYN and without ACK, is dropped first (socket(7), `SO_ATTACH_FILTER`). The client's kernel tries
-/// again a second later, and finds the listener closed. Those who have sent nothing yet where clients speak first are not
-/// handed over in time: the kernel forgets them with the listener, and they hear of it when they speak.
+/// Closing a listener resets the connections in its accept queue. A connection that arrives between the last accept and
+/// the close would be reset, together with the request that its client may have sent. So drop segments with SYN and
+/// without ACK first (socket(7), `SO_ATTACH_FILTER`). The client's kernel retries a second later and finds the listener
+/// closed.
+///
+/// A connection that is still deferred (see `DEFER_ACCEPT_SECS`) cannot be accepted in time. The kernel drops it together
+/// with the listener, and answers the client's next segment with a RST.
 ///
 /// # Errors
 ///
-/// If the filter cannot be attached.
+/// Fails if the filter cannot be attached.
 pub(crate) fn drop_new_syns(listener: &TcpListener) -> io::Result<()> {
     const FLAGS: u32 = 13; // the offset of the flags in a TCP header (RFC 9293, section 3.1)
     const SYN: u32 = 0x02;
     const ACK: u32 = 0x10;
-    // Classic BPF, as in linux/filter.h: load a byte, mask it, compare, return how many bytes to keep.
+    // Classic BPF, as in linux/filter.h: load a byte, mask it, compare it, return the number of bytes to keep.
     SockRef::from(listener).attach_filter(&[
         SockFilter::new(0x30, 0, 0, FLAGS),
         SockFilter::new(0x54, 0, 0, SYN | ACK),
@@ -106,7 +116,8 @@ pub(crate) fn drop_new_syns(listener: &TcpListener) -> io::Result<()> {
     ])
 }
 
-/// Where a client on this machine reaches a listener at `address`: a wildcard becomes the loopback address.
+/// Returns the address at which a client on this machine reaches a listener on `address`. A wildcard becomes the loopback
+/// address.
 #[must_use]
 pub fn connect_addr(address: SocketAddr) -> SocketAddr {
     let ip = match address {
@@ -141,32 +152,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_in_use_is_an_error_that_names_it() {
+    async fn the_error_for_an_address_in_use_names_the_address() {
         let first = bind(ANY_PORT, OPTIONS).unwrap();
-        let taken = first.local_addr().unwrap();
-        let error = bind(taken, OPTIONS).unwrap_err();
+        let address = first.local_addr().unwrap();
+        let error = bind(address, OPTIONS).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert!(error.to_string().contains(&taken.to_string()), "{error}");
+        assert!(error.to_string().contains(&address.to_string()), "{error}");
     }
 
     #[tokio::test]
-    async fn with_deferred_accept_a_client_that_has_sent_comes_before_one_that_has_not() {
+    async fn with_deferred_accept_a_client_that_has_sent_data_is_accepted_first() {
         let mut listener = bind(ANY_PORT, ListenOptions { defer_accept: true, ..OPTIONS }).unwrap();
         let address = listener.local_addr().unwrap();
-        let began = Instant::now();
+        let start = Instant::now();
         let silent = std::net::TcpStream::connect(address).unwrap();
-        let mut speaks = std::net::TcpStream::connect(address).unwrap();
-        std::io::Write::write_all(&mut speaks, b"a2").unwrap();
-        // On a machine that stands still meanwhile, the silent one's time may be over.
-        let late = began.elapsed() >= Duration::from_millis(900);
+        let mut sender = std::net::TcpStream::connect(address).unwrap();
+        std::io::Write::write_all(&mut sender, b"a2").unwrap();
+        // On an overloaded machine, the deferral of the silent client may be over by now.
+        let is_late = start.elapsed() >= Duration::from_millis(900);
         let mut next = async || crate::server::listener::accept::Listener::accept(&mut listener).await.unwrap().1;
         let order = [next().await, next().await];
-        let (silent, speaks) = (silent.local_addr().unwrap(), speaks.local_addr().unwrap());
-        assert!(order == [speaks, silent] || (late && order == [silent, speaks]), "{order:?}");
+        let (silent, sender) = (silent.local_addr().unwrap(), sender.local_addr().unwrap());
+        assert!(order == [sender, silent] || (is_late && order == [silent, sender]), "{order:?}");
     }
 
     #[tokio::test]
-    async fn refusing_new_connections_keeps_those_that_have_been_made() {
+    async fn dropping_new_syns_keeps_queued_connections() {
         let mut listener = bind(ANY_PORT, OPTIONS).unwrap();
         let address = listener.local_addr().unwrap();
         let mut queued = std::net::TcpStream::connect(address).unwrap();
@@ -175,17 +186,17 @@ mod tests {
         assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
         std::io::Write::write_all(&mut queued, b"hello").unwrap();
         let (mut accepted, _) = crate::server::listener::accept::Listener::accept(&mut listener).await.unwrap();
-        let mut heard = [0; 5];
-        tokio::io::AsyncReadExt::read_exact(&mut accepted, &mut heard).await.unwrap();
-        assert_eq!(&heard, b"hello");
+        let mut received = [0; 5];
+        tokio::io::AsyncReadExt::read_exact(&mut accepted, &mut received).await.unwrap();
+        assert_eq!(&received, b"hello");
     }
 
     #[test]
-    fn a_wildcard_is_reached_at_the_loopback_address() {
-        for (bound, reached) in
+    fn the_connect_address_of_a_wildcard_is_the_loopback_address() {
+        for (listen, connect) in
             [("0.0.0.0:5000", "127.0.0.1:5000"), ("[::]:5000", "[::1]:5000"), ("192.0.2.1:7", "192.0.2.1:7")]
         {
-            assert_eq!(connect_addr(bound.parse().unwrap()), reached.parse().unwrap());
+            assert_eq!(connect_addr(listen.parse().unwrap()), connect.parse().unwrap());
         }
     }
 }

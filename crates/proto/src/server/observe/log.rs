@@ -1,4 +1,7 @@
-//! The log: set up once, and written to standard output.
+//! The log of the process, written to standard output.
+//!
+//! It may use `config` and the rest of `observe`. [`start`] installs the `tracing` subscriber and the panic hook; the
+//! `queue` decouples the threads that log from standard output.
 
 mod queue;
 
@@ -11,10 +14,10 @@ use std::time::Duration;
 use prometheus_client::encoding::DescriptorEncoder;
 use tracing::Subscriber;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::format::DefaultFields;
+use tracing_subscriber::fmt::format::{DefaultFields, Format};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Registry, fmt as format, registry, reload};
+use tracing_subscriber::{Registry, registry, reload};
 
 use self::queue::Queue;
 use crate::server::config::sections::{self, LogFormat};
@@ -29,26 +32,26 @@ pub struct Log {
     filter: reload::Handle<Targets, Registry>,
 }
 
-/// At its end a process waits so long for whoever reads its log.
+/// At exit, the process waits at most this long until the log is written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Starts the log of this process.
 ///
 /// # Errors
 ///
-/// If there is no thread to be had to write it.
+/// Fails if the writer thread cannot be started.
 pub fn start(log: &sections::LogConfig) -> io::Result<Log> {
     let queue = Queue::start(io::stdout())?;
-    let coloured = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let (subscriber, filter) = subscriber(log, &queue, coloured);
+    let with_colors = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let (subscriber, filter) = subscriber(log, &queue, with_colors);
     subscriber.init();
-    // The default hook writes many lines to standard error, past the log's format.
+    // The default hook writes several lines to standard error, and not in the log's format.
     std::panic::set_hook(Box::new(|panic| {
         static LIMIT: RateLimit = RateLimit::new();
         if let Some(suppressed) = LIMIT.allow() {
             let location = panic.location().map(ToString::to_string).unwrap_or_default();
             let reason = panic.payload_as_str().unwrap_or("no text");
-            // Whatever RUST_BACKTRACE says: a panic is a bug, and it may not happen again.
+            // Independent of RUST_BACKTRACE: a panic is a bug, and it may not be reproducible.
             let backtrace = Backtrace::force_capture();
             tracing::error!(location, reason, suppressed, %backtrace, "panic");
         }
@@ -56,40 +59,40 @@ pub fn start(log: &sections::LogConfig) -> io::Result<Log> {
     Ok(Log { queue, filter })
 }
 
-/// Returns what formats and filters events, and a handle to replace the filter.
+/// Returns the subscriber that filters and formats events, and a handle to replace the filter.
 fn subscriber(
     log: &sections::LogConfig,
     queue: &Arc<Queue>,
-    coloured: bool,
+    with_colors: bool,
 ) -> (impl Subscriber + Send + Sync + use<>, reload::Handle<Targets, Registry>) {
     let (filter, handle) = reload::Layer::new(log.level.targets().clone());
     let json = log.format == LogFormat::Json;
     let subscriber = registry()
         .with(filter)
-        .with(json.then(|| lines(queue).json()))
-        .with((!json).then(|| lines(queue).with_ansi(coloured)));
+        .with(json.then(|| format_layer(queue).json()))
+        .with((!json).then(|| format_layer(queue).with_ansi(with_colors)));
     (subscriber, handle)
 }
 
-fn lines<S>(queue: &Arc<Queue>) -> format::Layer<S, DefaultFields, format::format::Format, Arc<Queue>> {
-    format::layer().with_writer(Arc::clone(queue)).log_internal_errors(false)
+fn format_layer<S>(queue: &Arc<Queue>) -> tracing_subscriber::fmt::Layer<S, DefaultFields, Format, Arc<Queue>> {
+    tracing_subscriber::fmt::layer().with_writer(Arc::clone(queue)).log_internal_errors(false)
 }
 
 impl Log {
     /// Replaces the filter.
     pub fn set_filter(&self, filter: &LogFilter) {
-        // It fails only after the subscriber is dropped, and the process keeps its own to the end.
+        // It fails only after the subscriber is dropped, and the process keeps its subscriber until it exits.
         let _ = self.filter.reload(filter.targets().clone());
     }
 
-    /// Waits until what has been said is written, or nobody reads it.
+    /// Waits until all lines so far are written or dropped, at most `FLUSH_TIMEOUT`.
     pub fn flush(&self) {
         self.queue.flush(FLUSH_TIMEOUT);
     }
 
     /// Encodes the log's metric for Prometheus.
     pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Lines of the log that were not written, or not read in time";
+        let help = "Log lines dropped: the queue was full, or writing them failed";
         counter(encoder, "log_lines_dropped", help, [([], self.queue.dropped())])
     }
 }
@@ -100,9 +103,9 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
     use tracing::level_filters::LevelFilter;
 
-    struct QueueWriter(Sender<Vec<u8>>);
+    struct ChannelWriter(Sender<Vec<u8>>);
 
-    impl io::Write for QueueWriter {
+    impl io::Write for ChannelWriter {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.send(bytes.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe)?;
             Ok(bytes.len())
@@ -117,10 +120,10 @@ mod tests {
         toml::Value::from(text).try_into().unwrap()
     }
 
-    /// Calls `events` with a log that starts with the filter `level`, and returns its lines without the times.
+    /// Calls `events` with a log that starts with the filter `level`, and returns its lines without their timestamps.
     fn logged(level: &str, events: impl FnOnce(&Log)) -> Vec<String> {
         let (sender, written) = channel();
-        let queue = Queue::start(QueueWriter(sender)).unwrap();
+        let queue = Queue::start(ChannelWriter(sender)).unwrap();
         let config = sections::LogConfig { level: filter(level), format: LogFormat::Text };
         let (subscriber, filter) = subscriber(&config, &queue, false);
         let log = Log { queue, filter };
@@ -137,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directive_holds_for_its_target_and_the_level_for_all_others() {
+    fn a_directive_applies_to_its_target_and_the_level_to_all_others() {
         let [one, two, three] =
             ["DEBUG proto::server::listener::accept: 1", "DEBUG proto::server::connection: 2", "INFO power_server: 3"];
         let directives = "info,proto::server::listener=debug";
@@ -158,16 +161,16 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_of_one_level_has_the_hint_that_keeps_other_spans_free() {
+    fn a_filter_of_one_level_disables_spans_below_it() {
         let queue = Queue::start(io::sink()).unwrap();
         let config = |level| sections::LogConfig { level: filter(level), format: LogFormat::Text };
-        let (at_info, handle) = subscriber(&config("info"), &queue, false);
-        assert_eq!(at_info.max_level_hint(), Some(LevelFilter::INFO));
+        let (subscriber_at_info, handle) = subscriber(&config("info"), &queue, false);
+        assert_eq!(subscriber_at_info.max_level_hint(), Some(LevelFilter::INFO));
         let log = Log { queue: Arc::clone(&queue), filter: handle };
         log.set_filter(&filter("warn"));
-        assert_eq!(at_info.max_level_hint(), Some(LevelFilter::WARN));
+        assert_eq!(subscriber_at_info.max_level_hint(), Some(LevelFilter::WARN));
         log.set_filter(&filter("info"));
-        tracing::subscriber::with_default(at_info, || {
+        tracing::subscriber::with_default(subscriber_at_info, || {
             assert!(tracing::debug_span!("connection").is_disabled());
             assert!(!tracing::info_span!("connection").is_disabled());
         });

@@ -1,8 +1,10 @@
-//! What an operator sees of a server: log, metrics, health.
+//! Observability: log, metrics, health.
 //!
-//! - `log`: the log, with a `rate_limit` for lines that clients can cause;
+//! It depends on `config` only.
+//!
+//! - `log`: the log, with a `rate_limit` for messages that clients can cause;
 //! - `metrics`: counters, histograms and their Prometheus text;
-//! - `admin`: the HTTP exchange for health and metrics.
+//! - `admin`: the HTTP handler for health and metrics.
 
 pub(crate) mod admin;
 pub mod log;

@@ -1,4 +1,4 @@
-//! Never more lines of a kind in the log than one a second, whatever clients do.
+//! A rate limit for log messages that clients can cause. It depends on no other module.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lets one line of its kind through in a second and counts the others.
+/// Allows one log line per second and counts the suppressed ones.
 ///
-/// Every warning that a client can cause goes through one, so that a flood of clients is no flood of lines.
+/// Every warning that a client can cause has one, so that clients cannot flood the log.
 #[derive(Debug, Default)]
 pub(crate) struct RateLimit {
     last: Mutex<Option<Instant>>,
@@ -18,13 +18,13 @@ pub(crate) struct RateLimit {
 impl RateLimit {
     const INTERVAL: Duration = Duration::from_secs(1);
 
-    /// A throttle that lets the first line through.
+    /// Creates a rate limit that allows the first line.
     #[must_use]
     pub(crate) const fn new() -> Self {
         Self { last: Mutex::new(None), suppressed: AtomicU64::new(0) }
     }
 
-    /// Whether a line may be written now, and if so, how many were held back since the last one.
+    /// Returns the number of lines suppressed since the last allowed one, or `None` if this line is suppressed too.
     pub(crate) fn allow(&self) -> Option<u64> {
         let now = Instant::now();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,12 +42,12 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_throttle_passes_one_line_a_second_and_counts_the_others() {
-        let throttle = RateLimit::new();
-        assert_eq!(throttle.allow(), Some(0));
-        assert_eq!((throttle.allow(), throttle.allow()), (None, None));
+    async fn one_line_per_second_is_allowed_and_the_others_are_counted() {
+        let limit = RateLimit::new();
+        assert_eq!(limit.allow(), Some(0));
+        assert_eq!((limit.allow(), limit.allow()), (None, None));
         tokio::time::advance(RateLimit::INTERVAL).await;
-        assert_eq!(throttle.allow(), Some(2));
-        assert_eq!(throttle.allow(), None);
+        assert_eq!(limit.allow(), Some(2));
+        assert_eq!(limit.allow(), None);
     }
 }

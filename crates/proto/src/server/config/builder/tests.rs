@@ -1,4 +1,4 @@
-//! Every source of a setting, every kind of error, and what is said of it.
+//! The sources of settings, their precedence, and the text of every kind of error.
 
 use serde::Deserialize;
 
@@ -16,7 +16,7 @@ struct Sample {
 struct SampleLimits {
     #[serde(flatten)]
     shared: SampleShared,
-    most: Count<1, 99>,
+    requests: Count<1, 99>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ impl Default for Sample {
     fn default() -> Self {
         Self {
             workers: Count::new(0),
-            limits: SampleLimits { shared: SampleShared { backlog: Count::new(5) }, most: Count::new(10) },
+            limits: SampleLimits { shared: SampleShared { backlog: Count::new(5) }, requests: Count::new(10) },
             timeouts: SampleTimeouts { idle: TimeoutValue::from_secs(60), window: TimeoutValue::from_secs(30) },
         }
     }
@@ -43,12 +43,12 @@ impl Default for Sample {
 impl Configuration for Sample {
     fn conflicts(&self) -> Vec<Conflict> {
         let SampleTimeouts { idle, window } = self.timeouts;
-        let wrong = (idle <= window).then(|| Conflict {
+        let conflict = (idle <= window).then(|| Conflict {
             keys: ["timeouts.idle", "timeouts.window"],
             problem: format!("{idle} is no longer than {window}"),
             remedy: "make it longer",
         });
-        wrong.into_iter().collect()
+        conflict.into_iter().collect()
     }
 }
 
@@ -56,22 +56,22 @@ fn argument(text: &str) -> Source {
     Source::Argument(text.to_owned())
 }
 
-/// The problems of a file, one line each.
-fn problems_of(text: &str) -> Vec<String> {
+/// Returns the errors of a file, one line each.
+fn errors_of(text: &str) -> Vec<String> {
     let mut builder = ConfigBuilder::<Sample>::from_defaults();
     builder.add_file(Path::new("a.toml"), text);
     builder.build().unwrap_err().to_string().lines().map(str::to_owned).collect()
 }
 
 #[test]
-fn a_later_source_goes_over_an_earlier_one_key_by_key() {
+fn a_later_source_overrides_an_earlier_one_key_by_key() {
     let mut builder = ConfigBuilder::<Sample>::from_defaults();
-    builder.add_file(Path::new("a.toml"), "workers = 1\n[limits]\nbacklog = 6\nmost = 7\n");
+    builder.add_file(Path::new("a.toml"), "workers = 1\n[limits]\nbacklog = 6\nrequests = 7\n");
     builder.set_string("timeouts.idle", "90s", Source::Variable("IDLE".to_owned()));
-    builder.set("limits.most", "8", argument("--set"));
+    builder.set("limits.requests", "8", argument("--set"));
     builder.set("timeouts.idle", "2m", argument("--set"));
     let sample = builder.build().unwrap();
-    assert_eq!((sample.workers.get(), sample.limits.shared.backlog.get(), sample.limits.most.get()), (1, 6, 8));
+    assert_eq!((sample.workers.get(), sample.limits.shared.backlog.get(), sample.limits.requests.get()), (1, 6, 8));
     assert_eq!((sample.timeouts.idle.get().as_secs(), sample.timeouts.window.get().as_secs()), (120, 30));
 }
 
@@ -85,75 +85,75 @@ fn an_empty_file_and_an_empty_table_change_nothing() {
 }
 
 #[test]
-fn every_problem_is_told_with_its_line_its_key_and_what_would_be_right() {
-    let problems = problems_of(
-        "workers = 10\nthreads = 3\n\n[limits]\nbacklog = 0\nmost = \"many\"\nleast = 1\n\n[timeouts]\nidle = 60\n[timeout]\nidle = \"5s\"\n",
+fn every_error_names_its_line_its_key_and_the_valid_values() {
+    let errors = errors_of(
+        "workers = 10\nthreads = 3\n\n[limits]\nbacklog = 0\nrequests = \"many\"\nleast = 1\n\n[timeouts]\nidle = 60\n[timeout]\nidle = \"5s\"\n",
     );
     let expected = [
         "a.toml:1: workers: invalid value: integer `10`, expected a whole number from 0 to 9",
         "a.toml:2: threads: unknown key; the keys here are limits.*, timeouts.*, workers",
         "a.toml:5: limits.backlog: invalid value: integer `0`, expected a whole number from 1 to 99",
-        "a.toml:6: limits.most: invalid type: string \"many\", expected a whole number from 1 to 99",
-        "a.toml:7: limits.least: unknown key; the keys here are limits.backlog, limits.most",
+        "a.toml:6: limits.requests: invalid type: string \"many\", expected a whole number from 1 to 99",
+        "a.toml:7: limits.least: unknown key; the keys here are limits.backlog, limits.requests",
         "a.toml:10: timeouts.idle: invalid type: integer `60`, expected a duration with its unit, such as \"5s\" or \
          \"250ms\", from 1ms to 365days",
         "a.toml:12: timeout.idle: unknown key; the keys here are limits.*, timeouts.*, workers",
     ];
-    assert_eq!(problems, expected);
+    assert_eq!(errors, expected);
 }
 
 #[test]
-fn tables_and_values_are_not_taken_for_one_another() {
+fn a_value_for_a_table_and_a_table_for_a_value_are_errors() {
     assert_eq!(
-        problems_of("limits = 5"),
-        ["a.toml:1: limits: this is a table, not one value: set limits.backlog, limits.most"]
+        errors_of("limits = 5"),
+        ["a.toml:1: limits: this is a table, not one value: set limits.backlog, limits.requests"]
     );
     assert_eq!(
-        problems_of("[workers]\nx = 1"),
+        errors_of("[workers]\nx = 1"),
         ["a.toml:2: workers.x: unknown key; the keys here are limits.*, timeouts.*, workers"]
     );
-    assert_eq!(problems_of("[workers]"), ["a.toml:1: workers: this is one value, not a table"]);
+    assert_eq!(errors_of("[workers]"), ["a.toml:1: workers: this is one value, not a table"]);
     assert_eq!(
-        problems_of("[[limits]]"),
-        ["a.toml:1: limits: this is a table, not one value: set limits.backlog, limits.most"]
+        errors_of("[[limits]]"),
+        ["a.toml:1: limits: this is a table, not one value: set limits.backlog, limits.requests"]
     );
     assert_eq!(
-        problems_of("\n[wrong]"),
+        errors_of("\n[wrong]"),
         ["a.toml:2: wrong: unknown key; the keys here are limits.*, timeouts.*, workers"]
     );
 }
 
 #[test]
-fn a_quoted_key_with_a_point_is_no_path() {
+fn a_quoted_key_with_a_dot_is_not_a_path() {
     let known = "unknown key; the keys here are limits.*, timeouts.*, workers";
-    assert_eq!(problems_of("\"limits.backlog\" = 5"), [format!("a.toml:1: \"limits.backlog\": {known}")]);
+    assert_eq!(errors_of("\"limits.backlog\" = 5"), [format!("a.toml:1: \"limits.backlog\": {known}")]);
 }
 
 #[test]
-fn a_quoted_text_ends_no_line_and_does_nothing_to_a_terminal() {
+fn control_characters_are_escaped_in_errors() {
     assert_eq!(
-        problems_of("\"a\\nb\\u001B[2J\" = 1"),
+        errors_of("\"a\\nb\\u001B[2J\" = 1"),
         ["a.toml:1: a\\nb\\u{1b}[2J: unknown key; the keys here are limits.*, timeouts.*, workers"]
     );
     let mut builder = ConfigBuilder::<Sample>::from_defaults();
     builder.set_string("a\r\nthe default: b", "1", argument("--set a\r\nthe default: b=1"));
-    let problem = builder.build().unwrap_err().to_string();
-    assert!(problem.starts_with("--set a\\r\\nthe default: b=1: a\\r\\nthe default: b: there is no"), "{problem}");
+    let error = builder.build().unwrap_err().to_string();
+    assert!(error.starts_with("--set a\\r\\nthe default: b=1: a\\r\\nthe default: b: unknown key"), "{error}");
     assert_eq!(ConfigErrors::one("cannot read a\nb".to_owned()).to_string(), "cannot read a\\nb");
 }
 
 #[test]
-fn what_is_no_toml_is_told_with_its_line() {
+fn a_toml_syntax_error_names_its_line() {
     for (text, line) in [("workers = \n", 1), ("\n\n[limits\n", 3), ("workers = 1\nworkers = 2\n", 2)] {
-        let problems = problems_of(text);
-        assert_eq!(problems.len(), 1, "{problems:?}");
-        assert!(problems[0].starts_with(&format!("a.toml:{line}: not valid TOML: ")), "{problems:?}");
+        let errors = errors_of(text);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].starts_with(&format!("a.toml:{line}: not valid TOML: ")), "{errors:?}");
     }
 }
 
 #[test]
-fn an_argument_is_a_toml_value_or_else_a_string() {
-    for (text, right) in [
+fn an_argument_is_a_toml_value_or_a_string() {
+    for (text, is_valid) in [
         ("3", true),
         ("0x3", true),
         ("many", false),
@@ -163,30 +163,30 @@ fn an_argument_is_a_toml_value_or_else_a_string() {
         ("99999999999999999999", false),
     ] {
         let mut builder = ConfigBuilder::<Sample>::from_defaults();
-        builder.set("limits.most", text, argument("--set limits.most"));
-        assert_eq!(builder.build().is_ok(), right, "{text}");
+        builder.set("limits.requests", text, argument("--set limits.requests"));
+        assert_eq!(builder.build().is_ok(), is_valid, "{text}");
     }
     let mut builder = ConfigBuilder::<Sample>::from_defaults();
-    builder.set("limits", "{ most = 3, backlog = 4 }", argument("--set"));
+    builder.set("limits", "{ requests = 3, backlog = 4 }", argument("--set"));
     builder.set("timeouts.idle", "\"45s\"", argument("--set"));
     let sample = builder.build().unwrap();
-    assert_eq!((sample.limits.most.get(), sample.limits.shared.backlog.get()), (3, 4));
+    assert_eq!((sample.limits.requests.get(), sample.limits.shared.backlog.get()), (3, 4));
 }
 
 #[test]
-fn a_contradiction_names_both_keys_and_both_sources() {
+fn a_conflict_names_both_keys_and_both_sources() {
     let mut builder = ConfigBuilder::<Sample>::from_defaults();
     builder.add_file(Path::new("a.toml"), "[timeouts]\n\nidle = \"20s\"\n");
-    let problem = builder.build().unwrap_err().to_string();
+    let error = builder.build().unwrap_err().to_string();
     assert_eq!(
-        problem,
+        error,
         "a.toml:3: timeouts.idle: 20s is no longer than 30s (timeouts.window: the default); make it longer"
     );
 }
 
 proptest::proptest! {
     #[test]
-    fn no_text_panics(text in "(\\[?[a-z.]{0,9}\\]?( ?= ?[-0-9a-z\"'\\[\\]{}.:]{0,12})?\n){0,5}") {
+    fn no_text_causes_a_panic(text in "(\\[?[a-z.]{0,9}\\]?( ?= ?[-0-9a-z\"'\\[\\]{}.:]{0,12})?\n){0,5}") {
         let mut builder = ConfigBuilder::<Sample>::from_defaults();
         builder.add_file(Path::new("a.toml"), &text);
         let _ = builder.build();

@@ -16,40 +16,40 @@ use crate::server::connection::close::LINGER;
 use crate::server::connection::handler::Progress;
 use crate::server::connection::timer::DRAIN_IDLE_GRACE;
 
-mod awaited;
+mod wait_reply;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A handler for these tests: words that end in a point are answered in capitals, `!` ends it, and a word that
-/// ends in a comma is whole once it has settled.
-struct Words;
+/// A handler that replies to words in capitals. A request is a word that ends with `.`, or with `!`, which also closes
+/// the connection. A word that ends with `,` is a request once it has settled.
+struct WordHandler;
 
-impl Handler for Words {
+impl Handler for WordHandler {
     const READ_BYTES: usize = 64;
 
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress {
-        let wait_for = Self::say(event, input, output);
-        let answered = output.iter().filter(|byte| b".,!".contains(byte)).count();
-        Progress { replies: answered as u64, wait_for }
+        let wait_for = Self::reply(event, input, output);
+        let replies = output.iter().filter(|byte| b".,!".contains(byte)).count();
+        Progress { replies: replies as u64, wait_for }
     }
 }
 
-impl Words {
-    fn say(event: Event, input: &mut BytesMut, output: &mut BytesMut) -> WaitFor {
+impl WordHandler {
+    fn reply(event: Event, input: &mut BytesMut, output: &mut BytesMut) -> WaitFor {
         if event == Event::RequestTimeout {
             output.extend_from_slice(b"late.");
             return WaitFor::Close;
         }
-        let mut take = |input: &mut BytesMut, length| output.extend(input.split_to(length).to_ascii_uppercase());
+        let mut reply_to = |input: &mut BytesMut, length| output.extend(input.split_to(length).to_ascii_uppercase());
         while let Some(end) = input.iter().position(|byte| b".!".contains(byte)) {
-            let last = input[end] == b'!';
-            take(input, end + 1);
-            if last {
+            let is_last = input[end] == b'!';
+            reply_to(input, end + 1);
+            if is_last {
                 return WaitFor::Close;
             }
         }
         if matches!(event, Event::Eof | Event::Settled) {
-            take(input, input.len());
+            reply_to(input, input.len());
         }
         match input.last() {
             None => WaitFor::Request,
@@ -63,73 +63,73 @@ fn timeouts() -> ConnectionTimeouts {
     ConnectionTimeouts { request: Some(5 * SECOND), idle: 60 * SECOND, write: 4 * SECOND, settle: 2 * SECOND }
 }
 
-/// The peer's end of a connection that holds `room` bytes each way, and what will become of it.
-fn connect(room: usize, shutdown: &Shutdown) -> (DuplexStream, JoinHandle<CloseReason>) {
-    let (ours, theirs) = duplex(room);
-    (ours, tokio::spawn(run(theirs, Words, timeouts().into(), Arc::default(), shutdown.clone())))
+/// Returns the peer's end of a connection whose stream buffers `capacity` bytes each way, and the task that serves it.
+fn connect(capacity: usize, shutdown: &Shutdown) -> (DuplexStream, JoinHandle<CloseReason>) {
+    let (ours, theirs) = duplex(capacity);
+    (ours, tokio::spawn(run(theirs, WordHandler, timeouts().into(), Arc::default(), shutdown.clone())))
 }
 
-fn running() -> Shutdown {
+fn not_triggered() -> Shutdown {
     Shutdown::new(8 * SECOND)
 }
 
-async fn hear(peer: &mut DuplexStream, length: usize) -> String {
+async fn read(peer: &mut DuplexStream, length: usize) -> String {
     let mut bytes = vec![0; length];
     peer.read_exact(&mut bytes).await.unwrap();
     String::from_utf8(bytes).unwrap()
 }
 
-async fn hear_to_the_end(peer: &mut DuplexStream) -> String {
+async fn read_to_end(peer: &mut DuplexStream) -> String {
     let mut text = String::new();
     peer.read_to_string(&mut text).await.unwrap();
     text
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_are_whole_and_in_order_however_the_stream_cuts_them() {
-    for room in [1, 2, 3, 8, 64, 1024] {
-        let (peer, served) = connect(room, &running());
+async fn replies_are_complete_and_in_order_for_any_segmentation() {
+    for capacity in [1, 2, 3, 8, 64, 1024] {
+        let (peer, served) = connect(capacity, &not_triggered());
         let (mut read, mut write) = tokio::io::split(peer);
-        let asking = tokio::spawn(async move {
+        let sender = tokio::spawn(async move {
             write.write_all(&b"one.two.three.".repeat(50)).await.unwrap();
             write.shutdown().await.unwrap();
         });
-        let mut answers = String::new();
-        read.read_to_string(&mut answers).await.unwrap();
-        assert_eq!(answers, "ONE.TWO.THREE.".repeat(50), "room for {room}");
-        asking.await.unwrap();
+        let mut replies = String::new();
+        read.read_to_string(&mut replies).await.unwrap();
+        assert_eq!(replies, "ONE.TWO.THREE.".repeat(50), "capacity {capacity}");
+        sender.await.unwrap();
         assert!(matches!(served.await.unwrap(), CloseReason::PeerClosed));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_closing_ends_the_request_and_its_answer_still_comes() {
-    let (mut peer, served) = connect(8, &running());
+async fn a_half_close_ends_the_last_request_and_its_reply_is_sent() {
+    let (mut peer, served) = connect(8, &not_triggered());
     peer.write_all(b"one.tw").await.unwrap();
     peer.shutdown().await.unwrap();
-    assert_eq!(hear_to_the_end(&mut peer).await, "ONE.TW");
+    assert_eq!(read_to_end(&mut peer).await, "ONE.TW");
     assert!(matches!(served.await.unwrap(), CloseReason::PeerClosed));
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_is_given_up_at_the_request_deadline_with_a_word() {
+async fn a_silent_connection_gets_an_error_at_the_request_deadline_and_is_closed() {
     let start = Instant::now();
-    let (mut peer, served) = connect(8, &running());
-    assert_eq!(hear_to_the_end(&mut peer).await, "late.");
+    let (mut peer, served) = connect(8, &not_triggered());
+    assert_eq!(read_to_end(&mut peer).await, "late.");
     assert_eq!(start.elapsed().as_secs(), 5);
     drop(peer);
     assert!(matches!(served.await.unwrap(), CloseReason::RequestTimeout));
 }
 
 #[tokio::test(start_paused = true)]
-async fn dribbling_does_not_stretch_the_deadline_of_any_request() {
-    let (mut peer, served) = connect(8, &running());
+async fn single_bytes_do_not_extend_the_request_deadline() {
+    let (mut peer, served) = connect(8, &not_triggered());
     peer.write_all(b"one.").await.unwrap();
-    assert_eq!(hear(&mut peer, 4).await, "ONE.");
+    assert_eq!(read(&mut peer, 4).await, "ONE.");
     advance(30 * SECOND).await;
     let start = Instant::now();
     let (mut read, mut write) = tokio::io::split(peer);
-    let dribbling = tokio::spawn(async move {
+    let slow_sender = tokio::spawn(async move {
         for byte in std::iter::repeat_n(b"x", 20) {
             if write.write_all(byte).await.is_err() {
                 break;
@@ -137,42 +137,42 @@ async fn dribbling_does_not_stretch_the_deadline_of_any_request() {
             sleep(SECOND).await;
         }
     });
-    let mut last = String::new();
-    read.read_to_string(&mut last).await.unwrap();
-    assert_eq!(last, "late.");
+    let mut reply = String::new();
+    read.read_to_string(&mut reply).await.unwrap();
+    assert_eq!(reply, "late.");
     assert_eq!(start.elapsed().as_secs(), 5);
-    dribbling.abort();
-    drop((read, dribbling.await));
+    slow_sender.abort();
+    drop((read, slow_sender.await));
     assert!(matches!(served.await.unwrap(), CloseReason::RequestTimeout));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_connection_is_closed_without_a_word() {
-    let (mut peer, served) = connect(8, &running());
+async fn an_idle_connection_is_closed_without_a_reply() {
+    let (mut peer, served) = connect(8, &not_triggered());
     peer.write_all(b"one.").await.unwrap();
-    assert_eq!(hear(&mut peer, 4).await, "ONE.");
+    assert_eq!(read(&mut peer, 4).await, "ONE.");
     let start = Instant::now();
-    assert_eq!(hear_to_the_end(&mut peer).await, "");
+    assert_eq!(read_to_end(&mut peer).await, "");
     assert_eq!(start.elapsed().as_secs(), 60);
     drop(peer);
     assert!(matches!(served.await.unwrap(), CloseReason::Idle));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_settled_is_answered() {
+async fn a_settled_request_gets_a_reply() {
     let start = Instant::now();
-    let (mut peer, _served) = connect(8, &running());
+    let (mut peer, _served) = connect(8, &not_triggered());
     peer.write_all(b"a,").await.unwrap();
     sleep(SECOND).await;
     peer.write_all(b"b,").await.unwrap();
-    assert_eq!(hear(&mut peer, 4).await, "A,B,");
+    assert_eq!(read(&mut peer, 4).await, "A,B,");
     assert_eq!(start.elapsed().as_secs(), 3, "two seconds after the last byte");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_never_reads_is_let_go_of_at_the_write_deadline() {
+async fn a_peer_that_never_reads_is_closed_after_the_write_timeout() {
     let start = Instant::now();
-    let (mut peer, served) = connect(8, &running());
+    let (mut peer, served) = connect(8, &not_triggered());
     let sent = async { peer.write_all(&b"word.".repeat(100)).await };
     let (sent, closed) = tokio::join!(sent, served);
     assert!(matches!(closed.unwrap(), CloseReason::WriteTimeout));
@@ -181,11 +181,11 @@ async fn a_peer_that_never_reads_is_let_go_of_at_the_write_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_takes_what_still_comes_until_the_peer_closes_too() {
-    let (mut peer, served) = connect(8, &running());
+async fn a_close_discards_data_until_the_peer_closes_too() {
+    let (mut peer, served) = connect(8, &not_triggered());
     peer.write_all(b"end!").await.unwrap();
-    assert_eq!(hear_to_the_end(&mut peer).await, "END!");
-    // Room for eight bytes, and these are taken: nobody is left with bytes that were not read, so nothing is reset.
+    assert_eq!(read_to_end(&mut peer).await, "END!");
+    // The stream buffers eight bytes, so this write completes only if the data is read. Unread data would cause a RST.
     peer.write_all(&[b'x'; 1000]).await.unwrap();
     assert!(!served.is_finished());
     drop(peer);
@@ -193,126 +193,126 @@ async fn a_close_takes_what_still_comes_until_the_peer_closes_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_does_not_wait_for_long() {
+async fn a_close_waits_at_most_for_the_linger_time() {
     let start = Instant::now();
-    let (mut peer, served) = connect(8, &running());
+    let (mut peer, served) = connect(8, &not_triggered());
     peer.write_all(b"end!").await.unwrap();
     assert!(matches!(served.await.unwrap(), CloseReason::Finished));
     assert_eq!(start.elapsed(), LINGER);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_follows_a_close_is_not_answered() {
-    let (mut peer, _served) = connect(64, &running());
+async fn requests_after_a_close_get_no_reply() {
+    let (mut peer, _served) = connect(64, &not_triggered());
     peer.write_all(b"one.end!two.").await.unwrap();
-    assert_eq!(hear_to_the_end(&mut peer).await, "ONE.END!");
+    assert_eq!(read_to_end(&mut peer).await, "ONE.END!");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_answers_what_was_asked_and_closes_the_idle() {
-    let shutdown = running();
+async fn a_drain_replies_to_sent_requests_and_closes_idle_connections() {
+    let shutdown = not_triggered();
     let (mut idle, idle_served) = connect(8, &shutdown);
-    let (mut asked, asked_served) = connect(8, &shutdown);
+    let (mut busy, busy_served) = connect(8, &shutdown);
     idle.write_all(b"one.").await.unwrap();
-    assert_eq!(hear(&mut idle, 4).await, "ONE.");
-    asked.write_all(b"two.").await.unwrap();
+    assert_eq!(read(&mut idle, 4).await, "ONE.");
+    busy.write_all(b"two.").await.unwrap();
     shutdown.trigger();
     let start = Instant::now();
-    assert_eq!(hear_to_the_end(&mut asked).await, "TWO.");
-    assert_eq!(hear_to_the_end(&mut idle).await, "");
+    assert_eq!(read_to_end(&mut busy).await, "TWO.");
+    assert_eq!(read_to_end(&mut idle).await, "");
     assert_eq!(start.elapsed(), DRAIN_IDLE_GRACE);
-    drop((asked, idle));
+    drop((busy, idle));
     assert!(matches!(idle_served.await.unwrap(), CloseReason::Drained));
-    assert!(matches!(asked_served.await.unwrap(), CloseReason::Drained));
+    assert!(matches!(busy_served.await.unwrap(), CloseReason::Drained));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_lets_a_request_be_finished() {
-    let shutdown = running();
+async fn a_drain_waits_for_the_rest_of_a_request() {
+    let shutdown = not_triggered();
     let (mut peer, served) = connect(8, &shutdown);
     peer.write_all(b"on").await.unwrap();
     sleep(SECOND).await;
     shutdown.trigger();
     sleep(3 * SECOND).await;
     peer.write_all(b"e.").await.unwrap();
-    assert_eq!(hear_to_the_end(&mut peer).await, "ONE.");
+    assert_eq!(read_to_end(&mut peer).await, "ONE.");
     drop(peer);
     assert!(matches!(served.await.unwrap(), CloseReason::Drained));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_closes_a_peer_that_asks_on_and_on_between_two_requests() {
-    let shutdown = running();
+async fn a_drain_closes_a_connection_that_always_sends_another_request_after_a_reply() {
+    let shutdown = not_triggered();
     let (mut peer, served) = connect(8, &shutdown);
     shutdown.trigger();
     let start = Instant::now();
-    let mut answered = 0;
+    let mut replies = 0;
     while peer.write_all(b"one.").await.is_ok() {
-        match hear_if_any(&mut peer).await.as_str() {
-            "ONE." => answered += 1,
+        match read_reply_if_any(&mut peer).await.as_str() {
+            "ONE." => replies += 1,
             rest => {
-                assert_eq!(rest, "", "whole answers alone");
+                assert_eq!(rest, "", "no part of a reply");
                 break;
             }
         }
         sleep(Duration::from_millis(30)).await;
     }
-    assert!(answered > 30, "it is still answered meanwhile: {answered}");
+    assert!(replies > 30, "requests get replies until then: {replies}");
     assert!((1..=2).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
     drop(peer);
     assert!(matches!(served.await.unwrap(), CloseReason::Drained));
 }
 
-/// Four bytes, or fewer at the end of the stream.
-async fn hear_if_any(peer: &mut DuplexStream) -> String {
+/// Reads four bytes, or fewer at the end of the stream.
+async fn read_reply_if_any(peer: &mut DuplexStream) -> String {
     let mut text = String::new();
     peer.take(4).read_to_string(&mut text).await.unwrap();
     text
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_answers_all_that_was_sent_even_if_its_answers_are_taken_late() {
+async fn a_drain_replies_to_all_sent_requests_even_if_the_replies_are_read_late() {
     let shutdown = Shutdown::new(60 * SECOND);
-    // Room for whole words, so that none is left half sent.
+    // A multiple of a word, so that no word is sent in part.
     let (mut peer, served) = connect(60, &shutdown);
-    // As much as the two directions hold, and no more: the last of it is still unread when the drain begins.
+    // Fill both directions, so that the last words are still unread when the drain begins.
     let mut sent = 0;
     while timeout(SECOND / 10, peer.write_all(b"word.")).await.is_ok_and(|written| written.is_ok()) {
         sent += 1;
     }
     shutdown.trigger();
     sleep(2 * SECOND).await;
-    let heard = hear_to_the_end(&mut peer).await;
-    assert!(heard.len() / 5 >= sent && sent > 10, "sent {sent}, heard {}", heard.len() / 5);
-    assert!(heard.split_inclusive('.').all(|word| word == "WORD."), "{heard}");
+    let replies = read_to_end(&mut peer).await;
+    assert!(replies.len() / 5 >= sent && sent > 10, "sent {sent}, received {}", replies.len() / 5);
+    assert!(replies.split_inclusive('.').all(|word| word == "WORD."), "{replies}");
     drop(peer);
     assert!(matches!(served.await.unwrap(), CloseReason::Drained));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_come_by_the_end_of_the_grace_is_answered_even_if_the_runtime_has_not_heard_of_it() {
+async fn a_request_that_arrives_just_before_the_final_read_gets_a_reply() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let shutdown = running();
-    let served = tokio::spawn(run(stream, Words, timeouts().into(), Arc::default(), shutdown.clone()));
+    let shutdown = not_triggered();
+    let served = tokio::spawn(run(stream, WordHandler, timeouts().into(), Arc::default(), shutdown.clone()));
     shutdown.trigger();
     sleep(DRAIN_IDLE_GRACE).await;
-    // At the instant of the last look: the runtime has not asked the kernel since.
+    // At the time of the final read: the runtime has not polled the kernel since.
     std::io::Write::write_all(&mut peer, b"one.").unwrap();
     assert!(matches!(served.await.unwrap(), CloseReason::Drained));
-    let mut heard = String::new();
-    std::io::Read::read_to_string(&mut peer, &mut heard).unwrap();
-    assert_eq!(heard, "ONE.");
+    let mut reply = String::new();
+    std::io::Read::read_to_string(&mut peer, &mut reply).unwrap();
+    assert_eq!(reply, "ONE.");
 }
 
-/// A peer that has always sent more already. In-memory pipes pause when they are empty, and real time is needed since a
-/// paused clock stands still as long as anybody has something to do.
-struct Endless {
-    what: &'static [u8],
+/// A stream whose peer has always sent more data already. A `DuplexStream` pauses whenever it is empty. Tests with this
+/// stream need real time, because a paused clock does not advance while a task is ready.
+struct EndlessStream {
+    data: &'static [u8],
 }
 
-impl AsyncRead for Endless {
+impl AsyncRead for EndlessStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -320,14 +320,14 @@ impl AsyncRead for Endless {
     ) -> Poll<io::Result<()>> {
         let coop = task::ready!(tokio::task::coop::poll_proceed(cx));
         coop.made_progress();
-        while into.remaining() >= self.what.len() {
-            into.put_slice(self.what);
+        while into.remaining() >= self.data.len() {
+            into.put_slice(self.data);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Endless {
+impl AsyncWrite for EndlessStream {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Poll::Ready(Ok(bytes.len()))
     }
@@ -341,7 +341,7 @@ impl AsyncWrite for Endless {
     }
 }
 
-impl Stream for Endless {
+impl Stream for EndlessStream {
     fn reset_on_close(&self) {}
 
     async fn wait_error(&self) -> io::Error {
@@ -350,25 +350,25 @@ impl Stream for Endless {
 }
 
 async fn serve_endless(
-    what: &'static [u8],
+    data: &'static [u8],
     timeouts: ConnectionTimeouts,
     shutdown: Shutdown,
 ) -> (CloseReason, Duration) {
     let start = Instant::now();
-    let served = tokio::spawn(run(Endless { what }, Words, timeouts.into(), Arc::default(), shutdown));
-    let closed = timeout(30 * SECOND, served).await.expect("nothing that a peer sends keeps a deadline from passing");
+    let served = tokio::spawn(run(EndlessStream { data }, WordHandler, timeouts.into(), Arc::default(), shutdown));
+    let closed = timeout(30 * SECOND, served).await.expect("endless data does not stop the timers");
     (closed.unwrap(), start.elapsed())
 }
 
 #[tokio::test]
-async fn a_close_ends_in_time_even_if_the_peer_sends_on_and_on() {
-    let (closed, took) = serve_endless(b"end!", timeouts(), running()).await;
+async fn a_close_ends_in_time_even_if_the_peer_never_stops_sending() {
+    let (closed, took) = serve_endless(b"end!", timeouts(), not_triggered()).await;
     assert!(matches!(closed, CloseReason::Finished));
     assert!(took >= LINGER, "{took:?}");
 }
 
 #[tokio::test]
-async fn a_drain_cuts_a_peer_that_has_always_asked_more_already() {
+async fn a_drain_aborts_a_connection_that_never_runs_out_of_requests() {
     let shutdown = Shutdown::new(SECOND / 2);
     shutdown.trigger();
     let (closed, took) = serve_endless(b"more.", timeouts(), shutdown).await;
@@ -377,29 +377,29 @@ async fn a_drain_cuts_a_peer_that_has_always_asked_more_already() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_cuts_what_is_not_done_at_its_deadline() {
-    // The last tenth of it, or of a second, is for counting.
+async fn a_drain_aborts_unfinished_connections_at_its_deadline() {
+    // The deadline is a tenth of a second before the end.
     let shutdown = Shutdown::new(2 * SECOND + SECOND / 10);
-    let (mut part, part_served) = connect(8, &shutdown);
+    let (mut partial, partial_served) = connect(8, &shutdown);
     let (mut unread, unread_served) = connect(8, &shutdown);
-    part.write_all(b"on").await.unwrap();
+    partial.write_all(b"on").await.unwrap();
     let writing = tokio::spawn(async move { unread.write_all(&b"word.".repeat(100)).await });
     sleep(SECOND).await;
     shutdown.trigger();
     let start = Instant::now();
-    assert!(matches!(part_served.await.unwrap(), CloseReason::Aborted));
+    assert!(matches!(partial_served.await.unwrap(), CloseReason::Aborted));
     assert!(matches!(unread_served.await.unwrap(), CloseReason::Aborted));
     assert_eq!(start.elapsed(), 2 * SECOND);
     assert!(writing.await.unwrap().is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiting_connection_owns_no_buffer() {
+async fn a_connection_owns_no_more_than_its_unconsumed_bytes() {
     let (mut peer, stream) = duplex(64);
-    let mut io = ConnectionIo::new(stream, Words);
+    let mut io = ConnectionIo::new(stream, WordHandler);
     peer.write_all(b"one.tw").await.unwrap();
     poll_fn(|cx| io.poll_data(cx)).await.unwrap();
-    assert_eq!(io.pending.as_deref(), Some(&b"tw"[..]), "no more than the part that has come");
+    assert_eq!(io.pending.as_deref(), Some(&b"tw"[..]), "only the part that has arrived");
     peer.write_all(b"o.").await.unwrap();
     poll_fn(|cx| io.poll_data(cx)).await.unwrap();
     assert_eq!((io.pending, io.unsent), (None, None));

@@ -1,8 +1,10 @@
-//! The queue between the log and standard output, which may block for a while or fail for good.
+//! The queue between the log and standard output, which may block or fail.
 //!
-//! `tracing_appender::non_blocking` (0.2.5) would be the crate for it. Its worker discards the error of a write, so that
-//! lines dropped to a full disk are not counted. Its guard prints to standard output when the queue is full at exit, and so
-//! blocks for ever on a pipe that is not read. Its bound counts lines, not bytes.
+//! It depends on the rate limit only. The threads that log append to a buffer, and a writer thread writes the buffer.
+//!
+//! `tracing_appender::non_blocking` (0.2.5) is the usual crate for this. Its worker ignores write errors, so lines lost
+//! to a full disk are not counted. Its guard prints to standard output when the queue is full at exit, which blocks
+//! forever if standard output is a pipe that is not read. Its capacity is in lines, not bytes.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,28 +13,28 @@ use std::time::Duration;
 
 use crate::server::observe::rate_limit::RateLimit;
 
-/// Takes lines and never waits; a thread of its own writes them.
+/// Accepts lines without waiting. A writer thread writes them.
 ///
-/// A line that cannot be written is dropped and counted, and so is one for which there is no room: service matters more
-/// than its log. How many were dropped is itself a line, once there is somebody to read it.
+/// A line is dropped and counted if the queue is full or the write fails: the service has priority over its log. When
+/// writing works again, a warning reports the number of dropped lines.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    lines: Mutex<Lines>,
+    buffer: Mutex<Buffer>,
     changed: Condvar,
     dropped: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Lines {
-    waiting: Vec<u8>,
-    being_written: bool,
+struct Buffer {
+    pending: Vec<u8>,
+    is_writing: bool,
 }
 
-/// Room for some ten thousand lines that wait: seconds of a log that is written at full speed.
+/// Room for about ten thousand pending lines, which is seconds of log at full speed.
 const CAPACITY_BYTES: usize = 1 << 20;
 
 impl Queue {
-    /// A queue whose lines go to `output`.
+    /// Starts the writer thread, which writes to `output`.
     pub(super) fn start(output: impl Write + Send + 'static) -> io::Result<Arc<Self>> {
         let queue = Arc::new(Self::default());
         let writer = Arc::clone(&queue);
@@ -40,71 +42,71 @@ impl Queue {
         Ok(queue)
     }
 
-    /// How many lines were dropped so far.
+    /// Returns the number of lines dropped so far.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until all lines so far have been written or dropped, and no longer than `patience`.
-    pub(super) fn flush(&self, patience: Duration) {
-        let busy = |lines: &mut Lines| lines.being_written || !lines.waiting.is_empty();
-        // How it ends does not matter: what has not been written by then never will be.
-        let _ = self.changed.wait_timeout_while(self.lines(), patience, busy);
+    /// Waits until all lines so far are written or dropped, at most `timeout`.
+    pub(super) fn flush(&self, timeout: Duration) {
+        let busy = |buffer: &mut Buffer| buffer.is_writing || !buffer.pending.is_empty();
+        // The result does not matter: lines that are not written by then are lost when the process exits.
+        let _ = self.changed.wait_timeout_while(self.lock(), timeout, busy);
     }
 
-    fn lines(&self) -> MutexGuard<'_, Lines> {
-        // No code that can panic runs under this lock.
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Buffer> {
+        // The lock is never poisoned: no code that can panic runs while it is held.
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn push(&self, line: &[u8]) {
-        let mut lines = self.lines();
-        if lines.waiting.len() + line.len() > CAPACITY_BYTES {
+        let mut buffer = self.lock();
+        if buffer.pending.len() + line.len() > CAPACITY_BYTES {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         } else {
-            lines.waiting.extend_from_slice(line);
+            buffer.pending.extend_from_slice(line);
             self.changed.notify_all();
         }
     }
 
     fn write_to(&self, mut output: impl Write) {
         static LIMIT: RateLimit = RateLimit::new();
-        let (mut lines, mut told) = (Vec::new(), 0);
+        let (mut lines, mut reported) = (Vec::new(), 0);
         loop {
-            self.take(&mut lines);
+            self.replace_with_pending(&mut lines);
             if output.write_all(&lines).and_then(|()| output.flush()).is_err() {
                 let count = lines.split(|&byte| byte == b'\n').count() - 1;
                 self.dropped.fetch_add(count as u64, Ordering::Relaxed);
                 continue;
             }
             let dropped = self.dropped();
-            if dropped > told && LIMIT.allow().is_some() {
+            if dropped > reported && LIMIT.allow().is_some() {
                 tracing::warn!(
-                    dropped = dropped - told,
-                    "lines of the log were dropped: it was not read, or could not be written"
+                    dropped = dropped - reported,
+                    "log lines dropped: the log is not read or cannot be written"
                 );
-                told = dropped;
+                reported = dropped;
             }
         }
     }
 
-    /// Waits for lines, and puts them in the place of those that have been written.
-    fn take(&self, written: &mut Vec<u8>) {
+    /// Marks `written` as written, waits for lines, and replaces it with them.
+    fn replace_with_pending(&self, written: &mut Vec<u8>) {
         written.clear();
-        // What a flood has left of room is not kept.
+        // Release the memory that a burst of lines has allocated.
         written.shrink_to(CAPACITY_BYTES / 64);
-        let mut lines = self.lines();
-        lines.being_written = false;
+        let mut buffer = self.lock();
+        buffer.is_writing = false;
         self.changed.notify_all();
-        while lines.waiting.is_empty() {
-            lines = self.changed.wait(lines).unwrap_or_else(PoisonError::into_inner);
+        while buffer.pending.is_empty() {
+            buffer = self.changed.wait(buffer).unwrap_or_else(PoisonError::into_inner);
         }
-        std::mem::swap(&mut lines.waiting, written);
-        lines.being_written = true;
+        std::mem::swap(&mut buffer.pending, written);
+        buffer.is_writing = true;
     }
 }
 
-/// A line a write, as the formatter does it.
+/// Each write is one line, as the formatter of `tracing_subscriber` does it.
 impl Write for &Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
@@ -123,10 +125,10 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// Fails to write what a test says, and otherwise hands it over, which waits until the test takes it.
-    struct Gate(SyncSender<Vec<u8>>);
+    /// Fails for lines that begin with `bad`. Sends other lines to the test, and blocks until it receives them.
+    struct BlockingWriter(SyncSender<Vec<u8>>);
 
-    impl Write for Gate {
+    impl Write for BlockingWriter {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             if bytes.starts_with(b"bad") {
                 return Err(io::ErrorKind::StorageFull.into());
@@ -142,44 +144,44 @@ mod tests {
 
     fn start() -> (Arc<Queue>, Receiver<Vec<u8>>) {
         let (sender, receiver) = sync_channel(0);
-        (Queue::start(Gate(sender)).unwrap(), receiver)
+        (Queue::start(BlockingWriter(sender)).unwrap(), receiver)
     }
 
     #[test]
-    fn lines_come_out_in_order() {
+    fn lines_are_written_in_order() {
         let (queue, written) = start();
         let sent: Vec<u8> = (0..1000).flat_map(|number| format!("{number}\n").into_bytes()).collect();
         for line in sent.split_inclusive(|&byte| byte == b'\n') {
             (&*queue).write_all(line).unwrap();
         }
-        let mut heard = Vec::new();
-        while heard.len() < sent.len() {
-            heard.extend(written.recv_timeout(PATIENCE).unwrap());
+        let mut received = Vec::new();
+        while received.len() < sent.len() {
+            received.extend(written.recv_timeout(PATIENCE).unwrap());
         }
-        assert_eq!(heard, sent);
+        assert_eq!(received, sent);
         queue.flush(PATIENCE);
         assert_eq!(queue.dropped(), 0);
     }
 
     #[test]
-    fn what_nobody_reads_holds_up_nobody_and_takes_no_more_than_its_room() {
+    fn a_blocked_output_does_not_block_the_log_and_the_queue_is_bounded() {
         let (queue, written) = start();
         let line = vec![b'x'; CAPACITY_BYTES / 4];
-        // One is being written; four wait; there is no room for the others.
+        // The writer blocks on the first line, four of the next ten fill the queue, and six are dropped.
         (&*queue).write_all(b"first\n").unwrap();
-        let busy = |lines: &mut Lines| !lines.being_written;
-        drop(queue.changed.wait_timeout_while(queue.lines(), PATIENCE, busy).unwrap());
+        let is_idle = |buffer: &mut Buffer| !buffer.is_writing;
+        drop(queue.changed.wait_timeout_while(queue.lock(), PATIENCE, is_idle).unwrap());
         for _ in 0..10 {
             (&*queue).write_all(&line).unwrap();
         }
-        assert_eq!((queue.dropped(), queue.lines().waiting.len()), (6, CAPACITY_BYTES));
+        assert_eq!((queue.dropped(), queue.lock().pending.len()), (6, CAPACITY_BYTES));
         queue.flush(Duration::from_millis(1));
         assert_eq!(written.recv_timeout(PATIENCE).unwrap(), b"first\n");
         assert_eq!(written.recv_timeout(PATIENCE).unwrap().len(), CAPACITY_BYTES);
     }
 
     #[test]
-    fn lines_that_cannot_be_written_are_counted_and_those_behind_them_come_out() {
+    fn lines_whose_write_fails_are_counted_and_later_lines_are_written() {
         let (queue, written) = start();
         (&*queue).write_all(b"bad\nbad\n").unwrap();
         queue.flush(PATIENCE);

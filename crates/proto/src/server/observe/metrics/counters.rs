@@ -1,23 +1,23 @@
-//! Counting that many threads do all the time, and that somebody reads now and then.
+//! Counters that many threads increment often and that are read rarely. It depends on the standard library only.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 
-/// `N` counters that begin at 0 and only grow.
+/// `N` counters that start at 0 and only increase.
 ///
-/// Every thread counts in a stripe of its own, as long as there are no more of them than processors, so that none waits
-/// for a line of another processor's cache. A reader adds the stripes up; what is counted meanwhile it may see or not.
+/// Each thread increments one stripe. There is a stripe per processor, up to `MAX_STRIPES`, so threads rarely wait for a
+/// cache line that another processor owns. A read adds up the stripes; it may miss increments that happen meanwhile.
 #[derive(Debug)]
 pub struct Counters<const N: usize> {
     stripes: Box<[Stripe<N>]>,
 }
 
-/// So large that two stripes never share a line of the cache (64 bytes on most processors, fetched in pairs by some).
+/// Aligned so that two stripes never share a cache line (64 bytes on most processors, fetched in pairs by some).
 #[derive(Debug)]
 #[repr(align(128))]
 struct Stripe<const N: usize>([AtomicU64; N]);
 
-/// More stripes than this would cost more memory than the threads could gain.
+/// A limit on memory; more stripes would gain little.
 const MAX_STRIPES: usize = 64;
 
 impl<const N: usize> Default for Counters<N> {
@@ -33,23 +33,23 @@ impl<const N: usize> Counters<N> {
     ///
     /// # Panics
     ///
-    /// If `index` is `N` or more.
+    /// Panics if `index` is `N` or more.
     pub fn add(&self, index: usize, count: u64) {
         self.stripes[thread_number() % self.stripes.len()].0[index].fetch_add(count, Ordering::Relaxed);
     }
 
-    /// What the counter at `index` has come to.
+    /// Returns the value of the counter at `index`.
     ///
     /// # Panics
     ///
-    /// If `index` is `N` or more.
+    /// Panics if `index` is `N` or more.
     #[must_use]
     pub fn read(&self, index: usize) -> u64 {
         self.stripes.iter().map(|stripe| stripe.0[index].load(Ordering::Relaxed)).sum()
     }
 }
 
-/// Threads have numbers from 0 on, in the order in which they first count something.
+/// Returns this thread's number. Threads are numbered from 0 in the order in which they first count.
 fn thread_number() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! { static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed) }
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_all_threads_count_is_added_up() {
+    fn a_read_adds_up_the_counts_of_all_threads() {
         let counters = Counters::<2>::default();
         std::thread::scope(|scope| {
             for _ in 0..2 * MAX_STRIPES {

@@ -1,15 +1,15 @@
-//! How what is counted is told to Prometheus.
+//! Encodes metrics for Prometheus. It depends on `prometheus_client` only.
 
 use std::fmt;
 
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-/// Tells of a counter that has a series for each of the `values` that its labels take.
+/// Encodes a counter with one series for each of `values`: its labels and its value.
 ///
 /// # Errors
 ///
-/// If the text cannot be written.
+/// Fails if the text cannot be written.
 pub fn counter<const N: usize>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
@@ -27,11 +27,11 @@ pub fn counter<const N: usize>(
     Ok(())
 }
 
-/// Tells of a gauge.
+/// Encodes a gauge.
 ///
 /// # Errors
 ///
-/// If the text cannot be written.
+/// Fails if the text cannot be written.
 pub fn gauge(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,

@@ -1,4 +1,4 @@
-//! How long answers took.
+//! A histogram of reply times. It depends on `counters` only.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,43 +8,44 @@ use prometheus_client::metrics::MetricType;
 
 use super::counters::Counters;
 
-/// A histogram of latency.
+/// A histogram of durations.
 ///
-/// The crate that shows it has one too, behind a lock; this one is counted into without, and many at once.
+/// The histogram of `prometheus_client` takes a lock for each observation. This one takes none, and counts many
+/// observations in one call.
 #[derive(Debug, Default)]
 pub struct LatencyHistogram {
-    /// One for each of the [`BOUNDS`], one for what is longer than all, and the sum in nanoseconds.
+    /// One for each of the [`BOUNDS`], one for longer durations, and the sum in nanoseconds.
     counters: Counters<{ BOUNDS.len() + 2 }>,
 }
 
 const OVERFLOW: usize = BOUNDS.len();
 const SUM: usize = BOUNDS.len() + 1;
 
-/// The upper bounds of the buckets, in microseconds: from an answer that is there as soon as it is asked for, on
-/// loopback about 10 µs, to a move in a duel that waits half a minute for another one.
+/// The upper bounds of the buckets, in microseconds: from an immediate reply, about 10 µs on loopback, to a duel move
+/// that waits half a minute for the partner's.
 const BOUNDS: [u64; 21] = [
     10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
 ];
 
 impl LatencyHistogram {
-    /// Counts `answers` that each took so long.
-    pub fn observe(&self, duration: Duration, answers: u64) {
+    /// Counts `replies` that each took `duration`.
+    pub fn observe(&self, duration: Duration, replies: u64) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        // A bound belongs to its bucket (`le`, "less than or equal").
+        // Bounds are inclusive (`le`, "less than or equal").
         let bucket = BOUNDS.partition_point(|&micros| micros * 1000 < nanos);
-        self.counters.add(bucket, answers);
-        // At the worst this goes round, as any counter does.
-        self.counters.add(SUM, nanos.wrapping_mul(answers));
+        self.counters.add(bucket, replies);
+        // The sum wraps around on overflow, like any counter.
+        self.counters.add(SUM, nanos.wrapping_mul(replies));
     }
 
-    /// Tells of the histogram, in seconds.
+    /// Encodes the histogram for Prometheus, in seconds.
     pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str) -> fmt::Result {
         let buckets: Vec<(f64, u64)> = (0..=OVERFLOW)
             .map(|bucket| (BOUNDS.get(bucket).map_or(f64::INFINITY, |&micros| seconds(micros * 1000)), bucket))
             .map(|(bound, bucket)| (bound, self.counters.read(bucket)))
             .collect();
-        let count = buckets.iter().map(|(_, answers)| answers).sum();
+        let count = buckets.iter().map(|(_, replies)| replies).sum();
         encoder.encode_descriptor(name, help, None, MetricType::Histogram)?.encode_histogram::<NoLabelSet>(
             seconds(self.counters.read(SUM)),
             count,
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_belongs_to_its_bucket_and_what_is_longer_than_all_to_the_last() {
+    fn bounds_are_inclusive_and_longer_durations_are_in_the_last_bucket() {
         let latency = LatencyHistogram::default();
         latency.observe(Duration::from_micros(10), 3);
         latency.observe(Duration::from_nanos(10_001), 1);

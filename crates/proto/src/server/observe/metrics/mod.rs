@@ -1,12 +1,12 @@
-//! What is counted while a server runs, and how it is shown to Prometheus.
+//! Metrics and their Prometheus text.
 //!
-//! - [`counters`]: counting that takes no lock and that threads do not do in one another's way;
-//! - [`latency`]: how long answers took, in buckets;
-//! - [`process`]: what the kernel counts of the process;
-//! - [`encode`]: how all of them are told.
+//! It depends on no other module. Counting is cheap, because it is on the path of every request; a scrape does the work
+//! of summing up. A service adds its metrics with a [`Collector`].
 //!
-//! A service counts more than that, and says so in a [`Collector`] of its own. Whoever reads the numbers does the work
-//! of adding them up.
+//! - [`counters`]: counters without locks or contention;
+//! - [`latency`]: a histogram of reply times;
+//! - [`process`]: CPU time, memory and open files of the process;
+//! - [`encode`]: encodes counters and gauges for Prometheus.
 
 pub mod counters;
 pub mod encode;
@@ -19,17 +19,16 @@ use prometheus_client::registry::Registry;
 
 use self::process::ProcessMetrics;
 
-/// Everything that the server called `prefix` counts, as its `collectors` tell, with its version and what the kernel
-/// tells of the process.
+/// Returns a registry with the metrics of `collectors` under `prefix`, the server's version, and the process metrics.
 #[must_use]
 pub fn registry(prefix: &str, version: &'static str, collectors: Vec<Box<dyn Collector>>) -> Registry {
     let mut registry = Registry::default();
-    // Named as every process names them, and so without the prefix.
+    // Without the prefix: these names are the same for every process.
     registry.register_collector(Box::new(ProcessMetrics));
-    let own = registry.sub_registry_with_prefix(prefix);
-    own.register("build", "The version that runs", Info::new([("version", version)]));
+    let prefixed = registry.sub_registry_with_prefix(prefix);
+    prefixed.register("build", "The version of the running server", Info::new([("version", version)]));
     for collector in collectors {
-        own.register_collector(collector);
+        prefixed.register_collector(collector);
     }
     registry
 }
