@@ -89,7 +89,7 @@ fn an_invalid_setting_fails_the_start_with_exit_code_2_and_names_its_source() {
             "--set framing.settle=5s: framing.settle: a bare request settles for 5s, which its timeout of 5s does not allow"
                 .to_owned(),
         ),
-        (&["--set", "limits.max_connections_per_ip=20000"], "set it to no more than limits.max_connections".to_owned()),
+        (&["--set", "limits.max_connections_per_ip=20000"], "set it to at most limits.max_connections".to_owned()),
         (
             &["--log-format", "xml"],
             "--log-format: log.format: unknown variant `xml`, expected `text` or `json`".to_owned(),
