@@ -60,7 +60,7 @@ fn any_server_that_answers_the_same_each_time_can_be_loaded() {
     }
     for (flags, title) in [
         ("", "'a2\\n' on short connections, 2 at a time\n"),
-        ("--pipeline 5", "'a2\\n' on 2 kept connections, each with 5 in flight\n"),
+        ("--pipeline 5", "'a2\\n' on 2 keep-alive connections, each with 5 in flight\n"),
     ] {
         let table = run(&format!("bench exchange {flags} -n 10 -c 2 --send a2\\n --expect d4.0\\n --addr {server}"));
         table.assert_ended(0);
@@ -86,7 +86,7 @@ fn what_came_of_it_is_told_in_a_table_or_on_one_line() {
     let table = run(&format!("bench power -n 1234 -c 2 --pipeline 8 --addr {server}"));
     table.assert_ended(0);
     assert_eq!(table.stderr, "", "progress is for terminals");
-    let title = format!("power at {server}: a2.0 on 2 kept connections, each with 8 in flight\n\n  requests    1,234 ");
+    let title = format!("power at {server}: a2.0 on 2 keep-alive connections, each with 8 in flight\n\n  requests    1,234 ");
     assert!(table.stdout.starts_with(&title) && table.stdout.contains("  throughput  "), "{table:?}");
     assert!(table.stdout.contains("  latency     p50 ") && table.stdout.contains("#### "), "{table:?}");
     let quiet = run(&format!("bench power -n 10 -q --addr {server}"));
@@ -98,15 +98,15 @@ fn what_came_of_it_is_told_in_a_table_or_on_one_line() {
 fn a_person_sees_the_progress_and_then_the_table_alone() {
     let server = real::power();
     let mut person = Terminal::start(client(&format!("bench power -z 200ms --addr {server}")));
-    person.see(" answers, ");
+    person.see(" replies, ");
     person.see("/s, 0 errors");
     // The line is cleared before the table is written.
     person.see("\r\x1b[Kpower at ");
-    person.see(" answered right in ");
+    person.see(" correct replies in ");
     assert_eq!(person.code(), Some(0));
     let mut person = Terminal::start(client(&format!("bench power -z 200ms -q --addr {server}")));
     let before = person.see("/s  p50 ");
-    assert!(!before.contains("answers"), "{before:?}");
+    assert!(!before.contains("replies"), "{before:?}");
     assert_eq!(person.code(), Some(0));
 }
 
@@ -122,7 +122,7 @@ fn a_comparison_makes_three_runs() {
     assert!(told["connection_us"].is_number() && told["connection_latency_us"].is_number(), "{told}");
     let table = run(&format!("bench power -n 50 --compare --pipeline 8 --addr {server}"));
     assert_eq!((table.code, table.stderr.as_str()), (Some(0), ""), "{table:?}");
-    for row in ["  short    kept alive    8 in flight\n", "\n  throughput ", "\nA connection for each request costs "] {
+    for row in ["  short    keep-alive    8 in flight\n", "\n  throughput ", "\nA new connection per request costs "] {
         assert!(table.stdout.contains(row), "{row:?} is not in {table:?}");
     }
 }
@@ -235,7 +235,7 @@ fn connections_come_from_the_sources_in_turn() {
     run(&format!("bench power --sources 127.0.0.2,192.0.2.1 --addr {server}")).assert_failed(
         2,
         "",
-        &["--sources: 192.0.2.1 is no address of this machine"],
+        &["--sources: 192.0.2.1 is not an address of this machine"],
     );
 }
 
@@ -255,7 +255,7 @@ fn rounds_against_the_house_add_up_and_are_judged_for_fairness() {
     table.assert_ended(0);
     // Thirty wins where ten of each are likely: (20² + 10² + 10²) / 10.
     for row in
-        ["draw 0 (0.0 %), win 30 (100.0 %), lose 0 ", "fairness    chi-square 60.00, p = 0.000: a fair house would"]
+        ["draw 0 (0.0 %), win 30 (100.0 %), lose 0 ", "fairness    chi-square 60.00, p = 0.000: very unlikely for a fair house"]
     {
         assert!(table.stdout.contains(row), "{row:?} is not in {table:?}");
     }

@@ -74,7 +74,7 @@ fn a_server_that_answers_and_does_not_close_is_exit_code_4_in_the_end_phase_with
     run(&format!("power square 2 --timeout 200ms --addr {server}")).assert_failed(
         4,
         "",
-        &["the beginning of a reply, but not its end, within 200ms; a server that ends its replies otherwise may need another --framing, such as bare"],
+        &["the beginning of a reply, but not its end, within 200ms; if the server ends its replies in another way, try another --framing, such as bare"],
     );
     for flags in ["--framing line", "--keep-alive"] {
         run(&format!("power square 2 {flags} --timeout 200ms --addr {server}")).assert_failed(

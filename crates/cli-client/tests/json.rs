@@ -68,7 +68,7 @@ fn numbers_are_written_as_the_wire_writes_them() {
 fn a_refusal_is_told_among_the_answers_with_what_was_asked() {
     let server = real::power();
     let refused = format!(
-        "\"error\":{{\"kind\":\"refused\",\"code\":\"RANGE\",\"message\":\"{server}: the server refused: RANGE the square of \
+        "\"error\":{{\"kind\":\"refused\",\"code\":\"RANGE\",\"message\":\"{server}: error reply: RANGE the square of \
          '1e+200' is beyond the largest double, 1.7976931348623157e+308\"}}"
     );
     let objects = format!(
@@ -94,7 +94,7 @@ fn a_refusal_is_told_by_the_code_of_the_wire() {
     ] {
         let server = Fake::answering(reply);
         let error = format!(
-            "\"error\":{{\"kind\":\"refused\",\"code\":\"{code}\",\"message\":\"{server}: the server refused: {code} what\"}}}}\n"
+            "\"error\":{{\"kind\":\"refused\",\"code\":\"{code}\",\"message\":\"{server}: error reply: {code} what\"}}}}\n"
         );
         let asked = "{\"schema\":1,\"op\":\"square\",\"operand\":2.0,";
         run(&format!("power square 2 --json --addr {server}")).assert_failed(1, &(asked.to_owned() + &error), &[]);
@@ -158,7 +158,7 @@ fn a_terminal_gets_the_same_objects_without_a_prompt_and_a_way_changes_none() {
 #[test]
 fn a_game_that_is_interrupted_has_its_score_and_another_command_says_that_it_was() {
     let (rps, power) = (Fake::answering_each_read(b"y"), real::power());
-    let interrupted = "{\"schema\":1,\"error\":{\"kind\":\"interrupted\",\"message\":\"asked to end by a signal\"}}\n";
+    let interrupted = "{\"schema\":1,\"error\":{\"kind\":\"interrupted\",\"message\":\"interrupted by a signal\"}}\n";
     for (arguments, code, last) in
         [(format!("rps play --addr {rps}"), 0, SCORE), (format!("power square - --addr {power}"), 130, interrupted)]
     {
@@ -221,13 +221,13 @@ fn what_is_wrong_with_the_arguments_is_told_in_one_object_wherever_the_flag_stan
     for (arguments, message) in [
         ("power square abc", "invalid value 'abc' for '<NUMBER>...': not a decimal number such as 2, -0.5 or 1e-3"),
         ("power square 2 --bogus", "unexpected argument '--bogus'"),
-        ("power square", "these are required: <NUMBER>..."),
+        ("power square", "missing: <NUMBER>..."),
         ("rps throw rock --timeout", "a value is required for '--timeout <DURATION>'"),
         ("probe power --lang de", "invalid value 'de' for '--lang <LANGUAGE>': one of en, zh"),
         ("completions csh", "invalid value 'csh' for '<SHELL>': one of bash, elvish, fish, powershell, zsh"),
         (
             "power square 2 --framing bare --keep-alive",
-            "--keep-alive needs lines: leave --framing out, or make it line",
+            "--keep-alive needs line framing: remove --framing, or use --framing line",
         ),
     ] {
         // A shell may be suggested behind the list of them, which is not for this test to say.
@@ -292,7 +292,7 @@ fn a_failure_of_a_connection_is_told_with_its_address_and_phase() {
     let garbage = Fake::answering(b"\"220\\");
     let resetting = Fake::resetting_after(hear);
     let refused = "cannot connect: Connection refused (os error 111); nothing listens there: is the server running, and \
-                   is this its address?";
+                   is the address right?";
     let reset = "the connection broke before the reply: Connection reset by peer (os error 104)";
     // What the server said is shown with escapes, which JSON escapes once more.
     let protocol = r#"the server broke the protocol: '\\\"220\\\\' is no reply of this wire"#;

@@ -131,9 +131,9 @@ fn failures_are_told_in_chinese() {
     for (server, code, told) in [
         (nobody.to_string(), 3, "无法连接：连接被拒绝；那里没有程序在监听"),
         (silent.to_string(), 4, "200ms 内没有应答；--timeout"),
-        (garbage.to_string(), 5, "服务器违反了协议：'220 hello' 不是这个协议的应答"),
+        (garbage.to_string(), 5, "服务器违反了协议：'220 hello' 不是 power 协议的有效应答"),
         (resetting.to_string(), 5, "连接被重置"),
-        (full.to_string(), 1, "服务器拒绝：BUSY"),
+        (full.to_string(), 1, "错误应答：BUSY"),
     ] {
         run(&format!("power square 2 --timeout 200ms --lang zh --addr {server}")).assert_failed(code, "", &[told]);
     }
@@ -255,11 +255,11 @@ fn loads_and_probes_are_told_in_chinese() {
     let probe = run(&format!("probe power --lang zh --addr {power}"));
     assert!(probe.stdout.starts_with(&format!("{power} 的 power 正常（")), "{probe:?}");
     let table = run(&format!("bench rps -n 100 --lang zh --addr {rps}"));
-    for row in ["  请求    100 个答对，", "  吞吐量  ", "  结果    平局 ", "  公平性  卡方 "] {
+    for row in ["  请求    100 个应答正确，", "  吞吐量  ", "  结果    平局 ", "  公平性  卡方 "] {
         assert!(table.stdout.contains(row), "{row} is not in {table:?}");
     }
     let traced = run(&format!("power square 2 --trace --lang zh --addr {power}"));
-    assert!(traced.stderr.contains("半关闭      我方不再发送，但仍在接收"), "{traced:?}");
+    assert!(traced.stderr.contains("半关闭      客户端不再发送，但仍在接收"), "{traced:?}");
 }
 
 #[test]

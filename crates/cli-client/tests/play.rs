@@ -133,7 +133,7 @@ fn a_person_is_told_why_a_round_is_void() {
     let mut person = Terminal::start(client(&format!("rps play --duel --addr {server}")));
     person.press("rock\n");
     person.see("rock void\r\n");
-    person.see("no other player moved in time");
+    person.see("no other player moved in time: the round is void");
     person.see("0:0 scissors, rock or paper? ");
     person.press("\x04");
     person.see("0 won, 0 lost, 0 drawn, 1 void\r\n");
@@ -182,7 +182,7 @@ fn a_server_that_is_late_even_for_a_duel_is_exit_code_4() {
         let arguments = format!("rps {command} --duel --window 200ms --timeout 100ms --addr {server}");
         let finished = client(&arguments).run("rock\n");
         finished.assert_ended(4);
-        assert!(finished.stderr.contains("no reply within 300ms: that is --window, "), "{finished:?}");
+        assert!(finished.stderr.contains("no reply within 300ms: --window (as "), "{finished:?}");
     }
 }
 

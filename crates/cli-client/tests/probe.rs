@@ -94,12 +94,12 @@ fn a_server_that_takes_connections_but_is_not_ready_yet_is_waited_for() {
 
 #[test]
 fn a_wrong_answer_and_a_refusal_are_exit_code_1() {
-    for (reply, said) in [(&b"d6.0"[..], "the square of 3.0 came back as 6.0"), (b"eBADNUM what", "BADNUM what")] {
+    for (reply, said) in [(&b"d6.0"[..], "the square of 3.0 is 9.0, not 6.0"), (b"eBADNUM what", "BADNUM what")] {
         let server = Fake::answering(reply);
         run(&format!("probe power --addr {server}")).assert_failed(1, "", &[said]);
     }
     let server = Fake::answering_each_read(b"v");
-    run(&format!("probe rps --addr {server}")).assert_failed(1, "", &["voids a round that the house always plays"]);
+    run(&format!("probe rps --addr {server}")).assert_failed(1, "", &["wrong reply: a void round"]);
 }
 
 #[test]

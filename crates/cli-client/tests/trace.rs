@@ -56,7 +56,7 @@ fn from_connect(address: &impl ToString, rest: &[&str]) -> Vec<String> {
     begin.into_iter().chain(rest.iter().map(|&event| event.to_owned())).collect()
 }
 
-const HALF_CLOSE: &str = "half-close we send nothing more, and still listen";
+const HALF_CLOSE: &str = "half-close the client sends nothing more, but still receives";
 const END: &str = "end the server sends nothing more";
 
 #[test]
@@ -266,7 +266,7 @@ fn a_server_that_takes_a_piece_for_all_is_found_out_where_the_reply_has_an_end()
         run(&format!("power square 12 --split 2 --delay 500ms --framing {framing} --addr {server}")).assert_failed(
             5,
             "",
-            &["the server took the first that read as one for all of it: its framing.settle makes it wait for more"],
+            &["the server took the first ones for a whole request: with framing.settle it waits for the rest"],
         );
     }
 }
@@ -284,7 +284,7 @@ fn a_bare_reply_to_a_piece_is_taken_for_the_answer_and_the_help_says_so() {
     let help = run("power square --help");
     let words: Vec<_> = help.stdout.split_whitespace().collect();
     let words = words.join(" ");
-    assert!(words.contains("with bare a reader of one reply cannot notice a wrong split"), "{words}");
+    assert!(words.contains("with bare, the client reads one reply and cannot detect it"), "{words}");
 }
 
 #[test]

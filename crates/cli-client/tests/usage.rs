@@ -74,7 +74,7 @@ fn what_is_no_usage_is_exit_code_2_and_named() {
         run(&format!("power square 2 --framing {framing} --keep-alive --addr {nobody}")).assert_failed(
             2,
             "",
-            &["--keep-alive needs lines"],
+            &["--keep-alive needs line framing"],
         );
     }
     for arguments in ["", "power", "rps", "probe", "juggle", "--bogus", "--timeout"] {
