@@ -137,11 +137,11 @@ texts! {
     exchange_send
         "The request: text with the escapes \\r, \\n, \\t, \\0, \\\\ and \\xHH"
         "请求：文本，可用转义 \\r、\\n、\\t、\\0、\\\\、\\xHH"
-    exchange_expect "The expected reply, written in the same way" "预期的应答，写法相同，逐字节核对"
+    exchange_expect "The expected reply, in the same notation; compared byte for byte" "预期的应答，写法相同，逐字节核对"
     exchange_addr "Address of the server" "服务器地址"
     pipeline_exchange
         "Requests in flight on each connection; implies --keep-alive [default: 1]"
-        "每个连接上同时在途的请求数；隐含 --keep-alive [默认：1]"
+        "每个连接上同时在途的请求数，自动启用 --keep-alive [默认：1]"
     connections "Number of concurrent connections [default: 50]" "同时的连接数 [默认：50]"
     requests "Stop after this many requests, such as 500, 100k or 2m" "发完指定数量的请求后结束，如 500、100k、2m"
     duration
@@ -155,7 +155,7 @@ texts! {
     pipeline "Requests in flight on each connection [default: 1]" "每个连接上同时在途的请求数 [默认：1]"
     pipeline_power
         "Requests in flight on each connection; implies --keep-alive [default: 1; with --compare: 64]"
-        "每个连接上同时在途的请求数；隐含 --keep-alive [默认：1；用 --compare 时：64]"
+        "每个连接上同时在途的请求数，自动启用 --keep-alive [默认：1；用 --compare 时：64]"
     warmup "Send the load for this long before counting starts" "先加压这么久，再开始计数"
     threads "Number of threads that send the load [default: 1]" "加压的线程数 [默认：1]"
     sources
