@@ -7,7 +7,7 @@ use support::{Finished, client, real};
 /// The three ways in which `power` reads standard input.
 const FLAGS: [&str; 3] = ["", "--framing line", "--keep-alive"];
 
-fn square(arguments: &str, flags: &str, server: &real::Server, input: &[u8]) -> Finished {
+fn square(arguments: &str, flags: &str, server: &real::LocalServer, input: &[u8]) -> Finished {
     client(&format!("power square {arguments} {flags} --addr {server}")).run(input)
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use support::fake::Fake;
 use support::real::ReservedPort;
-use support::{Running, client, real, run};
+use support::{RunningClient, client, real, run};
 
 #[test]
 fn a_working_server_exits_with_0_and_one_line() {
@@ -67,7 +67,7 @@ fn wait_limits_the_timeout_of_an_attempt() {
 }
 
 /// Starts a probe on a port without a server, and returns it after its first failed attempts.
-fn start_before(service: &str, reserved: &ReservedPort) -> Running {
+fn start_before(service: &str, reserved: &ReservedPort) -> RunningClient {
     let running = client(&format!("probe {service} --wait 60s --addr {reserved}")).start();
     // The attempts are not visible from outside. But a second probe, started later, has already failed.
     run(&format!("probe {service} --wait 300ms --addr {reserved}")).assert_exit_code(3);

@@ -213,7 +213,7 @@ impl ThreadLoad {
         let mut stats = lock(&self.state).stats.clone();
         let end = match self.until {
             Some(until) if now >= until => Some(until),
-            // The budget is not used up, so the run was stopped just now.
+            // With requests left in the budget, the run was stopped just now.
             _ => (self.budget.left() > 0).then_some(now),
         };
         if let Some(end) = end {
@@ -223,8 +223,8 @@ impl ThreadLoad {
             match end {
                 Some(end) => {
                     let Range { start, end: due } = schedule.unsent(end);
-                    // The histogram cannot distinguish more steps than this.
                     stats.unsent = due.saturating_sub(start);
+                    // The histogram cannot distinguish more steps than this.
                     let step = stats.unsent.div_ceil(MAX_UNSENT_STEPS).max(1);
                     for number in (start..due).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
                         stats.record_latency(

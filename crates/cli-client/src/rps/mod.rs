@@ -28,7 +28,7 @@ use prompt::Prompt;
 use score::Score;
 
 pub(crate) async fn throw(arguments: ThrowArguments, session: &Session) -> Result<(), CliError> {
-    let mut game = Game::start(arguments.opponent, session).await?;
+    let mut game = GameConnection::start(arguments.opponent, session).await?;
     let mut moves = values(arguments.moves, rps_move);
     while let Some(mv) = moves.try_next().await? {
         game.throw(mv).await?.print(session.output)?;
@@ -42,7 +42,7 @@ pub(crate) async fn play(arguments: PlayArguments, session: &Session) -> Result<
     let mut prompt = Prompt::new(session.output, arguments.opponent.duel);
     let mut game = None;
     let game_over = session.run_until_cancelled(async {
-        let game = game.insert(Game::start(arguments.opponent, session).await?);
+        let game = game.insert(GameConnection::start(arguments.opponent, session).await?);
         rounds(game, &mut prompt, &mut score, session).await
     });
     let mut result = game_over.await;
@@ -60,7 +60,12 @@ pub(crate) async fn play(arguments: PlayArguments, session: &Session) -> Result<
     result
 }
 
-async fn rounds(game: &mut Game, prompt: &mut Prompt, score: &mut Score, session: &Session) -> Result<(), CliError> {
+async fn rounds(
+    game: &mut GameConnection,
+    prompt: &mut Prompt,
+    score: &mut Score,
+    session: &Session,
+) -> Result<(), CliError> {
     while score.winner.is_none()
         && let Some(mv) = prompt.next_move(score).await?
     {
@@ -75,13 +80,13 @@ async fn rounds(game: &mut Game, prompt: &mut Prompt, score: &mut Score, session
 }
 
 /// A connection to an opponent.
-struct Game {
+struct GameConnection {
     connection: Connection,
     /// How long the server keeps a move waiting for the other player's. The house replies at once.
     window: Option<Duration>,
 }
 
-impl Game {
+impl GameConnection {
     async fn start(opponent: OpponentArguments, session: &Session) -> Result<Self, CliError> {
         let window = opponent.duel.then_some(opponent.window);
         let target = if opponent.duel { Target::Duel } else { Target::Rps };

@@ -1,6 +1,6 @@
 //! Runs the client binary as a user or a script would, and checks the result.
 //!
-//! - [`Client`]: the command line; started it is [`Running`], at its end [`Finished`];
+//! - [`ClientCommand`]: the command line; started it is [`RunningClient`], at its end [`Finished`];
 //! - [`fake`]: servers that run a test's script;
 //! - [`real`]: our servers, in this process;
 //! - [`load`]: shared by the tests of `bench`;
@@ -24,13 +24,13 @@ use proto::testing::process::ChildProcess;
 
 /// A client that has not been started.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub(crate) struct ClientCommand {
     command: Command,
 }
 
 /// Returns the client with these arguments, separated by blanks. The addresses and languages of the test's environment
 /// are removed.
-pub(crate) fn client(arguments: &str) -> Client {
+pub(crate) fn client(arguments: &str) -> ClientCommand {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cli-client"));
     command.args(arguments.split_whitespace());
     for variable in ["POWER_ADDR", "RPS_ADDR", "DUEL_ADDR", "LC_MESSAGES", "LANG"] {
@@ -41,7 +41,7 @@ pub(crate) fn client(arguments: &str) -> Client {
         command.env_remove(variable);
     }
     command.env("LC_ALL", "C").env("TERM", "xterm").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    Client { command }
+    ClientCommand { command }
 }
 
 /// Runs the client with these arguments and empty standard input.
@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &str) -> Finished {
     client(arguments).run("")
 }
 
-impl Client {
+impl ClientCommand {
     /// Sets an environment variable.
     pub(crate) fn with_env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
@@ -69,8 +69,8 @@ impl Client {
     }
 
     /// Starts the client with standard input open.
-    pub(crate) fn start(mut self) -> Running {
-        Running { process: ChildProcess::start(&mut self.command), lines_read: 0 }
+    pub(crate) fn start(mut self) -> RunningClient {
+        RunningClient { process: ChildProcess::start(&mut self.command), lines_read: 0 }
     }
 
     /// Runs the client to its end with this standard input.
@@ -95,12 +95,12 @@ pub(crate) fn closed_pipe() -> PipeWriter {
 
 /// A running client; dropping it kills it.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct RunningClient {
     process: ChildProcess,
     lines_read: usize,
 }
 
-impl Running {
+impl RunningClient {
     /// Writes to standard input.
     pub(crate) fn write_stdin(&mut self, text: &str) {
         self.process.write(text);
@@ -140,7 +140,7 @@ pub(crate) struct Finished {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
-    /// Whether the client ended before it had read all input of [`Client::run`].
+    /// Whether the client ended before it had read all input of [`ClientCommand::run`].
     pub(crate) input_left: bool,
 }
 

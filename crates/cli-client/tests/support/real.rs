@@ -16,13 +16,13 @@ use tokio::runtime::{Builder, Runtime};
 
 /// A server that runs until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub(crate) struct LocalServer {
     address: SocketAddr,
     runtime: Runtime,
     running: Option<Running>,
 }
 
-impl Server {
+impl LocalServer {
     fn start<S>(
         open: impl FnOnce() -> io::Result<TcpListener>,
         serve: impl FnOnce(TcpListener, Shutdown) -> S,
@@ -55,13 +55,13 @@ impl Server {
     }
 }
 
-impl fmt::Display for Server {
+impl fmt::Display for LocalServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.address.fmt(f)
     }
 }
 
-impl Drop for Server {
+impl Drop for LocalServer {
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
             self.runtime.block_on(running.stop());
@@ -74,11 +74,11 @@ pub(crate) fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("there is a runtime")
 }
 
-fn start<S>(serve: impl FnOnce(TcpListener, Shutdown) -> S) -> Server
+fn start<S>(serve: impl FnOnce(TcpListener, Shutdown) -> S) -> LocalServer
 where
     S: Future<Output = Summary> + Send + 'static,
 {
-    Server::start(|| Ok(listen()), serve).expect("there is a free port")
+    LocalServer::start(|| Ok(listen()), serve).expect("there is a free port")
 }
 
 fn serve_power(
@@ -103,62 +103,62 @@ fn solo(listener: TcpListener) -> Listeners<TcpListener> {
     Listeners { solo: Some(listener), duel: None }
 }
 
-fn power_with(settings: &[(&str, &str)]) -> Server {
+fn power_with(settings: &[(&str, &str)]) -> LocalServer {
     start(|listener, shutdown| serve_power(settings, listener, shutdown))
 }
 
-fn rps_with(settings: &[(&str, &str)]) -> Server {
+fn rps_with(settings: &[(&str, &str)]) -> LocalServer {
     start(|listener, shutdown| serve_rps(settings, solo(listener), shutdown))
 }
 
-pub(crate) fn power() -> Server {
+pub(crate) fn power() -> LocalServer {
     power_with(&[])
 }
 
 /// Starts a power server on this address.
-pub(crate) fn power_at(address: &str) -> io::Result<Server> {
+pub(crate) fn power_at(address: &str) -> io::Result<LocalServer> {
     let address = address.parse().expect("an address");
-    Server::start(|| listen_at(address), |listener, shutdown| serve_power(&[], listener, shutdown))
+    LocalServer::start(|| listen_at(address), |listener, shutdown| serve_power(&[], listener, shutdown))
 }
 
 /// Starts a power server with this connection limit.
-pub(crate) fn power_with_max_connections(connections: u32) -> Server {
+pub(crate) fn power_with_max_connections(connections: u32) -> LocalServer {
     power_with(&[("limits.max_connections", &connections.to_string())])
 }
 
 /// Starts a power server with a settle time far longer than the delay between pieces.
-pub(crate) fn power_with_settle() -> Server {
+pub(crate) fn power_with_settle() -> LocalServer {
     power_with(&[("framing.settle", "1s")])
 }
 
 /// Starts a solo rock-paper-scissors server.
-pub(crate) fn rps() -> Server {
+pub(crate) fn rps() -> LocalServer {
     rps_with(&[])
 }
 
 /// Starts a solo rock-paper-scissors server with this connection limit.
-pub(crate) fn rps_with_max_connections(connections: u32) -> Server {
+pub(crate) fn rps_with_max_connections(connections: u32) -> LocalServer {
     rps_with(&[("limits.max_connections", &connections.to_string())])
 }
 
 /// Starts a duel server with this window.
-pub(crate) fn duel(window: Duration) -> Server {
+pub(crate) fn duel(window: Duration) -> LocalServer {
     let window = format!("{}ms", window.as_millis());
     let settings = [("duel.window", window.as_str()), ("timeouts.idle", "1h")];
     start(|listener, shutdown| serve_rps(&settings, Listeners { solo: None, duel: Some(listener) }, shutdown))
 }
 
 /// Starts a power server that closes its first connection at once, like a server that is not ready yet.
-pub(crate) fn power_dropping_first_connection() -> Server {
+pub(crate) fn power_dropping_first_connection() -> LocalServer {
     dropping_first_connection(|listener, shutdown| serve_power(&[], listener, shutdown))
 }
 
 /// Starts a solo rock-paper-scissors server that closes its first connection at once.
-pub(crate) fn rps_dropping_first_connection() -> Server {
+pub(crate) fn rps_dropping_first_connection() -> LocalServer {
     dropping_first_connection(|listener, shutdown| serve_rps(&[], solo(listener), shutdown))
 }
 
-fn dropping_first_connection<S>(serve: impl FnOnce(TcpListener, Shutdown) -> S + Send + 'static) -> Server
+fn dropping_first_connection<S>(serve: impl FnOnce(TcpListener, Shutdown) -> S + Send + 'static) -> LocalServer
 where
     S: Future<Output = Summary> + Send,
 {
@@ -199,14 +199,14 @@ impl ReservedPort {
     }
 
     /// Starts a power server on this port.
-    pub(crate) fn serve_power(self) -> Server {
-        Server::start(|| self.listen(1024), |listener, shutdown| serve_power(&[], listener, shutdown))
+    pub(crate) fn serve_power(self) -> LocalServer {
+        LocalServer::start(|| self.listen(1024), |listener, shutdown| serve_power(&[], listener, shutdown))
             .expect("the port is free")
     }
 
     /// Starts a solo rock-paper-scissors server on this port.
-    pub(crate) fn serve_rps(self) -> Server {
-        Server::start(|| self.listen(1024), |listener, shutdown| serve_rps(&[], solo(listener), shutdown))
+    pub(crate) fn serve_rps(self) -> LocalServer {
+        LocalServer::start(|| self.listen(1024), |listener, shutdown| serve_rps(&[], solo(listener), shutdown))
             .expect("the port is free")
     }
 }

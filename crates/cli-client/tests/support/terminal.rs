@@ -11,7 +11,7 @@ use proto::testing::PATIENCE;
 use proto::testing::process::ChildProcess;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use super::Client;
+use super::ClientCommand;
 
 /// A terminal with a running client; dropping it ends the client.
 pub(crate) struct Terminal {
@@ -24,7 +24,7 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     /// Starts the client with all three standard streams on the terminal.
-    pub(crate) fn start(client: Client) -> Self {
+    pub(crate) fn start(client: ClientCommand) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("there is a terminal");
         grantpt(&master).expect("this user owns the terminal");
         unlockpt(&master).expect("the terminal can be unlocked");
