@@ -266,7 +266,7 @@ fn eof_and_line_framing_detect_a_request_taken_too_early() {
         run(&format!("power square 12 --split 2 --delay 500ms --framing {framing} --addr {server}")).assert_failed(
             5,
             "",
-            &["the server took the first ones for a whole request: with framing.settle it waits for the rest"],
+            &["the server took the first pieces for a whole request: with framing.settle it waits for the rest"],
         );
     }
 }

@@ -257,7 +257,7 @@ texts! {
         "; if the server ends its replies in another way, try another --framing, such as bare"
         "；服务器若用别的方式结束应答，可换一种 --framing，如 bare"
     hint_split
-        "; the request was sent in pieces, and the server took the first ones for a whole request: with framing.settle \
+        "; the request was sent in pieces, and the server took the first pieces for a whole request: with framing.settle \
          it waits for the rest"
         "；请求是分片发出的，服务器把先到的几片当成了整个请求：设置 framing.settle 可以让它等待其余部分"
     hint_duel
