@@ -1,69 +1,69 @@
-//! The errors of commands: message, kind and exit code of each.
+//! The errors of commands: message, kind and exit code.
 
 use std::io;
 
 use proto::client::{Error, ErrorKind, Phase};
-use proto::wire::power::ErrorReply;
+use proto::wire::power;
 use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::language::{explain, texts};
 
-/// The exit code of a command that the server refused, or of a check that failed.
-pub(crate) const REFUSED: u8 = 1;
+/// Exit code for an error reply, a full server, or a failed check.
+pub(crate) const EXIT_FAILURE: u8 = 1;
 
-/// The exit code of a command that timed out.
-pub(crate) const TIMED_OUT: u8 = 4;
+/// Exit code for a timeout.
+pub(crate) const EXIT_TIMEOUT: u8 = 4;
 
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum CliError {
-    /// What went wrong is reported already and has this exit code.
+    /// The error has been reported; only the exit code is left.
     Reported(u8),
-    /// The command line, the environment or standard input is wrong; the message says what would be right.
+    /// The command line, the environment or standard input is invalid. The message describes valid values.
     Usage(String),
-    /// No reply, and a hint what to try next, which may be empty.
-    NoAnswer(Error, String),
-    /// An error reply of the server, with its code on the wire.
-    Refused { code: &'static str, message: String },
-    /// A well-formed reply that is wrong.
-    WrongAnswer(String),
-    /// The reader of standard output has closed it.
+    /// No reply; with a hint what to try next, which may be empty.
+    NoReply(Error, String),
+    /// An error reply, with its code on the wire.
+    ErrorReply { code: &'static str, message: String },
+    /// A valid reply with a wrong value.
+    WrongReply(String),
+    /// The reader has closed standard output.
     OutputClosed,
     /// Standard output cannot be written.
     Output(io::Error),
-    /// Standard input cannot be read, or a system call failed that every program needs.
+    /// Standard input cannot be read, or the system lacks a resource.
     System(String),
-    /// A signal ended the client; with its exit code.
+    /// A signal interrupted the command; with the exit code.
     Interrupted(u8),
 }
 
-/// A kind of failure. Its name is part of the format of `--json`.
+/// The kind of an error. The names are part of the `--json` schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum FailureKind {
     Usage,
-    /// An error reply, or a connection refused.
+    /// An error reply, a full server, or a refused connection.
     Refused,
     Reset,
     Timeout,
     Protocol,
     /// The server closed the connection between two requests.
     Closed,
-    /// The name has no address.
+    /// The host name could not be resolved.
     Unresolved,
     Unreachable,
     NoLocalPort,
     NoFiles,
-    /// A wrong answer.
+    /// A valid reply with a wrong value.
     Wrong,
-    /// The client's own machine failed: standard input or output, threads.
+    /// An error on the client's machine: standard streams, threads.
     System,
     Interrupted,
 }
 
 impl FailureKind {
-    pub(crate) fn of(error: &Error) -> Self {
+    pub(crate) fn from_error(error: &Error) -> Self {
         match &error.kind {
             ErrorKind::TimedOut(_) => Self::Timeout,
             ErrorKind::Protocol(_) => Self::Protocol,
@@ -83,36 +83,36 @@ impl FailureKind {
 }
 
 impl CliError {
-    /// The error reply of the server at this address.
-    pub(crate) fn refused(address: &str, refusal: &ErrorReply) -> Self {
-        Self::Refused { code: refusal.code.as_str(), message: texts::refused(address, refusal) }
+    /// Creates the error for an error reply from this address.
+    pub(crate) fn from_reply(address: &str, reply: &power::ErrorReply) -> Self {
+        Self::ErrorReply { code: reply.code.as_str(), message: texts::error_reply(address, reply) }
     }
 
-    pub(crate) fn of_output(error: io::Error) -> Self {
+    pub(crate) fn from_output(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe { Self::OutputClosed } else { Self::Output(error) }
     }
 
-    /// Replaces the hint of a missing reply, where `hint` has a better one.
+    /// Replaces the hint of [`CliError::NoReply`] if `hint` returns one.
     pub(crate) fn with_hint(self, hint: impl FnOnce(&ErrorKind, Phase) -> Option<String>) -> Self {
         match self {
-            Self::NoAnswer(error, usual) => {
-                let hint = hint(&error.kind, error.phase).unwrap_or(usual);
-                Self::NoAnswer(error, hint)
+            Self::NoReply(error, default) => {
+                let hint = hint(&error.kind, error.phase).unwrap_or(default);
+                Self::NoReply(error, hint)
             }
             other => other,
         }
     }
 
-    /// The message, unless there is nothing to report.
+    /// Returns the message, or `None` if there is nothing to report.
     pub(crate) fn message(&self) -> Option<String> {
         match self {
             Self::Reported(_) | Self::OutputClosed => None,
             Self::Interrupted(_) => Some(texts::interrupted()),
             Self::Usage(message)
-            | Self::Refused { message, .. }
-            | Self::WrongAnswer(message)
+            | Self::ErrorReply { message, .. }
+            | Self::WrongReply(message)
             | Self::System(message) => Some(message.clone()),
-            Self::NoAnswer(error, hint) => Some(explain::error(error) + hint),
+            Self::NoReply(error, hint) => Some(explain::error(error) + hint),
             Self::Output(error) => Some(texts::output_broken(error)),
         }
     }
@@ -120,27 +120,27 @@ impl CliError {
     pub(crate) fn kind(&self) -> FailureKind {
         match self {
             Self::Usage(_) => FailureKind::Usage,
-            Self::NoAnswer(error, _) => FailureKind::of(error),
-            Self::Refused { .. } => FailureKind::Refused,
-            Self::WrongAnswer(_) => FailureKind::Wrong,
+            Self::NoReply(error, _) => FailureKind::from_error(error),
+            Self::ErrorReply { .. } => FailureKind::Refused,
+            Self::WrongReply(_) => FailureKind::Wrong,
             Self::Reported(_) | Self::OutputClosed | Self::Output(_) | Self::System(_) => FailureKind::System,
             Self::Interrupted(_) => FailureKind::Interrupted,
         }
     }
 
-    /// The exit code: 0 done; 1 the server refused, or a check failed; 2 usage; 3 cannot connect; 4 timed out; 5 the
-    /// server broke the protocol; 128 and more a signal.
+    /// Returns the exit code: 0 success; 1 error reply, server full, or failed check; 2 usage error; 3 cannot connect;
+    /// 4 timeout; 5 protocol violation or broken connection; 128 + n for signal n.
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::OutputClosed => 0,
             Self::Reported(code) | Self::Interrupted(code) => *code,
-            Self::Refused { .. } | Self::WrongAnswer(_) | Self::Output(_) | Self::System(_) => REFUSED,
+            Self::ErrorReply { .. } | Self::WrongReply(_) | Self::Output(_) | Self::System(_) => EXIT_FAILURE,
             Self::Usage(_) => 2,
-            Self::NoAnswer(error, _) => match (&error.kind, error.phase) {
-                (ErrorKind::Full, _) => REFUSED,
-                (ErrorKind::TimedOut(_), _) => TIMED_OUT,
+            Self::NoReply(error, _) => match (&error.kind, error.phase) {
+                (ErrorKind::Full, _) => EXIT_FAILURE,
+                (ErrorKind::TimedOut(_), _) => EXIT_TIMEOUT,
                 (ErrorKind::Io(_), Phase::Resolve | Phase::Connect) => 3,
-                // A request was sent and had no reply.
+                // The request was sent, but there was no valid reply.
                 (ErrorKind::Io(_) | ErrorKind::Protocol(_) | ErrorKind::Closed, _) => 5,
             },
         }
@@ -148,16 +148,16 @@ impl CliError {
 }
 
 impl From<Error> for CliError {
-    /// Adds the hint that fits every command.
+    /// Adds the hint that applies to every command.
     fn from(error: Error) -> Self {
-        let hint = match (FailureKind::of(&error), error.phase) {
-            (FailureKind::Refused, Phase::Connect) => texts::hint_nobody_listens(),
+        let hint = match (FailureKind::from_error(&error), error.phase) {
+            (FailureKind::Refused, Phase::Connect) => texts::hint_not_listening(),
             (FailureKind::Timeout, _) => texts::hint_timeout(),
             (FailureKind::NoLocalPort, _) => texts::hint_ports(),
             (FailureKind::NoFiles, _) => texts::hint_files(),
             _ => String::new(),
         };
-        Self::NoAnswer(error, hint)
+        Self::NoReply(error, hint)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The values of a command: its arguments, and those on standard input, one a line, in place of an argument `-`.
+//! The values of a command: its arguments, and lines of standard input in place of an argument `-`.
 
 use std::future::ready;
 use std::io;
@@ -11,78 +11,79 @@ use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 
 use crate::error::CliError;
 use crate::language::texts;
-use crate::output::tell;
+use crate::output::write_stderr;
 
-/// The longest line of input in bytes; numbers and moves are shorter.
-const LONGEST_LINE: usize = 4096;
+/// Maximum length of an input line in bytes. Numbers and moves are shorter.
+const MAX_LINE: usize = 4096;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Argument<T> {
     Value(T),
-    /// `-`: the values on standard input.
+    /// `-`: read values from standard input.
     Input,
 }
 
-/// Parses a value, or says what would be right.
+/// Parses a value, or returns a message that describes valid values.
 type Parse<T> = fn(&str) -> Result<T, String>;
 
-/// Standard input, one value a line.
+/// Standard input with one value per line.
 pub(crate) struct Input<T> {
     parse: Parse<T>,
-    /// Whether a person types the lines: they are asked for each, and may try again after a wrong one.
+    /// Whether the input is a terminal: each line has a prompt, and an invalid line may be corrected.
     pub(crate) interactive: bool,
     lines: FramedRead<Stdin, LinesCodec>,
     line: u64,
-    /// Whether the last line could not be read. The stream then has a `None` that is not the end.
-    paused: bool,
+    /// Whether the last line could not be decoded. `FramedRead` then returns one `None` that is not the end of the
+    /// input.
+    decode_error: bool,
 }
 
 impl<T> Input<T> {
     pub(crate) fn open(parse: Parse<T>, interactive: bool) -> Self {
-        let lines = FramedRead::new(tokio::io::stdin(), LinesCodec::new_with_max_length(LONGEST_LINE));
-        Self { parse, interactive, lines, line: 0, paused: false }
+        let lines = FramedRead::new(tokio::io::stdin(), LinesCodec::new_with_max_length(MAX_LINE));
+        Self { parse, interactive, lines, line: 0, decode_error: false }
     }
 
-    /// Returns the value on the next line that is not blank, `None` after the last. A person sees `prompt` before each
-    /// line. Dropping the future loses no line.
+    /// Returns the value on the next line that is not blank, or `None` at the end. Writes `prompt` before each line of
+    /// an interactive input. Dropping the future loses no line.
     ///
     /// # Errors
     ///
-    /// [`CliError::Usage`] with the line's number for a wrong line, unless a person may try again; [`CliError::System`] if
+    /// [`CliError::Usage`] with the line number for an invalid line of non-interactive input; [`CliError::System`] if
     /// standard input cannot be read.
     pub(crate) async fn next(&mut self, prompt: &str) -> Result<Option<T>, CliError> {
         loop {
             if self.interactive {
-                tell(prompt);
+                write_stderr(prompt);
             }
-            if self.paused {
-                let _pause = self.lines.next().await;
-                self.paused = false;
+            if self.decode_error {
+                let _none = self.lines.next().await;
+                self.decode_error = false;
             }
             let Some(line) = self.lines.next().await else { return Ok(None) };
-            self.paused = line.is_err();
+            self.decode_error = line.is_err();
             self.line += 1;
-            let wrong = match line {
+            let message = match line {
                 Ok(line) if line.trim().is_empty() => continue,
                 Ok(line) => match (self.parse)(&line) {
                     Ok(value) => return Ok(Some(value)),
-                    Err(right) => texts::is_wrong(quoted(&line), right),
+                    Err(expected) => texts::invalid_line(quoted(&line), expected),
                 },
-                Err(LinesCodecError::MaxLineLengthExceeded) => texts::input_too_long(LONGEST_LINE),
+                Err(LinesCodecError::MaxLineLengthExceeded) => texts::input_too_long(MAX_LINE),
                 Err(LinesCodecError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
                     texts::input_not_text()
                 }
                 Err(LinesCodecError::Io(error)) => return Err(CliError::System(texts::input_broken(error))),
             };
             if !self.interactive {
-                return Err(CliError::Usage(texts::input_line(self.line, &wrong)));
+                return Err(CliError::Usage(texts::input_line(self.line, &message)));
             }
-            tell(&format!("{wrong}\n"));
+            write_stderr(&format!("{message}\n"));
         }
     }
 }
 
-/// A line of input, fit to be shown: letters of any script as they are, where [`Quoted`] would show their bytes.
+/// Quotes a line for a message. Letters of any script stay as they are; [`Quoted`] would print their bytes.
 fn quoted(line: &str) -> String {
     if line.chars().any(char::is_control) || line.chars().count() > 24 {
         Quoted(line.as_bytes()).to_string()
@@ -91,7 +92,7 @@ fn quoted(line: &str) -> String {
     }
 }
 
-/// Returns the values of a command's arguments in order, with those of standard input in the place of `-`. The errors are
+/// Returns the values of a command's arguments in order, with the lines of standard input in place of `-`. Errors are
 /// those of [`Input::next`].
 pub(crate) fn values<T: 'static>(
     arguments: Vec<Argument<T>>,

@@ -12,28 +12,28 @@ use tokio::time::timeout;
 
 use crate::error::CliError;
 
-/// How long a command may take to end by itself. Only one whose output is not read needs longer.
+/// How long a command may take to end after a signal. Only a command with blocked output takes longer.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Signals that end the client, each with the exit code that a shell gives a process ended by it: 128 and its number.
+/// The signals that end the client, with the exit codes that shells use: 128 + signal number.
 const SIGNALS: [(SignalKind, u8); 3] =
     [(SignalKind::interrupt(), CTRL_C), (SignalKind::terminate(), 143), (SignalKind::hangup(), 129)];
 
 /// The exit code for SIGINT.
 pub(crate) const CTRL_C: u8 = 130;
 
-/// The first signal that ended the client, as its exit code.
+/// The first signal that arrived, as its exit code.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupt(watch::Receiver<Option<u8>>);
 
 impl Interrupt {
-    /// Handles signals from now on, except those ignored at the start: nohup(1) and a shell's background jobs rely on
-    /// that. The process exits [`GRACE`] after the first signal, and at once on the second. A separate thread does
-    /// this: the command's thread blocks while its output is not read.
+    /// Handles signals from now on, except signals ignored at the start: nohup(1) and background jobs of a shell rely
+    /// on that. The process exits [`GRACE`] after the first signal, and at once on the second. Runs on its own thread,
+    /// because blocked output blocks the command's thread.
     ///
     /// # Errors
     ///
-    /// If the runtime or a signal handler cannot be set up.
+    /// If the runtime or a signal handler cannot be created.
     pub(crate) fn listen() -> io::Result<Self> {
         let (sender, receiver) = watch::channel(None);
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -53,7 +53,7 @@ impl Interrupt {
 
     /// Waits for a signal.
     pub(crate) async fn cancelled(&self) {
-        // The sender lives as long as the process, so that this cannot fail.
+        // Cannot fail: the sender lives as long as the process.
         let _ = self.0.clone().wait_for(Option::is_some).await;
     }
 
@@ -61,7 +61,7 @@ impl Interrupt {
         self.0.borrow().is_some()
     }
 
-    /// The error of a command that a signal has ended.
+    /// Returns the error of a command that was interrupted.
     pub(crate) fn error(&self) -> CliError {
         CliError::Interrupted(self.0.borrow().unwrap_or(CTRL_C))
     }
@@ -76,7 +76,7 @@ async fn next(signals: &mut [(Signal, u8)]) -> u8 {
     .await
 }
 
-/// Whether this process ignores a signal. Only the kernel tells (proc(5), `SigIgn`: a bit for each signal, from 1 on).
+/// Whether this process ignores a signal, from `SigIgn` in procfs: bit n - 1 stands for signal n (proc(5)).
 fn is_ignored(kind: SignalKind) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,18 +1,19 @@
-//! The command-line client of both services.
+//! The command-line client of the power server and the rock-paper-scissors server.
 //!
-//! - `arguments`: the command line; `service`: the servers' addresses; `input`: values from arguments and standard
-//!   input;
-//! - `session`: what every command works with: `output`, `interrupt` and `trace`; `status_line`: progress on a terminal;
-//! - `error`: errors and their exit codes;
+//! - `arguments`: the command line; `target`: the servers and their addresses; `input`: values from arguments and
+//!   standard input;
+//! - `session`: the state shared by all commands: `output`, `interrupt`, `trace`; `status_line`: progress on a
+//!   terminal;
+//! - `error`: errors and exit codes;
 //! - `language`: all texts, in English and Chinese;
 //! - `power`, `rps`, `bench`, `probe`: the commands.
 //!
-//! # The way of a command
+//! # How a command runs
 //!
-//! The command line is parsed into a command and the options common to all. These make a `Session`. The command sends
-//! requests through `proto::client`, where every phase has its timeout. Replies go to `output`, as lines or objects; an
-//! error is a `CliError`, which has a message and an exit code. A signal ends a command between two steps and drops it,
-//! so that a move in play is taken back.
+//! `arguments` parses the command line into a command and the common options, from which a `Session` is built. The
+//! command sends requests through `proto::client`, which has a timeout for each phase. Replies go to `output`, as lines
+//! or JSON objects. An error is a `CliError`, with a message and an exit code. On a signal the command's future is
+//! dropped, which withdraws a move in play.
 
 mod arguments;
 mod bench;
@@ -24,9 +25,9 @@ mod output;
 mod power;
 mod probe;
 mod rps;
-mod service;
 mod session;
 mod status_line;
+mod target;
 mod trace;
 
 use std::io::{self, Write};
@@ -39,19 +40,19 @@ use arguments::{Arguments, Command, RpsCommand};
 use error::CliError;
 use session::Session;
 
-/// Runs the command that the process's arguments name, and returns its exit code.
+/// Runs the command on the command line, and returns the exit code.
 #[must_use]
 pub fn run() -> ExitCode {
-    let arguments = match Arguments::of_command_line() {
+    let arguments = match Arguments::from_command_line() {
         Ok(arguments) => arguments,
         Err(code) => return code,
     };
     let output = arguments.common.output;
     match start(arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            output.report_error(&(), &failure);
-            ExitCode::from(failure.code())
+        Err(error) => {
+            output.report_error(&(), &error);
+            ExitCode::from(error.code())
         }
     }
 }
@@ -60,7 +61,7 @@ fn start(Arguments { common, command }: Arguments) -> Result<(), CliError> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let session = Session::new(&common)?;
     let done = runtime.block_on(execute(command, &session));
-    // A read from standard input may never end; don't wait for it.
+    // A read from standard input may block forever; do not wait for it.
     runtime.shutdown_background();
     done
 }
@@ -81,5 +82,5 @@ fn completions(shell: Shell) -> Result<(), CliError> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, name, &mut script);
-    io::stdout().write_all(&script).map_err(CliError::of_output)
+    io::stdout().write_all(&script).map_err(CliError::from_output)
 }

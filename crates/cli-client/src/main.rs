@@ -1,4 +1,4 @@
-//! The command-line client of both services.
+//! The binary of the command-line client.
 
 use std::process::ExitCode;
 

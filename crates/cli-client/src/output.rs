@@ -1,4 +1,4 @@
-//! Prints answers to standard output and everything else to standard error; with `--json`, errors too are objects on
+//! Prints results on standard output and everything else on standard error. With `--json`, errors are objects on
 //! standard output.
 
 use std::fmt::Display;
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::error::{CliError, FailureKind};
 use crate::language::texts;
 
-/// The version of what `--json` prints. It changes when a field changes or goes, not when one is added.
+/// The schema version of `--json`. It changes when a field is changed or removed, not when one is added.
 const SCHEMA: u32 = 1;
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -25,50 +25,51 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Prints an answer: a line for people, or an object for programs.
+    /// Prints a result: a line of text, or a JSON object.
     ///
     /// # Errors
     ///
-    /// [`CliError::OutputClosed`] on a broken pipe, which ends the command quietly, or else [`CliError::Output`].
-    pub(crate) fn answer(self, line: impl Display, fields: &impl Serialize) -> Result<(), CliError> {
-        if self.json { object(fields, None) } else { print(line) }
+    /// [`CliError::OutputClosed`] on a broken pipe, which ends the command without a message; otherwise
+    /// [`CliError::Output`].
+    pub(crate) fn print(self, line: impl Display, fields: &impl Serialize) -> Result<(), CliError> {
+        if self.json { print_object(fields, None) } else { print_line(line) }
     }
 
-    /// Reports an error; an object also has the fields of the request that it is about, `&()` for none. Where the report
-    /// cannot be written, the exit code is all that is left.
-    pub(crate) fn report_error(self, about: &impl Serialize, failure: &CliError) {
-        let Some(message) = failure.message() else { return };
-        // A person who pressed Ctrl-C knows; a program may not.
-        if matches!(failure, CliError::Interrupted(_)) && !self.json {
+    /// Reports an error. `about` holds the fields of the request for the JSON object; `&()` has none. If the report
+    /// cannot be written, only the exit code is left.
+    pub(crate) fn report_error(self, about: &impl Serialize, error: &CliError) {
+        let Some(message) = error.message() else { return };
+        // The user pressed Ctrl-C and needs no message; a program may need it.
+        if matches!(error, CliError::Interrupted(_)) && !self.json {
             return;
         }
         if self.json {
-            let (address, phase) = match failure {
-                CliError::NoAnswer(error, _) => (Some(&*error.address), Some(error.phase.to_string())),
+            let (address, phase) = match error {
+                CliError::NoReply(error, _) => (Some(&*error.address), Some(error.phase.to_string())),
                 _ => (None, None),
             };
-            let code = if let CliError::Refused { code, .. } = failure { Some(*code) } else { None };
-            let error = ErrorObject { kind: failure.kind(), code, message: &message, address, phase };
-            // A full disk takes no object; standard error may still take the message.
-            if !matches!(object(about, Some(error)), Err(CliError::Output(_))) {
+            let code = if let CliError::ErrorReply { code, .. } = error { Some(*code) } else { None };
+            let error = ErrorObject { kind: error.kind(), code, message: &message, address, phase };
+            // If standard output cannot be written, standard error may still work.
+            if !matches!(print_object(about, Some(error)), Err(CliError::Output(_))) {
                 return;
             }
         }
-        tell(&format!("cli-client: {message}\n"));
+        write_stderr(&format!("cli-client: {message}\n"));
     }
 }
 
-fn object(fields: &impl Serialize, error: Option<ErrorObject<'_>>) -> Result<(), CliError> {
+fn print_object(fields: &impl Serialize, error: Option<ErrorObject<'_>>) -> Result<(), CliError> {
     let object = serde_json::to_string(&Object { schema: SCHEMA, fields, error });
-    print(object.map_err(io::Error::from)?)
+    print_line(object.map_err(io::Error::from)?)
 }
 
-fn print(line: impl Display) -> Result<(), CliError> {
-    writeln!(io::stdout(), "{line}").map_err(CliError::of_output)
+fn print_line(line: impl Display) -> Result<(), CliError> {
+    writeln!(io::stdout(), "{line}").map_err(CliError::from_output)
 }
 
-/// Writes to standard error, and ignores errors: there is nowhere left to report them.
-pub(crate) fn tell(text: &str) {
+/// Writes to standard error. Ignores errors, because there is nowhere to report them.
+pub(crate) fn write_stderr(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
@@ -79,7 +80,7 @@ pub(crate) fn number<S: Serializer>(number: &Number, serializer: S) -> Result<S:
     text.serialize(serializer)
 }
 
-/// Serializes a value by its English name, in every language of the process.
+/// Serializes a value by its English name, in every language.
 pub(crate) fn by_name<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }

@@ -1,4 +1,4 @@
-//! `power`: asks for powers of numbers.
+//! `power`: computes powers of numbers on the power server.
 
 use std::num::NonZeroUsize;
 
@@ -12,18 +12,18 @@ use serde::Serialize;
 
 use crate::arguments::PowerCommand;
 use crate::arguments::values::number;
-use crate::error::{CliError, REFUSED};
+use crate::error::{CliError, EXIT_FAILURE};
 use crate::input::values;
 use crate::language::texts;
 use crate::output::{self, Output};
-use crate::service::Service;
 use crate::session::Session;
+use crate::target::Target;
 
-/// Prints the result for each number. An error reply is reported, and the next number asked for.
+/// Prints the result for each number. After an error reply it continues with the next number.
 ///
 /// # Errors
 ///
-/// The first error that keeps replies from coming, or else that there was an error reply.
+/// The first error that prevents further replies, or else that there was an error reply.
 pub(crate) async fn run(command: PowerCommand, session: &Session) -> Result<(), CliError> {
     let (operation, arguments) = match command {
         PowerCommand::Square(arguments) => (Operation::Square, arguments),
@@ -31,19 +31,19 @@ pub(crate) async fn run(command: PowerCommand, session: &Session) -> Result<(), 
         PowerCommand::Fourth(arguments) => (Operation::Fourth, arguments),
         PowerCommand::Echo(arguments) => (Operation::Echo, arguments),
     };
-    let address = Service::Power.address(arguments.addr)?;
+    let address = Target::Power.address(arguments.addr)?;
     if arguments.keep_alive && !matches!(arguments.framing, None | Some(Framing::Line)) {
         return Err(CliError::Usage(texts::keep_alive_needs_lines()));
     }
     let framing = arguments.framing.unwrap_or_default();
     let mut client = Client::new(session.endpoint(&address)).with_framing(framing);
-    let piece = arguments.split.and_then(|bytes| NonZeroUsize::new(usize::try_from(bytes).ok()?));
-    if let Some(bytes) = piece {
+    let piece_len = arguments.split.and_then(|bytes| NonZeroUsize::new(usize::try_from(bytes).ok()?));
+    if let Some(bytes) = piece_len {
         client = client.with_chunking(Chunking { bytes, pause: arguments.delay });
     }
     let mut numbers = values(arguments.numbers, number);
-    let mut printer = Printer { output: session.output, address, operation, refused: false };
-    let asked = async {
+    let mut printer = Printer { output: session.output, address, operation, had_error_reply: false };
+    let done = async {
         if arguments.keep_alive {
             return client.request_all(operation, numbers, |number, reply| printer.print_or_stop(number, reply)).await;
         }
@@ -52,14 +52,14 @@ pub(crate) async fn run(command: PowerCommand, session: &Session) -> Result<(), 
         }
         Ok(())
     };
-    asked.await.map_err(|failure| {
-        failure.with_hint(|kind, phase| match (kind, phase) {
+    done.await.map_err(|error| {
+        error.with_hint(|kind, phase| match (kind, phase) {
             (ErrorKind::TimedOut(_), Phase::End) if !arguments.keep_alive => Some(texts::hint_framing()),
-            (ErrorKind::Protocol(_), _) if piece.is_some() => Some(texts::hint_pieces()),
+            (ErrorKind::Protocol(_), _) if piece_len.is_some() => Some(texts::hint_split()),
             _ => None,
         })
     })?;
-    if printer.refused { Err(CliError::Reported(REFUSED)) } else { Ok(()) }
+    if printer.had_error_reply { Err(CliError::Reported(EXIT_FAILURE)) } else { Ok(()) }
 }
 
 /// Prints results and reports error replies.
@@ -68,24 +68,24 @@ struct Printer {
     address: String,
     operation: Operation,
     /// Whether there was an error reply.
-    refused: bool,
+    had_error_reply: bool,
 }
 
 impl Printer {
-    /// Prints a reply on a kept connection, and fails after an error reply with which the server closes it.
+    /// Prints a reply on a keep-alive connection. Fails after an error reply that closes the connection.
     fn print_or_stop(&mut self, operand: Number, reply: Reply) -> Result<(), CliError> {
-        let closes = matches!(&reply, Err(refusal) if refusal.code.closes_connection());
+        let closes = matches!(&reply, Err(error) if error.code.closes_connection());
         self.print(operand, reply)?;
-        if closes { Err(CliError::Reported(REFUSED)) } else { Ok(()) }
+        if closes { Err(CliError::Reported(EXIT_FAILURE)) } else { Ok(()) }
     }
 
     fn print(&mut self, operand: Number, reply: Reply) -> Result<(), CliError> {
         let request = RequestObject { operation: self.operation, operand };
         match reply {
-            Ok(result) => self.output.answer(result, &AnswerObject { request, result }),
-            Err(refusal) => {
-                self.refused = true;
-                self.output.report_error(&request, &CliError::refused(&self.address, &refusal));
+            Ok(result) => self.output.print(result, &ResultObject { request, result }),
+            Err(error) => {
+                self.had_error_reply = true;
+                self.output.report_error(&request, &CliError::from_reply(&self.address, &error));
                 Ok(())
             }
         }
@@ -101,7 +101,7 @@ struct RequestObject {
 }
 
 #[derive(Serialize)]
-struct AnswerObject {
+struct ResultObject {
     #[serde(flatten)]
     request: RequestObject,
     #[serde(serialize_with = "output::number")]

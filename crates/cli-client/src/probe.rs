@@ -1,4 +1,4 @@
-//! `probe`: checks with a real exchange that a server works.
+//! `probe`: checks with one real exchange that a server works.
 
 use std::time::Duration;
 
@@ -14,46 +14,46 @@ use tokio::time::{Instant, sleep};
 use crate::arguments::{ProbeArguments, ProbeCommand};
 use crate::error::CliError;
 use crate::language::texts;
-use crate::output::tell;
-use crate::service::Service;
+use crate::output::write_stderr;
 use crate::session::Session;
+use crate::target::Target;
 
-/// The pause between two tries: short against the start of a server, long against an exchange.
+/// Pause between two attempts: short compared with a server start, long compared with an exchange.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Tries until an exchange succeeds, or once without `--wait`, and prints how long the exchange took.
+/// Repeats the exchange until it succeeds, or makes one without `--wait`, and prints how long it took.
 ///
 /// # Errors
 ///
-/// What went wrong in the last try.
+/// The error of the last attempt.
 pub(crate) async fn run(command: ProbeCommand, session: &Session) -> Result<(), CliError> {
-    let (service, ProbeArguments { addr, wait }) = match command {
-        ProbeCommand::Power(arguments) => (Service::Power, arguments),
-        ProbeCommand::Rps(arguments) => (Service::Rps, arguments),
-        ProbeCommand::Duel(arguments) => (Service::Duel, arguments),
+    let (target, ProbeArguments { addr, wait }) = match command {
+        ProbeCommand::Power(arguments) => (Target::Power, arguments),
+        ProbeCommand::Rps(arguments) => (Target::Rps, arguments),
+        ProbeCommand::Duel(arguments) => (Target::Duel, arguments),
     };
-    let address = service.address(addr)?;
-    let until = Instant::now() + wait.unwrap_or_default();
+    let address = target.address(addr)?;
+    let deadline = Instant::now() + wait.unwrap_or_default();
     loop {
         let started = Instant::now();
         let timeout = session.timeouts.reply;
-        // The last try ends with the wait, but always has a moment.
-        let limit = match wait {
-            Some(_) => timeout.min(whole_millis(until - started).max(PAUSE)),
+        // The last attempt ends with the wait, but has at least [`PAUSE`].
+        let attempt_timeout = match wait {
+            Some(_) => timeout.min(whole_millis(deadline - started).max(PAUSE)),
             None => timeout,
         };
-        match exchange(service, session.endpoint(&address).with_timeouts(Timeouts::all(limit))).await {
+        match exchange(target, session.endpoint(&address).with_timeouts(Timeouts::all(attempt_timeout))).await {
             Ok(()) if session.output.quiet => return Ok(()),
             Ok(()) => {
-                let (probe, latency) = (service.name(), started.elapsed());
+                let (probe, latency) = (target.name(), started.elapsed());
                 let millis = format!("{:.1}", latency.as_secs_f64() * 1e3);
                 let line = texts::works(texts::server_at(probe, &address), millis);
-                return session.output.answer(line, &Works { probe, address, latency_us: latency.as_micros() });
+                return session.output.print(line, &ProbeResult { probe, address, latency_us: latency.as_micros() });
             }
-            Err(failure) if Instant::now() + PAUSE >= until => return Err(failure),
-            Err(failure) => {
+            Err(error) if Instant::now() + PAUSE >= deadline => return Err(error),
+            Err(error) => {
                 if session.verbose {
-                    tell(&format!("{}\n", texts::not_yet(failure.message().unwrap_or_default())));
+                    write_stderr(&format!("{}\n", texts::not_yet(error.message().unwrap_or_default())));
                 }
                 sleep(PAUSE).await;
             }
@@ -61,35 +61,35 @@ pub(crate) async fn run(command: ProbeCommand, session: &Session) -> Result<(), 
     }
 }
 
-/// Messages are easier to read without fractions.
+/// Rounds down to whole milliseconds, for shorter messages.
 fn whole_millis(duration: Duration) -> Duration {
     Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[derive(Serialize)]
-struct Works {
+struct ProbeResult {
     probe: &'static str,
     address: String,
     latency_us: u128,
 }
 
-/// One exchange, and whether the reply is right.
-async fn exchange(service: Service, endpoint: Endpoint) -> Result<(), CliError> {
-    match service {
-        Service::Power => power(endpoint).await,
-        Service::Rps => rps(endpoint).await,
-        // A move would start a round with a waiting player, or wait for one itself.
-        Service::Duel => Ok(Connection::open(endpoint).await?.check().await?),
+/// Makes one exchange, and verifies the reply.
+async fn exchange(target: Target, endpoint: Endpoint) -> Result<(), CliError> {
+    match target {
+        Target::Power => power(endpoint).await,
+        Target::Rps => rps(endpoint).await,
+        // A valid move would start a round with a waiting player, or wait for one.
+        Target::Duel => Ok(Connection::open(endpoint).await?.check().await?),
     }
 }
 
 async fn power(endpoint: Endpoint) -> Result<(), CliError> {
-    let (asked, right) = (Number::from(3), Number::from(9));
+    let (operand, expected) = (Number::from(3), Number::from(9));
     let address = endpoint.address().to_owned();
-    match Client::new(endpoint).request(Operation::Square, asked).await? {
-        Ok(square) if square == right => Ok(()),
-        Ok(square) => Err(CliError::WrongAnswer(texts::wrong_square(&address, asked, square))),
-        Err(refusal) => Err(CliError::refused(&address, &refusal)),
+    match Client::new(endpoint).request(Operation::Square, operand).await? {
+        Ok(square) if square == expected => Ok(()),
+        Ok(square) => Err(CliError::WrongReply(texts::wrong_square(&address, operand, square, expected))),
+        Err(reply) => Err(CliError::from_reply(&address, &reply)),
     }
 }
 
@@ -102,6 +102,6 @@ async fn rps(endpoint: Endpoint) -> Result<(), CliError> {
     })?;
     match round {
         Round::Judged(_) => Ok(()),
-        Round::Void => Err(CliError::WrongAnswer(texts::house_voids(&address))),
+        Round::Void => Err(CliError::WrongReply(texts::house_void(&address))),
     }
 }

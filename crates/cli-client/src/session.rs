@@ -1,4 +1,4 @@
-//! What every command works with: its output, timeouts, signals and trace.
+//! The state shared by all commands: output, timeouts, signals and trace.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(crate) struct Session {
 impl Session {
     /// # Errors
     ///
-    /// If signals cannot be handled.
+    /// If signal handlers cannot be installed.
     pub(crate) fn new(common: &Common) -> Result<Self, CliError> {
         Ok(Self {
             output: common.output,
@@ -32,11 +32,11 @@ impl Session {
         })
     }
 
-    /// Runs a command until it is done or a signal arrives. Dropping the command takes back a move in play.
+    /// Runs a command until it ends or a signal arrives. Dropping the command withdraws a move in play.
     ///
     /// # Errors
     ///
-    /// The command's own, or [`CliError::Interrupted`].
+    /// The command's error, or [`CliError::Interrupted`].
     pub(crate) async fn run_until_cancelled<T>(
         &self,
         command: impl Future<Output = Result<T, CliError>>,
@@ -48,7 +48,7 @@ impl Session {
         }
     }
 
-    /// Returns the server at an address, with its connections traced if `--verbose` or `--trace` asks for it.
+    /// Returns an endpoint for the address; `--verbose` and `--trace` attach the trace.
     pub(crate) fn endpoint(&self, address: &str) -> Endpoint {
         let endpoint = Endpoint::new(address).with_timeouts(self.timeouts);
         match &self.trace {

@@ -1,4 +1,4 @@
-//! A line on a terminal that is drawn over itself: how far a run is, how much time is left.
+//! A terminal line that is redrawn in place, for progress or remaining time.
 
 use std::env;
 use std::io::{IsTerminal, stderr};
@@ -9,20 +9,20 @@ use rustix::termios::tcgetwinsize;
 use tokio::time::interval;
 use unicode_width::UnicodeWidthStr;
 
-use crate::output::tell;
+use crate::output::write_stderr;
 
-/// Returns to the start of the line and erases it (ECMA-48: CR, EL).
+/// Moves the cursor to the start of the line and erases the line (ECMA-48: CR, EL).
 const CLEAR: &str = "\r\x1b[K";
 
-/// A line on standard error. Where it cannot be drawn over, nothing is drawn.
+/// A line on standard error. Draws nothing if the terminal cannot redraw it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StatusLine {
     shown: bool,
 }
 
 impl StatusLine {
-    /// A status line, if it is `wanted` and standard error is a terminal that moves its cursor (terminfo(5), the entry
-    /// `dumb`).
+    /// Creates a status line. It is shown if `wanted` and if standard error is a terminal that can move its cursor;
+    /// `dumb` cannot (terminfo(5)).
     pub(crate) fn new(wanted: bool) -> Self {
         let moves_cursor = env::var("TERM").is_ok_and(|name| !name.is_empty() && name != "dumb");
         Self { shown: wanted && moves_cursor && stderr().is_terminal() }
@@ -32,8 +32,8 @@ impl StatusLine {
         self.shown
     }
 
-    /// Runs `work`, draws a line each second until it ends, and then clears the line. `line` returns the line, and a
-    /// shorter one for a terminal that is too narrow: a line that wraps could not be cleared.
+    /// Runs `work`, redraws the line every second, and clears it at the end. `line` returns a long and a short version;
+    /// the short one is for narrow terminals, because a wrapped line cannot be cleared.
     pub(crate) async fn run<T>(self, work: impl Future<Output = T>, mut line: impl FnMut() -> (String, String)) -> T {
         let mut seconds = interval(Duration::from_secs(1));
         let mut work = pin!(work);
@@ -41,25 +41,25 @@ impl StatusLine {
             tokio::select! {
                 biased;
                 done = &mut work => {
-                    self.tell("");
+                    self.draw("");
                     return done;
                 }
                 _ = seconds.tick() => {
                     let (line, shorter) = line();
-                    self.tell(if line.width() < columns() { &line } else { &shorter });
+                    self.draw(if line.width() < columns() { &line } else { &shorter });
                 }
             }
         }
     }
 
-    fn tell(self, line: &str) {
+    fn draw(self, line: &str) {
         if self.shown {
-            tell(&format!("{CLEAR}{line}"));
+            write_stderr(&format!("{CLEAR}{line}"));
         }
     }
 }
 
-/// The width of the terminal, or 80 where it is unknown.
+/// Returns the width of the terminal, or 80 if it is unknown.
 pub(crate) fn columns() -> usize {
     tcgetwinsize(stderr()).ok().map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0).unwrap_or(80)
 }

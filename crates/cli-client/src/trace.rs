@@ -1,4 +1,4 @@
-//! `--verbose` and `--trace`: the events of connections on standard error, and every byte that crosses.
+//! `--verbose` and `--trace`: prints connection events on standard error, with `--trace` also every byte.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -7,12 +7,12 @@ use std::time::Instant;
 use proto::client::stream::{Observer, StreamEvent};
 
 use crate::language::{explain, texts};
-use crate::output::tell;
+use crate::output::write_stderr;
 
-/// Bytes on a line, in hex and as text: as many as fit 80 columns.
-const BYTES_A_LINE: usize = 12;
+/// Bytes per line, in hex and as text. A line then fits 80 columns.
+const BYTES_PER_LINE: usize = 12;
 
-/// Shows connections, one after the other.
+/// Prints the events of connections that do not overlap.
 #[derive(Debug)]
 pub(crate) struct Trace {
     with_bytes: bool,
@@ -21,22 +21,22 @@ pub(crate) struct Trace {
 
 #[derive(Debug)]
 struct TracedConnection {
-    /// The start of its times.
-    began: Instant,
+    /// Time 0 of the printed times.
+    started: Instant,
     name: String,
     sent: u64,
     received: u64,
 }
 
 impl TracedConnection {
-    fn begin(name: &str) -> Self {
-        Self { began: Instant::now(), name: name.to_owned(), sent: 0, received: 0 }
+    fn start(name: &str) -> Self {
+        Self { started: Instant::now(), name: name.to_owned(), sent: 0, received: 0 }
     }
 }
 
 impl Trace {
     pub(crate) fn new(with_bytes: bool) -> Self {
-        Self { with_bytes, connection: Mutex::new(TracedConnection::begin("")) }
+        Self { with_bytes, connection: Mutex::new(TracedConnection::start("")) }
     }
 
     /// Returns the lines for an event.
@@ -44,15 +44,15 @@ impl Trace {
         let dump = |direction, bytes| if self.with_bytes { dump(direction, bytes) } else { Vec::new() };
         let line = match event {
             StreamEvent::Resolve(name) => {
-                *connection = TracedConnection::begin(name);
+                *connection = TracedConnection::start(name);
                 return Vec::new();
             }
             StreamEvent::Resolved(addresses) => {
                 let all: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
-                texts::trace_resolved(&connection.name, all.join(" "), millis(connection.began))
+                texts::trace_resolved(&connection.name, all.join(" "), millis(connection.started))
             }
             StreamEvent::Connect(address) => {
-                *connection = TracedConnection::begin("");
+                *connection = TracedConnection::start("");
                 texts::trace_connect(address)
             }
             StreamEvent::Connected(local) => {
@@ -79,13 +79,13 @@ impl Trace {
 
 impl Observer for Trace {
     fn observe(&self, event: &StreamEvent<'_>) {
-        // A panic elsewhere leaves nothing half done here.
+        // The value stays consistent if another thread panics.
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let lines = self.lines(event, &mut connection);
-        // Times count from the connection, which begins after this event.
-        let at = if let StreamEvent::Resolved(_) = event { String::new() } else { millis(connection.began) + " ms" };
+        // Times are relative to the connection, which starts after this event.
+        let at = if let StreamEvent::Resolved(_) = event { String::new() } else { millis(connection.started) + " ms" };
         let lines: Vec<_> = lines.into_iter().map(|line| format!("{at:>12}  {line}\n")).collect();
-        tell(&lines.concat());
+        write_stderr(&lines.concat());
     }
 }
 
@@ -93,22 +93,22 @@ fn millis(since: Instant) -> String {
     format!("{:.3}", since.elapsed().as_secs_f64() * 1e3)
 }
 
-/// Bytes in hex and as text, with the direction in which they cross.
+/// Formats bytes in hex and as text, with their direction.
 fn dump(direction: char, bytes: &[u8]) -> Vec<String> {
     let line = |line: &[u8]| {
         let hex: Vec<_> = line.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{direction}  {:<width$} {}", hex.join(" "), text(line), width = 3 * BYTES_A_LINE)
+        format!("{direction}  {:<width$} {}", hex.join(" "), text(line), width = 3 * BYTES_PER_LINE)
     };
-    bytes.chunks(BYTES_A_LINE).map(line).collect()
+    bytes.chunks(BYTES_PER_LINE).map(line).collect()
 }
 
-/// Bytes as text, those that cannot be printed as escapes.
+/// Formats bytes as text; bytes that are not printable become escapes.
 fn text(bytes: &[u8]) -> String {
-    let shown = |&byte: &u8| match byte {
+    let printable = |&byte: &u8| match byte {
         b' '..=b'~' => char::from(byte).to_string(),
         _ => byte.escape_ascii().to_string(),
     };
-    bytes.iter().map(shown).collect()
+    bytes.iter().map(printable).collect()
 }
 
 #[cfg(test)]
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_are_shown_in_hex_and_as_text_line_by_line() {
+    fn a_dump_has_hex_and_text_on_each_line() {
         assert_eq!(dump('>', b"a2\n"), [format!("{:<39} a2\\n", ">  61 32 0a")]);
         assert_eq!(dump('<', &[b'7'; 30]).len(), 3);
     }

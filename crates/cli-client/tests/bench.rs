@@ -1,6 +1,6 @@
-//! `bench`: the load that was asked for, and what is told of it.
+//! `bench`: the requested load, and its report.
 
-#![allow(clippy::expect_used, reason = "a test that cannot go on has to fail")]
+#![allow(clippy::expect_used, reason = "a failed setup fails the test")]
 
 mod support;
 
@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 
 use proto::testing::PATIENCE;
 use serde_json::{Value, json};
-use support::fake::{Fake, Then, hear};
-use support::load::{afterwards, answer, answer_each, measured, told};
+use support::fake::{Fake, Then, read_some};
+use support::load::{after_first_exchange, reply, reply_to_each, run_bench, run_bench_ok};
 use support::terminal::Terminal;
-use support::{client, real, run, unread_pipe};
+use support::{client, closed_pipe, real, run};
 
-/// Longer than any test may take.
+/// Longer than any test takes.
 const LONG: Duration = Duration::from_mins(10);
 
-/// So short that a test can wait for its end.
+/// Short enough for a test to wait for its end.
 const SHORT: Duration = Duration::from_millis(200);
 
 #[test]
-fn a_load_counts_as_many_requests_as_were_asked_for() {
+fn a_load_sends_the_requested_number_of_requests() {
     let server = real::power();
     for flags in [
         "-n 30",
@@ -44,26 +44,30 @@ fn a_load_counts_as_many_requests_as_were_asked_for() {
         "-n 30 --op echo --number 123456.789",
     ] {
         let n = flags.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("a number");
-        measured(n, &format!("power {flags} --addr {server}"));
+        run_bench_ok(n, &format!("power {flags} --addr {server}"));
     }
-    let told = measured(1000, &format!("power -n 1k --rate 1m --pipeline 64 --addr {server}"));
-    assert_eq!((&told["rate"], &told["pipeline"], &told["keep_alive"]), (&json!(1_000_000), &json!(64), &json!(true)));
+    let report = run_bench_ok(1000, &format!("power -n 1k --rate 1m --pipeline 64 --addr {server}"));
+    assert_eq!(
+        (&report["rate"], &report["pipeline"], &report["keep_alive"]),
+        (&json!(1_000_000), &json!(64), &json!(true))
+    );
 }
 
 #[test]
-fn any_server_that_answers_the_same_each_time_can_be_loaded() {
+fn bench_exchange_loads_any_server_with_a_fixed_reply() {
     let server = real::power();
     for flags in ["", "-c 1", "--keep-alive", "--pipeline 7 -c 3 --threads 2", "--keep-alive --rate 1m"] {
-        let told = measured(100, &format!("exchange -n 100 {flags} --send a2\\n --expect d4.0\\x0a --addr {server}"));
+        let report =
+            run_bench_ok(100, &format!("exchange -n 100 {flags} --send a2\\n --expect d4.0\\x0a --addr {server}"));
         let kept = flags.contains("--keep-alive") || flags.contains("--pipeline");
-        assert_eq!((&told["bench"], &told["keep_alive"]), (&json!("exchange"), &json!(kept)), "{flags}");
+        assert_eq!((&report["bench"], &report["keep_alive"]), (&json!("exchange"), &json!(kept)), "{flags}");
     }
     for (flags, title) in [
         ("", "'a2\\n' on short connections, 2 at a time\n"),
-        ("--pipeline 5", "'a2\\n' on 2 kept connections, each with 5 in flight\n"),
+        ("--pipeline 5", "'a2\\n' on 2 keep-alive connections, each with 5 in flight\n"),
     ] {
         let table = run(&format!("bench exchange {flags} -n 10 -c 2 --send a2\\n --expect d4.0\\n --addr {server}"));
-        table.assert_ended(0);
+        table.assert_exit_code(0);
         let title = format!("{server}: {title}");
         assert!(table.stdout.starts_with(&title), "{title}: {table:?}");
     }
@@ -73,20 +77,21 @@ fn any_server_that_answers_the_same_each_time_can_be_loaded() {
 fn a_load_ends_after_its_duration() {
     let server = real::power();
     for flags in ["", "--keep-alive", "--pipeline 64 --threads 2", "--rate 200"] {
-        let began = Instant::now();
-        let told = told(0, &format!("power -z 200ms {flags} --addr {server}"));
-        assert!(began.elapsed() >= SHORT, "{flags}: {told}");
-        assert!(told["right"].as_u64() > Some(0) && told["errors"] == json!({}), "{flags}: {told}");
+        let started = Instant::now();
+        let report = run_bench(0, &format!("power -z 200ms {flags} --addr {server}"));
+        assert!(started.elapsed() >= SHORT, "{flags}: {report}");
+        assert!(report["right"].as_u64() > Some(0) && report["errors"] == json!({}), "{flags}: {report}");
     }
 }
 
 #[test]
-fn what_came_of_it_is_told_in_a_table_or_on_one_line() {
+fn the_report_is_a_table_or_one_line_with_quiet() {
     let server = real::power();
     let table = run(&format!("bench power -n 1234 -c 2 --pipeline 8 --addr {server}"));
-    table.assert_ended(0);
+    table.assert_exit_code(0);
     assert_eq!(table.stderr, "", "progress is for terminals");
-    let title = format!("power at {server}: a2.0 on 2 kept connections, each with 8 in flight\n\n  requests    1,234 ");
+    let title =
+        format!("power at {server}: a2.0 on 2 keep-alive connections, each with 8 in flight\n\n  requests    1,234 ");
     assert!(table.stdout.starts_with(&title) && table.stdout.contains("  throughput  "), "{table:?}");
     assert!(table.stdout.contains("  latency     p50 ") && table.stdout.contains("#### "), "{table:?}");
     let quiet = run(&format!("bench power -n 10 -q --addr {server}"));
@@ -95,213 +100,220 @@ fn what_came_of_it_is_told_in_a_table_or_on_one_line() {
 }
 
 #[test]
-fn a_person_sees_the_progress_and_then_the_table_alone() {
+fn a_terminal_shows_progress_and_then_only_the_table() {
     let server = real::power();
-    let mut person = Terminal::start(client(&format!("bench power -z 200ms --addr {server}")));
-    person.see(" answers, ");
-    person.see("/s, 0 errors");
-    // The line is cleared before the table is written.
-    person.see("\r\x1b[Kpower at ");
-    person.see(" answered right in ");
-    assert_eq!(person.code(), Some(0));
-    let mut person = Terminal::start(client(&format!("bench power -z 200ms -q --addr {server}")));
-    let before = person.see("/s  p50 ");
-    assert!(!before.contains("answers"), "{before:?}");
-    assert_eq!(person.code(), Some(0));
+    let mut terminal = Terminal::start(client(&format!("bench power -z 200ms --addr {server}")));
+    terminal.see(" replies, ");
+    terminal.see("/s, 0 errors");
+    // The status line is cleared before the table is written.
+    terminal.see("\r\x1b[Kpower at ");
+    terminal.see(" correct replies in ");
+    assert_eq!(terminal.code(), Some(0));
+    let mut terminal = Terminal::start(client(&format!("bench power -z 200ms -q --addr {server}")));
+    let before = terminal.see("/s  p50 ");
+    assert!(!before.contains("replies"), "{before:?}");
+    assert_eq!(terminal.code(), Some(0));
 }
 
 #[test]
 fn a_comparison_makes_three_runs() {
     let server = real::power();
-    let told = told(0, &format!("power -n 50 --compare --addr {server}"));
+    let report = run_bench(0, &format!("power -n 50 --compare --addr {server}"));
     for (run, keep_alive, pipeline) in [("short", false, 1), ("kept_alive", true, 1), ("pipelined", true, 64)] {
-        let run = &told[run];
-        assert_eq!((&run["requests"], &run["right"]), (&json!(50), &json!(50)), "{told}");
-        assert_eq!((&run["keep_alive"], &run["pipeline"]), (&json!(keep_alive), &json!(pipeline)), "{told}");
+        let run = &report[run];
+        assert_eq!((&run["requests"], &run["right"]), (&json!(50), &json!(50)), "{report}");
+        assert_eq!((&run["keep_alive"], &run["pipeline"]), (&json!(keep_alive), &json!(pipeline)), "{report}");
     }
-    assert!(told["connection_us"].is_number() && told["connection_latency_us"].is_number(), "{told}");
+    assert!(report["connection_us"].is_number() && report["connection_latency_us"].is_number(), "{report}");
     let table = run(&format!("bench power -n 50 --compare --pipeline 8 --addr {server}"));
     assert_eq!((table.code, table.stderr.as_str()), (Some(0), ""), "{table:?}");
-    for row in ["  short    kept alive    8 in flight\n", "\n  throughput ", "\nA connection for each request costs "] {
+    for row in ["  short    keep-alive    8 in flight\n", "\n  throughput ", "\nA new connection per request costs "] {
         assert!(table.stdout.contains(row), "{row:?} is not in {table:?}");
     }
 }
 
 #[test]
-fn a_rate_is_kept_and_does_not_change_the_count() {
+fn a_rate_limits_the_speed_and_not_the_count() {
     let server = real::power();
     for flags in ["-c 1", "-c 2 --keep-alive", "-c 3 --threads 2 --keep-alive"] {
-        let told = measured(31, &format!("power -n 31 --rate 100 {flags} --addr {server}"));
-        // From the first request on, the thirty others are due ten milliseconds apart.
-        assert!(told["seconds"].as_f64() >= Some(0.29), "{flags}: {told}");
+        let report = run_bench_ok(31, &format!("power -n 31 --rate 100 {flags} --addr {server}"));
+        // The other 30 requests are due 10 ms apart, starting with the first one.
+        assert!(report["seconds"].as_f64() >= Some(0.29), "{flags}: {report}");
     }
 }
 
 #[test]
-fn a_request_that_waits_for_a_slow_server_counts_from_when_it_was_due() {
+fn latency_counts_from_the_intended_start_time() {
     let mut slow = true;
-    let server = afterwards(move |stream| {
-        answer_each(stream, || {
+    let server = after_first_exchange(move |stream| {
+        reply_to_each(stream, || {
             if take(&mut slow) {
                 sleep(Duration::from_millis(400));
             }
         })
     });
-    let told = measured(10, &format!("power -n 10 -c 1 --keep-alive --rate 100 --addr {server}"));
-    // All ten were due within the first hundred milliseconds, and nine of them were quick once they could be sent.
-    assert!(told["latency_us"]["min"].as_f64() >= Some(250_000.0), "{told}");
+    let report = run_bench_ok(10, &format!("power -n 10 -c 1 --keep-alive --rate 100 --addr {server}"));
+    // All ten were due within the first 100 ms, and nine of them were fast once sent.
+    assert!(report["latency_us"]["min"].as_f64() >= Some(250_000.0), "{report}");
 }
 
 #[test]
-fn what_was_due_and_never_sent_is_counted_and_has_waited() {
-    // It answers the first exchange at once, and then each request late: the second or third after the end of the run.
-    let server = afterwards(|stream| answer_each(stream, || sleep(Duration::from_millis(600))));
-    let told = told(0, &format!("power --keep-alive -c 1 --rate 100 -z 1s --addr {server}"));
-    let [right, unsent] = ["right", "unsent"].map(|count| told[count].as_u64().expect("a count"));
-    // How many went out depends on the machine; how many were due, on the rate and the duration alone.
-    assert!((1..=2).contains(&right), "{told}");
-    assert_eq!(right + unsent, 100, "{told}");
-    // Half of what was due had waited for half of the run.
-    assert!(told["latency_us"]["p50"].as_f64() >= Some(100_000.0), "{told}");
+fn unsent_requests_are_counted_and_their_wait_is_in_the_latency() {
+    // Replies to the first exchange at once, and to each request after 600 ms: the second or third reply comes after
+    // the end of the run.
+    let server = after_first_exchange(|stream| reply_to_each(stream, || sleep(Duration::from_millis(600))));
+    let report = run_bench(0, &format!("power --keep-alive -c 1 --rate 100 -z 1s --addr {server}"));
+    let [right, unsent] = ["right", "unsent"].map(|count| report[count].as_u64().expect("a count"));
+    // The number of sent requests depends on the machine, the number of due requests only on the rate and the duration.
+    assert!((1..=2).contains(&right), "{report}");
+    assert_eq!(right + unsent, 100, "{report}");
+    // Half of the due requests had waited for half of the run.
+    assert!(report["latency_us"]["p50"].as_f64() >= Some(100_000.0), "{report}");
 }
 
 #[test]
-fn a_rate_beyond_all_capacity_still_has_answers() {
+fn a_rate_above_the_capacity_still_gets_replies() {
     let server = real::rps();
     for flags in ["", "--pipeline 64", "--threads 2"] {
-        let told = told(0, &format!("rps -z 200ms --rate 10m {flags} --addr {server}"));
-        let (right, unsent) = (told["right"].as_u64().unwrap_or_default(), told["unsent"].as_u64().unwrap_or_default());
-        assert!(right > 0 && unsent > 0 && right + unsent >= 2_000_000, "{flags}: {told}");
+        let report = run_bench(0, &format!("rps -z 200ms --rate 10m {flags} --addr {server}"));
+        let (right, unsent) =
+            (report["right"].as_u64().unwrap_or_default(), report["unsent"].as_u64().unwrap_or_default());
+        assert!(right > 0 && unsent > 0 && right + unsent >= 2_000_000, "{flags}: {report}");
     }
 }
 
 #[test]
-fn a_house_that_always_shows_the_same_is_found_out() {
-    // Rock against each move: scissors lose, rock draws, paper wins.
+fn a_house_that_always_plays_rock_is_detected() {
+    // The house plays rock: scissors lose, rock draws, paper wins.
     let house = Fake::new(|stream| {
         loop {
-            let moves = hear(stream)?;
+            let moves = read_some(stream)?;
             if moves.is_empty() {
                 return Ok(Then::Close);
             }
-            let answers: Vec<_> = moves.iter().map(|shown| b"zxy"[usize::from(shown - b'1')]).collect();
-            std::io::Write::write_all(stream, &answers)?;
+            let replies: Vec<_> = moves.iter().map(|mv| b"zxy"[usize::from(mv - b'1')]).collect();
+            std::io::Write::write_all(stream, &replies)?;
         }
     });
-    let told = measured(300, &format!("rps -n 300 -c 1 --addr {house}"));
-    assert_eq!((&told["house"]["rock"], &told["house"]["paper"]), (&json!(300), &json!(0)), "{told}");
-    assert!(told["house"]["p"].as_f64() < Some(1e-9), "{told}");
+    let report = run_bench_ok(300, &format!("rps -n 300 -c 1 --addr {house}"));
+    assert_eq!((&report["house"]["rock"], &report["house"]["paper"]), (&json!(300), &json!(0)), "{report}");
+    assert!(report["house"]["p"].as_f64() < Some(1e-9), "{report}");
 }
 
 #[test]
-fn what_is_asked_to_warm_up_is_not_counted() {
-    let (sender, heard) = channel();
+fn warm_up_requests_are_not_counted() {
+    let (sender, received) = channel();
     let server = Fake::new(move |stream| {
-        answer_each(stream, || {
+        reply_to_each(stream, || {
             let _ = sender.send(());
         })
     });
-    measured(5, &format!("power -n 5 -c 1 --keep-alive --rate 100 --warmup 100ms --addr {server}"));
+    run_bench_ok(5, &format!("power -n 5 -c 1 --keep-alive --rate 100 --warmup 100ms --addr {server}"));
     drop(server);
-    // The first exchange, ten at this rate, and the five that count.
-    assert_eq!(heard.iter().count(), 1 + 10 + 5);
+    // One first exchange, 10 warm-up requests at this rate, and 5 counted requests.
+    assert_eq!(received.iter().count(), 1 + 10 + 5);
     let server = real::power();
     for flags in ["", "--pipeline 7 --threads 2"] {
-        let began = Instant::now();
-        measured(31, &format!("power -n 31 --warmup 200ms {flags} --addr {server}"));
-        assert!(began.elapsed() >= SHORT, "{flags}");
+        let started = Instant::now();
+        run_bench_ok(31, &format!("power -n 31 --warmup 200ms {flags} --addr {server}"));
+        assert!(started.elapsed() >= SHORT, "{flags}");
     }
 }
 
 #[test]
 fn connections_come_from_the_sources_in_turn() {
-    let (sender, heard) = channel();
+    let (sender, received) = channel();
     let server = Fake::new(move |stream| {
         drop(sender.send(stream.peer_addr()?.ip().to_string()));
-        answer_each(stream, || {})
+        reply_to_each(stream, || {})
     });
     let seen = |lasts: &[u8]| {
         for last in lasts {
-            assert_eq!(heard.recv_timeout(PATIENCE), Ok(format!("127.0.0.{last}")));
+            assert_eq!(received.recv_timeout(PATIENCE), Ok(format!("127.0.0.{last}")));
         }
-        assert_eq!(heard.try_recv().ok(), None);
+        assert_eq!(received.try_recv().ok(), None);
     };
-    // The first is the exchange which shows that the server is there.
-    measured(6, &format!("power -n 6 -c 1 --sources 127.0.0.2-127.0.0.4,127.0.0.9 --addr {server}"));
+    // The first address belongs to the exchange before the load.
+    run_bench_ok(6, &format!("power -n 6 -c 1 --sources 127.0.0.2-127.0.0.4,127.0.0.9 --addr {server}"));
     seen(&[2, 2, 3, 4, 9, 2, 3]);
-    measured(6, &format!("power -n 6 -c 1 --keep-alive --sources 127.0.0.7,127.0.0.8 --addr {server}"));
+    run_bench_ok(6, &format!("power -n 6 -c 1 --keep-alive --sources 127.0.0.7,127.0.0.8 --addr {server}"));
     seen(&[7, 7]);
-    // 192.0.2.0/24 is for documentation (RFC 5737).
+    // 192.0.2.0/24 is reserved for documentation (RFC 5737).
     run(&format!("bench power --sources 127.0.0.2,192.0.2.1 --addr {server}")).assert_failed(
         2,
         "",
-        &["--sources: 192.0.2.1 is no address of this machine"],
+        &["--sources: 192.0.2.1 is not an address of this machine"],
     );
 }
 
 #[test]
-fn rounds_against_the_house_add_up_and_are_judged_for_fairness() {
+fn rounds_against_the_house_add_up_and_have_a_fairness_test() {
     let server = real::rps();
     for flags in ["-n 300", "-n 300 --pipeline 7 -c 3 --threads 2", "-n 300 --rate 10k"] {
-        let told = measured(300, &format!("rps {flags} --addr {server}"));
-        let outcomes = ["draw", "win", "lose"].map(|outcome| told["outcomes"][outcome].as_u64().expect("a count"));
-        assert_eq!((outcomes.iter().sum::<u64>(), &told["outcomes"]["void"]), (300, &json!(0)), "{told}");
-        let p = told["p"].as_f64().expect("it is judged");
-        assert!((0.0..=1.0).contains(&p) && told["chi_square"].is_number(), "{told}");
+        let report = run_bench_ok(300, &format!("rps {flags} --addr {server}"));
+        let outcomes = ["draw", "win", "lose"].map(|outcome| report["outcomes"][outcome].as_u64().expect("a count"));
+        assert_eq!((outcomes.iter().sum::<u64>(), &report["outcomes"]["void"]), (300, &json!(0)), "{report}");
+        let p = report["p"].as_f64().expect("p is a number");
+        assert!((0.0..=1.0).contains(&p) && report["chi_square"].is_number(), "{report}");
     }
-    assert_eq!(measured(9, &format!("rps -n 9 --addr {server}"))["p"], Value::Null, "nine rounds tell nothing");
-    let house = Fake::answering_each_read(b"y");
+    assert_eq!(
+        run_bench_ok(9, &format!("rps -n 9 --addr {server}"))["p"],
+        Value::Null,
+        "nine rounds are too few for a test"
+    );
+    let house = Fake::replying_to_each_read(b"y");
     let table = run(&format!("bench rps -n 30 -c 1 --addr {house}"));
-    table.assert_ended(0);
-    // Thirty wins where ten of each are likely: (20² + 10² + 10²) / 10.
-    for row in
-        ["draw 0 (0.0 %), win 30 (100.0 %), lose 0 ", "fairness    chi-square 60.00, p = 0.000: a fair house would"]
-    {
+    table.assert_exit_code(0);
+    // 30 wins where 10 of each are expected: (20² + 10² + 10²) / 10 = 60.
+    for row in [
+        "draw 0 (0.0 %), win 30 (100.0 %), lose 0 ",
+        "fairness    chi-square 60.00, p = 0.000: very unlikely for a fair house",
+    ] {
         assert!(table.stdout.contains(row), "{row:?} is not in {table:?}");
     }
 }
 
 #[test]
-fn what_one_player_of_a_duel_wins_another_one_loses() {
+fn wins_and_losses_of_a_duel_are_equal() {
     let server = real::duel(LONG);
-    let outcomes = |told: &Value| ["draw", "win", "lose", "void"].map(|of| told["outcomes"][of].as_u64());
+    let outcomes = |report: &Value| ["draw", "win", "lose", "void"].map(|of| report["outcomes"][of].as_u64());
     for flags in ["-c 2", "-c 2 --threads 2"] {
-        let [draw, win, lose, void] = outcomes(&measured(200, &format!("duel -n 200 {flags} --addr {server}")));
+        let [draw, win, lose, void] = outcomes(&run_bench_ok(200, &format!("duel -n 200 {flags} --addr {server}")));
         assert_eq!((win, void, draw.map(|draw| draw % 2)), (lose, Some(0), Some(0)), "{flags}");
     }
-    measured(201, &format!("duel -n 201 -c 3 --addr {server}"));
+    run_bench_ok(201, &format!("duel -n 201 -c 3 --addr {server}"));
     let server = real::duel(SHORT);
-    let alone = measured(2, &format!("duel -n 2 -c 1 --window 200ms --addr {server}"));
+    let alone = run_bench_ok(2, &format!("duel -n 2 -c 1 --window 200ms --addr {server}"));
     assert_eq!(outcomes(&alone), [0, 0, 0, 2].map(Some));
 }
 
 #[test]
-fn a_player_without_another_ends_with_the_duration_and_fails_after_the_window() {
+fn a_duel_player_without_a_partner_gets_no_reply() {
     let server = real::duel(LONG);
-    // Its move is neither answered nor lost, and a run without an answer has shown nothing.
-    let alone = told(4, &format!("duel -c 1 -z 200ms --addr {server}"));
+    // The move stays in play, and a run without a reply has shown nothing.
+    let alone = run_bench(4, &format!("duel -c 1 -z 200ms --addr {server}"));
     assert_eq!(
         (&alone["requests"], &alone["in_play"], &alone["errors"]),
         (&json!(0), &json!(1), &json!({})),
         "{alone}"
     );
-    let told = told(4, &format!("duel -c 1 -n 1 --window 100ms --timeout 100ms --addr {server}"));
-    assert_eq!(told["errors"], json!({"timeout": 1}), "{told}");
+    let report = run_bench(4, &format!("duel -c 1 -n 1 --window 100ms --timeout 100ms --addr {server}"));
+    assert_eq!(report["errors"], json!({"timeout": 1}), "{report}");
 }
 
 #[test]
-fn ctrl_c_ends_a_load_with_what_came_of_it_so_far() {
+fn ctrl_c_ends_a_load_and_prints_the_report() {
     for (flags, begin) in [("", "power at "), ("--json", "{\"schema\":1,"), ("-q", "")] {
-        let (sender, heard) = channel();
+        let (sender, received) = channel();
         let server = Fake::new(move |stream| {
-            answer_each(stream, || {
+            reply_to_each(stream, || {
                 let _ = sender.send(());
             })
         });
         let running = client(&format!("bench power --keep-alive -c 1 -z 1h {flags} --addr {server}")).start();
-        // The first exchange, one that counts, and the next, before which that one has been counted.
+        // The first exchange, one counted request, and the next, which is sent after the first was counted.
         for _ in 0..3 {
-            heard.recv_timeout(PATIENCE).expect("the client asks");
+            received.recv_timeout(PATIENCE).expect("the client sends a request");
         }
         running.interrupt();
         let finished = running.wait();
@@ -311,9 +323,9 @@ fn ctrl_c_ends_a_load_with_what_came_of_it_so_far() {
 }
 
 #[test]
-fn ctrl_c_ends_a_first_exchange_or_a_comparison_without_a_word() {
+fn ctrl_c_before_the_first_result_prints_nothing() {
     for (flags, answered) in [("", 0), ("--keep-alive", 0), ("--compare", 1)] {
-        let (sender, heard) = channel();
+        let (sender, received) = channel();
         let mut left = answered;
         let server = Fake::new(move |stream| {
             let _ = sender.send(());
@@ -321,11 +333,11 @@ fn ctrl_c_ends_a_first_exchange_or_a_comparison_without_a_word() {
                 return Ok(Then::Hold);
             }
             left -= 1;
-            answer(stream, b"d4.0\n")
+            reply(stream, b"d4.0\n")
         });
         let running = client(&format!("bench power -c 1 -z 1h --timeout 1h {flags} --addr {server}")).start();
         for _ in 0..=answered {
-            heard.recv_timeout(PATIENCE).expect("the client connects");
+            received.recv_timeout(PATIENCE).expect("the client connects");
         }
         running.interrupt();
         running.wait().assert_failed(130, "", &[]);
@@ -333,10 +345,10 @@ fn ctrl_c_ends_a_first_exchange_or_a_comparison_without_a_word() {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_a_load_quietly() {
+fn a_closed_output_pipe_ends_a_load_without_a_message() {
     let server = real::power();
     for flags in ["", "-q", "--json", "--compare"] {
         let client = client(&format!("bench power -n 10 {flags} --addr {server}"));
-        client.with_output(unread_pipe()).run("").assert_done("");
+        client.with_stdout(closed_pipe()).run("").assert_success("");
     }
 }

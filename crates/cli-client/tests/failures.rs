@@ -1,4 +1,4 @@
-//! `power` where no right answer comes: one exit code for each kind of failure, and a message that tells them apart.
+//! `power` without a correct reply: each kind of error has an exit code and a distinct message.
 
 mod support;
 
@@ -7,17 +7,17 @@ use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::Duration;
 
-use support::fake::{Fake, Then, answer_and_leave, hear, hear_all};
-use support::real::{Reserved, runtime};
+use support::fake::{Fake, Then, read_some, read_to_eof, reply_and_half_close};
+use support::real::{ReservedPort, runtime};
 use support::{client, real, run};
 
 const FRAMINGS: [&str; 4] = ["", "--framing line", "--framing bare", "--keep-alive"];
 
 #[test]
-fn a_port_where_nobody_listens_is_exit_code_3_with_a_hint() {
-    let nobody = Reserved::new();
+fn a_refused_connection_exits_with_3_and_a_hint() {
+    let closed_port = ReservedPort::new();
     for flags in FRAMINGS {
-        run(&format!("power square 2 3 {flags} --addr {nobody}")).assert_failed(
+        run(&format!("power square 2 3 {flags} --addr {closed_port}")).assert_failed(
             3,
             "",
             &["cannot connect: Connection refused (os error 111); nothing listens there"],
@@ -26,8 +26,8 @@ fn a_port_where_nobody_listens_is_exit_code_3_with_a_hint() {
 }
 
 #[test]
-fn a_name_without_an_address_is_exit_code_3() {
-    // Once only, and with time: where there is no network, some resolvers take theirs.
+fn an_unresolvable_name_exits_with_3() {
+    // Only once and with a long timeout: without a network, some resolvers are slow.
     run("power square 2 --timeout 60s --addr nosuchhost.invalid:1").assert_failed(
         3,
         "",
@@ -36,18 +36,18 @@ fn a_name_without_an_address_is_exit_code_3() {
 }
 
 #[test]
-fn a_server_that_takes_no_connections_is_exit_code_4_in_the_connect_phase() {
+fn a_full_accept_queue_exits_with_4_in_the_connect_phase() {
     let runtime = runtime();
     let within = runtime.enter();
-    let reserved = Reserved::new();
+    let reserved = ReservedPort::new();
     let address = reserved.address();
     let _listener = reserved.listen(1).expect("the port is free");
     drop(within);
-    // Nobody accepts, so the queue fills, and then the kernel lets further connections wait.
+    // No connection is accepted, so the accept queue fills, and then the kernel keeps further connects waiting.
     let mut queue = Vec::new();
     while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(500)) {
         queue.push(stream);
-        assert!(queue.len() < 100, "the queue of one never fills");
+        assert!(queue.len() < 100, "a backlog of 1 never fills");
     }
     run(&format!("power square 2 --timeout 200ms --addr {address}")).assert_failed(
         4,
@@ -57,7 +57,7 @@ fn a_server_that_takes_no_connections_is_exit_code_4_in_the_connect_phase() {
 }
 
 #[test]
-fn a_silent_server_is_exit_code_4_in_the_reply_phase() {
+fn a_silent_server_exits_with_4_in_the_reply_phase() {
     let server = Fake::silent();
     for flags in FRAMINGS {
         run(&format!("power square 2 {flags} --timeout 200ms --addr {server}")).assert_failed(
@@ -69,12 +69,12 @@ fn a_silent_server_is_exit_code_4_in_the_reply_phase() {
 }
 
 #[test]
-fn a_server_that_answers_and_does_not_close_is_exit_code_4_in_the_end_phase_with_a_hint() {
-    let server = Fake::answering_once(b"d4.0");
+fn a_reply_without_eof_exits_with_4_in_the_end_phase_and_a_hint() {
+    let server = Fake::replying_once(b"d4.0");
     run(&format!("power square 2 --timeout 200ms --addr {server}")).assert_failed(
         4,
         "",
-        &["the beginning of a reply, but not its end, within 200ms; a server that ends its replies otherwise may need another --framing, such as bare"],
+        &["the beginning of a reply, but not its end, within 200ms; if the server ends its replies in another way, try another --framing, such as bare"],
     );
     for flags in ["--framing line", "--keep-alive"] {
         run(&format!("power square 2 {flags} --timeout 200ms --addr {server}")).assert_failed(
@@ -83,23 +83,23 @@ fn a_server_that_answers_and_does_not_close_is_exit_code_4_in_the_end_phase_with
             &["the beginning of a reply, but not its end, within 200ms; "],
         );
     }
-    run(&format!("power square 2 --framing bare --addr {server}")).assert_done("4.0\n");
+    run(&format!("power square 2 --framing bare --addr {server}")).assert_success("4.0\n");
 }
 
 #[test]
-fn a_line_without_its_end_is_exit_code_4_and_no_answer() {
-    let server = Fake::answering_once(b"d4.0");
+fn a_line_without_a_line_end_exits_with_4_and_no_result() {
+    let server = Fake::replying_once(b"d4.0");
     for flags in ["--framing line", "--keep-alive"] {
         run(&format!("power square 2 {flags} --timeout 200ms --addr {server}")).assert_failed(4, "", &["within 200ms"]);
     }
 }
 
 #[test]
-fn a_server_that_dribbles_does_not_stretch_the_timeout() {
+fn single_bytes_do_not_extend_the_timeout() {
     let server = Fake::new(|stream| {
         stream.write_all(b"d")?;
-        hear(stream)?;
-        // Ends when the client has gone.
+        read_some(stream)?;
+        // Ends with an error when the client closes.
         loop {
             stream.write_all(b"1")?;
             sleep(Duration::from_millis(20));
@@ -111,8 +111,8 @@ fn a_server_that_dribbles_does_not_stretch_the_timeout() {
 }
 
 #[test]
-fn answers_before_a_timeout_are_printed() {
-    let server = Fake::answering_once(b"d4.0\n");
+fn results_before_a_timeout_are_printed() {
+    let server = Fake::replying_once(b"d4.0\n");
     run(&format!("power square 2 3 --keep-alive --timeout 200ms --addr {server}")).assert_failed(
         4,
         "4.0\n",
@@ -121,7 +121,7 @@ fn answers_before_a_timeout_are_printed() {
 }
 
 #[test]
-fn what_is_no_reply_of_the_wire_is_exit_code_5_and_quoted() {
+fn an_invalid_reply_exits_with_5_and_is_quoted() {
     for (reply, quoted) in [
         (&b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"[..], "'HTTP/1.1 400 Bad Request"),
         (b"dinf", "'dinf' is no reply"),
@@ -136,53 +136,53 @@ fn what_is_no_reply_of_the_wire_is_exit_code_5_and_quoted() {
         (b"eBUSY \x1b[2J\x07", r"'eBUSY \x1b[2J\x07' is no reply"),
         (b"\xff\xfe\x00", r"'\xff\xfe\x00' is no reply"),
     ] {
-        let server = Fake::answering(reply);
+        let server = Fake::replying(reply);
         run(&format!("power square 2 --addr {server}")).assert_failed(5, "", &[quoted]);
     }
 }
 
 #[test]
-fn a_line_that_is_no_reply_is_exit_code_5_after_the_answers_before_it() {
+fn an_invalid_line_exits_with_5_after_earlier_results() {
     for (replies, quoted) in [
         (&b"d4.0\nHTTP/1.1 400 Bad Request\n"[..], "'HTTP/1.1 400"),
         (b"d4.0\ndinf\nd9.0\n", "'dinf' is no reply"),
         (b"d4.0\nd9.0eBADOP x\n", "'d9.0eBADOP x' is no reply"),
         (b"d4.0\n\n", r"'\n' is no reply"),
     ] {
-        let server = Fake::answering(replies);
+        let server = Fake::replying(replies);
         run(&format!("power square 2 3 --keep-alive --addr {server}")).assert_failed(5, "4.0\n", &[quoted]);
     }
 }
 
 #[test]
-fn what_begins_as_no_reply_is_exit_code_5_at_once() {
-    let server = Fake::answering_once(b"220 hello\r\n");
+fn a_reply_with_an_invalid_start_exits_with_5_at_once() {
+    let server = Fake::replying_once(b"220 hello\r\n");
     for flags in FRAMINGS {
-        // The server stays open, so that only what it has said can end this before the test's own limit.
+        // The connection stays open, so only the reply can end the client in time.
         run(&format!("power square 2 {flags} --timeout 1h --addr {server}")).assert_failed(5, "", &["'220 hello"]);
     }
 }
 
 #[test]
-fn more_replies_than_requests_are_exit_code_5() {
-    let server = Fake::answering_once(b"d4.0\nd9.0\n");
+fn an_extra_reply_exits_with_5() {
+    let server = Fake::replying_once(b"d4.0\nd9.0\n");
     run(&format!("power square 2 --framing line --addr {server}")).assert_failed(5, "", &["more replies than"]);
-    let server = Fake::answering(b"d4.0\nd9.0\n");
+    let server = Fake::replying(b"d4.0\nd9.0\n");
     run(&format!("power square 2 --keep-alive --addr {server}")).assert_failed(5, "4.0\n", &["more replies than"]);
-    // Nor is one too many taken for the answer to what is asked later.
-    let server = Fake::answering_once(b"d4.0\nd99.0\n");
+    // An extra reply is not used for a later request.
+    let server = Fake::replying_once(b"d4.0\nd99.0\n");
     let mut running = client(&format!("power square - --keep-alive --addr {server}")).start();
-    running.type_in("2\n");
+    running.write_stdin("2\n");
     assert_eq!(running.next_line(), "4.0\n");
-    running.type_in("3\n");
+    running.write_stdin("3\n");
     running.wait().assert_failed(5, "4.0\n", &["more replies than"]);
 }
 
 #[test]
-fn a_refusal_before_a_reset_is_still_a_refusal() {
+fn an_error_reply_before_a_reset_is_reported() {
     let server = Fake::new(|stream| {
         stream.write_all(b"eBUSY later")?;
-        // What the client has sent is there, and closing without having read it resets the connection.
+        // Wait for the request: closing the connection before reading it causes a reset.
         stream.peek(&mut [0])?;
         Ok(Then::Close)
     });
@@ -192,18 +192,18 @@ fn a_refusal_before_a_reset_is_still_a_refusal() {
 }
 
 #[test]
-fn garbage_in_place_of_a_bare_reply_is_exit_code_5() {
+fn an_invalid_bare_reply_exits_with_5() {
     for (reply, quoted) in [(&b"dinf"[..], "'dinf'"), (b"4.0", "'4.0'"), (b"d4.0eBADOP x", "'d4.0eBAD")] {
-        let server = Fake::answering_once(reply);
+        let server = Fake::replying_once(reply);
         run(&format!("power square 2 --framing bare --addr {server}")).assert_failed(5, "", &[quoted]);
     }
 }
 
 #[test]
-fn a_reply_that_is_cut_short_is_exit_code_5() {
+fn a_truncated_reply_exits_with_5() {
     let cut = |reply: &'static [u8]| {
         Fake::new(move |stream| {
-            hear(stream)?;
+            read_some(stream)?;
             stream.write_all(reply)?;
             Ok(Then::Close)
         })
@@ -212,13 +212,13 @@ fn a_reply_that_is_cut_short_is_exit_code_5() {
     run(&format!("power square 2 --framing line --addr {server}")).assert_failed(5, "", &["within a reply"]);
     let server = cut(b"d");
     run(&format!("power square 2 --framing bare --addr {server}")).assert_failed(5, "", &["within a reply"]);
-    let server = Fake::answering(b"d4.0\nd9.");
+    let server = Fake::replying(b"d4.0\nd9.");
     run(&format!("power square 2 3 --keep-alive --addr {server}")).assert_failed(5, "4.0\n", &["within a reply"]);
 }
 
 #[test]
-fn a_close_without_a_reply_is_exit_code_5() {
-    let server = Fake::answering(b"");
+fn a_close_without_a_reply_exits_with_5() {
+    let server = Fake::replying(b"");
     for flags in ["", "--keep-alive"] {
         run(&format!("power square 2 {flags} --addr {server}")).assert_failed(
             5,
@@ -228,29 +228,29 @@ fn a_close_without_a_reply_is_exit_code_5() {
     }
     let server = Fake::new(|_| Ok(Then::Close));
     for flags in FRAMINGS {
-        // Whether this shows while the request is sent or when the reply is awaited is a matter of time.
+        // Whether the client notices this while sending or while waiting for the reply depends on timing.
         run(&format!("power square 2 {flags} --addr {server}")).assert_failed(5, "", &[&server.to_string()]);
     }
 }
 
 #[test]
-fn a_reset_is_exit_code_5() {
-    for (flags, hear) in [
-        ("", hear_all as fn(&mut _) -> _),
-        ("--keep-alive", hear_all),
-        ("--framing line", hear),
-        ("--framing bare", hear),
+fn a_reset_exits_with_5() {
+    for (flags, read) in [
+        ("", read_to_eof as fn(&mut _) -> _),
+        ("--keep-alive", read_to_eof),
+        ("--framing line", read_some),
+        ("--framing bare", read_some),
     ] {
-        let server = Fake::resetting_after(hear);
+        let server = Fake::resetting_after(read);
         run(&format!("power square 2 {flags} --addr {server}")).assert_failed(5, "", &["reset"]);
     }
 }
 
 #[test]
-fn a_reply_without_end_is_given_up() {
+fn a_reply_longer_than_the_maximum_exits_with_5() {
     let server = Fake::new(|stream| {
-        hear(stream)?;
-        // Ends when the client has gone.
+        read_some(stream)?;
+        // Ends with an error when the client closes.
         loop {
             stream.write_all(&[b'd'; 64])?;
         }
@@ -260,23 +260,23 @@ fn a_reply_without_end_is_given_up() {
     }
 }
 
-/// What is typed next comes after the server's idle time, and the message says so.
+/// The second request comes after the idle timeout of the server, and the message says so.
 #[test]
-fn a_connection_that_was_closed_between_two_requests_is_exit_code_5() {
-    let server = Fake::new(|stream| answer_and_leave(stream, b"d4.0\n"));
-    // Standard input goes on for longer than anything else here could last.
+fn a_connection_closed_between_two_requests_exits_with_5() {
+    let server = Fake::new(|stream| reply_and_half_close(stream, b"d4.0\n"));
+    // Standard input stays open for the whole test.
     let mut running = client(&format!("power square - --keep-alive --addr {server}")).start();
-    running.type_in("2\n");
+    running.write_stdin("2\n");
     assert_eq!(running.next_line(), "4.0\n");
-    running.type_in("3\n");
+    running.write_stdin("3\n");
     running.wait().assert_failed(5, "4.0\n", &["the server has closed the connection: it was idle for long, or "]);
 }
 
 #[test]
-fn a_connection_that_breaks_amid_many_requests_is_exit_code_5_after_the_answers_so_far() {
+fn a_connection_broken_between_replies_exits_with_5_after_earlier_results() {
     let server = Fake::new(|stream| {
-        // All three are there before any is answered.
-        while hear(stream)?.last() != Some(&b'\n') {}
+        // All three requests arrive before the first reply.
+        while read_some(stream)?.last() != Some(&b'\n') {}
         stream.write_all(b"d4.0\n")?;
         Ok(Then::Close)
     });
@@ -284,10 +284,10 @@ fn a_connection_that_breaks_amid_many_requests_is_exit_code_5_after_the_answers_
 }
 
 #[test]
-fn a_failure_ends_the_command_and_the_answers_before_it_are_printed() {
+fn an_error_ends_the_command_after_earlier_results() {
     let mut replies = [&b"d4.0"[..], b"dinf", b"d16.0"].into_iter();
     let server = Fake::new(move |stream| {
-        hear_all(stream)?;
+        read_to_eof(stream)?;
         stream.write_all(replies.next().unwrap_or_default())?;
         Ok(Then::Close)
     });
@@ -295,7 +295,7 @@ fn a_failure_ends_the_command_and_the_answers_before_it_are_printed() {
 }
 
 #[test]
-fn the_wrong_service_is_exit_code_5() {
+fn the_wrong_server_exits_with_5() {
     let server = real::rps();
     run(&format!("power square 2 --addr {server}")).assert_failed(5, "", &["is no reply of this wire"]);
 }

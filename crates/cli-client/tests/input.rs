@@ -1,55 +1,55 @@
-//! Values from standard input: `-` for `power` and for `rps throw`.
+//! Values from standard input: `-` for `power` and `rps throw`.
 
 mod support;
 
 use support::{Finished, client, real};
 
-/// The three ways to ask that read standard input in ways of their own.
-const WAYS: [&str; 3] = ["", "--framing line", "--keep-alive"];
+/// The three ways in which `power` reads standard input.
+const FLAGS: [&str; 3] = ["", "--framing line", "--keep-alive"];
 
-fn square(arguments: &str, flags: &str, server: &real::Server, input: &[u8]) -> Finished {
+fn square(arguments: &str, flags: &str, server: &real::LocalServer, input: &[u8]) -> Finished {
     client(&format!("power square {arguments} {flags} --addr {server}")).run(input)
 }
 
 #[test]
-fn numbers_are_read_one_a_line_and_blank_lines_are_passed_over() {
+fn numbers_are_read_one_per_line_and_blank_lines_are_skipped() {
     let server = real::power();
-    for flags in WAYS {
-        square("-", flags, &server, b"2\n\n -3 \n\t\n1e2\r\n\r\n").assert_done("4.0\n9.0\n10000.0\n");
+    for flags in FLAGS {
+        square("-", flags, &server, b"2\n\n -3 \n\t\n1e2\r\n\r\n").assert_success("4.0\n9.0\n10000.0\n");
     }
 }
 
 #[test]
 fn the_last_line_needs_no_line_end() {
     let server = real::power();
-    for flags in WAYS {
-        square("-", flags, &server, b"2\n3").assert_done("4.0\n9.0\n");
+    for flags in FLAGS {
+        square("-", flags, &server, b"2\n3").assert_success("4.0\n9.0\n");
     }
 }
 
 #[test]
-fn empty_input_is_no_numbers_and_no_error() {
+fn empty_input_is_not_an_error() {
     let server = real::power();
-    for flags in WAYS {
+    for flags in FLAGS {
         for empty in ["", "\n", " \n\n"] {
-            square("-", flags, &server, empty.as_bytes()).assert_done("");
+            square("-", flags, &server, empty.as_bytes()).assert_success("");
         }
     }
 }
 
 #[test]
-fn numbers_before_and_after_the_dash_are_asked_in_their_order() {
+fn numbers_before_and_after_the_dash_keep_their_order() {
     let server = real::power();
-    for flags in WAYS {
-        square("1 - 4", flags, &server, b"2\n3\n").assert_done("1.0\n4.0\n9.0\n16.0\n");
-        square("1 - 4 -", flags, &server, b"2\n").assert_done("1.0\n4.0\n16.0\n");
+    for flags in FLAGS {
+        square("1 - 4", flags, &server, b"2\n3\n").assert_success("1.0\n4.0\n9.0\n16.0\n");
+        square("1 - 4 -", flags, &server, b"2\n").assert_success("1.0\n4.0\n16.0\n");
     }
 }
 
 #[test]
-fn a_bad_line_is_named_and_what_stands_before_it_is_answered() {
+fn a_bad_line_is_named_and_earlier_lines_have_results() {
     let server = real::power();
-    for flags in WAYS {
+    for flags in FLAGS {
         square("-", flags, &server, b"2\n\n3\nabc\n4\n").assert_failed(
             2,
             "4.0\n9.0\n",
@@ -61,32 +61,32 @@ fn a_bad_line_is_named_and_what_stands_before_it_is_answered() {
 }
 
 #[test]
-fn a_bad_line_outweighs_a_refusal_before_it() {
+fn a_bad_line_decides_the_exit_code_over_an_error_reply() {
     let server = real::power();
-    for flags in WAYS {
+    for flags in FLAGS {
         square("-", flags, &server, b"1e200\nabc\n").assert_failed(2, "", &["RANGE", "line 2: 'abc'"]);
     }
 }
 
 #[test]
-fn a_line_that_is_no_text_is_named_and_nothing_of_it_reaches_the_terminal() {
+fn a_line_with_invalid_text_is_named_and_not_printed() {
     let server = real::power();
-    for flags in WAYS {
+    for flags in FLAGS {
         square("-", flags, &server, b"2\n\xff\xfe\n3\n").assert_failed(2, "4.0\n", &["standard input, line 2: "]);
         square("-", flags, &server, b"2\n\x1b[2J\n3\n").assert_failed(2, "4.0\n", &["standard input, line 2: "]);
     }
 }
 
 #[test]
-fn a_line_without_end_is_given_up() {
+fn a_line_that_is_too_long_is_an_error() {
     let server = real::power();
-    for flags in WAYS {
+    for flags in FLAGS {
         square("-", flags, &server, "7".repeat(100_000).as_bytes()).assert_failed(2, "", &["standard input, line 1: "]);
     }
 }
 
 #[test]
-fn moves_are_read_one_a_line() {
+fn moves_are_read_one_per_line() {
     let server = real::rps();
     let finished = client(&format!("rps throw 1 - paper --addr {server}")).run("rock\n\n 布 \r\n1");
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
@@ -95,13 +95,13 @@ fn moves_are_read_one_a_line() {
 }
 
 #[test]
-fn no_moves_on_standard_input_are_no_error() {
+fn empty_input_for_moves_is_not_an_error() {
     let server = real::rps();
-    client(&format!("rps throw - --addr {server}")).run("").assert_done("");
+    client(&format!("rps throw - --addr {server}")).run("").assert_success("");
 }
 
 #[test]
-fn a_bad_move_is_named_by_its_line_and_the_moves_before_it_are_played() {
+fn a_bad_move_is_named_and_earlier_moves_are_played() {
     let server = real::rps();
     let finished = client(&format!("rps throw - --addr {server}")).run("rock\nlizard\npaper\n");
     assert_eq!(finished.stdout.lines().count(), 1, "{finished:?}");

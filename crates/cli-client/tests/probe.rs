@@ -5,11 +5,11 @@ mod support;
 use std::time::{Duration, Instant};
 
 use support::fake::Fake;
-use support::real::Reserved;
-use support::{Running, client, real, run};
+use support::real::ReservedPort;
+use support::{RunningClient, client, real, run};
 
 #[test]
-fn a_server_that_works_is_exit_code_0_and_one_line() {
+fn a_working_server_exits_with_0_and_one_line() {
     let (power, rps, duel) = (real::power(), real::rps(), real::duel(Duration::from_mins(10)));
     for (service, address) in [("power", power.address()), ("rps", rps.address()), ("duel", duel.address())] {
         for wait in ["", "--wait 60s"] {
@@ -23,111 +23,123 @@ fn a_server_that_works_is_exit_code_0_and_one_line() {
 }
 
 #[test]
-fn a_server_of_the_existing_kind_is_taken_for_one_that_works() {
-    for (service, answer) in [("power", &b"d9.0"[..]), ("rps", b"z"), ("duel", b"e")] {
-        let server = Fake::answering_each_read(answer);
-        run(&format!("probe {service} --addr {server}")).assert_ended(0);
+fn a_server_that_replies_to_each_read_works() {
+    for (service, reply) in [("power", &b"d9.0"[..]), ("rps", b"z"), ("duel", b"e")] {
+        let server = Fake::replying_to_each_read(reply);
+        run(&format!("probe {service} --addr {server}")).assert_exit_code(0);
     }
 }
 
 #[test]
-fn without_a_wait_the_first_failure_is_the_answer() {
-    let nobody = Reserved::new();
+fn without_wait_the_first_error_is_reported() {
+    let closed_port = ReservedPort::new();
     for service in ["power", "rps", "duel"] {
-        run(&format!("probe {service} --addr {nobody}")).assert_failed(3, "", &["cannot connect: Connection refused"]);
+        run(&format!("probe {service} --addr {closed_port}")).assert_failed(
+            3,
+            "",
+            &["cannot connect: Connection refused"],
+        );
     }
 }
 
 #[test]
-fn a_wait_tries_again_until_its_time_is_up_and_then_reports_the_last_failure() {
-    let nobody = Reserved::new();
+fn wait_retries_until_its_end_and_reports_the_last_error() {
+    let closed_port = ReservedPort::new();
     for service in ["power", "rps"] {
         let started = Instant::now();
-        run(&format!("probe {service} --wait 500ms --addr {nobody}")).assert_failed(3, "", &["Connection refused"]);
-        // It may give up by the pause between two tries early, but not by more.
-        assert!(started.elapsed() >= Duration::from_millis(400), "{service} gave up after {:?}", started.elapsed());
+        run(&format!("probe {service} --wait 500ms --addr {closed_port}")).assert_failed(
+            3,
+            "",
+            &["Connection refused"],
+        );
+        // It may end one pause early, but not earlier.
+        assert!(started.elapsed() >= Duration::from_millis(400), "{service} ended after {:?}", started.elapsed());
     }
 }
 
 #[test]
-fn a_wait_limits_a_try_that_takes_longer() {
+fn wait_limits_the_timeout_of_an_attempt() {
     let server = Fake::silent();
     for service in ["power", "rps"] {
-        // With a timeout longer than any test may take, only the wait can end it.
+        // With a timeout longer than the test, only the wait can end the probe.
         run(&format!("probe {service} --timeout 1h --wait 300ms --addr {server}")).assert_failed(4, "", &["no reply"]);
     }
 }
 
-/// Starts a probe where nobody listens yet, and gives it back when it has been refused a few times.
-fn start_before(service: &str, reserved: &Reserved) -> Running {
+/// Starts a probe on a port without a server, and returns it after its first failed attempts.
+fn start_before(service: &str, reserved: &ReservedPort) -> RunningClient {
     let running = client(&format!("probe {service} --wait 60s --addr {reserved}")).start();
-    // Nothing shows from outside that it has tried. But another one, started later, has tried and given up by now.
-    run(&format!("probe {service} --wait 300ms --addr {reserved}")).assert_ended(3);
+    // The attempts are not visible from outside. But a second probe, started later, has already failed.
+    run(&format!("probe {service} --wait 300ms --addr {reserved}")).assert_exit_code(3);
     running
 }
 
 #[test]
-fn a_power_server_that_starts_later_is_waited_for() {
-    let reserved = Reserved::new();
+fn wait_succeeds_when_a_power_server_starts() {
+    let reserved = ReservedPort::new();
     let probe = start_before("power", &reserved);
     let _server = reserved.serve_power();
-    probe.finish().assert_ended(0);
+    probe.finish().assert_exit_code(0);
 }
 
 #[test]
-fn an_rps_server_that_starts_later_is_waited_for() {
-    let reserved = Reserved::new();
+fn wait_succeeds_when_an_rps_server_starts() {
+    let reserved = ReservedPort::new();
     let probe = start_before("rps", &reserved);
     let _server = reserved.serve_rps();
-    probe.finish().assert_ended(0);
+    probe.finish().assert_exit_code(0);
 }
 
 #[test]
-fn a_server_that_takes_connections_but_is_not_ready_yet_is_waited_for() {
-    for (service, server) in [("power", real::power_after_a_false_start()), ("rps", real::rps_after_a_false_start())] {
-        run(&format!("probe {service} --wait 60s --addr {server}")).assert_ended(0);
+fn wait_retries_after_a_closed_connection() {
+    for (service, server) in
+        [("power", real::power_dropping_first_connection()), ("rps", real::rps_dropping_first_connection())]
+    {
+        run(&format!("probe {service} --wait 60s --addr {server}")).assert_exit_code(0);
     }
-    for (service, server) in [("power", real::power_after_a_false_start()), ("rps", real::rps_after_a_false_start())] {
-        run(&format!("probe {service} --addr {server}")).assert_ended(5);
+    for (service, server) in
+        [("power", real::power_dropping_first_connection()), ("rps", real::rps_dropping_first_connection())]
+    {
+        run(&format!("probe {service} --addr {server}")).assert_exit_code(5);
     }
 }
 
 #[test]
-fn a_wrong_answer_and_a_refusal_are_exit_code_1() {
-    for (reply, said) in [(&b"d6.0"[..], "the square of 3.0 came back as 6.0"), (b"eBADNUM what", "BADNUM what")] {
-        let server = Fake::answering(reply);
-        run(&format!("probe power --addr {server}")).assert_failed(1, "", &[said]);
+fn a_wrong_reply_and_an_error_reply_exit_with_1() {
+    for (reply, message) in [(&b"d6.0"[..], "the square of 3.0 is 9.0, not 6.0"), (b"eBADNUM what", "BADNUM what")] {
+        let server = Fake::replying(reply);
+        run(&format!("probe power --addr {server}")).assert_failed(1, "", &[message]);
     }
-    let server = Fake::answering_each_read(b"v");
-    run(&format!("probe rps --addr {server}")).assert_failed(1, "", &["voids a round that the house always plays"]);
+    let server = Fake::replying_to_each_read(b"v");
+    run(&format!("probe rps --addr {server}")).assert_failed(1, "", &["wrong reply: a void round"]);
 }
 
 #[test]
-fn a_probe_of_a_duel_plays_with_nobody() {
+fn a_probe_of_a_duel_does_not_disturb_players() {
     let server = real::duel(Duration::from_mins(10));
     let mut one = client(&format!("rps play --duel --addr {server}")).start();
-    one.type_in("rock\n");
-    run(&format!("probe duel --addr {server}")).assert_ended(0);
-    run(&format!("rps throw paper --duel --addr {server}")).assert_done("paper win\n");
-    one.finish().assert_done("rock lose\n0 won, 1 lost, 0 drawn\n");
-    let server = Fake::answering_each_read(b"v");
+    one.write_stdin("rock\n");
+    run(&format!("probe duel --addr {server}")).assert_exit_code(0);
+    run(&format!("rps throw paper --duel --addr {server}")).assert_success("paper win\n");
+    one.finish().assert_success("rock lose\n0 won, 1 lost, 0 drawn\n");
+    let server = Fake::replying_to_each_read(b"v");
     run(&format!("probe duel --addr {server}")).assert_failed(5, "", &["it takes '?' for a move"]);
 }
 
 #[test]
-fn a_full_server_is_exit_code_1() {
-    let (power, rps) = (real::power_with_room_for(1), real::rps_with_room_for(1));
-    for (service, server, request, said) in [("power", power, "d1\n", "BUSY"), ("rps", rps, "1", "full")] {
+fn a_full_server_exits_with_1() {
+    let (power, rps) = (real::power_with_max_connections(1), real::rps_with_max_connections(1));
+    for (service, server, request, message) in [("power", power, "d1\n", "BUSY"), ("rps", rps, "1", "full")] {
         let occupant = server.occupy(request);
-        run(&format!("probe {service} --addr {server}")).assert_failed(1, "", &[said]);
+        run(&format!("probe {service} --addr {server}")).assert_failed(1, "", &[message]);
         drop(occupant);
     }
 }
 
 #[test]
-fn another_service_at_the_address_is_exit_code_5() {
+fn another_service_at_the_address_exits_with_5() {
     for service in ["power", "rps", "duel"] {
-        let server = Fake::answering_each_read(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        let server = Fake::replying_to_each_read(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         run(&format!("probe {service} --addr {server}")).assert_failed(5, "", &["broke the protocol"]);
     }
     for (service, other) in [("power", real::rps()), ("rps", real::power()), ("duel", real::power())] {
@@ -136,7 +148,7 @@ fn another_service_at_the_address_is_exit_code_5() {
 }
 
 #[test]
-fn a_silent_server_is_exit_code_4() {
+fn a_silent_server_exits_with_4() {
     let server = Fake::silent();
     for service in ["power", "rps"] {
         run(&format!("probe {service} --timeout 200ms --addr {server}")).assert_failed(

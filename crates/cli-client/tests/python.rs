@@ -1,4 +1,4 @@
-//! Our client against servers of the kind that people already have: asyncio programs that answer what a read delivers.
+//! The client against typical existing servers: asyncio programs that reply to each read.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use proto::testing::process::ChildProcess;
 use support::run;
 
-/// Both servers, as the existing programs do it; prints their two ports. Ends with its standard input.
+/// Both servers, written as typical asyncio programs. Prints their two ports, and ends with its standard input.
 const SERVERS: &str = r#"
 import asyncio, os, sys, threading
 
@@ -42,7 +42,7 @@ threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).st
 asyncio.run(main())
 "#;
 
-/// Starts the program with both servers, and returns the addresses of power and rps.
+/// Starts the program, and returns the addresses of power and rps.
 fn start() -> (ChildProcess, String, String) {
     let mut command = Command::new("python3");
     let python = ChildProcess::start(command.args(["-c", SERVERS]).stdin(Stdio::piped()).stdout(Stdio::piped()));
@@ -55,14 +55,15 @@ fn start() -> (ChildProcess, String, String) {
 
 #[test]
 #[ignore = "needs python3: run with -- --ignored python"]
-fn asyncio_programs_in_python_that_know_nothing_of_our_client_serve_it() {
+fn typical_asyncio_programs_in_python_work_with_the_client() {
     let (_python, power, rps) = start();
     for flags in ["", "--framing bare"] {
-        run(&format!("power square 2 -3 0.5 {flags} --addr {power}")).assert_done("4.0\n9.0\n0.25\n");
-        run(&format!("power fourth 10 {flags} --addr {power}")).assert_done("10000.0\n");
-        run(&format!("power echo 1e-7 1e16 {flags} --addr {power}")).assert_done("1e-07\n1e+16\n");
+        run(&format!("power square 2 -3 0.5 {flags} --addr {power}")).assert_success("4.0\n9.0\n0.25\n");
+        run(&format!("power fourth 10 {flags} --addr {power}")).assert_success("10000.0\n");
+        run(&format!("power echo 1e-7 1e16 {flags} --addr {power}")).assert_success("1e-07\n1e+16\n");
     }
-    run(&format!("rps throw 1 2 3 石头 --addr {rps}")).assert_done("scissors lose\nrock draw\npaper win\nrock draw\n");
-    run(&format!("probe power --addr {power}")).assert_ended(0);
-    run(&format!("probe rps --addr {rps}")).assert_ended(0);
+    run(&format!("rps throw 1 2 3 石头 --addr {rps}"))
+        .assert_success("scissors lose\nrock draw\npaper win\nrock draw\n");
+    run(&format!("probe power --addr {power}")).assert_exit_code(0);
+    run(&format!("probe rps --addr {rps}")).assert_exit_code(0);
 }

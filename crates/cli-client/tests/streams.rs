@@ -1,6 +1,6 @@
-//! Standard streams and signals: what a pipe, a script and Ctrl-C meet.
+//! Standard streams and signals: pipes, scripts and Ctrl-C.
 
-#![allow(clippy::expect_used, reason = "a test that cannot go on has to fail")]
+#![allow(clippy::expect_used, reason = "a failed setup fails the test")]
 
 mod support;
 
@@ -10,49 +10,49 @@ use std::sync::mpsc::channel;
 
 use proto::testing::PATIENCE;
 use proto::testing::process::ChildProcess;
-use support::fake::{Fake, Then, hear};
-use support::real::Reserved;
-use support::{client, real, unread_pipe};
+use support::fake::{Fake, Then, read_some};
+use support::real::ReservedPort;
+use support::{client, closed_pipe, real};
 
 #[test]
-fn each_answer_is_printed_before_the_next_number_is_there() {
+fn each_result_is_printed_before_the_next_number_arrives() {
     let server = real::power();
     for flags in ["", "--framing line", "--keep-alive"] {
         let mut running = client(&format!("power square - {flags} --addr {server}")).start();
-        for (number, answer) in [("2\n", "4.0\n"), ("3\n", "9.0\n"), ("4\n", "16.0\n")] {
-            running.type_in(number);
-            assert_eq!(running.next_line(), answer, "{flags}");
+        for (number, reply) in [("2\n", "4.0\n"), ("3\n", "9.0\n"), ("4\n", "16.0\n")] {
+            running.write_stdin(number);
+            assert_eq!(running.next_line(), reply, "{flags}");
         }
-        running.finish().assert_done("4.0\n9.0\n16.0\n");
+        running.finish().assert_success("4.0\n9.0\n16.0\n");
     }
 }
 
 #[test]
-fn each_outcome_is_printed_before_the_next_move_is_there() {
-    let server = Fake::answering_each_read(b"y");
+fn each_outcome_is_printed_before_the_next_move_arrives() {
+    let server = Fake::replying_to_each_read(b"y");
     let mut running = client(&format!("rps throw - --addr {server}")).start();
-    for shown in ["rock", "paper"] {
-        running.type_in(&format!("{shown}\n"));
-        assert_eq!(running.next_line(), format!("{shown} win\n"));
+    for name in ["rock", "paper"] {
+        running.write_stdin(&format!("{name}\n"));
+        assert_eq!(running.next_line(), format!("{name} win\n"));
     }
-    running.finish().assert_done("rock win\npaper win\n");
+    running.finish().assert_success("rock win\npaper win\n");
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_the_command_quietly() {
+fn a_closed_output_pipe_ends_the_command_without_a_message() {
     let (power, rps) = (real::power(), real::rps());
     for arguments in [
         format!("power square - --addr {power}"),
         format!("power square - --keep-alive --addr {power}"),
         format!("rps throw - --addr {rps}"),
     ] {
-        // As in `yes 2 | cli-client power square - | head -1`; more than a pipe holds.
-        let finished = client(&arguments).with_output(unread_pipe()).run("2\n".repeat(200_000));
-        assert!(finished.input_left, "{arguments}: it went on");
-        finished.assert_done("");
+        // As in `yes 2 | cli-client power square - | head -1`; the input is larger than a pipe's buffer.
+        let finished = client(&arguments).with_stdout(closed_pipe()).run("2\n".repeat(200_000));
+        assert!(finished.input_left, "{arguments}: the client read all input");
+        finished.assert_success("");
     }
-    client(&format!("probe power --addr {power}")).with_output(unread_pipe()).run("").assert_done("");
-    client(&format!("probe rps --addr {rps}")).with_output(unread_pipe()).run("").assert_done("");
+    client(&format!("probe power --addr {power}")).with_stdout(closed_pipe()).run("").assert_success("");
+    client(&format!("probe rps --addr {rps}")).with_stdout(closed_pipe()).run("").assert_success("");
 }
 
 #[test]
@@ -63,45 +63,45 @@ fn a_full_disk_is_reported() {
     };
     let server = real::power();
     let client = client(&format!("power square 2 --addr {server}"));
-    client.with_output(full).run("").assert_failed(1, "", &["No space left on device"]);
+    client.with_stdout(full).run("").assert_failed(1, "", &["No space left on device"]);
 }
 
 #[test]
-fn where_nobody_reads_the_messages_the_exit_code_still_tells() {
-    let nobody = Reserved::new();
-    client(&format!("power square 2 --addr {nobody}")).with_errors(unread_pipe()).run("").assert_ended(3);
-    client("power square abc").with_errors(unread_pipe()).run("").assert_ended(2);
+fn the_exit_code_is_the_same_with_standard_error_closed() {
+    let closed_port = ReservedPort::new();
+    client(&format!("power square 2 --addr {closed_port}")).with_stderr(closed_pipe()).run("").assert_exit_code(3);
+    client("power square abc").with_stderr(closed_pipe()).run("").assert_exit_code(2);
     let server = real::power();
-    let refused = client(&format!("power square 1e200 2 --addr {server}")).with_errors(unread_pipe()).run("");
+    let refused = client(&format!("power square 1e200 2 --addr {server}")).with_stderr(closed_pipe()).run("");
     refused.assert_failed(1, "4.0\n", &[]);
 }
 
 #[test]
-fn ctrl_c_while_a_reply_is_awaited_is_exit_code_130_without_a_word() {
+fn ctrl_c_while_waiting_for_a_reply_exits_with_130_and_no_message() {
     for arguments in ["power square 2", "power square 2 --keep-alive", "rps throw rock", "probe power", "probe rps"] {
-        let (sender, heard) = channel();
+        let (sender, received) = channel();
         let server = Fake::new(move |stream| {
-            drop(sender.send(hear(stream)?));
+            drop(sender.send(read_some(stream)?));
             Ok(Then::Hold)
         });
         let running = client(&format!("{arguments} --timeout 1h --addr {server}")).start();
-        // A client that has sent something is past its start, and so minds signals.
-        heard.recv_timeout(PATIENCE).expect("the client asks");
+        // After its first request the client handles signals.
+        received.recv_timeout(PATIENCE).expect("the client sends a request");
         running.interrupt();
         running.wait().assert_failed(130, "", &[]);
     }
 }
 
 #[test]
-fn ctrl_c_while_input_is_awaited_is_exit_code_130_after_the_answers_so_far() {
-    let (power, rps) = (real::power(), Fake::answering_each_read(b"x"));
+fn ctrl_c_while_waiting_for_input_exits_with_130_after_earlier_results() {
+    let (power, rps) = (real::power(), Fake::replying_to_each_read(b"x"));
     for (arguments, typed, printed) in [
         (format!("power square - --addr {power}"), "2\n", "4.0\n"),
         (format!("power square - --keep-alive --addr {power}"), "2\n", "4.0\n"),
         (format!("rps throw - --addr {rps}"), "2\n", "rock draw\n"),
     ] {
         let mut running = client(&arguments).start();
-        running.type_in(typed);
+        running.write_stdin(typed);
         assert_eq!(running.next_line(), printed);
         running.interrupt();
         running.wait().assert_failed(130, printed, &[]);
@@ -110,36 +110,36 @@ fn ctrl_c_while_input_is_awaited_is_exit_code_130_after_the_answers_so_far() {
 
 #[test]
 fn ctrl_c_ends_a_probe_that_waits_for_a_server() {
-    let (sender, heard) = channel();
+    let (sender, received) = channel();
     let server = Fake::new(move |stream| {
-        drop(sender.send(hear(stream)?));
+        drop(sender.send(read_some(stream)?));
         Ok(Then::Close)
     });
     let running = client(&format!("probe rps --wait 1h --addr {server}")).start();
     for _ in 0..2 {
-        heard.recv_timeout(PATIENCE).expect("the probe tries, and tries again");
+        received.recv_timeout(PATIENCE).expect("the probe makes two attempts");
     }
     running.interrupt();
     running.wait().assert_failed(130, "", &[]);
 }
 
 #[test]
-fn a_signal_that_the_client_was_started_to_ignore_does_not_end_it() {
+fn a_signal_ignored_at_the_start_does_not_end_the_client() {
     let (release, released) = channel();
-    let (sender, heard) = channel();
+    let (sender, received) = channel();
     let server = Fake::new(move |stream| {
-        drop(sender.send(hear(stream)?));
-        // Without the release it answers in the end; then the client has ended and the test has failed.
+        drop(sender.send(read_some(stream)?));
+        // Without the release it replies after PATIENCE; the client has then ended and the test has failed.
         let _ = released.recv_timeout(PATIENCE);
         std::io::Write::write_all(stream, b"d4.0")?;
         Ok(Then::Close)
     });
-    // As nohup(1) does.
+    // As with nohup(1).
     let program = env!("CARGO_BIN_EXE_cli-client");
     let script = format!("trap '' HUP; exec {program} power square 2 --timeout 60s --framing bare --addr {server}");
     let mut client = ChildProcess::start(Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()));
-    heard.recv_timeout(PATIENCE).expect("the client asks");
+    received.recv_timeout(PATIENCE).expect("the client sends a request");
     client.signal("HUP");
-    release.send(()).expect("the server waits");
+    release.send(()).expect("the server is waiting");
     assert_eq!((client.wait(), client.stdout.wait_for_end().as_str()), (Some(0), "4.0\n"));
 }

@@ -1,9 +1,9 @@
-//! What is asked for on the command line and in the environment: addresses, flags, help, and what is wrong with them.
+//! The command line and the environment: addresses, flags, help, and usage errors.
 
 mod support;
 
 use support::fake::Fake;
-use support::real::Reserved;
+use support::real::ReservedPort;
 use support::{client, real, run};
 
 #[test]
@@ -18,7 +18,7 @@ fn help_is_printed_on_standard_output_with_exit_code_0() {
 
 #[test]
 fn the_version_is_printed_on_standard_output_with_exit_code_0() {
-    run("--version").assert_done(concat!("cli-client ", env!("CARGO_PKG_VERSION"), "\n"));
+    run("--version").assert_success(concat!("cli-client ", env!("CARGO_PKG_VERSION"), "\n"));
 }
 
 #[test]
@@ -37,9 +37,9 @@ fn help_names_the_default_addresses_and_the_exit_codes() {
 }
 
 #[test]
-fn what_is_no_usage_is_exit_code_2_and_named() {
-    // Nobody listens there: asking before looking at the arguments would be exit code 3.
-    let nobody = Reserved::new();
+fn invalid_arguments_exit_with_2_and_are_named() {
+    // Nothing listens on this port: a connection before the check of the arguments would exit with 3.
+    let closed_port = ReservedPort::new();
     for (arguments, wrong) in [
         ("power square abc", "'abc' for '<NUMBER>"),
         ("power square 2 inf", "'inf'"),
@@ -67,23 +67,23 @@ fn what_is_no_usage_is_exit_code_2_and_named() {
         ("power square 2 --timeout soon", "'soon'"),
         ("power square 2 --timeout 25h", "'25h'"),
     ] {
-        let client = client(arguments).with_variable("POWER_ADDR", &nobody.to_string());
-        client.with_variable("RPS_ADDR", &nobody.to_string()).run("").assert_misused(wrong);
+        let client = client(arguments).with_env("POWER_ADDR", &closed_port.to_string());
+        client.with_env("RPS_ADDR", &closed_port.to_string()).run("").assert_usage_error(wrong);
     }
     for framing in ["eof", "bare"] {
-        run(&format!("power square 2 --framing {framing} --keep-alive --addr {nobody}")).assert_failed(
+        run(&format!("power square 2 --framing {framing} --keep-alive --addr {closed_port}")).assert_failed(
             2,
             "",
-            &["--keep-alive needs lines"],
+            &["--keep-alive needs line framing"],
         );
     }
     for arguments in ["", "power", "rps", "probe", "juggle", "--bogus", "--timeout"] {
-        run(arguments).assert_misused("");
+        run(arguments).assert_usage_error("");
     }
 }
 
 #[test]
-fn what_is_wrong_with_a_value_names_the_help_that_tells_of_it() {
+fn a_usage_error_names_the_help_of_its_command() {
     for (arguments, help) in [
         ("power square abc", "cli-client power square --help"),
         ("--timeout 5 rps play", "cli-client rps play --help"),
@@ -91,29 +91,29 @@ fn what_is_wrong_with_a_value_names_the_help_that_tells_of_it() {
         ("power square 2 --split x", "1 to 1000000"),
         ("power square 2 --keep-alive=no", "'--keep-alive' takes no value"),
     ] {
-        run(arguments).assert_misused(help);
+        run(arguments).assert_usage_error(help);
     }
 }
 
 #[test]
-fn the_last_of_two_flags_that_say_the_same_holds() {
+fn the_last_occurrence_of_a_flag_wins() {
     let server = real::power();
     run(&format!("power square 2 --timeout 1h --json --json --timeout 60s --lang zh --lang en --addr {server}"))
-        .assert_done("{\"schema\":1,\"op\":\"square\",\"operand\":2.0,\"result\":4.0}\n");
+        .assert_success("{\"schema\":1,\"op\":\"square\",\"operand\":2.0,\"result\":4.0}\n");
 }
 
 #[test]
-fn an_ipv6_address_without_brackets_and_a_url_are_no_addresses() {
+fn an_ipv6_address_without_brackets_and_a_url_are_not_addresses() {
     for wrong in ["::1", "::1:5000", "[::1]", "[localhost]:5000", "http://localhost:5000", "localhost:+80"] {
-        run(&format!("power square 2 --addr {wrong}")).assert_misused(&format!("'{wrong}' for '--addr"));
+        run(&format!("power square 2 --addr {wrong}")).assert_usage_error(&format!("'{wrong}' for '--addr"));
     }
 }
 
 #[test]
-fn an_address_without_a_host_or_a_port_is_exit_code_2() {
+fn an_address_without_a_host_or_a_port_exits_with_2() {
     for wrong in ["localhost", ":5000", "localhost:", "localhost:http", "localhost:65536", "localhost:0", "127.0.0.1"] {
         for command in ["power square 2", "rps throw rock", "probe power", "probe rps"] {
-            run(&format!("{command} --addr {wrong}")).assert_misused(&format!("'{wrong}' for '--addr"));
+            run(&format!("{command} --addr {wrong}")).assert_usage_error(&format!("'{wrong}' for '--addr"));
         }
     }
     for (command, variable) in [
@@ -122,23 +122,23 @@ fn an_address_without_a_host_or_a_port_is_exit_code_2() {
         ("rps throw rock", "RPS_ADDR"),
         ("probe rps", "RPS_ADDR"),
     ] {
-        client(command).with_variable(variable, "localhost").run("").assert_misused("'localhost'");
+        client(command).with_env(variable, "localhost").run("").assert_usage_error("'localhost'");
     }
 }
 
 #[test]
-fn the_environment_names_the_address_and_the_flag_outweighs_it() {
-    let (power, rps, nobody) = (real::power(), real::rps(), Reserved::new());
+fn the_environment_sets_the_address_and_the_flag_overrides_it() {
+    let (power, rps, closed_port) = (real::power(), real::rps(), ReservedPort::new());
     for (command, variable, address) in [
         ("power square 2", "POWER_ADDR", power.address()),
         ("probe power", "POWER_ADDR", power.address()),
         ("rps throw rock", "RPS_ADDR", rps.address()),
         ("probe rps", "RPS_ADDR", rps.address()),
     ] {
-        client(command).with_variable(variable, &address.to_string()).run("").assert_ended(0);
+        client(command).with_env(variable, &address.to_string()).run("").assert_exit_code(0);
         let elsewhere = client(&format!("{command} --addr {address}"));
-        elsewhere.with_variable(variable, &nobody.to_string()).run("").assert_ended(0);
-        client(command).with_variable(variable, &nobody.to_string()).run("").assert_ended(3);
+        elsewhere.with_env(variable, &closed_port.to_string()).run("").assert_exit_code(0);
+        client(command).with_env(variable, &closed_port.to_string()).run("").assert_exit_code(3);
     }
 }
 
@@ -146,8 +146,8 @@ fn the_environment_names_the_address_and_the_flag_outweighs_it() {
 fn a_name_is_resolved() {
     let server = real::power();
     let port = server.address().port();
-    run(&format!("power square 2 --addr localhost:{port}")).assert_done("4.0\n");
-    run(&format!("power square 2 3 --keep-alive --addr localhost:{port}")).assert_done("4.0\n9.0\n");
+    run(&format!("power square 2 --addr localhost:{port}")).assert_success("4.0\n");
+    run(&format!("power square 2 3 --keep-alive --addr localhost:{port}")).assert_success("4.0\n9.0\n");
 }
 
 #[test]
@@ -155,12 +155,12 @@ fn a_name_is_resolved() {
 fn an_ipv6_address_is_written_in_brackets() {
     let server = real::power_at("[::1]:0").expect("there is an IPv6 loopback address");
     assert!(server.to_string().starts_with("[::1]:"));
-    run(&format!("power square 2 --addr {server}")).assert_done("4.0\n");
-    run(&format!("probe power --addr {server}")).assert_ended(0);
+    run(&format!("power square 2 --addr {server}")).assert_success("4.0\n");
+    run(&format!("probe power --addr {server}")).assert_exit_code(0);
 }
 
 #[test]
-fn flags_are_taken_before_and_after_the_subcommand_and_among_the_operands() {
+fn flags_work_before_and_after_the_subcommand_and_between_operands() {
     let server = real::power();
     for arguments in [
         "--timeout 60s power square 2 -3 --addr",
@@ -169,13 +169,13 @@ fn flags_are_taken_before_and_after_the_subcommand_and_among_the_operands() {
         "power square 2 --timeout=60s -3 --addr",
         "power square 2 -3 --timeout 60s --keep-alive --addr",
     ] {
-        run(&format!("{arguments} {server}")).assert_done("4.0\n9.0\n");
-        run(&format!("{arguments}={server}")).assert_done("4.0\n9.0\n");
+        run(&format!("{arguments} {server}")).assert_success("4.0\n9.0\n");
+        run(&format!("{arguments}={server}")).assert_success("4.0\n9.0\n");
     }
 }
 
 #[test]
-fn the_timeout_counts_wherever_it_stands() {
+fn the_timeout_works_at_any_position() {
     let server = Fake::silent();
     for arguments in [
         "--timeout 150ms power square 2",

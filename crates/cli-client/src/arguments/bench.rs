@@ -10,7 +10,7 @@ use proto::wire::power::client::Framing;
 
 use super::values::{SourceList, at_most, duration, escaped, framing, number, sources};
 use crate::language::texts;
-use crate::service::{Service, address};
+use crate::target::{Target, address};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
@@ -56,7 +56,7 @@ pub(crate) struct PowerLoad {
     #[arg(long, help = texts::bench_keep_alive())]
     pub(crate) keep_alive: bool,
 
-    #[arg(long, value_name = "COUNT", value_parser = at_most::<MOST_IN_FLIGHT>, help = texts::pipeline_power())]
+    #[arg(long, value_name = "COUNT", value_parser = at_most::<MAX_IN_FLIGHT>, help = texts::pipeline_power())]
     pub(crate) pipeline: Option<u64>,
 
     #[arg(long, value_name = "HOW", value_parser = framing(), conflicts_with_all = ["keep_alive", "pipeline"],
@@ -73,7 +73,7 @@ pub(crate) struct PowerLoad {
           help = texts::number())]
     pub(crate) number: Number,
 
-    #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Service::Power.addr_help())]
+    #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Target::Power.addr_help())]
     pub(crate) addr: Option<String>,
 }
 
@@ -82,10 +82,10 @@ pub(crate) struct RpsLoad {
     #[command(flatten)]
     pub(crate) load: LoadOptions,
 
-    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = at_most::<MOST_IN_FLIGHT>, help = texts::pipeline())]
+    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = at_most::<MAX_IN_FLIGHT>, help = texts::pipeline())]
     pub(crate) pipeline: u64,
 
-    #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Service::Rps.addr_help())]
+    #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Target::Rps.addr_help())]
     pub(crate) addr: Option<String>,
 }
 
@@ -94,13 +94,13 @@ pub(crate) struct DuelLoad {
     #[command(flatten)]
     pub(crate) load: LoadOptions,
 
-    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = at_most::<MOST_IN_FLIGHT>, help = texts::pipeline())]
+    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = at_most::<MAX_IN_FLIGHT>, help = texts::pipeline())]
     pub(crate) pipeline: u64,
 
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, help = texts::bench_window())]
     pub(crate) window: Duration,
 
-    #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Service::Duel.addr_help())]
+    #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Target::Duel.addr_help())]
     pub(crate) addr: Option<String>,
 }
 
@@ -112,7 +112,7 @@ pub(crate) struct ExchangeLoad {
     #[arg(long, help = texts::exchange_keep_alive())]
     pub(crate) keep_alive: bool,
 
-    #[arg(long, value_name = "COUNT", value_parser = at_most::<MOST_IN_FLIGHT>, help = texts::pipeline_exchange())]
+    #[arg(long, value_name = "COUNT", value_parser = at_most::<MAX_IN_FLIGHT>, help = texts::pipeline_exchange())]
     pub(crate) pipeline: Option<u64>,
 
     #[arg(long, value_name = "BYTES", value_parser = escaped, allow_hyphen_values = true, help = texts::exchange_send())]
@@ -125,13 +125,13 @@ pub(crate) struct ExchangeLoad {
     pub(crate) address: String,
 }
 
-/// The usage as clap writes it, but in two lines, so that it fits a terminal.
+/// The usage that clap generates, in two lines to fit a terminal.
 const EXCHANGE_USAGE: &str = "cli-client bench exchange [OPTIONS] --send <BYTES> --expect <BYTES>
                                  --addr <HOST:PORT>";
 
-/// The maximum pipeline. It takes 1 MB with short requests and 32 MB with the longest; more requests in flight measure
-/// nothing else.
-const MOST_IN_FLIGHT: u64 = 65_536;
+/// Maximum pipeline. It takes 1 MB with short requests and 32 MB with the longest; more requests in flight change no
+/// measurement.
+const MAX_IN_FLIGHT: u64 = 65_536;
 
 fn operation(text: &str) -> Result<Operation, String> {
     let named = Operation::ALL.into_iter().find(|operation| operation.to_string() == text);

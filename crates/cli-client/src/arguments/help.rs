@@ -1,4 +1,4 @@
-//! Help in the language of the process: headings, flags and folded texts.
+//! Help in the language of the process: headings, flags and line breaks.
 
 use clap::builder::StyledStr;
 use clap::{Arg, ArgAction, Command};
@@ -6,29 +6,29 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::language::{Language, texts};
 
-/// The maximum width of help, as of other programs'.
+/// Maximum width of the help text, a common value.
 const WIDTH: usize = 80;
 
-/// The width of the text beside the longest option.
+/// Width of the text beside the longest option.
 const TEXT_WIDTH: usize = 48;
 
 /// Localizes a command and all its subcommands.
 pub(super) fn localized(command: Command) -> Command {
     let version = Arg::new("version").short('V').long("version").action(ArgAction::Version).help(texts::version_flag());
-    let mut command = below(command.disable_version_flag(true).arg(version));
-    // Clap adds its help subcommands only now.
+    let mut command = localize(command.disable_version_flag(true).arg(version));
+    // Clap adds its help subcommands here.
     command.build();
-    below_help(command)
+    localize_help(command)
 }
 
-fn below(command: Command) -> Command {
+fn localize(command: Command) -> Command {
     let help = Arg::new("help").short('h').long("help").action(ArgAction::Help).help(texts::help_flag());
     let template = format!("{{about-with-newline}}\n{}: {{usage}}\n\n{{all-args}}{{after-help}}", texts::help_usage());
     command
         .disable_help_flag(true)
         .arg(help)
         .max_term_width(WIDTH)
-        // An option given twice has its last value, as in other programs.
+        // The last occurrence of an option wins, as in other programs.
         .args_override_self(true)
         .help_template(template)
         .subcommand_help_heading(texts::help_commands())
@@ -41,20 +41,20 @@ fn below(command: Command) -> Command {
             let text = argument.get_help().map(folded).unwrap_or_default();
             let takes_values = argument.get_action().takes_values();
             let argument = argument.help_heading(heading).help(text);
-            // Clap writes these in English; where they matter, they are in the text.
+            // Clap writes these in English. The help texts contain them where they matter.
             argument.hide_default_value(takes_values).hide_possible_values(takes_values)
         })
-        .mut_subcommands(below)
+        .mut_subcommands(localize)
 }
 
-fn below_help(command: Command) -> Command {
-    command.mut_subcommands(|below| match below.get_name() {
-        "help" => below.about(texts::help_command()).disable_help_subcommand(true),
-        _ => below_help(below),
+fn localize_help(command: Command) -> Command {
+    command.mut_subcommands(|subcommand| match subcommand.get_name() {
+        "help" => subcommand.about(texts::help_command()).disable_help_subcommand(true),
+        _ => localize_help(subcommand),
     })
 }
 
-/// Folds Chinese text, in which clap finds no blanks to break lines at.
+/// Breaks lines of Chinese text, which has no blanks for clap to break at.
 fn folded(text: &StyledStr) -> String {
     let text = text.to_string();
     if Language::current() == Language::English {
@@ -74,10 +74,10 @@ fn folded(text: &StyledStr) -> String {
     folded
 }
 
-/// Splits a text where a line may end: after a blank and beside a wide character, but not before punctuation that closes
-/// or after one that opens, nor within the label of a default or variable: `[默认：`.
+/// Splits a text at possible line breaks: after a blank and next to a wide character, but not before closing or after
+/// opening punctuation, and not inside the label of a default or variable such as `[默认：`.
 fn words(text: &str) -> Vec<&str> {
-    let is_wide = |shown: char| shown.width() == Some(2);
+    let is_wide = |character: char| character.width() == Some(2);
     let mut words = Vec::new();
     let (mut start, mut before, mut in_label) = (0, '（', false);
     for (at, after) in text.char_indices() {
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_and_the_punctuation_behind_them_are_not_torn() {
+    fn no_line_break_inside_words_or_before_closing_punctuation() {
         for (text, split) in [
             ("服务", vec!["服", "务"]),
             ("服，务", vec!["服，", "务"]),

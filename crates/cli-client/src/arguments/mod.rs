@@ -1,7 +1,7 @@
 //! The command line.
 //!
-//! - this file: the commands and their options, `bench` apart;
-//! - `values`: parsers of values; `help`: help in the language of the process; `usage`: reports of usage errors.
+//! - this file: the commands and their options, except those of `bench`;
+//! - `values`: value parsers; `help`: help in the language of the process; `usage`: reports of usage errors.
 
 pub(crate) mod bench;
 mod help;
@@ -21,9 +21,9 @@ use proto::wire::rps::Move;
 use crate::input::Argument;
 use crate::language::{Language, texts};
 use crate::output::Output;
-use crate::service::{Service, address};
+use crate::target::{Target, address};
 use bench::BenchCommand;
-use values::{at_most, duration, framing, hand, number, odd, or_input};
+use values::{at_most, duration, framing, number, odd, or_input, rps_move};
 
 #[derive(Debug, Parser)]
 #[command(version, about = texts::about(), after_help = texts::exit_codes())]
@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
-/// The options of every command; they may stand before and after its name.
+/// The options of every command. They may come before and after the command's name.
 #[derive(Args, Debug)]
 pub(crate) struct Common {
     #[arg(long, global = true, value_name = "LANGUAGE", help = texts::lang())]
@@ -101,7 +101,7 @@ pub(crate) struct PowerArguments {
           help = texts::delay())]
     pub(crate) delay: Duration,
 
-    #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Service::Power.addr_help())]
+    #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Target::Power.addr_help())]
     pub(crate) addr: Option<String>,
 }
 
@@ -115,7 +115,7 @@ pub(crate) enum RpsCommand {
 
 #[derive(Args, Debug)]
 pub(crate) struct ThrowArguments {
-    #[arg(required = true, value_name = "MOVE", value_parser = or_input(hand), help = texts::moves())]
+    #[arg(required = true, value_name = "MOVE", value_parser = or_input(rps_move), help = texts::moves())]
     pub(crate) moves: Vec<Argument<Move>>,
 
     #[command(flatten)]
@@ -146,11 +146,11 @@ pub(crate) struct OpponentArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProbeCommand {
-    #[command(about = texts::probe_power(), mut_args(|arg| Service::Power.describe_addr(arg)))]
+    #[command(about = texts::probe_power(), mut_args(|arg| Target::Power.describe_addr(arg)))]
     Power(ProbeArguments),
-    #[command(about = texts::probe_rps(), mut_args(|arg| Service::Rps.describe_addr(arg)))]
+    #[command(about = texts::probe_rps(), mut_args(|arg| Target::Rps.describe_addr(arg)))]
     Rps(ProbeArguments),
-    #[command(about = texts::probe_duel(), mut_args(|arg| Service::Duel.describe_addr(arg)))]
+    #[command(about = texts::probe_duel(), mut_args(|arg| Target::Duel.describe_addr(arg)))]
     Duel(ProbeArguments),
 }
 
@@ -168,22 +168,22 @@ impl Arguments {
     ///
     /// # Errors
     ///
-    /// The exit code, after printing the help or version asked for, or reporting a usage error.
-    pub(crate) fn of_command_line() -> Result<Self, ExitCode> {
+    /// The exit code, after printing help or version, or reporting a usage error.
+    pub(crate) fn from_command_line() -> Result<Self, ExitCode> {
         let arguments: Vec<_> = env::args_os().map(escape_negative).collect();
         Language::choose(&arguments);
         let matches = command().try_get_matches_from(&arguments);
-        let read = matches.and_then(|matches| Self::from_arg_matches(&matches));
-        read.map_err(|error| usage::report(&error, &arguments))
+        let parsed = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        parsed.map_err(|error| usage::report(&error, &arguments))
     }
 }
 
-/// The command line in the language of the process.
+/// Returns the command line in the language of the process.
 pub(crate) fn command() -> clap::Command {
     help::localized(Arguments::command())
 }
 
-/// Puts a blank before a negative number, which its grammar allows. Clap would take some for options: `-.5`, `-1e-5`.
+/// Puts a blank before a negative number that clap would parse as options: `-.5`, `-1e-5`.
 fn escape_negative(argument: OsString) -> OsString {
     match argument.to_str() {
         Some(text) if text.starts_with('-') && matches!(classify(text.as_bytes()), Literal::Complete(_)) => {
@@ -198,12 +198,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_passes_the_checks_of_clap() {
         command().debug_assert();
     }
 
     #[test]
-    fn a_negative_number_is_a_number_and_an_option_is_an_option() {
+    fn negative_numbers_are_escaped_and_options_are_not() {
         for negative in ["-3", "-.5", "-1e-5", "-1.5E+3", "-0", "-1e999"] {
             assert_eq!(escape_negative(negative.into()), OsString::from(format!(" {negative}")));
         }

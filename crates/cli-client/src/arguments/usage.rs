@@ -1,4 +1,4 @@
-//! Reports of usage errors, and help and version where asked for.
+//! Reports usage errors, and prints help and version.
 
 use std::error::Error as _;
 use std::ffi::OsString;
@@ -11,27 +11,27 @@ use crate::error::CliError;
 use crate::language::texts;
 use crate::output::{self, Output};
 
-/// Prints the help or version asked for, or reports the error, and returns the exit code.
+/// Prints help or version if requested, or reports the error. Returns the exit code.
 pub(super) fn report(error: &Error, arguments: &[OsString]) -> ExitCode {
     let mut options = arguments.iter().take_while(|argument| *argument != "--");
     let json = options.any(|argument| argument == "--json");
-    let failure = CliError::Usage(message(error));
+    let usage_error = CliError::Usage(message(error));
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // Prints in colour at a terminal. Ignores a closed pipe.
+            // Prints in colour on a terminal. Ignores a closed pipe.
             let _ = error.print();
             return ExitCode::SUCCESS;
         }
-        _ if json => Output { json, quiet: false }.report_error(&(), &failure),
+        _ if json => Output { json, quiet: false }.report_error(&(), &usage_error),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
         }
-        _ => output::tell(&usage(error, arguments)),
+        _ => output::write_stderr(&usage(error, arguments)),
     }
-    ExitCode::from(failure.code())
+    ExitCode::from(usage_error.code())
 }
 
-/// The error, the usage of the command, and where to find more.
+/// Formats the error, the usage of the command, and a pointer to its help.
 fn usage(error: &Error, arguments: &[OsString]) -> String {
     let mut paragraphs = vec![texts::usage_error(message(error))];
     let mut command = names(arguments);
@@ -46,20 +46,20 @@ fn usage(error: &Error, arguments: &[OsString]) -> String {
     paragraphs.join("\n\n") + "\n"
 }
 
-/// The names of the command on a command line, as far as it has them.
+/// Returns the names of the command and subcommands on a command line.
 fn names(arguments: &[OsString]) -> String {
     let mut command = super::command();
     let mut names = vec![command.get_name().to_owned()];
     for argument in arguments.iter().skip(1).filter_map(|argument| argument.to_str()) {
-        if let Some(below) = command.find_subcommand(argument).cloned() {
+        if let Some(subcommand) = command.find_subcommand(argument).cloned() {
             names.push(argument.to_owned());
-            command = below;
+            command = subcommand;
         }
     }
     names.join(" ")
 }
 
-/// The error in one sentence.
+/// Formats the error as one sentence.
 fn message(error: &Error) -> String {
     let context = |kind| error.get(kind).map(words).unwrap_or_default();
     let argument = context(ContextKind::InvalidArg);
@@ -67,14 +67,14 @@ fn message(error: &Error) -> String {
     let suggested = suggested.into_iter().find_map(|kind| error.get(kind));
     let sentence = match error.kind() {
         ErrorKind::ValueValidation => {
-            let right = error.source().map(ToString::to_string).unwrap_or_default();
-            // Without the blank that `escape_negative` puts before a negative number.
-            texts::invalid_value(context(ContextKind::InvalidValue).trim_start(), &argument, right)
+            let expected = error.source().map(ToString::to_string).unwrap_or_default();
+            // Removes the blank that `escape_negative` puts before a negative number.
+            texts::invalid_value(context(ContextKind::InvalidValue).trim_start(), &argument, expected)
         }
         ErrorKind::InvalidValue if context(ContextKind::InvalidValue).is_empty() => texts::missing_value(&argument),
         ErrorKind::InvalidValue => {
-            let right = texts::one_of(context(ContextKind::ValidValue));
-            texts::invalid_value(context(ContextKind::InvalidValue), &argument, right)
+            let expected = texts::one_of(context(ContextKind::ValidValue));
+            texts::invalid_value(context(ContextKind::InvalidValue), &argument, expected)
         }
         ErrorKind::UnknownArgument => texts::unknown_argument(&argument),
         ErrorKind::InvalidSubcommand => texts::unknown_command(context(ContextKind::InvalidSubcommand)),
@@ -84,10 +84,10 @@ fn message(error: &Error) -> String {
         ErrorKind::TooManyValues => texts::takes_no_value(&argument),
         ErrorKind::InvalidUtf8 => texts::argument_not_text(),
         ErrorKind::ArgumentConflict => texts::conflict(&argument, context(ContextKind::PriorArg)),
-        // Does not happen with this command line; clap has an English message.
+        // Not possible with this command line; clap has an English message.
         _ => error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
     };
-    sentence + &suggested.map(|value| texts::perhaps(words(value))).unwrap_or_default()
+    sentence + &suggested.map(|value| texts::did_you_mean(words(value))).unwrap_or_default()
 }
 
 fn words(value: &ContextValue) -> String {

@@ -1,4 +1,4 @@
-//! One connection under load: sends requests, and verifies every reply.
+//! One connection under load: sends requests and verifies every reply.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use super::stats::Outcomes;
 use crate::error::CliError;
 use crate::language::texts;
 
-/// The longest read; more in flight is read in turn.
+/// Maximum size of the reply buffer in bytes. More replies in flight take several reads.
 const MAX_READ: usize = 65_536;
 
-/// The moves of a connection repeat after this many. They are random, and connections begin at different places.
+/// Number of random moves in the ring that all connections share. Each connection starts at a random position.
 const MOVE_RING: usize = 4096;
 
-/// Maximum concurrent connects per thread. A server's accept queue is bounded, and a client that finds no room in it
-/// waits for a second (listen(2)).
+/// Maximum concurrent connects per thread. A server's accept queue is bounded; when it is full, a connect is retried
+/// only after a second (listen(2)).
 const MAX_CONCURRENT_CONNECTS: usize = 128;
 
-/// A connection that is made when it is needed, and made anew after a failure.
+/// A connection that opens on demand, and reopens after a failure.
 #[derive(Debug)]
 pub(super) struct LoadConnection {
     open: Option<Pipeline>,
@@ -35,28 +35,29 @@ pub(super) struct LoadConnection {
     verifier: Verifier,
 }
 
-/// The result of verifying one reply or more.
+/// The result of verifying one or more replies.
 #[derive(Debug)]
 pub(super) struct Verdict {
-    /// How many requests the replies are for. A server that closes with its reply gives it to all in flight.
+    /// Number of requests that the replies belong to. A reply that closes the connection belongs to all requests in
+    /// flight.
     pub(super) count: usize,
-    /// How the rounds in right replies ended, or the failure of the one wrong reply.
+    /// The outcomes of the rounds if the replies are correct, or the error of one wrong reply.
     pub(super) result: Result<Outcomes, CliError>,
 }
 
 impl LoadConnection {
-    /// A connection for this plan; [`LoadConnection::another`] makes more.
+    /// Creates a connection for this plan; [`LoadConnection::sibling`] creates more.
     pub(super) fn new(plan: Arc<Plan>) -> Self {
         let ring = if plan.workload.is_game() { MOVE_RING } else { 1 };
         let requests = plan.request_bytes(plan.batch() + ring - 1);
         let request_length = plan.request_bytes(1).len();
-        let right = plan.right_reply();
-        let verifier = Verifier { plan, requests, request_length, right, ring, next: 0, awaited: 0 };
+        let expected = plan.expected_reply();
+        let verifier = Verifier { plan, requests, request_length, expected, ring, next: 0, pending: 0 };
         Self { open: None, connecting: Arc::new(Semaphore::new(MAX_CONCURRENT_CONNECTS)), verifier }
     }
 
-    /// Another connection, which shares its requests with this one.
-    pub(super) fn another(&self) -> Self {
+    /// Creates another connection that shares the request bytes with this one.
+    pub(super) fn sibling(&self) -> Self {
         let next = rand::rng().random_range(0..self.verifier.ring);
         Self {
             open: None,
@@ -65,7 +66,7 @@ impl LoadConnection {
         }
     }
 
-    /// Connects, unless there is a connection already.
+    /// Connects unless the connection is open.
     pub(super) async fn connect(&mut self) -> Result<(), CliError> {
         self.open = Some(self.pipeline().await?);
         Ok(())
@@ -76,44 +77,44 @@ impl LoadConnection {
             return Ok(open);
         }
         let plan = &self.verifier.plan;
-        let replies = (plan.batch() * self.verifier.right.len()).clamp(64, MAX_READ);
-        let room = if plan.kept { replies } else { ClientCodec::MAX_REPLY_LEN };
+        let replies = (plan.batch() * self.verifier.expected.len()).clamp(64, MAX_READ);
+        let room = if plan.keep_alive { replies } else { ClientCodec::MAX_REPLY_LEN };
         let farewell = match plan.workload {
             Workload::Power { .. } => Some(b'e'),
             Workload::Rps | Workload::Duel => Some(Reply::Full.byte()),
             Workload::Exchange { .. } => None,
         };
-        // It is never closed.
+        // The semaphore is never closed.
         let _turn = self.connecting.acquire().await;
         let pipeline = Pipeline::open(plan.endpoint.clone(), room, farewell).await?;
         if plan.workload == Workload::Duel {
-            // Closed in order, a move would still be played against another player.
+            // A reset withdraws a move in play. After a FIN the server would still play it against another player.
             let _ = pipeline.stream().set_zero_linger();
         }
         Ok(pipeline)
     }
 
-    /// The server's address, where there is a connection and the system still knows it.
+    /// Returns the server's address if the connection is open and the kernel still knows the address.
     pub(super) fn peer_addr(&self) -> Option<SocketAddr> {
         self.open.as_ref()?.stream().peer_addr().ok()
     }
 
-    /// Sends `count` requests, and passes on the verdicts as replies come. An error is of all requests without a verdict.
-    /// The connection is kept only where the plan keeps it and all was right.
-    pub(super) async fn ask(&mut self, count: usize, mut passed: impl FnMut(Verdict)) -> Result<(), CliError> {
+    /// Sends `count` requests, and calls `on_verdict` as replies arrive. An error covers all requests without a
+    /// verdict. Keeps the connection open only in a keep-alive plan and if all replies were correct.
+    pub(super) async fn request(&mut self, count: usize, mut on_verdict: impl FnMut(Verdict)) -> Result<(), CliError> {
         let mut pipeline = self.pipeline().await?;
         let verifier = &mut self.verifier;
-        if verifier.plan.kept {
+        if verifier.plan.keep_alive {
             pipeline.check_early()?;
         }
         pipeline.send(verifier.expect(count), verifier.plan.framing == Framing::EndOfStream);
-        let mut keep = verifier.plan.kept;
-        while verifier.awaited > 0 {
+        let mut keep = verifier.plan.keep_alive;
+        while verifier.pending > 0 {
             let verdict = pipeline.reply(verifier).await?;
             keep &= verdict.result.is_ok();
-            verifier.awaited -= verdict.count;
+            verifier.pending -= verdict.count;
             verifier.next += verdict.count;
-            passed(verdict);
+            on_verdict(verdict);
         }
         pipeline.check_unsolicited()?;
         self.open = keep.then_some(pipeline);
@@ -121,114 +122,116 @@ impl LoadConnection {
     }
 }
 
-/// Decodes replies, and compares each with the right one.
+/// Decodes replies, and compares each with the expected one.
 #[derive(Clone, Debug)]
 struct Verifier {
     plan: Arc<Plan>,
-    /// The requests of all connections. The moves of a game begin where those before ended, in a ring.
+    /// The requests of all connections. A game reads its moves from this ring; the next batch starts where the last one
+    /// ended.
     requests: Bytes,
     request_length: usize,
-    right: Bytes,
+    expected: Bytes,
     ring: usize,
-    /// The number of the request that the next reply is for.
+    /// Number of the request that the next reply belongs to.
     next: usize,
-    /// How many replies are still to come.
-    awaited: usize,
+    /// Number of requests without a reply.
+    pending: usize,
 }
 
 impl Verifier {
-    /// Expects the replies to the next `count` requests, which it returns.
+    /// Returns the bytes of the next `count` requests, and expects their replies.
     fn expect(&mut self, count: usize) -> Bytes {
-        self.awaited = count;
+        self.pending = count;
         self.next %= self.ring;
         let first = self.next * self.request_length;
         self.requests.slice(first..first + count * self.request_length)
     }
 
     fn verify(&self, bytes: &mut BytesMut, ended: bool) -> Result<Option<Verdict>, ErrorKind> {
-        let Plan { kept, framing, .. } = *self.plan;
+        let Plan { keep_alive, framing, .. } = *self.plan;
         if framing == Framing::EndOfStream && !ended && bytes.len() <= ClientCodec::MAX_REPLY_LEN {
             return Ok(None);
         }
-        let (request, right) = match &self.plan.workload {
-            Workload::Power { request, right } => (request, right),
+        let (request, expected) = match &self.plan.workload {
+            Workload::Power { request, expected } => (request, expected),
             Workload::Exchange { .. } => return self.verify_bytes(bytes),
             Workload::Rps | Workload::Duel => return Ok(self.verify_rounds(bytes)),
         };
-        if let Some(verdict) = self.take_right(bytes) {
+        if let Some(verdict) = self.take_expected(bytes) {
             return Ok(Some(verdict));
         }
-        // It may be right, and written otherwise than ours.
+        // The reply may be correct but formatted in another way than ours.
         let mut codec = ClientCodec::new(framing);
         let reply = if ended { codec.decode_eof(bytes)? } else { codec.decode(bytes)? };
         let Some(reply) = reply else { return Ok(None) };
-        if !kept && !bytes.is_empty() {
+        if !keep_alive && !bytes.is_empty() {
             return Err(Violation::Unsolicited.into());
         }
         let mut count = 1;
         let result = match reply {
-            Ok(number) if number.value().to_bits() == right.value().to_bits() => Ok(Outcomes::default()),
-            Ok(number) => Err(self.wrong_reply(&request.to_string(), &number.to_string(), &right.to_string())),
-            Err(refusal) => {
-                if ended || refusal.code.closes_connection() {
-                    count = self.awaited;
+            Ok(number) if number.value().to_bits() == expected.value().to_bits() => Ok(Outcomes::default()),
+            Ok(number) => Err(self.wrong_reply(&request.to_string(), &number.to_string(), &expected.to_string())),
+            Err(reply) => {
+                if ended || reply.code.closes_connection() {
+                    count = self.pending;
                     bytes.clear();
                 }
-                Err(CliError::refused(self.address(), &refusal))
+                Err(CliError::from_reply(self.address(), &reply))
             }
         };
         Ok(Some(Verdict { count, result }))
     }
 
-    /// Takes the first replies that are right byte for byte, and need no decoding. A reply on a short connection is all
-    /// that comes.
-    fn take_right(&self, bytes: &mut BytesMut) -> Option<Verdict> {
-        if !self.plan.kept && *bytes != self.right {
+    /// Takes leading replies that equal the expected bytes and need no decoding. On a short connection the reply must
+    /// be all of the bytes.
+    fn take_expected(&self, bytes: &mut BytesMut) -> Option<Verdict> {
+        if !self.plan.keep_alive && *bytes != self.expected {
             return None;
         }
-        let replies = bytes.chunks_exact(self.right.len()).take(self.awaited);
-        let count = replies.take_while(|reply| *reply == self.right).count();
-        bytes.advance(count * self.right.len());
+        let replies = bytes.chunks_exact(self.expected.len()).take(self.pending);
+        let count = replies.take_while(|reply| *reply == self.expected).count();
+        bytes.advance(count * self.expected.len());
         (count > 0).then(|| Verdict { count, result: Ok(Outcomes::default()) })
     }
 
-    /// Verifies replies that are always the same. Where the next one begins after a wrong one is unknown.
+    /// Verifies replies that are always the same. After a wrong reply the start of the next one is unknown.
     fn verify_bytes(&self, bytes: &mut BytesMut) -> Result<Option<Verdict>, ErrorKind> {
-        let verdict = self.take_right(bytes);
-        if verdict.is_none() && !self.right.starts_with(&bytes[..bytes.len().min(self.right.len())]) {
+        let verdict = self.take_expected(bytes);
+        if verdict.is_none() && !self.expected.starts_with(&bytes[..bytes.len().min(self.expected.len())]) {
             let request = &self.requests[..self.request_length];
-            let [request, reply, right] = [request, &bytes.split(), &self.right].map(|bytes| Quoted(bytes).to_string());
-            let result = Err(self.wrong_reply(&request, &reply, &right));
-            return Ok(Some(Verdict { count: self.awaited, result }));
+            let [request, reply, expected] =
+                [request, &bytes.split(), &self.expected].map(|bytes| Quoted(bytes).to_string());
+            let result = Err(self.wrong_reply(&request, &reply, &expected));
+            return Ok(Some(Verdict { count: self.pending, result }));
         }
-        let is_surplus = !self.plan.kept && bytes.len() > self.right.len();
-        if is_surplus { Err(Violation::Unsolicited.into()) } else { Ok(verdict) }
+        let has_extra = !self.plan.keep_alive && bytes.len() > self.expected.len();
+        if has_extra { Err(Violation::Unsolicited.into()) } else { Ok(verdict) }
     }
 
-    /// Verifies the replies to moves: those at the front that are right, or else the first.
+    /// Verifies the replies to moves: takes the correct ones at the front, or else the first reply.
     fn verify_rounds(&self, bytes: &mut BytesMut) -> Option<Verdict> {
         let is_duel = self.plan.workload == Workload::Duel;
-        // The last player of a duel may need fewer of them, so each has a separate verdict.
-        let most = if is_duel { 1 } else { self.awaited };
+        // The budget of a duel may count only some of the replies, so each has its own verdict.
+        let max = if is_duel { 1 } else { self.pending };
         let mut outcomes = Outcomes::default();
-        let rounds = bytes.iter().zip(&self.requests[self.next..]).take(most);
-        let right = rounds.take_while(|&(&frame, &shown)| {
-            (is_duel || frame != Reply::Void.byte()) && outcomes.count(Move::from_byte(shown), frame)
+        let rounds = bytes.iter().zip(&self.requests[self.next..]).take(max);
+        let expected = rounds.take_while(|&(&byte, &mv)| {
+            (is_duel || byte != Reply::Void.byte()) && outcomes.count(Move::from_byte(mv), byte)
         });
-        let count = right.count();
+        let count = expected.count();
         if count > 0 {
             bytes.advance(count);
             return Some(Verdict { count, result: Ok(outcomes) });
         }
-        let frame = bytes.try_get_u8().ok()?;
-        let (count, error) = match (Reply::from_byte(frame), Move::from_byte(self.requests[self.next])) {
-            (Some(Reply::Void), _) => (1, CliError::WrongAnswer(texts::house_voids(self.address()))),
+        let byte = bytes.try_get_u8().ok()?;
+        let (count, error) = match (Reply::from_byte(byte), Move::from_byte(self.requests[self.next])) {
+            (Some(Reply::Void), _) => (1, CliError::WrongReply(texts::house_void(self.address()))),
             (Some(Reply::Full), _) => {
                 bytes.clear();
-                (self.awaited, self.error(ErrorKind::Full))
+                (self.pending, self.error(ErrorKind::Full))
             }
-            (Some(Reply::NotAMove), Some(shown)) => (1, self.error(Violation::RejectedMove(shown).into())),
-            _ => (1, self.error(Violation::InvalidByte(UnknownByte(frame)).into())),
+            (Some(Reply::NotAMove), Some(mv)) => (1, self.error(Violation::RejectedMove(mv).into())),
+            _ => (1, self.error(Violation::InvalidByte(UnknownByte(byte)).into())),
         };
         Some(Verdict { count, result: Err(error) })
     }
@@ -241,8 +244,8 @@ impl Verifier {
         self.plan.endpoint.address()
     }
 
-    fn wrong_reply(&self, request: &str, reply: &str, right: &str) -> CliError {
-        CliError::WrongAnswer(texts::wrong_answer(self.address(), request, reply, right))
+    fn wrong_reply(&self, request: &str, reply: &str, expected: &str) -> CliError {
+        CliError::WrongReply(texts::wrong_reply(self.address(), request, reply, expected))
     }
 }
 

@@ -1,14 +1,14 @@
-//! Numbers as people read them.
+//! Formats numbers for people.
 
 use std::time::Duration;
 
-/// A number of which fifteen digits are enough.
-#[allow(clippy::cast_precision_loss, reason = "see above")]
+/// Converts a number; fifteen digits are enough here.
+#[allow(clippy::cast_precision_loss, reason = "fifteen digits are enough")]
 pub(super) fn float(number: u64) -> f64 {
     number as f64
 }
 
-/// A number with its thousands apart.
+/// Formats a number with commas between groups of thousands.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
@@ -20,9 +20,9 @@ pub(super) fn rate(per_second: f64) -> String {
     if per_second < 100.0 { format!("{per_second:.1}") } else { grouped(per_second.round() as u64) }
 }
 
-/// How many a second.
-pub(super) fn per_second(count: u64, took: Duration) -> f64 {
-    if took.is_zero() { 0.0 } else { float(count) / took.as_secs_f64() }
+/// Returns the rate per second.
+pub(super) fn per_second(count: u64, elapsed: Duration) -> f64 {
+    if elapsed.is_zero() { 0.0 } else { float(count) / elapsed.as_secs_f64() }
 }
 
 pub(super) fn percent(count: u64, total: u64) -> String {
@@ -33,7 +33,7 @@ pub(super) fn micros(nanos: u64) -> f64 {
     float(nanos) / 1e3
 }
 
-/// A time in the unit that fits, to three digits.
+/// Formats a time with three digits in the unit that fits.
 pub(super) fn nanos(nanos: u64) -> String {
     let (value, unit) = match nanos {
         0..1_000 => (float(nanos), "ns"),
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_fit_to_be_read() {
+    fn numbers_have_groups_units_and_three_digits() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(
             [0, 950, 1_000, 12_345, 123_456, 1_000_000, 99_960_000, 1_500_000_000].map(nanos),

@@ -1,4 +1,4 @@
-//! Puts a load on a server: threads, each with its share of the connections, of the requests, and its own stats.
+//! Loads a server from several threads. Each thread has its share of the connections and requests, and its own stats.
 
 use std::future::pending;
 use std::io;
@@ -20,22 +20,22 @@ use super::schedule::Schedule;
 use super::stats::Stats;
 use crate::error::FailureKind;
 
-/// How long threads, timers and first connections may take to be ready before a schedule begins.
-const LEAD: Duration = Duration::from_millis(50);
+/// Delay before a schedule starts, in which threads, timers and first connections get ready.
+const START_DELAY: Duration = Duration::from_millis(50);
 
 /// How long after its end a run at a fixed rate may still send requests that were due before.
-const GRACE: Duration = Duration::from_millis(10);
+const SEND_GRACE: Duration = Duration::from_millis(10);
 
-/// How long a server may be gone, to be restarted, before a run without a duration is aborted.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A count-limited run is aborted after this long without a correct reply. A restart of the server takes less.
+const ABORT_AFTER: Duration = Duration::from_secs(5);
 
 /// How long a connection waits after a failure. The load does not measure how fast a server rejects clients.
-const PAUSE: Duration = Duration::from_millis(10);
+const ERROR_BACKOFF: Duration = Duration::from_millis(10);
 
-/// The maximum number of steps in which unsent requests are counted, each with the wait of its first.
+/// Maximum number of steps in which unsent requests are recorded; each step has the wait of its first request.
 const MAX_UNSENT_STEPS: u64 = 10_000;
 
-/// Runs loads to their end, or until `stop`, each in a separate thread.
+/// Runs each load in its own thread, until all end or `stop` is cancelled.
 pub(super) async fn run(loads: &[Arc<ThreadLoad>], stop: &CancellationToken) -> io::Result<Stats> {
     let mut running = Vec::new();
     for load in loads {
@@ -43,12 +43,12 @@ pub(super) async fn run(loads: &[Arc<ThreadLoad>], stop: &CancellationToken) -> 
         let (load, stop) = (Arc::clone(load), stop.clone());
         let runtime = Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().spawn(move || {
-            // The receiver is gone where another thread could not be started.
+            // The receiver is dropped if another thread could not be started.
             let _ = sender.send(runtime.block_on(drive(&load, &stop)));
         })?;
         running.push(receiver);
     }
-    // CPU time before requests are counted is left out.
+    // Exclude the CPU time before requests are counted.
     if let Some(load) = loads.first() {
         tokio::select! {
             () = sleep_until(load.counted_from.into()) => {}
@@ -65,62 +65,62 @@ pub(super) async fn run(loads: &[Arc<ThreadLoad>], stop: &CancellationToken) -> 
     Ok(all)
 }
 
-/// The CPU time that this process has used so far.
+/// Returns the CPU time of this process.
 fn cpu_time() -> Duration {
     clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default()
 }
 
-/// Drives all connections of a thread.
+/// Runs all connections of a thread.
 async fn drive(load: &Arc<ThreadLoad>, stop: &CancellationToken) -> io::Result<Stats> {
     let ThreadLoad { plan, number, .. } = &**load;
     let template = LoadConnection::new(Arc::clone(plan));
     let mut driven = JoinSet::new();
-    for _ in 0..part(plan.load.connections, *number, plan.threads()) {
-        driven.spawn(drive_connection(Arc::clone(load), template.another()));
+    for _ in 0..share(plan.load.connections, *number, plan.threads()) {
+        driven.spawn(drive_connection(Arc::clone(load), template.sibling()));
     }
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
-        // A duel that is over leaves moves waiting for players who are done.
+        // A duel that has all its replies still has moves in play: their players wait for partners that have finished.
         () = load.budget.ended.cancelled() => {}
         () = async { while driven.join_next().await.is_some() {} } => {}
-        error = load.keep_schedule() => return Err(error),
+        error = load.run_schedule() => return Err(error),
     }
-    Ok(load.ended())
+    Ok(load.final_stats())
 }
 
 async fn drive_connection(load: Arc<ThreadLoad>, mut connection: LoadConnection) {
     loop {
-        // To make a short connection is part of its request.
-        let connected = if load.plan.kept { connection.connect().await } else { Ok(()) };
-        // A request that could not even be sent is one that failed.
-        let most = if connected.is_ok() { load.plan.batch() } else { 1 };
-        let Some(mut batch) = load.take(most).await else { return };
-        let mut all_right = true;
-        let asked = async {
+        // On a short connection, connecting is part of the request.
+        let connected = if load.plan.keep_alive { connection.connect().await } else { Ok(()) };
+        // If the connect failed, one request counts as failed.
+        let max = if connected.is_ok() { load.plan.batch() } else { 1 };
+        let Some(mut batch) = load.take(max).await else { return };
+        let mut all_correct = true;
+        let requested = async {
             connected?;
-            connection.ask(batch.count, |verdict| all_right &= load.receive(&mut batch, verdict)).await
+            connection.request(batch.count, |verdict| all_correct &= load.receive(&mut batch, verdict)).await
         };
-        if let Err(failure) = asked.await {
-            // A reply that was not asked for is an error, also where all others have come.
-            let verdict = Verdict { count: batch.count.max(1), result: Err(failure) };
-            all_right = load.receive(&mut batch, verdict);
+        if let Err(error) = requested.await {
+            // An unsolicited reply is an error even when all requests have their replies.
+            let verdict = Verdict { count: batch.count.max(1), result: Err(error) };
+            all_correct = load.receive(&mut batch, verdict);
         }
-        if !all_right {
-            sleep(PAUSE).await;
+        if !all_correct {
+            sleep(ERROR_BACKOFF).await;
         }
     }
 }
 
-/// The state that the connections of a thread share.
+/// State shared by the connections of a thread.
 #[derive(Debug)]
 pub(super) struct ThreadLoad {
     plan: Arc<Plan>,
-    /// The thread's number, from 0 on.
+    /// Number of the thread, from 0.
     number: u64,
-    /// From here on requests are counted; those before are to warm up.
+    /// Requests before this time are warm-up and not counted.
     counted_from: Instant,
-    /// The end of the requests.
+    /// When the run stops sending requests; `None` for a count-limited run.
     until: Option<Instant>,
     budget: Arc<Budget>,
     schedule: Option<Schedule>,
@@ -130,70 +130,71 @@ pub(super) struct ThreadLoad {
 #[derive(Debug)]
 struct LoadState {
     stats: Stats,
-    /// When the last right reply came; before it, when the first could have come.
-    last_right: Instant,
+    /// Time of the last correct reply; at first, the time from which requests are counted.
+    last_correct: Instant,
 }
 
-/// Requests that go out together.
+/// Requests that are sent together.
 #[derive(Debug)]
 struct RequestBatch {
-    /// How many of them have no reply yet.
+    /// Number of requests without a reply.
     count: usize,
-    /// When it was begun, where all its requests were at once.
-    begun: Instant,
-    /// The number of the first of these in the schedule.
+    /// Start time of the requests when there is no schedule.
+    started: Instant,
+    /// Number of the first of these requests in the schedule.
     first: u64,
-    /// Whether it counts, or is to warm up.
+    /// Whether these requests are counted; warm-up requests are not.
     counted: bool,
 }
 
-/// Locks a mutex. No code panics while it holds one of these, so that the value is consistent.
+/// Locks a mutex. No code panics while it holds one of these mutexes, so the value is always consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The part of a thread, where `total` is spread over all threads.
-fn part(total: u64, number: u64, threads: u64) -> u64 {
+/// Returns a thread's share of `total`.
+fn share(total: u64, number: u64, threads: u64) -> u64 {
     total / threads + u64::from(number < total % threads)
 }
 
 impl ThreadLoad {
-    /// The loads of a plan's threads, none of which has begun.
+    /// Creates the loads of a plan's threads. None of them has started.
     pub(super) fn all(plan: &Arc<Plan>) -> io::Result<Vec<Arc<Self>>> {
-        let begin = Instant::now() + if plan.load.rate.is_some() { LEAD } else { Duration::ZERO };
+        let begin = Instant::now() + if plan.load.rate.is_some() { START_DELAY } else { Duration::ZERO };
         let warmup = plan.load.warmup.unwrap_or_default();
         let counted_from = begin + warmup;
         let until = plan.duration().map(|duration| counted_from + duration);
         let threads = plan.threads();
-        let of_all = (plan.workload == Workload::Duel).then(|| Budget::new(plan.requests(), true));
+        let shared_budget = (plan.workload == Workload::Duel).then(|| Budget::new(plan.requests(), true));
         let load = |number| {
-            let budget = of_all.clone().unwrap_or_else(|| Budget::new(part(plan.requests(), number, threads), false));
+            let budget =
+                shared_budget.clone().unwrap_or_else(|| Budget::new(share(plan.requests(), number, threads), false));
             let schedule = plan.load.rate.map(|rate| {
-                // A rate is of ten millions at the most, so that an interval has at least a hundred nanoseconds.
+                // A rate is 10 million at most, so the interval is at least 100 ns.
                 let interval = Duration::from_secs(threads) / u32::try_from(rate).unwrap_or(u32::MAX);
-                // The threads take turns.
+                // The schedules of the threads interleave.
                 let turn = interval * u32::try_from(number).unwrap_or_default() / u32::try_from(threads).unwrap_or(1);
-                let warming = u64::try_from(warmup.as_nanos() / interval.as_nanos()).unwrap_or(u64::MAX);
-                // As many as there are, or as it takes to have that many replies.
+                let warmup_requests = u64::try_from(warmup.as_nanos() / interval.as_nanos()).unwrap_or(u64::MAX);
+                // A budget that counts requests limits the schedule; one that counts replies does not.
                 let count = if budget.counts_replies { u64::MAX } else { budget.left() };
-                Schedule::new(begin + turn, interval, warming, count)
+                Schedule::new(begin + turn, interval, warmup_requests, count)
             });
-            let state = Mutex::new(LoadState { stats: Stats::new()?, last_right: counted_from });
+            let state = Mutex::new(LoadState { stats: Stats::new()?, last_correct: counted_from });
             Ok(Arc::new(Self { plan: Arc::clone(plan), number, counted_from, until, budget, schedule, state }))
         };
         (0..threads).map(load).collect()
     }
 
-    /// How many replies were right so far, and how many were not.
+    /// Returns the number of correct replies and of errors so far.
     pub(super) fn progress(&self) -> (u64, u64) {
         let state = lock(&self.state);
-        (state.stats.right, state.stats.not_right())
+        (state.stats.correct, state.stats.error_count())
     }
 
-    /// Releases requests at their rate, if there is one, and ends a duel at the end of its duration. Returns only on error.
-    async fn keep_schedule(&self) -> io::Error {
+    /// Runs the schedule, if there is one, and ends a duel at the end of its duration. Returns only on error.
+    async fn run_schedule(&self) -> io::Error {
         if let Some(schedule) = &self.schedule
-            && let Err(error) = schedule.keep(self.until).await
+            && let Err(error) = schedule.run(self.until).await
         {
             return error;
         }
@@ -206,30 +207,33 @@ impl ThreadLoad {
         pending().await
     }
 
-    /// The stats of a load that has ended just now.
-    fn ended(&self) -> Stats {
+    /// Returns the stats of a load that has just ended.
+    fn final_stats(&self) -> Stats {
         let now = Instant::now();
         let mut stats = lock(&self.state).stats.clone();
         let end = match self.until {
             Some(until) if now >= until => Some(until),
-            // If anything is left, something else has ended it just now.
+            // With requests left in the budget, the run was stopped just now.
             _ => (self.budget.left() > 0).then_some(now),
         };
         if let Some(end) = end {
-            stats.took = end.saturating_duration_since(self.counted_from);
+            stats.elapsed = end.saturating_duration_since(self.counted_from);
         }
         if let Some(schedule) = &self.schedule {
             match end {
                 Some(end) => {
                     let Range { start, end: due } = schedule.unsent(end);
-                    // More steps than the histogram can tell apart would only take time.
                     stats.unsent = due.saturating_sub(start);
+                    // The histogram cannot distinguish more steps than this.
                     let step = stats.unsent.div_ceil(MAX_UNSENT_STEPS).max(1);
                     for number in (start..due).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
-                        stats.waited(step.min(due - number), end.saturating_duration_since(schedule.intended(number)));
+                        stats.record_latency(
+                            step.min(due - number),
+                            end.saturating_duration_since(schedule.intended(number)),
+                        );
                     }
                 }
-                None => stats.took = stats.took.max(schedule.length(stats.requests())),
+                None => stats.elapsed = stats.elapsed.max(schedule.length(stats.requests())),
             }
         }
         if !self.budget.counts_replies {
@@ -238,16 +242,16 @@ impl ThreadLoad {
         stats
     }
 
-    /// Takes requests to send, `most` at the most; `None` after the last.
-    async fn take(&self, most: usize) -> Option<RequestBatch> {
+    /// Takes the next requests to send, at most `max`; returns `None` after the last.
+    async fn take(&self, max: usize) -> Option<RequestBatch> {
         let (first, due) = match &self.schedule {
-            Some(schedule) => schedule.take(most).await?,
-            None => (0, most),
+            Some(schedule) => schedule.take(max).await?,
+            None => (0, max),
         };
         let now = Instant::now();
-        // Requests that were due in time still go out, where they have not had to wait.
+        // Requests that were due before the end are still sent within `SEND_GRACE`.
         let (grace, counted) = match &self.schedule {
-            Some(schedule) => (GRACE, schedule.counts(first)),
+            Some(schedule) => (SEND_GRACE, schedule.is_counted(first)),
             None => (Duration::ZERO, now >= self.counted_from),
         };
         let count = match self.until {
@@ -256,64 +260,65 @@ impl ThreadLoad {
             _ => due,
         };
         if let Some(schedule) = &self.schedule {
-            schedule.give_back(due - count);
+            schedule.put_back(due - count);
         }
         if counted {
             lock(&self.state).stats.in_play += count as u64;
         }
-        (count > 0).then_some(RequestBatch { count, begun: now, first, counted })
+        (count > 0).then_some(RequestBatch { count, started: now, first, counted })
     }
 
-    /// Counts replies to the next requests of a batch; returns whether they are right. While the load warms up, only wrong
-    /// replies count.
+    /// Counts replies to the next requests of a batch, and returns whether they are correct. During warm-up only wrong
+    /// replies are counted.
     fn receive(&self, batch: &mut RequestBatch, Verdict { count, result }: Verdict) -> bool {
         let now = Instant::now();
         let first = batch.first;
-        // A reply that was not asked for is one more than there were requests.
+        // An unsolicited reply exceeds the number of requests.
         batch.count = batch.count.saturating_sub(count);
         batch.first += count as u64;
         let counted = match &result {
             _ if batch.counted => self.budget.receive(count) as u64,
-            Err(failure) => u64::from(failure.kind() == FailureKind::Wrong),
+            Err(error) => u64::from(error.kind() == FailureKind::Wrong),
             Ok(_) => 0,
         };
         let mut state = lock(&self.state);
-        let LoadState { stats, last_right } = &mut *state;
+        let LoadState { stats, last_correct } = &mut *state;
         if batch.counted {
             stats.in_play = stats.in_play.saturating_sub(count as u64);
         }
         if counted > 0 {
-            stats.took = now.saturating_duration_since(self.counted_from);
+            stats.elapsed = now.saturating_duration_since(self.counted_from);
             match (&result, &self.schedule) {
-                (Err(failure), _) => stats.failed(counted, failure),
-                (Ok(_), None) => stats.answered(counted, now - batch.begun),
+                (Err(error), _) => stats.record_errors(counted, error),
+                (Ok(_), None) => stats.record_replies(counted, now - batch.started),
                 (Ok(_), Some(schedule)) => {
                     for number in first..first + counted {
-                        stats.answered(1, now.saturating_duration_since(schedule.intended(number)));
+                        stats.record_replies(1, now.saturating_duration_since(schedule.intended(number)));
                     }
                 }
             }
             if let Ok(outcomes) = result {
                 stats.outcomes += outcomes;
-                *last_right = now;
+                *last_correct = now;
             }
         }
-        let patience = self.plan.reply_timeout.max(PATIENCE);
-        if result.is_err() && self.until.is_none() && now.saturating_duration_since(*last_right) > patience {
-            stats.given_up = true;
+        let abort_after = self.plan.reply_timeout.max(ABORT_AFTER);
+        if result.is_err() && self.until.is_none() && now.saturating_duration_since(*last_correct) > abort_after {
+            stats.aborted = true;
             self.budget.ended.cancel();
         }
         result.is_ok()
     }
 }
 
-/// How many requests are still to be counted. A duel has one budget for all threads, since their players meet each other,
-/// and counts replies, since it leaves moves unanswered. All other threads have their own, and count requests.
+/// Number of requests still to count. A duel has one budget for all threads, because their players meet each other, and
+/// it counts replies, because moves may stay without one. Otherwise each thread has its own budget, which counts
+/// requests.
 #[derive(Debug)]
 struct Budget {
     left: Mutex<u64>,
     counts_replies: bool,
-    /// The requests in flight are not waited for any more.
+    /// Cancelled when the run no longer waits for requests in flight.
     ended: CancellationToken,
 }
 
@@ -326,19 +331,19 @@ impl Budget {
         *lock(&self.left)
     }
 
-    fn take(&self, most: usize) -> usize {
+    fn take(&self, max: usize) -> usize {
         let mut left = lock(&self.left);
-        let count = usize::try_from(*left).unwrap_or(usize::MAX).min(most);
+        let count = usize::try_from(*left).unwrap_or(usize::MAX).min(max);
         *left -= count as u64;
         count
     }
 
-    /// How many requests may be sent, `most` at the most.
-    fn send(&self, most: usize) -> usize {
-        if self.counts_replies { usize::try_from(self.left()).unwrap_or(usize::MAX).min(most) } else { self.take(most) }
+    /// Returns how many requests may be sent, at most `max`.
+    fn send(&self, max: usize) -> usize {
+        if self.counts_replies { usize::try_from(self.left()).unwrap_or(usize::MAX).min(max) } else { self.take(max) }
     }
 
-    /// How many of `count` replies, right or wrong, are counted.
+    /// Returns how many of `count` replies, correct or wrong, are counted.
     fn receive(&self, count: usize) -> usize {
         if !self.counts_replies {
             return count;

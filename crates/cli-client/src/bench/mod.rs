@@ -1,7 +1,7 @@
-//! `bench`: puts load on a server, verifies every reply, and measures.
+//! `bench`: loads a server, verifies every reply, and measures.
 //!
 //! - `plan`: the parameters of a run;
-//! - `load`: runs it, in threads, each with many of `connection` and, at a fixed rate, a `schedule`;
+//! - `load`: runs the plan in threads; each has many `connection`s and, at a fixed rate, a `schedule`;
 //! - `stats`: the measurements; `report`: the output, with numbers formatted by `figures`.
 
 mod connection;
@@ -27,9 +27,9 @@ use crate::arguments::bench::{BenchCommand, DuelLoad, ExchangeLoad, PowerLoad, R
 use crate::arguments::values::SourceList;
 use crate::error::CliError;
 use crate::language::texts;
-use crate::service::Service;
 use crate::session::Session;
 use crate::status_line::StatusLine;
+use crate::target::Target;
 
 use connection::{LoadConnection, Verdict};
 use figures::{grouped, per_second, rate};
@@ -37,41 +37,41 @@ use plan::{Plan, Workload};
 use report::{Comparison, Report};
 use stats::{Outcomes, Stats};
 
-/// How many requests are in flight in the third run of a comparison by default: enough that a read or a write costs
-/// little beside its requests.
+/// Requests in flight in the third run of a comparison by default. With this many, a system call costs little per
+/// request.
 const COMPARED_PIPELINE: u64 = 64;
 
-/// Files that this process has open beside its connections: standard streams, timers, event queues.
+/// File descriptors reserved for other uses than connections: standard streams, timers, event queues.
 const RESERVED_FDS: u64 = 64;
 
-/// Loads a server as the arguments say, and reports.
+/// Runs the load and prints the report.
 ///
 /// # Errors
 ///
-/// If the load cannot begin; if not every reply was right, where a wrong reply decides, or else the most frequent failure
-/// of all runs; or if the client was interrupted, which still reports the run so far.
+/// If the load cannot start; if some reply was not correct: a wrong reply decides the exit code, or else the most
+/// frequent kind of error in all runs; or if a signal interrupted the run, whose report is printed.
 pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), CliError> {
     let plans = plans(command, session.timeouts.reply)?;
     let is_comparison = plans.len() > 1;
     let mut reports = Vec::new();
-    let mut broken = Ok(());
+    let mut result = Ok(());
     for plan in plans {
         match run_plan(plan, session).await {
             Ok(report) if is_comparison && session.interrupt.is_cancelled() && report.stats.requests() == 0 => {}
             Ok(report) => reports.push(report),
-            Err(failure) => broken = Err(failure),
+            Err(error) => result = Err(error),
         }
-        if broken.is_err() || session.interrupt.is_cancelled() {
+        if result.is_err() || session.interrupt.is_cancelled() {
             break;
         }
     }
-    // The runs before a failure are still reported.
+    // Runs before an error are still reported.
     match &reports[..] {
         [] => {}
-        [report] if !is_comparison => session.output.answer(report, report)?,
-        reports => session.output.answer(Comparison(reports), &Comparison(reports))?,
+        [report] if !is_comparison => session.output.print(report, report)?,
+        reports => session.output.print(Comparison(reports), &Comparison(reports))?,
     }
-    broken?;
+    result?;
     if session.interrupt.is_cancelled() {
         return Err(session.interrupt.error());
     }
@@ -79,19 +79,19 @@ pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), 
     worst.map_or(Ok(()), |(_, code)| Err(CliError::Reported(code)))
 }
 
-/// The runs that are asked for: one, or those to compare.
+/// Returns the requested runs: one, or the runs to compare.
 fn plans(command: BenchCommand, reply_timeout: Duration) -> Result<Vec<Plan>, CliError> {
     let plan = |workload, address: String, load, framing, keep_alive, pipeline: Option<u64>| {
-        let kept = keep_alive || pipeline.is_some();
-        let framing = if kept { Framing::Line } else { framing };
+        let keep_alive = keep_alive || pipeline.is_some();
+        let framing = if keep_alive { Framing::Line } else { framing };
         let in_flight = pipeline.unwrap_or(1);
         let endpoint = Endpoint::new(&*address);
-        Plan { workload, kept, framing, address, endpoint, load, in_flight, reply_timeout }
+        Plan { workload, keep_alive, framing, address, endpoint, load, in_flight, reply_timeout }
     };
     let plan = match command {
         BenchCommand::Power(PowerLoad { load, keep_alive, pipeline, framing, compare, op, number, addr }) => {
-            let address = Service::Power.address(addr)?;
-            let workload = Workload::power(op, number).ok_or_else(|| CliError::Usage(texts::no_such_power()))?;
+            let address = Target::Power.address(addr)?;
+            let workload = Workload::power(op, number).ok_or_else(|| CliError::Usage(texts::power_out_of_range()))?;
             let short = framing.unwrap_or_default();
             let plan = |keep_alive, pipeline| {
                 plan(workload.clone(), address.clone(), load.clone(), short, keep_alive, pipeline)
@@ -103,10 +103,10 @@ fn plans(command: BenchCommand, reply_timeout: Duration) -> Result<Vec<Plan>, Cl
             plan(keep_alive, pipeline)
         }
         BenchCommand::Rps(RpsLoad { load, pipeline, addr }) => {
-            plan(Workload::Rps, Service::Rps.address(addr)?, load, Framing::Line, true, Some(pipeline))
+            plan(Workload::Rps, Target::Rps.address(addr)?, load, Framing::Line, true, Some(pipeline))
         }
         BenchCommand::Duel(DuelLoad { load, pipeline, window, addr }) => {
-            let plan = plan(Workload::Duel, Service::Duel.address(addr)?, load, Framing::Line, true, Some(pipeline));
+            let plan = plan(Workload::Duel, Target::Duel.address(addr)?, load, Framing::Line, true, Some(pipeline));
             Plan { reply_timeout: reply_timeout + window, ..plan }
         }
         BenchCommand::Exchange(ExchangeLoad { load, keep_alive, pipeline, send, expect, address }) => {
@@ -122,13 +122,13 @@ async fn run_plan(plan: Plan, session: &Session) -> Result<Report, CliError> {
     Ok(Report { plan, stats, quiet: session.output.quiet })
 }
 
-/// The plan with the addresses to connect to and from, once one exchange has shown that the server is there: a load on
-/// no server measures nothing.
+/// Makes one exchange to verify that the server works, since a load without a server measures nothing. Returns the plan
+/// with the resolved address and the local addresses.
 async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, CliError> {
     raise_nofile(plan.load.connections)?;
     let sources = plan.load.sources.clone().map(|SourceList(sources)| sources).unwrap_or_default();
     for source in &sources {
-        UdpSocket::bind((*source, 0)).map_err(|error| CliError::Usage(texts::foreign_source(source, error)))?;
+        UdpSocket::bind((*source, 0)).map_err(|error| CliError::Usage(texts::source_not_local(source, error)))?;
     }
     let endpoint = session.endpoint(&plan.address).with_local_addrs(sources.clone());
     let peer = if plan.workload == Workload::Duel {
@@ -140,36 +140,37 @@ async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, CliError> {
         connection.connect().await?;
         let peer = connection.peer_addr();
         let mut verified = Ok(Outcomes::default());
-        connection.ask(1, |Verdict { result, .. }| verified = result).await?;
+        connection.request(1, |Verdict { result, .. }| verified = result).await?;
         verified?;
         peer
     };
-    // A name is resolved once, not for each connection.
+    // Resolve the name once, not for each connection.
     let peer = peer.map_or_else(|| plan.address.clone(), |peer| peer.to_string());
     let timeouts = Timeouts { reply: plan.reply_timeout, ..session.timeouts };
     plan.endpoint = Endpoint::new(peer).with_timeouts(timeouts).with_local_addrs(sources);
     Ok(plan)
 }
 
-/// Raises this process's own limit as far as it may, as long as that is enough.
+/// Raises the soft open-file limit of this process to the hard limit, and checks that it is enough.
 fn raise_nofile(connections: u64) -> Result<(), CliError> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // Where it cannot be raised, it is as it was.
+    // On an error the limit stays the same.
     let _ = setrlimit(Resource::Nofile, limit);
     match getrlimit(Resource::Nofile).current {
         Some(files) if files < connections + RESERVED_FDS => {
-            Err(CliError::Usage(texts::too_many_connections(connections, files.saturating_sub(RESERVED_FDS))))
+            let most = files.saturating_sub(RESERVED_FDS);
+            Err(CliError::Usage(texts::too_many_connections(connections, files, most)))
         }
         _ => Ok(()),
     }
 }
 
-/// Runs a plan, and shows a person at a terminal how far it is.
+/// Runs a plan, and shows the progress on a terminal.
 async fn measured(plan: &Arc<Plan>, session: &Session) -> Result<Stats, CliError> {
     let stop = CancellationToken::new();
     let line = StatusLine::new(!session.output.quiet && !session.output.json);
-    let begun = Instant::now();
+    let started = Instant::now();
     let loads = load::ThreadLoad::all(plan)?;
     let running = async {
         let mut running = pin!(load::run(&loads, &stop));
@@ -180,15 +181,15 @@ async fn measured(plan: &Arc<Plan>, session: &Session) -> Result<Stats, CliError
         }
         running.await
     };
-    let mut last = (begun, 0);
+    let mut last = (started, 0);
     let progress = || {
-        let (right, not_right): (Vec<u64>, Vec<u64>) = loads.iter().map(|load| load.progress()).unzip();
-        let (right, not_right) = (right.iter().sum(), not_right.iter().sum());
+        let (correct, error_count): (Vec<u64>, Vec<u64>) = loads.iter().map(|load| load.progress()).unzip();
+        let (correct, error_count) = (correct.iter().sum(), error_count.iter().sum());
         let (before, counted) = last;
-        last = (Instant::now(), right);
-        let rate = rate(per_second(right - counted, before.elapsed()));
-        let elapsed = humantime::format_duration(Duration::from_secs(begun.elapsed().as_secs()));
-        let progress = texts::bench_progress(grouped(right), rate, grouped(not_right));
+        last = (Instant::now(), correct);
+        let rate = rate(per_second(correct - counted, before.elapsed()));
+        let elapsed = humantime::format_duration(Duration::from_secs(started.elapsed().as_secs()));
+        let progress = texts::bench_progress(grouped(correct), rate, grouped(error_count));
         (format!("{elapsed}  {progress}"), elapsed.to_string())
     };
     Ok(line.run(running, progress).await?)

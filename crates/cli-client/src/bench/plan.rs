@@ -1,4 +1,4 @@
-//! The parameters of a run: which load, on which server, for how long.
+//! The parameters of a run: workload, server, length.
 
 use std::time::Duration;
 
@@ -14,30 +14,30 @@ use tokio_util::codec::Encoder;
 use crate::arguments::bench::LoadOptions;
 use crate::language::texts;
 
-/// How long a run takes by default.
+/// Default duration of a run.
 const DURATION: Duration = Duration::from_secs(5);
 
-/// One run.
+/// The parameters of one run.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) workload: Workload,
-    /// Whether a connection is kept for many requests, each a line; otherwise each request has its own.
-    pub(super) kept: bool,
+    /// Whether a connection carries many requests, each a line; otherwise each request has its own connection.
+    pub(super) keep_alive: bool,
     /// How a power request ends.
     pub(super) framing: Framing,
-    /// The server, as the user names it.
+    /// The server's address as given by the user.
     pub(super) address: String,
-    /// The server, its name resolved once a first exchange has succeeded.
+    /// The server; its name is resolved after the first exchange.
     pub(super) endpoint: Endpoint,
     pub(super) load: LoadOptions,
-    /// How many requests are in flight on a connection.
+    /// Number of requests in flight on a connection.
     pub(super) in_flight: u64,
-    /// How long the next reply may take.
+    /// Timeout of the next reply.
     pub(super) reply_timeout: Duration,
 }
 
 impl Plan {
-    /// The server, as people see it.
+    /// Returns the name of the server for text output.
     pub(super) fn server(&self) -> String {
         match self.workload {
             Workload::Exchange { .. } => self.address.clone(),
@@ -45,12 +45,12 @@ impl Plan {
         }
     }
 
-    /// How many requests go out together at the most.
+    /// Returns the maximum number of requests that are sent together.
     pub(super) fn batch(&self) -> usize {
         usize::try_from(self.in_flight.min(self.requests())).unwrap_or(usize::MAX)
     }
 
-    /// How many requests the run has; a run without a count ends by its duration.
+    /// Returns the number of requests of the run. A run without a count ends by its duration.
     pub(super) fn requests(&self) -> u64 {
         self.load.requests.unwrap_or(u64::MAX)
     }
@@ -63,12 +63,12 @@ impl Plan {
         self.load.threads.min(self.load.connections)
     }
 
-    /// The bytes of `count` requests.
+    /// Returns the bytes of `count` requests.
     pub(super) fn request_bytes(&self, count: usize) -> Bytes {
         let bytes = match &self.workload {
             Workload::Power { request, .. } => {
                 let mut line = BytesMut::new();
-                // Writing to a buffer that grows cannot fail.
+                // Writing to a growing buffer cannot fail.
                 let _ = ClientCodec::new(self.framing).encode(*request, &mut line);
                 line.repeat(count)
             }
@@ -81,47 +81,48 @@ impl Plan {
         bytes.into()
     }
 
-    /// The right reply, byte for byte as our own servers write it. A game has more than one, of one byte each.
-    pub(super) fn right_reply(&self) -> Bytes {
+    /// Returns the expected reply, with the exact bytes that our servers send. A game has several possible replies of
+    /// one byte each.
+    pub(super) fn expected_reply(&self) -> Bytes {
         match (&self.workload, self.framing) {
-            (Workload::Power { right, .. }, Framing::Line) => format!("d{right}\n").into(),
-            (Workload::Power { right, .. }, _) => format!("d{right}").into(),
+            (Workload::Power { expected, .. }, Framing::Line) => format!("d{expected}\n").into(),
+            (Workload::Power { expected, .. }, _) => format!("d{expected}").into(),
             (Workload::Exchange { expect, .. }, _) => expect.clone(),
             (Workload::Rps | Workload::Duel, _) => Bytes::from_static(b"?"),
         }
     }
 }
 
-/// The kind of requests, with the right replies.
+/// The kind of requests, with their expected replies.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Workload {
     /// A power of a number.
-    Power { request: Request, right: Number },
-    /// RoundCounts against the house.
+    Power { request: Request, expected: Number },
+    /// Rounds against the house.
     Rps,
-    /// RoundCounts of players against each other. A run ends with requests unanswered: a move waits for another player, who
-    /// may be done.
+    /// Rounds of players against each other. A run may end with moves in play, because a move waits for another player,
+    /// who may have finished.
     Duel,
-    /// The same bytes each time, from a server of any kind.
+    /// The same bytes each time, for any kind of server.
     Exchange { send: Bytes, expect: Bytes },
 }
 
 impl Workload {
-    /// Asks for a power; `None` if it is beyond all numbers.
+    /// Creates requests for a power; returns `None` if the result is out of range.
     pub(super) fn power(operation: Operation, operand: Number) -> Option<Self> {
         let x = operand.value();
-        // Not the service's own code, so that its replies are verified by something else. The parentheses are the
-        // service's: each product is rounded (IEEE 754).
+        // Does not use the server's code, so that the verification is independent. The order of the products equals the
+        // server's, because each product is rounded (IEEE 754).
         let result = match operation {
             Operation::Square => x * x,
             Operation::Cube => x * x * x,
             Operation::Fourth => x * x * x * x,
             Operation::Echo => x,
         };
-        Some(Self::Power { request: Request { operation, operand }, right: Number::new(result)? })
+        Some(Self::Power { request: Request { operation, operand }, expected: Number::new(result)? })
     }
 
-    /// The name for programs.
+    /// Returns the name in `--json`.
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Power { .. } => "power",
@@ -131,7 +132,7 @@ impl Workload {
         }
     }
 
-    /// Whether it is a game, in which no two exchanges are alike.
+    /// Whether this is a game, where replies differ from request to request.
     pub(super) fn is_game(&self) -> bool {
         matches!(self, Self::Rps | Self::Duel)
     }

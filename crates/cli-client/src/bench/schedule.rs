@@ -1,4 +1,4 @@
-//! A fixed rate: the intended start time of each request, independent of the others.
+//! A fixed rate: the intended start time of each request, independent of the replies.
 
 use std::io;
 use std::ops::Range;
@@ -11,59 +11,60 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::yield_now;
 use tokio::time::timeout_at;
 
-/// When each request should go out. Requests that are due wait here for a connection that is free.
+/// The schedule of requests. Requests that are due wait here for a free connection.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    /// A permit for each request that is due and not taken. It is closed once no more will be due.
+    /// One permit per request that is due and not taken. Closed when no more requests will be due.
     due: Semaphore,
-    /// How many requests have been taken.
+    /// Number of requests taken.
     taken: AtomicU64,
     start: Instant,
     interval: Duration,
-    /// How many of the first requests are to warm up.
-    warming: u64,
-    /// How many requests there are in all.
+    /// Number of warm-up requests, which come first.
+    warmup: u64,
+    /// Number of all requests.
     total: u64,
 }
 
 impl Schedule {
-    /// A request each interval from `start` on: first those to warm up, then `count` that count.
-    pub(super) fn new(start: Instant, interval: Duration, warming: u64, count: u64) -> Self {
-        let total = count.saturating_add(warming);
-        Self { due: Semaphore::new(0), taken: AtomicU64::default(), start, interval, warming, total }
+    /// Creates a schedule with one request per interval from `start` on: first `warmup` requests that are not counted,
+    /// then `count` that are.
+    pub(super) fn new(start: Instant, interval: Duration, warmup: u64, count: u64) -> Self {
+        let total = count.saturating_add(warmup);
+        Self { due: Semaphore::new(0), taken: AtomicU64::default(), start, interval, warmup, total }
     }
 
-    /// When the request of this number should go out.
+    /// Returns the intended start time of a request.
     pub(super) fn intended(&self, number: u64) -> Instant {
         let nanos = u128::from(number) * self.interval.as_nanos();
-        self.start + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX).min(FARTHEST))
+        self.start + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX).min(MAX_OFFSET))
     }
 
-    /// Waits for a request to be due, and takes all that are, `most` at the most: the number of the first, and how many.
-    /// `None` once all have been taken.
-    pub(super) async fn take(&self, most: usize) -> Option<(u64, usize)> {
-        // Once no more will be due, there is nothing to wait for.
-        let waited = self.due.acquire().await.map(SemaphorePermit::forget).is_ok();
+    /// Waits until a request is due, and takes all due requests, at most `max`. Returns the number of the first and
+    /// their count, or `None` when all have been taken.
+    pub(super) async fn take(&self, max: usize) -> Option<(u64, usize)> {
+        // A closed semaphore has no requests to wait for.
+        let acquired = self.due.acquire().await.map(SemaphorePermit::forget).is_ok();
         let first = self.taken.load(Ordering::Relaxed);
-        // No request that counts goes out with one that does not.
-        let most = match usize::try_from(self.warming.saturating_sub(first)).unwrap_or(usize::MAX) {
-            0 => most,
-            warming => most.min(warming),
+        // A batch has either warm-up requests or counted ones.
+        let max = match usize::try_from(self.warmup.saturating_sub(first)).unwrap_or(usize::MAX) {
+            0 => max,
+            warmup => max.min(warmup),
         };
-        let waited = usize::from(waited);
-        let taken = waited + self.due.forget_permits(most - waited);
+        let acquired = usize::from(acquired);
+        let taken = acquired + self.due.forget_permits(max - acquired);
         self.taken.fetch_add(taken as u64, Ordering::Relaxed);
         (taken > 0).then_some((first, taken))
     }
 
-    /// The last `count` requests that were taken will not go out after all.
-    pub(super) fn give_back(&self, count: usize) {
+    /// Puts back the last `count` taken requests, which are not sent.
+    pub(super) fn put_back(&self, count: usize) {
         self.taken.fetch_sub(count as u64, Ordering::Relaxed);
     }
 
-    /// Whether a request counts, or is to warm up.
-    pub(super) fn counts(&self, number: u64) -> bool {
-        number >= self.warming
+    /// Whether a request is counted; warm-up requests are not.
+    pub(super) fn is_counted(&self, number: u64) -> bool {
+        number >= self.warmup
     }
 
     fn due_before(&self, end: Instant) -> u64 {
@@ -71,21 +72,21 @@ impl Schedule {
         u64::try_from(elapsed.div_ceil(self.interval.as_nanos())).unwrap_or(u64::MAX).min(self.total)
     }
 
-    /// Returns the numbers of the requests that count, were due before `end` and were never taken.
+    /// Returns the numbers of the counted requests that were due before `end` and never taken.
     pub(super) fn unsent(&self, end: Instant) -> Range<u64> {
-        self.taken.load(Ordering::Relaxed).max(self.warming)..self.due_before(end)
+        self.taken.load(Ordering::Relaxed).max(self.warmup)..self.due_before(end)
     }
 
-    /// How long `count` requests take at this rate, those to warm up left out.
+    /// Returns how long `count` counted requests take at this rate.
     pub(super) fn length(&self, count: u64) -> Duration {
-        self.intended(self.warming.saturating_add(count)).saturating_duration_since(self.intended(self.warming))
+        self.intended(self.warmup.saturating_add(count)).saturating_duration_since(self.intended(self.warmup))
     }
 
-    /// Releases requests as they are due, and none that is due after `until`. The kernel's own timer wakes this, since
-    /// the runtime's counts in milliseconds.
-    pub(super) async fn keep(&self, until: Option<Instant>) -> io::Result<()> {
+    /// Releases requests as they become due, and none that is due after `until`. Uses a kernel timer, because the
+    /// runtime's timer has a resolution of 1 ms.
+    pub(super) async fn run(&self, until: Option<Instant>) -> io::Result<()> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        // Zero would stop the timer.
+        // Zero would disarm the timer.
         let first = self.start.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
         let it_value = first.try_into().map_err(io::Error::other)?;
         let it_interval = self.interval.try_into().map_err(io::Error::other)?;
@@ -102,13 +103,13 @@ impl Schedule {
             if due == self.total || until.is_some_and(|until| now >= until) {
                 break;
             }
-            // At a high rate the next request is due already, and the connections have to have their turn.
+            // At a high rate the next request is due already; the yield lets the connections run.
             yield_now().await;
             let readable = async {
                 let mut ready = timer.readable().await?;
                 match ready.try_io(|timer| Ok(rustix::io::read(timer, &mut [0; 8])?)) {
                     Ok(Err(error)) => Err(error),
-                    // How often it has expired, or not yet after all: the clock says how many are due.
+                    // The expiration count does not matter: the clock decides how many requests are due.
                     Ok(Ok(_)) | Err(_) => Ok(()),
                 }
             };
@@ -122,5 +123,6 @@ impl Schedule {
     }
 }
 
-/// Farther from the start than any run lasts, and near enough for a clock, in nanoseconds: a hundred days.
-const FARTHEST: u64 = 100 * 24 * 3_600_000_000_000;
+/// Maximum offset from the start in nanoseconds: 100 days. Longer than any run, and adding it to a clock does not
+/// overflow.
+const MAX_OFFSET: u64 = 100 * 24 * 3_600_000_000_000;

@@ -1,4 +1,4 @@
-//! The stats of a run: how many replies, how fast, how the games ended, and what failed.
+//! The stats of a run: replies, latency, outcomes and errors.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,44 +11,44 @@ use serde::Serialize;
 use super::figures::{float, per_second};
 use crate::error::{CliError, FailureKind};
 
-/// The longest time that the histogram distinguishes, in nanoseconds: an hour.
-const LONGEST: u64 = 3_600_000_000_000;
+/// The longest time that the histogram records, in nanoseconds: 1 hour.
+const MAX_LATENCY: u64 = 3_600_000_000_000;
 
-/// Times are exact to three digits, which is more than any two runs agree in.
+/// Significant digits of the histogram. Two runs agree in fewer.
 const DIGITS: u8 = 3;
 
-/// The stats of a run.
 #[derive(Clone, Debug)]
 pub(super) struct Stats {
-    /// The time of each right reply in nanoseconds, and that for which each request waited that was never sent.
+    /// Latency of each correct reply, and the wait of each unsent request, in nanoseconds.
     pub(super) latency: Histogram<u64>,
-    /// How many requests had a right reply.
-    pub(super) right: u64,
-    /// How many were due at a fixed rate and never sent, since all connections were busy to the end.
+    /// Number of requests with a correct reply.
+    pub(super) correct: u64,
+    /// Number of requests that were due at a fixed rate and never sent, because all connections were busy until the
+    /// end.
     pub(super) unsent: u64,
-    /// How many moves were in play at the end of a duel.
+    /// Number of moves in play at the end of a duel.
     pub(super) in_play: u64,
-    /// Whether the run was aborted, after a long time without a right reply.
-    pub(super) given_up: bool,
+    /// Whether the run was aborted after a long time without a correct reply.
+    pub(super) aborted: bool,
     pub(super) outcomes: Outcomes,
     pub(super) errors: BTreeMap<FailureKind, ErrorStats>,
-    /// How long requests were counted: as long as was asked for, or else to the last reply.
-    pub(super) took: Duration,
-    /// How much CPU time this process used from when requests were counted.
+    /// How long requests were counted: the given duration, or the time until the last reply.
+    pub(super) elapsed: Duration,
+    /// CPU time that this process used while requests were counted.
     pub(super) cpu: Duration,
 }
 
-/// Requests without a right reply, all for the same kind of reason.
+/// The requests without a correct reply, of one kind of error.
 #[derive(Clone, Debug)]
 pub(super) struct ErrorStats {
     pub(super) count: u64,
-    /// The message of the first of them.
+    /// The message of the first error.
     pub(super) first: String,
-    /// The exit code that it asks for.
+    /// The exit code for this kind of error.
     pub(super) code: u8,
 }
 
-/// How rounds ended.
+/// Number of rounds by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Outcomes {
     pub(super) draw: u64,
@@ -62,90 +62,90 @@ pub(super) struct Outcomes {
 
 impl Stats {
     pub(super) fn new() -> io::Result<Self> {
-        let latency = Histogram::new_with_bounds(1, LONGEST, DIGITS).map_err(io::Error::other)?;
+        let latency = Histogram::new_with_bounds(1, MAX_LATENCY, DIGITS).map_err(io::Error::other)?;
         Ok(Self {
             latency,
-            right: 0,
+            correct: 0,
             unsent: 0,
             in_play: 0,
-            given_up: false,
+            aborted: false,
             outcomes: Outcomes::default(),
             errors: BTreeMap::new(),
-            took: Duration::ZERO,
+            elapsed: Duration::ZERO,
             cpu: Duration::ZERO,
         })
     }
 
-    /// Counts right replies that took this long each.
-    pub(super) fn answered(&mut self, count: u64, took: Duration) {
-        self.right += count;
-        self.waited(count, took);
+    /// Records correct replies with this latency each.
+    pub(super) fn record_replies(&mut self, count: u64, elapsed: Duration) {
+        self.correct += count;
+        self.record_latency(count, elapsed);
     }
 
-    /// Counts requests that waited this long for their reply, or for a connection until the end.
-    pub(super) fn waited(&mut self, count: u64, took: Duration) {
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+    /// Records the latency of requests, or the wait of unsent requests.
+    pub(super) fn record_latency(&mut self, count: u64, elapsed: Duration) {
+        let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         self.latency.saturating_record_n(nanos, count);
     }
 
-    /// Counts requests that failed.
-    pub(super) fn failed(&mut self, count: u64, failure: &CliError) {
-        let first = || ErrorStats { count: 0, first: failure.message().unwrap_or_default(), code: failure.code() };
-        self.errors.entry(failure.kind()).or_insert_with(first).count += count;
+    /// Records failed requests.
+    pub(super) fn record_errors(&mut self, count: u64, error: &CliError) {
+        let first = || ErrorStats { count: 0, first: error.message().unwrap_or_default(), code: error.code() };
+        self.errors.entry(error.kind()).or_insert_with(first).count += count;
     }
 
-    /// How many requests had no right reply.
-    pub(super) fn not_right(&self) -> u64 {
+    /// Returns the number of requests without a correct reply.
+    pub(super) fn error_count(&self) -> u64 {
         self.errors.values().map(|error| error.count).sum()
     }
 
-    /// How many requests there were.
+    /// Returns the number of all requests.
     pub(super) fn requests(&self) -> u64 {
-        self.right + self.not_right()
+        self.correct + self.error_count()
     }
 
-    /// Right replies a second.
+    /// Returns the correct replies per second.
     pub(super) fn throughput(&self) -> f64 {
-        per_second(self.right, self.took)
+        per_second(self.correct, self.elapsed)
     }
 
-    /// The CPU time for each right reply, in nanoseconds.
-    pub(super) fn cpu_each(&self) -> u64 {
-        u64::try_from(self.cpu.as_nanos()).unwrap_or(u64::MAX) / self.right.max(1)
+    /// Returns the CPU time per correct reply in nanoseconds.
+    pub(super) fn cpu_per_reply(&self) -> u64 {
+        u64::try_from(self.cpu.as_nanos()).unwrap_or(u64::MAX) / self.correct.max(1)
     }
 
-    /// How many cores this process kept busy.
+    /// Returns the average number of cores that this process used.
     pub(super) fn cores(&self) -> f64 {
-        if self.took.is_zero() { 0.0 } else { self.cpu.as_secs_f64() / self.took.as_secs_f64() }
+        if self.elapsed.is_zero() { 0.0 } else { self.cpu.as_secs_f64() / self.elapsed.as_secs_f64() }
     }
 
-    /// The quantiles of the latency and its maximum, by name, in nanoseconds.
+    /// Returns the quantiles of the latency and its maximum, by name, in nanoseconds.
     pub(super) fn quantiles(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let quantiles = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
         let quantiles = quantiles.map(|(name, quantile)| (name, self.latency.value_at_quantile(quantile)));
         quantiles.into_iter().chain([("max", self.latency.max())])
     }
 
-    /// Adds what another thread has counted in the same time.
+    /// Adds the stats of another thread for the same time.
     pub(super) fn add(&mut self, other: &Self) {
-        // Both have the same bounds, so that one has room for the other.
+        // Cannot fail: both histograms have the same bounds.
         let _ = self.latency.add(&other.latency);
-        self.right += other.right;
+        self.correct += other.correct;
         self.unsent += other.unsent;
         self.in_play += other.in_play;
-        self.given_up |= other.given_up;
+        self.aborted |= other.aborted;
         self.outcomes += other.outcomes;
         for (&kind, error) in &other.errors {
             let first = || ErrorStats { count: 0, ..error.clone() };
             self.errors.entry(kind).or_insert_with(first).count += error.count;
         }
-        self.took = self.took.max(other.took);
+        self.elapsed = self.elapsed.max(other.elapsed);
     }
 }
 
 impl Outcomes {
-    /// Counts a frame that says how a round ended in which this was shown; `false` for one that does not.
-    pub(super) fn count(&mut self, shown: Option<Move>, byte: u8) -> bool {
+    /// Counts the outcome of a round with this move; returns `false` if the reply byte is not an outcome.
+    pub(super) fn count(&mut self, mv: Option<Move>, byte: u8) -> bool {
         match Reply::from_byte(byte) {
             Some(Reply::Judged(outcome)) => {
                 *match outcome {
@@ -153,8 +153,8 @@ impl Outcomes {
                     Outcome::Win => &mut self.win,
                     Outcome::Lose => &mut self.lose,
                 } += 1;
-                if let Some(shown) = shown {
-                    self.house[usize::from(outcome.opponent_move(shown).byte() - Move::Scissors.byte())] += 1;
+                if let Some(mv) = mv {
+                    self.house[usize::from(outcome.opponent_move(mv).byte() - Move::Scissors.byte())] += 1;
                 }
             }
             Some(Reply::Void) => self.void += 1,
@@ -164,21 +164,21 @@ impl Outcomes {
     }
 }
 
-/// Pearson's statistic against three counts being equally likely.
+/// Pearson's chi-square test that three counts are equally likely.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Fairness {
     pub(super) chi_square: f64,
-    /// How likely the statistic is to be as large or larger if they are. With three counts it has two degrees of freedom,
-    /// and then this is exp(-x/2) exactly.
+    /// Probability of a statistic at least this large if the counts are equally likely. Three counts have two degrees
+    /// of freedom, where this is exactly exp(-x/2).
     pub(super) p: f64,
 }
 
 impl Fairness {
-    /// Of the outcomes, which a fair house has as often as each other, or of the moves that it shows. Against moves that
-    /// are random, any house has even outcomes, also one that always shows the same.
-    pub(super) fn of(counts: [u64; 3]) -> Option<Self> {
+    /// Tests outcomes, which are equally likely for a fair house, or the moves of the house. Against random moves any
+    /// house has even outcomes, even a house that always plays the same move.
+    pub(super) fn from_counts(counts: [u64; 3]) -> Option<Self> {
         let expected = float(counts.iter().sum()) / 3.0;
-        // The usual rule for when the approximation holds.
+        // The usual condition for the approximation.
         if expected < 5.0 {
             return None;
         }
@@ -204,39 +204,39 @@ mod tests {
     use super::*;
 
     #[test]
-    #[allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
-    fn fairness_is_pearsons() {
-        assert_eq!(Fairness::of([100, 100, 100]), Some(Fairness { chi_square: 0.0, p: 1.0 }));
-        // By hand: expected 100 each, (20² + 10² + 10²) / 100 = 6, exp(-3).
-        let Fairness { chi_square, p } = Fairness::of([120, 90, 90]).unwrap();
+    #[allow(clippy::unwrap_used, reason = "a failed setup fails the test")]
+    fn fairness_is_pearsons_chi_square() {
+        assert_eq!(Fairness::from_counts([100, 100, 100]), Some(Fairness { chi_square: 0.0, p: 1.0 }));
+        // Computed by hand: expected 100 each, (20² + 10² + 10²) / 100 = 6, exp(-3).
+        let Fairness { chi_square, p } = Fairness::from_counts([120, 90, 90]).unwrap();
         assert!((chi_square - 6.0).abs() < 1e-12 && (p - 0.049_787).abs() < 1e-6, "{chi_square} {p}");
-        assert_eq!(Fairness::of([4, 5, 5]), None);
+        assert_eq!(Fairness::from_counts([4, 5, 5]), None);
     }
 
     #[test]
-    fn a_house_that_always_shows_the_same_has_even_outcomes_and_is_found_out() {
+    fn a_house_that_plays_one_move_has_even_outcomes_and_uneven_moves() {
         let mut outcomes = Outcomes::default();
-        for (shown, answer) in [(Move::Scissors, b'z'), (Move::Rock, b'x'), (Move::Paper, b'y')].repeat(100) {
-            assert!(outcomes.count(Some(shown), answer));
+        for (mv, reply) in [(Move::Scissors, b'z'), (Move::Rock, b'x'), (Move::Paper, b'y')].repeat(100) {
+            assert!(outcomes.count(Some(mv), reply));
         }
         assert_eq!(outcomes.house, [0, 300, 0]);
         let Outcomes { draw, win, lose, house, .. } = outcomes;
-        assert!(Fairness::of([draw, win, lose]).is_some_and(|fairness| fairness.p > 0.99));
-        assert!(Fairness::of(house).is_some_and(|evenness| evenness.p < 1e-9));
+        assert!(Fairness::from_counts([draw, win, lose]).is_some_and(|fairness| fairness.p > 0.99));
+        assert!(Fairness::from_counts(house).is_some_and(|evenness| evenness.p < 1e-9));
     }
 
     #[test]
-    #[allow(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
-    fn stats_add_up() {
+    #[allow(clippy::unwrap_used, reason = "a failed setup fails the test")]
+    fn stats_of_two_threads_add_up() {
         let mut one = Stats::new().unwrap();
-        one.answered(3, Duration::from_micros(5));
-        one.failed(2, &CliError::WrongAnswer("first".to_owned()));
+        one.record_replies(3, Duration::from_micros(5));
+        one.record_errors(2, &CliError::WrongReply("first".to_owned()));
         let mut other = one.clone();
-        other.answered(1, Duration::from_hours(2));
+        other.record_replies(1, Duration::from_hours(2));
         one.add(&other);
-        assert_eq!((one.right, one.not_right()), (7, 4));
+        assert_eq!((one.correct, one.error_count()), (7, 4));
         assert_eq!(one.errors[&FailureKind::Wrong].first, "first");
-        // What is beyond the longest time counts as that.
-        assert!(one.latency.max() >= LONGEST);
+        // A longer time counts as the longest one.
+        assert!(one.latency.max() >= MAX_LATENCY);
     }
 }

@@ -1,6 +1,7 @@
-//! Messages for errors of connections.
+//! Messages for connection errors.
 //!
-//! The library has the English messages. The Chinese ones are here, kind by kind, so that a missing one does not compile.
+//! The English messages come from `proto`. The Chinese ones are here, one per kind, so that a missing one does not
+//! compile.
 
 use std::io;
 
@@ -9,6 +10,7 @@ use proto::wire::power::client::{ClientCodec, ReplyError};
 
 use super::{Language, texts};
 
+/// Returns the message of a connection error.
 pub(crate) fn error(error: &Error) -> String {
     match Language::current() {
         Language::English => error.to_string(),
@@ -18,16 +20,16 @@ pub(crate) fn error(error: &Error) -> String {
 
 fn chinese_error(kind: &ErrorKind, phase: Phase) -> String {
     match (kind, phase) {
-        (ErrorKind::TimedOut(limit), Phase::Resolve) => format!("{limit:?} 内没有解析出地址"),
-        (ErrorKind::TimedOut(limit), Phase::Connect) => format!("{limit:?} 内没有连上"),
-        (ErrorKind::TimedOut(limit), Phase::Send) => format!("{limit:?} 内没有发出请求"),
+        (ErrorKind::TimedOut(limit), Phase::Resolve) => format!("{limit:?} 内未能解析出地址"),
+        (ErrorKind::TimedOut(limit), Phase::Connect) => format!("{limit:?} 内未能连上"),
+        (ErrorKind::TimedOut(limit), Phase::Send) => format!("{limit:?} 内未能发出请求"),
         (ErrorKind::TimedOut(limit), Phase::Reply) => format!("{limit:?} 内没有应答"),
-        (ErrorKind::TimedOut(limit), Phase::End) => format!("{limit:?} 内应答只来了开头，没有结尾"),
+        (ErrorKind::TimedOut(limit), Phase::End) => format!("{limit:?} 内只收到应答的开头，没有结尾"),
         (ErrorKind::Io(cause), Phase::Resolve) => format!("无法解析主机名：{}", system(cause)),
         (ErrorKind::Io(cause), Phase::Connect) => format!("无法连接：{}", system(cause)),
-        (ErrorKind::Io(cause), Phase::Send) => format!("请求发不出去：{}", system(cause)),
-        (ErrorKind::Io(cause), Phase::Reply) => format!("应答之前连接断了：{}", system(cause)),
-        (ErrorKind::Io(cause), Phase::End) => format!("应答中途连接断了：{}", system(cause)),
+        (ErrorKind::Io(cause), Phase::Send) => format!("无法发送请求：{}", system(cause)),
+        (ErrorKind::Io(cause), Phase::Reply) => format!("收到应答之前连接断开：{}", system(cause)),
+        (ErrorKind::Io(cause), Phase::End) => format!("应答中途连接断开：{}", system(cause)),
         (ErrorKind::Protocol(violation), _) => format!("服务器违反了协议：{}", chinese_violation(violation)),
         (ErrorKind::Full, _) => "服务器已满，请稍后再试".to_owned(),
         (ErrorKind::Closed, _) => "服务器关闭了连接：空闲太久，或正在停止".to_owned(),
@@ -38,14 +40,14 @@ fn chinese_violation(violation: &Violation) -> String {
     match violation {
         Violation::NoReply => "没有应答就关闭了连接".to_owned(),
         Violation::Unsolicited => "应答比请求多".to_owned(),
-        Violation::InvalidReply(ReplyError::Malformed(quoted)) => format!("{quoted} 不是这个协议的应答"),
+        Violation::InvalidReply(ReplyError::Malformed(quoted)) => format!("{quoted} 不是 power 协议的有效应答"),
         Violation::InvalidReply(ReplyError::UnexpectedEof(quoted)) => format!("应答在 {quoted} 之后中断"),
         Violation::InvalidReply(ReplyError::TooLong) => format!("应答超过 {} 字节", ClientCodec::MAX_REPLY_LEN),
         Violation::InvalidReply(ReplyError::Io(cause)) => system(cause),
-        Violation::InvalidByte(unknown) => format!("{unknown} 不是这个协议的应答"),
+        Violation::InvalidByte(unknown) => format!("{unknown} 不是 rps 协议的有效应答"),
         Violation::ExtraBytes { first, more } => format!("出一拳却收到多个应答：'{first}' 之后还有 {more}"),
-        Violation::RejectedMove(shown) => format!("服务器不接受 {}", texts::shown(*shown)),
-        Violation::AcceptedInvalidMove => "它把 '?' 当作出拳".to_owned(),
+        Violation::RejectedMove(mv) => format!("它把 {} 当作无效的出拳", texts::move_name(*mv)),
+        Violation::AcceptedInvalidMove => "它把无效的 '?' 当作出拳".to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
-//! The language of the process, chosen once, as a locale is.
+//! The language of the process, chosen once at the start.
 //!
-//! - `texts`: the table of all texts; `explain`: messages for errors of the library.
+//! - `texts`: all texts; `explain`: messages for errors of `proto`.
 
 pub(crate) mod explain;
 pub(crate) mod texts;
@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use clap::ValueEnum;
 
-/// A language of the texts. Completions show the comments of the variants.
+/// A language of the texts. Shell completions show the doc comments of the variants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Language {
     /// English.
@@ -26,19 +26,19 @@ pub(crate) enum Language {
 static CHOSEN: OnceLock<Language> = OnceLock::new();
 
 impl Language {
-    /// The language chosen, or English before that.
+    /// Returns the chosen language, or English before the choice.
     pub(crate) fn current() -> Self {
         CHOSEN.get().copied().unwrap_or_default()
     }
 
-    /// Chooses the language of this process: that of `--lang`, or of the environment. Help and usage errors are in it
-    /// too, so it is chosen before the arguments are parsed. The first choice holds.
+    /// Sets the language of this process from `--lang` or the environment. Must run before the arguments are parsed,
+    /// because help and usage errors use it. Only the first call has an effect.
     pub(crate) fn choose(arguments: &[OsString]) {
-        let chosen = Self::of_arguments(arguments).or_else(|| Self::of_environment(|name| env::var(name).ok()));
+        let chosen = Self::from_arguments(arguments).or_else(|| Self::from_environment(|name| env::var(name).ok()));
         let _ = CHOSEN.set(chosen.unwrap_or_default());
     }
 
-    fn of_arguments(arguments: &[OsString]) -> Option<Self> {
+    fn from_arguments(arguments: &[OsString]) -> Option<Self> {
         let arguments = arguments.iter().take_while(|argument| *argument != "--");
         let arguments: Vec<_> = arguments.filter_map(|argument| argument.to_str()).collect();
         let mut named = arguments.windows(2).filter_map(|pair| match pair {
@@ -49,8 +49,8 @@ impl Language {
         named.next_back().and_then(|name| Self::from_str(name, false).ok())
     }
 
-    /// The first of these that is set and not empty decides (locale(7)).
-    fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
+    /// Returns the language of the first variable that is set and not empty, in the order of locale(7).
+    fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let locale =
             ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(variable).find(|value| !value.is_empty())?;
         Some(if locale.starts_with("zh") { Self::Chinese } else { Self::English })
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_flag_decides_wherever_it_stands() {
+    fn the_flag_works_at_any_position() {
         for (line, language) in [
             ("client --lang zh power square 2", Some(Language::Chinese)),
             ("client power square 2 --lang=zh", Some(Language::Chinese)),
@@ -73,14 +73,14 @@ mod tests {
             ("client -- --lang zh", None),
         ] {
             let arguments: Vec<_> = line.split(' ').map(OsString::from).collect();
-            assert_eq!(Language::of_arguments(&arguments), language, "{line}");
+            assert_eq!(Language::from_arguments(&arguments), language, "{line}");
         }
     }
 
     #[test]
     fn the_first_variable_that_is_set_decides() {
         let of = |all: &str, messages: &str, lang: &str| {
-            Language::of_environment(|name| {
+            Language::from_environment(|name| {
                 let value = match name {
                     "LC_ALL" => all,
                     "LC_MESSAGES" => messages,

@@ -1,9 +1,9 @@
-//! The two hands of a round, drawn side by side.
+//! Draws the two hands of a round side by side.
 
 use proto::wire::rps::Move;
 use unicode_width::UnicodeWidthStr;
 
-/// The width of the drawing, with the gap between the hands.
+/// Width of the drawing.
 pub(super) const WIDTH: usize = 2 * HAND_WIDTH + GAP;
 
 const HAND_WIDTH: usize = 13;
@@ -21,16 +21,16 @@ const SCISSORS: [&str; 6] =
 const PAPER: [&str; 6] =
     [r"   _ _ _ _", r"  | | | | |", r"  | | | | |_", r"  |       / |", r"  \        /", r"   |_____|"];
 
-fn lines(shown: Move) -> [&'static str; 6] {
-    match shown {
+fn lines(mv: Move) -> [&'static str; 6] {
+    match mv {
         Move::Rock => ROCK,
         Move::Scissors => SCISSORS,
         Move::Paper => PAPER,
     }
 }
 
-/// Draws two hands with the owner above each.
-pub(super) fn drawn(hands: [Move; 2], owners: [&str; 2]) -> String {
+/// Draws two hands with the name of the owner above each.
+pub(super) fn draw(hands: [Move; 2], owners: [&str; 2]) -> String {
     let side_by_side = |left: &str, right: &str| {
         let blanks = (HAND_WIDTH + GAP).saturating_sub(left.width());
         format!("{left}{:blanks$}{right}\n", "")
@@ -49,10 +49,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_drawing_keeps_its_width() {
-        for shown in Move::ALL {
-            assert!(lines(shown).iter().all(|line| line.width() <= HAND_WIDTH));
-            assert!(drawn([shown, shown], ["你", "庄家"]).lines().all(|line| line.width() <= WIDTH));
+    fn no_line_is_wider_than_the_drawing() {
+        for mv in Move::ALL {
+            assert!(lines(mv).iter().all(|line| line.width() <= HAND_WIDTH));
+            assert!(draw([mv, mv], ["你", "庄家"]).lines().all(|line| line.width() <= WIDTH));
         }
     }
 }

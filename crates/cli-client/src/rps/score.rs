@@ -12,18 +12,18 @@ use crate::language::texts;
 pub(super) struct Score {
     #[serde(rename = "score")]
     pub(super) rounds: RoundCounts,
-    /// The winner of the match, if there is one.
+    /// The winner of the match.
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
     pub(super) winner: Option<Side>,
-    /// How many rounds win the match, if it is one.
+    /// Number of rounds that win the match; `None` without a match.
     #[serde(skip)]
-    enough: Option<u64>,
-    /// The side that won the last rounds, and how many.
+    wins_needed: Option<u64>,
+    /// The side that won the most recent rounds, and their number.
     #[serde(skip)]
     streak: Option<(Side, u64)>,
 }
 
-/// The number of rounds by how they ended.
+/// Number of rounds by outcome.
 #[derive(Default, Serialize)]
 pub(super) struct RoundCounts {
     pub(super) won: u64,
@@ -41,9 +41,9 @@ pub(super) enum Side {
 }
 
 impl Score {
-    /// The score of a game, or of a match that more than half of `best_of` rounds win.
+    /// Creates the score of a game, or with `best_of` of a match that a majority of these rounds wins.
     pub(super) fn new(best_of: Option<u64>) -> Self {
-        Self { enough: best_of.map(|rounds| rounds / 2 + 1), ..Self::default() }
+        Self { wins_needed: best_of.map(|rounds| rounds / 2 + 1), ..Self::default() }
     }
 
     pub(super) fn count(&mut self, round: Round) {
@@ -54,7 +54,7 @@ impl Score {
             Round::Void => (&mut self.rounds.void, None),
         };
         *count += 1;
-        if self.enough.is_some_and(|enough| *count >= enough) {
+        if self.wins_needed.is_some_and(|wins_needed| *count >= wins_needed) {
             self.winner = self.winner.or(side);
         }
         self.streak = side.map(|side| match self.streak {
@@ -63,7 +63,7 @@ impl Score {
         });
     }
 
-    /// The current streak, from the third round on.
+    /// Returns the current streak of three rounds or more.
     pub(super) fn streak(&self) -> Option<(Side, u64)> {
         self.streak.filter(|&(_, rounds)| rounds >= 3)
     }
@@ -101,14 +101,14 @@ mod tests {
     }
 
     #[test]
-    fn a_void_round_is_no_draw() {
+    fn void_rounds_are_counted_apart_from_draws() {
         assert_eq!(after(None, &[]).to_string(), "0 won, 0 lost, 0 drawn");
         let score = after(None, &[WIN, LOSE, DRAW, WIN, Round::Void]);
         assert_eq!(score.to_string(), "2 won, 1 lost, 1 drawn, 1 void");
     }
 
     #[test]
-    fn a_match_ends_once_more_than_half_is_won_and_draws_do_not_count() {
+    fn a_majority_wins_the_match_and_draws_do_not_count() {
         assert_eq!(after(Some(3), &[WIN, DRAW, LOSE, Round::Void]).winner, None);
         assert_eq!(after(Some(3), &[WIN, DRAW, LOSE, WIN]).winner, Some(Side::Player));
         assert_eq!(after(Some(1), &[LOSE]).winner, Some(Side::Opponent));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_streak_is_of_one_side_and_anything_else_ends_it() {
+    fn a_loss_or_a_draw_ends_a_streak() {
         assert_eq!(after(None, &[WIN, WIN]).streak(), None);
         assert_eq!(after(None, &[LOSE, WIN, WIN, WIN]).streak(), Some((Side::Player, 3)));
         assert_eq!(after(None, &[LOSE; 4]).streak(), Some((Side::Opponent, 4)));

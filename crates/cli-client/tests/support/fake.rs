@@ -1,4 +1,4 @@
-//! Servers that do what a test tells them to, right or wrong.
+//! Fake servers that run a test's script, correct or not.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -10,12 +10,12 @@ use std::thread::{self, JoinHandle};
 use proto::testing::PATIENCE;
 use proto::testing::blocking::reset_on_close;
 
-/// What becomes of a connection at the end of its script.
+/// What happens to a connection after its script.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Then {
-    /// It is closed: with a FIN, or with a reset where bytes of the client have not been read.
+    /// Close: with a FIN, or with an RST if bytes of the client are unread.
     Close,
-    /// It is left open, without another word, as long as the server lives.
+    /// Stay open and silent until the server is dropped.
     Hold,
 }
 
@@ -28,62 +28,62 @@ pub(crate) struct Fake {
 }
 
 impl Fake {
-    /// A server with this script.
+    /// Starts a server with this script.
     pub(crate) fn new(mut script: impl FnMut(&mut TcpStream) -> io::Result<Then> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
         let address = listener.local_addr().expect("a listener has an address");
         let stopped = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stopped);
+        let stop = Arc::clone(&stopped);
         let thread = thread::spawn(move || {
             let mut held = Vec::new();
             for stream in listener.incoming() {
-                if told.load(Ordering::SeqCst) {
+                if stop.load(Ordering::SeqCst) {
                     break;
                 }
-                // A client that is gone ends the script early; whether it had to be there is for the test to judge.
-                held.extend(stream.and_then(|stream| converse(stream, &mut script)).ok().flatten());
+                // If the client closes early, the script ends with an error. The test decides whether that is correct.
+                held.extend(stream.and_then(|stream| run_script(stream, &mut script)).ok().flatten());
             }
         });
         Self { address, stopped, thread: Some(thread) }
     }
 
-    /// Reads all that the client sends, up to its half-close, says this, and closes.
-    pub(crate) fn answering(bytes: &'static [u8]) -> Self {
+    /// Reads until the client's half-close, sends these bytes, and closes.
+    pub(crate) fn replying(bytes: &'static [u8]) -> Self {
         Self::new(move |stream| {
-            hear_all(stream)?;
+            read_to_eof(stream)?;
             stream.write_all(bytes)?;
             Ok(Then::Close)
         })
     }
 
-    /// Says this after each read, and closes when the client does: what the existing asyncio programs do.
-    pub(crate) fn answering_each_read(bytes: &'static [u8]) -> Self {
+    /// Sends these bytes after each read, and closes when the client does, like typical asyncio programs.
+    pub(crate) fn replying_to_each_read(bytes: &'static [u8]) -> Self {
         Self::new(move |stream| {
-            while !hear(stream)?.is_empty() {
+            while !read_some(stream)?.is_empty() {
                 stream.write_all(bytes)?;
             }
             Ok(Then::Close)
         })
     }
 
-    /// Says this after the first read, and then nothing more, nor does it close.
-    pub(crate) fn answering_once(bytes: &'static [u8]) -> Self {
+    /// Sends these bytes after the first read, and then stays open and silent.
+    pub(crate) fn replying_once(bytes: &'static [u8]) -> Self {
         Self::new(move |stream| {
-            hear(stream)?;
+            read_some(stream)?;
             stream.write_all(bytes)?;
             Ok(Then::Hold)
         })
     }
 
-    /// Takes connections and says nothing.
+    /// Accepts connections and sends nothing.
     pub(crate) fn silent() -> Self {
         Self::new(|_| Ok(Then::Hold))
     }
 
-    /// Resets each connection once it has heard the client in this way.
-    pub(crate) fn resetting_after(hear: fn(&mut TcpStream) -> io::Result<Vec<u8>>) -> Self {
+    /// Resets each connection after this read.
+    pub(crate) fn resetting_after(read_some: fn(&mut TcpStream) -> io::Result<Vec<u8>>) -> Self {
         Self::new(move |stream| {
-            hear(stream)?;
+            read_some(stream)?;
             reset_on_close(stream);
             Ok(Then::Close)
         })
@@ -99,20 +99,20 @@ impl fmt::Display for Fake {
 impl Drop for Fake {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::SeqCst);
-        // The thread waits for a connection, so here is one.
+        // The thread is blocked in accept; a connection wakes it.
         drop(TcpStream::connect(self.address));
         drop(self.thread.take().map(JoinHandle::join));
     }
 }
 
-/// Runs the script and gives the connection back if it is to be held.
-fn converse(
+/// Runs the script, and returns the connection if it stays open.
+fn run_script(
     mut stream: TcpStream,
     script: &mut impl FnMut(&mut TcpStream) -> io::Result<Then>,
 ) -> io::Result<Option<TcpStream>> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    // Pieces that are written apart are to travel apart.
+    // Separate writes must be sent as separate segments.
     stream.set_nodelay(true)?;
     Ok(match script(&mut stream)? {
         Then::Close => None,
@@ -120,25 +120,30 @@ fn converse(
     })
 }
 
-/// Hears a request, says this, and closes its own direction. What the client sends after that is not met by a reset.
-pub(crate) fn answer_and_leave(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<Then> {
-    hear(stream)?;
+/// Reads a request, sends these bytes, and half-closes. Then reads until the client closes, so that no RST is sent.
+pub(crate) fn reply_and_half_close(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<Then> {
+    read_some(stream)?;
     stream.write_all(bytes)?;
     stream.shutdown(Shutdown::Write)?;
-    hear_all(stream)?;
+    read_to_eof(stream)?;
     Ok(Then::Close)
 }
 
-/// What one read delivers; nothing at the end of the stream.
-pub(crate) fn hear(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+/// Returns the bytes of one read; empty at EOF.
+pub(crate) fn read_some(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut bytes = [0; 100];
     let length = stream.read(&mut bytes)?;
     Ok(bytes[..length].to_vec())
 }
 
-/// What comes up to the client's half-close.
-pub(crate) fn hear_all(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+/// Returns all bytes until the client's half-close.
+pub(crate) fn read_to_eof(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// The former name of [`read_some`], still used by `readme.rs`.
+pub(crate) fn hear(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    read_some(stream)
 }

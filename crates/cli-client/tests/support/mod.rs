@@ -1,15 +1,15 @@
-//! Runs the built client as a person or a script would, and judges what came of it.
+//! Runs the client binary as a user or a script would, and checks the result.
 //!
-//! - [`Client`]: the command line, then [`Running`], then [`Finished`];
-//! - [`fake`]: servers that do what a test tells them to;
-//! - [`real`]: our own servers, in this process;
-//! - [`load`]: what the tests of `bench` share;
-//! - [`terminal`]: the client as a person sees it.
+//! - [`ClientCommand`]: the command line; started it is [`RunningClient`], at its end [`Finished`];
+//! - [`fake`]: servers that run a test's script;
+//! - [`real`]: our servers, in this process;
+//! - [`load`]: shared by the tests of `bench`;
+//! - [`terminal`]: the client on a terminal.
 //!
-//! Nothing here waits longer than [`PATIENCE`]: a client that does not end by itself is killed, and the test fails.
+//! No wait takes longer than [`PATIENCE`]: a client that does not end is killed, and the test fails.
 
 #![allow(dead_code, reason = "each test program uses a part of this")]
-#![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has to fail")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a failed setup fails the test")]
 
 pub(crate) mod fake;
 pub(crate) mod load;
@@ -22,62 +22,63 @@ use std::thread;
 
 use proto::testing::process::ChildProcess;
 
-/// A client that has not been started yet.
+/// A client that has not been started.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub(crate) struct ClientCommand {
     command: Command,
 }
 
-/// The client with these arguments, which blanks part. It knows no addresses from the environment of the tests.
-pub(crate) fn client(arguments: &str) -> Client {
+/// Returns the client with these arguments, separated by blanks. The addresses and languages of the test's environment
+/// are removed.
+pub(crate) fn client(arguments: &str) -> ClientCommand {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cli-client"));
     command.args(arguments.split_whitespace());
     for variable in ["POWER_ADDR", "RPS_ADDR", "DUEL_ADDR", "LC_MESSAGES", "LANG"] {
         command.env_remove(variable);
     }
-    // These say whether there are colours, whatever the terminal.
+    // These variables would decide about colours.
     for variable in ["CI", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
         command.env_remove(variable);
     }
     command.env("LC_ALL", "C").env("TERM", "xterm").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    Client { command }
+    ClientCommand { command }
 }
 
-/// Runs the client with these arguments and nothing on standard input.
+/// Runs the client with these arguments and empty standard input.
 pub(crate) fn run(arguments: &str) -> Finished {
     client(arguments).run("")
 }
 
-impl Client {
-    /// The same client with a variable in its environment.
-    pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
+impl ClientCommand {
+    /// Sets an environment variable.
+    pub(crate) fn with_env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// The same client with its standard output going there.
-    pub(crate) fn with_output(mut self, output: impl Into<Stdio>) -> Self {
+    /// Redirects standard output.
+    pub(crate) fn with_stdout(mut self, output: impl Into<Stdio>) -> Self {
         self.command.stdout(output);
         self
     }
 
-    /// The same client with its standard error going there.
-    pub(crate) fn with_errors(mut self, errors: impl Into<Stdio>) -> Self {
+    /// Redirects standard error.
+    pub(crate) fn with_stderr(mut self, errors: impl Into<Stdio>) -> Self {
         self.command.stderr(errors);
         self
     }
 
-    /// Starts it, with standard input open.
-    pub(crate) fn start(mut self) -> Running {
-        Running { process: ChildProcess::start(&mut self.command), lines_read: 0 }
+    /// Starts the client with standard input open.
+    pub(crate) fn start(mut self) -> RunningClient {
+        RunningClient { process: ChildProcess::start(&mut self.command), lines_read: 0 }
     }
 
-    /// Runs it to its end with this on standard input.
+    /// Runs the client to its end with this standard input.
     pub(crate) fn run(self, input: impl Into<Vec<u8>>) -> Finished {
         let mut running = self.start();
         let bytes = input.into();
-        // On a thread, since the client may answer more than a pipe holds before it has read all of its input. It may
-        // also end before that, and then writing fails rightly.
+        // Writes on a thread, because the client may fill the output pipe before it has read all input. The write fails
+        // if the client ends early, which is correct.
         let pipe = running.process.take_stdin();
         let writer = thread::spawn(move || pipe.map(|mut pipe| pipe.write_all(&bytes)));
         let mut finished = running.finish();
@@ -86,26 +87,26 @@ impl Client {
     }
 }
 
-/// A pipe that nobody reads any more.
-pub(crate) fn unread_pipe() -> PipeWriter {
+/// Returns a pipe whose reader is closed.
+pub(crate) fn closed_pipe() -> PipeWriter {
     let (_, writer) = pipe().expect("there is a pipe");
     writer
 }
 
-/// A client that runs; dropping it kills it.
+/// A running client; dropping it kills it.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct RunningClient {
     process: ChildProcess,
     lines_read: usize,
 }
 
-impl Running {
-    /// Writes to its standard input.
-    pub(crate) fn type_in(&mut self, text: &str) {
+impl RunningClient {
+    /// Writes to standard input.
+    pub(crate) fn write_stdin(&mut self, text: &str) {
         self.process.write(text);
     }
 
-    /// Waits for the next line that it prints.
+    /// Waits for the next line on standard output.
     pub(crate) fn next_line(&mut self) -> String {
         let number = self.lines_read;
         self.lines_read += 1;
@@ -113,18 +114,18 @@ impl Running {
         self.process.stdout.wait_for("another line", line)
     }
 
-    /// Sends the signal that Ctrl-C sends.
+    /// Sends SIGINT, as Ctrl-C does.
     pub(crate) fn interrupt(&self) {
         self.process.signal("INT");
     }
 
-    /// Closes its standard input and waits for its end.
+    /// Closes standard input and waits for the end.
     pub(crate) fn finish(mut self) -> Finished {
         drop(self.process.take_stdin());
         self.wait()
     }
 
-    /// Waits for its end, with standard input still open.
+    /// Waits for the end with standard input open.
     pub(crate) fn wait(mut self) -> Finished {
         let code = self.process.wait();
         let (stdout, stderr) = (self.process.stdout.wait_for_end(), self.process.stderr.wait_for_end());
@@ -132,31 +133,32 @@ impl Running {
     }
 }
 
-/// What a client left behind.
+/// The result of a client that has ended.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    /// The exit code; `None` if a signal ended it.
+    /// The exit code; `None` after death by a signal.
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
-    /// Whether it ended before it had taken all that [`Client::run`] gave it.
+    /// Whether the client ended before it had read all input of [`ClientCommand::run`].
     pub(crate) input_left: bool,
 }
 
 impl Finished {
-    /// It ended with this code, whatever it said.
+    /// Checks the exit code.
     #[track_caller]
-    pub(crate) fn assert_ended(&self, code: i32) {
+    pub(crate) fn assert_exit_code(&self, code: i32) {
         assert_eq!(self.code, Some(code), "{self:?}");
     }
 
-    /// It did what it was asked for, printed this, and had nothing else to say.
+    /// Checks for exit code 0, this standard output, and no messages.
     #[track_caller]
-    pub(crate) fn assert_done(&self, stdout: &str) {
+    pub(crate) fn assert_success(&self, stdout: &str) {
         self.assert_failed(0, stdout, &[]);
     }
 
-    /// It ended with this code, printed this, and reported each of these, in this order and on a line of its own.
+    /// Checks for this exit code, this standard output, and these messages on standard error, one per line in this
+    /// order.
     #[track_caller]
     pub(crate) fn assert_failed(&self, code: i32, stdout: &str, messages: &[&str]) {
         assert_eq!((self.code, self.stdout.as_str()), (Some(code), stdout), "{self:?}");
@@ -166,12 +168,12 @@ impl Finished {
             assert!(line.starts_with("cli-client: ") && line.contains(message), "{message:?} is not in {line:?}");
         }
         assert!(self.stderr.is_empty() || self.stderr.ends_with('\n'), "{self:?}");
-        assert!(!self.stderr.contains(|shown: char| shown.is_control() && shown != '\n'), "{self:?}");
+        assert!(!self.stderr.contains(|character: char| character.is_control() && character != '\n'), "{self:?}");
     }
 
-    /// It did not understand its arguments, and said on standard error which of them.
+    /// Checks for a usage error that mentions `wrong`.
     #[track_caller]
-    pub(crate) fn assert_misused(&self, wrong: &str) {
+    pub(crate) fn assert_usage_error(&self, wrong: &str) {
         assert_eq!((self.code, self.stdout.as_str()), (Some(2), ""), "{self:?}");
         assert!(self.stderr.contains(wrong), "{wrong:?} is not in {self:?}");
     }

@@ -1,4 +1,4 @@
-//! Our own servers, in this process, on ports that the system chooses.
+//! Our servers in this process, on ports that the kernel chooses.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -16,13 +16,13 @@ use tokio::runtime::{Builder, Runtime};
 
 /// A server that runs until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub(crate) struct LocalServer {
     address: SocketAddr,
     runtime: Runtime,
     running: Option<Running>,
 }
 
-impl Server {
+impl LocalServer {
     fn start<S>(
         open: impl FnOnce() -> io::Result<TcpListener>,
         serve: impl FnOnce(TcpListener, Shutdown) -> S,
@@ -41,27 +41,27 @@ impl Server {
         Ok(Self { address, runtime, running: Some(running) })
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Occupies a connection: sends this, and waits for the first byte of the answer.
+    /// Occupies a connection: sends this request, and waits for the first byte of the reply.
     pub(crate) fn occupy(&self, request: &str) -> TcpStream {
         let mut occupant = blocking::connect(self.address);
         occupant.write_all(request.as_bytes()).expect("the server reads");
-        occupant.read_exact(&mut [0]).expect("the server answers");
+        occupant.read_exact(&mut [0]).expect("the server replies");
         occupant
     }
 }
 
-impl fmt::Display for Server {
+impl fmt::Display for LocalServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.address.fmt(f)
     }
 }
 
-impl Drop for Server {
+impl Drop for LocalServer {
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
             self.runtime.block_on(running.stop());
@@ -69,16 +69,16 @@ impl Drop for Server {
     }
 }
 
-/// A runtime with one thread of its own, so that it runs while a test blocks.
+/// Creates a runtime with a separate thread, which runs while the test blocks.
 pub(crate) fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("there is a runtime")
 }
 
-fn start<S>(serve: impl FnOnce(TcpListener, Shutdown) -> S) -> Server
+fn start<S>(serve: impl FnOnce(TcpListener, Shutdown) -> S) -> LocalServer
 where
     S: Future<Output = Summary> + Send + 'static,
 {
-    Server::start(|| Ok(listen()), serve).expect("there is a free port")
+    LocalServer::start(|| Ok(listen()), serve).expect("there is a free port")
 }
 
 fn serve_power(
@@ -103,63 +103,62 @@ fn solo(listener: TcpListener) -> Listeners<TcpListener> {
     Listeners { solo: Some(listener), duel: None }
 }
 
-fn power_with(settings: &[(&str, &str)]) -> Server {
+fn power_with(settings: &[(&str, &str)]) -> LocalServer {
     start(|listener, shutdown| serve_power(settings, listener, shutdown))
 }
 
-fn rps_with(settings: &[(&str, &str)]) -> Server {
+fn rps_with(settings: &[(&str, &str)]) -> LocalServer {
     start(|listener, shutdown| serve_rps(settings, solo(listener), shutdown))
 }
 
-/// A power server.
-pub(crate) fn power() -> Server {
+pub(crate) fn power() -> LocalServer {
     power_with(&[])
 }
 
-/// A power server at this address.
-pub(crate) fn power_at(address: &str) -> io::Result<Server> {
+/// Starts a power server on this address.
+pub(crate) fn power_at(address: &str) -> io::Result<LocalServer> {
     let address = address.parse().expect("an address");
-    Server::start(|| listen_at(address), |listener, shutdown| serve_power(&[], listener, shutdown))
+    LocalServer::start(|| listen_at(address), |listener, shutdown| serve_power(&[], listener, shutdown))
 }
 
-/// A power server with room for so many connections.
-pub(crate) fn power_with_room_for(connections: u32) -> Server {
+/// Starts a power server with this connection limit.
+pub(crate) fn power_with_max_connections(connections: u32) -> LocalServer {
     power_with(&[("limits.max_connections", &connections.to_string())])
 }
 
-/// A power server that waits for the end of a request, for far longer than the pieces of one are apart.
-pub(crate) fn power_that_settles() -> Server {
+/// Starts a power server with a settle time far longer than the delay between pieces.
+pub(crate) fn power_with_settle() -> LocalServer {
     power_with(&[("framing.settle", "1s")])
 }
 
-/// A solo rock-paper-scissors server.
-pub(crate) fn rps() -> Server {
+/// Starts a solo rock-paper-scissors server.
+pub(crate) fn rps() -> LocalServer {
     rps_with(&[])
 }
 
-/// A solo rock-paper-scissors server with room for so many connections.
-pub(crate) fn rps_with_room_for(connections: u32) -> Server {
+/// Starts a solo rock-paper-scissors server with this connection limit.
+pub(crate) fn rps_with_max_connections(connections: u32) -> LocalServer {
     rps_with(&[("limits.max_connections", &connections.to_string())])
 }
 
-/// A rock-paper-scissors server for duels, where a move waits so long for another.
-pub(crate) fn duel(window: Duration) -> Server {
+/// Starts a duel server with this window.
+pub(crate) fn duel(window: Duration) -> LocalServer {
     let window = format!("{}ms", window.as_millis());
     let settings = [("duel.window", window.as_str()), ("timeouts.idle", "1h")];
     start(|listener, shutdown| serve_rps(&settings, Listeners { solo: None, duel: Some(listener) }, shutdown))
 }
 
-/// A power server that drops its first connection without a word, as one does that is not ready yet.
-pub(crate) fn power_after_a_false_start() -> Server {
-    after_a_false_start(|listener, shutdown| serve_power(&[], listener, shutdown))
+/// Starts a power server that closes its first connection at once, like a server that is not ready yet.
+pub(crate) fn power_dropping_first_connection() -> LocalServer {
+    dropping_first_connection(|listener, shutdown| serve_power(&[], listener, shutdown))
 }
 
-/// The same for rock-paper-scissors.
-pub(crate) fn rps_after_a_false_start() -> Server {
-    after_a_false_start(|listener, shutdown| serve_rps(&[], solo(listener), shutdown))
+/// Starts a solo rock-paper-scissors server that closes its first connection at once.
+pub(crate) fn rps_dropping_first_connection() -> LocalServer {
+    dropping_first_connection(|listener, shutdown| serve_rps(&[], solo(listener), shutdown))
 }
 
-fn after_a_false_start<S>(serve: impl FnOnce(TcpListener, Shutdown) -> S + Send + 'static) -> Server
+fn dropping_first_connection<S>(serve: impl FnOnce(TcpListener, Shutdown) -> S + Send + 'static) -> LocalServer
 where
     S: Future<Output = Summary> + Send,
 {
@@ -172,47 +171,47 @@ where
     })
 }
 
-/// A port that nobody else gets and nobody listens on, until a server does.
+/// A port reserved for a server that starts later. Nothing listens on it until then.
 #[derive(Debug)]
-pub(crate) struct Reserved {
+pub(crate) struct ReservedPort {
     socket: TcpSocket,
     address: SocketAddr,
 }
 
-impl Reserved {
-    /// A port.
+impl ReservedPort {
+    /// Reserves a port.
     pub(crate) fn new() -> Self {
-        // Without SO_REUSEADDR, with which Linux gives the port of a socket that does not listen to others too.
+        // Without SO_REUSEADDR: with it, Linux gives the port of a bound socket that does not listen to others as well.
         let socket = TcpSocket::new_v4().expect("there is a socket");
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("there is a free port");
         let address = socket.local_addr().expect("a bound socket has an address");
         Self { socket, address }
     }
 
-    /// Where nobody listens.
+    /// Returns the address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Listens, with room for so many connections that wait. Call it within a runtime.
+    /// Listens with this backlog. Must be called inside a runtime.
     pub(crate) fn listen(self, backlog: u32) -> io::Result<TcpListener> {
         self.socket.listen(backlog)
     }
 
-    /// A power server starts on this port.
-    pub(crate) fn serve_power(self) -> Server {
-        Server::start(|| self.listen(1024), |listener, shutdown| serve_power(&[], listener, shutdown))
+    /// Starts a power server on this port.
+    pub(crate) fn serve_power(self) -> LocalServer {
+        LocalServer::start(|| self.listen(1024), |listener, shutdown| serve_power(&[], listener, shutdown))
             .expect("the port is free")
     }
 
-    /// A solo rock-paper-scissors server starts on this port.
-    pub(crate) fn serve_rps(self) -> Server {
-        Server::start(|| self.listen(1024), |listener, shutdown| serve_rps(&[], solo(listener), shutdown))
+    /// Starts a solo rock-paper-scissors server on this port.
+    pub(crate) fn serve_rps(self) -> LocalServer {
+        LocalServer::start(|| self.listen(1024), |listener, shutdown| serve_rps(&[], solo(listener), shutdown))
             .expect("the port is free")
     }
 }
 
-impl fmt::Display for Reserved {
+impl fmt::Display for ReservedPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.address.fmt(f)
     }

@@ -1,4 +1,4 @@
-//! The client at a pseudo-terminal, as a person sees it.
+//! Runs the client on a pseudo-terminal.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,35 +11,36 @@ use proto::testing::PATIENCE;
 use proto::testing::process::ChildProcess;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use super::Client;
+use super::ClientCommand;
 
-/// A terminal with a client that runs at it; dropping it ends the client.
+/// A terminal with a running client; dropping it ends the client.
 pub(crate) struct Terminal {
     keyboard: File,
     screen: Receiver<Vec<u8>>,
-    /// What has been shown since the last thing that was waited for.
+    /// Output after the last text that was waited for.
     shown: String,
     process: ChildProcess,
 }
 
 impl Terminal {
-    /// Starts the client with all three of its streams at a terminal.
-    pub(crate) fn start(client: Client) -> Self {
+    /// Starts the client with all three standard streams on the terminal.
+    pub(crate) fn start(client: ClientCommand) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("there is a terminal");
-        grantpt(&master).expect("it is ours");
-        unlockpt(&master).expect("it can be opened");
-        let name = ptsname(&master, Vec::new()).expect("it has a name").into_string().expect("of letters");
-        let slave = || Stdio::from(File::options().read(true).write(true).open(&name).expect("it opens"));
+        grantpt(&master).expect("this user owns the terminal");
+        unlockpt(&master).expect("the terminal can be unlocked");
+        let name =
+            ptsname(&master, Vec::new()).expect("the terminal has a name").into_string().expect("the name is UTF-8");
+        let slave = || Stdio::from(File::options().read(true).write(true).open(&name).expect("the terminal opens"));
         let mut command = client.command;
         let process = ChildProcess::start(command.stdin(slave()).stdout(slave()).stderr(slave()));
-        // The command keeps its copies of the terminal open, and with them the screen.
+        // The command holds copies of the terminal's slave side, which would keep the screen open.
         drop(command);
         let keyboard = File::from(master);
-        let mut reading = keyboard.try_clone().expect("it can be read");
+        let mut reading = keyboard.try_clone().expect("the descriptor can be duplicated");
         let (sender, screen) = channel();
         thread::spawn(move || {
             let mut bytes = [0; 1024];
-            // The end of a terminal is an error (EIO), when nobody has it open any more.
+            // After the last slave is closed, reading a terminal fails with EIO.
             while let Ok(length @ 1..) = reading.read(&mut bytes) {
                 drop(sender.send(bytes[..length].to_vec()));
             }
@@ -52,17 +53,17 @@ impl Terminal {
         self.press_bytes(keys.as_bytes());
     }
 
-    /// Presses what is no text.
+    /// Presses keys that are not UTF-8.
     pub(crate) fn press_bytes(&mut self, keys: &[u8]) {
-        self.keyboard.write_all(keys).expect("the terminal takes it");
+        self.keyboard.write_all(keys).expect("the terminal accepts input");
     }
 
-    /// Sends the signal that Ctrl-C sends. (The key itself works only at the controlling terminal of a session.)
+    /// Sends SIGINT, as Ctrl-C does. (The key itself works only at the controlling terminal of a session.)
     pub(crate) fn interrupt(&self) {
         self.process.signal("INT");
     }
 
-    /// Waits until this is shown, and gives what was shown before it.
+    /// Waits until this text is shown, and returns the output before it.
     pub(crate) fn see(&mut self, text: &str) -> String {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -79,7 +80,7 @@ impl Terminal {
         }
     }
 
-    /// Waits for the client's end, and gives its exit code.
+    /// Waits for the end of the client, and returns its exit code.
     pub(crate) fn code(mut self) -> Option<i32> {
         self.process.wait()
     }

@@ -1,4 +1,4 @@
-//! The services and where they listen: `--addr`, the environment, or the default.
+//! The servers and their addresses: from `--addr`, the environment, or the default.
 
 use std::env;
 
@@ -9,14 +9,14 @@ use crate::error::CliError;
 use crate::language::texts;
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Service {
+pub(crate) enum Target {
     Power,
     Rps,
     Duel,
 }
 
-impl Service {
-    /// The name, the environment variable for the address, and the default address.
+impl Target {
+    /// Returns the name, the environment variable for the address, and the default address.
     const fn parts(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Power => ("power", "POWER_ADDR", "127.0.0.1:5000"),
@@ -29,31 +29,31 @@ impl Service {
         self.parts().0
     }
 
-    /// The help of `--addr`.
+    /// Returns the help of `--addr`.
     pub(crate) fn addr_help(self) -> String {
         let (_, variable, default) = self.parts();
         texts::addr(variable, default)
     }
 
-    /// Gives the argument `--addr` its help.
+    /// Sets the help of the argument `--addr`.
     pub(crate) fn describe_addr(self, argument: Arg) -> Arg {
         if argument.get_id() == "addr" { argument.help(self.addr_help()) } else { argument }
     }
 
-    /// Returns the address given with `--addr`, or that of the environment, or the default. An empty variable counts as
+    /// Returns the address from `--addr`, the environment, or the default, in this order. An empty variable counts as
     /// unset.
     ///
     /// # Errors
     ///
-    /// [`CliError::Usage`], if the environment has something else than an address.
+    /// [`CliError::Usage`] if the environment variable is not an address.
     pub(crate) fn address(self, given: Option<String>) -> Result<String, CliError> {
         let (_, variable, default) = self.parts();
         match (given, env::var(variable)) {
             (Some(given), _) => Ok(given),
             (None, Ok(value)) if !value.is_empty() => {
-                address(&value).map_err(|right| CliError::Usage(texts::in_variable(variable, &value, right)))
+                address(&value).map_err(|expected| CliError::Usage(texts::in_variable(variable, &value, expected)))
             }
-            (None, Err(env::VarError::NotUnicode(_))) => Err(CliError::Usage(texts::variable_is_no_text(variable))),
+            (None, Err(env::VarError::NotUnicode(_))) => Err(CliError::Usage(texts::variable_not_text(variable))),
             (None, _) => Ok(default.to_owned()),
         }
     }
