@@ -73,18 +73,18 @@ check 0 -0.125 "" cli-client power cube -.5
 check 0 16.0 "" cli-client power fourth 2
 check 0 1e-05 "" cli-client power echo 0.00001
 check 0 $'49.0\n4.0\n9.0' "" cli-client power square --keep-alive 7 - < <(printf '2\n3\n')
-check 1 $'4.0\n9.0' "*refused: RANGE *'1e+200'*" cli-client power square 2 1e200 3
+check 1 $'4.0\n9.0' "*error reply: RANGE *'1e+200'*" cli-client power square 2 1e200 3
 check 2 4.0 "*line 2: 'x'*" cli-client power square - < <(printf '2\nx\n')
 check 0 4.0 "*>  61 32 2e 30 * a2.0*half-close*<  64 34 2e 30 * d4.0*" cli-client power square 2 --trace
 check 0 '{"schema":1,"op":"square","operand":2.0,"result":4.0}' "" cli-client --json power square 2
 check 2 "" "错误：*" cli-client --lang zh power square abc
 check 0 "*_cli__client*" "" cli-client completions bash
 check 5 "" "*protocol*" cli-client probe rps --addr "$POWER_ADDR"
-check 0 "*10,000 answered right*p50 *" "" cli-client bench power -n 10k --pipeline 64
-check 0 "*100 answered right*" "" cli-client bench exchange --addr "$POWER_ADDR" --send 'a2\n' --expect 'd4.0\n' -n 100
+check 0 "*10,000 correct replies*p50 *" "" cli-client bench power -n 10k --pipeline 64
+check 0 "*100 correct replies*" "" cli-client bench exchange --addr "$POWER_ADDR" --send 'a2\n' --expect 'd4.0\n' -n 100
 check 2 "" "*whole number*" cli-client bench power -n 0
 # Without --foreground, timeout sends the signal twice; the second one would end the client without a summary.
-check 143 "*answered right*" "" timeout --foreground --preserve-status 1 cli-client bench power --keep-alive -z 1h
+check 143 "*correct replies*" "" timeout --foreground --preserve-status 1 cli-client bench power --keep-alive -z 1h
 check 0 d-27.0 "" exchange "$POWER_ADDR" b-3
 check 0 "d4.0|eBADOP *|d16.0|d-0.0|" "" exchange "$POWER_ADDR" $'a2\nx\nc2\r\n\nd-0'
 check 0 "" "" power-server --healthcheck --listen "$POWER_ADDR"
@@ -112,7 +112,7 @@ check_player $'rock lose\nrock win\nrock draw'
 check 0 "0 won, 0 lost, 0 drawn" "" cli-client rps play --duel
 check 0 "rps at $RPS_ADDR works *" "" cli-client probe rps
 check 0 "duel at $DUEL_ADDR works *" "" cli-client probe duel
-check 0 "*1,000 answered right*outcomes*fairness*" "" cli-client bench rps -n 1k --rate 20k
+check 0 "*1,000 correct replies*outcomes*fairness*" "" cli-client bench rps -n 1k --rate 20k
 check 0 '{"schema":1,"bench":"duel",*"requests":100,"right":100,"errors":{},*' "" cli-client --json bench duel -c 2 -n 100
 check 0 "[xyz]e[xyz][xyz]" "" exchange "$RPS_ADDR" $'1\n9\r\n23'
 launch player exchange "$DUEL_ADDR" $'1\n'

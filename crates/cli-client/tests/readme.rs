@@ -68,7 +68,7 @@ fn lasting(line: &str) -> String {
 /// Lines without what varies; a histogram has as many rows as it needs, and a remark comes where the machine is slow.
 fn lasting_lines<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut lasting: Vec<_> = lines
-        .filter(|line| !line.starts_with("This client was busy") && !line.starts_with("The rate of"))
+        .filter(|line| !line.starts_with("The client used ") && !line.starts_with("The rate of"))
         .map(|line| if line.starts_with('{') { lasting_object(line) } else { lasting(line) })
         .filter(|line| !line.is_empty())
         .collect();
