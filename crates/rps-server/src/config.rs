@@ -1,4 +1,4 @@
-//! The rock-paper-scissors server's configuration; `config/rps-server.toml` says what each key is for.
+//! The configuration of the rock-paper-scissors server. `config/rps-server.toml` explains each key.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -11,15 +11,15 @@ use serde::{Deserialize, Serialize};
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// Threads; 0: one a core.
+    /// Worker threads; 0 for one per CPU core.
     pub workers: Count<0, 1024>,
     /// The game against the house.
     pub solo: SoloConfig,
     /// The game of two players.
     pub duel: DuelConfig,
-    /// What clients may take up.
+    /// Limits on what clients may use.
     pub limits: RpsLimits,
-    /// What is waited for, and how long.
+    /// Timeouts.
     pub timeouts: TimeoutsConfig,
     /// The log.
     pub log: LogConfig,
@@ -30,26 +30,26 @@ pub struct Config {
 /// `[solo]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SoloConfig {
-    /// Where to listen.
+    /// The address of the listener; off if empty.
     pub listen: OptionalAddress,
 }
 
 /// `[duel]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DuelConfig {
-    /// Where to listen.
+    /// The address of the listener; off if empty.
     pub listen: OptionalAddress,
-    /// How long a move can meet another one.
+    /// How long a move waits for another move.
     pub window: TimeoutValue<1>,
 }
 
 /// `[limits]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RpsLimits {
-    /// Those of any service.
+    /// The limits that every service has.
     #[serde(flatten)]
     pub connections: ConnectionLimits,
-    /// Bytes of one connection that are no move; the last of them ends it.
+    /// The number of invalid bytes on a connection after which it is closed.
     pub max_bad_frames: Count<1, 1_000_000>,
 }
 
@@ -61,11 +61,11 @@ impl Default for Config {
         Self {
             workers: const { Count::new(0) },
             solo: SoloConfig { listen: loopback(5001) },
-            // The window is the rule of the game.
+            // 30 s is the rule of the game.
             duel: DuelConfig { listen: loopback(5002), window: const { TimeoutValue::from_secs(30) } },
             limits: RpsLimits {
                 connections: ConnectionLimits::default(),
-                // A person's slips, many times over; a program that speaks another protocol is soon told.
+                // Enough for the typing errors of a person, and few enough to close a client of another protocol soon.
                 max_bad_frames: const { Count::new(16) },
             },
             timeouts: TimeoutsConfig::with_idle(const { TimeoutValue::from_secs(300) }),
@@ -76,18 +76,18 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The timeouts of a connection, of either game.
+    /// Returns the timeouts of a connection; they are the same for both games.
     #[must_use]
     pub fn connection_timeouts(&self) -> ConnectionTimeouts {
         ConnectionTimeouts::new(&self.timeouts, None, const { TimeoutValue::from_secs(0) })
     }
 
-    /// A player has the window to meet a partner's move, and must not be closed as idle before it is over.
-    fn window_and_idle(&self) -> Option<Conflict> {
+    /// Checks that a player is not closed as idle during the window in which a partner's move has to be met.
+    fn idle_conflict(&self) -> Option<Conflict> {
         let (idle, window) = (self.timeouts.idle, self.duel.window);
         (self.duel.listen.0.is_some() && idle <= window).then(|| Conflict {
             keys: ["timeouts.idle", "duel.window"],
-            problem: format!("{idle} is no longer than the {window} that a player has to meet another's move"),
+            problem: format!("{idle} is not longer than the duel window of {window}"),
             remedy: "make timeouts.idle longer than duel.window",
         })
     }
@@ -99,20 +99,20 @@ impl Configuration for Config {
         let listeners = match (self.solo.listen.0, self.duel.listen.0) {
             (None, None) => Some(Conflict {
                 keys,
-                problem: "there is nothing to listen for where both are off".to_owned(),
+                problem: "both games are off".to_owned(),
                 remedy: "give one of them an address, such as \"127.0.0.1:5002\"",
             }),
             (Some(solo), Some(duel)) if solo == duel && duel.port() != 0 => Some(Conflict {
                 keys,
                 problem: format!("both games cannot listen on {duel}"),
-                remedy: "give each a port of its own, or make one of them \"\" for off",
+                remedy: "give each game its own port, or turn one off with \"\"",
             }),
             _ => None,
         };
-        let admin = [("solo.listen", self.solo.listen.0), ("duel.listen", self.duel.listen.0)]
+        let admin_conflicts = [("solo.listen", self.solo.listen.0), ("duel.listen", self.duel.listen.0)]
             .map(|(key, address)| self.admin.conflict_with(key, address));
-        let others = [listeners, self.window_and_idle(), self.limits.connections.conflicts()];
-        others.into_iter().chain(admin).flatten().collect()
+        let conflicts = [listeners, self.idle_conflict(), self.limits.connections.conflicts()];
+        conflicts.into_iter().chain(admin_conflicts).flatten().collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use proto::wire::rps::{Move, Outcome};
 
-/// How a round ends for the player who moved `mine` against `theirs`.
+/// Returns the outcome for the player who moved `mine` against `theirs`.
 #[must_use]
 pub const fn judge(mine: Move, theirs: Move) -> Outcome {
     use Move::{Paper, Rock, Scissors};
@@ -18,11 +18,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_pair_is_judged_as_the_rule_says() {
+    fn each_pair_of_moves_has_the_outcome_of_the_rule() {
         use Move::{Paper, Rock, Scissors};
         use Outcome::{Draw, Lose, Win};
         for (mine, outcomes) in
-            // against:     scissors, rock, paper
+            // theirs:      scissors, rock, paper
             [(Scissors, [Draw, Lose, Win]), (Rock, [Win, Draw, Lose]), (Paper, [Lose, Win, Draw])]
         {
             for (theirs, outcome) in Move::ALL.into_iter().zip(outcomes) {
@@ -32,7 +32,7 @@ mod tests {
     }
 
     #[test]
-    fn both_sides_of_a_round_agree() {
+    fn both_players_of_a_round_get_matching_outcomes() {
         for mine in Move::ALL {
             for theirs in Move::ALL {
                 let mirrored = match judge(theirs, mine) {

@@ -1,22 +1,22 @@
-//! The long connection: a client connects and plays many rounds of rock-paper-scissors, one byte a move.
+//! The long connection: a client connects and plays many rounds of rock-paper-scissors, one byte per move.
 //!
 //! - [`game`]: which move beats which;
-//! - [`house`]: the opponent that every player of the solo game has;
-//! - [`solo`]: one connection of the solo game, from bytes to bytes;
-//! - [`duel`]: the game of two players: its rule, and how connections meet in it;
-//! - [`metrics`]: what is counted of them;
+//! - [`house`]: the opponent in the solo game;
+//! - [`solo`]: the handler of one solo connection;
+//! - [`duel`]: the game of two players: its rule, its state machine and the handler of one connection;
+//! - [`metrics`]: the counters of both games;
 //! - [`config`]: the server's configuration;
-//! - [`Server`]: both games on their listeners, until they are told to stop.
+//! - [`Server`]: both games on their listeners, until the shutdown.
 //!
-//! # The way of a move
+//! # The path of a move
 //!
-//! Against the house: the [driver](proto::server::connection::run) reads moves; [`solo`] decodes each, draws the
-//! house's move, judges the round and encodes the reply; the driver writes all replies of a read at once.
+//! In the solo game, the [driver](proto::server::connection::run) reads moves. [`solo`] decodes each move, draws the
+//! house's move, judges the round and encodes the reply. The driver writes all replies to one read at once.
 //!
-//! In a [`duel`], a move has to meet another player's. Its handler brings it to the [`hub`](duel::hub), which applies it to
-//! a state machine, the [`rounds`](duel::rounds), under one lock. The state machine returns where replies stand: ready, or
-//! pending until a deadline. While a reply is pending, the driver reads nothing more of that connection and keeps the
-//! deadline; a reply that becomes ready wakes it.
+//! In a [`duel`], a move is judged against another player's move. The handler passes it to the [`hub`](duel::hub), which
+//! applies it to a state machine, the [`rounds`](duel::rounds), under one lock. The state machine returns the state of
+//! each affected reply: ready, or pending until a deadline. While a reply is pending, the driver reads nothing from that
+//! connection. It waits until the hub wakes it with the reply, or until the deadline.
 
 pub mod config;
 pub mod duel;
@@ -45,24 +45,24 @@ use config::Config;
 use duel::handler::DuelHandler;
 use duel::hub::DuelHub;
 use house::House;
-use metrics::{Games, Metrics};
+use metrics::{GamesCollector, Metrics};
 use solo::SoloHandler;
 
-/// Where players come from, for each game that is on.
+/// The listeners of both games; `None` for a game that is off.
 #[derive(Debug)]
 pub struct Listeners<L> {
-    /// Those who play against the house.
+    /// For games against the house.
     pub solo: Option<L>,
-    /// Those who play against each other.
+    /// For games between two players.
     pub duel: Option<L>,
 }
 
-/// A server of both games: what their connections share, and what can change while it runs.
+/// A server of both games. It holds the state that connections share, and the settings that a reload can change.
 #[derive(Debug)]
 pub struct Server<H> {
     solo: watch::Sender<Arc<SoloService<H>>>,
     duel: watch::Sender<Arc<DuelService>>,
-    /// One for both, since the limits are those of the process.
+    /// One for both games, since the limits are per process.
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     house: Arc<H>,
@@ -75,8 +75,8 @@ where
     H: Fn() -> House<R> + Send + Sync + 'static,
     R: CryptoRng + Send + 'static,
 {
-    /// A server that goes by `config` and stops when `shutdown` begins. Each connection of the solo game plays against
-    /// a `house` of its own.
+    /// Creates a server that uses `config` and drains when `shutdown` is triggered. Calls `house` once per solo
+    /// connection, for the opponent.
     #[must_use]
     pub fn new(config: &Config, house: H, shutdown: Shutdown) -> Self {
         let metrics = Arc::<Metrics>::default();
@@ -96,8 +96,8 @@ where
         }
     }
 
-    /// Goes by another configuration from now on. Connections that are open keep what held when they came, and moves in
-    /// play their window; the time for the drain is everybody's.
+    /// Applies a reloaded configuration. Open connections keep the timeouts and limits that were current when they were
+    /// accepted, and moves in play keep their deadlines. A new drain timeout holds for all connections.
     pub fn apply(&self, config: &Config) {
         self.admission.set_limits(&config.limits.connections);
         self.shutdown.set_limit(config.timeouts.drain.get());
@@ -107,15 +107,19 @@ where
         self.duel.send_replace(Arc::new(DuelService { shared, hub: Arc::clone(&self.hub) }));
     }
 
-    /// Serves both games to the connections of their `listeners` until the shutdown begins, and then drains.
+    /// Serves both games on `listeners` until the shutdown is triggered, and then drains.
     pub async fn serve<L: Listener>(&self, listeners: Listeners<L>) -> Summary {
-        let solo = listeners.solo.map(|listener| self.accept(listener, self.solo.subscribe()));
-        let duel = listeners.duel.map(|listener| self.accept(listener, self.duel.subscribe()));
+        let solo = listeners.solo.map(|listener| self.serve_listener(listener, self.solo.subscribe()));
+        let duel = listeners.duel.map(|listener| self.serve_listener(listener, self.duel.subscribe()));
         tokio::join!(OptionFuture::from(solo), OptionFuture::from(duel));
         self.metrics.connections.summary()
     }
 
-    fn accept<L, S>(&self, listener: L, services: watch::Receiver<Arc<S>>) -> impl Future<Output = ()> + use<L, S, H, R>
+    fn serve_listener<L, S>(
+        &self,
+        listener: L,
+        services: watch::Receiver<Arc<S>>,
+    ) -> impl Future<Output = ()> + use<L, S, H, R>
     where
         L: Listener,
         S: Service,
@@ -124,23 +128,23 @@ where
         server::serve(listener, services, Arc::clone(&self.admission), connections, self.shutdown.clone())
     }
 
-    /// What is counted.
+    /// Returns the counters of connections and games.
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
-    /// Where the connections of the duel meet.
+    /// Returns the hub of the duel's players.
     #[must_use]
     pub fn hub(&self) -> &Arc<DuelHub> {
         &self.hub
     }
 
-    /// Everything that is counted here and in `others`, for the admin listener.
+    /// Returns a registry of this server's metrics and `others`, for the admin listener.
     #[must_use]
     pub fn registry(&self, others: impl Collector) -> Registry {
         let collectors: Vec<Box<dyn Collector>> = vec![
-            Box::new(Games { metrics: Arc::clone(&self.metrics), hub: Arc::clone(&self.hub) }),
+            Box::new(GamesCollector { metrics: Arc::clone(&self.metrics), hub: Arc::clone(&self.hub) }),
             Box::new(Arc::clone(&self.metrics.connections)),
             Box::new(Arc::clone(&self.admission)),
             Box::new(others),
@@ -149,7 +153,7 @@ where
     }
 }
 
-/// What the connections of both games share.
+/// The settings and counters that connections of both games share.
 #[derive(Clone, Debug)]
 struct Shared {
     timeouts: Arc<ConnectionTimeouts>,
@@ -167,10 +171,10 @@ impl Shared {
     }
 }
 
-/// The reply to a connection that is rejected.
+/// The bytes that a rejected connection gets.
 const FULL: [u8; 1] = [Reply::Full.byte()];
 
-/// The solo game.
+/// Makes the handlers of solo connections.
 #[derive(Debug)]
 struct SoloService<H> {
     shared: Shared,
@@ -198,7 +202,7 @@ where
     }
 }
 
-/// The duel.
+/// Makes the handlers of duel connections.
 #[derive(Debug)]
 struct DuelService {
     shared: Shared,
@@ -222,18 +226,18 @@ impl Service for DuelService {
     }
 }
 
-/// Asks the server that runs with `config` on each of its listeners: plays a round against the house, and has the duel
-/// tell that a byte is no move, which draws no player into a round. A server that is full and says so is as it should
-/// be: to start it anew would throw out everybody who plays.
+/// Checks the server that runs with `config` on each of its listeners. It plays one round against the house; to the duel
+/// it sends a byte that is not a move, and expects the error reply, so that no player is paired with the check. A server
+/// that replies that it is full counts as healthy: a restart would disconnect all its players.
 ///
 /// # Errors
 ///
-/// What kept it from answering right, in a sentence.
+/// Returns a sentence that says which listener failed and why.
 pub async fn healthcheck(config: &Config) -> Result<(), String> {
     if let Some(address) = config.solo.listen.0 {
         let round = unless_full(async { open(address).await?.throw(Move::Rock).await }.await)?;
         if round == Some(Round::Void) {
-            return Err(format!("{address}: it voids a round that the house always plays"));
+            return Err(format!("{address}: the house voided the round, but it always moves"));
         }
     }
     if let Some(address) = config.duel.listen.0 {
@@ -246,10 +250,10 @@ async fn open(address: SocketAddr) -> Result<Connection, Error> {
     Connection::open(Endpoint::new(connect_addr(address).to_string())).await
 }
 
-/// What was answered; `None` from a server that is full.
-fn unless_full<T>(answered: Result<T, Error>) -> Result<Option<T>, String> {
-    match answered {
-        Ok(answer) => Ok(Some(answer)),
+/// Returns the result of a check; `None` if the server is full.
+fn unless_full<T>(result: Result<T, Error>) -> Result<Option<T>, String> {
+    match result {
+        Ok(checked) => Ok(Some(checked)),
         Err(Error { kind: ErrorKind::Full, .. }) => Ok(None),
         Err(error) => Err(error.to_string()),
     }

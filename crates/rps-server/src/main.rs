@@ -16,15 +16,15 @@ use rps_server::{Listeners, Server, healthcheck};
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 
-/// Plays rock-paper-scissors on long connections: one byte a move, one byte an answer
+/// Serves rock-paper-scissors on long connections: one byte per move and reply
 #[derive(Parser)]
 #[command(name = PROGRAM, version, max_term_width = 80, after_help = CONFIGURATION)]
 struct RpsServerArguments {
-    /// Where to listen for players against the house ("" for off)
+    /// Address for games against the house ("" turns it off)
     #[arg(long, value_name = "ADDRESS")]
     solo_listen: Option<String>,
 
-    /// Where to listen for players against each other ("" for off)
+    /// Address for games between two players ("" turns it off)
     #[arg(long, value_name = "ADDRESS")]
     duel_listen: Option<String>,
 
@@ -33,17 +33,16 @@ struct RpsServerArguments {
 }
 
 const CONFIGURATION: &str = "\
-The configuration is read from the file that --config or RPS_SERVER_CONFIG
-names, or else from config/rps-server.toml. Over it go the environment
-(RPS_SERVER_SOLO_LISTEN, RPS_SERVER_DUEL_LISTEN, RPS_SERVER_LOG_LEVEL or
-RUST_LOG, RPS_SERVER_LOG_FORMAT, RPS_SERVER_ADMIN_LISTEN) and then the
-arguments.
+Settings are read from the file named by --config or RPS_SERVER_CONFIG
+(default: config/rps-server.toml). Environment variables override the file:
+RPS_SERVER_SOLO_LISTEN, RPS_SERVER_DUEL_LISTEN, RPS_SERVER_LOG_LEVEL or
+RUST_LOG, RPS_SERVER_LOG_FORMAT, RPS_SERVER_ADMIN_LISTEN. Arguments override
+both.
 
-At SIGHUP the file is read again; SIGTERM and SIGINT drain, and a second one
-ends at once.
+SIGHUP reloads the file. SIGTERM and SIGINT drain; a second signal aborts.
 
-Exit codes: 0 stopped as told; 1 cannot serve, or not healthy; 2 wrong usage or
-configuration; 130 or 143 aborted by second signal";
+Exit codes: 0 stopped by a signal; 1 cannot serve, or unhealthy; 2 invalid
+arguments or configuration; 130 or 143 aborted by a second signal";
 
 fn main() -> ExitCode {
     let RpsServerArguments { solo_listen, duel_listen, options } = RpsServerArguments::parse();
@@ -61,7 +60,8 @@ fn main() -> ExitCode {
 /// Binds the listeners, serves until a signal, and drains.
 async fn serve(startup: Startup<Config>) -> io::Result<Summary> {
     let config = startup.config();
-    // A player may take any time for the first move, so a connection is accepted before it has sent one.
+    // No TCP_DEFER_ACCEPT: a player may connect long before the first move, and the server must accept the connection
+    // before that.
     let options = ListenOptions { backlog: config.limits.connections.backlog.get(), defer_accept: false };
     let bind = |address: OptionalAddress| address.0.map(|address| server::bind(address, options)).transpose();
     let listeners = Listeners { solo: bind(config.solo.listen)?, duel: bind(config.duel.listen)? };
@@ -77,8 +77,8 @@ async fn serve(startup: Startup<Config>) -> io::Result<Summary> {
     let with_duel = listeners.duel.is_some();
     let summary = server.serve(listeners).await;
     if with_duel {
-        let DuelStats { draws, wins, losses, voids, dissolved, .. } = server.hub().stats();
-        tracing::info!(draws, wins, losses, voids, pairs_dissolved = dissolved, "duel summary");
+        let DuelStats { draws, wins, losses, voids, pairs_dissolved, .. } = server.hub().stats();
+        tracing::info!(draws, wins, losses, voids, pairs_dissolved, "duel summary");
     }
     Ok(summary)
 }

@@ -1,4 +1,4 @@
-//! What is counted of the games: rounds, what the house has shown, and bytes that were no move.
+//! The counters of both games: rounds, moves of the house, and invalid bytes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use proto::wire::rps::{Move, Outcome};
 use crate::duel::hub::DuelHub;
 use crate::duel::rounds::DuelStats;
 
-/// Everything that is counted of a server but for its duels, which their hub counts.
+/// The counters of a server, except those of the duel's rounds, which the hub keeps.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Its connections.
+    /// The counters of connections.
     pub connections: Arc<ConnectionMetrics>,
     outcomes: Counters<{ OUTCOMES.len() }>,
     house: Counters<{ Move::ALL.len() }>,
@@ -27,14 +27,14 @@ const OUTCOMES: [Outcome; 3] = [Outcome::Draw, Outcome::Win, Outcome::Lose];
 const SOLO: usize = 0;
 const DUEL: usize = 1;
 
-/// The rounds of one turn against the house.
+/// The counts of one call of the solo handler.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct SoloRounds {
-    /// How they ended for the player: in the order of [`OUTCOMES`].
+    /// Outcomes for the player, in the order of [`OUTCOMES`].
     outcomes: [u64; OUTCOMES.len()],
-    /// What the house has shown: in the order of [`Move::ALL`].
+    /// Moves of the house, in the order of [`Move::ALL`].
     house: [u64; Move::ALL.len()],
-    /// Bytes that were no move.
+    /// Bytes that are not moves.
     pub bad_frames: u64,
 }
 
@@ -53,7 +53,7 @@ impl SoloRounds {
         }] += 1;
     }
 
-    /// Adds rounds that are counted, in the same orders.
+    /// Adds counts of outcomes (draw, win, lose) and of moves of the house (in the order of [`Move::ALL`]).
     pub fn add(&mut self, outcomes: [u64; OUTCOMES.len()], house: [u64; Move::ALL.len()]) {
         for (counts, added) in [(&mut self.outcomes, outcomes), (&mut self.house, house)] {
             for (count, added) in counts.iter_mut().zip(added) {
@@ -64,7 +64,7 @@ impl SoloRounds {
 }
 
 impl Metrics {
-    /// Adds the rounds of one turn.
+    /// Adds the counts of one call of the solo handler.
     pub fn add_solo(&self, rounds: &SoloRounds) {
         for (counters, counts) in [(&self.outcomes, &rounds.outcomes), (&self.house, &rounds.house)] {
             for (index, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
@@ -76,35 +76,35 @@ impl Metrics {
         }
     }
 
-    /// A byte in a duel was no move.
-    pub fn bad_frame_in_duel(&self) {
+    /// Counts a byte of a duel connection that is not a move.
+    pub fn count_duel_bad_frame(&self) {
         self.bad_frames.add(DUEL, 1);
     }
 }
 
-/// Shows what is counted of both games.
+/// Encodes the counters of both games for the admin listener.
 #[derive(Debug)]
-pub(crate) struct Games {
+pub(crate) struct GamesCollector {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) hub: Arc<DuelHub>,
 }
 
-impl Collector for Games {
+impl Collector for GamesCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let encoder = &mut encoder;
         let Metrics { outcomes, house, bad_frames, .. } = &*self.metrics;
         let DuelStats { draws, wins, losses, voids, players, waiting, .. } = self.hub.stats();
 
-        let against_house = (0..).zip(OUTCOMES).map(|(index, outcome)| ("solo", outcome.name(), outcomes.read(index)));
-        let duels = [("draw", draws), ("win", wins), ("lose", losses), ("void", voids)];
-        let rounds = against_house.chain(duels.map(|(outcome, count)| ("duel", outcome, count)));
+        let solo = (0..).zip(OUTCOMES).map(|(index, outcome)| ("solo", outcome.name(), outcomes.read(index)));
+        let duel = [("draw", draws), ("win", wins), ("lose", losses), ("void", voids)];
+        let rounds = solo.chain(duel.map(|(outcome, count)| ("duel", outcome, count)));
         let rounds = rounds.map(|(mode, outcome, count)| ([("mode", mode), ("outcome", outcome)], count));
-        counter(encoder, "rounds", "Answers to moves, by how the round ended for the player", rounds)?;
-        let moves = (0..).zip(Move::ALL).map(|(index, shown)| ([("move", shown.name())], house.read(index)));
-        counter(encoder, "house_moves", "What the house has shown", moves)?;
-        let bad = [("solo", SOLO), ("duel", DUEL)].map(|(mode, index)| ([("mode", mode)], bad_frames.read(index)));
-        counter(encoder, "bad_frames", "Bytes that were no move", bad)?;
-        gauge(encoder, "duel_players", "Players who are connected for duels", &players)?;
-        gauge(encoder, "duel_waiting", "Of those, the ones who wait in the lobby for another", &waiting)
+        counter(encoder, "rounds", "Replies to moves, by game and by outcome for the player", rounds)?;
+        let moves = (0..).zip(Move::ALL).map(|(index, mv)| ([("move", mv.name())], house.read(index)));
+        counter(encoder, "house_moves", "Moves of the house", moves)?;
+        let invalid = [("solo", SOLO), ("duel", DUEL)].map(|(mode, index)| ([("mode", mode)], bad_frames.read(index)));
+        counter(encoder, "bad_frames", "Bytes that are not moves, by game", invalid)?;
+        gauge(encoder, "duel_players", "Connected duel players", &players)?;
+        gauge(encoder, "duel_waiting", "Duel players that wait in the lobby: 0 or 1", &waiting)
     }
 }

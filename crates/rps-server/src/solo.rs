@@ -1,4 +1,4 @@
-//! The handler of one solo connection: a byte in, a byte out.
+//! The handler of one solo connection: one byte in, one byte out.
 
 mod batch;
 
@@ -14,7 +14,7 @@ use crate::game::judge;
 use crate::house::House;
 use crate::metrics::{Metrics, SoloRounds};
 
-/// The handler of one connection.
+/// Plays the moves of one connection against the house.
 #[derive(Debug)]
 pub struct SoloHandler<R> {
     house: House<R>,
@@ -23,8 +23,8 @@ pub struct SoloHandler<R> {
 }
 
 impl<R: CryptoRng> SoloHandler<R> {
-    /// A game against `house` that ends with the `max_bad_frames`th byte that is not a move, and is counted in
-    /// `metrics`.
+    /// Creates a handler that plays against `house`, counts rounds in `metrics`, and closes the connection after the
+    /// `max_bad_frames`th byte that is not a move.
     #[must_use]
     pub fn new(house: House<R>, max_bad_frames: u32, metrics: Arc<Metrics>) -> Self {
         Self { house, bad_frames_left: max_bad_frames, metrics }
@@ -32,9 +32,9 @@ impl<R: CryptoRng> SoloHandler<R> {
 }
 
 impl<R: CryptoRng + Send + 'static> Handler for SoloHandler<R> {
-    /// Twice as much as clients are expected to have in flight: a read that does not fill its buffer shows that there
-    /// is no more, and saves the system call that would find out. A reply is as long as its move, so this is also the
-    /// most that the server holds for a peer that reads nothing, until the write timeout: 313 MiB for 10,000 of them.
+    /// Twice as many bytes as clients are expected to have in flight. A read that does not fill the buffer has emptied
+    /// the socket, which saves a second read call. A reply is as long as its move, so the server also holds at most this
+    /// much for a peer that reads nothing, until the write timeout: 313 MiB for 10,000 such peers.
     const READ_BYTES: usize = 32 * 1024;
 
     fn handle(&mut self, _: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress {
@@ -76,62 +76,62 @@ mod tests {
         House::new(ByteByByte::seeded(7))
     }
 
-    /// What a client gets that sends `pieces`, each in a read of its own.
+    /// Delivers each piece in a separate read. Returns the replies and the last `wait_for`.
     fn play(pieces: &[&[u8]]) -> (Vec<u8>, WaitFor) {
         let mut solo = SoloHandler::new(house(), 16, Arc::default());
-        let mut answers = BytesMut::new();
-        let mut next = WaitFor::Request;
+        let mut replies = BytesMut::new();
+        let mut wait_for = WaitFor::Request;
         for piece in pieces {
             let mut input = BytesMut::from(*piece);
             let mut output = BytesMut::new();
-            next = solo.handle(Event::Data, &mut input, &mut output).wait_for;
-            answers.unsplit(output);
-            assert!(next == WaitFor::Close || input.is_empty());
-            if next == WaitFor::Close {
+            wait_for = solo.handle(Event::Data, &mut input, &mut output).wait_for;
+            replies.unsplit(output);
+            assert!(wait_for == WaitFor::Close || input.is_empty());
+            if wait_for == WaitFor::Close {
                 break;
             }
         }
-        (answers.to_vec(), next)
+        (replies.to_vec(), wait_for)
     }
 
-    /// What that is by definition: one byte after the other, each with a move of the house of its own.
+    /// The reference for `play`: handles one byte at a time.
     fn one_by_one(bytes: &[u8]) -> (Vec<u8>, WaitFor) {
-        let (mut house, mut answers, mut bad) = (house(), Vec::new(), 0);
+        let (mut house, mut replies, mut bad) = (house(), Vec::new(), 0);
         for &byte in bytes.iter().filter(|byte| !b"\r\n".contains(byte)) {
             if let Some(mine) = Move::from_byte(byte) {
-                answers.push(Reply::Judged(judge(mine, house.throw())).byte());
+                replies.push(Reply::Judged(judge(mine, house.throw())).byte());
             } else {
-                answers.push(b'e');
+                replies.push(b'e');
                 bad += 1;
                 if bad == 16 {
-                    return (answers, WaitFor::Close);
+                    return (replies, WaitFor::Close);
                 }
             }
         }
-        (answers, WaitFor::Request)
+        (replies, WaitFor::Request)
     }
 
     #[test]
-    fn the_last_bad_byte_still_gets_its_answer_and_what_follows_does_not() {
-        let (answers, next) = play(&[&[b'9'; 15]]);
-        assert_eq!((&answers[..], next), (&[b'e'; 15][..], WaitFor::Request));
-        let (answers, next) = play(&[&[b'9'; 15], b"1", b"9", b"1"]);
-        assert_eq!(answers.len(), 17);
-        assert_eq!((answers[16], next), (b'e', WaitFor::Close));
-        let (answers, next) = play(&[&[b'9'; 40]]);
-        assert_eq!((&answers[..], next), (&[b'e'; 16][..], WaitFor::Close));
+    fn the_last_bad_byte_gets_a_reply_and_the_bytes_after_it_do_not() {
+        let (replies, wait_for) = play(&[&[b'9'; 15]]);
+        assert_eq!((&replies[..], wait_for), (&[b'e'; 15][..], WaitFor::Request));
+        let (replies, wait_for) = play(&[&[b'9'; 15], b"1", b"9", b"1"]);
+        assert_eq!(replies.len(), 17);
+        assert_eq!((replies[16], wait_for), (b'e', WaitFor::Close));
+        let (replies, wait_for) = play(&[&[b'9'; 40]]);
+        assert_eq!((&replies[..], wait_for), (&[b'e'; 16][..], WaitFor::Close));
     }
 
     proptest! {
         #[test]
-        fn whatever_the_reads_deliver_each_byte_gets_what_it_would_get_alone(
-            bytes in bytes(), cuts in prop::collection::vec(1..2500_usize, 1..20),
+        fn replies_do_not_depend_on_how_the_bytes_are_split_into_reads(
+            bytes in bytes(), sizes in prop::collection::vec(1..2500_usize, 1..20),
         ) {
             let mut pieces = Vec::new();
             let mut rest = &bytes[..];
-            for cut in cuts.iter().cycle() {
+            for size in sizes.iter().cycle() {
                 if rest.is_empty() { break; }
-                let (piece, after) = rest.split_at((*cut).min(rest.len()));
+                let (piece, after) = rest.split_at((*size).min(rest.len()));
                 pieces.push(piece);
                 rest = after;
             }
@@ -140,7 +140,7 @@ mod tests {
         }
     }
 
-    /// Moves in long runs, with line ends and bytes that are no move among them.
+    /// Long runs of moves, with line ends and invalid bytes between them.
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
         let moves = prop::collection::vec(prop::sample::select(b"123".to_vec()), 0..2500);
         let others = prop::collection::vec(prop::sample::select(b"\r\n\r\nx1".to_vec()), 0..6);

@@ -1,4 +1,4 @@
-//! The duel, raw bytes against the real server.
+//! The duel: raw bytes to a server in this process.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -15,28 +15,28 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rps_server::duel::rounds::DuelStats;
 use rps_server::game::judge;
-use support::{TestServer, hear, start_duel};
+use support::{TestServer, read_reply, start_duel};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
-/// Waits until the table stands like this. Nothing tells of it, so it is asked for again and again.
-async fn until(server: &TestServer, stands: impl Fn(DuelStats) -> bool) {
-    let mut again = interval(Duration::from_millis(1));
-    let asking = async {
-        while !stands(server.table.stats()) {
-            again.tick().await;
+/// Polls the stats of the hub until `condition` holds.
+async fn until(server: &TestServer, condition: impl Fn(DuelStats) -> bool) {
+    let mut interval = interval(Duration::from_millis(1));
+    let polling = async {
+        while !condition(server.hub.stats()) {
+            interval.tick().await;
         }
     };
-    timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{:?}", server.table.stats()));
+    timeout(PATIENCE, polling).await.unwrap_or_else(|_| panic!("{:?}", server.hub.stats()));
 }
 
 async fn partners(server: &TestServer) -> [TcpStream; 2] {
     let (mut one, mut other) = (server.join().await, server.join().await);
     one.write_all(b"2").await.unwrap();
     other.write_all(b"3").await.unwrap();
-    assert_eq!((hear(&mut one).await, hear(&mut other).await), (b'z', b'y'));
+    assert_eq!((read_reply(&mut one).await, read_reply(&mut other).await), (b'z', b'y'));
     [one, other]
 }
 
@@ -45,14 +45,14 @@ import asyncio, sys
 
 async def player(port, moves):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    answers = b""
+    replies = b""
     for move in moves:
         writer.write(move.encode())
         await writer.drain()
-        answers += await reader.read(1)
+        replies += await reader.read(1)
     writer.close()
     await writer.wait_closed()
-    return answers.decode()
+    return replies.decode()
 
 async def main(port):
     one, other = await asyncio.gather(player(port, "123123123" * 30), player(port, "111222333" * 30))
@@ -65,142 +65,142 @@ asyncio.run(asyncio.wait_for(main(int(sys.argv[1])), 60))
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs python3: run with -- --ignored python"]
-async fn two_existing_python_programs_that_write_one_byte_and_read_one_byte_play_each_other() {
+async fn two_python_clients_that_send_one_byte_and_read_one_byte_play_each_other() {
     let server = start_duel(&[]);
     let port = server.duel_address().port().to_string();
     tokio::task::spawn_blocking(move || python::run(&["-c", PROGRAM], &[&port])).await.unwrap();
 }
 
-/// What a player showed and heard.
+/// The moves of a player, and the replies to them.
 type Played = (Vec<Move>, Vec<u8>);
 
-/// Plays so many rounds, a byte out and a byte in, and then leaves.
+/// Plays `rounds` rounds, each with one byte out and one byte in, and then leaves.
 async fn play(mut player: TcpStream, seed: u64, rounds: usize) -> Played {
     let mut random = StdRng::seed_from_u64(seed);
-    let (mut moves, mut answers) = (Vec::new(), Vec::new());
+    let (mut moves, mut replies) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        let shown = Move::ALL[random.random_range(0..3)];
-        player.write_all(&[shown.byte()]).await.unwrap();
-        moves.push(shown);
-        answers.push(hear(&mut player).await);
+        let mv = Move::ALL[random.random_range(0..3)];
+        player.write_all(&[mv.byte()]).await.unwrap();
+        moves.push(mv);
+        replies.push(read_reply(&mut player).await);
     }
-    (moves, answers)
+    (moves, replies)
 }
 
-/// What the opponent must have shown.
-fn opponent(shown: Move, answer: u8) -> Move {
-    let fits = |theirs: &Move| match judge(shown, *theirs) {
-        Outcome::Draw => answer == b'x',
-        Outcome::Win => answer == b'y',
-        Outcome::Lose => answer == b'z',
+/// Returns the opponent's move, which follows from the player's move and its reply.
+fn opponent_move(mine: Move, reply: u8) -> Move {
+    let fits = |theirs: &Move| match judge(mine, *theirs) {
+        Outcome::Draw => reply == b'x',
+        Outcome::Win => reply == b'y',
+        Outcome::Lose => reply == b'z',
     };
-    Move::ALL.into_iter().find(fits).unwrap_or_else(|| panic!("{} is no outcome", answer.escape_ascii()))
+    Move::ALL.into_iter().find(fits).unwrap_or_else(|| panic!("{} is not an outcome", reply.escape_ascii()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_pairs_play_a_thousand_rounds_each_and_both_sides_always_agree() {
+async fn two_hundred_pairs_play_a_thousand_rounds_with_matching_replies() {
     const PLAYERS: u64 = 400;
     const ROUNDS: usize = 1000;
 
     let server = start_duel(&[]);
-    let mut playing = JoinSet::new();
+    let mut players = JoinSet::new();
     for seed in 0..PLAYERS {
-        playing.spawn(play(server.join().await, seed, ROUNDS));
+        players.spawn(play(server.join().await, seed, ROUNDS));
     }
-    let games: HashMap<Vec<Move>, Vec<u8>> = playing.join_all().await.into_iter().collect();
+    let games: HashMap<Vec<Move>, Vec<u8>> = players.join_all().await.into_iter().collect();
     assert_eq!(games.len() as u64, PLAYERS, "no two players have the same thousand moves");
-    for (shown, answers) in &games {
-        // A player has had one partner only, and that one saw the same rounds from the other side.
-        let theirs: Vec<Move> = shown.iter().zip(answers).map(|(shown, answer)| opponent(*shown, *answer)).collect();
-        let their_answers = games.get(&theirs).expect("somebody showed these moves");
+    for (mine, replies) in &games {
+        // Each player has one partner for all rounds, so the partner's game has exactly the moves that the replies imply.
+        let theirs: Vec<Move> = mine.iter().zip(replies).map(|(mv, reply)| opponent_move(*mv, *reply)).collect();
+        let their_replies = games.get(&theirs).expect("a partner with these moves");
         for round in 0..ROUNDS {
-            assert_eq!(opponent(theirs[round], their_answers[round]), shown[round], "round {round}");
+            assert_eq!(opponent_move(theirs[round], their_replies[round]), mine[round], "round {round}");
         }
     }
-    let DuelStats { draws, wins, losses, voids, .. } = server.table.stats();
+    let DuelStats { draws, wins, losses, voids, .. } = server.hub.stats();
     assert_eq!((draws + wins + losses, wins, voids), (PLAYERS * ROUNDS as u64, losses, 0));
-    until(&server, |tally| tally.players == 0).await;
-    assert_eq!(server.table.stats().dissolved, PLAYERS / 2);
+    until(&server, |stats| stats.players == 0).await;
+    assert_eq!(server.hub.stats().pairs_dissolved, PLAYERS / 2);
     assert_eq!(server.stop().await, Summary { accepted: PLAYERS, ..Summary::default() });
 }
 
-/// What becomes of a player amid the game.
+/// How a player ends its game.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    PlaysOn,
+enum Ending {
+    PlaysAllRounds,
     Leaves,
     Resets,
-    FallsSilent,
+    StopsSending,
 }
 
-/// Plays until its fate, or until it has met nobody a few times in a row; how many answers it heard, and whether it is
-/// still connected.
-async fn play_to_fate(mut player: TcpStream, seed: u64, fate: Fate) -> (u64, Option<TcpStream>) {
+/// Plays 1,000 rounds, or fewer before another ending; stops early after three void moves in a row. Returns the number of
+/// replies, and the stream if it is still open.
+async fn play_until(mut player: TcpStream, seed: u64, ending: Ending) -> (u64, Option<TcpStream>) {
     let mut random = StdRng::seed_from_u64(seed);
-    let rounds = if fate == Fate::PlaysOn { 1000 } else { random.random_range(0..1000) };
-    let (mut heard, mut voids) = (0, 0);
+    let rounds = if ending == Ending::PlaysAllRounds { 1000 } else { random.random_range(0..1000) };
+    let (mut replies, mut voids) = (0, 0);
     for _ in 0..rounds {
         player.write_all(&[Move::ALL[random.random_range(0..3)].byte()]).await.unwrap();
-        let answer = hear(&mut player).await;
-        assert!(b"vxyz".contains(&answer), "{}", answer.escape_ascii());
-        heard += 1;
-        voids = if answer == b'v' { voids + 1 } else { 0 };
+        let reply = read_reply(&mut player).await;
+        assert!(b"vxyz".contains(&reply), "{}", reply.escape_ascii());
+        replies += 1;
+        voids = if reply == b'v' { voids + 1 } else { 0 };
         if voids == 3 {
             break;
         }
     }
-    match fate {
-        Fate::PlaysOn | Fate::FallsSilent => (heard, Some(player)),
-        Fate::Leaves => (heard, None),
-        Fate::Resets => {
+    match ending {
+        Ending::PlaysAllRounds | Ending::StopsSending => (replies, Some(player)),
+        Ending::Leaves => (replies, None),
+        Ending::Resets => {
             player.write_all(b"1").await.unwrap();
             player.set_zero_linger().unwrap();
-            (heard, None)
+            (replies, None)
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn players_who_leave_reset_or_fall_silent_cost_the_others_no_answer() {
+async fn other_players_get_all_their_replies_when_players_leave_reset_or_stop_sending() {
     let server = start_duel(&[("duel.window", "\"300ms\"")]);
-    let mut playing = JoinSet::new();
+    let mut players = JoinSet::new();
     for seed in 0..400 {
-        let fate = match seed % 9 {
-            0 => Fate::Leaves,
-            3 => Fate::Resets,
-            6 => Fate::FallsSilent,
-            _ => Fate::PlaysOn,
+        let ending = match seed % 9 {
+            0 => Ending::Leaves,
+            3 => Ending::Resets,
+            6 => Ending::StopsSending,
+            _ => Ending::PlaysAllRounds,
         };
         let player = server.join().await;
-        // Whoever plays on and does not hear an answer to a move fails here.
-        playing.spawn(async move { (fate, play_to_fate(player, seed, fate).await) });
+        // The task panics if a move gets no reply.
+        players.spawn(async move { (ending, play_until(player, seed, ending).await) });
     }
-    let played = playing.join_all().await;
-    let heard: u64 = played.iter().map(|(_, (heard, _))| heard).sum();
-    let resets = played.iter().filter(|(fate, _)| *fate == Fate::Resets).count() as u64;
+    let played = players.join_all().await;
+    let received: u64 = played.iter().map(|(_, (replies, _))| replies).sum();
+    let resets = played.iter().filter(|(ending, _)| *ending == Ending::Resets).count() as u64;
     drop(played);
-    until(&server, |tally| tally.players == 0).await;
-    let DuelStats { draws, wins, losses, voids, waiting, .. } = server.table.stats();
+    until(&server, |stats| stats.players == 0).await;
+    let DuelStats { draws, wins, losses, voids, waiting, .. } = server.hub.stats();
     assert_eq!((draws % 2, wins, waiting), (0, losses, 0));
-    // All answers were heard, but for those that met a reset.
-    let given = draws + wins + losses + voids;
-    assert!((heard..=heard + resets).contains(&given), "{given} given, {heard} heard, {resets} resets");
+    // The players received all replies, except at most one per reset.
+    let sent = draws + wins + losses + voids;
+    assert!((received..=received + resets).contains(&sent), "{sent} sent, {received} received, {resets} resets");
     let summary = server.stop().await;
     assert_eq!(summary, Summary { accepted: 400, ..Summary::default() });
 }
 
 #[tokio::test]
-async fn a_move_that_nobody_meets_is_void_at_the_end_of_the_window() {
+async fn a_move_without_an_opponent_is_void_at_the_end_of_the_window() {
     let server = start_duel(&[("duel.window", "\"400ms\"")]);
     let mut player = server.join().await;
-    let began = Instant::now();
+    let start = Instant::now();
     player.write_all(b"1").await.unwrap();
-    assert_eq!(hear(&mut player).await, b'v');
-    assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
+    assert_eq!(read_reply(&mut player).await, b'v');
+    assert!(start.elapsed() >= Duration::from_millis(400), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
-async fn a_player_who_has_half_closed_still_plays_and_hears_to_the_end() {
+async fn a_player_who_has_half_closed_gets_the_replies_to_all_its_moves() {
     let server = start_duel(&[]);
     let mut one = server.join().await;
     one.write_all(b"13").await.unwrap();
@@ -208,57 +208,57 @@ async fn a_player_who_has_half_closed_still_plays_and_hears_to_the_end() {
     let mut other = server.join().await;
     other.write_all(b"22").await.unwrap();
     assert_eq!(read_to_end(&mut one).await, b"zy");
-    assert_eq!((hear(&mut other).await, hear(&mut other).await), (b'y', b'z'));
+    assert_eq!((read_reply(&mut other).await, read_reply(&mut other).await), (b'y', b'z'));
 }
 
 #[tokio::test]
-async fn a_reset_takes_a_move_out_even_behind_moves_that_were_never_read() {
-    // Longer than the patience of this test: it is the reset that ends it, not the window.
+async fn a_reset_withdraws_the_move_in_play_even_with_unread_moves_behind_it() {
+    // The window is longer than the timeout of this test, so only the reset can withdraw the move.
     let server = start_duel(&[("duel.window", "\"120s\"")]);
     for ahead in [1, 10_000] {
-        let mut gone = server.join().await;
-        gone.write_all(&vec![b'1'; ahead]).await.unwrap();
-        until(&server, |tally| tally.waiting == 1).await;
-        gone.set_zero_linger().unwrap();
-        drop(gone);
-        until(&server, |tally| tally.players == 0 && tally.waiting == 0).await;
+        let mut player = server.join().await;
+        player.write_all(&vec![b'1'; ahead]).await.unwrap();
+        until(&server, |stats| stats.waiting == 1).await;
+        player.set_zero_linger().unwrap();
+        drop(player);
+        until(&server, |stats| stats.players == 0 && stats.waiting == 0).await;
         let [one, other] = partners(&server).await;
         drop((one, other));
-        until(&server, |tally| tally.players == 0).await;
+        until(&server, |stats| stats.players == 0).await;
     }
 }
 
 #[tokio::test]
-async fn a_partner_who_resets_leaves_a_move_that_others_can_still_meet() {
+async fn after_a_reset_the_move_of_the_remaining_partner_can_meet_another_player() {
     let server = start_duel(&[]);
     let [mut one, other] = partners(&server).await;
     one.write_all(b"1").await.unwrap();
     other.set_zero_linger().unwrap();
     drop(other);
-    until(&server, |tally| tally.waiting == 1).await;
+    until(&server, |stats| stats.waiting == 1).await;
     let mut third = server.join().await;
     third.write_all(b"2").await.unwrap();
-    assert_eq!((hear(&mut one).await, hear(&mut third).await), (b'z', b'y'));
+    assert_eq!((read_reply(&mut one).await, read_reply(&mut third).await), (b'z', b'y'));
 }
 
 #[tokio::test]
-async fn the_limit_is_one_for_both_games() {
+async fn both_games_share_one_connection_limit() {
     let server = start_duel(&[("limits.max_connections", "2")]);
     let mut solo = server.connect().await;
     solo.write_all(b"1").await.unwrap();
-    hear(&mut solo).await;
+    read_reply(&mut solo).await;
     let mut duel = server.join().await;
     duel.write_all(b"?").await.unwrap();
-    hear(&mut duel).await;
+    read_reply(&mut duel).await;
     assert_eq!(read_to_end(&mut server.join().await).await, b"f");
     assert_eq!(read_to_end(&mut server.connect().await).await, b"f");
     drop(solo);
-    // The freed place is for whoever comes first, whichever game it is.
+    // The next connection of either game gets the freed slot.
     let freed = timeout(PATIENCE, async {
         loop {
             let mut player = server.join().await;
             player.write_all(b"?").await.unwrap();
-            if hear(&mut player).await == b'e' {
+            if read_reply(&mut player).await == b'e' {
                 break;
             }
         }
@@ -267,29 +267,29 @@ async fn the_limit_is_one_for_both_games() {
 }
 
 #[tokio::test]
-async fn a_player_who_never_reads_is_let_go_of_at_the_write_deadline() {
+async fn a_player_who_never_reads_is_closed_at_the_write_timeout() {
     let server = start_duel(&[("timeouts.write", "\"300ms\"")]);
     let players = [server.join().await, server.join().await];
-    // Both send all that they can, and neither reads: the first whose answers find no room is let go of. The other one
-    // is left alone with its move then, and goes.
-    let flooding =
+    // Both players send without reading. The server closes the first one whose replies fill the send buffer, which
+    // dissolves the pair.
+    let senders =
         players.map(|mut player| tokio::spawn(async move { while player.write_all(&[b'1'; 4096]).await.is_ok() {} }));
-    until(&server, |tally| tally.dissolved == 1).await;
-    for flood in flooding {
-        flood.abort();
+    until(&server, |stats| stats.pairs_dissolved == 1).await;
+    for sender in senders {
+        sender.abort();
     }
-    until(&server, |tally| tally.players == 0).await;
+    until(&server, |stats| stats.players == 0).await;
 }
 
 #[tokio::test]
-async fn a_drain_answers_a_thousand_moves_that_were_sent_ahead_and_then_ends_the_stream() {
+async fn a_drain_replies_to_a_thousand_moves_that_were_sent_ahead_and_closes() {
     let server = start_duel(&[]);
     let mut one = server.join().await;
     one.write_all(&[b'1'; 1000]).await.unwrap();
-    until(&server, |tally| tally.waiting == 1).await;
+    until(&server, |stats| stats.waiting == 1).await;
     let mut other = server.join().await;
     other.write_all(b"2").await.unwrap();
-    assert_eq!((hear(&mut one).await, hear(&mut other).await), (b'z', b'y'));
+    assert_eq!((read_reply(&mut one).await, read_reply(&mut other).await), (b'z', b'y'));
     server.shutdown.trigger();
     assert_eq!(read_to_end(&mut one).await, [b'v'; 999]);
     assert_eq!(read_to_end(&mut other).await, b"");
@@ -298,13 +298,13 @@ async fn a_drain_answers_a_thousand_moves_that_were_sent_ahead_and_then_ends_the
 }
 
 #[tokio::test]
-async fn both_games_drain_side_by_side() {
+async fn both_games_drain_at_the_same_time() {
     let server = start_duel(&[]);
     let mut solo = server.connect().await;
     solo.write_all(b"123").await.unwrap();
     let mut duel = server.join().await;
     duel.write_all(b"1").await.unwrap();
-    until(&server, |tally| tally.waiting == 1).await;
+    until(&server, |stats| stats.waiting == 1).await;
     server.shutdown.trigger();
     assert_eq!(read_to_end(&mut solo).await.len(), 3);
     assert_eq!(read_to_end(&mut duel).await, b"v");

@@ -1,5 +1,5 @@
-//! The rows of the fault campaign that need a machine to themselves. The power server's file of this name says how to run
-//! them.
+//! The rows of the fault campaign that need the machine for themselves. `crates/power-server/tests/faults_alone.rs` says
+//! how to run them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -9,22 +9,22 @@ use proto::testing::blocking::never_read;
 use support::program::start;
 
 #[test]
-#[ignore = "measures memory, and so takes the machine to itself"]
-fn row_06_players_who_never_read_cost_no_memory() {
+#[ignore = "measures memory: needs the machine for itself"]
+fn row_06_players_who_never_read_do_not_grow_memory() {
     let server = start(&["--set", "timeouts.write=300ms"]);
-    let flight = vec![b'1'; 1 << 20];
-    let never_read = || never_read(server.address("solo"), &flight);
-    // The first ones pay for what a thread keeps.
+    let moves = vec![b'1'; 1 << 20];
+    let never_read = || never_read(server.address("solo"), &moves);
+    // The first two connections allocate the buffers that each thread keeps.
     never_read();
     never_read();
-    let (rest, before) = (server.baseline(), server.resident_kib());
+    let (baseline, before) = (server.baseline(), server.resident_kib());
     for _ in 0..3 {
         never_read();
     }
-    let grown = server.resident_kib().saturating_sub(before);
-    println!("row 6: three players who never read grew it by {grown} KiB");
-    assert!(grown < 1024, "grown by {grown} KiB");
-    server.returns_to(rest, "rps");
+    let growth = server.resident_kib().saturating_sub(before);
+    println!("row 6: three players who never read: memory grew by {growth} KiB");
+    assert!(growth < 1024, "memory grew by {growth} KiB");
+    server.returns_to(baseline, "rps");
     assert_eq!(server.metric("rps_connections_closed_total{reason=\"write_timeout\"}"), 5);
     server.stop();
 }

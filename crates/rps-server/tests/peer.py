@@ -1,10 +1,10 @@
-"""Plays rock-paper-scissors against the house and in a duel, and checks every answer against the rule.
+"""Plays rock-paper-scissors against the house and in a duel, and checks each reply against the rule.
 
-Written from PROTOCOL.md alone, by somebody who had not seen the server.
+It was written from PROTOCOL.md alone, without knowledge of the server's code.
 
 Usage: python3 peer.py SOLO_HOST:PORT DUEL_HOST:PORT WINDOW_SECONDS
 
-Nobody else may play on the duel server meanwhile, and its window has to be shorter than 30 s.
+The duel must have no other players meanwhile, and its window must be shorter than 30 s.
 """
 
 import collections
@@ -30,16 +30,16 @@ class Player:
     def send(self, data):
         self.socket.sendall(data)
 
-    def answers(self, count):
-        """So many answers, or fewer if the server closes."""
+    def replies(self, count):
+        """Reads `count` replies, or fewer if the server closes."""
         return self.stream.read(count)
 
-    def last_answers(self):
+    def last_replies(self):
         """Half-closes and reads to the end."""
         self.socket.shutdown(socket.SHUT_WR)
-        return self.answers_to_end()
+        return self.replies_to_end()
 
-    def answers_to_end(self):
+    def replies_to_end(self):
         with self.socket, self.stream:
             return self.stream.read()
 
@@ -48,35 +48,35 @@ def outcomes(mine, theirs):
     return bytes(b"xyz"[(my_move - their_move) % 3] for my_move, their_move in zip(mine, theirs))
 
 
-def check(what, got, expected):
+def check(label, got, expected):
     if got != expected:
-        raise ValueError(f"{what}: {got!r} instead of {expected!r}")
+        raise ValueError(f"{label}: {got!r} instead of {expected!r}")
 
 
-def check_even(what, pairs):
-    """Each of the nine pairs within 15 % of its share: with 2,000 in each, that is 7 standard deviations."""
+def check_even(label, pairs):
+    """Checks that each of the nine pairs is within 15 % of its share: 7 standard deviations with 2,000 of each pair."""
     counts = collections.Counter(pairs)
     share = sum(counts.values()) / 9
     if len(counts) < 9 or any(abs(count - share) > 0.15 * share for count in counts.values()):
-        raise ValueError(f"{what} is uneven: {counts}")
+        raise ValueError(f"uneven distribution of {label}: {counts}")
 
 
 def check_house(player):
     for move in MOVES * 30:
         player.send(bytes([move]))
-        check("the answer to one move", player.answers(1).translate(ANY_OUTCOME), b".")
+        check("the reply to one move", player.replies(1).translate(ANY_OUTCOME), b".")
     moves = bytes(random.choices(MOVES, k=18000))
-    # A server reads no further from whoever does not take its answers, so they are read while the rest is sent.
+    # Read replies while sending: the server stops reading from a client that does not read its replies.
     sender = threading.Thread(target=player.send, args=(moves,))
     sender.start()
-    answers = player.answers(len(moves))
+    replies = player.replies(len(moves))
     sender.join()
-    check("the answers to many moves", (len(answers), answers.strip(b"xyz")), (len(moves), b""))
-    house = bytes(MOVES[(move - MOVES[0] - b"xyz".index(answer)) % 3] for move, answer in zip(moves, answers))
-    check_even("what the house shows against each move", zip(moves, house))
-    check_even("what the house shows after each of its own", zip(house, house[1:]))
+    check("the replies to many moves", (len(replies), replies.strip(b"xyz")), (len(moves), b""))
+    house = bytes(MOVES[(move - MOVES[0] - b"xyz".index(reply)) % 3] for move, reply in zip(moves, replies))
+    check_even("pairs of a move and the house's move", zip(moves, house))
+    check_even("pairs of successive moves of the house", zip(house, house[1:]))
     player.send(b"\r\n1\r\n2\n\n3q\r1")
-    check("the answers to 1, 2, 3, q, 1", player.last_answers().translate(ANY_OUTCOME), b"...e.")
+    check("the replies to 1, 2, 3, q, 1", player.last_replies().translate(ANY_OUTCOME), b"...e.")
 
 
 def check_bad_bytes(address):
@@ -84,17 +84,17 @@ def check_bad_bytes(address):
         bad_bytes = BAD_BYTES[start : start + BAD_BYTE_LIMIT]
         player = Player(address)
         player.send(b"".join(bytes([bad_byte]) + b"1" for bad_byte in bad_bytes))
-        full = len(bad_bytes) == BAD_BYTE_LIMIT  # then the server closes by itself, and the last move is not answered
-        answers = player.answers_to_end() if full else player.last_answers()
+        full = len(bad_bytes) == BAD_BYTE_LIMIT  # then the server closes, without a reply to the last move
+        replies = player.replies_to_end() if full else player.last_replies()
         expected = (b"e." * len(bad_bytes))[: 2 * len(bad_bytes) - full]
-        check(f"the answers to {bad_bytes!r}", answers.translate(ANY_OUTCOME), expected)
+        check(f"the replies to {bad_bytes!r}", replies.translate(ANY_OUTCOME), expected)
 
 
 def check_round(one, other, one_moves, other_moves):
     one.send(one_moves)
     other.send(other_moves)
-    for who, mine, theirs in ((one, one_moves, other_moves), (other, other_moves, one_moves)):
-        check(f"the answers to {mine!r} against {theirs!r}", who.answers(len(mine)), outcomes(mine, theirs))
+    for player, mine, theirs in ((one, one_moves, other_moves), (other, other_moves, one_moves)):
+        check(f"the replies to {mine!r} against {theirs!r}", player.replies(len(mine)), outcomes(mine, theirs))
 
 
 def check_duel(one, other, third, fourth, window):
@@ -103,29 +103,29 @@ def check_duel(one, other, third, fourth, window):
     check_round(other, one, *(bytes(random.choices(MOVES, k=500)) for _ in range(2)))
     one.send(b"1\r\nq2")
     other.send(b"13")
-    check("the answers to 1, q, 2 and to 1, 3", (one.answers(3), other.answers(2)), (b"xez", b"xy"))
+    check("the replies to 1, q, 2 and to 1, 3", (one.replies(3), other.replies(2)), (b"xez", b"xy"))
 
     third.send(b"3")
-    check_round(one, other, b"1", b"2")  # partners stay partners: no move of theirs is judged against the third's
+    check_round(one, other, b"1", b"2")  # partners stay partners: neither meets the third
     fourth.send(b"1")
-    check("the answers to 3 and 1", (third.answers(1), fourth.answers(1)), (b"z", b"y"))
+    check("the replies to 3 and 1", (third.replies(1), fourth.replies(1)), (b"z", b"y"))
 
-    begin = time.monotonic()
+    start = time.monotonic()
     one.send(b"1")
-    check("the answer to a move that nobody meets", one.answers(1), b"v")
-    if time.monotonic() - begin < window:
-        raise ValueError(f"void after {time.monotonic() - begin:.3f} s instead of {window} s")
+    check("the reply to a move without an opponent", one.replies(1), b"v")
+    if time.monotonic() - start < window:
+        raise ValueError(f"void after {time.monotonic() - start:.3f} s instead of {window} s")
 
     third.send(b"3")
-    check("the answers to a partner that leaves", fourth.last_answers(), b"")
-    other.send(b"1")  # the void has left this one without a partner too, so it meets the third
-    check("the answers to 3 and 1 of new partners", (third.answers(1), other.answers(1)), (b"z", b"y"))
+    check("the replies to a partner that leaves", fourth.last_replies(), b"")
+    other.send(b"1")  # the void move has dissolved the pair, so this player meets the third
+    check("the replies to 3 and 1 of new partners", (third.replies(1), other.replies(1)), (b"z", b"y"))
 
     other.send(b"12")
     other.socket.shutdown(socket.SHUT_WR)
     third.send(b"31")
-    check("the answers to 1, 2 and half-close", (other.answers_to_end(), third.answers(2)), (b"yy", b"zz"))
-    check("the answers after the last", [player.last_answers() for player in (one, third)], [b"", b""])
+    check("the replies to 1, 2 and half-close", (other.replies_to_end(), third.replies(2)), (b"yy", b"zz"))
+    check("the replies after the last", [player.last_replies() for player in (one, third)], [b"", b""])
 
 
 def main():

@@ -1,5 +1,5 @@
-//! The rule of the duel: every row of the tables in the documentation of `rps_server::duel`, played on the state machine
-//! and, under a paused clock, over connections.
+//! Plays each row of the tables in the documentation of `rps_server::duel`, on the state machine and, with a paused clock,
+//! over connections in memory.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -20,58 +20,61 @@ use tokio::time::{Instant, sleep_until};
 const DOCUMENTATION: &str = include_str!("../src/duel/mod.rs");
 const WINDOW: Duration = Duration::from_secs(30);
 
-/// Long after everything in the tables, and before a connection counts as idle.
+/// Later than every time in the tables, and before the idle timeout.
 const END: Duration = Duration::from_mins(2);
 
-/// What the players of a row do and hear, each at its time.
+/// Words with their times: the steps of a player, or the kinds of its replies.
+type Timeline = Vec<(&'static str, Duration)>;
+
+/// A row of a table: the steps of each player, and the replies to each player.
 #[derive(Clone)]
 struct Row {
     text: &'static str,
-    steps: Vec<Vec<(&'static str, Duration)>>,
-    heard: Vec<Vec<(&'static str, Duration)>>,
+    steps: Vec<Timeline>,
+    replies: Vec<Timeline>,
 }
 
-/// The rows of both tables.
+/// Returns the rows of both tables.
 fn rows() -> Vec<Row> {
     let lines: Vec<_> = DOCUMENTATION.lines().filter_map(|line| line.strip_prefix("//! |")).collect();
-    let is_rule = |line: &str| line.starts_with("--");
-    let headings = lines.windows(2).filter(|pair| is_rule(pair[1])).count();
+    let is_separator = |line: &str| line.starts_with("--");
+    let headings = lines.windows(2).filter(|pair| is_separator(pair[1])).count();
     assert_eq!(headings, 2, "two tables");
     let mut rows = Vec::new();
     for (index, line) in lines.iter().copied().enumerate() {
-        if is_rule(line) || lines.get(index + 1).is_some_and(|next| is_rule(next)) {
+        if is_separator(line) || lines.get(index + 1).is_some_and(|next| is_separator(next)) {
             continue;
         }
-        let mut cells: Vec<_> = line.trim_end_matches('|').split('|').map(cell).collect();
-        let heard = cells.split_off(cells.len() / 2);
-        rows.push(Row { text: line, steps: cells, heard });
+        let mut cells: Vec<_> = line.trim_end_matches('|').split('|').map(parse_cell).collect();
+        let replies = cells.split_off(cells.len() / 2);
+        rows.push(Row { text: line, steps: cells, replies });
     }
     assert!(rows.len() > 30, "{} rows", rows.len());
     rows
 }
 
-/// `moves at 0, resets at 29.999` or the like; `nothing` and `is silent` are no steps.
-fn cell(text: &'static str) -> Vec<(&'static str, Duration)> {
-    let steps = text.split(',').map(str::trim).filter(|step| !["nothing", "is silent"].contains(step));
-    steps
-        .map(|step| {
-            let (what, when) = step.split_once(" at ").unwrap();
-            (what, Duration::from_secs_f64(when.parse().unwrap()))
+/// Parses a cell such as `moves at 0, resets at 29.999`. `nothing` and `is silent` give an empty timeline.
+fn parse_cell(text: &'static str) -> Timeline {
+    let entries = text.split(',').map(str::trim).filter(|entry| !["nothing", "is silent"].contains(entry));
+    entries
+        .map(|entry| {
+            let (word, time) = entry.split_once(" at ").unwrap();
+            (word, Duration::from_secs_f64(time.parse().unwrap()))
         })
         .collect()
 }
 
 impl Row {
-    /// The same with the first two players in each other's place.
+    /// Exchanges the first two players.
     fn swapped(mut self) -> Self {
         self.steps.swap(0, 1);
-        self.heard.swap(0, 1);
+        self.replies.swap(0, 1);
         self
     }
 }
 
-/// Every row in every way in which it holds: both ways round, and whether the two are partners or have yet to meet;
-/// where there is a third, the two have to be partners.
+/// Returns each row in each of its variants, and whether the first two players start as partners: with the first two
+/// players exchanged or not, and, in rows of two players, for partners and for players who have not met before.
 fn cases() -> Vec<(Row, bool)> {
     let mut cases = Vec::new();
     for row in rows() {
@@ -86,17 +89,17 @@ fn cases() -> Vec<(Row, bool)> {
 }
 
 #[test]
-fn the_state_machine_keeps_every_row_of_the_rule() {
+fn the_state_machine_follows_each_row_of_the_rule() {
     for (row, partners) in cases() {
-        // Of what falls on one instant, either may come first.
-        for time_first in [true, false] {
-            let heard = play_on_rounds(&row, partners, time_first);
-            assert_eq!(heard, row.heard, "partners: {partners}, time first: {time_first}: {}", row.text);
+        // The result must not depend on the order of a timeout and a step at the same instant.
+        for timeout_first in [true, false] {
+            let replies = play_on_rounds(&row, partners, timeout_first);
+            assert_eq!(replies, row.replies, "partners: {partners}, timeout first: {timeout_first}: {}", row.text);
         }
     }
 }
 
-fn play_on_rounds(row: &Row, partners: bool, time_first: bool) -> Vec<Vec<(&'static str, Duration)>> {
+fn play_on_rounds(row: &Row, partners: bool, timeout_first: bool) -> Vec<Timeline> {
     let (mut rounds, mut actions) = (Rounds::new(WINDOW), Vec::new());
     let start = std::time::Instant::now();
     let players: Vec<PlayerId> = row.steps.iter().map(|_| rounds.on_join()).collect();
@@ -108,45 +111,45 @@ fn play_on_rounds(row: &Row, partners: bool, time_first: bool) -> Vec<Vec<(&'sta
     }
     let mut steps: Vec<(Duration, usize, &str)> = Vec::new();
     for (player, own) in row.steps.iter().enumerate() {
-        steps.extend(own.iter().map(|(what, when)| (*when, player, *what)));
+        steps.extend(own.iter().map(|(step, time)| (*time, player, *step)));
     }
-    steps.sort_by_key(|(when, ..)| *when);
+    steps.sort_by_key(|(time, ..)| *time);
     let mut steps = steps.into_iter().peekable();
-    let mut wakes: Vec<Option<Duration>> = vec![None; players.len()];
-    let mut heard = vec![Vec::new(); players.len()];
+    let mut deadlines: Vec<Option<Duration>> = vec![None; players.len()];
+    let mut replies = vec![Vec::new(); players.len()];
     loop {
-        let wake = (0..wakes.len()).filter_map(|player| Some((wakes[player]?, player))).min();
-        let step_next = match (steps.peek(), wake) {
-            (None, None) => return heard,
-            (Some((step, ..)), Some((wake, _))) => *step < wake || (*step == wake && !time_first),
+        let timeout = (0..players.len()).filter_map(|player| Some((deadlines[player]?, player))).min();
+        let step_next = match (steps.peek(), timeout) {
+            (None, None) => return replies,
+            (Some((time, ..)), Some((deadline, _))) => *time < deadline || (*time == deadline && !timeout_first),
             (step, _) => step.is_some(),
         };
         let now = if step_next {
-            let (now, player, what) = steps.next().unwrap();
-            match what {
+            let (now, player, step) = steps.next().unwrap();
+            match step {
                 "moves" => rounds.on_move(players[player], Move::Rock, start + now, &mut actions),
                 "leaves" | "resets" => {
                     rounds.on_leave(players[player], start + now, &mut actions);
-                    wakes[player] = None;
+                    deadlines[player] = None;
                 }
                 "half-closes" => {}
-                _ => panic!("{what}: {}", row.text),
+                _ => panic!("{step}: {}", row.text),
             }
             now
         } else {
-            let (now, player) = wake.unwrap();
-            wakes[player] = None;
+            let (now, player) = timeout.unwrap();
+            deadlines[player] = None;
             rounds.on_timeout(players[player], start + now, &mut actions);
             now
         };
         for Action { player, reply } in actions.drain(..) {
-            let place = players.iter().position(|id| *id == player).unwrap();
+            let index = players.iter().position(|id| *id == player).unwrap();
             match reply {
-                ReplyState::Pending { deadline } => wakes[place] = Some(deadline - start),
-                ReplyState::Ready(answer) => {
-                    wakes[place] = None;
-                    let what = if answer == Reply::Void { "void" } else { "judged" };
-                    heard[place].push((what, now));
+                ReplyState::Pending { deadline } => deadlines[index] = Some(deadline - start),
+                ReplyState::Ready(reply) => {
+                    deadlines[index] = None;
+                    let word = if reply == Reply::Void { "void" } else { "judged" };
+                    replies[index].push((word, now));
                 }
             }
         }
@@ -154,20 +157,20 @@ fn play_on_rounds(row: &Row, partners: bool, time_first: bool) -> Vec<Vec<(&'sta
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_keep_every_row_of_the_rule() {
+async fn connections_follow_each_row_of_the_rule() {
     for (row, partners) in cases() {
-        let heard = play_on_connections(&row, partners).await;
-        assert_eq!(heard, row.heard, "partners: {partners}: {}", row.text);
+        let replies = play_on_connections(&row, partners).await;
+        assert_eq!(replies, row.replies, "partners: {partners}: {}", row.text);
     }
 }
 
-async fn play_on_connections(row: &Row, partners: bool) -> Vec<Vec<(&'static str, Duration)>> {
-    let (table, shutdown) = (DuelHub::new(WINDOW), Shutdown::new(WINDOW));
+async fn play_on_connections(row: &Row, partners: bool) -> Vec<Timeline> {
+    let (hub, shutdown) = (DuelHub::new(WINDOW), Shutdown::new(WINDOW));
     let mut clients = Vec::new();
     for _ in &row.steps {
-        let (client, stream, breaks) = fragile(8);
-        drop(join_in_memory(stream, &table, &shutdown));
-        clients.push((client, breaks));
+        let (client, stream, reset) = fragile(8);
+        drop(join_in_memory(stream, &hub, &shutdown));
+        clients.push((client, reset));
     }
     if partners {
         for (client, _) in &mut clients[..2] {
@@ -178,43 +181,43 @@ async fn play_on_connections(row: &Row, partners: bool) -> Vec<Vec<(&'static str
         }
     }
     let start = Instant::now();
-    let hearing: Vec<_> = clients
+    let readers: Vec<_> = clients
         .into_iter()
         .zip(row.steps.clone())
-        .map(|((client, breaks), steps)| {
+        .map(|((client, reset), steps)| {
             let (mut read, mut write) = split(client);
             tokio::spawn(async move {
-                for (what, when) in steps {
-                    sleep_until(start + when).await;
-                    match what {
+                for (step, time) in steps {
+                    sleep_until(start + time).await;
+                    match step {
                         "moves" => write.write_all(b"2").await.unwrap(),
                         "leaves" | "half-closes" => write.shutdown().await.unwrap(),
-                        "resets" => breaks.cancel(),
-                        _ => panic!("{what}"),
+                        "resets" => reset.cancel(),
+                        _ => panic!("{step}"),
                     }
                 }
                 sleep_until(start + END).await;
                 drop(write);
             });
             tokio::spawn(async move {
-                let mut heard = Vec::new();
-                while let Ok(answer) = read.read_u8().await {
-                    let what = match answer {
+                let mut replies = Vec::new();
+                while let Ok(reply) = read.read_u8().await {
+                    let word = match reply {
                         b'v' => "void",
                         b'x' => "judged",
-                        _ => panic!("{answer}"),
+                        _ => panic!("{reply}"),
                     };
-                    heard.push((what, start.elapsed()));
+                    replies.push((word, start.elapsed()));
                 }
-                heard
+                replies
             })
         })
         .collect();
-    let mut heard = Vec::new();
-    for client in hearing {
-        heard.push(client.await.unwrap());
+    let mut replies = Vec::new();
+    for reader in readers {
+        replies.push(reader.await.unwrap());
     }
-    assert_eq!(table.stats().players, 0, "whoever has gone is forgotten");
-    let _ = Arc::into_inner(table).expect("and holds nothing");
-    heard
+    assert_eq!(hub.stats().players, 0, "the hub still has players");
+    let _ = Arc::into_inner(hub).expect("a connection still holds the hub");
+    replies
 }

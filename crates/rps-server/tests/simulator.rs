@@ -1,10 +1,10 @@
-//! Random games on the duel's state machine, each repeatable from its seed, with the rule checked after every event.
+//! Plays random games on the duel's state machine and checks the rule after each event. A seed repeats a game.
 //!
-//! The model here knows only what was asked and what was answered; who is whose partner it learns from the answers.
-//! `DUEL_SEED=17 cargo test -p rps-server --test simulator -- --nocapture` plays one game alone and tells its events.
+//! The model knows only events and replies; it learns from the replies which players are partners. This command plays one
+//! game and prints its events: `DUEL_SEED=17 cargo test -p rps-server --test simulator -- --nocapture`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
-#![allow(clippy::print_stdout, reason = "a failing game has to be found again")]
+#![allow(clippy::print_stdout, reason = "prints the seed of a failing game, and events on request")]
 
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -19,125 +19,135 @@ use rps_server::game::judge;
 const SEEDS: u64 = 100_000;
 
 #[test]
-fn a_hundred_thousand_random_games_keep_the_rule() {
+fn a_hundred_thousand_random_games_follow_the_rule() {
     if let Ok(seed) = env::var("DUEL_SEED") {
-        play(seed.parse().unwrap(), true, &mut Found::default());
+        play(seed.parse().unwrap(), true, &mut Coverage::default());
         return;
     }
-    let mut found = Found::default();
+    let mut coverage = Coverage::default();
     for seed in 0..SEEDS {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| play(seed, false, &mut found))) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| play(seed, false, &mut coverage))) {
             println!("seed {seed}: DUEL_SEED={seed} cargo test -p rps-server --test simulator -- --nocapture");
             resume_unwind(panic);
         }
     }
-    println!("{found:?}");
-    // A simulator that never came to a thing would prove nothing of it.
-    let Found { rounds, replayed, voids, late, stopped, borders, removed, survivors_judged, survivors_void } = found;
-    for (count, what) in [
+    println!("{coverage:?}");
+    // Each case must occur often enough, since a case that never occurs is not tested.
+    let Coverage {
+        rounds,
+        repeated_pairs,
+        voids,
+        late_voids,
+        drain_voids,
+        at_deadline,
+        withdrawn,
+        unpaired_judged,
+        unpaired_void,
+    } = coverage;
+    for (count, case) in [
         (rounds, "rounds"),
-        (replayed, "rounds of the same partners"),
-        (voids, "voids"),
-        (late, "moves that were found to be overdue"),
-        (stopped, "voids at a stop"),
-        (borders, "moves at the very end of a window"),
-        (removed, "moves taken out by a reset"),
-        (survivors_judged, "moves that outlived their partner and were judged"),
-        (survivors_void, "moves that outlived their partner and were not"),
+        (repeated_pairs, "players who met the same partner again"),
+        (voids, "void moves"),
+        (late_voids, "void moves whose timeout was reported late"),
+        (drain_voids, "void moves in a drain"),
+        (at_deadline, "moves at the deadline of another move"),
+        (withdrawn, "moves withdrawn by a reset"),
+        (unpaired_judged, "moves judged after the partner left"),
+        (unpaired_void, "moves void after the partner left"),
     ] {
-        assert!(count > SEEDS / 100, "{what}: {count}");
+        assert!(count > SEEDS / 100, "{case}: {count}");
     }
 }
 
-/// What the games came to.
+/// How often each case occurred.
 #[derive(Clone, Copy, Debug, Default)]
-struct Found {
+struct Coverage {
     rounds: u64,
-    replayed: u64,
+    repeated_pairs: u64,
     voids: u64,
-    late: u64,
-    stopped: u64,
-    borders: u64,
-    removed: u64,
-    survivors_judged: u64,
-    survivors_void: u64,
+    late_voids: u64,
+    drain_voids: u64,
+    at_deadline: u64,
+    withdrawn: u64,
+    unpaired_judged: u64,
+    unpaired_void: u64,
 }
 
-fn play(seed: u64, told: bool, found: &mut Found) {
-    let mut game = Game::new(seed, told, found);
+fn play(seed: u64, print_events: bool, coverage: &mut Coverage) {
+    let mut game = Game::new(seed, print_events, coverage);
     for _ in 0..game.random.random_range(20..120) {
         game.step();
     }
     game.finish();
 }
 
-/// A player as the world outside knows it.
+/// A player of the model.
 #[derive(Debug)]
 struct Player {
     id: PlayerId,
     in_play: Option<InPlay>,
-    /// With whom the last round was judged, unless something has parted the two since.
+    /// The opponent of the last judged round, until the pair is dissolved.
     partner: Option<PlayerId>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct InPlay {
-    shown: Move,
+    mv: Move,
     since: Duration,
-    /// Whether a partner left while it was in play.
-    survivor: bool,
-    /// When the state machine has asked to be woken for it.
-    wake_at: Option<Duration>,
+    /// Whether the partner left while the move was in play.
+    unpaired: bool,
+    /// The deadline that the state machine has returned.
+    deadline: Option<Duration>,
 }
 
 struct Game<'a> {
     random: StdRng,
-    told: bool,
+    print_events: bool,
     rounds: Rounds,
     actions: Vec<Action>,
     start: Instant,
     now: Duration,
     window: Duration,
-    most_players: usize,
-    /// Whether time that has passed is told of at once, or at some time later.
+    max_players: usize,
+    /// Whether each timeout is reported exactly at its deadline, or possibly later.
     punctual: bool,
     players: Vec<Player>,
-    answers: u64,
-    parted: u64,
-    found: &'a mut Found,
+    replies: u64,
+    pairs_dissolved: u64,
+    coverage: &'a mut Coverage,
 }
 
 impl<'a> Game<'a> {
-    fn new(seed: u64, told: bool, found: &'a mut Found) -> Self {
+    fn new(seed: u64, print_events: bool, coverage: &'a mut Coverage) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let window = Duration::from_millis(random.random_range(1..40));
         Self {
-            told,
+            print_events,
             rounds: Rounds::new(window),
             actions: Vec::new(),
             start: Instant::now(),
             now: Duration::ZERO,
             window,
-            most_players: random.random_range(1..7),
+            max_players: random.random_range(1..7),
             punctual: random.random_bool(0.5),
             players: Vec::new(),
-            answers: 0,
-            parted: 0,
-            found,
+            replies: 0,
+            pairs_dissolved: 0,
+            coverage,
             random,
         }
     }
 
-    /// Something happens.
+    /// Delivers a random event, or advances the time.
     fn step(&mut self) {
         let player = (!self.players.is_empty()).then(|| self.random.random_range(0..self.players.len()));
         match (self.random.random_range(0..100), player) {
-            (0..10, _) if self.players.len() < self.most_players => self.join(),
-            (10..65, Some(player)) if self.players[player].in_play.is_none() => self.shows(player),
-            // Who leaves with a move in play has reset the connection.
+            (0..10, _) if self.players.len() < self.max_players => self.join(),
+            (10..65, Some(player)) if self.players[player].in_play.is_none() => self.make_move(player),
+            // To leave with a move in play is a reset.
             (65..72, Some(player)) => self.leave(player),
-            (72..74, Some(player)) => self.wake(player),
-            (74..76, Some(player)) if self.players[player].in_play.is_some() => self.stop(player),
+            (72..74, Some(player)) => self.time_out(player),
+            (74..76, Some(player)) if self.players[player].in_play.is_some() => self.shut_down(player),
             (76..100, _) => self.pass_time(),
             _ => {}
         }
@@ -145,112 +155,114 @@ impl<'a> Game<'a> {
 
     fn join(&mut self) {
         let id = self.rounds.on_join();
-        assert!(self.players.iter().all(|other| other.id != id), "two players cannot be told apart");
+        assert!(self.players.iter().all(|other| other.id != id), "two players with the same id");
         self.players.push(Player { id, in_play: None, partner: None });
-        self.settle("joins", id, false);
+        self.check_actions("joins", id, false);
     }
 
-    fn shows(&mut self, player: usize) {
-        let shown = Move::ALL[self.random.random_range(0..3)];
-        let borders =
-            self.players.iter().filter(|other| other.in_play.is_some_and(|it| it.since + self.window == self.now));
-        self.found.borders += borders.count() as u64;
+    fn make_move(&mut self, player: usize) {
+        let mv = Move::ALL[self.random.random_range(0..3)];
+        let at_deadline = self
+            .players
+            .iter()
+            .filter(|other| other.in_play.is_some_and(|in_play| in_play.since + self.window == self.now));
+        self.coverage.at_deadline += at_deadline.count() as u64;
         let player = &mut self.players[player];
         let id = player.id;
-        player.in_play = Some(InPlay { shown, since: self.now, survivor: false, wake_at: None });
-        self.rounds.on_move(id, shown, self.start + self.now, &mut self.actions);
-        self.settle("moves", id, false);
+        player.in_play = Some(InPlay { mv, since: self.now, unpaired: false, deadline: None });
+        self.rounds.on_move(id, mv, self.start + self.now, &mut self.actions);
+        self.check_actions("moves", id, false);
     }
 
     fn leave(&mut self, player: usize) {
-        let gone = self.players.swap_remove(player);
-        self.found.removed += u64::from(gone.in_play.is_some());
-        if let Some(partner) = gone.partner {
-            self.parted += 1;
+        let left = self.players.swap_remove(player);
+        self.coverage.withdrawn += u64::from(left.in_play.is_some());
+        if let Some(partner) = left.partner {
+            self.pairs_dissolved += 1;
             let partner = self.player(partner);
             partner.partner = None;
             if let Some(in_play) = &mut partner.in_play {
-                in_play.survivor = true;
+                in_play.unpaired = true;
             }
         }
-        self.rounds.on_leave(gone.id, self.start + self.now, &mut self.actions);
-        self.settle("leaves", gone.id, false);
+        self.rounds.on_leave(left.id, self.start + self.now, &mut self.actions);
+        self.check_actions("leaves", left.id, false);
     }
 
-    fn wake(&mut self, player: usize) {
+    fn time_out(&mut self, player: usize) {
         let id = self.players[player].id;
         self.rounds.on_timeout(id, self.start + self.now, &mut self.actions);
-        self.settle("is woken", id, false);
+        self.check_actions("times out", id, false);
         let in_play = self.player(id).in_play;
         assert!(
-            in_play.is_none_or(|it| self.now < it.since + self.window),
-            "it was woken at its time, and not answered"
+            in_play.is_none_or(|in_play| self.now < in_play.since + self.window),
+            "still in play after the timeout at its deadline"
         );
     }
 
-    fn stop(&mut self, player: usize) {
+    fn shut_down(&mut self, player: usize) {
         let id = self.players[player].id;
         self.rounds.on_shutdown(id, &mut self.actions);
-        self.settle("is stopped", id, true);
-        assert!(self.player(id).in_play.is_none(), "who waits no longer has an answer");
+        self.check_actions("is shut down", id, true);
+        assert!(self.player(id).in_play.is_none(), "still in play after the shutdown");
     }
 
-    /// Time goes on by a little, or to one side or the other of the next instant that somebody is to be woken at.
+    /// Advances the time by a random step, or to just before, at, or just after the next deadline.
     fn pass_time(&mut self) {
         let tick = Duration::from_millis(1);
-        let next = self.players.iter().filter_map(|player| player.in_play?.wake_at).filter(|at| *at > self.now).min();
+        let next = self.players.iter().filter_map(|player| player.in_play?.deadline).filter(|at| *at > self.now).min();
         let to = match (self.random.random_range(0..5), next) {
             (0, Some(next)) => next.saturating_sub(tick).max(self.now),
             (1 | 2, Some(next)) => next,
             (3, Some(next)) => next + tick,
             _ => self.now + tick * self.random.random_range(0..20),
         };
-        self.go_on(to);
+        self.advance(to);
         if self.random.random_bool(0.5) {
-            self.wake_the_overdue();
+            self.time_out_overdue();
         }
     }
 
-    fn go_on(&mut self, to: Duration) {
+    fn advance(&mut self, to: Duration) {
         while self.punctual && self.now < to {
-            // Everybody is woken before time goes on, if not before all else that happens at the same instant.
-            self.wake_the_overdue();
-            self.now = self.players.iter().filter_map(|player| player.in_play?.wake_at).min().unwrap_or(to).min(to);
+            // Report each timeout before the time advances; other events at the same instant may come first.
+            self.time_out_overdue();
+            self.now = self.players.iter().filter_map(|player| player.in_play?.deadline).min().unwrap_or(to).min(to);
         }
         self.now = to;
     }
 
-    fn wake_the_overdue(&mut self) {
+    fn time_out_overdue(&mut self) {
         let now = self.now;
-        let is_overdue = |player: &Player| player.in_play.is_some_and(|it| it.wake_at.is_some_and(|at| at <= now));
+        let is_overdue =
+            |player: &Player| player.in_play.and_then(|in_play| in_play.deadline).is_some_and(|at| at <= now);
         while let Some(player) = self.players.iter().position(is_overdue) {
-            self.wake(player);
+            self.time_out(player);
         }
     }
 
-    /// Takes what an event led to, and holds it against the rule.
-    fn settle(&mut self, what: &str, who: PlayerId, stopped: bool) {
+    /// Checks the actions of an event against the rule.
+    fn check_actions(&mut self, event: &str, of: PlayerId, is_shutdown: bool) {
         let actions = std::mem::take(&mut self.actions);
-        if self.told {
-            println!("{:?}: {who:?} {what}: {actions:?}", self.now);
+        if self.print_events {
+            println!("{:?}: {of:?} {event}: {actions:?}", self.now);
         }
         let mut judged = Vec::new();
         for &Action { player: id, reply } in &actions {
             match reply {
                 ReplyState::Pending { deadline } => {
                     let (at, window) = (deadline - self.start, self.window);
-                    let in_play =
-                        self.player(id).in_play.as_mut().expect("a move in play is what anybody is woken for");
-                    assert_eq!(at, in_play.since + window, "a move is in play for the window");
-                    in_play.wake_at = Some(at);
+                    let in_play = self.player(id).in_play.as_mut().expect("a move in play for each deadline");
+                    assert_eq!(at, in_play.since + window, "the deadline is not the end of the window");
+                    in_play.deadline = Some(at);
                 }
-                ReplyState::Ready(answer) => {
-                    let in_play = self.player(id).in_play.take().expect("one answer a move, and none without");
-                    self.answers += 1;
-                    match answer {
-                        Reply::Void => self.check_void(id, in_play, stopped),
+                ReplyState::Ready(reply) => {
+                    let in_play = self.player(id).in_play.take().expect("a move in play for each reply");
+                    self.replies += 1;
+                    match reply {
+                        Reply::Void => self.check_void(id, in_play, is_shutdown),
                         Reply::Judged(outcome) => judged.push((id, in_play, outcome)),
-                        Reply::NotAMove | Reply::Full => panic!("{answer:?} is no end of a round"),
+                        Reply::NotAMove | Reply::Full => panic!("{reply:?} is not a reply to a move"),
                     }
                 }
             }
@@ -258,26 +270,26 @@ impl<'a> Game<'a> {
         match judged[..] {
             [] => {}
             [one, other] => self.check_round(one, other),
-            _ => panic!("an event ends one round at the most: {judged:?}"),
+            _ => panic!("an event judges at most one round: {judged:?}"),
         }
         self.actions = actions;
         self.actions.clear();
-        self.check_all();
+        self.check_invariants();
     }
 
-    fn check_void(&mut self, id: PlayerId, in_play: InPlay, stopped: bool) {
+    fn check_void(&mut self, id: PlayerId, in_play: InPlay, is_shutdown: bool) {
         let end = in_play.since + self.window;
-        if stopped {
-            self.found.stopped += 1;
+        if is_shutdown {
+            self.coverage.drain_voids += 1;
         } else {
             assert!(self.now >= end, "void before the end of its window");
             assert!(!self.punctual || self.now == end, "void after the end of its window");
-            self.found.late += u64::from(self.now > end);
-            self.found.survivors_void += u64::from(in_play.survivor);
+            self.coverage.late_voids += u64::from(self.now > end);
+            self.coverage.unpaired_void += u64::from(in_play.unpaired);
         }
-        self.found.voids += 1;
+        self.coverage.voids += 1;
         if let Some(partner) = self.player(id).partner.take() {
-            self.parted += 1;
+            self.pairs_dissolved += 1;
             self.player(partner).partner = None;
         }
     }
@@ -285,52 +297,55 @@ impl<'a> Game<'a> {
     fn check_round(&mut self, one: (PlayerId, InPlay, Outcome), other: (PlayerId, InPlay, Outcome)) {
         assert_ne!(one.0, other.0, "a player met itself");
         for ((id, mine, outcome), (opponent, theirs, _)) in [(one, other), (other, one)] {
-            assert_eq!(outcome, judge(mine.shown, theirs.shown), "of {mine:?} against {theirs:?}");
+            assert_eq!(outcome, judge(mine.mv, theirs.mv), "{mine:?} against {theirs:?}");
             assert!(self.now < mine.since + self.window, "judged after the end of its window");
             let partner = self.player(id).partner.replace(opponent);
-            assert!(partner.is_none_or(|partner| partner == opponent), "partners were parted while both kept moving");
-            self.found.replayed += u64::from(partner.is_some());
-            self.found.survivors_judged += u64::from(mine.survivor);
+            assert!(
+                partner.is_none_or(|partner| partner == opponent),
+                "a new opponent although the pair was not dissolved"
+            );
+            self.coverage.repeated_pairs += u64::from(partner.is_some());
+            self.coverage.unpaired_judged += u64::from(mine.unpaired);
         }
         let apart = one.1.since.abs_diff(other.1.since);
         assert!(apart < self.window, "the two moves of a round are {apart:?} apart");
-        self.found.rounds += 1;
+        self.coverage.rounds += 1;
     }
 
-    /// What holds between any two events.
-    fn check_all(&mut self) {
-        let tally = self.rounds.stats();
-        assert_eq!(tally.players, self.players.len());
-        assert_eq!(tally.draws + tally.wins + tally.losses + tally.voids, self.answers, "one count for every answer");
-        assert_eq!((tally.draws % 2, tally.wins), (0, tally.losses), "both sides of a round are counted");
-        assert_eq!(tally.dissolved, self.parted);
+    /// Checks the invariants after an event.
+    fn check_invariants(&mut self) {
+        let stats = self.rounds.stats();
+        assert_eq!(stats.players, self.players.len());
+        assert_eq!(stats.draws + stats.wins + stats.losses + stats.voids, self.replies, "the count of replies");
+        assert_eq!((stats.draws % 2, stats.wins), (0, stats.losses), "both players of a round are counted");
+        assert_eq!(stats.pairs_dissolved, self.pairs_dissolved);
         let in_play = |player: &&Player| player.in_play.is_some();
         let waiting = self.players.iter().filter(in_play).filter(|player| player.partner.is_none()).count();
-        assert!(waiting <= 1, "{waiting} wait, and could play");
-        assert_eq!(tally.waiting, waiting);
+        assert!(waiting <= 1, "{waiting} players wait, and could meet each other");
+        assert_eq!(stats.waiting, waiting);
         for player in self.players.iter().filter(in_play) {
-            let wake_at = player.in_play.and_then(|in_play| in_play.wake_at);
-            assert!(wake_at.is_some(), "nobody will be woken for the move of {:?}", player.id);
+            let deadline = player.in_play.and_then(|in_play| in_play.deadline);
+            assert!(deadline.is_some(), "the move of {:?} has no deadline", player.id);
             let partner = player.partner.and_then(|id| self.players.iter().find(|other| other.id == id));
             assert!(partner.is_none_or(|partner| partner.in_play.is_none()), "two partners wait for each other");
         }
     }
 
-    /// Everybody goes, some after their answer.
+    /// Removes all players, in half of the games after all moves have their replies.
     fn finish(mut self) {
         if self.random.random_bool(0.5) {
-            self.go_on(self.now + self.window * 2);
-            self.wake_the_overdue();
-            assert!(self.players.iter().all(|player| player.in_play.is_none()), "time answers every move");
+            self.advance(self.now + self.window * 2);
+            self.time_out_overdue();
+            assert!(self.players.iter().all(|player| player.in_play.is_none()), "a move in play after its window");
         }
         while !self.players.is_empty() {
             self.leave(0);
         }
-        let tally = self.rounds.stats();
-        assert_eq!((tally.players, tally.waiting), (0, 0), "nothing is left when all have gone");
+        let stats = self.rounds.stats();
+        assert_eq!((stats.players, stats.waiting), (0, 0), "players after all have left");
     }
 
     fn player(&mut self, id: PlayerId) -> &mut Player {
-        self.players.iter_mut().find(|player| player.id == id).expect("only those who are there are told of")
+        self.players.iter_mut().find(|player| player.id == id).expect("an action for a player who has left")
     }
 }

@@ -1,4 +1,4 @@
-//! The solo game, raw bytes against the real server.
+//! The solo game: raw bytes to a server in this process.
 
 mod support;
 
@@ -12,89 +12,89 @@ use proto::wire::rps::{Move, Reply};
 use rand::rngs::StdRng;
 use rps_server::game::judge;
 use rps_server::house::{House, ThreadGenerator};
-use support::{hear, start};
+use support::{read_reply, start};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 #[tokio::test]
-async fn every_move_gets_one_answer_and_each_is_right() {
+async fn each_move_gets_one_correct_reply() {
     let server = start(&[], || ByteByByte::<StdRng>::seeded(3));
     let moves: Vec<Move> = (0..100_000).map(|n| Move::ALL[n % 7 % 3]).collect();
-    let bytes: Vec<u8> = moves.iter().map(|shown| shown.byte()).collect();
+    let bytes: Vec<u8> = moves.iter().map(|mv| mv.byte()).collect();
     let mut house = House::new(ByteByByte::<StdRng>::seeded(3));
     let rounds = moves.iter().map(|mine| (mine, house.throw()));
     let expected: Vec<u8> = rounds.map(|(&mine, theirs)| Reply::Judged(judge(mine, theirs)).byte()).collect();
-    assert!(server.exchange(&bytes).await == expected, "100,000 answers, byte for byte");
+    assert!(server.exchange(&bytes).await == expected, "100,000 replies, byte for byte");
 }
 
 #[tokio::test]
-async fn a_program_that_writes_one_byte_and_reads_one_byte_plays_on_and_on() {
+async fn a_client_that_sends_one_byte_and_reads_one_byte_plays_many_rounds() {
     let server = start(&[], || ThreadGenerator);
     let mut stream = server.connect().await;
     stream.set_nodelay(true).unwrap();
     for round in 0..300 {
         stream.write_all(&[Move::ALL[round % 3].byte()]).await.unwrap();
-        assert!(b"xyz".contains(&hear(&mut stream).await));
+        assert!(b"xyz".contains(&read_reply(&mut stream).await));
     }
 }
 
 #[tokio::test]
-async fn line_ends_get_no_answer_and_other_bytes_get_an_error_each() {
+async fn line_ends_get_no_reply_and_each_invalid_byte_gets_an_error_reply() {
     let server = start(&[], || ThreadGenerator);
-    let answers = server.exchange(b"1\r\n\n9\n2 x\r3\0").await;
-    let kinds: Vec<u8> = answers.iter().map(|answer| if b"xyz".contains(answer) { b'+' } else { *answer }).collect();
+    let replies = server.exchange(b"1\r\n\n9\n2 x\r3\0").await;
+    let kinds: Vec<u8> = replies.iter().map(|reply| if b"xyz".contains(reply) { b'+' } else { *reply }).collect();
     assert_eq!(kinds, b"+e+ee+e");
     assert_eq!(server.exchange(b"").await, b"");
 }
 
 #[tokio::test]
-async fn the_sixteenth_bad_byte_is_answered_and_ends_the_connection_without_a_reset() {
+async fn the_sixteenth_bad_byte_gets_a_reply_and_the_connection_closes_without_a_reset() {
     let server = start(&[], || ThreadGenerator);
     let mut stream = server.connect().await;
     stream.write_all(&[b'?'; 10_000]).await.unwrap();
     assert_eq!(read_to_end(&mut stream).await, [b'e'; 16]);
     let mut stream = server.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    let answers = read_to_end(&mut stream).await;
-    assert_eq!(answers.split(|&answer| answer == b'e').count() - 1, 16);
+    let replies = read_to_end(&mut stream).await;
+    assert_eq!(replies.split(|&reply| reply == b'e').count() - 1, 16);
 }
 
 #[tokio::test]
-async fn the_excess_player_is_told_and_closed() {
+async fn a_player_over_the_limit_gets_f_and_is_closed() {
     let server = start(&[("limits.max_connections", "1")], || ThreadGenerator);
     let mut first = server.connect().await;
     first.write_all(b"1").await.unwrap();
-    hear(&mut first).await;
+    read_reply(&mut first).await;
     assert_eq!(read_to_end(&mut server.connect().await).await, b"f");
     first.write_all(b"1").await.unwrap();
-    hear(&mut first).await;
+    read_reply(&mut first).await;
     drop(first);
     let freed = timeout(PATIENCE, async { while server.exchange(b"1").await == b"f" {} });
     freed.await.unwrap();
 }
 
 #[tokio::test]
-async fn an_idle_player_is_let_go_of_without_a_word() {
+async fn an_idle_player_is_closed_without_a_reply() {
     let server = start(&[("duel.window", "\"100ms\""), ("timeouts.idle", "\"300ms\"")], || ThreadGenerator);
-    let began = Instant::now();
+    let started = Instant::now();
     assert_eq!(read_to_end(&mut server.connect().await).await, b"");
-    assert!(began.elapsed() >= Duration::from_millis(300));
+    assert!(started.elapsed() >= Duration::from_millis(300));
 }
 
 #[tokio::test]
-async fn a_drain_answers_every_move_that_was_sent() {
+async fn a_drain_replies_to_each_move_that_was_sent() {
     let server = start(&[], || ThreadGenerator);
     let mut idle = server.connect().await;
     idle.write_all(b"1").await.unwrap();
-    hear(&mut idle).await;
-    let mut asked = Vec::new();
+    read_reply(&mut idle).await;
+    let mut streams = Vec::new();
     for _ in 0..100 {
         let mut stream = server.connect().await;
         stream.write_all(b"123").await.unwrap();
-        asked.push(stream);
+        streams.push(stream);
     }
     server.shutdown.trigger();
-    for mut stream in asked {
+    for mut stream in streams {
         assert_eq!(read_to_end(&mut stream).await.len(), 3);
     }
     assert_eq!(read_to_end(&mut idle).await, b"");

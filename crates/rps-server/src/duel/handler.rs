@@ -1,4 +1,4 @@
-//! The handler of one duel connection: a byte in, and a byte out once there is a reply to it.
+//! The handler of one duel connection: one byte in, and one byte out once its reply is ready.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,7 +12,7 @@ use super::hub::PlayerHandle;
 use super::rounds::ReplyState;
 use crate::metrics::Metrics;
 
-/// The handler of one connection.
+/// Plays the moves of one connection against other players.
 #[derive(Debug)]
 pub struct DuelHandler {
     player: PlayerHandle,
@@ -21,14 +21,14 @@ pub struct DuelHandler {
 }
 
 impl DuelHandler {
-    /// A game of `player` that ends with the `max_bad_frames`th byte that is not a move. `metrics` counts what the hub
-    /// does not.
+    /// Creates a handler that plays for `player`, counts invalid bytes in `metrics`, and closes the connection after the
+    /// `max_bad_frames`th of them.
     #[must_use]
     pub fn new(player: PlayerHandle, max_bad_frames: u32, metrics: Arc<Metrics>) -> Self {
         Self { player, bad_frames_left: max_bad_frames, metrics }
     }
 
-    /// Writes every reply that is ready, and plays the moves in `input` until one has to wait for its reply.
+    /// Encodes the reply that is ready, and plays the moves in `input` until one has to wait for its reply.
     fn play(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut) -> WaitFor {
         let mut reply = match event {
             Event::ReplyReady | Event::Shutdown => self.player.take_reply(),
@@ -37,8 +37,8 @@ impl DuelHandler {
         loop {
             // Decoding and encoding in memory cannot fail; a byte that is not a move is a frame as well.
             match reply {
-                Some(ReplyState::Ready(answer)) => _ = ServerCodec.encode(answer, output),
-                // The drain has waited for partners, for this move and for those behind it.
+                Some(ReplyState::Ready(reply)) => _ = ServerCodec.encode(reply, output),
+                // The drain has waited long enough for a partner's move; this move and those behind it are void.
                 Some(ReplyState::Pending { .. }) if event == Event::Shutdown => {
                     reply = self.player.stop_waiting();
                     continue;
@@ -50,10 +50,10 @@ impl DuelHandler {
                 return WaitFor::Close;
             }
             reply = match ServerCodec.decode(input) {
-                Ok(Some(Ok(shown))) => self.player.play(shown),
+                Ok(Some(Ok(mv))) => self.player.play(mv),
                 Ok(Some(Err(_))) => {
                     self.bad_frames_left -= 1;
-                    self.metrics.bad_frame_in_duel();
+                    self.metrics.count_duel_bad_frame();
                     Some(ReplyState::Ready(Reply::NotAMove))
                 }
                 Ok(None) | Err(_) => return WaitFor::Request,
@@ -63,8 +63,8 @@ impl DuelHandler {
 }
 
 impl Handler for DuelHandler {
-    /// Moves that a player sends ahead stay in its socket, except for these. More than one, since a read that fills its
-    /// buffer does not show whether there is more, and the next one would be a system call to find out.
+    /// Small, so that moves that a player sends ahead stay in the socket. More than one byte, since a read that fills the
+    /// buffer has to be followed by another read call to find out whether the socket is empty.
     const READ_BYTES: usize = 16;
 
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress {

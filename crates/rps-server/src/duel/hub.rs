@@ -1,8 +1,8 @@
-//! The meeting point of the duel's connections: it applies their events to the [rounds](super::rounds), and carries the
-//! actions back to the connections.
+//! Connects the duel's players: applies their events to the [rounds](super::rounds), stores the resulting replies, and
+//! wakes the players whose replies are ready.
 //!
-//! One lock is held for one event at a time, so all events have one order. Any task on any thread can bring an event, and
-//! no connection depends on another one's task to run.
+//! All events take the same lock, one at a time, so they have a total order. Any task on any thread can deliver an event,
+//! so no connection depends on the task of another connection.
 
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::rounds::{Action, DuelStats, PlayerId, ReplyState, Rounds};
 
-/// All players.
+/// The players of the duel, shared by their connections.
 #[derive(Debug)]
 pub struct DuelHub {
     state: Mutex<HubState>,
@@ -23,22 +23,22 @@ pub struct DuelHub {
 #[derive(Debug)]
 struct HubState {
     rounds: Rounds,
-    /// One for each player, at its [index](PlayerId::index).
+    /// One per player, at its [index](PlayerId::index).
     slots: Vec<Slot>,
-    /// Empty between two events, and kept for its room.
+    /// Empty between events; kept to reuse its allocation.
     actions: Vec<Action>,
 }
 
 /// The state of one player's reply.
 #[derive(Debug, Default)]
 struct Slot {
-    /// Of the player's move, if it has one that is not answered.
+    /// The reply to the player's move; `None` without a move, or after the reply has been taken.
     reply: Option<ReplyState>,
     waker: Option<Waker>,
 }
 
 impl Slot {
-    /// Where the reply stands. A reply that is ready is taken out.
+    /// Returns the state of the reply, and removes the reply if it is ready.
     fn take_reply(&mut self) -> Option<ReplyState> {
         match self.reply {
             Some(ReplyState::Ready(_)) => self.reply.take(),
@@ -48,14 +48,14 @@ impl Slot {
 }
 
 impl DuelHub {
-    /// A hub without players, where a move is void `window` after it came into play.
+    /// Creates a hub without players, where a move is void `window` after it comes into play.
     #[must_use]
     pub fn new(window: Duration) -> Arc<Self> {
         let state = HubState { rounds: Rounds::new(window), slots: Vec::new(), actions: Vec::new() };
         Arc::new(Self { state: Mutex::new(state) })
     }
 
-    /// A place at the hub; dropping what this gives leaves it.
+    /// Adds a player. The player leaves when the handle is dropped.
     #[must_use]
     pub fn join(self: &Arc<Self>) -> PlayerHandle {
         let mut state = self.state();
@@ -67,25 +67,25 @@ impl DuelHub {
         PlayerHandle { hub: Arc::clone(self), id }
     }
 
-    /// Has moves that come into play from now on be void after so long.
+    /// Sets the window of moves that come into play from now on.
     pub fn set_window(&self, window: Duration) {
         self.state().rounds.set_window(window);
     }
 
-    /// What has been played here, and by how many.
+    /// Returns the current stats.
     #[must_use]
     pub fn stats(&self) -> DuelStats {
         self.state().rounds.stats()
     }
 
     fn state(&self) -> MutexGuard<'_, HubState> {
-        // A panic under this lock is a fault of the state machine. It ends the connection whose event it was; the
-        // others play on.
+        // A panic under this lock is a bug in the state machine. It closes the connection whose event it was; the
+        // others continue.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One player's place at the hub.
+/// A player of the hub.
 #[derive(Debug)]
 pub struct PlayerHandle {
     hub: Arc<DuelHub>,
@@ -93,22 +93,22 @@ pub struct PlayerHandle {
 }
 
 impl PlayerHandle {
-    /// Brings a move into play. There must be none of this player in play yet.
-    pub fn play(&mut self, shown: Move) -> Option<ReplyState> {
-        self.apply(|rounds, player, now, actions| rounds.on_move(player, shown, now, actions), Slot::take_reply)
+    /// Brings a move into play. The player must have no other move in play.
+    pub fn play(&mut self, mv: Move) -> Option<ReplyState> {
+        self.apply(|rounds, player, now, actions| rounds.on_move(player, mv, now, actions), Slot::take_reply)
     }
 
-    /// Takes the reply, if it is ready or its deadline has passed.
+    /// Takes the reply if it is ready or its deadline has passed. Otherwise returns its state.
     pub fn take_reply(&mut self) -> Option<ReplyState> {
         self.apply(Rounds::on_timeout, Slot::take_reply)
     }
 
-    /// Takes the reply. If it is not ready, the move is void.
+    /// Takes the reply. If it is not ready, the move becomes void.
     pub fn stop_waiting(&mut self) -> Option<ReplyState> {
         self.apply(|rounds, player, _, actions| rounds.on_shutdown(player, actions), Slot::take_reply)
     }
 
-    /// Polls for a reply that is ready.
+    /// Completes when the reply is ready.
     pub fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.hub.state();
         let slot = &mut state.slots[self.id.index()];
@@ -117,34 +117,34 @@ impl PlayerHandle {
         }
         match &mut slot.waker {
             Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
+            empty => *empty = Some(cx.waker().clone()),
         }
         Poll::Pending
     }
 
-    /// Applies an event of this player to the state machine, carries out its actions, and then takes from the player's
-    /// slot what is asked for.
+    /// Applies an event of this player to the state machine, stores the replies of its actions, and wakes the players
+    /// whose replies are ready. Returns the result of `take` on this player's slot.
     fn apply<T>(
         &mut self,
         event: impl FnOnce(&mut Rounds, PlayerId, std::time::Instant, &mut Vec<Action>),
         take: impl FnOnce(&mut Slot) -> T,
     ) -> T {
-        let mut woken = Vec::new();
+        let mut wakers = Vec::new();
         let mut state = self.hub.state();
         let HubState { rounds, slots, actions } = &mut *state;
-        // The clock is read under the lock, so that the time of events does not go back.
+        // Read the clock under the lock, so that events are in the order of their times.
         event(rounds, self.id, Instant::now().into_std(), actions);
         for Action { player, reply } in actions.drain(..) {
             let slot = &mut slots[player.index()];
             slot.reply = Some(reply);
             if let ReplyState::Ready(_) = reply {
-                woken.extend(slot.waker.take());
+                wakers.extend(slot.waker.take());
             }
         }
         let taken = take(&mut slots[self.id.index()]);
         drop(state);
-        // Waking can take a system call, and needs no lock.
-        woken.into_iter().for_each(Waker::wake);
+        // Wake after the lock is released, since waking can take a system call.
+        wakers.into_iter().for_each(Waker::wake);
         taken
     }
 }
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_that_was_not_taken_is_not_left_to_the_next_player() {
+    fn a_reply_that_was_not_taken_does_not_go_to_the_next_player_in_the_slot() {
         let hub = DuelHub::new(Duration::from_secs(30));
         let (mut one, mut other) = (hub.join(), hub.join());
         assert!(matches!(one.play(Move::Rock), Some(ReplyState::Pending { .. })));
@@ -168,7 +168,7 @@ mod tests {
         let slot = one.id;
         drop(one);
         let mut next = hub.join();
-        assert_eq!(next.id, slot, "a place that was left is there for the next");
+        assert_eq!(next.id, slot, "the new player gets the free slot");
         assert_eq!(next.take_reply(), None);
     }
 }

@@ -1,35 +1,35 @@
 //! The duel: two players, and a window in which both have to move.
 //!
 //! - [`rounds`]: the rule below as a state machine, without sockets, clocks or tasks;
-//! - [`table`]: where connections meet: it carries events to the state machine and its actions back;
-//! - [`handler`]: one connection, from bytes to bytes.
+//! - [`hub`]: shares the state machine between connections and delivers its replies to them;
+//! - [`handler`]: the handler of one connection.
 //!
 //! # The rule
 //!
-//! A round is judged if both players have moved within the window, which is `duel.window` long.
+//! A round is judged if both players move within the window, whose length is `duel.window`.
 //!
-//! A player joins by connecting, and enters the lobby by moving. A mover without a partner is paired with the mover who
-//! waits there, or waits there; so there is never more than one in it. Partners stay partners from round to round, and
-//! each move is judged against the partner's next one.
+//! A player joins by connecting, and enters the lobby by moving. A player who moves without a partner is paired with the
+//! player who waits in the lobby. If the lobby is empty, the player waits there. So at most one player waits in the lobby.
+//! Partners stay partners from round to round, and each move is judged against the partner's next move.
 //!
-//! One move of a player is in play at a time. It comes into play when the server reads it or, sent ahead, when the move
-//! before it is answered. It is judged when another move meets it before the end of the window; at the end it is void.
-//! (The last instant is no part of the window: otherwise, of two things at that instant, the one that the server looks
-//! at first would win.)
+//! A player has one move in play at a time. A move comes into play when the server reads it. A move that is sent ahead
+//! comes into play when the move before it gets its reply. A move is judged when it meets another move before the end of
+//! its window; at the end of its window it is void. The window does not include its last instant: otherwise the result
+//! of two events at that instant would depend on which event the server processes first.
 //!
-//! The pair is dissolved when a move is void or a partner leaves. The move that the other one may have in play then goes
-//! to the lobby, with the time that it has left. Closing or half-closing does not take back a move in play, since the
-//! server cannot tell either from waiting for the answer; a reset does. When the server stops, a move that nothing meets
-//! for a moment is void.
+//! The pair is dissolved when a move is void or a partner leaves. If the remaining partner has a move in play, that move
+//! then goes to the lobby with the time that it has left. A close or a half-close does not withdraw a move in play, since
+//! the server cannot distinguish either from a client that waits for the reply. A reset withdraws it. In a drain, a move
+//! is void if no other move meets it within a short grace period (50 ms).
 //!
-//! Nothing of a move is told to anybody before it is judged.
+//! The server reveals nothing about a move to any player before the move is judged.
 //!
-//! In the tables the window is 30 s and times are in seconds. *Leaves* is a close with no move in play, *judged* a draw,
-//! a win or a loss. The rows hold both ways round, and for partners as for two who have yet to meet; `tests/rule.rs`
-//! plays every one. None has a reset at 30: it and the end of the window would fall on one instant, and either may come
-//! first.
+//! In the tables, A, B and C are players, the window is 30 s and times are in seconds. *Leaves* means a close with no move
+//! in play; *judged* means a draw, a win or a loss. Each row also holds with A and B exchanged. The rows of the first
+//! table hold both for partners and for two players who have not met before. `tests/rule.rs` plays every row. No row has a
+//! reset at 30, since the reset and the end of the window would then be at the same instant, in either order.
 //!
-//! | one                              | the other                        | one hears        | the other hears  |
+//! | A                                | B                                | A gets           | B gets           |
 //! |----------------------------------|----------------------------------|------------------|------------------|
 //! | moves at 0                       | moves at 0                       | judged at 0      | judged at 0      |
 //! | moves at 0                       | moves at 29.999                  | judged at 29.999 | judged at 29.999 |
@@ -55,9 +55,9 @@
 //! | leaves at 0                      | moves at 30.001                  | nothing          | void at 60.001   |
 //! | leaves at 0                      | leaves at 0                      | nothing          | nothing          |
 //!
-//! And where they are partners and *a third* has no partner:
+//! In the next table A and B are partners, and C has no partner:
 //!
-//! | one        | the other                    | a third         | one hears        | the other hears | the third hears  |
+//! | A          | B                            | C               | A gets           | B gets          | C gets           |
 //! |------------|------------------------------|-----------------|------------------|-----------------|------------------|
 //! | moves at 0 | is silent                    | moves at 5      | void at 30       | nothing         | void at 35       |
 //! | moves at 0 | moves at 10                  | moves at 5      | judged at 10     | judged at 10    | void at 35       |

@@ -1,9 +1,9 @@
-//! The rule of the duel as a state machine: events in, actions out, without sockets, clocks or tasks. Each event carries
-//! the time, which never goes back.
+//! The rule of the duel as a state machine: events in, actions out, without sockets, clocks or tasks. The caller passes the
+//! time of each event, which must not decrease.
 //!
-//! Its memory is a few words for each player; it has no queue. Every event is about a player who has on_join and not left:
-//! the hub's [`Player`](super::hub::PlayerHandle) guarantees that by ownership. The same holds for partners, so a look-up
-//! never fails.
+//! The state is a few words per player, without a queue. Every event is about a player who has joined and has not
+//! left; the hub's [`PlayerHandle`](super::hub::PlayerHandle) guarantees that by ownership. A player who leaves is unpaired
+//! first, so the look-up of a partner never fails either.
 
 use std::time::{Duration, Instant};
 
@@ -12,67 +12,69 @@ use slab::Slab;
 
 use crate::game::judge;
 
-/// A player, from [`on_join`](Rounds::on_join) to [`left`](Rounds::on_leave); after that a new player may get the same.
+/// Identifies a player from [`on_join`](Rounds::on_join) to [`on_leave`](Rounds::on_leave). A later player may get the same
+/// id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlayerId(usize);
 
 impl PlayerId {
-    /// Its place in a hub of all players, which is never longer than there were players at once.
+    /// Returns the player's index in a list of all players. It is less than the highest number of simultaneous players so
+    /// far.
     pub(super) const fn index(self) -> usize {
         self.0
     }
 }
 
-/// Where the reply to a player's move stands.
+/// The state of the reply to a player's move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyState {
-    /// The move is in play. At `deadline` the state machine expects [`on_timeout`](Rounds::on_timeout) for the player,
-    /// unless the reply is ready before.
+    /// The move is in play. Unless the reply is ready before `deadline`, the caller has to call
+    /// [`on_timeout`](Rounds::on_timeout) for the player then.
     Pending {
         /// The end of the move's window.
         deadline: Instant,
     },
-    /// The move is out of play, with this answer.
+    /// The move is no longer in play, and gets this reply.
     Ready(Reply),
 }
 
-/// What an event leads to: the reply of this player now stands so.
+/// A result of an event: the new state of one player's reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Action {
-    /// The player whose move it is.
+    /// The player whose reply it is.
     pub player: PlayerId,
-    /// Where the reply to it stands.
+    /// The new state of the reply.
     pub reply: ReplyState,
 }
 
-/// What has been played, and by how many.
+/// Totals of replies and pairs, and the current number of players.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DuelStats {
-    /// Answers to players: a draw is two of them.
+    /// Replies *draw*: two per drawn round.
     pub draws: u64,
-    /// Answers to players; each goes with a loss.
+    /// Replies *win*: as many as losses.
     pub wins: u64,
-    /// Answers to players; each goes with a win.
+    /// Replies *lose*: as many as wins.
     pub losses: u64,
-    /// Answers to players whose move nobody met in time.
+    /// Replies *void*: to moves that no other move met.
     pub voids: u64,
-    /// Pairs that are no more.
-    pub dissolved: u64,
-    /// Players who are there.
+    /// Pairs that have been dissolved.
+    pub pairs_dissolved: u64,
+    /// Players who have joined and not left.
     pub players: usize,
-    /// Of those, the ones who wait in the lobby.
+    /// Players who wait in the lobby: 0 or 1.
     pub waiting: usize,
 }
 
-/// All players, who is whose partner, and which moves are in play.
+/// All players, their partners and their moves in play.
 #[derive(Debug)]
 pub struct Rounds {
     window: Duration,
     players: Slab<Player>,
-    /// Who waits in the lobby: somebody with a move in play and no partner. There is never another one like that.
+    /// The player in the lobby: the only player with a move in play and no partner.
     waiting: Option<PlayerId>,
-    /// Those of its fields that count what has been.
-    played: DuelStats,
+    /// The totals; `players` and `waiting` are not used.
+    totals: DuelStats,
 }
 
 #[derive(Debug, Default)]
@@ -83,81 +85,82 @@ struct Player {
 
 #[derive(Clone, Copy, Debug)]
 struct InPlay {
-    shown: Move,
-    until: Instant,
+    mv: Move,
+    deadline: Instant,
 }
 
 impl Rounds {
-    /// Rounds in which a move is void `window` after it came into play.
+    /// Creates a state machine in which a move is void `window` after it comes into play.
     #[must_use]
     pub fn new(window: Duration) -> Self {
-        Self { window, players: Slab::new(), waiting: None, played: DuelStats::default() }
+        Self { window, players: Slab::new(), waiting: None, totals: DuelStats::default() }
     }
 
-    /// Has moves that come into play from now on be void after so long. Those in play keep their time.
+    /// Sets the window of moves that come into play from now on. Moves in play keep their deadlines.
     pub fn set_window(&mut self, window: Duration) {
         self.window = window;
     }
 
-    /// Event: somebody has connected.
+    /// Event: a player connects.
     pub fn on_join(&mut self) -> PlayerId {
         PlayerId(self.players.insert(Player::default()))
     }
 
-    /// Event: a player who has no move in play has on_move.
-    pub fn on_move(&mut self, player: PlayerId, shown: Move, now: Instant, actions: &mut Vec<Action>) {
-        debug_assert!(self.players[player.0].in_play.is_none(), "one move of a player is in play at a time");
-        // A partner whose window is over is one no longer, whether it has been woken yet or not.
+    /// Event: a player who has no move in play moves.
+    pub fn on_move(&mut self, player: PlayerId, mv: Move, now: Instant, actions: &mut Vec<Action>) {
+        debug_assert!(self.players[player.0].in_play.is_none(), "the player already has a move in play");
+        // A partner whose window is over is no longer the partner, even if its timeout has not been reported yet.
         if let Some(partner) = self.players[player.0].partner {
             self.on_timeout(partner, now, actions);
         }
-        let until = now + self.window;
-        self.players[player.0].in_play = Some(InPlay { shown, until });
+        let deadline = now + self.window;
+        self.players[player.0].in_play = Some(InPlay { mv, deadline });
         match self.players[player.0].partner {
             Some(partner) if self.players[partner.0].in_play.is_some() => self.judge(player, partner, actions),
             Some(_) => {}
             None => self.enter_lobby(player, now, actions),
         }
         if self.players[player.0].in_play.is_some() {
-            actions.push(Action { player, reply: ReplyState::Pending { deadline: until } });
+            actions.push(Action { player, reply: ReplyState::Pending { deadline } });
         }
     }
 
-    /// Event: it is `now`, and an action has asked for this player to be woken. Too early is no harm.
+    /// Event: the deadline of the player's reply may have passed. A call before the deadline has no effect.
     pub fn on_timeout(&mut self, player: PlayerId, now: Instant, actions: &mut Vec<Action>) {
-        if self.players[player.0].in_play.is_some_and(|mine| mine.until <= now) {
+        if self.players[player.0].in_play.is_some_and(|mine| mine.deadline <= now) {
             self.void(player, actions);
         }
     }
 
-    /// Event: the server stops, and this player is not to wait any longer.
+    /// Event: the server drains, and this player waits no longer for a partner's move.
     pub fn on_shutdown(&mut self, player: PlayerId, actions: &mut Vec<Action>) {
         if self.players[player.0].in_play.is_some() {
             self.void(player, actions);
         }
     }
 
-    /// Event: a player is gone, and with it the move that it may have in play.
+    /// Event: a player leaves. A move that it has in play is withdrawn.
     pub fn on_leave(&mut self, player: PlayerId, now: Instant, actions: &mut Vec<Action>) {
-        let survivor = self.unpair(player);
+        let partner = self.unpair(player);
         self.players.remove(player.0);
         if self.waiting == Some(player) {
             self.waiting = None;
         }
-        let Some(survivor) = survivor else { return };
-        self.on_timeout(survivor, now, actions);
-        if self.players[survivor.0].in_play.is_some() {
-            self.enter_lobby(survivor, now, actions);
+        let Some(partner) = partner else { return };
+        self.on_timeout(partner, now, actions);
+        if self.players[partner.0].in_play.is_some() {
+            self.enter_lobby(partner, now, actions);
         }
     }
 
-    /// What has been played, and by how many.
+    /// Returns the current stats.
     #[must_use]
     pub fn stats(&self) -> DuelStats {
-        DuelStats { players: self.players.len(), waiting: usize::from(self.waiting.is_some()), ..self.played }
+        DuelStats { players: self.players.len(), waiting: usize::from(self.waiting.is_some()), ..self.totals }
     }
 
-    /// A player with a move in play and no partner meets the one who waits, or waits.
+    /// Pairs a player who has a move in play and no partner with the player in the lobby, and judges their round. If the
+    /// lobby is empty, the player waits there.
     fn enter_lobby(&mut self, player: PlayerId, now: Instant, actions: &mut Vec<Action>) {
         if let Some(waiting) = self.waiting {
             self.on_timeout(waiting, now, actions);
@@ -171,37 +174,37 @@ impl Rounds {
         }
     }
 
-    /// Judges the moves that two partners have in play.
+    /// Judges the moves in play of two partners.
     fn judge(&mut self, player: PlayerId, partner: PlayerId, actions: &mut Vec<Action>) {
         let (mine, theirs) = (self.players[player.0].in_play.take(), self.players[partner.0].in_play.take());
         let (Some(mine), Some(theirs)) = (mine, theirs) else { return };
-        for (who, outcome) in [(partner, judge(theirs.shown, mine.shown)), (player, judge(mine.shown, theirs.shown))] {
+        for (player, outcome) in [(partner, judge(theirs.mv, mine.mv)), (player, judge(mine.mv, theirs.mv))] {
             match outcome {
-                Outcome::Draw => self.played.draws += 1,
-                Outcome::Win => self.played.wins += 1,
-                Outcome::Lose => self.played.losses += 1,
+                Outcome::Draw => self.totals.draws += 1,
+                Outcome::Win => self.totals.wins += 1,
+                Outcome::Lose => self.totals.losses += 1,
             }
-            actions.push(Action { player: who, reply: ReplyState::Ready(Reply::Judged(outcome)) });
+            actions.push(Action { player, reply: ReplyState::Ready(Reply::Judged(outcome)) });
         }
     }
 
-    /// Takes a move out of play that nobody has met. The partner, if there is one, has no move in play, or the two would
-    /// have been judged.
+    /// Makes the player's move in play void. A partner has no move in play at this point, since the two moves would have
+    /// been judged.
     fn void(&mut self, player: PlayerId, actions: &mut Vec<Action>) {
         self.players[player.0].in_play = None;
         if self.waiting == Some(player) {
             self.waiting = None;
         }
         self.unpair(player);
-        self.played.voids += 1;
+        self.totals.voids += 1;
         actions.push(Action { player, reply: ReplyState::Ready(Reply::Void) });
     }
 
-    /// Ends the pair that a player is of, and gives the other one.
+    /// Dissolves the pair of a player, and returns the former partner.
     fn unpair(&mut self, player: PlayerId) -> Option<PlayerId> {
         let partner = self.players[player.0].partner.take()?;
         self.players[partner.0].partner = None;
-        self.played.dissolved += 1;
+        self.totals.pairs_dissolved += 1;
         Some(partner)
     }
 }

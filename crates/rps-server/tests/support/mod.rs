@@ -1,6 +1,6 @@
-//! The rock-paper-scissors server under test: in this process, as a program, or one connection in memory.
+//! Starts the rock-paper-scissors server for tests: in this process, as a program, or as one connection in memory.
 
-#![allow(clippy::unwrap_used, dead_code, reason = "a test that cannot go on fails, and not every test uses all of it")]
+#![allow(clippy::unwrap_used, dead_code, reason = "a test that cannot go on fails, and no test uses every item")]
 
 pub(crate) mod program;
 
@@ -21,16 +21,16 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// A server on ports of its own.
+/// A server in this process, on free ports.
 pub(crate) struct TestServer {
     solo: SocketAddr,
     duel: SocketAddr,
-    pub(crate) table: Arc<DuelHub>,
+    pub(crate) hub: Arc<DuelHub>,
     pub(crate) shutdown: Shutdown,
     running: Running,
 }
 
-/// Starts a server with these settings over the defaults, and for each connection a house with such a generator.
+/// Starts a server with `settings` over the defaults. Calls `generator` once per solo connection, for the house.
 pub(crate) fn start<G, R>(settings: &[(&str, &str)], generator: G) -> TestServer
 where
     G: Fn() -> R + Send + Sync + 'static,
@@ -39,46 +39,42 @@ where
     let config: Config = config(settings);
     let [(solo, solo_listener), (duel, duel_listener)] = [(); 2].map(|()| {
         let listener = listen();
-        // A small send buffer, which accepted connections inherit, so that a player who does not read is noticed soon.
+        // Accepted connections inherit this small send buffer. It fills soon if a player does not read.
         SockRef::from(&listener).set_send_buffer_size(4096).unwrap();
         (listener.local_addr().unwrap(), listener)
     });
     let shutdown = Shutdown::new(config.timeouts.drain.get());
-    let games = RpsServer::new(&config, move || House::new(generator()), shutdown.clone());
-    let table = Arc::clone(games.hub());
+    let server = RpsServer::new(&config, move || House::new(generator()), shutdown.clone());
+    let hub = Arc::clone(server.hub());
     let listeners = Listeners { solo: Some(solo_listener), duel: Some(duel_listener) };
-    let running = Running::spawn(shutdown.clone(), async move { games.serve(listeners).await });
-    TestServer { solo, duel, table, shutdown, running }
+    let running = Running::spawn(shutdown.clone(), async move { server.serve(listeners).await });
+    TestServer { solo, duel, hub, shutdown, running }
 }
 
-/// Starts a server with these settings over the defaults, for tests that do not look at what the house shows.
+/// Starts a server with `settings` over the defaults, for tests that do not depend on the moves of the house.
 pub(crate) fn start_duel(settings: &[(&str, &str)]) -> TestServer {
     start(settings, || ThreadGenerator)
 }
 
-/// Serves a duel's connection with the default configuration.
-pub(crate) fn join_in_memory(
-    stream: impl Stream,
-    table: &Arc<DuelHub>,
-    shutdown: &Shutdown,
-) -> JoinHandle<CloseReason> {
+/// Serves one duel connection on `stream`, with the default configuration.
+pub(crate) fn join_in_memory(stream: impl Stream, hub: &Arc<DuelHub>, shutdown: &Shutdown) -> JoinHandle<CloseReason> {
     let config = Config::default();
-    let duel = DuelHandler::new(table.join(), config.limits.max_bad_frames.get(), Arc::default());
-    server::serve(stream, duel, config.connection_timeouts(), shutdown.clone())
+    let handler = DuelHandler::new(hub.join(), config.limits.max_bad_frames.get(), Arc::default());
+    server::serve(stream, handler, config.connection_timeouts(), shutdown.clone())
 }
 
 impl TestServer {
-    /// Where the duel listens.
+    /// Returns the address of the duel.
     pub(crate) fn duel_address(&self) -> SocketAddr {
         self.duel
     }
 
-    /// A player against the house.
+    /// Connects a player to the solo game.
     pub(crate) async fn connect(&self) -> TcpStream {
         nonblocking::connect(self.solo).await
     }
 
-    /// A player against other players.
+    /// Connects a player to the duel.
     pub(crate) async fn join(&self) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
@@ -87,7 +83,7 @@ impl TestServer {
         stream
     }
 
-    /// Plays against the house: sends `bytes`, half-closes, and reads to the end.
+    /// Plays the solo game: sends `bytes`, half-closes, and reads to the end.
     pub(crate) async fn exchange(&self, bytes: &[u8]) -> Vec<u8> {
         nonblocking::exchange(self.solo, bytes).await
     }
@@ -97,7 +93,7 @@ impl TestServer {
     }
 }
 
-/// Reads one answer.
-pub(crate) async fn hear(stream: &mut TcpStream) -> u8 {
+/// Reads one reply.
+pub(crate) async fn read_reply(stream: &mut TcpStream) -> u8 {
     timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap()
 }

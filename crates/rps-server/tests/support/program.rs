@@ -1,4 +1,4 @@
-//! The server's program.
+//! Starts the server as a program.
 
 use std::process::Command;
 
