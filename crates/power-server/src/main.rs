@@ -17,7 +17,7 @@ const PROGRAM: &str = env!("CARGO_PKG_NAME");
 #[derive(Parser)]
 #[command(name = PROGRAM, version, max_term_width = 80, after_help = CONFIGURATION)]
 struct PowerServerArguments {
-    /// Where to listen
+    /// Address for power requests
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
 
@@ -26,16 +26,15 @@ struct PowerServerArguments {
 }
 
 const CONFIGURATION: &str = "\
-The configuration is read from the file that --config or POWER_SERVER_CONFIG
-names, or else from config/power-server.toml. Environment variables
-(POWER_SERVER_LISTEN, POWER_SERVER_LOG_LEVEL or RUST_LOG,
-POWER_SERVER_LOG_FORMAT, POWER_SERVER_ADMIN_LISTEN) override the file, and
-arguments override both.
+Settings are read from the file named by --config or POWER_SERVER_CONFIG
+(default: config/power-server.toml). Environment variables override the file:
+POWER_SERVER_LISTEN, POWER_SERVER_LOG_LEVEL or RUST_LOG,
+POWER_SERVER_LOG_FORMAT, POWER_SERVER_ADMIN_LISTEN. Arguments override both.
 
-SIGHUP reloads the file. SIGTERM and SIGINT drain; a second one aborts.
+SIGHUP reloads the file. SIGTERM and SIGINT drain; a second signal aborts.
 
-Exit codes: 0 drained; 1 cannot serve, or not healthy; 2 wrong usage or
-invalid configuration; 130 or 143 aborted by second signal";
+Exit codes: 0 stopped by a signal; 1 cannot serve, or unhealthy; 2 invalid
+arguments or configuration; 130 or 143 aborted by a second signal";
 
 fn main() -> ExitCode {
     let PowerServerArguments { listen, options } = PowerServerArguments::parse();

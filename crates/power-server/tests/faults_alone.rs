@@ -66,7 +66,7 @@ fn row_05_ten_thousand_resets_delay_no_other_client() {
 
 #[test]
 #[ignore = "measures memory: needs an idle machine"]
-fn row_06_clients_that_never_read_cost_no_memory() {
+fn row_06_clients_that_never_read_do_not_grow_memory() {
     let server = start(&["--set", "timeouts.write=500ms"]);
     let flight = b"x\n".repeat(64 * 1024);
     let never_read = || never_read(server.address("power"), &flight);

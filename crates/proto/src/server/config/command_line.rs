@@ -32,7 +32,7 @@ pub struct Options {
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
 
-    /// Address for health checks and metrics ("" for off)
+    /// Address for health checks and metrics ("" turns it off)
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<String>,
 
