@@ -94,7 +94,7 @@ fn row_04_whatever_is_sent_gets_its_error_and_a_clean_end() {
     assert!(send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").starts_with(r"eBADOP '\x16'"));
     let heard = exchange(power, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(heard.lines().count() == 2 && heard.lines().all(|line| line.starts_with("eBADOP '")), "{heard}");
-    blocking::random_inputs(|bytes| {
+    blocking::for_random_inputs(|bytes| {
         let heard = exchange(power, bytes);
         assert!(heard.lines().all(|line| line.starts_with(['d', 'e'])), "{heard}");
     });
@@ -129,7 +129,7 @@ fn row_06_a_client_that_never_reads_is_let_go_of() {
     let flight = b"x\n".repeat(64 * 1024);
     let began = Instant::now();
     for _ in 0..2 {
-        blocking::never_read(server.address("power"), &flight);
+        blocking::send_without_reading(server.address("power"), &flight);
     }
     assert!(began.elapsed() >= Duration::from_secs(1));
     assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");

@@ -18,7 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use proto::testing::blocking::{connect, connect_from, exchange, expect, never_read, read_to_end, reset_on_close};
+use proto::testing::blocking::{
+    connect, connect_from, exchange, expect, read_to_end, reset_on_close, send_without_reading,
+};
 use proto::testing::eventually;
 use proto::testing::program::ServerProcess;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
@@ -69,13 +71,13 @@ fn row_05_ten_thousand_resets_keep_no_healthy_client_waiting() {
 fn row_06_clients_that_never_read_cost_no_memory() {
     let server = start(&["--set", "timeouts.write=500ms"]);
     let flight = b"x\n".repeat(64 * 1024);
-    let never_read = || never_read(server.address("power"), &flight);
+    let send_without_reading = || send_without_reading(server.address("power"), &flight);
     // The first ones pay for what a thread keeps.
-    never_read();
-    never_read();
+    send_without_reading();
+    send_without_reading();
     let (rest, before) = (server.baseline(), server.resident_kib());
     for _ in 0..3 {
-        never_read();
+        send_without_reading();
     }
     let grown = server.resident_kib().saturating_sub(before);
     println!("row 6: three clients that never read grew it by {grown} KiB");
@@ -400,7 +402,7 @@ fn row_16_as_the_first_process_of_a_namespace_a_signal_drains_it() {
         server.signal(signal);
         assert_eq!(read_to_end(&mut asked), "d81.0");
         drop(asked);
-        let (code, log) = server.end();
+        let (code, log) = server.wait_for_exit();
         assert_eq!(code, Some(0), "{log}");
         assert!(log.contains("stopped accepted=1 rejected=0 panicked=0 aborted=0"), "{log}");
     }

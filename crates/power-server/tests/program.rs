@@ -176,7 +176,7 @@ fn a_second_instance_is_refused_the_port_of_the_first() {
     assert_eq!(second.status.code(), Some(1));
     assert_eq!(exchange(first.address("power"), b"a2"), "d4.0");
     first.signal("TERM");
-    assert_eq!(first.end().0, Some(0));
+    assert_eq!(first.wait_for_exit().0, Some(0));
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn the_health_check_asks_the_running_server() {
     let wildcard = format!("0.0.0.0:{}", running.address("power").port());
     assert_eq!(output(&["--listen", &wildcard, "--healthcheck"]).status.code(), Some(0));
     running.signal("TERM");
-    assert_eq!(running.end().0, Some(0));
+    assert_eq!(running.wait_for_exit().0, Some(0));
     let unhealthy = output(&["--listen", &address, "--healthcheck"]);
     assert_eq!(unhealthy.status.code(), Some(1));
     assert!(String::from_utf8(unhealthy.stderr).unwrap().starts_with("power-server: not healthy: "));
@@ -204,7 +204,7 @@ fn either_signal_drains_and_ends_with_0() {
         running.signal(signal);
         assert_eq!(read_to_end(&mut idle), "");
         drop(idle);
-        let (code, log) = running.end();
+        let (code, log) = running.wait_for_exit();
         assert_eq!(code, Some(0), "{log}");
         assert!(log.contains("stopped accepted=2 rejected=0 panicked=0 aborted=0"), "{log}");
     }

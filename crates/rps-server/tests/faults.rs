@@ -47,7 +47,7 @@ fn row_04_every_byte_gets_its_answer_until_there_were_too_many_bad_ones() {
         }
     }
     let solo = server.address("solo");
-    blocking::random_inputs(|bytes| assert_eq!(exchange(solo, bytes).len(), answers_to(bytes)));
+    blocking::for_random_inputs(|bytes| assert_eq!(exchange(solo, bytes).len(), answers_to(bytes)));
     server.returns_to(rest, "rps");
 }
 
@@ -71,7 +71,7 @@ fn row_06_a_player_who_never_reads_is_let_go_of() {
     let flight = vec![b'1'; 1 << 20];
     let began = Instant::now();
     for _ in 0..2 {
-        blocking::never_read(server.address("solo"), &flight);
+        blocking::send_without_reading(server.address("solo"), &flight);
     }
     assert!(began.elapsed() >= Duration::from_millis(600));
     assert_eq!(exchange(server.address("solo"), b"1").len(), 1);
@@ -116,7 +116,7 @@ fn row_16_a_drain_ends_rounds_and_cuts_none() {
     assert_eq!(read_to_end(&mut alone), "v");
     assert_eq!(read_to_end(&mut idle), "");
     drop((alone, idle));
-    let (code, log) = server.end();
+    let (code, log) = server.wait_for_exit();
     assert_eq!(code, Some(0));
     assert!(log.contains("stopped accepted=2 rejected=0 panicked=0 aborted=0"), "{log}");
 }
@@ -146,7 +146,7 @@ fn row_20_a_thousand_moves_in_flight_get_a_thousand_answers_across_a_drain() {
     for (mine, theirs) in one.bytes().zip(other.bytes()) {
         assert!([(b'x', b'x'), (b'v', b'v'), (b'y', b'z'), (b'z', b'y')].contains(&(mine, theirs)), "{mine} {theirs}");
     }
-    let (code, log) = server.end();
+    let (code, log) = server.wait_for_exit();
     assert_eq!(code, Some(0));
     assert!(log.contains("aborted=0"), "{log}");
 }

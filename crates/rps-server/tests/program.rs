@@ -153,7 +153,7 @@ fn it_serves_until_it_is_told_to_stop_and_ends_with_0() {
         assert_eq!(read_to_end(player), "");
     }
     drop((player, pair));
-    let (code, rest) = running.end();
+    let (code, rest) = running.wait_for_exit();
     assert_eq!(code, Some(0), "{rest}");
     assert!(rest.contains("duel summary draws=0 wins=1 losses=1 voids=1 pairs_dissolved=1"), "{rest}");
     assert!(rest.contains("stopped accepted=7 rejected=0 panicked=0 aborted=0"), "{rest}");

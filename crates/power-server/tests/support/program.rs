@@ -12,7 +12,7 @@ pub(crate) const BINARY: Binary = Binary {
 };
 
 pub(crate) fn bare() -> Command {
-    BINARY.bare()
+    BINARY.clean_command()
 }
 
 pub(crate) fn command(arguments: &[&str]) -> Command {

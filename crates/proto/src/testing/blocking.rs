@@ -57,7 +57,7 @@ pub fn expect(stream: &mut TcpStream, expected: &str) {
 }
 
 /// Sends `flight` over and over and reads nothing, until the server closes the connection.
-pub fn never_read(address: SocketAddr, flight: &[u8]) {
+pub fn send_without_reading(address: SocketAddr, flight: &[u8]) {
     let mut stream = connect(address);
     let error = loop {
         if let Err(error) = stream.write_all(flight) {
@@ -68,7 +68,7 @@ pub fn never_read(address: SocketAddr, flight: &[u8]) {
 }
 
 /// Calls `check` with 10,000 random inputs, from four threads.
-pub fn random_inputs(check: impl Fn(&[u8]) + Sync) {
+pub fn for_random_inputs(check: impl Fn(&[u8]) + Sync) {
     thread::scope(|scope| {
         for seed in 0..4 {
             let check = &check;

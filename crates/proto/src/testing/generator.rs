@@ -7,16 +7,16 @@ use rand::{CryptoRng, Rng, SeedableRng};
 
 /// Gives the same bytes however many are asked for at once, which other generators do not promise.
 #[derive(Debug)]
-pub struct ByteByByte<R>(R);
+pub struct BytewiseRng<R>(R);
 
-impl<R: SeedableRng> ByteByByte<R> {
+impl<R: SeedableRng> BytewiseRng<R> {
     /// Creates a generator from a seed.
     pub fn seeded(seed: u64) -> Self {
         Self(R::seed_from_u64(seed))
     }
 }
 
-impl<R: Rng> TryRng for ByteByByte<R> {
+impl<R: Rng> TryRng for BytewiseRng<R> {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
@@ -35,4 +35,4 @@ impl<R: Rng> TryRng for ByteByByte<R> {
     }
 }
 
-impl<R: CryptoRng> TryCryptoRng for ByteByByte<R> {}
+impl<R: CryptoRng> TryCryptoRng for BytewiseRng<R> {}

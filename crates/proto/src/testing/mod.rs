@@ -7,7 +7,7 @@
 //! - [`program`]: a server's binary as such a process, with its listeners and its admin endpoint;
 //! - `server` (with feature `server`): a server in this process;
 //! - [`blocking`], [`nonblocking`]: TCP clients that send and receive raw bytes;
-//! - `fragile` (with feature `server`): an in-memory stream that a test can break;
+//! - `breakable` (with feature `server`): an in-memory stream that a test can break;
 //! - [`transcript`]: the transcripts of PROTOCOL.md, replayed;
 //! - [`python`]: peers written in Python;
 //! - [`properties`]: what holds for any bytes, for the fuzz targets and for their corpus;
@@ -25,7 +25,7 @@
 
 pub mod blocking;
 #[cfg(feature = "server")]
-pub mod fragile;
+pub mod breakable;
 pub mod generator;
 pub mod nonblocking;
 pub mod process;

@@ -25,7 +25,7 @@ pub struct Binary {
 
 impl Binary {
     /// The program with an empty environment.
-    pub fn bare(&self) -> Command {
+    pub fn clean_command(&self) -> Command {
         let mut command = Command::new(self.path);
         command.current_dir(self.folder).env_clear();
         command
@@ -33,7 +33,7 @@ impl Binary {
 
     /// The program with these arguments, listening on free ports unless they say otherwise.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.bare();
+        let mut command = self.clean_command();
         command.envs(self.listeners.iter().map(|name| (name, "127.0.0.1:0"))).args(arguments);
         command
     }
@@ -189,7 +189,7 @@ impl ServerProcess {
     }
 
     /// Waits for its end and returns the exit code and the whole log.
-    pub fn end(mut self) -> (Option<i32>, String) {
+    pub fn wait_for_exit(mut self) -> (Option<i32>, String) {
         let code = self.process.wait();
         (code, self.process.stdout.wait_for_end())
     }
@@ -197,7 +197,7 @@ impl ServerProcess {
     /// Stops it with SIGTERM and checks that it exits with 0.
     pub fn stop(self) -> String {
         self.signal("TERM");
-        let (code, log) = self.end();
+        let (code, log) = self.wait_for_exit();
         assert_eq!(code, Some(0), "{log}");
         log
     }

@@ -38,13 +38,13 @@ pub fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// A server that runs as a task of the current runtime.
 #[derive(Debug)]
-pub struct Running {
+pub struct ServerTask {
     /// What stops it.
     pub shutdown: Shutdown,
     task: JoinHandle<Summary>,
 }
 
-impl Running {
+impl ServerTask {
     /// Runs a server, which ends after `shutdown` has begun.
     pub fn spawn(shutdown: Shutdown, serve: impl Future<Output = Summary> + Send + 'static) -> Self {
         Self { shutdown, task: tokio::spawn(serve) }

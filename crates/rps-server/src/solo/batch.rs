@@ -189,7 +189,7 @@ mod tests {
 
     use super::*;
     use crate::game;
-    use proto::testing::generator::ByteByByte;
+    use proto::testing::generator::BytewiseRng;
 
     #[test]
     fn every_pair_is_judged_as_by_the_rule() {
@@ -250,7 +250,7 @@ mod tests {
         #[test]
         fn the_moves_are_the_same_one_by_one_and_all_at_once(counts in prop::collection::vec(0..2500_usize, 0..20)) {
             let (mut at_once, mut one_by_one) =
-                (House::new(ByteByByte::<StdRng>::seeded(3)), House::new(ByteByByte::<StdRng>::seeded(3)));
+                (House::new(BytewiseRng::<StdRng>::seeded(3)), House::new(BytewiseRng::<StdRng>::seeded(3)));
             for count in counts {
                 let expected: Vec<Move> = (0..count).map(|_| one_by_one.throw()).collect();
                 let mut moves = vec![Move::Rock; count];

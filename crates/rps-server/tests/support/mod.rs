@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use proto::server::{CloseReason, Shutdown, Stream, Summary};
-use proto::testing::server::{self, Running, config, listen};
+use proto::testing::server::{self, ServerTask, config, listen};
 use proto::testing::{PATIENCE, nonblocking};
 use rps_server::config::Config;
 use rps_server::duel::handler::DuelHandler;
@@ -27,7 +27,7 @@ pub(crate) struct TestServer {
     duel: SocketAddr,
     pub(crate) table: Arc<DuelHub>,
     pub(crate) shutdown: Shutdown,
-    running: Running,
+    task: ServerTask,
 }
 
 /// Starts a server with these settings over the defaults, and for each connection a house with such a generator.
@@ -47,8 +47,8 @@ where
     let games = RpsServer::new(&config, move || House::new(generator()), shutdown.clone());
     let table = Arc::clone(games.hub());
     let listeners = Listeners { solo: Some(solo_listener), duel: Some(duel_listener) };
-    let running = Running::spawn(shutdown.clone(), async move { games.serve(listeners).await });
-    TestServer { solo, duel, table, shutdown, running }
+    let task = ServerTask::spawn(shutdown.clone(), async move { games.serve(listeners).await });
+    TestServer { solo, duel, table, shutdown, task }
 }
 
 /// Starts a server with these settings over the defaults, for tests that do not look at what the house shows.
@@ -93,7 +93,7 @@ impl TestServer {
     }
 
     pub(crate) async fn stop(self) -> Summary {
-        self.running.stop().await
+        self.task.stop().await
     }
 }
 

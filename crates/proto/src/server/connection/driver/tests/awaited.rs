@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::testing::fragile::fragile;
+use crate::testing::breakable::breakable_stream;
 
 const LATEST: Duration = Duration::from_secs(30);
 
@@ -50,7 +50,7 @@ struct Relayed {
 }
 
 fn relay(room: usize, shutdown: &Shutdown) -> Relayed {
-    let (peer, stream, broken) = fragile(room);
+    let (peer, stream, broken) = breakable_stream(room);
     let (answers, receiver) = mpsc::unbounded_channel();
     let timeouts = ConnectionTimeouts { request: None, ..timeouts() };
     let relay = Relay { answers: receiver, answer: None };

@@ -11,19 +11,19 @@ use crate::server::connection::Stream;
 
 /// The server's end of such a stream.
 #[derive(Debug)]
-pub struct Fragile {
+pub struct BreakableStream {
     stream: DuplexStream,
     broken: CancellationToken,
 }
 
 /// Returns the peer's end, the server's end, and the token that breaks the stream when it is cancelled.
-pub fn fragile(room: usize) -> (DuplexStream, Fragile, CancellationToken) {
+pub fn breakable_stream(room: usize) -> (DuplexStream, BreakableStream, CancellationToken) {
     let (ours, stream) = duplex(room);
     let broken = CancellationToken::new();
-    (ours, Fragile { stream, broken: broken.clone() }, broken)
+    (ours, BreakableStream { stream, broken: broken.clone() }, broken)
 }
 
-impl Stream for Fragile {
+impl Stream for BreakableStream {
     async fn wait_error(&self) -> io::Error {
         self.broken.cancelled().await;
         io::ErrorKind::ConnectionReset.into()
@@ -32,13 +32,13 @@ impl Stream for Fragile {
     fn reset_on_close(&self) {}
 }
 
-impl AsyncRead for Fragile {
+impl AsyncRead for BreakableStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, into)
     }
 }
 
-impl AsyncWrite for Fragile {
+impl AsyncWrite for BreakableStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
