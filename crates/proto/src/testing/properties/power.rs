@@ -42,7 +42,7 @@ pub fn check(data: &[u8]) {
     assert_eq!(lines, converse(kind, [&[b"d0\n", sent].concat()[..]]), "{kind:?}");
     assert_eq!(lines[1..], told_line_by_line(sent, kind.limit), "{kind:?}");
     // Nor does it for one request that is given the time to settle.
-    if let [Received::Request(_, Ok(_), _)] = &whole[..]
+    if let [Received::Request { request: Ok(_), .. }] = &whole[..]
         && kind.settling
         && !kind.silences
     {
@@ -98,13 +98,17 @@ fn told_line_by_line(sent: &[u8], limit: usize) -> Vec<Received> {
         let (line, ended) = line.strip_suffix(b"\n").map_or((line, false), |line| (line, true));
         let text = line.strip_suffix(b"\r").unwrap_or(line);
         if text.len() > limit {
-            told.push(Received::Request(None, Err(ErrorReply::too_long(limit)), Terminator::Line));
+            told.push(Received::Request {
+                operation: None,
+                request: Err(ErrorReply::too_long(limit)),
+                terminator: Terminator::Line,
+            });
             break;
         }
         let text = if ended { text } else { line };
         if text.iter().any(|byte| !b" \t".contains(byte)) {
             let operation = Operation::from_letter(text[0]);
-            told.push(Received::Request(operation, Request::parse(text), Terminator::Line));
+            told.push(Received::Request { operation, request: Request::parse(text), terminator: Terminator::Line });
         }
     }
     told
@@ -140,10 +144,10 @@ fn answers(received: &[Received]) -> BytesMut {
     let mut bytes = BytesMut::new();
     for received in received {
         match received {
-            Received::Request(_, request, terminator) => {
+            Received::Request { request, terminator, .. } => {
                 ReplyEncoder.encode((&answer(request), *terminator), &mut bytes).unwrap();
             }
-            Received::LineEnd => bytes.put_u8(b'\n'),
+            Received::LateLineEnd => bytes.put_u8(b'\n'),
         }
     }
     bytes
@@ -195,7 +199,7 @@ fn broken(heard: Vec<Reply>, error: &impl ToString) -> (Vec<Reply>, bool) {
 
 /// What is received can be sent again, and what is answered is read as it was meant.
 fn round_trip(received: &Received) {
-    let Received::Request(operation, request, terminator) = received else { return };
+    let Received::Request { operation, request, terminator } = received else { return };
     if let Ok(request) = request {
         assert_eq!(*operation, Some(request.operation));
         assert_eq!(Request::parse(request.to_string().as_bytes()).unwrap(), *request);
@@ -217,7 +221,7 @@ fn pipelined(received: &[Received], cuts: &[u8]) {
     let requests: Vec<_> = received
         .iter()
         .filter_map(|received| match received {
-            Received::Request(_, Ok(request), _) => Some(*request),
+            Received::Request { request: Ok(request), .. } => Some(*request),
             _ => None,
         })
         .collect();
@@ -232,17 +236,18 @@ fn pipelined(received: &[Received], cuts: &[u8]) {
     let again = converse(kind, [first].into_iter().chain(pieces(others, cuts)));
     assert_eq!(again.len(), requests.len());
     for (again, request) in again.iter().zip(&requests) {
-        assert_eq!(*again, Received::Request(Some(request.operation), Ok(*request), Terminator::Line));
+        let operation = Some(request.operation);
+        assert_eq!(*again, Received::Request { operation, request: Ok(*request), terminator: Terminator::Line });
         // Zeros of either sign are equal.
-        let Received::Request(_, again, _) = again else { continue };
+        let Received::Request { request: again, .. } = again else { continue };
         assert!(same(Some(&again.clone().map(|again| again.operand)), Some(&Ok(request.operand))));
     }
 
     let said: Vec<_> = received
         .iter()
         .filter_map(|received| match received {
-            Received::Request(_, request, _) => Some(answer(request)),
-            Received::LineEnd => None,
+            Received::Request { request, .. } => Some(answer(request)),
+            Received::LateLineEnd => None,
         })
         .collect();
     let (heard, in_order) = hear(Framing::Line, pieces(&answers(received), cuts));

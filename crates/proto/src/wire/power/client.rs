@@ -247,7 +247,8 @@ mod tests {
                 let mut bytes = BytesMut::new();
                 codec.encode(request, &mut bytes).unwrap();
                 let received = RequestDecoder::new(512, false).decode_eof(&mut bytes).unwrap().unwrap();
-                prop_assert_eq!(received, Received::Request(Some(request.operation), Ok(request), terminator));
+                let operation = Some(request.operation);
+                prop_assert_eq!(received, Received::Request { operation, request: Ok(request), terminator });
                 ReplyEncoder.encode((&Ok(operand), terminator), &mut bytes).unwrap();
                 prop_assert_eq!(codec.decode_eof(&mut bytes).unwrap(), Some(Ok(operand)));
             }

@@ -21,17 +21,23 @@ use crate::wire::number::{Literal, is_blank};
 /// What a request decoder made of the bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Received {
-    /// A request, or the error that it gets, and how the reply is to be ended. A request that is none can be for an
-    /// operation all the same.
-    Request(Option<Operation>, Result<Request, ErrorReply>, Terminator),
-    /// The line end of a request that has been answered bare: its reply still lacks one.
-    LineEnd,
+    /// A request. It gets one reply.
+    Request {
+        /// The operation, if the first byte is an op letter. An invalid request can have one, too.
+        operation: Option<Operation>,
+        /// The request, or the error reply to an invalid one.
+        request: Result<Request, ErrorReply>,
+        /// How the reply has to end.
+        terminator: Terminator,
+    },
+    /// The line end of a request that has already got a bare reply. The reply now needs its line feed.
+    LateLineEnd,
 }
 
 impl Received {
     fn from_text(text: RequestText<'_>, terminator: Terminator) -> Self {
         let operation = text.operation.map(|(operation, _)| operation);
-        Self::Request(operation, text.parse(), terminator)
+        Self::Request { operation, request: text.parse(), terminator }
     }
 }
 
@@ -116,7 +122,7 @@ impl RequestDecoder {
     fn finish(&mut self, refusal: ErrorReply) -> Received {
         let terminator = self.terminator();
         self.state = DecoderState::Finished;
-        Received::Request(None, Err(refusal), terminator)
+        Received::Request { operation: None, request: Err(refusal), terminator }
     }
 
     fn bare_request_taken(&mut self, src: &mut BytesMut) {
@@ -152,7 +158,7 @@ impl Decoder for RequestDecoder {
                 src.advance(end + 1);
                 match received {
                     Some(received) => return Ok(Some(received)),
-                    None if late => return Ok(Some(Received::LineEnd)),
+                    None if late => return Ok(Some(Received::LateLineEnd)),
                     None => {}
                 }
             } else if self.state == DecoderState::Lines {
@@ -283,9 +289,9 @@ mod tests {
 
     fn show(received: &Received) -> String {
         let (text, terminator) = match received {
-            Received::Request(_, Ok(request), terminator) => (request.to_string(), *terminator),
-            Received::Request(_, Err(refusal), terminator) => (refusal.code.to_string(), *terminator),
-            Received::LineEnd => (String::new(), Terminator::Line),
+            Received::Request { request: Ok(request), terminator, .. } => (request.to_string(), *terminator),
+            Received::Request { request: Err(refusal), terminator, .. } => (refusal.code.to_string(), *terminator),
+            Received::LateLineEnd => (String::new(), Terminator::Line),
         };
         text + if terminator == Terminator::Line { "\\n" } else { "" }
     }
