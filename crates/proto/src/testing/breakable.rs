@@ -1,4 +1,4 @@
-//! An in-memory stream that a test can break, as a reset breaks a socket.
+//! An in-memory stream that a test can break, as a RST breaks a socket.
 
 use std::io;
 use std::pin::Pin;
@@ -9,18 +9,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::server::connection::Stream;
 
-/// The server's end of such a stream.
+/// The server's end of the stream.
 #[derive(Debug)]
 pub struct BreakableStream {
     stream: DuplexStream,
     broken: CancellationToken,
 }
 
-/// Returns the peer's end, the server's end, and the token that breaks the stream when it is cancelled.
-pub fn breakable_stream(room: usize) -> (DuplexStream, BreakableStream, CancellationToken) {
-    let (ours, stream) = duplex(room);
+/// Returns the peer's end, the server's end, and a token that breaks the stream when it is cancelled. Each direction
+/// buffers `capacity` bytes.
+pub fn breakable_stream(capacity: usize) -> (DuplexStream, BreakableStream, CancellationToken) {
+    let (peer, stream) = duplex(capacity);
     let broken = CancellationToken::new();
-    (ours, BreakableStream { stream, broken: broken.clone() }, broken)
+    (peer, BreakableStream { stream, broken: broken.clone() }, broken)
 }
 
 impl Stream for BreakableStream {
@@ -33,8 +34,8 @@ impl Stream for BreakableStream {
 }
 
 impl AsyncRead for BreakableStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, into)
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 

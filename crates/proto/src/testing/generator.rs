@@ -1,11 +1,12 @@
-//! A random number generator for tests that compare moves which were drawn at different times.
+//! A random number generator for tests that compare moves drawn in batches of different sizes.
 
 use std::convert::Infallible;
 
 use rand::rand_core::{TryCryptoRng, TryRng};
 use rand::{CryptoRng, Rng, SeedableRng};
 
-/// Gives the same bytes however many are asked for at once, which other generators do not promise.
+/// A generator that draws each byte separately, so its sequence of bytes does not depend on the size of each draw.
+/// Other generators may discard the unused bytes of a word.
 #[derive(Debug)]
 pub struct BytewiseRng<R>(R);
 

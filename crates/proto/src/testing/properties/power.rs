@@ -90,8 +90,8 @@ fn converse<'a>(kind: InputKind, pieces: impl IntoIterator<Item = &'a [u8]>) -> 
     seen
 }
 
-/// What lines are to be taken for, as the wire has it: each for a request, up to the first that is too long. What stands
-/// behind the last line feed is a line too, whose CR is no end.
+/// What lines are to be taken for, as the wire has it: each for a request, up to the first that is too long. What
+/// stands behind the last line feed is a line too, whose CR is no end.
 fn told_line_by_line(sent: &[u8], limit: usize) -> Vec<Received> {
     let mut told = Vec::new();
     for line in sent.split_inclusive(|&byte| byte == b'\n') {
