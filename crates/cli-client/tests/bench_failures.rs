@@ -226,7 +226,9 @@ fn failures_are_told_with_the_first_of_each_kind_and_a_wrong_answer_decides_the_
     assert_eq!((table.code, table.stderr.as_str()), (Some(1), ""), "{table:?}");
     for row in [
         "requests      3 answered right in ".to_owned(),
-        format!("protocol      2; the first: {server}: the server broke the protocol: '220 hello' is no reply"),
+        format!(
+            "protocol      2; the first: {server}: the server broke the protocol: '220 hello' is not a valid reply"
+        ),
         format!("wrong answer  1; the first: {server}: asked a2.0, it answered 5.0, and 4.0 is right\n"),
         format!("refused       1; the first: {server}: the server refused: RANGE what\n"),
     ] {

@@ -111,7 +111,7 @@ fn a_probe_of_a_duel_plays_with_nobody() {
     run(&format!("rps throw paper --duel --addr {server}")).assert_done("paper win\n");
     one.finish().assert_done("rock lose\n0 won, 1 lost, 0 drawn\n");
     let server = Fake::answering_each_read(b"v");
-    run(&format!("probe duel --addr {server}")).assert_failed(5, "", &["it takes '?' for a move"]);
+    run(&format!("probe duel --addr {server}")).assert_failed(5, "", &["it accepted '?' as a move"]);
 }
 
 #[test]

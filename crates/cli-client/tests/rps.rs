@@ -68,11 +68,11 @@ fn a_full_server_is_exit_code_1_and_says_so() {
 #[test]
 fn what_is_no_answer_to_a_move_is_exit_code_5() {
     for (answer, said) in [
-        (&b"q"[..], "'q' is no answer of this wire"),
-        (b"\n", r"'\n' is no answer of this wire"),
-        (b"\xff", r"'\xff' is no answer of this wire"),
-        (b"xx", "it answered one move with 'x' and more, 'x'"),
-        (b"e", "takes rock for no move"),
+        (&b"q"[..], "'q' is not a valid reply of the rock-paper-scissors protocol"),
+        (b"\n", r"'\n' is not a valid reply"),
+        (b"\xff", r"'\xff' is not a valid reply"),
+        (b"xx", "it sent more than one byte for one move: 'x', then 'x'"),
+        (b"e", "it rejected rock as an invalid move"),
     ] {
         let server = Fake::answering_once(answer);
         run(&format!("rps throw rock --addr {server}")).assert_failed(5, "", &[said]);

@@ -27,11 +27,11 @@ impl fmt::Display for Error {
             }
             (ErrorKind::TimedOut(limit), Phase::Connect) => write!(f, "{address}: no connection within {limit:?}"),
             (ErrorKind::TimedOut(limit), Phase::Send) => {
-                write!(f, "{address}: the request was not taken within {limit:?}")
+                write!(f, "{address}: the request could not be sent within {limit:?}")
             }
             (ErrorKind::TimedOut(limit), Phase::Reply) => write!(f, "{address}: no reply within {limit:?}"),
             (ErrorKind::TimedOut(limit), Phase::End) => {
-                write!(f, "{address}: the beginning of a reply, but not its end, within {limit:?}")
+                write!(f, "{address}: no complete reply within {limit:?}")
             }
             (ErrorKind::Io(error), Phase::Resolve) => write!(f, "{address}: the name cannot be resolved: {error}"),
             (ErrorKind::Io(error), Phase::Connect) => write!(f, "{address}: cannot connect: {error}"),
@@ -40,12 +40,12 @@ impl fmt::Display for Error {
                 write!(f, "{address}: the connection broke before the reply: {error}")
             }
             (ErrorKind::Io(error), Phase::End) => {
-                write!(f, "{address}: the connection broke within the reply: {error}")
+                write!(f, "{address}: the connection broke during the reply: {error}")
             }
             (ErrorKind::Protocol(violation), _) => write!(f, "{address}: the server broke the protocol: {violation}"),
             (ErrorKind::Full, _) => write!(f, "{address}: the server is full: try again later"),
             (ErrorKind::Closed, _) => {
-                write!(f, "{address}: the server has closed the connection: it was idle for long, or is shutting down")
+                write!(f, "{address}: the server has closed the connection: idle timeout or shutdown")
             }
         }
     }
@@ -132,10 +132,14 @@ impl fmt::Display for Violation {
             Self::NoReply => f.write_str("it closed the connection without a reply"),
             Self::Unsolicited => f.write_str("it sent more replies than there were requests"),
             Self::InvalidReply(error) => error.fmt(f),
-            Self::InvalidByte(unknown) => write!(f, "{unknown} is no answer of this wire"),
-            Self::ExtraBytes { first, more } => write!(f, "it answered one move with '{first}' and more, {more}"),
-            Self::RejectedMove(mv) => write!(f, "it takes {mv} for no move"),
-            Self::AcceptedInvalidMove => f.write_str("it takes '?' for a move"),
+            Self::InvalidByte(unknown) => {
+                write!(f, "{unknown} is not a valid reply of the rock-paper-scissors protocol")
+            }
+            Self::ExtraBytes { first, more } => {
+                write!(f, "it sent more than one byte for one move: '{first}', then {more}")
+            }
+            Self::RejectedMove(mv) => write!(f, "it rejected {mv} as an invalid move"),
+            Self::AcceptedInvalidMove => f.write_str("it accepted '?' as a move"),
         }
     }
 }

@@ -42,13 +42,13 @@ impl Framing {
 #[derive(Debug, Error)]
 pub enum ReplyError {
     /// The bytes, quoted here, are neither `d` and a number nor `e` and a known code.
-    #[error("{0} is no reply of this wire")]
+    #[error("{0} is not a valid reply of the power protocol")]
     Malformed(String),
     /// The stream ended within a reply, after the bytes quoted here.
     #[error("the stream ended within a reply, after {0}")]
     UnexpectedEof(String),
     /// The reply is longer than [`ClientCodec::MAX_REPLY_LEN`].
-    #[error("a reply went on for more than {} bytes", ClientCodec::MAX_REPLY_LEN)]
+    #[error("a reply has more than {} bytes", ClientCodec::MAX_REPLY_LEN)]
     TooLong,
     /// Reading failed.
     #[error(transparent)]
