@@ -223,7 +223,7 @@ fn the_report_has_the_first_error_of_each_kind_and_a_wrong_reply_decides_the_exi
     assert_eq!((table.code, table.stderr.as_str()), (Some(1), ""), "{table:?}");
     for row in [
         "requests     3 correct replies in ".to_owned(),
-        format!("protocol     2; the first: {server}: the server broke the protocol: '220 hello' is no reply"),
+        format!("protocol     2; the first: {server}: the server broke the protocol: '220 hello' is not a valid reply"),
         format!("wrong reply  1; the first: {server}: wrong reply to a2.0: 5.0, expected 4.0\n"),
         format!("refused      1; the first: {server}: error reply: RANGE what\n"),
     ] {

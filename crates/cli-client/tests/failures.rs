@@ -74,13 +74,13 @@ fn a_reply_without_eof_exits_with_4_in_the_end_phase_and_a_hint() {
     run(&format!("power square 2 --timeout 200ms --addr {server}")).assert_failed(
         4,
         "",
-        &["the beginning of a reply, but not its end, within 200ms; if the server ends its replies in another way, try another --framing, such as bare"],
+        &["no complete reply within 200ms; if the server ends its replies in another way, try another --framing, such as bare"],
     );
     for flags in ["--framing line", "--keep-alive"] {
         run(&format!("power square 2 {flags} --timeout 200ms --addr {server}")).assert_failed(
             4,
             "",
-            &["the beginning of a reply, but not its end, within 200ms; "],
+            &["no complete reply within 200ms; "],
         );
     }
     run(&format!("power square 2 --framing bare --addr {server}")).assert_success("4.0\n");
@@ -124,17 +124,17 @@ fn results_before_a_timeout_are_printed() {
 fn an_invalid_reply_exits_with_5_and_is_quoted() {
     for (reply, quoted) in [
         (&b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"[..], "'HTTP/1.1 400 Bad Request"),
-        (b"dinf", "'dinf' is no reply"),
-        (b"dnan", "'dnan' is no reply"),
-        (b"d", "'d' is no reply"),
-        (b"d0x10", "'d0x10' is no reply"),
-        (b"4.0", "'4.0' is no reply"),
-        (b"d4.0eBADOP x", "'d4.0eBADOP x' is no reply"),
-        (b"d1.0d2.0", "'d1.0d2.0' is no reply"),
-        (b"d1.0\nd2.0\n", r"'d1.0\nd2.0\n' is no reply"),
-        (b"eWHAT now", "'eWHAT now' is no reply"),
-        (b"eBUSY \x1b[2J\x07", r"'eBUSY \x1b[2J\x07' is no reply"),
-        (b"\xff\xfe\x00", r"'\xff\xfe\x00' is no reply"),
+        (b"dinf", "'dinf' is not a valid reply"),
+        (b"dnan", "'dnan' is not a valid reply"),
+        (b"d", "'d' is not a valid reply"),
+        (b"d0x10", "'d0x10' is not a valid reply"),
+        (b"4.0", "'4.0' is not a valid reply"),
+        (b"d4.0eBADOP x", "'d4.0eBADOP x' is not a valid reply"),
+        (b"d1.0d2.0", "'d1.0d2.0' is not a valid reply"),
+        (b"d1.0\nd2.0\n", r"'d1.0\nd2.0\n' is not a valid reply"),
+        (b"eWHAT now", "'eWHAT now' is not a valid reply"),
+        (b"eBUSY \x1b[2J\x07", r"'eBUSY \x1b[2J\x07' is not a valid reply"),
+        (b"\xff\xfe\x00", r"'\xff\xfe\x00' is not a valid reply"),
     ] {
         let server = Fake::replying(reply);
         run(&format!("power square 2 --addr {server}")).assert_failed(5, "", &[quoted]);
@@ -145,9 +145,9 @@ fn an_invalid_reply_exits_with_5_and_is_quoted() {
 fn an_invalid_line_exits_with_5_after_earlier_results() {
     for (replies, quoted) in [
         (&b"d4.0\nHTTP/1.1 400 Bad Request\n"[..], "'HTTP/1.1 400"),
-        (b"d4.0\ndinf\nd9.0\n", "'dinf' is no reply"),
-        (b"d4.0\nd9.0eBADOP x\n", "'d9.0eBADOP x' is no reply"),
-        (b"d4.0\n\n", r"'\n' is no reply"),
+        (b"d4.0\ndinf\nd9.0\n", "'dinf' is not a valid reply"),
+        (b"d4.0\nd9.0eBADOP x\n", "'d9.0eBADOP x' is not a valid reply"),
+        (b"d4.0\n\n", r"'\n' is not a valid reply"),
     ] {
         let server = Fake::replying(replies);
         run(&format!("power square 2 3 --keep-alive --addr {server}")).assert_failed(5, "4.0\n", &[quoted]);
@@ -269,7 +269,7 @@ fn a_connection_closed_between_two_requests_exits_with_5() {
     running.write_stdin("2\n");
     assert_eq!(running.next_line(), "4.0\n");
     running.write_stdin("3\n");
-    running.wait().assert_failed(5, "4.0\n", &["the server has closed the connection: it was idle for long, or "]);
+    running.wait().assert_failed(5, "4.0\n", &["the server has closed the connection: idle timeout or shutdown"]);
 }
 
 #[test]
@@ -297,5 +297,9 @@ fn an_error_ends_the_command_after_earlier_results() {
 #[test]
 fn the_wrong_server_exits_with_5() {
     let server = real::rps();
-    run(&format!("power square 2 --addr {server}")).assert_failed(5, "", &["is no reply of this wire"]);
+    run(&format!("power square 2 --addr {server}")).assert_failed(
+        5,
+        "",
+        &["is not a valid reply of the power protocol"],
+    );
 }

@@ -210,8 +210,8 @@ fn a_broken_game_prints_its_score_before_the_error() {
     let closed = format!(
         "{{\"schema\":1,\"move\":\"paper\",\"outcome\":\"draw\"}}\n\
          {{\"schema\":1,\"score\":{{\"won\":0,\"lost\":0,\"drawn\":1,\"void\":0}}}}\n\
-         {{\"schema\":1,\"error\":{{\"kind\":\"closed\",\"message\":\"{leaving}: the server has closed the connection: it was \
-         idle for long, or is shutting down\",\"address\":\"{leaving}\",\"phase\":\"reply\"}}}}\n"
+         {{\"schema\":1,\"error\":{{\"kind\":\"closed\",\"message\":\"{leaving}: the server has closed the connection: \
+         idle timeout or shutdown\",\"address\":\"{leaving}\",\"phase\":\"reply\"}}}}\n"
     );
     client(&format!("rps play --json --addr {leaving}")).run("p\nr\n").assert_failed(5, &closed, &[]);
 }
@@ -299,7 +299,7 @@ fn a_connection_error_has_address_and_phase() {
                    is the address right?";
     let reset = "the connection broke before the reply: Connection reset by peer (os error 104)";
     // The message contains the reply with escapes, which JSON escapes again.
-    let protocol = r#"the server broke the protocol: '\\\"220\\\\' is no reply of this wire"#;
+    let protocol = r#"the server broke the protocol: '\\\"220\\\\' is not a valid reply of the power protocol"#;
     for (server, code, kind, message, phase) in [
         (closed_port.to_string(), 3, "refused", refused, "connect"),
         (silent.to_string(), 4, "timeout", "no reply within 200ms; --timeout sets how long to wait", "reply"),

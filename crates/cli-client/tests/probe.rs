@@ -123,7 +123,7 @@ fn a_probe_of_a_duel_does_not_disturb_players() {
     run(&format!("rps throw paper --duel --addr {server}")).assert_success("paper win\n");
     one.finish().assert_success("rock lose\n0 won, 1 lost, 0 drawn\n");
     let server = Fake::replying_to_each_read(b"v");
-    run(&format!("probe duel --addr {server}")).assert_failed(5, "", &["it takes '?' for a move"]);
+    run(&format!("probe duel --addr {server}")).assert_failed(5, "", &["it accepted '?' as a move"]);
 }
 
 #[test]

@@ -69,11 +69,11 @@ fn a_full_server_exits_with_1_and_a_message() {
 #[test]
 fn an_invalid_reply_exits_with_5() {
     for (reply, message) in [
-        (&b"q"[..], "'q' is no answer of this wire"),
-        (b"\n", r"'\n' is no answer of this wire"),
-        (b"\xff", r"'\xff' is no answer of this wire"),
-        (b"xx", "it answered one move with 'x' and more, 'x'"),
-        (b"e", "takes rock for no move"),
+        (&b"q"[..], "'q' is not a valid reply of the rock-paper-scissors protocol"),
+        (b"\n", r"'\n' is not a valid reply of the rock-paper-scissors protocol"),
+        (b"\xff", r"'\xff' is not a valid reply of the rock-paper-scissors protocol"),
+        (b"xx", "it sent more than one byte for one move: 'x', then 'x'"),
+        (b"e", "it rejected rock as an invalid move"),
     ] {
         let server = Fake::replying_once(reply);
         run(&format!("rps throw rock --addr {server}")).assert_failed(5, "", &[message]);

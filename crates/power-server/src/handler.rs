@@ -40,14 +40,14 @@ impl Handler for PowerHandler {
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress {
         let mut replies = 0;
         let mut reply_to = |received: Received| match received {
-            Received::Request(operation, request, terminator) => {
+            Received::Request { operation, request, terminator } => {
                 let reply = request.and_then(arithmetic::reply);
                 self.metrics.count_reply(operation, reply.as_ref().map(drop).map_err(|error_reply| error_reply.code));
                 replies += 1;
                 // Encoding into memory cannot fail.
                 let _ = ReplyEncoder.encode((&reply, terminator), output);
             }
-            Received::LineEnd => output.put_u8(b'\n'),
+            Received::LateLineEnd => output.put_u8(b'\n'),
         };
         match event {
             Event::Data => {

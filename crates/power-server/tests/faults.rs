@@ -94,7 +94,7 @@ fn row_04_garbage_gets_error_replies_and_a_clean_close() {
     assert!(send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").starts_with(r"eBADOP '\x16'"));
     let received = exchange(power, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(received.lines().count() == 2 && received.lines().all(|line| line.starts_with("eBADOP '")), "{received}");
-    blocking::random_inputs(|bytes| {
+    blocking::for_random_inputs(|bytes| {
         let received = exchange(power, bytes);
         assert!(received.lines().all(|line| line.starts_with(['d', 'e'])), "{received}");
     });
@@ -129,7 +129,7 @@ fn row_06_a_client_that_never_reads_is_closed() {
     let flight = b"x\n".repeat(64 * 1024);
     let began = Instant::now();
     for _ in 0..2 {
-        blocking::never_read(server.address("power"), &flight);
+        blocking::send_without_reading(server.address("power"), &flight);
     }
     assert!(began.elapsed() >= Duration::from_secs(1));
     assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");

@@ -18,7 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use proto::testing::blocking::{connect, connect_from, exchange, expect, never_read, read_to_end, reset_on_close};
+use proto::testing::blocking::{
+    connect, connect_from, exchange, expect, read_to_end, reset_on_close, send_without_reading,
+};
 use proto::testing::eventually;
 use proto::testing::program::ServerProcess;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
@@ -69,13 +71,13 @@ fn row_05_ten_thousand_resets_delay_no_other_client() {
 fn row_06_clients_that_never_read_do_not_grow_memory() {
     let server = start(&["--set", "timeouts.write=500ms"]);
     let flight = b"x\n".repeat(64 * 1024);
-    let never_read = || never_read(server.address("power"), &flight);
+    let send_without_reading = || send_without_reading(server.address("power"), &flight);
     // The first ones allocate the buffers of the threads.
-    never_read();
-    never_read();
+    send_without_reading();
+    send_without_reading();
     let (baseline, before) = (server.baseline(), server.resident_kib());
     for _ in 0..3 {
-        never_read();
+        send_without_reading();
     }
     let grown = server.resident_kib().saturating_sub(before);
     println!("row 6: three clients that never read grew it by {grown} KiB");
@@ -405,7 +407,7 @@ fn row_16_a_signal_drains_a_server_that_is_pid_1() {
         server.signal(signal);
         assert_eq!(read_to_end(&mut client), "d81.0");
         drop(client);
-        let (code, log) = server.end();
+        let (code, log) = server.wait_for_exit();
         assert_eq!(code, Some(0), "{log}");
         assert!(log.contains("stopped accepted=1 rejected=0 panicked=0 aborted=0"), "{log}");
     }

@@ -104,7 +104,7 @@ fn row_16_a_signal_drains_and_every_request_gets_its_reply() {
         partial.write_all(b"3").unwrap();
         expect(&mut partial, "d9.0");
         let replied: u32 = clients.into_iter().map(|client| client.join().unwrap()).sum();
-        let (code, log) = server.end();
+        let (code, log) = server.wait_for_exit();
         assert_eq!(code, Some(0));
         assert!(log.contains(&format!("stopped accepted={} rejected=0 panicked=0 aborted=0", replied + 1)), "{log}");
     }
@@ -121,7 +121,7 @@ fn row_16_a_second_signal_aborts_at_once() {
         server.signal("TERM");
         server.eventually(|server| server.get("/readyz").is_some_and(|(status, _)| status == 503), "drains");
         server.signal(signal);
-        let (ended, log) = server.end();
+        let (ended, log) = server.wait_for_exit();
         assert_eq!(ended, Some(code));
         assert!(log.contains(&format!("aborted by second signal signal=\"SIG{signal}\"")), "{log}");
     }

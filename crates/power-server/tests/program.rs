@@ -11,10 +11,10 @@ use std::process::{Command, Output};
 use power_server::config::Config;
 use proto::server::config::{ConfigBuilder, Configuration};
 use proto::testing::blocking::{connect, exchange, expect, read_to_end};
-use support::program::{bare, start};
+use support::program::{clean_command, start};
 
 fn output(arguments: &[&str]) -> Output {
-    bare().args(arguments).output().unwrap()
+    clean_command().args(arguments).output().unwrap()
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn check_config_prints_the_configuration_of_file_environment_and_arguments() {
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("builder.toml");
     std::fs::write(&file, "workers = 1\nlisten = \"127.0.0.1:1\"\n[limits]\nbacklog = 1\nmax_connections = 1\n")
         .unwrap();
-    let printed = bare()
+    let printed = clean_command()
         .env("POWER_SERVER_CONFIG", &file)
         .env("POWER_SERVER_LISTEN", "127.0.0.1:2")
         .env("POWER_SERVER_LOG_LEVEL", "debug")
@@ -57,7 +57,8 @@ fn check_config_prints_the_configuration_of_file_environment_and_arguments() {
     assert_eq!(config.limits.connections.max_connections.get(), 1);
     assert_eq!(config.timeouts.shared.idle.get().as_secs(), 120);
     assert_eq!(toml::Value::try_from(config.log.level).unwrap().as_str(), Some("warn"), "arguments go over all");
-    let again = bare().args(["--config"]).arg(&file).args(["--listen", "127.0.0.1:9", "--check-config"]).output();
+    let again =
+        clean_command().args(["--config"]).arg(&file).args(["--listen", "127.0.0.1:9", "--check-config"]).output();
     assert!(String::from_utf8(again.unwrap().stdout).unwrap().starts_with("listen = \"127.0.0.1:9\"\n"));
 }
 
@@ -107,7 +108,7 @@ fn an_invalid_setting_fails_the_start_with_exit_code_2_and_names_its_source() {
         assert!(stderr.contains(&message), "{arguments:?}: {stderr}");
         assert!(output.stdout.is_empty());
     }
-    let from_environment = bare().env("POWER_SERVER_LISTEN", "5000").output().unwrap();
+    let from_environment = clean_command().env("POWER_SERVER_LISTEN", "5000").output().unwrap();
     assert_eq!(from_environment.status.code(), Some(2));
     let stderr = String::from_utf8(from_environment.stderr).unwrap();
     assert!(stderr.contains("environment variable POWER_SERVER_LISTEN: listen: "), "{stderr}");
@@ -117,7 +118,7 @@ fn an_invalid_setting_fails_the_start_with_exit_code_2_and_names_its_source() {
 fn the_log_level_has_five_sources_and_each_overrides_the_one_before() {
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("level.toml");
     std::fs::write(&file, "[log]\nlevel = \"error\"\n").unwrap();
-    let mut command = bare();
+    let mut command = clean_command();
     command.arg("--config").arg(&file).arg("--check-config");
     let check = |command: &mut Command, level: &str| {
         let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
@@ -128,7 +129,7 @@ fn the_log_level_has_five_sources_and_each_overrides_the_one_before() {
     check(command.env("POWER_SERVER_LOG_LEVEL", "debug"), "debug");
     check(command.args(["--set", "log.level=info,power_server=trace"]), "info,power_server=trace");
     check(command.args(["--log-level", "trace"]), "trace");
-    check(bare().env("RUST_LOG", "").arg("--check-config"), "info");
+    check(clean_command().env("RUST_LOG", "").arg("--check-config"), "info");
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn an_invalid_log_level_is_an_error_that_names_its_source() {
         (None, &["--set", "log.level=info,proto=loud"], "--set log.level=info,proto=loud".to_owned(), "proto=loud"),
         (None, &["--log-level", "power-server=debug"], "--log-level".to_owned(), "power-server=debug"),
     ] {
-        let output = bare().envs(variable).args(arguments).output().unwrap();
+        let output = clean_command().envs(variable).args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{source}");
         let stderr = String::from_utf8(output.stderr).unwrap();
         let problem = format!(
@@ -176,7 +177,7 @@ fn a_second_instance_cannot_bind_the_port_of_the_first() {
     assert_eq!(second.status.code(), Some(1));
     assert_eq!(exchange(first.address("power"), b"a2"), "d4.0");
     first.signal("TERM");
-    assert_eq!(first.end().0, Some(0));
+    assert_eq!(first.wait_for_exit().0, Some(0));
 }
 
 #[test]
@@ -187,7 +188,7 @@ fn the_health_check_sends_a_request_to_the_running_server() {
     let wildcard = format!("0.0.0.0:{}", running.address("power").port());
     assert_eq!(output(&["--listen", &wildcard, "--healthcheck"]).status.code(), Some(0));
     running.signal("TERM");
-    assert_eq!(running.end().0, Some(0));
+    assert_eq!(running.wait_for_exit().0, Some(0));
     let unhealthy = output(&["--listen", &address, "--healthcheck"]);
     assert_eq!(unhealthy.status.code(), Some(1));
     assert!(String::from_utf8(unhealthy.stderr).unwrap().starts_with("power-server: not healthy: "));
@@ -204,7 +205,7 @@ fn either_signal_drains_and_ends_with_0() {
         running.signal(signal);
         assert_eq!(read_to_end(&mut idle), "");
         drop(idle);
-        let (code, log) = running.end();
+        let (code, log) = running.wait_for_exit();
         assert_eq!(code, Some(0), "{log}");
         assert!(log.contains("stopped accepted=2 rejected=0 panicked=0 aborted=0"), "{log}");
     }

@@ -58,7 +58,7 @@ fn batch(criterion: &mut Criterion) {
             output.clear();
             input.extend_from_slice(&requests);
             let mut decoder = RequestDecoder::new(512, false);
-            while let Ok(Some(Received::Request(_, request, terminator))) = decoder.decode(&mut input) {
+            while let Ok(Some(Received::Request { request, terminator, .. })) = decoder.decode(&mut input) {
                 let reply = request.map(|request| request.operand);
                 let _ = ReplyEncoder.encode((&reply, terminator), &mut output);
             }

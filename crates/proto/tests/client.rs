@@ -1,6 +1,6 @@
-//! The clients as a library: what each failure says of its phase.
+//! Tests the clients as a library: the phase and kind of each error, the observer, and the pipeline.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic fails the test")]
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
@@ -26,14 +26,14 @@ fn endpoint(address: &str) -> Endpoint {
     Endpoint::new(address).with_timeouts(SHORT)
 }
 
-/// A server that says this to each client, after its first bytes, and then leaves the connection open.
-async fn server(says: &'static [u8]) -> Result<String, std::io::Error> {
+/// Starts a server that sends `reply` to each client after its first byte, and then keeps the connection open.
+async fn server(reply: &'static [u8]) -> Result<String, std::io::Error> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
     tokio::spawn(async move {
         let mut open = Vec::new();
         while let Ok((mut stream, _)) = listener.accept().await {
-            if stream.read_u8().await.is_ok() && stream.write_all(says).await.is_ok() {
+            if stream.read_u8().await.is_ok() && stream.write_all(reply).await.is_ok() {
                 open.push(stream);
             }
         }
@@ -54,20 +54,20 @@ async fn throw(address: &str) -> Option<Error> {
 
 #[track_caller]
 fn assert_failed(error: Option<Error>, phase: Phase) -> ErrorKind {
-    let error = error.expect("there is no answer");
+    let error = error.expect("the request fails");
     assert_eq!(error.phase, phase, "{error}");
     error.kind
 }
 
 #[tokio::test]
-async fn an_unknown_address_fails_in_the_phase_resolve() {
+async fn an_unknown_host_name_fails_in_the_resolve_phase() {
     assert_failed(request("nosuchhost.invalid:1".to_owned()).await, Phase::Resolve);
     assert_failed(throw("no port").await, Phase::Resolve);
 }
 
 #[tokio::test]
-async fn an_unreachable_server_fails_in_the_phase_connect() {
-    // A port that was free a moment ago, and that is not given out again at once.
+async fn an_unreachable_server_fails_in_the_connect_phase() {
+    // A port that was just freed: the kernel does not assign it again at once.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
     let kind = assert_failed(request(address.clone()).await, Phase::Connect);
     assert!(matches!(kind, ErrorKind::Io(_)), "{kind:?}");
@@ -75,7 +75,7 @@ async fn an_unreachable_server_fails_in_the_phase_connect() {
 }
 
 #[tokio::test]
-async fn a_silent_server_fails_in_the_phase_reply() {
+async fn a_silent_server_fails_in_the_reply_phase() {
     let address = server(b"").await.unwrap();
     let kind = assert_failed(request(address.clone()).await, Phase::Reply);
     assert!(matches!(kind, ErrorKind::TimedOut(limit) if limit == SHORT.reply), "{kind:?}");
@@ -83,13 +83,13 @@ async fn a_silent_server_fails_in_the_phase_reply() {
 }
 
 #[tokio::test]
-async fn a_reply_without_its_end_fails_in_the_phase_end() {
+async fn an_incomplete_reply_fails_in_the_end_phase() {
     let kind = assert_failed(request(server(b"d4.0").await.unwrap()).await, Phase::End);
     assert!(matches!(kind, ErrorKind::TimedOut(_)), "{kind:?}");
 }
 
 #[tokio::test]
-async fn an_invalid_reply_is_a_violation_in_the_phase_reply() {
+async fn an_invalid_reply_is_a_violation_in_the_reply_phase() {
     let kind = assert_failed(request(server(b"HTTP/1.1 400\r\n").await.unwrap()).await, Phase::Reply);
     assert!(matches!(kind, ErrorKind::Protocol(_)), "{kind:?}");
     let kind = assert_failed(throw(&server(b"?").await.unwrap()).await, Phase::Reply);
@@ -98,8 +98,9 @@ async fn an_invalid_reply_is_a_violation_in_the_phase_reply() {
     assert!(matches!(kind, ErrorKind::Full), "{kind:?}");
 }
 
-/// Plays against an opponent who answers with these, and then leaves; how the connection ends for the server.
-async fn end_after(answers: &'static [u8], moves: usize) -> std::io::Result<usize> {
+/// Plays `moves` against a server that sends one of `replies` per move. After the last reply, the server reads until
+/// the client closes the connection. Returns the number of bytes read, or the error.
+async fn close_after(replies: &'static [u8], moves: usize) -> std::io::Result<usize> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let playing = async {
@@ -110,9 +111,9 @@ async fn end_after(answers: &'static [u8], moves: usize) -> std::io::Result<usiz
     };
     let serving = async {
         let (mut stream, _) = listener.accept().await.unwrap();
-        for answer in answers {
+        for reply in replies {
             stream.read_u8().await.unwrap();
-            stream.write_u8(*answer).await.unwrap();
+            stream.write_u8(*reply).await.unwrap();
         }
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).await
@@ -121,35 +122,35 @@ async fn end_after(answers: &'static [u8], moves: usize) -> std::io::Result<usiz
 }
 
 #[tokio::test]
-async fn a_move_whose_answer_is_awaited_no_more_is_taken_back_by_a_reset() {
-    assert_eq!(end_after(b"yv", 3).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
-    assert_eq!(end_after(b"yv", 2).await.unwrap(), 0, "who owes nothing is left in order");
-    assert_eq!(end_after(b"", 0).await.unwrap(), 0);
+async fn dropping_a_connection_resets_it_only_if_a_move_has_no_reply() {
+    assert_eq!(close_after(b"yv", 3).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(close_after(b"yv", 2).await.unwrap(), 0, "every move has a reply, so the close is ordinary");
+    assert_eq!(close_after(b"", 0).await.unwrap(), 0);
 }
 
 #[tokio::test]
-async fn the_answer_to_a_move_that_was_given_up_is_not_taken_for_that_to_the_next() {
+async fn after_a_timeout_the_connection_rejects_the_next_move() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut game = Connection::open(endpoint(&listener.local_addr().unwrap().to_string())).await.unwrap();
     let (mut stream, _) = listener.accept().await.unwrap();
     assert_eq!(game.throw(Move::Rock).await.unwrap_err().phase, Phase::Reply);
     stream.write_u8(b'y').await.unwrap();
     let error = game.throw(Move::Paper).await.unwrap_err();
-    assert!(error.to_string().contains("an earlier move was given up"), "{error}");
+    assert!(error.to_string().contains("an earlier move on this connection has no reply"), "{error}");
     assert_eq!(stream.read_u8().await.unwrap(), b'2');
     drop(game);
-    assert!(stream.read_u8().await.is_err(), "the second move was never sent");
+    assert!(stream.read_u8().await.is_err(), "the second move is not sent");
 }
 
 #[tokio::test]
-async fn a_check_has_no_other_answer_than_that_it_is_no_move() {
-    for (answer, right) in [(&b"e"[..], true), (b"v", false), (b"x", false), (b"f", false)] {
-        let mut game = Connection::open(endpoint(&server(answer).await.unwrap())).await.unwrap();
-        assert_eq!(game.check().await.is_ok(), right, "{}", answer.escape_ascii());
+async fn a_check_accepts_only_the_error_for_an_invalid_move() {
+    for (reply, is_valid) in [(&b"e"[..], true), (b"v", false), (b"x", false), (b"f", false)] {
+        let mut game = Connection::open(endpoint(&server(reply).await.unwrap())).await.unwrap();
+        assert_eq!(game.check().await.is_ok(), is_valid, "{}", reply.escape_ascii());
     }
 }
 
-/// Writes down what it is told, each event by its name and what crossed.
+/// An observer that records the events as text.
 #[derive(Debug, Default)]
 struct Recorder(Mutex<Vec<String>>);
 
@@ -172,59 +173,59 @@ impl Observer for Recorder {
     }
 }
 
-/// A server that hears each client out, says this, and closes.
-async fn polite_server(says: &'static [u8]) -> String {
+/// Starts a server that reads to EOF, sends `reply`, and closes the connection.
+async fn server_after_eof(reply: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             stream.read_to_end(&mut Vec::new()).await.unwrap();
-            stream.write_all(says).await.unwrap();
+            stream.write_all(reply).await.unwrap();
         }
     });
     address
 }
 
 #[tokio::test]
-async fn an_observer_is_told_of_every_byte_and_phase_in_order() {
+async fn an_observer_gets_all_events_in_order() {
     let recorder = Arc::new(Recorder::default());
-    let endpoint = endpoint(&polite_server(b"d4.0").await).with_observer(recorder.clone());
+    let endpoint = endpoint(&server_after_eof(b"d4.0").await).with_observer(recorder.clone());
     Client::new(endpoint.clone()).request(Operation::Square, Number::from(2)).await.unwrap().unwrap();
     let short = ["resolve", "1 resolved", "connect", "connected from 127.0.0.1"];
     let short = [&short[..], &["> a2.0", "half-closed", "< d4.0", "ended", "closed"]].concat();
     assert_eq!(*recorder.0.lock().unwrap(), short);
 
     recorder.0.lock().unwrap().clear();
-    let pieces = Chunking { bytes: NonZeroUsize::new(3).unwrap(), pause: Duration::from_millis(1) };
-    let client = Client::new(endpoint).with_chunking(pieces);
+    let chunking = Chunking { bytes: NonZeroUsize::new(3).unwrap(), pause: Duration::from_millis(1) };
+    let client = Client::new(endpoint).with_chunking(chunking);
     client.request(Operation::Cube, Number::from(-3)).await.unwrap().unwrap();
     let (mut requests, replies) = client.connect().await.unwrap();
     requests.send(Operation::Square, Number::from(2)).await.unwrap();
     drop((requests, replies));
-    let told = recorder.0.lock().unwrap().join(" ");
-    assert!(told.contains("> b-3 > .0 half-closed"), "{told}");
-    assert!(told.ends_with(r"> a2. > 0\n half-closed closed") || told.ends_with(r"> a2. > 0\n closed"), "{told}");
+    let events = recorder.0.lock().unwrap().join(" ");
+    assert!(events.contains("> b-3 > .0 half-closed"), "{events}");
+    assert!(events.ends_with(r"> a2. > 0\n half-closed closed") || events.ends_with(r"> a2. > 0\n closed"), "{events}");
 }
 
 #[tokio::test]
-async fn an_observer_is_told_of_a_connection_that_is_not_made() {
+async fn an_observer_gets_the_event_of_a_failed_connect() {
     let recorder = Arc::new(Recorder::default());
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let refused = endpoint(&free.to_string()).with_observer(recorder.clone()).connect().await;
-    assert_failed(refused.err(), Phase::Connect);
+    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let result = endpoint(&unused.to_string()).with_observer(recorder.clone()).connect().await;
+    assert_failed(result.err(), Phase::Connect);
     assert_eq!(*recorder.0.lock().unwrap(), ["resolve", "1 resolved", "connect", "failed: Connect"]);
 }
 
 #[tokio::test]
-async fn a_connection_comes_from_the_source_that_was_named() {
+async fn a_connection_uses_the_given_local_address() {
     let recorder = Arc::new(Recorder::default());
-    let endpoint = endpoint(&polite_server(b"d4.0").await).with_observer(recorder.clone());
+    let endpoint = endpoint(&server_after_eof(b"d4.0").await).with_observer(recorder.clone());
     let endpoint = endpoint.with_local_addrs([[127, 0, 0, 9].into()]);
     Client::new(endpoint).request(Operation::Square, Number::from(2)).await.unwrap().unwrap();
     assert!(recorder.0.lock().unwrap().contains(&"connected from 127.0.0.9".to_owned()));
 }
 
-/// A connection on which a server sends `early`, reads requests of this length, and replies with this. It then closes.
+/// Opens a pipeline to a server that sends `early`, reads `length` bytes of requests, sends `replies`, and closes.
 async fn pipeline(farewell: Option<u8>, early: &'static [u8], length: usize, replies: &'static [u8]) -> Pipeline {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -240,7 +241,7 @@ async fn pipeline(farewell: Option<u8>, early: &'static [u8], length: usize, rep
 }
 
 #[tokio::test]
-async fn replies_come_in_order_and_the_close_after_them_is_no_missing_reply() {
+async fn replies_arrive_in_order_and_a_close_after_them_is_not_a_violation() {
     let mut codec = ClientCodec::new(Framing::Line);
     let mut pipeline = pipeline(Some(b'e'), b"", 10, b"d4.0\nd9.0\n").await;
     pipeline.send(b"a2.0\na3.0\n"[..].into(), false);
@@ -253,7 +254,7 @@ async fn replies_come_in_order_and_the_close_after_them_is_no_missing_reply() {
 }
 
 #[tokio::test]
-async fn more_requests_than_the_buffers_hold_are_sent_while_replies_are_read() {
+async fn requests_larger_than_the_socket_buffers_do_not_deadlock() {
     const COUNT: usize = 1 << 21;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -273,21 +274,21 @@ async fn more_requests_than_the_buffers_hold_are_sent_while_replies_are_read() {
 }
 
 #[tokio::test]
-async fn a_reply_that_was_not_asked_for_is_an_error_unless_it_is_the_servers_farewell() {
+async fn an_unsolicited_reply_is_an_error_unless_it_is_a_farewell() {
     let mut codec = ClientCodec::new(Framing::Line);
-    let mut surplus = pipeline(Some(b'e'), b"", 5, b"d4.0\nd4.0\n").await;
-    surplus.send(b"a2.0\n"[..].into(), false);
-    surplus.reply(&mut codec).await.unwrap().unwrap();
-    let error = surplus.check_unsolicited().unwrap_err();
+    let mut extra_number = pipeline(Some(b'e'), b"", 5, b"d4.0\nd4.0\n").await;
+    extra_number.send(b"a2.0\n"[..].into(), false);
+    extra_number.reply(&mut codec).await.unwrap().unwrap();
+    let error = extra_number.check_unsolicited().unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Protocol(Violation::Unsolicited)), "{error}");
 
-    let mut crossed = pipeline(Some(b'e'), b"", 5, b"d4.0\neBADOP x\n").await;
-    crossed.send(b"a2.0\n"[..].into(), false);
-    crossed.reply(&mut codec).await.unwrap().unwrap();
-    let error = crossed.check_unsolicited().unwrap_err();
+    let mut extra_error = pipeline(Some(b'e'), b"", 5, b"d4.0\neBADOP x\n").await;
+    extra_error.send(b"a2.0\n"[..].into(), false);
+    extra_error.reply(&mut codec).await.unwrap().unwrap();
+    let error = extra_error.check_unsolicited().unwrap_err();
     assert!(
         matches!(error.kind, ErrorKind::Protocol(Violation::Unsolicited)),
-        "an error reply is one too many too: {error}"
+        "an error reply after the last reply is unsolicited, too: {error}"
     );
 
     let mut farewell = pipeline(Some(b'e'), b"eBUSY later", 5, b"").await;
@@ -296,8 +297,8 @@ async fn a_reply_that_was_not_asked_for_is_an_error_unless_it_is_the_servers_far
     assert_eq!(farewell.reply(&mut codec).await.unwrap().unwrap_err().message, "later");
 
     let mut early = pipeline(None, b"eBUSY later", 5, b"").await;
-    // A reply still in flight is not noticed.
-    let noticed = async {
+    // A reply still in flight is not detected, so repeat the check.
+    let detected = async {
         loop {
             match early.check_early() {
                 Ok(()) => tokio::task::yield_now().await,
@@ -305,20 +306,20 @@ async fn a_reply_that_was_not_asked_for_is_an_error_unless_it_is_the_servers_far
             }
         }
     };
-    let error = timeout(PATIENCE, noticed).await.unwrap();
+    let error = timeout(PATIENCE, detected).await.unwrap();
     assert!(matches!(error.kind, ErrorKind::Protocol(Violation::Unsolicited)), "{error}");
 }
 
 #[tokio::test]
-async fn operands_before_a_wrong_one_have_their_replies() {
-    let client = Client::new(endpoint(&polite_server(b"d4.0\nd9.0\n").await));
-    let wrong = Error { address: "input".to_owned(), phase: Phase::Send, kind: ErrorKind::Closed };
-    let operands = futures::stream::iter([Ok(Number::from(2)), Ok(Number::from(3)), Err(wrong)]);
+async fn operands_before_an_error_get_their_replies() {
+    let client = Client::new(endpoint(&server_after_eof(b"d4.0\nd9.0\n").await));
+    let error = Error { address: "input".to_owned(), phase: Phase::Send, kind: ErrorKind::Closed };
+    let operands = futures::stream::iter([Ok(Number::from(2)), Ok(Number::from(3)), Err(error)]);
     let mut replies = Vec::new();
-    let asked = client.request_all(Operation::Square, operands, |operand, reply| {
+    let result = client.request_all(Operation::Square, operands, |operand, reply| {
         replies.push((operand.value(), reply.expect("a number").value()));
         Ok(())
     });
-    assert_eq!(asked.await.map_err(|error| error.address), Err("input".to_owned()));
+    assert_eq!(result.await.map_err(|error| error.address), Err("input".to_owned()));
     assert_eq!(replies, [(2.0, 4.0), (3.0, 9.0)]);
 }

@@ -68,12 +68,12 @@ impl<R: CryptoRng + Send + 'static> Handler for SoloHandler<R> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use proto::testing::generator::ByteByByte;
+    use proto::testing::generator::BytewiseRng;
     use proto::wire::rps::Move;
     use rand::rngs::StdRng;
 
-    fn house() -> House<ByteByByte<StdRng>> {
-        House::new(ByteByByte::seeded(7))
+    fn house() -> House<BytewiseRng<StdRng>> {
+        House::new(BytewiseRng::seeded(7))
     }
 
     /// Delivers each piece in a separate read. Returns the replies and the last `wait_for`.

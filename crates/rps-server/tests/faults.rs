@@ -48,7 +48,7 @@ fn row_04_each_byte_gets_a_reply_up_to_the_sixteenth_bad_byte() {
         }
     }
     let solo = server.address("solo");
-    blocking::random_inputs(|bytes| assert_eq!(exchange(solo, bytes).len(), reply_count(bytes)));
+    blocking::for_random_inputs(|bytes| assert_eq!(exchange(solo, bytes).len(), reply_count(bytes)));
     server.returns_to(baseline, "rps");
 }
 
@@ -73,7 +73,7 @@ fn row_06_a_player_who_never_reads_is_closed_at_the_write_timeout() {
     let moves = vec![b'1'; 1 << 20];
     let started = Instant::now();
     for _ in 0..2 {
-        blocking::never_read(server.address("solo"), &moves);
+        blocking::send_without_reading(server.address("solo"), &moves);
     }
     assert!(started.elapsed() >= Duration::from_millis(600));
     assert_eq!(exchange(server.address("solo"), b"1").len(), 1);
@@ -118,7 +118,7 @@ fn row_16_a_drain_finishes_rounds_and_aborts_no_connection() {
     assert_eq!(read_to_end(&mut alone), "v");
     assert_eq!(read_to_end(&mut idle), "");
     drop((alone, idle));
-    let (code, log) = server.end();
+    let (code, log) = server.wait_for_exit();
     assert_eq!(code, Some(0));
     assert!(log.contains("stopped accepted=2 rejected=0 panicked=0 aborted=0"), "{log}");
 }
@@ -148,7 +148,7 @@ fn row_20_a_thousand_moves_in_flight_get_a_thousand_replies_during_a_drain() {
     for (mine, theirs) in one.bytes().zip(other.bytes()) {
         assert!([(b'x', b'x'), (b'v', b'v'), (b'y', b'z'), (b'z', b'y')].contains(&(mine, theirs)), "{mine} {theirs}");
     }
-    let (code, log) = server.end();
+    let (code, log) = server.wait_for_exit();
     assert_eq!(code, Some(0));
     assert!(log.contains("aborted=0"), "{log}");
 }

@@ -5,7 +5,7 @@
 
 mod support;
 
-use proto::testing::blocking::never_read;
+use proto::testing::blocking::send_without_reading;
 use support::program::start;
 
 #[test]
@@ -13,13 +13,13 @@ use support::program::start;
 fn row_06_players_who_never_read_do_not_grow_memory() {
     let server = start(&["--set", "timeouts.write=300ms"]);
     let moves = vec![b'1'; 1 << 20];
-    let never_read = || never_read(server.address("solo"), &moves);
+    let send_without_reading = || send_without_reading(server.address("solo"), &moves);
     // The first two connections allocate the buffers that each thread keeps.
-    never_read();
-    never_read();
+    send_without_reading();
+    send_without_reading();
     let (baseline, before) = (server.baseline(), server.resident_kib());
     for _ in 0..3 {
-        never_read();
+        send_without_reading();
     }
     let growth = server.resident_kib().saturating_sub(before);
     println!("row 6: three players who never read: memory grew by {growth} KiB");

@@ -12,10 +12,10 @@ use proto::server::config::{ConfigBuilder, Configuration};
 use proto::testing::blocking::{connect, read_to_end};
 use proto::testing::program::ServerProcess;
 use rps_server::config::Config;
-use support::program::bare;
+use support::program::clean_command;
 
 fn output(arguments: &[&str]) -> Output {
-    bare().args(arguments).output().unwrap()
+    clean_command().args(arguments).output().unwrap()
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn the_shipped_file_has_each_key_at_its_default() {
 
 #[test]
 fn arguments_and_variables_set_the_listen_addresses() {
-    let printed = bare()
+    let printed = clean_command()
         .env("RPS_SERVER_SOLO_LISTEN", "127.0.0.1:1")
         .env("RPS_SERVER_DUEL_LISTEN", "127.0.0.1:3")
         .arg("--check-config")
@@ -53,7 +53,7 @@ fn arguments_and_variables_set_the_listen_addresses() {
 #[test]
 fn the_log_level_variable_of_the_server_overrides_rust_log() {
     for (own, level) in [(None, "error"), (Some(("RPS_SERVER_LOG_LEVEL", "debug")), "debug")] {
-        let printed = bare().env("RUST_LOG", "error").envs(own).arg("--check-config").output().unwrap();
+        let printed = clean_command().env("RUST_LOG", "error").envs(own).arg("--check-config").output().unwrap();
         let text = String::from_utf8(printed.stdout).unwrap();
         assert!(text.contains(&format!("[log]\nlevel = \"{level}\"\n")), "{text}");
     }
@@ -104,7 +104,7 @@ fn the_health_check_fails_on_a_wrong_reply_of_either_game_and_passes_on_a_full_s
         for (arguments, code) in
             [(["--duel-listen", "", "--solo-listen"], solo), (["--solo-listen", "", "--duel-listen"], duel)]
         {
-            let checked = bare().args(arguments).args([&address, "--healthcheck"]).output().unwrap();
+            let checked = clean_command().args(arguments).args([&address, "--healthcheck"]).output().unwrap();
             let stderr = String::from_utf8_lossy(&checked.stderr);
             assert_eq!(checked.status.code(), Some(code), "{arguments:?}, reply {reply}: {stderr}");
         }
@@ -120,7 +120,7 @@ fn the_window_does_not_conflict_with_the_idle_timeout_if_the_duel_is_off() {
 #[test]
 fn the_program_serves_both_games_until_sigterm_and_exits_with_0() {
     let addresses = ["--solo-listen", "127.0.0.1:0", "--duel-listen", "127.0.0.1:0"];
-    let running = ServerProcess::start(bare().args(addresses), &["solo", "duel"]);
+    let running = ServerProcess::start(clean_command().args(addresses), &["solo", "duel"]);
     let (solo, duel) = (running.address("solo"), running.address("duel"));
     let mut player = connect(solo);
     player.write_all(b"2").unwrap();
@@ -150,7 +150,7 @@ fn the_program_serves_both_games_until_sigterm_and_exits_with_0() {
         assert_eq!(read_to_end(player), "");
     }
     drop((player, pair));
-    let (code, log) = running.end();
+    let (code, log) = running.wait_for_exit();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("duel summary draws=0 wins=1 losses=1 voids=1 pairs_dissolved=1"), "{log}");
     assert!(log.contains("stopped accepted=7 rejected=0 panicked=0 aborted=0"), "{log}");

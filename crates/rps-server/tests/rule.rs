@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::server::lifecycle::Shutdown;
-use proto::testing::fragile::fragile;
+use proto::testing::breakable::breakable_stream;
 use proto::wire::rps::{Move, Reply};
 use rps_server::duel::hub::DuelHub;
 use rps_server::duel::rounds::{Action, PlayerId, ReplyState, Rounds};
@@ -168,7 +168,7 @@ async fn play_on_connections(row: &Row, partners: bool) -> Vec<Timeline> {
     let (hub, shutdown) = (DuelHub::new(WINDOW), Shutdown::new(WINDOW));
     let mut clients = Vec::new();
     for _ in &row.steps {
-        let (client, stream, reset) = fragile(8);
+        let (client, stream, reset) = breakable_stream(8);
         drop(join_in_memory(stream, &hub, &shutdown));
         clients.push((client, reset));
     }

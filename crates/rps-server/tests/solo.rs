@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use proto::server::connection::Summary;
 use proto::testing::PATIENCE;
-use proto::testing::generator::ByteByByte;
+use proto::testing::generator::BytewiseRng;
 use proto::testing::nonblocking::read_to_end;
 use proto::wire::rps::{Move, Reply};
 use rand::rngs::StdRng;
@@ -18,10 +18,10 @@ use tokio::time::timeout;
 
 #[tokio::test]
 async fn each_move_gets_one_correct_reply() {
-    let server = start(&[], || ByteByByte::<StdRng>::seeded(3));
+    let server = start(&[], || BytewiseRng::<StdRng>::seeded(3));
     let moves: Vec<Move> = (0..100_000).map(|n| Move::ALL[n % 7 % 3]).collect();
     let bytes: Vec<u8> = moves.iter().map(|mv| mv.byte()).collect();
-    let mut house = House::new(ByteByByte::<StdRng>::seeded(3));
+    let mut house = House::new(BytewiseRng::<StdRng>::seeded(3));
     let rounds = moves.iter().map(|mine| (mine, house.throw()));
     let expected: Vec<u8> = rounds.map(|(&mine, theirs)| Reply::Judged(judge(mine, theirs)).byte()).collect();
     assert!(server.exchange(&bytes).await == expected, "100,000 replies, byte for byte");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use proto::server::connection::Summary;
 use proto::server::lifecycle::Shutdown;
 use proto::testing::blocking;
-use proto::testing::server::{Running, config, listen, listen_at};
+use proto::testing::server::{ServerTask, config, listen, listen_at};
 use rps_server::Listeners;
 use rps_server::house::{House, ThreadGenerator};
 use tokio::net::{TcpListener, TcpSocket};
@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 pub(crate) struct LocalServer {
     address: SocketAddr,
     runtime: Runtime,
-    running: Option<Running>,
+    task: Option<ServerTask>,
 }
 
 impl LocalServer {
@@ -31,14 +31,14 @@ impl LocalServer {
         S: Future<Output = Summary> + Send + 'static,
     {
         let runtime = runtime();
-        let (address, running) = {
+        let (address, task) = {
             let _entered = runtime.enter();
             let listener = open()?;
             let address = listener.local_addr()?;
             let shutdown = Shutdown::new(Duration::from_secs(1));
-            (address, Running::spawn(shutdown.clone(), serve(listener, shutdown)))
+            (address, ServerTask::spawn(shutdown.clone(), serve(listener, shutdown)))
         };
-        Ok(Self { address, runtime, running: Some(running) })
+        Ok(Self { address, runtime, task: Some(task) })
     }
 
     /// Returns the address that the server listens on.
@@ -63,8 +63,8 @@ impl fmt::Display for LocalServer {
 
 impl Drop for LocalServer {
     fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
-            self.runtime.block_on(running.stop());
+        if let Some(task) = self.task.take() {
+            self.runtime.block_on(task.stop());
         }
     }
 }

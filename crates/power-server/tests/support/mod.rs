@@ -11,7 +11,7 @@ use power_server::Server as PowerServer;
 use power_server::config::Config;
 use power_server::handler::PowerHandler;
 use proto::server::{Shutdown, Summary};
-use proto::testing::server::{Running, config, listen, serve};
+use proto::testing::server::{ServerTask, config, listen, serve};
 use proto::testing::{PATIENCE, nonblocking};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpStream;
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: Shutdown,
-    running: Running,
+    task: ServerTask,
 }
 
 /// Starts a server with these settings over the defaults.
@@ -31,8 +31,8 @@ pub(crate) fn start(settings: &[(&str, &str)]) -> TestServer {
     let address = listener.local_addr().unwrap();
     let shutdown = Shutdown::new(config.timeouts.shared.drain.get());
     let power = PowerServer::new(&config, shutdown.clone());
-    let running = Running::spawn(shutdown.clone(), async move { power.serve(listener).await });
-    TestServer { address, shutdown, running }
+    let task = ServerTask::spawn(shutdown.clone(), async move { power.serve(listener).await });
+    TestServer { address, shutdown, task }
 }
 
 /// Serves an in-memory connection that buffers `room` bytes each way, and returns the client's end.
@@ -75,7 +75,7 @@ impl TestServer {
     }
 
     pub(crate) async fn stop(self) -> Summary {
-        self.running.stop().await
+        self.task.stop().await
     }
 }
 

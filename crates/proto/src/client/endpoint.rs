@@ -1,4 +1,4 @@
-//! Where a server is, and how it is connected to.
+//! A server's address, and how a client connects to it.
 
 use std::error;
 use std::fmt;
@@ -17,112 +17,113 @@ use tokio::time::Instant;
 use super::stream::{ClientStream, Observer, StreamEvent};
 use super::{Error, ErrorKind, Phase, Timeouts, with_timeout};
 
-/// Own addresses to connect from, in turn. None leaves the choice to the system.
+/// The local addresses to connect from, used in turn. If the list is empty, the kernel chooses.
 #[derive(Debug, Default)]
 struct LocalAddrs {
     addresses: Vec<IpAddr>,
-    /// The number of connections so far, of all clones of an endpoint.
-    taken: AtomicUsize,
+    /// The number of connections so far. All clones of an endpoint share it.
+    count: AtomicUsize,
 }
 
 impl LocalAddrs {
     fn next(&self) -> Option<IpAddr> {
-        let number = self.taken.fetch_add(1, Ordering::Relaxed);
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
         self.addresses.get(number.checked_rem(self.addresses.len())?).copied()
     }
 }
 
-/// A server's address, and what holds for every connection to it.
+/// A server's address and the options of every connection to it.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     address: Arc<str>,
     timeouts: Timeouts,
-    sources: Arc<LocalAddrs>,
+    local_addrs: Arc<LocalAddrs>,
     observer: Option<Arc<dyn Observer>>,
 }
 
 impl Endpoint {
-    /// The server at `address`, a name or an IP address with a port. Nothing is sent yet.
+    /// Creates an endpoint for `address`, a host name or an IP address with a port. Does not connect yet.
     #[must_use]
     pub fn new(address: impl Into<Arc<str>>) -> Self {
-        Self { address: address.into(), timeouts: Timeouts::default(), sources: Arc::default(), observer: None }
+        Self { address: address.into(), timeouts: Timeouts::default(), local_addrs: Arc::default(), observer: None }
     }
 
-    /// The same server with other limits.
+    /// Sets the timeouts of each connection.
     #[must_use]
     pub fn with_timeouts(self, timeouts: Timeouts) -> Self {
         Self { timeouts, ..self }
     }
 
-    /// Returns the same server, connected to from these addresses of the machine's own in turn. Each has ports of its
-    /// own, so that more of them carry more connections.
+    /// Sets the local addresses to connect from, used in turn. Each address has a separate range of ports, so several
+    /// addresses allow more connections.
     #[must_use]
-    pub fn with_local_addrs(self, sources: impl IntoIterator<Item = IpAddr>) -> Self {
-        let sources = LocalAddrs { addresses: sources.into_iter().collect(), taken: AtomicUsize::default() };
-        Self { sources: Arc::new(sources), ..self }
+    pub fn with_local_addrs(self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        let local_addrs = LocalAddrs { addresses: addresses.into_iter().collect(), count: AtomicUsize::default() };
+        Self { local_addrs: Arc::new(local_addrs), ..self }
     }
 
-    /// The same server, with somebody who is told of all that happens on a connection to it.
+    /// Sets the observer of all events on the connections.
     #[must_use]
     pub fn with_observer(self, observer: Arc<dyn Observer>) -> Self {
         Self { observer: Some(observer), ..self }
     }
 
-    /// The address, as it was told.
+    /// Returns the address as given to [`Self::new`].
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// How long to wait in each phase.
+    /// Returns the timeout of each phase.
     #[must_use]
     pub fn timeouts(&self) -> &Timeouts {
         &self.timeouts
     }
 
-    /// Connects; a name's addresses are tried in turn, each with its share of the time.
+    /// Connects. A name's addresses are tried in turn; each gets an equal share of the remaining time.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the connection from being made within the limits.
+    /// If the name cannot be resolved or no address can be connected to within the timeouts.
     pub async fn connect(&self) -> Result<ClientStream, Error> {
-        self.tell(|| StreamEvent::Resolve(&self.address));
+        self.notify(|| StreamEvent::Resolve(&self.address));
         let resolved = with_timeout(self.timeouts.resolve, lookup_host(&*self.address)).await;
         let resolved = resolved.map_err(|kind| self.failed(Phase::Resolve, kind))?;
-        let source = self.sources.next();
-        // From an address of one kind, only addresses of that kind can be reached.
-        let reachable = |address: &SocketAddr| source.is_none_or(|source| source.is_ipv4() == address.is_ipv4());
-        let resolved: Vec<_> = resolved.filter(reachable).collect();
-        self.tell(|| StreamEvent::Resolved(&resolved));
+        let local = self.local_addrs.next();
+        // An IPv4 source address reaches only IPv4 addresses, an IPv6 source address only IPv6 addresses.
+        let is_reachable = |address: &SocketAddr| local.is_none_or(|local| local.is_ipv4() == address.is_ipv4());
+        let resolved: Vec<_> = resolved.filter(is_reachable).collect();
+        self.notify(|| StreamEvent::Resolved(&resolved));
         if resolved.is_empty() {
-            let none = io::Error::new(io::ErrorKind::NotFound, "it has no address of the kind that is needed");
-            return Err(self.failed(Phase::Resolve, none.into()));
+            let error = io::Error::new(io::ErrorKind::NotFound, "it has no address of the source address's family");
+            return Err(self.failed(Phase::Resolve, error.into()));
         }
-        let mut last = ErrorKind::TimedOut(self.timeouts.connect);
-        // What the quick ones leave is for the others: a name whose first address is a black hole still has its second.
-        let until = Instant::now() + self.timeouts.connect;
+        let mut last_error = ErrorKind::TimedOut(self.timeouts.connect);
+        // Divide the time between the addresses, so that the second one is tried even if the first drops all packets.
+        // Time that an early failure leaves goes to the remaining addresses.
+        let deadline = Instant::now() + self.timeouts.connect;
         for (tried, &address) in resolved.iter().enumerate() {
-            let left = u32::try_from(resolved.len() - tried).unwrap_or(u32::MAX);
-            let share = until.saturating_duration_since(Instant::now()) / left;
-            self.tell(|| StreamEvent::Connect(address));
-            match connect(address, source, share).await {
+            let remaining = u32::try_from(resolved.len() - tried).unwrap_or(u32::MAX);
+            let share = deadline.saturating_duration_since(Instant::now()) / remaining;
+            self.notify(|| StreamEvent::Connect(address));
+            match connect(address, local, share).await {
                 Ok(stream) => {
-                    // A request is written whole; holding it back for more to come (Nagle) would only delay it. Where
-                    // the option cannot be set the connection is as good as gone, and the next step says so better.
+                    // Each request is one write, so Nagle's algorithm would only delay it. If the option cannot be set,
+                    // the connection is broken, and the next read or write returns a better error.
                     let _ = stream.set_nodelay(true);
-                    self.tell(|| StreamEvent::Connected(stream.local_addr().ok()));
+                    self.notify(|| StreamEvent::Connected(stream.local_addr().ok()));
                     return Ok(ClientStream::new(stream, self.observer.clone()));
                 }
-                // Its share of the limit, which is told as the whole.
-                Err(ErrorKind::TimedOut(_)) => last = ErrorKind::TimedOut(self.timeouts.connect),
-                Err(kind) => last = kind,
+                // Report the whole timeout, not this address's share of it.
+                Err(ErrorKind::TimedOut(_)) => last_error = ErrorKind::TimedOut(self.timeouts.connect),
+                Err(kind) => last_error = kind,
             }
         }
-        Err(self.failed(Phase::Connect, last))
+        Err(self.failed(Phase::Connect, last_error))
     }
 
-    /// Tells of an event, which costs nothing where nobody hears of it.
-    fn tell<'a>(&self, event: impl FnOnce() -> StreamEvent<'a>) {
+    /// Passes an event to the observer. Without an observer, the event is not built.
+    fn notify<'a>(&self, event: impl FnOnce() -> StreamEvent<'a>) {
         if let Some(observer) = &self.observer {
             observer.observe(&event());
         }
@@ -130,7 +131,7 @@ impl Endpoint {
 
     fn failed(&self, phase: Phase, kind: ErrorKind) -> Error {
         let error = self.error(phase, kind);
-        self.tell(|| StreamEvent::Failed(&error));
+        self.notify(|| StreamEvent::Failed(&error));
         error
     }
 
@@ -139,14 +140,14 @@ impl Endpoint {
     }
 }
 
-async fn connect(address: SocketAddr, source: Option<IpAddr>, limit: Duration) -> Result<TcpStream, ErrorKind> {
-    let Some(source) = source else { return with_timeout(limit, TcpStream::connect(address)).await };
+async fn connect(address: SocketAddr, local: Option<IpAddr>, limit: Duration) -> Result<TcpStream, ErrorKind> {
+    let Some(local) = local else { return with_timeout(limit, TcpStream::connect(address)).await };
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // Without this option the port is chosen now, for this source and all destinations alike, and one that has been
-    // closed within the last minute is taken for used (ip(7), IP_BIND_ADDRESS_NO_PORT). Where it cannot be set,
-    // there are just fewer ports.
+    // Without this option, bind(2) chooses the port, one for all destinations, and a port in TIME_WAIT (one minute
+    // after the close) cannot be chosen (ip(7), IP_BIND_ADDRESS_NO_PORT). If the option cannot be set, fewer ports are
+    // available.
     let _ = setsockopt(&socket.as_fd(), IpBindAddressNoPort, &true);
-    socket.bind(SocketAddr::new(source, 0))?;
+    socket.bind(SocketAddr::new(local, 0))?;
     with_timeout(limit, socket.connect(address)).await
 }
 
@@ -155,7 +156,7 @@ impl FromStr for Endpoint {
 
     /// Parses a host name, an IPv4 address or an IPv6 address in brackets, and a port. The name is not resolved yet.
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
-        // Without brackets, the last group of an IPv6 address would be taken for the port. A URL is not an address.
+        // An IPv6 address needs brackets: without them its last group would parse as the port. A URL is not an address.
         let is_host = |host: &str| match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(address) => address.parse::<Ipv6Addr>().is_ok(),
             None => !host.is_empty() && !host.contains([':', '/', '[', ']']),
@@ -170,7 +171,7 @@ impl FromStr for Endpoint {
     }
 }
 
-/// A text that is not a host and a port.
+/// The error for a text that is not a host and a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidAddress;
 
@@ -188,10 +189,10 @@ mod tests {
 
     #[test]
     fn an_address_has_a_host_and_a_port() {
-        for right in ["localhost:5000", "127.0.0.1:1", "[::1]:65535", "example.com:80"] {
-            assert!(right.parse::<Endpoint>().is_ok_and(|endpoint| endpoint.address() == right), "{right}");
+        for valid in ["localhost:5000", "127.0.0.1:1", "[::1]:65535", "example.com:80"] {
+            assert!(valid.parse::<Endpoint>().is_ok_and(|endpoint| endpoint.address() == valid), "{valid}");
         }
-        for wrong in [
+        for invalid in [
             "",
             "localhost",
             ":5000",
@@ -206,7 +207,7 @@ mod tests {
             "h:+80",
             "http://h:80",
         ] {
-            assert!(wrong.parse::<Endpoint>().is_err(), "{wrong}");
+            assert!(invalid.parse::<Endpoint>().is_err(), "{invalid}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong for a client: in which phase, and with which address.
+//! The errors of a client, with the server's address and the phase.
 
 use std::fmt;
 use std::io;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use crate::wire::power::client::ReplyError;
 use crate::wire::rps::{Move, UnknownByte};
 
-/// Why there is no answer.
+/// Why a request has no valid reply.
 #[derive(Debug)]
 pub struct Error {
-    /// Whom the client talked to, as it was told.
+    /// The server's address as the caller gave it.
     pub address: String,
-    /// What it was doing.
+    /// The phase in which the error happened.
     pub phase: Phase,
-    /// What happened.
+    /// The kind of error.
     pub kind: ErrorKind,
 }
 
@@ -27,11 +27,11 @@ impl fmt::Display for Error {
             }
             (ErrorKind::TimedOut(limit), Phase::Connect) => write!(f, "{address}: no connection within {limit:?}"),
             (ErrorKind::TimedOut(limit), Phase::Send) => {
-                write!(f, "{address}: the request was not taken within {limit:?}")
+                write!(f, "{address}: the request could not be sent within {limit:?}")
             }
             (ErrorKind::TimedOut(limit), Phase::Reply) => write!(f, "{address}: no reply within {limit:?}"),
             (ErrorKind::TimedOut(limit), Phase::End) => {
-                write!(f, "{address}: the beginning of a reply, but not its end, within {limit:?}")
+                write!(f, "{address}: no complete reply within {limit:?}")
             }
             (ErrorKind::Io(error), Phase::Resolve) => write!(f, "{address}: the name cannot be resolved: {error}"),
             (ErrorKind::Io(error), Phase::Connect) => write!(f, "{address}: cannot connect: {error}"),
@@ -40,12 +40,12 @@ impl fmt::Display for Error {
                 write!(f, "{address}: the connection broke before the reply: {error}")
             }
             (ErrorKind::Io(error), Phase::End) => {
-                write!(f, "{address}: the connection broke within the reply: {error}")
+                write!(f, "{address}: the connection broke during the reply: {error}")
             }
             (ErrorKind::Protocol(violation), _) => write!(f, "{address}: the server broke the protocol: {violation}"),
             (ErrorKind::Full, _) => write!(f, "{address}: the server is full: try again later"),
             (ErrorKind::Closed, _) => {
-                write!(f, "{address}: the server has closed the connection: it was idle for long, or is shutting down")
+                write!(f, "{address}: the server has closed the connection: idle timeout or shutdown")
             }
         }
     }
@@ -60,18 +60,18 @@ impl std::error::Error for Error {
     }
 }
 
-/// What a client was doing.
+/// A phase of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Finding the addresses of a name.
+    /// Resolving the host name.
     Resolve,
-    /// Making a connection.
+    /// Connecting.
     Connect,
     /// Sending a request.
     Send,
     /// Waiting for the reply.
     Reply,
-    /// Waiting for the end of the reply.
+    /// Waiting for the rest of the reply.
     End,
 }
 
@@ -87,43 +87,42 @@ impl fmt::Display for Phase {
     }
 }
 
-/// What happened to a client.
+/// The kind of error.
 #[derive(Debug)]
 pub enum ErrorKind {
-    /// A phase took longer than this.
+    /// The phase took longer than this timeout.
     TimedOut(Duration),
-    /// The operating system reports an error: unreachable, refused, reset.
+    /// The operating system reported an error, such as unreachable, refused or reset.
     Io(io::Error),
-    /// The server sent what its wire format does not allow, or ended the stream too early.
+    /// The server's bytes violate the protocol, or the stream ended too early.
     Protocol(Violation),
-    /// The server said that it is full.
+    /// The server replied that it is full.
     Full,
-    /// The server closed the connection between two requests: it does so when nothing is asked for long, or when it
-    /// shuts down.
+    /// The server closed the connection between two requests: it does so after an idle timeout and during shutdown.
     Closed,
 }
 
-/// What a server did that its wire format does not allow.
+/// A violation of the protocol by the server.
 #[derive(Debug)]
 pub enum Violation {
-    /// It closed the connection in place of a reply.
+    /// The server closed the connection without a reply.
     NoReply,
-    /// It sent more replies than there were requests.
+    /// The server sent more replies than the client sent requests.
     Unsolicited,
-    /// What it sent is no reply of the power wire.
+    /// The reply is not valid on the power wire.
     InvalidReply(ReplyError),
-    /// What it sent is no answer of the rock-paper-scissors wire.
+    /// The byte is not a reply of the rock-paper-scissors wire.
     InvalidByte(UnknownByte),
-    /// It answered one move with this byte, and with more.
+    /// The server replied to one move with more than one byte.
     ExtraBytes {
         /// The first byte.
         first: char,
-        /// The others, quoted.
+        /// The other bytes, quoted.
         more: String,
     },
-    /// It took a move for none.
+    /// The server replied that a valid move is not a move.
     RejectedMove(Move),
-    /// It took a byte for a move that is none.
+    /// The server accepted an invalid byte as a move.
     AcceptedInvalidMove,
 }
 
@@ -133,10 +132,14 @@ impl fmt::Display for Violation {
             Self::NoReply => f.write_str("it closed the connection without a reply"),
             Self::Unsolicited => f.write_str("it sent more replies than there were requests"),
             Self::InvalidReply(error) => error.fmt(f),
-            Self::InvalidByte(unknown) => write!(f, "{unknown} is no answer of this wire"),
-            Self::ExtraBytes { first, more } => write!(f, "it answered one move with '{first}' and more, {more}"),
-            Self::RejectedMove(shown) => write!(f, "it takes {shown} for no move"),
-            Self::AcceptedInvalidMove => f.write_str("it takes '?' for a move"),
+            Self::InvalidByte(unknown) => {
+                write!(f, "{unknown} is not a valid reply of the rock-paper-scissors protocol")
+            }
+            Self::ExtraBytes { first, more } => {
+                write!(f, "it sent more than one byte for one move: '{first}', then {more}")
+            }
+            Self::RejectedMove(mv) => write!(f, "it rejected {mv} as an invalid move"),
+            Self::AcceptedInvalidMove => f.write_str("it accepted '?' as a move"),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Typed async clients for both services.
 //!
-//! Every operation has a deadline, and every error says in which phase it happened.
+//! Every operation has a timeout, and every error names the phase in which it happened. The module depends on
+//! [`wire`](crate::wire) for the bytes.
 //!
-//! - [`endpoint`]: where a server is, and how it is connected to;
-//! - [`power`]: a short connection a request, or one kept alive with requests in flight;
-//! - [`rps`]: one long connection, one answer a move;
-//! - [`pipeline`]: requests sent while replies are read, for games and load generators;
-//! - [`stream`]: a connection's bytes, and who is told of them;
-//! - [`error`]: why there is no answer.
+//! - [`endpoint`]: a server's address, and how to connect to it;
+//! - [`power`]: the power client, with one connection per request or with one connection for many requests in flight;
+//! - [`rps`]: the rock-paper-scissors client, with one long connection and one reply per move;
+//! - [`pipeline`]: a connection that sends requests while it reads replies, for games and load generators;
+//! - [`stream`]: a connection's byte stream, with an observer for tracing;
+//! - [`error`]: the errors of a client.
 
 pub mod endpoint;
 pub mod error;
@@ -25,36 +26,36 @@ pub use endpoint::Endpoint;
 pub use error::{Error, ErrorKind, Phase, Violation};
 pub use pipeline::Pipeline;
 
-/// How long a client waits in each phase. Every limit is for the phase as a whole, however many steps it takes.
+/// The timeout of each phase. Each covers its whole phase, which may have several steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For a name to be resolved.
+    /// Resolving the host name.
     pub resolve: Duration,
-    /// For a connection to be made; a name's addresses are tried in turn, each with its share of the time.
+    /// Connecting. A name's addresses are tried in turn; each gets an equal share of the remaining time.
     pub connect: Duration,
-    /// For a power request to be taken by the network. Moves, and the requests of a [`Pipeline`], are sent within the time
-    /// of their replies.
+    /// Writing a power request to the socket. For moves and for the requests of a [`Pipeline`], the reply timeout
+    /// includes the time to send.
     pub send: Duration,
-    /// For a reply, from the moment that it is waited for.
+    /// Waiting for a reply, from the start of the wait.
     pub reply: Duration,
 }
 
 impl Timeouts {
-    /// The same limit for every phase.
+    /// Returns the same timeout for every phase.
     #[must_use]
-    pub const fn all(limit: Duration) -> Self {
-        Self { resolve: limit, connect: limit, send: limit, reply: limit }
+    pub const fn all(timeout: Duration) -> Self {
+        Self { resolve: timeout, connect: timeout, send: timeout, reply: timeout }
     }
 }
 
 impl Default for Timeouts {
-    /// Five seconds each: what the servers themselves wait for a request.
+    /// Five seconds each, as long as the servers wait for a request by default.
     fn default() -> Self {
         Self::all(Duration::from_secs(5))
     }
 }
 
-/// What a future gives, or that it did not give it in time.
+/// Awaits `future`. Returns [`ErrorKind::TimedOut`] if it takes longer than `limit`.
 async fn with_timeout<T, E: Into<ErrorKind>>(
     limit: Duration,
     future: impl Future<Output = Result<T, E>>,

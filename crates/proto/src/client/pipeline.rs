@@ -1,4 +1,4 @@
-//! A connection for any wire: sends requests while it reads replies, which a decoder finds.
+//! A connection that sends requests while it reads replies, for any wire.
 
 use std::io;
 use std::mem::take;
@@ -14,9 +14,9 @@ use super::{Endpoint, Error, ErrorKind, Phase, Violation, with_timeout};
 
 /// A connection with any number of requests in flight.
 ///
-/// Requests are sent while a reply is waited for: a server that waits for its replies to be read takes no more requests,
-/// so that sending all of them first would block both sides. The caller's decoder finds the replies in the bytes that
-/// come. An item of the decoder may be many replies, which costs less than one at a time.
+/// Requests are sent while [`Pipeline::reply`] waits. A server that cannot write its replies stops reading requests, so
+/// a client that first sent all requests and then read the replies could deadlock. The caller's decoder finds the
+/// replies in the received bytes. One decoder item may hold many replies, which costs less than one item per reply.
 ///
 /// ```
 /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -54,32 +54,34 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Connects to a server. At least `room` bytes are read at once, where so many have come. A server may send a reply
-    /// that begins with `farewell` without a request, before it closes.
+    /// Connects to a server.
+    ///
+    /// Each read has a buffer of at least `room` bytes. A server may send one reply that begins with `farewell` without
+    /// a request, before it closes.
     ///
     /// # Errors
     ///
-    /// If no connection is made within the limits.
+    /// If the connection cannot be made within the timeouts.
     pub async fn open(endpoint: Endpoint, room: usize, farewell: Option<u8>) -> Result<Self, Error> {
         let stream = endpoint.connect().await?;
         let duplex = Duplex { stream, unsent: Bytes::new(), half_close: false, send_error: None };
         Ok(Self { duplex, endpoint, bytes: BytesMut::new(), room, farewell, replied: false })
     }
 
-    /// The connection's stream.
+    /// Returns the connection's stream.
     #[must_use]
     pub fn stream(&self) -> &ClientStream {
         &self.duplex.stream
     }
 
-    /// Queues requests when all before have been answered; [`Pipeline::reply`] sends them. With `half_close` they are the
-    /// last, and the sending direction is closed behind them.
+    /// Queues requests; [`Pipeline::reply`] sends them. Call this only after the replies to all earlier requests. With
+    /// `half_close`, these are the last requests, and the sending direction is closed after them.
     pub fn send(&mut self, requests: Bytes, half_close: bool) {
         (self.duplex.unsent, self.duplex.half_close) = (requests, half_close);
     }
 
-    /// Checks, before requests on a kept connection, that no reply has arrived yet: it could not be the reply to these.
-    /// A farewell may have, and [`Pipeline::reply`] returns it. A reply still in flight is not noticed.
+    /// Checks that no reply has arrived before the next requests are sent, because it could not belong to them. A
+    /// farewell is allowed; [`Pipeline::reply`] returns it. A reply still in flight is not detected.
     ///
     /// # Errors
     ///
@@ -92,12 +94,12 @@ impl Pipeline {
         if self.bytes.first().copied() == self.farewell { Ok(()) } else { self.check_unsolicited() }
     }
 
-    /// Waits for the decoder's next item, and sends meanwhile. Where sending fails, a reply that has come is still
-    /// returned: it says why.
+    /// Waits for the decoder's next item, and sends queued requests meanwhile. If sending fails, a received reply is
+    /// still returned, because it may contain the reason.
     ///
     /// # Errors
     ///
-    /// If no reply arrives within the limit. The connection is then unusable.
+    /// If no valid reply arrives within the timeout. The connection is then unusable.
     pub async fn reply<D>(&mut self, decoder: &mut D) -> Result<D::Item, Error>
     where
         D: Decoder,
@@ -109,18 +111,18 @@ impl Pipeline {
                 self.replied = true;
                 return Ok(reply);
             }
-            // A request crossed with the close of a server that had answered others.
+            // The server closed an idle connection while the request was in flight.
             Ok(None) if self.replied => ErrorKind::Closed,
             Ok(None) => Violation::NoReply.into(),
             Err(kind) => kind,
         };
-        // A violation is of the reply, not of its end.
+        // A violation concerns the reply as a whole, not its rest.
         let is_protocol = matches!(kind, ErrorKind::Protocol(_) | ErrorKind::Closed);
         let phase = if is_protocol { Phase::Reply } else { phase_of(&self.bytes) };
         Err(self.endpoint.error(phase, kind))
     }
 
-    /// Checks that no bytes have been read behind the last reply.
+    /// Checks that no bytes have been read after the last reply.
     ///
     /// # Errors
     ///
@@ -137,18 +139,18 @@ impl Pipeline {
         &self.endpoint
     }
 
-    /// The bytes behind the last reply.
+    /// Returns the bytes after the last reply.
     pub(super) fn extra_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Why the last requests could not be sent, for a caller that reports this rather than the missing reply.
+    /// Returns the error of sending the last requests, for a caller that reports it instead of the missing reply.
     pub(super) fn take_send_error(&mut self) -> Option<io::Error> {
         self.duplex.send_error.take()
     }
 }
 
-/// A stream that sends its queued bytes when it is read from.
+/// A stream that sends its queued bytes while it is read.
 #[derive(Debug)]
 struct Duplex {
     stream: ClientStream,
@@ -186,12 +188,12 @@ impl AsyncRead for Duplex {
     }
 }
 
-/// The phase in which a client is, when these bytes of a reply have arrived.
+/// Returns the phase of a client that has received these bytes of a reply.
 pub(super) fn phase_of(bytes: &[u8]) -> Phase {
     if bytes.is_empty() { Phase::Reply } else { Phase::End }
 }
 
-/// Reads until there is a reply; `None` if the stream ends without one.
+/// Reads until the decoder has a reply. Returns `None` if the stream ends without one.
 pub(super) async fn read_reply<S, D>(
     stream: &mut S,
     decoder: &mut D,
@@ -212,8 +214,8 @@ where
             Ok(0) => return Ok(decoder.decode_eof(bytes)?),
             Ok(_) => {}
             Err(error) => {
-                // A server that closes on a request it has not read resets the connection. Only an error reply of the
-                // power wire can be relied on before that.
+                // A close with unread requests in the server's receive buffer resets the connection. Of the bytes
+                // before the reset, accept only an error reply of the power wire: a number may be incomplete.
                 let last = if bytes.starts_with(b"e") { decoder.decode_eof(bytes).ok().flatten() } else { None };
                 return last.map(Some).ok_or(ErrorKind::Io(error));
             }

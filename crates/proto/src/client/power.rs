@@ -1,4 +1,4 @@
-//! The power client: a short connection a request, or one kept alive with requests in flight.
+//! The power client: one connection per request, or one connection for many requests in flight.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -23,7 +23,8 @@ use crate::wire::number::Number;
 use crate::wire::power::client::{ClientCodec, Framing};
 use crate::wire::power::{Operation, Reply, Request};
 
-/// Asks a power server, each request on a connection of its own.
+/// A client of a power server. [`request`](Self::request) uses one connection per request,
+/// [`request_all`](Self::request_all) and [`connect`](Self::connect) use one connection for many requests.
 ///
 /// ```
 /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,11 +41,12 @@ use crate::wire::power::{Operation, Reply, Request};
 /// #     stream.read_to_end(&mut Vec::new()).await.unwrap();
 /// #     stream.write_all(b"d4.0").await.unwrap();
 /// # });
-/// let client = Client::new(Endpoint::new(address)); // of a running server, such as "localhost:5000"
+/// // `address` is that of a running server, such as "localhost:5000".
+/// let client = Client::new(Endpoint::new(address));
 /// let reply = client.request(Operation::Square, "2".parse()?).await?;
 /// match reply {
 ///     Ok(number) => assert_eq!(number.to_string(), "4.0"),
-///     Err(refusal) => eprintln!("the server says {refusal}"),
+///     Err(error_reply) => eprintln!("error reply: {error_reply}"),
 /// }
 /// # Ok(())
 /// # }
@@ -53,33 +55,33 @@ use crate::wire::power::{Operation, Reply, Request};
 pub struct Client {
     endpoint: Endpoint,
     framing: Framing,
-    pieces: Option<Chunking>,
+    chunking: Option<Chunking>,
 }
 
 impl Client {
-    /// A client of this server. Nothing is sent yet.
+    /// Creates a client. Does not connect yet.
     #[must_use]
     pub fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, framing: Framing::default(), pieces: None }
+        Self { endpoint, framing: Framing::default(), chunking: None }
     }
 
-    /// The same client with another way to end its requests on short connections.
+    /// Sets how [`request`](Self::request) ends its request.
     #[must_use]
     pub fn with_framing(self, framing: Framing) -> Self {
         Self { framing, ..self }
     }
 
-    /// The same client, which sends each request in pieces: as a network may, so that it can be seen what comes of it.
+    /// Sends each request in chunks with a pause between them, to test a server with requests that the network splits.
     #[must_use]
-    pub fn with_chunking(self, pieces: Chunking) -> Self {
-        Self { pieces: Some(pieces), ..self }
+    pub fn with_chunking(self, chunking: Chunking) -> Self {
+        Self { chunking: Some(chunking), ..self }
     }
 
-    /// Connects, asks, reads the answer and closes. A refusal is an answer too.
+    /// Connects, sends one request, reads the reply and closes the connection. An error reply is a [`Reply`], too.
     ///
     /// # Errors
     ///
-    /// Whatever keeps an answer from coming within the limits.
+    /// If no valid reply arrives within the timeouts.
     pub async fn request(&self, operation: Operation, operand: Number) -> Result<Reply, Error> {
         let (mut reading, mut writing) = self.endpoint.connect().await?.into_split();
         let timeouts = self.endpoint.timeouts();
@@ -88,7 +90,7 @@ impl Client {
         let encoded = codec.encode(Request { operation, operand }, &mut request);
         let sending = async {
             encoded?;
-            send(&mut writing, &request, self.pieces, timeouts.send).await?;
+            send(&mut writing, &request, self.chunking, timeouts.send).await?;
             if self.framing == Framing::EndOfStream {
                 with_timeout(timeouts.send, writing.shutdown()).await?;
             }
@@ -99,10 +101,10 @@ impl Client {
             let (mut reply, mut sending) = (pin!(reply), pin!(sending));
             tokio::select! {
                 biased;
-                // A server that refuses a connection does so without reading, and sending may then fail: its reply says
-                // why.
+                // A server that rejects a connection replies and closes without reading, so sending may fail. Its reply
+                // is the better error.
                 sent = &mut sending => (with_timeout(timeouts.reply, reply).await, sent),
-                // It may also answer before it has all, which is to be seen when it does.
+                // A server may reply before it has received the whole request. Return that reply at once.
                 early = &mut reply => (early, Ok(())),
             }
         };
@@ -119,11 +121,12 @@ impl Client {
     }
 
     /// Connects once, sends a request for each operand without waiting for replies, and passes each reply to `on_reply`
-    /// with its operand. Sends the buffered requests whenever the next operand is not there yet.
+    /// with its operand. Flushes the buffered requests when the next operand is not ready.
     ///
     /// # Errors
     ///
-    /// If the connection fails, if `on_reply` does, or if an operand is an error, after the replies to those before it.
+    /// If the connection or `on_reply` fails. If an operand is an error, returns it after the replies to the operands
+    /// before it.
     pub async fn request_all<E: From<Error>>(
         &self,
         operation: Operation,
@@ -131,25 +134,25 @@ impl Client {
         mut on_reply: impl FnMut(Number, Reply) -> Result<(), E>,
     ) -> Result<(), E> {
         let (requests, mut replies) = self.connect().await?;
-        // Operands without a reply. The connection bounds how many are in flight.
+        // Operands without a reply. `connect` limits their number.
         let in_flight = RefCell::new(VecDeque::new());
         let receiving = async {
             while let Some(reply) = replies.receive().await? {
-                // There is one: `receive` returns replies only to requests in flight.
+                // Never empty here: `receive` returns replies only to requests in flight.
                 let Some(operand) = in_flight.borrow_mut().pop_front() else { break };
                 on_reply(operand, reply)?;
             }
             Ok::<_, E>(())
         };
-        // Where the connection breaks, the reading side has the reason, and sending on is useless. After an error in
-        // sending, what is in flight is still answered.
+        // A receive error stops sending at once: it has the reason why the connection failed. After a send error,
+        // replies to the requests in flight are still received.
         let sending = async { Ok(requests.send_all(operation, operands, &in_flight).await) };
         let ((), sent) = try_join!(receiving, sending)?;
         sent
     }
 
-    /// Connects once, for many requests, each a line; the replies come in order. The two directions are for two tasks
-    /// that keep many requests in flight.
+    /// Connects once for many requests. Each request is a line, and the replies arrive in order. With one task per
+    /// direction, many requests can be in flight.
     ///
     /// ```
     /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -167,22 +170,22 @@ impl Client {
     /// #     stream.write_all(b"d4.0\nd9.0\n").await.unwrap();
     /// # });
     /// let (mut requests, mut replies) = Client::new(Endpoint::new(address)).connect().await?;
-    /// let asking = async {
+    /// let sending = async {
     ///     for number in ["2", "3"] {
     ///         requests.send(Operation::Square, number.parse()?).await?;
     ///     }
     ///     requests.finish().await?;
     ///     Ok::<_, Box<dyn std::error::Error>>(())
     /// };
-    /// let hearing = async {
+    /// let receiving = async {
     ///     let mut squares = Vec::new();
     ///     while let Some(reply) = replies.receive().await? {
-    ///         squares.push(reply.map_err(|refusal| refusal.to_string())?.value());
+    ///         squares.push(reply.map_err(|error_reply| error_reply.to_string())?.value());
     ///     }
     ///     Ok::<_, Box<dyn std::error::Error>>(squares)
     /// };
-    /// let (asked, squares) = tokio::join!(asking, hearing);
-    /// asked?;
+    /// let (sent, squares) = tokio::join!(sending, receiving);
+    /// sent?;
     /// assert_eq!(squares?, [4.0, 9.0]);
     /// # Ok(())
     /// # }
@@ -190,45 +193,47 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Whatever keeps the connection from being made within the limits.
+    /// If the connection cannot be made within the timeouts.
     pub async fn connect(&self) -> Result<(Requests, Replies), Error> {
         let (read, write) = self.endpoint.connect().await?.into_split();
-        // The queue holds what is in flight, so it bounds it too.
-        let (asked, in_flight) = mpsc::channel(IN_FLIGHT);
+        // One item per request in flight: the channel's capacity limits their number.
+        let (sent, in_flight) = mpsc::channel(MAX_IN_FLIGHT);
         let endpoint = self.endpoint.clone();
         let codec = ClientCodec::new(Framing::Line);
         let stream = BufWriter::new(write);
-        let requests = Requests { stream, codec, pieces: self.pieces, asked, endpoint: endpoint.clone() };
+        let requests = Requests { stream, codec, chunking: self.chunking, in_flight: sent, endpoint: endpoint.clone() };
         let bytes = BytesMut::new();
-        Ok((requests, Replies { stream: read, codec, in_flight, bytes, heard: false, unasked: false, endpoint }))
+        let replies =
+            Replies { stream: read, codec, in_flight, bytes, got_reply: false, is_unsolicited: false, endpoint };
+        Ok((requests, replies))
     }
 }
 
-/// How a request is sent in pieces.
+/// How a request is split into chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunking {
-    /// How many bytes a piece has; the last one may have fewer.
+    /// The size of a chunk in bytes. The last chunk may be shorter.
     pub bytes: NonZeroUsize,
-    /// How long to wait between two.
+    /// The pause between two chunks.
     pub pause: Duration,
 }
 
-/// Sends bytes at once, or in pieces, each of which has the whole limit.
+/// Sends bytes at once or in chunks. Each chunk may take up to `limit`.
 async fn send<S: AsyncWrite + Unpin>(
     stream: &mut S,
     bytes: &[u8],
-    pieces: Option<Chunking>,
+    chunking: Option<Chunking>,
     limit: Duration,
 ) -> Result<(), ErrorKind> {
-    let Some(Chunking { bytes: length, pause }) = pieces else {
+    let Some(Chunking { bytes: size, pause }) = chunking else {
         return with_timeout(limit, stream.write_all(bytes)).await;
     };
-    for (number, piece) in bytes.chunks(length.get()).enumerate() {
+    for (number, chunk) in bytes.chunks(size.get()).enumerate() {
         if number > 0 {
             sleep(pause).await;
         }
         with_timeout(limit, async {
-            stream.write_all(piece).await?;
+            stream.write_all(chunk).await?;
             stream.flush().await
         })
         .await?;
@@ -236,50 +241,50 @@ async fn send<S: AsyncWrite + Unpin>(
     Ok(())
 }
 
-/// So many requests are in flight on one connection at the most: enough that neither side waits for the other on any
-/// path, and few enough that neither holds much for it.
-const IN_FLIGHT: usize = 1024;
+/// The maximum number of requests in flight on one connection: enough to keep both sides busy on any network path, and
+/// few enough that neither side buffers much.
+const MAX_IN_FLIGHT: usize = 1024;
 
-/// A bare reply is what one read delivers, so there has to be room for all of it.
+/// The minimum read buffer in bytes. One read must deliver a whole bare reply, so the longest reply must fit.
 const ROOM: usize = ClientCodec::MAX_REPLY_LEN;
 
-/// The direction to the server.
+/// The sending direction of a connection.
 #[derive(Debug)]
 pub struct Requests {
     stream: BufWriter<ClientStream<OwnedWriteHalf>>,
     codec: ClientCodec,
-    pieces: Option<Chunking>,
-    asked: mpsc::Sender<()>,
+    chunking: Option<Chunking>,
+    in_flight: mpsc::Sender<()>,
     endpoint: Endpoint,
 }
 
 impl Requests {
-    /// Sends a request, or keeps it to send it together with others: [`Requests::flush`] sends what is kept.
+    /// Buffers a request. A full buffer and [`Requests::flush`] send the buffered requests.
     ///
-    /// While as many are in flight as may be, this flushes and waits for [`Replies::receive`] to make room.
+    /// If 1,024 requests are in flight, flushes and waits until [`Replies::receive`] has received a reply.
     ///
     /// # Errors
     ///
-    /// If the network does not take it within the limit, or the [`Replies`] have been dropped.
+    /// If the requests cannot be written within the send timeout, or the [`Replies`] have been dropped.
     pub async fn send(&mut self, operation: Operation, operand: Number) -> Result<(), Error> {
-        if self.asked.try_send(()).is_err() {
+        if self.in_flight.try_send(()).is_err() {
             self.flush().await?;
-            let gone = |_| ErrorKind::Io(io::Error::new(io::ErrorKind::BrokenPipe, "nobody waits for the reply"));
-            self.asked.send(()).await.map_err(|error| self.failed(gone(error)))?;
+            let dropped = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the receiver of the replies was dropped");
+            self.in_flight.send(()).await.map_err(|error| self.failed(dropped(error).into()))?;
         }
         let mut line = BytesMut::new();
         let written = async {
             self.codec.encode(Request { operation, operand }, &mut line)?;
-            send(&mut self.stream, &line, self.pieces, self.endpoint.timeouts().send).await
+            send(&mut self.stream, &line, self.chunking, self.endpoint.timeouts().send).await
         };
         written.await.map_err(|kind| self.failed(kind))
     }
 
-    /// Sends what has been kept.
+    /// Sends the buffered requests.
     ///
     /// # Errors
     ///
-    /// If the network does not take it within the limit.
+    /// If they cannot be written within the send timeout.
     pub async fn flush(&mut self) -> Result<(), Error> {
         with_timeout(self.endpoint.timeouts().send, self.stream.flush()).await.map_err(|kind| self.failed(kind))
     }
@@ -309,11 +314,11 @@ impl Requests {
         sent.and(finished.map_err(E::from))
     }
 
-    /// Sends what has been kept and closes this direction: there will be no more requests.
+    /// Sends the buffered requests and half-closes the connection.
     ///
     /// # Errors
     ///
-    /// If the network does not take it within the limit.
+    /// If the requests cannot be written within the send timeout.
     pub async fn finish(mut self) -> Result<(), Error> {
         with_timeout(self.endpoint.timeouts().send, self.stream.shutdown()).await.map_err(|kind| self.failed(kind))
     }
@@ -323,57 +328,58 @@ impl Requests {
     }
 }
 
-/// The direction from the server.
+/// The receiving direction of a connection.
 #[derive(Debug)]
 pub struct Replies {
     stream: ClientStream<OwnedReadHalf>,
     codec: ClientCodec,
     in_flight: mpsc::Receiver<()>,
     bytes: BytesMut,
-    /// Whether there has been a reply.
-    heard: bool,
-    /// Whether there has been more than was asked for.
-    unasked: bool,
+    /// Whether the connection has received a reply.
+    got_reply: bool,
+    /// Whether the server has sent a reply without a request.
+    is_unsolicited: bool,
     endpoint: Endpoint,
 }
 
 impl Replies {
-    /// Waits for the next request to be sent, and then for its reply: `None` once there are no more requests.
+    /// Waits until a request is in flight, and then for its reply. Returns `None` after the reply to the last request,
+    /// if the [`Requests`] are finished or dropped.
     ///
     /// # Errors
     ///
-    /// Whatever keeps a reply from coming within the limit.
+    /// If no valid reply arrives within the reply timeout.
     pub async fn receive(&mut self) -> Result<Option<Reply>, Error> {
-        // What comes while nothing is in flight: the last words of a server that closes. A number would be the answer to
-        // nothing.
-        let mut broken = None;
-        let asked = tokio::select! {
+        // While no request is in flight, a server may send an error reply before it closes. A number would be a reply
+        // without a request.
+        let mut read_error = None;
+        let in_flight = tokio::select! {
             biased;
-            asked = self.in_flight.recv() => asked,
+            in_flight = self.in_flight.recv() => in_flight,
             read = self.stream.read_buf(&mut self.bytes), if self.bytes.is_empty() => {
-                broken = read.err();
+                read_error = read.err();
                 self.check_unsolicited();
                 self.in_flight.recv().await
             }
         };
-        let kind = if self.unasked {
+        let kind = if self.is_unsolicited {
             Violation::Unsolicited.into()
-        } else if asked.is_none() {
+        } else if in_flight.is_none() {
             return Ok(None);
-        } else if let Some(error) = broken {
+        } else if let Some(error) = read_error {
             ErrorKind::Io(error)
         } else {
             let reply = read_reply(&mut self.stream, &mut self.codec, &mut self.bytes, ROOM);
             match with_timeout(self.endpoint.timeouts().reply, reply).await {
                 Ok(Some(reply)) => {
-                    self.heard = true;
+                    self.got_reply = true;
                     if self.in_flight.is_empty() {
                         self.check_unsolicited();
                     }
                     return Ok(Some(reply));
                 }
-                // One request alone, after others were answered: it has crossed with the server's close.
-                Ok(None) if self.heard && self.in_flight.is_empty() => ErrorKind::Closed,
+                // The server closed an idle connection while the only request was in flight.
+                Ok(None) if self.got_reply && self.in_flight.is_empty() => ErrorKind::Closed,
                 Ok(None) => Violation::NoReply.into(),
                 Err(kind) => kind,
             }
@@ -381,8 +387,8 @@ impl Replies {
         Err(self.endpoint.error(phase_of(&self.bytes), kind))
     }
 
-    /// With nothing in flight, whatever is there now was there before the next request.
+    /// Checks, while no request is in flight, that the received bytes are not a number: it would have no request.
     fn check_unsolicited(&mut self) {
-        self.unasked = !matches!(self.bytes.first(), None | Some(b'e'));
+        self.is_unsolicited = !matches!(self.bytes.first(), None | Some(b'e'));
     }
 }

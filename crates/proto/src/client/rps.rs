@@ -1,5 +1,5 @@
-//! The rock-paper-scissors client, for the game against the house and for the duel: one long connection, one answer a
-//! move.
+//! The rock-paper-scissors client, for the game against the house and for the duel. One connection carries all moves,
+//! and each move gets one reply.
 
 use std::fmt;
 use std::io;
@@ -11,12 +11,12 @@ use super::{Endpoint, Error, ErrorKind, Phase, Pipeline, Violation};
 use crate::wire::quoted::Quoted;
 use crate::wire::rps::{ClientCodec, Move, Outcome, Reply};
 
-/// How a round ended for the player.
+/// The result of a round for the player.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Round {
-    /// It was judged.
+    /// The round was judged.
     Judged(Outcome),
-    /// No opponent moved in time. The house always does.
+    /// No opponent moved in time. This happens only in a duel.
     Void,
 }
 
@@ -31,9 +31,9 @@ impl fmt::Display for Round {
 
 /// A connection to a game.
 ///
-/// In a duel the answer to a move takes as long as the opponent does, up to the server's window:
-/// [`reply`](super::Timeouts::reply) has to be longer than that. Dropping the connection while an answer is awaited resets it,
-/// which takes the move back: closed in order, it would still be played against somebody.
+/// In a duel the reply to a move waits for the opponent's move, up to the server's window, so the [reply
+/// timeout](super::Timeouts::reply) must be longer than the window. Dropping the connection before the reply resets it,
+/// which withdraws the move. After an ordinary close the server would still play the move.
 ///
 /// ```
 /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -56,7 +56,7 @@ impl fmt::Display for Round {
 ///     Round::Judged(Outcome::Win) => println!("the house had scissors"),
 ///     Round::Judged(Outcome::Lose) => println!("the house had paper"),
 ///     Round::Judged(Outcome::Draw) => println!("the house had rock too"),
-///     Round::Void => println!("nobody was there to play"),
+///     Round::Void => println!("no opponent moved in time"),
 /// }
 /// # Ok(())
 /// # }
@@ -64,7 +64,7 @@ impl fmt::Display for Round {
 #[derive(Debug)]
 pub struct Connection {
     pipeline: Pipeline,
-    /// Whether an answer is awaited.
+    /// Whether a move has no reply yet.
     awaiting: bool,
 }
 
@@ -73,60 +73,61 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Whatever keeps the connection from being made within the limits.
+    /// If the connection cannot be made within the timeouts.
     pub async fn open(endpoint: Endpoint) -> Result<Self, Error> {
-        // One answer is one byte; what is more is shown in the message.
+        // A reply is one byte. The buffer is longer to show extra bytes in the error.
         let pipeline = Pipeline::open(endpoint, 64, Some(Reply::Full.byte())).await?;
         Ok(Self { pipeline, awaiting: false })
     }
 
-    /// The server's address, where the system still knows it.
+    /// Returns the server's address (getpeername(2)).
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// If the socket is not connected any more.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.pipeline.stream().peer_addr()
     }
 
-    /// Shows a move and waits for how the round ended.
+    /// Sends a move and waits for the result of the round.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the answer from coming within the limits; the connection is then of no more use. Nor is it when
-    /// the future is dropped before.
-    pub async fn throw(&mut self, shown: Move) -> Result<Round, Error> {
-        let violation = match self.exchange(shown.byte()).await? {
+    /// If no valid reply arrives within the timeouts. The connection is then unusable, as it is if the future is
+    /// dropped before it completes.
+    pub async fn throw(&mut self, mv: Move) -> Result<Round, Error> {
+        let kind = match self.exchange(mv.byte()).await? {
             Reply::Judged(outcome) => return Ok(Round::Judged(outcome)),
             Reply::Void => return Ok(Round::Void),
-            Reply::NotAMove => Violation::RejectedMove(shown).into(),
+            Reply::NotAMove => Violation::RejectedMove(mv).into(),
             Reply::Full => ErrorKind::Full,
         };
-        Err(self.error(Phase::Reply, violation))
+        Err(self.error(Phase::Reply, kind))
     }
 
-    /// Asks whether the server is at work, with a byte that is no move: so no round is played, and no other player
-    /// is concerned. A server takes this no more than so many times (`limits.max_bad_frames`) on one connection.
+    /// Checks that the server replies. Sends a byte that is not a move, so no round is played and no other player is
+    /// affected. A server accepts `limits.max_bad_frames` such bytes on one connection.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the answer from coming within the limits, or that it was another one than it should be.
+    /// If the reply does not arrive within the timeouts, or is not the error for an invalid move.
     pub async fn check(&mut self) -> Result<(), Error> {
         const NOT_A_MOVE: u8 = b'?';
-        let violation = match self.exchange(NOT_A_MOVE).await? {
+        let kind = match self.exchange(NOT_A_MOVE).await? {
             Reply::NotAMove => return Ok(()),
             Reply::Full => ErrorKind::Full,
             Reply::Judged(_) | Reply::Void => Violation::AcceptedInvalidMove.into(),
         };
-        Err(self.error(Phase::Reply, violation))
+        Err(self.error(Phase::Reply, kind))
     }
 
-    /// Sends a frame and waits for the answer to it.
+    /// Sends a frame and waits for its reply.
     async fn exchange(&mut self, frame: u8) -> Result<Reply, Error> {
         if self.awaiting {
-            // Its answer may still come, and would be taken for this one's.
-            let given_up = io::Error::new(io::ErrorKind::NotConnected, "an earlier move was given up");
-            return Err(self.error(Phase::Send, ErrorKind::Io(given_up)));
+            // The reply to the earlier move may still arrive and would be mistaken for the reply to this one.
+            let unusable =
+                io::Error::new(io::ErrorKind::NotConnected, "an earlier move on this connection has no reply");
+            return Err(self.error(Phase::Send, ErrorKind::Io(unusable)));
         }
         self.pipeline.check_early()?;
         if !self.pipeline.extra_bytes().is_empty() {
@@ -134,20 +135,20 @@ impl Connection {
         }
         self.pipeline.send(Bytes::copy_from_slice(&[frame]), false);
         self.awaiting = true;
-        // A full server replies without reading, and sending may then fail: its reply says why.
-        let answer = match (self.pipeline.reply(&mut ClientCodec).await, self.pipeline.take_send_error()) {
+        // A full server replies and closes without reading, so sending may fail. Its reply is the better error.
+        let reply = match (self.pipeline.reply(&mut ClientCodec).await, self.pipeline.take_send_error()) {
             (Ok(Ok(Reply::Full)), _) => Ok(Reply::Full),
             (_, Some(error)) => return Err(self.error(Phase::Send, error.into())),
-            (answer, None) => answer?,
+            (reply, None) => reply?,
         };
-        let violation = match answer {
-            Ok(answer) if self.pipeline.extra_bytes().is_empty() => {
-                self.awaiting = answer == Reply::Full;
-                return Ok(answer);
+        let violation = match reply {
+            Ok(reply) if self.pipeline.extra_bytes().is_empty() => {
+                self.awaiting = reply == Reply::Full;
+                return Ok(reply);
             }
-            Ok(answer) => {
+            Ok(reply) => {
                 let more = Quoted(self.pipeline.extra_bytes()).to_string();
-                Violation::ExtraBytes { first: char::from(answer.byte()), more }
+                Violation::ExtraBytes { first: char::from(reply.byte()), more }
             }
             Err(unknown) => Violation::InvalidByte(unknown),
         };
@@ -162,7 +163,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         if self.awaiting {
-            // A socket that cannot be set is one that is gone.
+            // This fails only if the socket is already closed.
             let _ = self.pipeline.stream().set_zero_linger();
         }
     }

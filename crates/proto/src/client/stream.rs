@@ -1,4 +1,4 @@
-//! A connection's bytes, and an observer who is told of each that crosses.
+//! A connection's byte stream, which reports each event to an observer.
 
 use std::fmt;
 use std::io;
@@ -13,51 +13,53 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::Error;
 
-/// What happens on the way of a connection from its name to its end, in this order; bytes cross both ways at once.
+/// An event of a connection, from name resolution to the close. The variants are in the order of the events; bytes are
+/// sent and received concurrently.
 #[derive(Debug)]
 pub enum StreamEvent<'a> {
-    /// The addresses of this name are looked for.
+    /// The lookup of this name begins.
     Resolve(&'a str),
-    /// These are they.
+    /// The lookup has returned these addresses.
     Resolved(&'a [SocketAddr]),
-    /// A connection to this address is tried.
+    /// The attempt to connect to this address begins.
     Connect(SocketAddr),
-    /// It is made, from this address of our own, where the system still knows it.
+    /// The connection is established, from this local address (`None` if getsockname(2) fails).
     Connected(Option<SocketAddr>),
-    /// There is none, for this reason.
+    /// No connection could be established.
     Failed(&'a Error),
-    /// These bytes were given to the network.
+    /// The kernel has accepted these bytes for sending.
     Sent(&'a [u8]),
-    /// Our direction was closed: nothing more will be sent (shutdown(2), `SHUT_WR`).
+    /// The client has closed its sending direction (shutdown(2), `SHUT_WR`).
     HalfClosed,
-    /// These bytes have come.
+    /// These bytes have been received.
     Received(&'a [u8]),
-    /// The server has closed its direction: nothing more will come.
+    /// The server has closed its sending direction (EOF).
     Ended,
-    /// The connection broke.
+    /// Reading or writing has failed.
     Broken(&'a io::Error),
-    /// We have closed the connection.
+    /// The client has closed the connection.
     Closed,
 }
 
-/// Somebody who is told of all that happens on a connection. Told of the next event, it has heard of the one before.
+/// A listener for the events of a connection.
 pub trait Observer: fmt::Debug + Send + Sync {
-    /// Is told.
+    /// Handles an event. The stream continues only after this returns.
     fn observe(&self, event: &StreamEvent<'_>);
 }
 
-/// The observer of a connection, if it has one. The last copy is dropped where the connection is closed.
+/// The observer of a connection, if any. Dropping the last clone means that the connection is closed.
 #[derive(Clone, Debug)]
 struct Hook(Option<Arc<CloseGuard>>);
 
 impl Hook {
-    fn tell<'a>(&self, event: impl FnOnce() -> StreamEvent<'a>) {
-        if let Some(open) = &self.0 {
-            open.0.observe(&event());
+    fn notify<'a>(&self, event: impl FnOnce() -> StreamEvent<'a>) {
+        if let Some(guard) = &self.0 {
+            guard.0.observe(&event());
         }
     }
 }
 
+/// Reports [`StreamEvent::Closed`] when it is dropped.
 #[derive(Debug)]
 struct CloseGuard(Arc<dyn Observer>);
 
@@ -67,52 +69,53 @@ impl Drop for CloseGuard {
     }
 }
 
-/// A connection, or a direction of it.
+/// A connection, or one direction of it.
 #[derive(Debug)]
 pub struct ClientStream<S = TcpStream> {
     stream: S,
-    tap: Hook,
+    hook: Hook,
 }
 
 impl ClientStream {
     pub(super) fn new(stream: TcpStream, observer: Option<Arc<dyn Observer>>) -> Self {
-        Self { stream, tap: Hook(observer.map(|observer| Arc::new(CloseGuard(observer)))) }
+        Self { stream, hook: Hook(observer.map(|observer| Arc::new(CloseGuard(observer)))) }
     }
 
-    /// The server's address, where the system still knows it.
+    /// Returns the server's address (getpeername(2)).
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// If the socket is not connected any more.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.stream.peer_addr()
     }
 
-    /// Makes the close a reset, which tells the server that its answer is not wanted any more.
+    /// Makes the close send a RST instead of a FIN, so that the server discards the pending reply (socket(7),
+    /// `SO_LINGER`).
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// If setsockopt(2) fails.
     pub fn set_zero_linger(&self) -> io::Result<()> {
         self.stream.set_zero_linger()
     }
 
-    /// What is there already, without waiting; an error of the kind [`io::ErrorKind::WouldBlock`] if nothing is.
+    /// Reads received bytes without waiting.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// [`io::ErrorKind::WouldBlock`] if no bytes have been received, or an error of read(2).
     pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.stream.try_read(buffer);
         if let Ok(length) = read {
-            self.tap.tell(|| received(&buffer[..length]));
+            self.hook.notify(|| received(&buffer[..length]));
         }
         read
     }
 
     pub(super) fn into_split(self) -> (ClientStream<OwnedReadHalf>, ClientStream<OwnedWriteHalf>) {
         let (read, write) = self.stream.into_split();
-        (ClientStream { stream: read, tap: self.tap.clone() }, ClientStream { stream: write, tap: self.tap })
+        (ClientStream { stream: read, hook: self.hook.clone() }, ClientStream { stream: write, hook: self.hook })
     }
 }
 
@@ -126,10 +129,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
+        let len_before = buffer.filled().len();
         let read = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
-        self.tap.tell(|| match &read {
-            Ok(()) => received(&buffer.filled()[before..]),
+        self.hook.notify(|| match &read {
+            Ok(()) => received(&buffer.filled()[len_before..]),
             Err(error) => StreamEvent::Broken(error),
         });
         Poll::Ready(read)
@@ -139,7 +142,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
-        self.tap.tell(|| match &written {
+        self.hook.notify(|| match &written {
             Ok(length) => StreamEvent::Sent(&bytes[..*length]),
             Err(error) => StreamEvent::Broken(error),
         });
@@ -152,7 +155,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = ready!(Pin::new(&mut self.stream).poll_shutdown(context));
-        self.tap.tell(|| match &shut {
+        self.hook.notify(|| match &shut {
             Ok(()) => StreamEvent::HalfClosed,
             Err(error) => StreamEvent::Broken(error),
         });

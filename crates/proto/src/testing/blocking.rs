@@ -10,12 +10,12 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::PATIENCE;
 
-/// Connects; the connection's reads and writes have a timeout.
+/// Connects. Reads and writes of the connection time out after [`PATIENCE`].
 pub fn connect(address: SocketAddr) -> TcpStream {
     with_timeouts(TcpStream::connect(address).unwrap())
 }
 
-/// The same from this address of the machine.
+/// Connects from the local address `source`.
 pub fn connect_from(source: Ipv4Addr, address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
@@ -29,12 +29,12 @@ fn with_timeouts(stream: TcpStream) -> TcpStream {
     stream
 }
 
-/// Makes the close of a connection a reset (socket(7), `SO_LINGER`).
+/// Makes the close of a connection send a RST (socket(7), `SO_LINGER`).
 pub fn reset_on_close(stream: &TcpStream) {
     SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
-/// Sends `bytes`, half-closes, and reads to the end; a reset fails the test.
+/// Sends `bytes`, half-closes, and reads to EOF. A reset fails the test.
 pub fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = connect(address);
     stream.write_all(bytes).unwrap();
@@ -42,33 +42,33 @@ pub fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     read_to_end(&mut stream)
 }
 
-/// Reads until the server closes; a reset fails the test.
+/// Reads to EOF. A reset fails the test.
 pub fn read_to_end(stream: &mut TcpStream) -> String {
-    let mut heard = Vec::new();
-    stream.read_to_end(&mut heard).unwrap();
-    String::from_utf8(heard).unwrap()
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).unwrap();
+    String::from_utf8(received).unwrap()
 }
 
 /// Reads as many bytes as `expected` has, and compares.
 pub fn expect(stream: &mut TcpStream, expected: &str) {
-    let mut heard = vec![0; expected.len()];
-    stream.read_exact(&mut heard).unwrap();
-    assert_eq!(String::from_utf8_lossy(&heard), expected);
+    let mut received = vec![0; expected.len()];
+    stream.read_exact(&mut received).unwrap();
+    assert_eq!(String::from_utf8_lossy(&received), expected);
 }
 
-/// Sends `flight` over and over and reads nothing, until the server closes the connection.
-pub fn never_read(address: SocketAddr, flight: &[u8]) {
+/// Sends `requests` repeatedly without reading replies, until the server closes the connection.
+pub fn send_without_reading(address: SocketAddr, requests: &[u8]) {
     let mut stream = connect(address);
     let error = loop {
-        if let Err(error) = stream.write_all(flight) {
+        if let Err(error) = stream.write_all(requests) {
             break error;
         }
     };
     assert!(error.kind() != ErrorKind::WouldBlock, "the test timed out before the server closed the connection");
 }
 
-/// Calls `check` with 10,000 random inputs, from four threads.
-pub fn random_inputs(check: impl Fn(&[u8]) + Sync) {
+/// Calls `check` with 10,000 random inputs from four threads.
+pub fn for_random_inputs(check: impl Fn(&[u8]) + Sync) {
     thread::scope(|scope| {
         for seed in 0..4 {
             let check = &check;
@@ -82,13 +82,14 @@ pub fn random_inputs(check: impl Fn(&[u8]) + Sync) {
     });
 }
 
-/// The next 0 to 255 bytes of such a sequence.
+/// Returns the next 0 to 255 bytes of a sequence from [`random_bytes`].
 pub fn random_input(random: &mut impl FnMut() -> u8) -> Vec<u8> {
     let length = usize::from(random());
     (0..length).map(|_| random()).collect()
 }
 
-/// A fixed sequence of bytes (Knuth's linear congruence), so that a failure can be repeated.
+/// Returns a pseudorandom sequence of bytes (Knuth's linear congruential generator). It depends only on `seed`, so a
+/// failure can be reproduced.
 pub fn random_bytes(seed: u64) -> impl FnMut() -> u8 {
     let mut state = seed;
     move || {

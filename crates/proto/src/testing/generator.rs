@@ -1,22 +1,23 @@
-//! A random number generator for tests that compare moves which were drawn at different times.
+//! A random number generator for tests that compare moves drawn in batches of different sizes.
 
 use std::convert::Infallible;
 
 use rand::rand_core::{TryCryptoRng, TryRng};
 use rand::{CryptoRng, Rng, SeedableRng};
 
-/// Gives the same bytes however many are asked for at once, which other generators do not promise.
+/// A generator that draws each byte separately, so its sequence of bytes does not depend on the size of each draw.
+/// Other generators may discard the unused bytes of a word.
 #[derive(Debug)]
-pub struct ByteByByte<R>(R);
+pub struct BytewiseRng<R>(R);
 
-impl<R: SeedableRng> ByteByByte<R> {
+impl<R: SeedableRng> BytewiseRng<R> {
     /// Creates a generator from a seed.
     pub fn seeded(seed: u64) -> Self {
         Self(R::seed_from_u64(seed))
     }
 }
 
-impl<R: Rng> TryRng for ByteByByte<R> {
+impl<R: Rng> TryRng for BytewiseRng<R> {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
@@ -35,4 +36,4 @@ impl<R: Rng> TryRng for ByteByByte<R> {
     }
 }
 
-impl<R: CryptoRng> TryCryptoRng for ByteByByte<R> {}
+impl<R: CryptoRng> TryCryptoRng for BytewiseRng<R> {}

@@ -1,17 +1,17 @@
-//! What the tests of this workspace share (feature `testing`, which dev-dependencies alone enable).
+//! Test support for the workspace (feature `testing`, enabled only by dev-dependencies).
 //!
-//! It may use everything else in this crate, sockets and processes; nothing outside tests may use it. Its functions panic
-//! where a test has to fail, and wait no longer than [`PATIENCE`].
+//! This module may use the rest of the crate, sockets and processes; only tests may use it. Its functions panic to fail
+//! a test, and wait at most [`PATIENCE`].
 //!
-//! - [`process`]: a child process: its output, signals, its exit code;
-//! - [`program`]: a server's binary as such a process, with its listeners and its admin endpoint;
+//! - [`process`]: a child process with its output, signals and exit code;
+//! - [`program`]: a server's binary as a child process, with its listeners and its admin endpoint;
 //! - `server` (with feature `server`): a server in this process;
 //! - [`blocking`], [`nonblocking`]: TCP clients that send and receive raw bytes;
-//! - `fragile` (with feature `server`): an in-memory stream that a test can break;
-//! - [`transcript`]: the transcripts of PROTOCOL.md, replayed;
+//! - `breakable` (with feature `server`): an in-memory stream that a test can break;
+//! - [`transcript`]: replays the transcripts of PROTOCOL.md;
 //! - [`python`]: peers written in Python;
-//! - [`properties`]: what holds for any bytes, for the fuzz targets and for their corpus;
-//! - [`generator`]: a random number generator whose bytes do not depend on how they are drawn.
+//! - [`properties`]: properties that hold for any input, for the fuzz targets and their corpus;
+//! - [`generator`]: a random number generator whose bytes do not depend on the size of each draw.
 
 #![allow(
     clippy::expect_used,
@@ -25,7 +25,7 @@
 
 pub mod blocking;
 #[cfg(feature = "server")]
-pub mod fragile;
+pub mod breakable;
 pub mod generator;
 pub mod nonblocking;
 pub mod process;
@@ -39,17 +39,17 @@ pub mod transcript;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The longest time that a test waits for anything. Far longer than a slow machine takes, so that only a hang reaches it.
+/// The timeout of every wait in a test. It is far longer than a slow machine needs, so only a hang reaches it.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Whether `is_so` returns true within this time. Polls it, for conditions that nothing notifies of.
-pub fn eventually(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
-    let began = Instant::now();
+/// Returns whether `condition` becomes true within `timeout`. Polls it every millisecond.
+pub fn eventually(timeout: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let started = Instant::now();
     loop {
-        if is_so() {
+        if condition() {
             return true;
         }
-        if began.elapsed() > time {
+        if started.elapsed() > timeout {
             return false;
         }
         thread::sleep(Duration::from_millis(1));

@@ -1,4 +1,4 @@
-//! A child process: its output, signals, its exit code.
+//! A child process with its output, signals and exit code.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,15 +17,15 @@ use super::{PATIENCE, eventually};
 pub struct ChildProcess {
     child: Child,
     stdin: Option<ChildStdin>,
-    /// What it writes to standard output, if that is a pipe.
+    /// Its standard output, if that is a pipe.
     pub stdout: CapturedOutput,
-    /// What it writes to standard error, if that is a pipe.
+    /// Its standard error, if that is a pipe.
     pub stderr: CapturedOutput,
 }
 
 impl ChildProcess {
-    /// Starts a process, with the default action for each signal that ends one. Its pipes are read at once, so it never
-    /// waits for the test.
+    /// Starts a process with the default action for each terminating signal. Threads read its pipes, so it never blocks
+    /// on output.
     pub fn start(command: &mut Command) -> Self {
         catch_ignored_signals();
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -33,7 +33,7 @@ impl ChildProcess {
         Self { stdin: child.stdin.take(), child, stdout, stderr }
     }
 
-    /// The process ID.
+    /// Returns the process ID.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -43,33 +43,33 @@ impl ChildProcess {
         signal(self.id(), name);
     }
 
-    /// Writes to its standard input, which has to be a pipe.
+    /// Writes to its standard input, which must be a pipe.
     pub fn write(&mut self, text: &str) {
         self.stdin.as_mut().expect("standard input is open").write_all(text.as_bytes()).expect("the process reads");
     }
 
-    /// Takes its standard input; dropping that closes it.
+    /// Takes its standard input. Dropping the returned value closes it.
     pub fn take_stdin(&mut self) -> Option<ChildStdin> {
         self.stdin.take()
     }
 
-    /// Whether it is still there.
+    /// Returns whether the process is still running.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits for its end and returns the exit code; `None` if a signal ended it.
+    /// Waits until the process exits and returns its exit code; `None` if a signal terminated it.
     pub fn wait(&mut self) -> Option<i32> {
-        let ended = eventually(PATIENCE, || !self.is_running());
-        assert!(ended, "process {} did not end within {PATIENCE:?}: {self:?}", self.id());
+        let exited = eventually(PATIENCE, || !self.is_running());
+        assert!(exited, "process {} did not end within {PATIENCE:?}: {self:?}", self.id());
         self.child.wait().unwrap().code()
     }
 }
 
 impl Drop for ChildProcess {
     fn drop(&mut self) {
-        // It has ended already, unless the test failed. Its standard input comes first: a program that is a script may
-        // run another one, which this does not kill.
+        // The process has already exited, unless the test has failed. Close its standard input first: if it is a
+        // script, the kill does not reach the program that it runs, but EOF does.
         drop(self.stdin.take());
         drop(self.child.kill());
         drop(self.child.wait());
@@ -87,18 +87,18 @@ pub fn signal(id: u32, name: &str) {
         _ => panic!("no test sends SIG{name}"),
     };
     let process = i32::try_from(id).ok().and_then(Pid::from_raw).expect("a process ID");
-    kill_process(process, signal).expect("the process is there");
+    kill_process(process, signal).expect("the process exists");
 }
 
-/// Has child processes start with the default action for the signals that end a process.
+/// Makes child processes start with the default action for terminating signals.
 ///
-/// nohup(1) and the background jobs of a shell start a run of the tests with some of them ignored, and execve(2) keeps
-/// them so in children. One that is caught is reset to its default instead. So this process catches those that it ignores,
-/// and does nothing about them: for itself nothing changes.
+/// Under nohup(1) or in a background job of a shell, the tests start with some of these signals ignored, and children
+/// inherit that: execve(2) keeps ignored signals ignored, but resets caught signals to the default action. So this
+/// process catches the signals that it ignores, with a handler that does nothing.
 fn catch_ignored_signals() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // A bit for each signal, from 1 on (proc(5)).
+        // `SigIgn` has one bit per signal; bit 0 is signal 1 (proc(5)).
         let status = fs::read_to_string("/proc/self/status").unwrap();
         let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("Linux has this line");
         let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
@@ -113,65 +113,65 @@ fn catch_ignored_signals() {
     });
 }
 
-/// What a process writes to a pipe. A thread reads it line by line.
+/// The output of a process to a pipe. A thread reads it line by line.
 #[derive(Clone, Debug, Default)]
-pub struct CapturedOutput(Arc<(Mutex<Written>, Condvar)>);
+pub struct CapturedOutput(Arc<(Mutex<Output>, Condvar)>);
 
 #[derive(Debug, Default)]
-struct Written {
+struct Output {
     text: String,
     ended: bool,
 }
 
 impl CapturedOutput {
-    /// Reads `pipe` to its end. Without a pipe the output is empty.
+    /// Reads `pipe` to EOF. Without a pipe the output is empty.
     fn of(pipe: Option<impl Read + Send + 'static>) -> Self {
-        let output = Self::default();
+        let captured = Self::default();
         let Some(pipe) = pipe else {
-            output.update(|written| written.ended = true);
-            return output;
+            captured.update(|output| output.ended = true);
+            return captured;
         };
-        let writer = output.clone();
+        let writer = captured.clone();
         thread::spawn(move || {
             let mut pipe = BufReader::new(pipe);
             let mut line = Vec::new();
             while let Ok(1..) = pipe.read_until(b'\n', &mut line) {
-                writer.update(|written| written.text.push_str(&String::from_utf8_lossy(&line)));
+                writer.update(|output| output.text.push_str(&String::from_utf8_lossy(&line)));
                 line.clear();
             }
-            writer.update(|written| written.ended = true);
+            writer.update(|output| output.ended = true);
         });
-        output
+        captured
     }
 
-    fn update(&self, change: impl FnOnce(&mut Written)) {
-        let (written, changed) = &*self.0;
-        change(&mut written.lock().unwrap());
+    fn update(&self, change: impl FnOnce(&mut Output)) {
+        let (output, changed) = &*self.0;
+        change(&mut output.lock().unwrap());
         changed.notify_all();
     }
 
-    /// Returns what has been written so far.
+    /// Returns the output so far.
     pub fn text(&self) -> String {
         self.0.0.lock().unwrap().text.clone()
     }
 
-    /// Waits until `find` finds something in what has been written.
+    /// Waits until `find` returns a value for the output so far. `what` names it in the failure.
     pub fn wait_for<T>(&self, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
-        let written = self.wait_while(|written| find(&written.text).is_none() && !written.ended);
-        find(&written).unwrap_or_else(|| panic!("{what}: not in\n{written}"))
+        let text = self.wait_while(|output| find(&output.text).is_none() && !output.ended);
+        find(&text).unwrap_or_else(|| panic!("{what}: not in\n{text}"))
     }
 
-    /// Waits for the end of the pipe and returns all of it.
+    /// Waits for EOF and returns the whole output.
     pub fn wait_for_end(&self) -> String {
-        let text = self.wait_while(|written| !written.ended);
+        let text = self.wait_while(|output| !output.ended);
         assert!(self.0.0.lock().unwrap().ended, "the output did not end within {PATIENCE:?}:\n{text}");
         text
     }
 
-    fn wait_while(&self, goes_on: impl Fn(&Written) -> bool) -> String {
-        let (written, changed) = &*self.0;
-        let (written, _) =
-            changed.wait_timeout_while(written.lock().unwrap(), PATIENCE, |written| goes_on(written)).unwrap();
-        written.text.clone()
+    fn wait_while(&self, condition: impl Fn(&Output) -> bool) -> String {
+        let (output, changed) = &*self.0;
+        let (output, _) =
+            changed.wait_timeout_while(output.lock().unwrap(), PATIENCE, |output| condition(output)).unwrap();
+        output.text.clone()
     }
 }

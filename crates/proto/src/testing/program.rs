@@ -1,4 +1,4 @@
-//! A server's binary as a child process: where it listens, its log, its admin listener, and what the kernel knows of it.
+//! A server's binary as a child process: its addresses, its log, its admin listener, and its resources in `/proc`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,41 +10,42 @@ use std::time::Duration;
 use super::process::{self, ChildProcess};
 use super::{PATIENCE, eventually};
 
-/// The binary of a server. Cargo gives its path only to the tests of its own crate.
+/// The binary of a server. Cargo sets the path of a binary only for tests of the same crate.
 #[derive(Clone, Copy, Debug)]
 pub struct Binary {
     /// `CARGO_BIN_EXE_…`.
     pub path: &'static str,
-    /// A directory without a configuration file, so that a test's settings are all that there is.
+    /// The working directory. It has no configuration file, so a test controls all settings.
     pub folder: &'static str,
-    /// The environment variables for its addresses.
+    /// The environment variables that set its listen addresses.
     pub listeners: &'static [&'static str],
-    /// Its listeners' names in the log.
+    /// The names of its listeners in the log.
     pub services: &'static [&'static str],
 }
 
 impl Binary {
-    /// The program with an empty environment.
-    pub fn bare(&self) -> Command {
+    /// Returns the command of the program with an empty environment.
+    pub fn clean_command(&self) -> Command {
         let mut command = Command::new(self.path);
         command.current_dir(self.folder).env_clear();
         command
     }
 
-    /// The program with these arguments, listening on free ports unless they say otherwise.
+    /// Returns the command of the program with these arguments. It listens on free ports unless the arguments set
+    /// others.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.bare();
+        let mut command = self.clean_command();
         command.envs(self.listeners.iter().map(|name| (name, "127.0.0.1:0"))).args(arguments);
         command
     }
 
-    /// Starts the program with these arguments, listening on free ports unless they say otherwise.
+    /// Starts the program with these arguments. It listens on free ports unless the arguments set others.
     pub fn start(&self, arguments: &[&str]) -> ServerProcess {
         ServerProcess::start(&mut self.command(arguments), self.services)
     }
 }
 
-/// A server that runs. Dropping it kills it.
+/// A running server process. Dropping it kills the process.
 #[derive(Debug)]
 pub struct ServerProcess {
     process: ChildProcess,
@@ -52,14 +53,14 @@ pub struct ServerProcess {
     addresses: HashMap<String, SocketAddr>,
 }
 
-/// What a server has to return to after a fault.
+/// The resources of a server without clients. After a fault, the server must return to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Baseline {
     open_files: usize,
 }
 
 impl ServerProcess {
-    /// Starts a program and waits until its log says that it listens for each of these `services`.
+    /// Starts a program and waits until its log has a "listening" line for each of these `services`.
     pub fn start(command: &mut Command, services: &[&str]) -> Self {
         let process = ChildProcess::start(command.stdout(Stdio::piped()));
         let address = |service: &&str| process.stdout.wait_for(service, |log| address_in(log, service));
@@ -67,36 +68,36 @@ impl ServerProcess {
         Self { id: process.id(), addresses, process }
     }
 
-    /// Starts a program whose log goes elsewhere, and waits until its admin listener accepts connections.
+    /// Starts a program whose log is not captured, and waits until its admin listener accepts connections.
     pub fn start_at(command: &mut Command, addresses: &[(&str, SocketAddr)]) -> Self {
         let process = ChildProcess::start(command);
         let addresses = addresses.iter().map(|&(name, address)| (name.to_owned(), address)).collect();
-        let program = Self { id: process.id(), addresses, process };
-        program.eventually(|program| TcpStream::connect(program.address("admin")).is_ok(), "listens");
-        program
+        let server = Self { id: process.id(), addresses, process };
+        server.eventually(|server| TcpStream::connect(server.address("admin")).is_ok(), "listens");
+        server
     }
 
-    /// Where it listens for `service`.
+    /// Returns the listen address of `service`.
     pub fn address(&self, service: &str) -> SocketAddr {
         self.addresses[service]
     }
 
-    /// Its log so far.
+    /// Returns the log so far.
     pub fn log(&self) -> String {
         self.process.stdout.text()
     }
 
-    /// The process ID. It differs from the child's where the child runs the server.
+    /// Returns the server's process ID. It differs from the child's if the child is a script that runs the server.
     pub fn id(&self) -> u32 {
         self.id
     }
 
-    /// Sets the process ID that signals and `/proc` are about.
+    /// Sets the process ID for signals and `/proc`.
     pub fn set_id(&mut self, id: u32) {
         self.id = id;
     }
 
-    /// Whether the child is still there.
+    /// Returns whether the child is still running.
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()
     }
@@ -106,7 +107,7 @@ impl ServerProcess {
         process::signal(self.id, name);
     }
 
-    /// Requests `path` of the admin listener and returns the status and the body.
+    /// Requests `path` from the admin listener and returns the status and the body.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(self.address("admin")).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -117,17 +118,17 @@ impl ServerProcess {
         Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
     }
 
-    /// Returns the value of one series of `/metrics`.
+    /// Returns the value of one time series of `/metrics`.
     pub fn metric(&self, series: &str) -> u64 {
-        self.shown(series).parse().unwrap()
+        self.metric_text(series).parse().unwrap()
     }
 
-    /// The same for a series in seconds.
+    /// Returns the value of one time series of `/metrics` that is in seconds.
     pub fn seconds(&self, series: &str) -> f64 {
-        self.shown(series).parse().unwrap()
+        self.metric_text(series).parse().unwrap()
     }
 
-    fn shown(&self, series: &str) -> String {
+    fn metric_text(&self, series: &str) -> String {
         let (status, body) = self.get("/metrics").unwrap();
         assert_eq!(status, 200);
         let line = body.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
@@ -135,7 +136,7 @@ impl ServerProcess {
         line.unwrap().rsplit(' ').next().unwrap().to_owned()
     }
 
-    /// Whether SIGSTOP has reached all of its threads (proc(5), the state behind the name).
+    /// Returns whether SIGSTOP has stopped all of its threads (proc(5), the state after the name).
     pub fn is_stopped(&self) -> bool {
         let threads = fs::read_dir(format!("/proc/{}/task", self.id)).unwrap();
         threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).unwrap()).all(|stat| {
@@ -144,19 +145,19 @@ impl ServerProcess {
         })
     }
 
-    /// The number of its open files.
+    /// Returns the number of its open files.
     pub fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.id)).unwrap().count()
     }
 
-    /// Its resident memory in KiB (proc(5), `VmRSS`).
+    /// Returns its resident memory in KiB (proc(5), `VmRSS`).
     pub fn resident_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id)).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// The CPU time that it has used (proc(5), `utime` and `stime`, in hundredths of a second).
+    /// Returns the CPU time that it has used (proc(5), `utime` and `stime`, in hundredths of a second).
     pub fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id)).unwrap();
         let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
@@ -164,9 +165,9 @@ impl ServerProcess {
         Duration::from_millis(ticks * 10)
     }
 
-    /// Returns what it has to return to. The server has to be without clients.
+    /// Returns the server's baseline. It must have no clients.
     pub fn baseline(&self) -> Baseline {
-        // A connection to the admin listener is among its files until it is closed, so the fewest seen are its own.
+        // A recent connection to the admin listener may still be open. The minimum does not include it.
         let mut open_files = usize::MAX;
         eventually(Duration::from_millis(200), || {
             open_files = open_files.min(self.open_files());
@@ -175,39 +176,39 @@ impl ServerProcess {
         Baseline { open_files }
     }
 
-    /// Checks that it lives, has had no panic, and has released everything that connections held.
-    pub fn returns_to(&self, rest: Baseline, prefix: &str) {
-        self.eventually(|program| program.metric(&format!("{prefix}_connections")) == 0, "has no connection");
-        self.eventually(|program| program.open_files() <= rest.open_files, "has as few open files as before");
+    /// Checks that the server is healthy, has had no panic, and has released all resources of connections.
+    pub fn returns_to(&self, baseline: Baseline, prefix: &str) {
+        self.eventually(|server| server.metric(&format!("{prefix}_connections")) == 0, "has no connection");
+        self.eventually(|server| server.open_files() <= baseline.open_files, "has as few open files as before");
         assert_eq!(self.get("/healthz"), Some((200, "ok\n".to_owned())));
         assert!(self.metric(&format!("{prefix}_connections_closed_total{{reason=\"panic\"}}")) == 0);
     }
 
-    /// Waits until `is_so` returns true.
-    pub fn eventually(&self, is_so: impl Fn(&Self) -> bool, what: &str) {
-        assert!(eventually(PATIENCE, || is_so(self)), "{what}: not within {PATIENCE:?}\n{}", self.log());
+    /// Waits until `condition` returns true. `what` names it in the failure.
+    pub fn eventually(&self, condition: impl Fn(&Self) -> bool, what: &str) {
+        assert!(eventually(PATIENCE, || condition(self)), "{what}: not within {PATIENCE:?}\n{}", self.log());
     }
 
-    /// Waits for its end and returns the exit code and the whole log.
-    pub fn end(mut self) -> (Option<i32>, String) {
+    /// Waits until it exits and returns the exit code and the whole log.
+    pub fn wait_for_exit(mut self) -> (Option<i32>, String) {
         let code = self.process.wait();
         (code, self.process.stdout.wait_for_end())
     }
 
-    /// Stops it with SIGTERM and checks that it exits with 0.
+    /// Stops it with SIGTERM, checks that it exits with 0, and returns the log.
     pub fn stop(self) -> String {
         self.signal("TERM");
-        let (code, log) = self.end();
+        let (code, log) = self.wait_for_exit();
         assert_eq!(code, Some(0), "{log}");
         log
     }
 }
 
-/// Returns the address on which a log, as text or JSON, says that `service` listens.
+/// Returns the address in the "listening" line of `service` in a log, which may be text or JSON.
 fn address_in(log: &str, service: &str) -> Option<SocketAddr> {
     let text = format!("listening service=\"{service}\" address=");
     let json = format!("\"message\":\"listening\",\"service\":\"{service}\",\"address\":\"");
-    let behind = log.split_once(&text).or_else(|| log.split_once(&json))?.1;
-    // A line that is not whole yet may have a part of the address.
-    behind.split_once(['\n', '"', ' '])?.0.parse().ok()
+    let rest = log.split_once(&text).or_else(|| log.split_once(&json))?.1;
+    // An incomplete line may have only part of the address.
+    rest.split_once(['\n', '"', ' '])?.0.parse().ok()
 }

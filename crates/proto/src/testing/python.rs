@@ -1,15 +1,15 @@
-//! Peers written in Python: programs that speak a wire as PROTOCOL.md has it, or as existing programs do.
+//! Peers written in Python: programs that use a wire as PROTOCOL.md specifies, or as existing programs do.
 //!
-//! A test that runs one is ignored by default, since python3 is optional, and has `python` in its name:
+//! A test that runs a peer is ignored by default, because python3 is optional, and has `python` in its name:
 //! `cargo test --workspace -- --ignored python` runs all of them.
 
 use std::process::{Command, Stdio};
 
 use super::process::ChildProcess;
 
-/// Runs a peer, which prints `all right` if it finds nothing wrong.
+/// Runs a peer, which prints `all right` if all its checks pass.
 ///
-/// `program` is what python3 gets first: a file, or `-c` and the source.
+/// `program` has the first arguments of python3: a file, or `-c` and the source.
 pub fn run(program: &[&str], arguments: &[&str]) {
     let mut command = Command::new("python3");
     let mut peer =

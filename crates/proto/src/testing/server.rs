@@ -1,4 +1,4 @@
-//! A server in this process, and single connections of one in memory.
+//! Servers in this process, and single connections over any stream.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::server::config::{ConfigBuilder, Configuration, Source};
 use crate::server::connection;
 use crate::server::{self, CloseReason, ConnectionTimeouts, Handler, ListenOptions, Shutdown, Stream, Summary};
 
-/// Returns the default configuration with these settings over it, each a key and a TOML value.
+/// Returns the default configuration with these settings, each a key and a TOML value.
 pub fn config<C: Configuration>(settings: &[(&str, &str)]) -> C {
     let mut builder = ConfigBuilder::from_defaults();
     for (key, value) in settings {
@@ -22,42 +22,42 @@ pub fn config<C: Configuration>(settings: &[(&str, &str)]) -> C {
     builder.build().unwrap()
 }
 
-/// Listens on a free port, within a runtime.
+/// Listens on a free port. Call this within a runtime.
 pub fn listen() -> TcpListener {
     listen_at(([127, 0, 0, 1], 0).into()).unwrap()
 }
 
-/// Listens at `address`, within a runtime.
+/// Listens at `address`. Call this within a runtime.
 ///
 /// # Errors
 ///
-/// If the machine has no such address, or the port is taken.
+/// If the address is not local or the port is in use.
 pub fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
     server::bind(address, ListenOptions { backlog: 1024, defer_accept: false })
 }
 
 /// A server that runs as a task of the current runtime.
 #[derive(Debug)]
-pub struct Running {
-    /// What stops it.
+pub struct ServerTask {
+    /// Stops the server.
     pub shutdown: Shutdown,
     task: JoinHandle<Summary>,
 }
 
-impl Running {
-    /// Runs a server, which ends after `shutdown` has begun.
+impl ServerTask {
+    /// Runs a server that returns after `shutdown` is triggered.
     pub fn spawn(shutdown: Shutdown, serve: impl Future<Output = Summary> + Send + 'static) -> Self {
         Self { shutdown, task: tokio::spawn(serve) }
     }
 
-    /// Begins the shutdown and waits for the end of the server.
+    /// Triggers the shutdown and waits until the server returns.
     pub async fn stop(self) -> Summary {
         self.shutdown.trigger();
         timeout(PATIENCE, self.task).await.unwrap().unwrap()
     }
 }
 
-/// Serves one connection as a task of the current runtime, and returns how it ended.
+/// Serves one connection as a task of the current runtime. The task returns the close reason.
 pub fn serve(
     stream: impl Stream,
     handler: impl Handler,

@@ -1,4 +1,4 @@
-//! The transcripts of PROTOCOL.md, replayed byte for byte. They serve the tests of both servers.
+//! Replays the transcripts of PROTOCOL.md byte for byte, for the tests of both servers.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -8,35 +8,35 @@ use super::blocking;
 
 const PAGE: &str = include_str!("../../PROTOCOL.md");
 
-/// The page's words for what a transcript is with.
+/// The services that the page names in the first line of a transcript.
 const SERVICES: [&str; 3] = ["power", "solo", "duel"];
 
-/// One block of the page.
+/// One transcript of the page.
 #[derive(Debug)]
 pub struct Transcript {
-    /// What the server has to be told, as `key=value`.
+    /// Settings of the server that differ from the default, as `key=value`.
     settings: Vec<String>,
     steps: Vec<TranscriptStep>,
 }
 
 #[derive(Debug)]
 struct TranscriptStep {
-    /// Where it stands on the page.
+    /// The line number on the page.
     line: usize,
     client: u32,
-    act: Act,
+    action: Action,
 }
 
 #[derive(Debug)]
-enum Act {
+enum Action {
     Send(Vec<u8>),
     HalfClose,
-    /// For each byte those that are right.
-    Hear(Vec<Vec<u8>>),
-    HearTheEnd,
+    /// Receives these bytes. Each byte has a list of allowed values.
+    Receive(Vec<Vec<u8>>),
+    ReceiveEof,
 }
 
-/// The transcripts with a `service`, as they stand on the page.
+/// Returns the transcripts of a `service`, in the order of the page.
 pub fn transcripts(service: &str) -> Vec<Transcript> {
     let mut found = Vec::new();
     let mut lines = PAGE.lines().zip(1..);
@@ -47,34 +47,34 @@ pub fn transcripts(service: &str) -> Vec<Transcript> {
         let head = lines.next().and_then(|(line, _)| line.trim().strip_prefix("# ")).unwrap_or_default();
         let mut words = head.split(' ').map(str::to_owned);
         let name = words.next().unwrap();
-        assert!(SERVICES.contains(&&*name), "line {number}: {name:?} is no service");
+        assert!(SERVICES.contains(&&*name), "line {number}: {name:?} is not a service");
         let block = lines.by_ref().map(|(line, number)| (line.trim(), number)).take_while(|&(line, _)| line != "```");
         let steps = block.map(|(line, number)| step(line, number)).collect();
         if name == service {
             found.push(Transcript { settings: words.collect(), steps });
         }
     }
-    assert!(!found.is_empty(), "there is none with {service}");
+    assert!(!found.is_empty(), "the page has no transcript for {service}");
     found
 }
 
 fn step(text: &str, line: usize) -> TranscriptStep {
-    let (client, act) = match text.split_once(' ') {
-        Some((number, act)) if number.parse::<u32>().is_ok() => (number.parse().unwrap(), act),
+    let (client, action) = match text.split_once(' ') {
+        Some((number, action)) if number.parse::<u32>().is_ok() => (number.parse().unwrap(), action),
         _ => (1, text),
     };
-    let act = match act.split_once(' ').unwrap_or((act, "")) {
-        (">", bytes) => Act::Send(each_byte(bytes, line).into_iter().map(|only| only[0]).collect()),
-        ("<", bytes) => Act::Hear(each_byte(bytes, line)),
-        (">|", "") => Act::HalfClose,
-        ("<|", "") => Act::HearTheEnd,
-        _ => panic!("line {line}: {text:?} is no step"),
+    let action = match action.split_once(' ').unwrap_or((action, "")) {
+        (">", bytes) => Action::Send(allowed_bytes(bytes, line).into_iter().map(|allowed| allowed[0]).collect()),
+        ("<", bytes) => Action::Receive(allowed_bytes(bytes, line)),
+        (">|", "") => Action::HalfClose,
+        ("<|", "") => Action::ReceiveEof,
+        _ => panic!("line {line}: {text:?} is not a step"),
     };
-    TranscriptStep { line, client, act }
+    TranscriptStep { line, client, action }
 }
 
-/// For each byte that is written those that it may be: itself, or what stands in brackets.
-fn each_byte(text: &str, line: usize) -> Vec<Vec<u8>> {
+/// Parses the bytes of a step. Returns the allowed values of each byte: one, or all bytes in a pair of brackets.
+fn allowed_bytes(text: &str, line: usize) -> Vec<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -98,39 +98,41 @@ fn each_byte(text: &str, line: usize) -> Vec<Vec<u8>> {
 }
 
 impl Transcript {
-    /// What the server has to be told.
+    /// Returns the command-line arguments for the server.
     pub fn arguments(&self) -> Vec<&str> {
         self.settings.iter().flat_map(|setting| ["--set", setting]).collect()
     }
 
-    /// Does what the clients do, and holds what they hear against the page. A client connects when it first does or hears
-    /// something. In the end nobody hears more than stands there.
+    /// Performs the steps of all clients and compares the received bytes with the page. A client connects at its first
+    /// step. At the end, checks that no client receives further bytes.
     pub fn replay(&self, server: SocketAddr) {
         let mut clients: BTreeMap<u32, TcpStream> = BTreeMap::new();
-        for TranscriptStep { line, client, act } in &self.steps {
+        for TranscriptStep { line, client, action } in &self.steps {
             let stream = clients.entry(*client).or_insert_with(|| blocking::connect(server));
-            match act {
-                Act::Send(bytes) => stream.write_all(bytes).unwrap(),
-                Act::HalfClose => stream.shutdown(Shutdown::Write).unwrap(),
-                Act::Hear(expected) => {
-                    let mut heard = vec![0; expected.len()];
-                    let read = stream.read_exact(&mut heard);
-                    let right = expected.iter().zip(&heard).all(|(right, byte)| right.contains(byte));
-                    assert!(read.is_ok() && right, "line {line}: {read:?} {:?}", String::from_utf8_lossy(&heard));
+            match action {
+                Action::Send(bytes) => stream.write_all(bytes).unwrap(),
+                Action::HalfClose => stream.shutdown(Shutdown::Write).unwrap(),
+                Action::Receive(expected) => {
+                    let mut received = vec![0; expected.len()];
+                    let result = stream.read_exact(&mut received);
+                    let matches = expected.iter().zip(&received).all(|(allowed, byte)| allowed.contains(byte));
+                    let text = String::from_utf8_lossy(&received);
+                    assert!(result.is_ok() && matches, "line {line}: {result:?} {text:?}");
                 }
-                Act::HearTheEnd => hear_nothing_more(stream, &format!("line {line}")),
+                Action::ReceiveEof => assert_eof(stream, &format!("line {line}")),
             }
         }
         for (client, mut stream) in clients {
-            // It may have done so, or be closed already.
+            // This fails if the client has already half-closed or the server has closed the connection.
             let _ = stream.shutdown(Shutdown::Write);
-            hear_nothing_more(&mut stream, &format!("line {}, the end of client {client}", self.steps[0].line));
+            assert_eof(&mut stream, &format!("line {}, the end of client {client}", self.steps[0].line));
         }
     }
 }
 
-fn hear_nothing_more(stream: &mut TcpStream, place: &str) {
-    let mut heard = Vec::new();
-    let read = stream.read_to_end(&mut heard);
-    assert!(read.is_ok() && heard.is_empty(), "{place}: {read:?} {:?}", String::from_utf8_lossy(&heard));
+fn assert_eof(stream: &mut TcpStream, place: &str) {
+    let mut received = Vec::new();
+    let result = stream.read_to_end(&mut received);
+    let text = String::from_utf8_lossy(&received);
+    assert!(result.is_ok() && received.is_empty(), "{place}: {result:?} {text:?}");
 }

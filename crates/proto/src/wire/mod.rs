@@ -1,16 +1,15 @@
-//! Both wire formats as types and bytes.
+//! Codecs for both wire formats: they turn bytes into values and values into bytes.
 //!
-//! Nothing here knows of sockets, clocks or tasks: bytes go in, values come out, and the other way round. That is
-//! what lets the same code serve the servers, the clients and the tests. What the bytes mean, without a line of Rust,
-//! is in `PROTOCOL.md` beside this crate's `src`.
+//! This module uses no sockets, clocks or tasks, so the servers, the clients and the tests share it. `PROTOCOL.md`,
+//! next to this crate's `src`, specifies the bytes without Rust.
 //!
 //! Read in this order:
 //!
-//! 1. [`rps`]: the simplest framing there is, one byte a frame.
-//! 2. [`number`]: the text of a number, in and out.
+//! 1. [`rps`]: the simplest framing, one byte per frame.
+//! 2. [`number`]: parses and formats numbers.
 //! 3. [`power`]: requests and replies, and the three ways in which a request can end.
 //!
-//! [`quoted`] is how bytes of the other side are shown in messages of both.
+//! [`quoted`] shows received bytes in error messages.
 
 pub mod number;
 pub mod power;

@@ -1,15 +1,15 @@
-//! The text of a number on the power wire: what is taken, and how a double is written.
+//! Parses and formats the numbers of the power wire.
 //!
-//! In: `[+-]? ( digits [ . digits? ] | . digits ) ( [eE] [+-]? digits )?` with spaces and tabs around it, ASCII alone.
-//! Out: the shortest digits that read back to the same double, laid out as Python's `repr(float)`: the programs that
-//! already speak this wire print with it and may compare text.
+//! The parser accepts `[+-]? ( digits [ . digits? ] | . digits ) ( [eE] [+-]? digits )?` with spaces and tabs around
+//! it, in ASCII. The formatter writes the shortest digits that parse to the same double, in the layout of Python's
+//! `repr(float)`: existing programs for this wire print numbers with it and may compare the text.
 
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 
-/// A finite double: the only kind of number that can be asked about or answered.
+/// A finite double: the number in a request or a reply.
 ///
 /// ```
 /// use proto::wire::number::Number;
@@ -22,18 +22,20 @@ use thiserror::Error;
 pub struct Number(f64);
 
 impl Number {
-    /// The number, or `None` for an infinity or a NaN, which the wire cannot carry.
+    /// Returns the number, or `None` for an infinity or a NaN: the wire has no text for them.
     #[must_use]
     pub fn new(value: f64) -> Option<Self> {
         value.is_finite().then_some(Self(value))
     }
 
-    /// Reads a number's text.
+    /// Parses a number.
+    ///
+    /// A value too small for a double becomes 0.0 with its sign (IEEE 754).
     ///
     /// # Errors
     ///
-    /// [`NumberError::Malformed`] where the text is not of the grammar, [`NumberError::OutOfRange`] where it is but no
-    /// double is that large. A literal too small for a double is 0.0, as everywhere in IEEE 754.
+    /// [`NumberError::Malformed`] if the text does not match the grammar, [`NumberError::OutOfRange`] if it does but
+    /// rounds to infinity.
     pub fn parse(text: &[u8]) -> Result<Self, NumberError> {
         match classify(text) {
             Literal::Complete(digits) => Self::from_digits(digits),
@@ -45,20 +47,20 @@ impl Number {
     ///
     /// # Errors
     ///
-    /// [`NumberError::OutOfRange`], and [`NumberError::Malformed`] for a text that is not one of those.
+    /// [`NumberError::OutOfRange`] if the value rounds to infinity, [`NumberError::Malformed`] for any other text.
     pub(super) fn from_digits(digits: &[u8]) -> Result<Self, NumberError> {
-        // The grammar is a subset of what `f64::from_str` takes, which rounds correctly for any length.
+        // `f64::from_str` accepts all of this grammar, and rounds correctly for any length.
         let value: Option<f64> = str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
         Self::new(value.ok_or(NumberError::Malformed)?).ok_or(NumberError::OutOfRange)
     }
 
-    /// The double itself.
+    /// Returns the double.
     #[must_use]
     pub fn value(self) -> f64 {
         self.0
     }
 
-    /// The number's text, without allocating.
+    /// Formats the number without allocating.
     #[must_use]
     pub fn text(self) -> NumberText {
         NumberText::new(self.0)
@@ -85,29 +87,29 @@ impl FromStr for Number {
     }
 }
 
-/// Why a text is no number.
+/// Why a text is not a valid number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum NumberError {
-    /// The text is not of the grammar.
+    /// The text does not match the grammar.
     #[error("not a decimal number such as 2, -0.5 or 1e-3")]
     Malformed,
-    /// The text is of the grammar, but its value is beyond the largest double.
+    /// The text matches the grammar, but its value rounds to infinity.
     #[error("beyond the largest double, 1.7976931348623157e+308")]
     OutOfRange,
 }
 
-/// A text as the beginning of a number.
+/// The class of a text that may still continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Literal<'a> {
-    /// The text is a number, here without the blanks around it. More digits can make it another one.
+    /// A number, given here without the blanks around it. More digits would make a different number.
     Complete(&'a [u8]),
-    /// The text is not a number, but more bytes can make it one: `-`, `.`, `1e`.
+    /// The beginning of a number, such as `-`, `.` or `1e`.
     Incomplete,
-    /// No bytes that follow can make it one.
+    /// Neither a number nor the beginning of one.
     Invalid,
 }
 
-/// Compares a text with the grammar, blanks around the number included.
+/// Classifies a text by the grammar. Blanks around the number are allowed.
 #[must_use]
 pub fn classify(text: &[u8]) -> Literal<'_> {
     let number = skip(text, is_blank);
@@ -137,7 +139,7 @@ pub fn classify(text: &[u8]) -> Literal<'_> {
     }
 }
 
-/// A space or a tab: what may stand around a number, and all that a blank line holds.
+/// Returns whether a byte is a space or a tab. Blanks may surround a number, and a blank line has no other bytes.
 #[must_use]
 pub fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
@@ -163,13 +165,13 @@ fn skip_one(text: &[u8], kind: fn(u8) -> bool) -> &[u8] {
     }
 }
 
-/// How many digits lead the text, and what follows them.
+/// Returns the number of leading digits and the text after them.
 fn digits(text: &[u8]) -> (usize, &[u8]) {
     let rest = skip(text, |byte| byte.is_ascii_digit());
     (text.len() - rest.len(), rest)
 }
 
-/// The text of one number, on the stack.
+/// The text of one number, stored inline.
 #[derive(Clone, Copy, Debug)]
 pub struct NumberText {
     bytes: [u8; Self::LONGEST],
@@ -177,11 +179,14 @@ pub struct NumberText {
 }
 
 impl NumberText {
-    /// The longest text, that of `-2.2250738585072014e-308`: a sign, 17 digits, a point and an exponent of 5.
+    /// The length of the longest text, `-2.2250738585072014e-308`: a sign, 17 digits, a point and five characters of
+    /// exponent.
     const LONGEST: usize = 24;
 
-    /// Python's layout (`float_repr_style` "short" in its `pystrtod.c`): with the value written 0.DIGITS × 10^point,
-    /// plain from 10⁻⁴ up to 10¹⁶, otherwise one digit, the rest, and an exponent of two digits or more.
+    /// Formats a value in Python's layout (`float_repr_style` "short" in its `pystrtod.c`).
+    ///
+    /// From 10⁻⁴ up to 10¹⁶ the notation is positional. Outside that range it is scientific: one digit, the fraction,
+    /// and an exponent of at least two digits. The code works on the value as 0.DIGITS × 10^point.
     fn new(value: f64) -> Self {
         let mut shortest = zmij::Buffer::new();
         let decimal = Decimal::read(shortest.format_finite(value));
@@ -226,7 +231,7 @@ impl NumberText {
     fn push_exponent(&mut self, exponent: i32) {
         self.push(if exponent < 0 { b"e-" } else { b"e+" });
         let size = exponent.unsigned_abs();
-        // No double's exponent has more than three digits, so each quotient is a single one.
+        // The exponent of a double has at most three digits, so `size / 100` is one digit.
         let digit = |unit: u32| b'0' + u8::try_from(size / unit % 10).unwrap_or(0);
         if size >= 100 {
             self.push(&[digit(100)]);
@@ -234,21 +239,21 @@ impl NumberText {
         self.push(&[digit(10), digit(1)]);
     }
 
-    /// The text's bytes, ASCII alone.
+    /// Returns the text as ASCII bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // Only ASCII is ever pushed, so the text is never lost here.
+        // All pushed bytes are ASCII, so the conversion cannot fail.
         str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }
 
-/// The shortest digits of a double, taken from another layout: the value is 0.DIGITS × 10^point.
+/// The shortest digits of a double: its value is 0.DIGITS × 10^point.
 struct Decimal {
     digits: [u8; 17],
     count: usize,
@@ -256,7 +261,7 @@ struct Decimal {
 }
 
 impl Decimal {
-    /// Reads any plain or scientific layout; only its digits and its magnitude matter, not its zeros.
+    /// Parses positional or scientific notation. Leading and trailing zeros are dropped.
     fn read(text: &str) -> Self {
         let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
         let mut decimal = Self { digits: [b'0'; 17], count: 0, point: exponent.parse().unwrap_or(0) };
@@ -267,7 +272,7 @@ impl Decimal {
                 b'.' => past_point = true,
                 b'0' if decimal.count == 0 => decimal.point -= i32::from(past_point),
                 b'0' => {
-                    // Kept back until a digit follows: trailing zeros are no digits of the shortest form.
+                    // Count a zero as a digit only if another digit follows: the shortest form has no trailing zeros.
                     zeros += 1;
                     decimal.point += i32::from(!past_point);
                 }
@@ -282,7 +287,7 @@ impl Decimal {
             }
         }
         if decimal.count == 0 {
-            // Zero has the one digit 0 and stands before the point.
+            // Zero is 0.0: one digit 0 before the point.
             decimal.count = 1;
             decimal.point = 1;
         }
@@ -300,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn every_double_of_the_table_is_written_as_python_writes_it() {
+    fn every_double_of_the_table_is_formatted_as_in_python() {
         let table = include_str!("../../tests/data/python-repr.tsv");
         let mut rows = 0;
         for row in table.lines().filter(|row| !row.starts_with('#')) {
@@ -314,8 +319,8 @@ mod tests {
     }
 
     #[test]
-    fn the_grammar_is_taken_whole_and_nothing_beyond_it() {
-        for (taken, value) in [
+    fn the_parser_accepts_exactly_the_grammar() {
+        for (text, value) in [
             ("2", 2.0),
             ("+2", 2.0),
             ("-2", -2.0),
@@ -328,32 +333,32 @@ mod tests {
             ("1e-999", 0.0),
             ("1e0000000000000000000000001", 10.0),
         ] {
-            assert_eq!(Number::parse(taken.as_bytes()).map(Number::value), Ok(value), "{taken}");
+            assert_eq!(Number::parse(text.as_bytes()).map(Number::value), Ok(value), "{text}");
         }
-        for refused in [
+        for malformed in [
             "", " ", "-", ".", "+.", "e5", ".e5", "1e", "1e+", "1 2", "1.2.3", "--1", "0x10", "1_000", "inf", "-inf",
             "nan", "NaN", "infinity", "1f", "２", "1\0", "1\r", "1\n", "1\u{a0}", "1\x0b",
         ] {
-            assert_eq!(Number::parse(refused.as_bytes()), Err(NumberError::Malformed), "{refused:?}");
+            assert_eq!(Number::parse(malformed.as_bytes()), Err(NumberError::Malformed), "{malformed:?}");
         }
-        for beyond in ["1e309", "-1e999", "1.7976931348623159e308", "1e99999999999999999999"] {
-            assert_eq!(Number::parse(beyond.as_bytes()), Err(NumberError::OutOfRange), "{beyond}");
+        for too_large in ["1e309", "-1e999", "1.7976931348623159e308", "1e99999999999999999999"] {
+            assert_eq!(Number::parse(too_large.as_bytes()), Err(NumberError::OutOfRange), "{too_large}");
         }
     }
 
     #[test]
-    fn what_can_still_become_a_number_is_told_from_what_cannot() {
+    fn incomplete_and_invalid_texts_are_distinguished() {
         for prefix in ["", " ", "+", "-", ".", "-.", "1e", "1.e", "1e-", "\t-"] {
             assert_eq!(classify(prefix.as_bytes()), Literal::Incomplete, "{prefix:?}");
         }
-        for hopeless in ["x", "-x", "..", "1x", "1e-x", "1 x", "- 1", "1e 5", "ee"] {
-            assert_eq!(classify(hopeless.as_bytes()), Literal::Invalid, "{hopeless:?}");
+        for invalid in ["x", "-x", "..", "1x", "1e-x", "1 x", "- 1", "1e 5", "ee"] {
+            assert_eq!(classify(invalid.as_bytes()), Literal::Invalid, "{invalid:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back_to_the_same_bits(bits: u64) {
+        fn a_formatted_number_parses_to_the_same_bits(bits: u64) {
             if let Some(number) = Number::new(f64::from_bits(bits)) {
                 let read = Number::parse(number.text().as_bytes()).unwrap();
                 prop_assert_eq!(read.value().to_bits(), bits);
@@ -361,20 +366,20 @@ mod tests {
         }
 
         #[test]
-        fn the_digits_are_the_shortest(bits: u64) {
-            // Rust's own `{:e}` prints shortest digits too; it may choose another last digit in a tie, never another count.
+        fn a_number_has_the_fewest_digits(bits: u64) {
+            // Rust's `{:e}` also prints the shortest digits. In a tie its last digit may differ, but not the count.
             if let Some(number) = Number::new(f64::from_bits(bits)) {
                 let count = |text: &str| {
                     let mantissa = text.split('e').next().unwrap().replace(['.', '-'], "");
                     mantissa.trim_matches('0').len()
                 };
-                let ours = number.to_string();
-                prop_assert_eq!(count(&ours), count(&format!("{:e}", number.value())), "{}", ours);
+                let formatted = number.to_string();
+                prop_assert_eq!(count(&formatted), count(&format!("{:e}", number.value())), "{}", formatted);
             }
         }
 
         #[test]
-        fn a_class_agrees_with_every_way_to_go_on(text in "[-+ .0-9eEx]{0,8}", more in "[-+ .0-9eEx]{0,4}") {
+        fn the_class_of_a_text_holds_for_every_continuation(text in "[-+ .0-9eEx]{0,8}", more in "[-+ .0-9eEx]{0,4}") {
             let longer = format!("{text}{more}");
             let (before, after) = (classify(text.as_bytes()), classify(longer.as_bytes()));
             if before == Literal::Invalid {

@@ -1,19 +1,19 @@
-//! Bytes from the other side, as they are shown in messages.
+//! Received bytes in error messages.
 
 use std::fmt;
 
-/// Bytes from the other side, fit to be shown: quoted, escaped and cut short.
+/// Displays received bytes in quotes, escaped as ASCII and truncated.
 #[derive(Clone, Copy, Debug)]
 pub struct Quoted<'a>(pub &'a [u8]);
 
 impl Quoted<'_> {
-    /// So many bytes are shown, each of four characters at the most: enough to recognise one's own mistake by.
-    const SHOWN: usize = 24;
+    /// Shows at most this many bytes: enough to recognise the mistake. An escaped byte has up to four characters.
+    const MAX_BYTES: usize = 24;
 }
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = &self.0[..self.0.len().min(Self::SHOWN)];
+        let shown = &self.0[..self.0.len().min(Self::MAX_BYTES)];
         let more = if shown.len() < self.0.len() { "..." } else { "" };
         write!(f, "'{}{more}'", shown.escape_ascii())
     }
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_quoted_is_escaped_and_cut_short() {
+    fn quoted_bytes_are_escaped_and_truncated() {
         assert_eq!(Quoted(b"\x00'\n\xff").to_string(), r"'\x00\'\n\xff'");
         assert_eq!(Quoted(&[b'7'; 100]).to_string(), format!("'{}...'", "7".repeat(24)));
     }

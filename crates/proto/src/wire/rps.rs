@@ -1,7 +1,7 @@
-//! The rock-paper-scissors wire: one byte is one frame, each way.
+//! The rock-paper-scissors wire: one byte is one frame, in both directions.
 //!
-//! There is nothing to delimit and nothing to escape, so a frame can neither be cut in two nor run into the next one.
-//! CR and LF are no frames: they are passed over, so that a person can play with netcat.
+//! The wire has no delimiters and no escapes, and a frame cannot be split. A server skips CR and LF, so that a person
+//! can play with netcat.
 //!
 //! ```
 //! use bytes::BytesMut;
@@ -21,7 +21,7 @@ use std::io;
 use bytes::{Buf, BufMut, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
-/// What a player shows. In memory it is what it is on the wire, so that many are read at once.
+/// A player's move. Its discriminant is its byte on the wire, so that many moves can be decoded at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Move {
@@ -37,7 +37,7 @@ impl Move {
     /// All three, in the order of their bytes.
     pub const ALL: [Self; 3] = [Self::Scissors, Self::Rock, Self::Paper];
 
-    /// The move's name.
+    /// Returns the move's name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -47,13 +47,13 @@ impl Move {
         }
     }
 
-    /// The move's byte on the wire.
+    /// Returns the move's byte on the wire.
     #[must_use]
     pub const fn byte(self) -> u8 {
         self as u8
     }
 
-    /// The move that a byte stands for.
+    /// Returns the move of a byte.
     #[must_use]
     pub const fn from_byte(byte: u8) -> Option<Self> {
         match byte {
@@ -71,11 +71,11 @@ impl fmt::Display for Move {
     }
 }
 
-/// How a judged round ended, as the player who is told sees it. In memory too it is the byte that tells so.
+/// The outcome of a judged round for one player. Its discriminant is its byte on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Outcome {
-    /// `x`, 平局: both showed the same.
+    /// `x`, 平局: both players made the same move.
     Draw = b'x',
     /// `y`, 胜利.
     Win = b'y',
@@ -84,7 +84,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The outcome's name.
+    /// Returns the outcome's name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -94,7 +94,7 @@ impl Outcome {
         }
     }
 
-    /// Returns the opponent's move. The wire does not carry it, but this outcome for the player's own move implies it.
+    /// Returns the opponent's move. The wire does not carry it, but the outcome and the player's own move determine it.
     #[must_use]
     pub const fn opponent_move(self, own: Move) -> Move {
         match (self, own) {
@@ -112,21 +112,22 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The server's frame: exactly one for every frame received, in order ([`Reply::Full`] apart, which comes unasked).
+/// A server's frame. Each received frame gets exactly one reply, in order. Only [`Reply::Full`] is sent without a
+/// request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
-    /// `x`, `y` or `z`: the round was judged.
+    /// `x`, `y` or `z`: the outcome of the round.
     Judged(Outcome),
-    /// `v`: no opponent moved in time (duel alone).
+    /// `v`: no opponent moved in time (only in a duel).
     Void,
-    /// `e`: that byte is no move.
+    /// `e`: the byte is not a move.
     NotAMove,
-    /// `f`: the server is full; it closes.
+    /// `f`: the server is full. It then closes the connection.
     Full,
 }
 
 impl Reply {
-    /// The answer's byte on the wire.
+    /// Returns the reply's byte on the wire.
     #[must_use]
     pub const fn byte(self) -> u8 {
         match self {
@@ -137,7 +138,7 @@ impl Reply {
         }
     }
 
-    /// The answer that a byte stands for.
+    /// Returns the reply of a byte.
     #[must_use]
     pub const fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte {
@@ -152,7 +153,7 @@ impl Reply {
     }
 }
 
-/// A byte that the other side's format does not know.
+/// A byte that is not a frame of this wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownByte(pub u8);
 
@@ -162,18 +163,18 @@ impl fmt::Display for UnknownByte {
     }
 }
 
-/// Whether a byte is skipped: CR and LF are not frames.
+/// Returns whether a byte is CR or LF, which a server skips.
 #[must_use]
 pub const fn is_line_end(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n')
 }
 
-/// The server's side of the wire: reads moves, writes answers.
+/// The server's codec: decodes moves, encodes replies.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ServerCodec;
 
 impl Decoder for ServerCodec {
-    /// A move, or the byte that is none and still wants its answer.
+    /// A move, or a byte that is not a move. Both get a reply.
     type Item = Result<Move, UnknownByte>;
     type Error = io::Error;
 
@@ -191,18 +192,18 @@ impl Decoder for ServerCodec {
 impl Encoder<Reply> for ServerCodec {
     type Error = io::Error;
 
-    fn encode(&mut self, answer: Reply, dst: &mut BytesMut) -> io::Result<()> {
-        dst.put_u8(answer.byte());
+    fn encode(&mut self, reply: Reply, dst: &mut BytesMut) -> io::Result<()> {
+        dst.put_u8(reply.byte());
         Ok(())
     }
 }
 
-/// The client's side of the wire: writes moves, reads answers.
+/// The client's codec: encodes moves, decodes replies.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ClientCodec;
 
 impl Decoder for ClientCodec {
-    /// An answer, or a byte that no server of this wire sends.
+    /// A reply, or a byte that is not a reply.
     type Item = Result<Reply, UnknownByte>;
     type Error = io::Error;
 
@@ -217,8 +218,8 @@ impl Decoder for ClientCodec {
 impl Encoder<Move> for ClientCodec {
     type Error = io::Error;
 
-    fn encode(&mut self, shown: Move, dst: &mut BytesMut) -> io::Result<()> {
-        dst.put_u8(shown.byte());
+    fn encode(&mut self, mv: Move, dst: &mut BytesMut) -> io::Result<()> {
+        dst.put_u8(mv.byte());
         Ok(())
     }
 }
@@ -228,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_opponents_move_is_the_one_that_gives_the_outcome() {
+    fn the_opponents_move_follows_from_the_outcome() {
         // Rock beats scissors, scissors beat paper, paper beats rock.
         for (winner, loser) in [(Move::Rock, Move::Scissors), (Move::Scissors, Move::Paper), (Move::Paper, Move::Rock)]
         {
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_of_either_side_stands_for_one_thing_and_back() {
+    fn moves_and_replies_convert_to_bytes_and_back() {
         for byte in 0..=u8::MAX {
             assert_eq!(Move::from_byte(byte).map(Move::byte), b"123".contains(&byte).then_some(byte));
             assert_eq!(Reply::from_byte(byte).map(Reply::byte), b"xyzvef".contains(&byte).then_some(byte));
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_are_passed_over_and_every_other_byte_is_a_frame() {
+    fn line_ends_are_skipped_and_every_other_byte_is_a_frame() {
         let mut src = BytesMut::from(&b"1\r\n2\n\n9\x003\r"[..]);
         let mut codec = ServerCodec;
         let frames: Vec<_> = std::iter::from_fn(|| codec.decode(&mut src).unwrap()).collect();
@@ -257,15 +258,15 @@ mod tests {
     }
 
     #[test]
-    fn what_one_codec_writes_the_other_reads() {
+    fn each_codec_decodes_what_the_other_encodes() {
         let mut bytes = BytesMut::new();
-        for shown in Move::ALL {
-            ClientCodec.encode(shown, &mut bytes).unwrap();
-            assert_eq!(ServerCodec.decode(&mut bytes).unwrap(), Some(Ok(shown)));
+        for mv in Move::ALL {
+            ClientCodec.encode(mv, &mut bytes).unwrap();
+            assert_eq!(ServerCodec.decode(&mut bytes).unwrap(), Some(Ok(mv)));
         }
-        for answer in [Reply::Judged(Outcome::Draw), Reply::Void, Reply::NotAMove, Reply::Full] {
-            ServerCodec.encode(answer, &mut bytes).unwrap();
-            assert_eq!(ClientCodec.decode(&mut bytes).unwrap(), Some(Ok(answer)));
+        for reply in [Reply::Judged(Outcome::Draw), Reply::Void, Reply::NotAMove, Reply::Full] {
+            ServerCodec.encode(reply, &mut bytes).unwrap();
+            assert_eq!(ClientCodec.decode(&mut bytes).unwrap(), Some(Ok(reply)));
         }
     }
 }

@@ -192,7 +192,7 @@ mod tests {
 
     use super::*;
     use crate::game;
-    use proto::testing::generator::ByteByByte;
+    use proto::testing::generator::BytewiseRng;
 
     #[test]
     fn each_pair_of_moves_has_the_outcome_of_the_rule() {
@@ -253,7 +253,7 @@ mod tests {
         #[test]
         fn a_batch_has_the_same_moves_as_single_throws(counts in prop::collection::vec(0..2500_usize, 0..20)) {
             let (mut batch, mut one_by_one) =
-                (House::new(ByteByByte::<StdRng>::seeded(3)), House::new(ByteByByte::<StdRng>::seeded(3)));
+                (House::new(BytewiseRng::<StdRng>::seeded(3)), House::new(BytewiseRng::<StdRng>::seeded(3)));
             for count in counts {
                 let expected: Vec<Move> = (0..count).map(|_| one_by_one.throw()).collect();
                 let mut moves = vec![Move::Rock; count];

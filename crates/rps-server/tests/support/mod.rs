@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use proto::server::{CloseReason, Shutdown, Stream, Summary};
-use proto::testing::server::{self, Running, config, listen};
+use proto::testing::server::{self, ServerTask, config, listen};
 use proto::testing::{PATIENCE, nonblocking};
 use rps_server::config::Config;
 use rps_server::duel::handler::DuelHandler;
@@ -27,7 +27,7 @@ pub(crate) struct TestServer {
     duel: SocketAddr,
     pub(crate) hub: Arc<DuelHub>,
     pub(crate) shutdown: Shutdown,
-    running: Running,
+    running: ServerTask,
 }
 
 /// Starts a server with `settings` over the defaults. Calls `generator` once per solo connection, for the house.
@@ -47,7 +47,7 @@ where
     let server = RpsServer::new(&config, move || House::new(generator()), shutdown.clone());
     let hub = Arc::clone(server.hub());
     let listeners = Listeners { solo: Some(solo_listener), duel: Some(duel_listener) };
-    let running = Running::spawn(shutdown.clone(), async move { server.serve(listeners).await });
+    let running = ServerTask::spawn(shutdown.clone(), async move { server.serve(listeners).await });
     TestServer { solo, duel, hub, shutdown, running }
 }
 

@@ -11,8 +11,8 @@ pub(crate) const BINARY: Binary = Binary {
     services: &["solo", "duel", "admin"],
 };
 
-pub(crate) fn bare() -> Command {
-    BINARY.bare()
+pub(crate) fn clean_command() -> Command {
+    BINARY.clean_command()
 }
 
 pub(crate) fn command(arguments: &[&str]) -> Command {

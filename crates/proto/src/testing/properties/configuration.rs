@@ -1,15 +1,17 @@
-//! The configuration reader.
+//! Properties of the configuration reader.
 
 use std::fmt::Debug;
 
 use crate::server::config::{ConfigBuilder, ConfigErrors, Configuration, Source};
 use toml::{Table, Value};
 
-/// What the file is called.
+/// The name of the configuration file.
 const FILE: &str = "a.toml";
 
-/// Takes leading lines such as `-KEY=VALUE` for settings that arguments give, such as `$KEY=VALUE` for those of
-/// variables, and what is left for a file: neither begins what could be right in one.
+/// Checks that valid input is printed and read without loss, and that the errors of invalid input name their source.
+///
+/// Leading lines of the form `-KEY=VALUE` are command-line arguments, those of the form `$KEY=VALUE` are environment
+/// variables. The other lines are the configuration file; no key of a valid file begins with `-` or `$`.
 pub fn check<C: Configuration + PartialEq + Debug>(data: &[u8]) {
     let Ok(mut file) = str::from_utf8(data) else { return };
     let mut settings = Vec::new();
@@ -30,48 +32,49 @@ pub fn check<C: Configuration + PartialEq + Debug>(data: &[u8]) {
     match builder.build() {
         Ok(config) => {
             assert!(config.conflicts().is_empty());
-            prints_as_itself(&config);
+            check_printed(&config);
             if settings.is_empty() {
-                is_what_the_file_says(&config, file);
+                check_against_toml(&config, file);
             }
         }
-        Err(problems) => tells_where_each_problem_is(&problems, file),
+        Err(errors) => check_errors(&errors, file),
     }
 }
 
-/// What is printed reads as the same again.
-fn prints_as_itself<C: Configuration + PartialEq + Debug>(config: &C) {
+/// Checks that the printed configuration reads as the same configuration.
+fn check_printed<C: Configuration + PartialEq + Debug>(config: &C) {
     let printed = toml::to_string(config).unwrap();
-    let mut again = ConfigBuilder::<C>::from_defaults();
-    again.add_file("printed.toml".as_ref(), &printed);
-    assert_eq!(again.build().unwrap(), *config, "{printed}");
+    let mut builder = ConfigBuilder::<C>::from_defaults();
+    builder.add_file("printed.toml".as_ref(), &printed);
+    assert_eq!(builder.build().unwrap(), *config, "{printed}");
 }
 
-/// A file says what another reader of TOML finds in it, and so do arguments that say the same.
-fn is_what_the_file_says<C: Configuration + PartialEq + Debug>(config: &C, file: &str) {
-    let said: Table = file.parse().unwrap();
+/// Checks that a file gives the values that a plain TOML parser finds in it, and that the same settings as arguments
+/// give the same configuration.
+fn check_against_toml<C: Configuration + PartialEq + Debug>(config: &C, file: &str) {
+    let settings: Table = file.parse().unwrap();
     let mut values = Table::try_from(C::default()).unwrap();
-    lay_over(&mut values, said.clone());
+    merge(&mut values, settings.clone());
     assert_eq!(values.try_into::<C>().unwrap(), *config);
 
     let mut arguments = ConfigBuilder::<C>::from_defaults();
-    lay_as_arguments(&mut arguments, "", &said);
+    set_as_arguments(&mut arguments, "", &settings);
     assert_eq!(arguments.build().unwrap(), *config);
 }
 
-fn lay_over(values: &mut Table, said: Table) {
-    for (key, value) in said {
+fn merge(values: &mut Table, settings: Table) {
+    for (key, value) in settings {
         match (values.get_mut(&key), value) {
-            (Some(Value::Table(values)), Value::Table(said)) => lay_over(values, said),
+            (Some(Value::Table(values)), Value::Table(settings)) => merge(values, settings),
             (_, value) => _ = values.insert(key, value),
         }
     }
 }
 
-fn lay_as_arguments<C: Configuration>(builder: &mut ConfigBuilder<C>, prefix: &str, said: &Table) {
-    for (key, value) in said {
+fn set_as_arguments<C: Configuration>(builder: &mut ConfigBuilder<C>, prefix: &str, settings: &Table) {
+    for (key, value) in settings {
         match value {
-            Value::Table(said) => lay_as_arguments(builder, &format!("{prefix}{key}."), said),
+            Value::Table(settings) => set_as_arguments(builder, &format!("{prefix}{key}."), settings),
             value => {
                 builder.set(&format!("{prefix}{key}"), &value.to_string(), Source::Argument("--set".to_owned()));
             }
@@ -79,15 +82,16 @@ fn lay_as_arguments<C: Configuration>(builder: &mut ConfigBuilder<C>, prefix: &s
     }
 }
 
-/// Each problem is a line of its own that begins with where it came from, and cannot pretend to be another one.
-fn tells_where_each_problem_is(problems: &ConfigErrors, file: &str) {
-    let text = problems.to_string();
+/// Checks that each error is one line that begins with its source. Without control characters in a line, a value cannot
+/// fake a second error.
+fn check_errors(errors: &ConfigErrors, file: &str) {
+    let text = errors.to_string();
     for line in text.split('\n') {
         assert!(!line.contains(char::is_control), "{text:?}");
         let mut sources = ["--set: ", "environment variable VARIABLE: ", "the default: "].into_iter();
-        if let Some((number, problem)) = line.strip_prefix(FILE).and_then(|rest| rest[1..].split_once(": ")) {
+        if let Some((number, message)) = line.strip_prefix(FILE).and_then(|rest| rest[1..].split_once(": ")) {
             let number: usize = number.parse().unwrap();
-            assert!((1..=file.split('\n').count()).contains(&number) && !problem.is_empty(), "{text}");
+            assert!((1..=file.split('\n').count()).contains(&number) && !message.is_empty(), "{text}");
         } else {
             assert!(sources.any(|source| line.len() > source.len() && line.starts_with(source)), "{text}");
         }

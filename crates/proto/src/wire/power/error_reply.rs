@@ -1,4 +1,4 @@
-//! The error replies: `e`, a code, a space and a message that says what was wrong and what would be right.
+//! Error replies: `e`, a code, a space, and a message that names the error and a valid alternative.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,28 +7,28 @@ use super::operation::Operation;
 use crate::wire::number::{Number, NumberError};
 use crate::wire::quoted::Quoted;
 
-/// What kind of error a reply tells of; programs go by this, people by the message behind it.
+/// The code of an error reply. It is for programs; the message after it is for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
-    /// The first byte is no op letter.
+    /// The first byte is not an op letter.
     BadOp,
-    /// What follows the op letter is no number.
+    /// The text after the op letter is not a number.
     BadNum,
     /// The operand or the result is beyond the largest double.
     Range,
-    /// The request is longer than the server takes.
+    /// The request is longer than the server's limit.
     TooLong,
-    /// No whole request came in time.
+    /// No complete request arrived in time.
     Timeout,
-    /// The server has as many connections as it takes.
+    /// The server has reached its connection limit.
     Busy,
 }
 
 impl ErrorCode {
-    /// All of them.
+    /// All codes.
     pub const ALL: [Self; 6] = [Self::BadOp, Self::BadNum, Self::Range, Self::TooLong, Self::Timeout, Self::Busy];
 
-    /// The code as it stands on the wire.
+    /// Returns the code as on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -41,17 +41,17 @@ impl ErrorCode {
         }
     }
 
-    /// Whether a server closes the connection with it, also where requests are lines. (After a bare request it closes
-    /// with others too.)
+    /// Returns whether a server closes the connection after this error even if requests are lines. After a bare request
+    /// it closes the connection after other errors, too.
     #[must_use]
     pub const fn closes_connection(self) -> bool {
         matches!(self, Self::TooLong | Self::Timeout | Self::Busy)
     }
 
-    /// The code that a word stands for.
+    /// Returns the code with this name.
     #[must_use]
-    pub fn from_name(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|code| code.as_str() == word)
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == name)
     }
 }
 
@@ -64,14 +64,14 @@ impl fmt::Display for ErrorCode {
 /// An error reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorReply {
-    /// The kind of error.
+    /// The kind of error, for programs.
     pub code: ErrorCode,
-    /// One message for people: printable ASCII, no line end in it.
+    /// The message for people: printable ASCII without line ends.
     pub message: String,
 }
 
 impl ErrorReply {
-    /// The first byte is no op letter.
+    /// Returns the error reply to a request whose first byte is not an op letter.
     #[must_use]
     pub fn bad_operation(text: &[u8]) -> Self {
         let first = Quoted(&text[..text.len().min(1)]);
@@ -79,7 +79,7 @@ impl ErrorReply {
         Self { code: ErrorCode::BadOp, message }
     }
 
-    /// What follows the op letter is no number.
+    /// Returns the error reply to a request whose text after the op letter is not a number.
     #[must_use]
     pub fn bad_number(number: &[u8]) -> Self {
         let message = if number.iter().all(|&byte| crate::wire::number::is_blank(byte)) {
@@ -90,13 +90,13 @@ impl ErrorReply {
         Self { code: ErrorCode::BadNum, message }
     }
 
-    /// The operand is a number, but no double.
+    /// Returns the error reply to an operand beyond the largest double.
     #[must_use]
     pub fn operand_out_of_range(number: &[u8]) -> Self {
         Self { code: ErrorCode::Range, message: format!("{} is {}", Quoted(number), NumberError::OutOfRange) }
     }
 
-    /// The result is no finite double.
+    /// Returns the error reply to a request whose result is beyond the largest double.
     #[must_use]
     pub fn result_out_of_range(operation: Operation, operand: Number) -> Self {
         let name = match operation {
@@ -109,19 +109,19 @@ impl ErrorReply {
         Self { code: ErrorCode::Range, message }
     }
 
-    /// The request is longer than `limit` bytes, its terminator not counted.
+    /// Returns the error reply to a request longer than `limit` bytes, the terminator not counted.
     #[must_use]
     pub fn too_long(limit: usize) -> Self {
         Self { code: ErrorCode::TooLong, message: format!("a request has at most {limit} bytes before its end") }
     }
 
-    /// No whole request came within `limit`.
+    /// Returns the error reply for a connection without a complete request within `timeout`.
     #[must_use]
-    pub fn timed_out(limit: Duration) -> Self {
-        Self { code: ErrorCode::Timeout, message: format!("no whole request came within {limit:?}") }
+    pub fn timed_out(timeout: Duration) -> Self {
+        Self { code: ErrorCode::Timeout, message: format!("no whole request came within {timeout:?}") }
     }
 
-    /// The server has as many connections as it takes.
+    /// Returns the error reply of a server that has reached its connection limit.
     #[must_use]
     pub fn busy() -> Self {
         Self {
@@ -132,7 +132,7 @@ impl ErrorReply {
 }
 
 impl fmt::Display for ErrorReply {
-    /// As it stands on the wire behind the `e`.
+    /// Writes the error reply as on the wire, without the leading `e`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.code, self.message)
     }
@@ -143,24 +143,24 @@ mod tests {
     use super::super::Request;
     use super::*;
 
-    fn refused(text: &[u8]) -> String {
+    fn error_reply_to(text: &[u8]) -> String {
         Request::parse(text).unwrap_err().to_string()
     }
 
     #[test]
-    fn the_sentence_quotes_what_was_wrong() {
+    fn the_message_quotes_the_invalid_part() {
         assert_eq!(
-            refused(b"x5"),
+            error_reply_to(b"x5"),
             "BADOP 'x' is no operation: send a (square), b (cube), c (fourth power) or d (echo)"
         );
-        assert_eq!(refused(b"a"), "BADNUM the number is missing: send it behind the op letter, as in a2");
-        assert_eq!(refused(b"aabc"), "BADNUM 'abc' is not a decimal number such as 2, -0.5 or 1e-3");
-        assert_eq!(refused(b"ainf"), "BADNUM 'inf' is not a decimal number such as 2, -0.5 or 1e-3");
-        assert_eq!(refused(b"a1e999"), "RANGE '1e999' is beyond the largest double, 1.7976931348623157e+308");
+        assert_eq!(error_reply_to(b"a"), "BADNUM the number is missing: send it behind the op letter, as in a2");
+        assert_eq!(error_reply_to(b"aabc"), "BADNUM 'abc' is not a decimal number such as 2, -0.5 or 1e-3");
+        assert_eq!(error_reply_to(b"ainf"), "BADNUM 'inf' is not a decimal number such as 2, -0.5 or 1e-3");
+        assert_eq!(error_reply_to(b"a1e999"), "RANGE '1e999' is beyond the largest double, 1.7976931348623157e+308");
     }
 
     #[test]
-    fn every_code_is_found_by_its_word() {
+    fn every_code_is_found_by_its_name() {
         for code in ErrorCode::ALL {
             assert_eq!(ErrorCode::from_name(code.as_str()), Some(code));
         }

@@ -1,9 +1,10 @@
-//! The power wire: one op letter and one number in, one letter and one number or an error out.
+//! The power wire. A request is an op letter and a number; a reply is a number or an error.
 //!
-//! - this file: requests and replies; [`operation`]: what can be asked of a number;
-//! - [`error_reply`]: the error replies, their codes and sentences;
-//! - [`server`]: the server's side, which finds out where a request ends;
-//! - [`client`]: the client's side, which finds out where a reply ends.
+//! - this file: requests and replies;
+//! - [`operation`]: the operations and their letters;
+//! - [`error_reply`]: the error replies, their codes and messages;
+//! - [`server`]: the server's codec, which finds the end of each request;
+//! - [`client`]: the client's codec, which finds the end of each reply.
 //!
 //! ```
 //! use proto::wire::power::{Operation, Request};
@@ -31,35 +32,35 @@ use crate::wire::number::{Literal, Number, NumberError, classify};
 /// One request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Request {
-    /// What is asked.
+    /// The operation.
     pub operation: Operation,
-    /// Of which number.
+    /// The number that it is applied to.
     pub operand: Number,
 }
 
 impl Request {
-    /// Reads a request that stands alone, its terminator already taken off.
+    /// Parses one request without its terminator.
     ///
     /// # Errors
     ///
-    /// `BADOP`, `BADNUM` or `RANGE`, with a message that quotes what was wrong.
+    /// `BADOP`, `BADNUM` or `RANGE`, with a message that quotes the invalid part.
     pub fn parse(text: &[u8]) -> Result<Self, ErrorReply> {
         RequestText::classify(text).parse()
     }
 }
 
 impl fmt::Display for Request {
-    /// As it stands on the wire, without an terminator.
+    /// Writes the request as on the wire, without a terminator.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", char::from(self.operation.letter()), self.operand)
     }
 }
 
-/// The text of a request after one walk over it: all that the decoder, the parser and the metrics need to know.
+/// A classified request text. One pass over the text gives all that the decoder, the parser and the metrics need.
 #[derive(Clone, Copy, Debug)]
 struct RequestText<'a> {
     text: &'a [u8],
-    /// The operation, and the class of the number behind its letter.
+    /// The operation, and the class of the number after its letter.
     operation: Option<(Operation, Literal<'a>)>,
 }
 
@@ -84,14 +85,14 @@ impl<'a> RequestText<'a> {
     }
 }
 
-/// One reply: the number, or why there is none.
+/// One reply: a number or an error reply.
 pub type Reply = Result<Number, ErrorReply>;
 
-/// How a request or a reply is ended on the wire.
+/// How a request or a reply ends on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Terminator {
-    /// By nothing: the end of the stream, or the end of what one read delivered.
+    /// It has no terminator: it ends with the stream, or with the bytes of one read.
     Bare,
-    /// By a line feed.
+    /// A line feed ends it.
     Line,
 }

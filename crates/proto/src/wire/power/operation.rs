@@ -1,8 +1,8 @@
-//! The operations, and their letters.
+//! The operations of the power wire and their letters.
 
 use std::fmt;
 
-/// What is asked of a number.
+/// An operation on one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// `a`: x·x.
@@ -11,15 +11,15 @@ pub enum Operation {
     Cube,
     /// `c`: ((x·x)·x)·x.
     Fourth,
-    /// `d`: the number itself; serves as ping.
+    /// `d`: the number itself. It serves as a ping.
     Echo,
 }
 
 impl Operation {
-    /// All of them, in the order of their letters.
+    /// All operations, in the order of their letters.
     pub const ALL: [Self; 4] = [Self::Square, Self::Cube, Self::Fourth, Self::Echo];
 
-    /// The operation's letter on the wire.
+    /// Returns the operation's letter on the wire.
     #[must_use]
     pub const fn letter(self) -> u8 {
         match self {
@@ -30,7 +30,7 @@ impl Operation {
         }
     }
 
-    /// The operation that a letter stands for.
+    /// Returns the operation of a letter.
     #[must_use]
     pub const fn from_letter(letter: u8) -> Option<Self> {
         Some(match letter {

@@ -1,13 +1,13 @@
-//! The server's side of the power wire: where does a request end?
+//! The server's codec of the power wire: finds the end of each request and encodes replies.
 //!
-//! A TCP stream has no frames, and the programs that speak this wire end a request in three ways:
+//! A TCP stream has no frames, and the programs that use this wire end a request in one of three ways:
 //!
 //! 1. **Line**: LF or CR LF. From a connection's first LF on, every request is a line, and so is every reply.
 //! 2. **End of stream**: the client's half-close. The reply is bare.
-//! 3. **Bare**: by neither. What has been delivered is the request as soon as it reads as a whole one; the reply is
-//!    bare. That is a guess, and where a client's bytes were cut in two it can be a wrong one. If digits follow, they
-//!    begin with no op letter, so an error follows the answer, and a reader to LF or to the end sees both. If but the
-//!    line's end follows, the answer was right, and gets its own line end late.
+//! 3. **Bare**: no terminator. The received bytes are a request as soon as they parse as one; the reply is bare. This
+//!    is a guess, and it is wrong if the network has split the request. If more digits follow, they do not begin with
+//!    an op letter, so an error reply follows the first reply, and a client that reads to LF or to EOF sees both. If
+//!    only the line end follows, the first reply was right, and its line feed is sent late.
 
 use std::io;
 use std::time::Duration;
@@ -18,81 +18,89 @@ use tokio_util::codec::{Decoder, Encoder};
 use super::{ErrorReply, Operation, Reply, Request, RequestText, Terminator};
 use crate::wire::number::{Literal, is_blank};
 
-/// What a request decoder made of the bytes.
+/// An item of the [`RequestDecoder`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Received {
-    /// A request, or the error that it gets, and how the reply is to be ended. A request that is none can be for an
-    /// operation all the same.
-    Request(Option<Operation>, Result<Request, ErrorReply>, Terminator),
-    /// The line end of a request that has been answered bare: its reply still lacks one.
-    LineEnd,
+    /// A request. It gets one reply.
+    Request {
+        /// The operation, if the first byte is an op letter. An invalid request can have one, too.
+        operation: Option<Operation>,
+        /// The request, or the error reply to an invalid one.
+        request: Result<Request, ErrorReply>,
+        /// How the reply has to end.
+        terminator: Terminator,
+    },
+    /// The line end of a request that has already got a bare reply. The reply now needs its line feed.
+    LateLineEnd,
 }
 
 impl Received {
     fn from_text(text: RequestText<'_>, terminator: Terminator) -> Self {
         let operation = text.operation.map(|(operation, _)| operation);
-        Self::Request(operation, text.parse(), terminator)
+        Self::Request { operation, request: text.parse(), terminator }
     }
 }
 
-/// What bytes that are not yet a request wait for.
+/// The state of the bytes that remain in the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pending {
-    /// There are none.
+    /// The buffer is empty.
     Nothing,
-    /// They are part of a request.
+    /// The buffer holds part of a request.
     Partial,
-    /// They read as a whole one, and are one unless more comes before they have settled.
+    /// The buffer holds a complete bare request, unless more bytes arrive within the settle time.
     Whole,
 }
 
 /// Finds the requests in a connection's bytes.
 #[derive(Clone, Debug)]
 pub struct RequestDecoder {
-    /// The most bytes that a request may have, its terminator not counted.
+    /// The maximum length of a request in bytes, the terminator not counted.
     limit: usize,
-    /// Whether bare bytes have to settle before they are taken for a request.
+    /// Whether the decoder returns a bare request only from [`Self::decode_settled`].
     settle: bool,
     state: DecoderState,
-    /// What the bytes that were left wait for.
     pending: Pending,
 }
 
-/// What a connection has shown of itself.
+/// The framing that a connection has used so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DecoderState {
-    /// No whole request yet.
+    /// No complete request yet.
     Start,
-    /// Its last request was answered bare.
+    /// The last request was bare.
     Bare,
-    /// A line feed has been seen: it speaks lines.
+    /// A line feed has arrived: requests are lines from here on.
     Lines,
-    /// It has had its last answer.
+    /// The last reply has been determined; further bytes are discarded.
     Finished,
 }
 
 impl RequestDecoder {
-    /// A decoder for one connection. With `settle`, bare bytes are taken for a request by
-    /// [`decode_settled`](Self::decode_settled) alone.
+    /// Creates a decoder for one connection.
+    ///
+    /// `limit` is the maximum length of a request in bytes, the terminator not counted. With `settle`, only
+    /// [`decode_settled`](Self::decode_settled) and EOF complete a bare request.
     #[must_use]
     pub fn new(limit: usize, settle: bool) -> Self {
         Self { limit, settle, state: DecoderState::Start, pending: Pending::Nothing }
     }
 
-    /// Whether the connection has had its last answer: what follows an error that leaves it unclear where the next
-    /// request would begin cannot be understood.
+    /// Returns whether the connection gets no further replies. After some errors the start of the next request is
+    /// unknown, so further bytes cannot be decoded.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.state == DecoderState::Finished
     }
 
-    /// What the bytes that the last call left wait for.
+    /// Returns the state of the bytes that the last call left in the buffer.
     #[must_use]
     pub fn pending(&self) -> Pending {
         self.pending
     }
 
-    /// Takes bare bytes for the request that they read as: no more came while they settled.
+    /// Returns the bare request in the buffer, if it is complete. Call this when no more bytes have arrived for the
+    /// settle time.
     pub fn decode_settled(&mut self, src: &mut BytesMut) -> Option<Received> {
         let text = RequestText::classify(src);
         if !matches!(self.state, DecoderState::Start | DecoderState::Bare) || BareClass::of(text) != BareClass::Complete
@@ -100,36 +108,38 @@ impl RequestDecoder {
             return None;
         }
         let received = Received::from_text(text, Terminator::Bare);
-        self.bare_request_taken(src);
+        self.consume_bare(src);
         Some(received)
     }
 
-    /// Gives up on what is missing: the error of a connection whose request did not come within `limit`.
-    pub fn time_out(&mut self, limit: Duration) -> Received {
-        self.finish(ErrorReply::timed_out(limit))
+    /// Finishes the connection with the error for a request that has not arrived within `timeout`.
+    pub fn time_out(&mut self, timeout: Duration) -> Received {
+        self.finish(ErrorReply::timed_out(timeout))
     }
 
     fn terminator(&self) -> Terminator {
         if self.state == DecoderState::Lines { Terminator::Line } else { Terminator::Bare }
     }
 
-    fn finish(&mut self, refusal: ErrorReply) -> Received {
+    fn finish(&mut self, error_reply: ErrorReply) -> Received {
         let terminator = self.terminator();
         self.state = DecoderState::Finished;
-        Received::Request(None, Err(refusal), terminator)
+        Received::Request { operation: None, request: Err(error_reply), terminator }
     }
 
-    fn bare_request_taken(&mut self, src: &mut BytesMut) {
+    fn consume_bare(&mut self, src: &mut BytesMut) {
         self.state = DecoderState::Bare;
         self.pending = Pending::Nothing;
         src.clear();
     }
 
-    /// Where the first line feed is, no further off than the longest line's. Looking no further keeps the result the
-    /// same however the bytes were cut: a longer line is an error before its end is seen.
+    /// Returns the position of the first line feed within the longest line.
+    ///
+    /// A longer line is an error before its line feed arrives. So a search beyond this length would make the result
+    /// depend on how the bytes were split.
     fn line_feed(&self, src: &[u8]) -> Option<usize> {
-        let longest = self.limit + b"\r\n".len();
-        src[..src.len().min(longest)].iter().position(|&byte| byte == b'\n')
+        let max_line = self.limit + b"\r\n".len();
+        src[..src.len().min(max_line)].iter().position(|&byte| byte == b'\n')
     }
 }
 
@@ -145,14 +155,14 @@ impl Decoder for RequestDecoder {
                 return Ok(Some(self.finish(ErrorReply::too_long(self.limit))));
             }
             if let Some(end) = end {
-                let late = self.state == DecoderState::Bare;
+                let after_bare = self.state == DecoderState::Bare;
                 self.state = DecoderState::Lines;
                 let received =
                     (!is_blank_line(line)).then(|| Received::from_text(RequestText::classify(line), Terminator::Line));
                 src.advance(end + 1);
                 match received {
                     Some(received) => return Ok(Some(received)),
-                    None if late => return Ok(Some(Received::LineEnd)),
+                    None if after_bare => return Ok(Some(Received::LateLineEnd)),
                     None => {}
                 }
             } else if self.state == DecoderState::Lines {
@@ -166,7 +176,7 @@ impl Decoder for RequestDecoder {
                     BareClass::Incomplete => self.pending = Pending::Partial,
                     BareClass::Complete | BareClass::Invalid => {
                         let received = Received::from_text(text, Terminator::Bare);
-                        self.bare_request_taken(src);
+                        self.consume_bare(src);
                         if class == BareClass::Invalid {
                             self.state = DecoderState::Finished;
                         }
@@ -183,7 +193,7 @@ impl Decoder for RequestDecoder {
         Ok(None)
     }
 
-    /// The end of the stream ends a request too: what is left is one, whole or not.
+    /// Decodes the remaining bytes as one request: EOF ends a request, complete or not.
     fn decode_eof(&mut self, src: &mut BytesMut) -> io::Result<Option<Received>> {
         if let Some(received) = self.decode(src)? {
             return Ok(Some(received));
@@ -196,21 +206,21 @@ impl Decoder for RequestDecoder {
     }
 }
 
-/// Bare bytes as the beginning of a request.
+/// The class of bytes without a line feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BareClass {
-    /// They are a request; more bytes can make them another one.
+    /// A request. More bytes could make a different request.
     Complete,
-    /// More bytes can make them a request, or the line feed of an empty line follows.
+    /// The beginning of a request, or a blank line without its line feed.
     Incomplete,
-    /// No bytes that follow can make them a request.
+    /// Neither a request nor the beginning of one.
     Invalid,
 }
 
 impl BareClass {
     fn of(RequestText { text, operation }: RequestText<'_>) -> Self {
         match operation {
-            // A line's end in the making: the LF decides.
+            // The beginning of CR LF: wait for the LF.
             _ if text.ends_with(b"\r") => Self::Incomplete,
             Some((_, Literal::Complete(_))) => Self::Complete,
             Some((_, Literal::Incomplete)) => Self::Incomplete,
@@ -228,7 +238,7 @@ fn without_carriage_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Writes replies, each with its terminator.
+/// Encodes replies, each with its terminator.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReplyEncoder;
 
@@ -241,11 +251,11 @@ impl Encoder<(&Reply, Terminator)> for ReplyEncoder {
                 dst.put_u8(b'd');
                 dst.put_slice(number.text().as_bytes());
             }
-            Err(refusal) => {
+            Err(ErrorReply { code, message }) => {
                 dst.put_u8(b'e');
-                dst.put_slice(refusal.code.as_str().as_bytes());
+                dst.put_slice(code.as_str().as_bytes());
                 dst.put_u8(b' ');
-                dst.put_slice(refusal.message.as_bytes());
+                dst.put_slice(message.as_bytes());
             }
         }
         if terminator == Terminator::Line {
@@ -263,104 +273,106 @@ mod tests {
 
     const LIMIT: usize = 16;
 
-    /// A connection that sends `pieces`, each delivered by a read of its own, and then half-closes.
-    fn converse(pieces: &[&[u8]]) -> (Vec<String>, bool) {
+    /// Decodes the bytes of a connection that half-closes after them. Each of `pieces` arrives in a separate read.
+    ///
+    /// Returns the items as text, and whether the connection is finished.
+    fn decode_all(pieces: &[&[u8]]) -> (Vec<String>, bool) {
         let mut decoder = RequestDecoder::new(LIMIT, false);
         let mut src = BytesMut::new();
-        let mut seen = Vec::new();
+        let mut items = Vec::new();
         for piece in pieces {
             src.extend_from_slice(piece);
             while let Some(received) = decoder.decode(&mut src).unwrap() {
-                seen.push(show(&received));
+                items.push(text_of(&received));
             }
         }
         while let Some(received) = decoder.decode_eof(&mut src).unwrap() {
-            seen.push(show(&received));
+            items.push(text_of(&received));
         }
-        assert!(src.is_empty(), "left at the end: {src:?}");
-        (seen, decoder.is_finished())
+        assert!(src.is_empty(), "bytes are left: {src:?}");
+        (items, decoder.is_finished())
     }
 
-    fn show(received: &Received) -> String {
+    fn text_of(received: &Received) -> String {
         let (text, terminator) = match received {
-            Received::Request(_, Ok(request), terminator) => (request.to_string(), *terminator),
-            Received::Request(_, Err(refusal), terminator) => (refusal.code.to_string(), *terminator),
-            Received::LineEnd => (String::new(), Terminator::Line),
+            Received::Request { request: Ok(request), terminator, .. } => (request.to_string(), *terminator),
+            Received::Request { request: Err(error), terminator, .. } => (error.code.to_string(), *terminator),
+            Received::LateLineEnd => (String::new(), Terminator::Line),
         };
         text + if terminator == Terminator::Line { "\\n" } else { "" }
     }
 
-    fn assert_seen(pieces: &[&[u8]], expected: &[&str], finished: bool) {
-        let (seen, is_finished) = converse(pieces);
-        assert_eq!(seen, expected, "{pieces:?}");
+    fn assert_decodes(pieces: &[&[u8]], expected: &[&str], finished: bool) {
+        let (items, is_finished) = decode_all(pieces);
+        assert_eq!(items, expected, "{pieces:?}");
         assert_eq!(is_finished, finished, "{pieces:?}");
     }
 
     #[test]
-    fn a_line_ends_a_request_and_a_bad_one_ends_nothing_else() {
-        assert_seen(&[b"a2\nb3\r\nc4\n"], &["a2.0\\n", "b3.0\\n", "c4.0\\n"], false);
-        assert_seen(&[b"a2\nx\na\nd5\n"], &["a2.0\\n", "BADOP\\n", "BADNUM\\n", "d5.0\\n"], false);
-        assert_seen(&[b"\n\r\n \t\na2\n\n"], &["a2.0\\n"], false);
-        assert_seen(&[b"a2\nb3"], &["a2.0\\n", "b3.0\\n"], false);
+    fn a_line_feed_ends_a_request_and_a_bad_line_does_not_finish_the_connection() {
+        assert_decodes(&[b"a2\nb3\r\nc4\n"], &["a2.0\\n", "b3.0\\n", "c4.0\\n"], false);
+        assert_decodes(&[b"a2\nx\na\nd5\n"], &["a2.0\\n", "BADOP\\n", "BADNUM\\n", "d5.0\\n"], false);
+        assert_decodes(&[b"\n\r\n \t\na2\n\n"], &["a2.0\\n"], false);
+        assert_decodes(&[b"a2\nb3"], &["a2.0\\n", "b3.0\\n"], false);
     }
 
     #[test]
-    fn the_end_of_the_stream_ends_a_request() {
-        assert_seen(&[b"a"], &["BADNUM"], false);
-        assert_seen(&[b"a-", b"1"], &["a-1.0"], false);
-        assert_seen(&[b"a", b"1", b"e"], &["a1.0", "BADOP"], true);
-        assert_seen(&[b""], &[], false);
-        assert_seen(&[b" \t"], &[], false);
-        assert_seen(&[b"a2\r"], &["BADNUM"], false);
+    fn eof_ends_a_request() {
+        assert_decodes(&[b"a"], &["BADNUM"], false);
+        assert_decodes(&[b"a-", b"1"], &["a-1.0"], false);
+        assert_decodes(&[b"a", b"1", b"e"], &["a1.0", "BADOP"], true);
+        assert_decodes(&[b""], &[], false);
+        assert_decodes(&[b" \t"], &[], false);
+        assert_decodes(&[b"a2\r"], &["BADNUM"], false);
     }
 
     #[test]
-    fn a_bare_request_is_answered_as_soon_as_it_is_whole() {
-        assert_seen(&[b"a2", b"b3"], &["a2.0", "b3.0"], false);
-        assert_seen(&[b"a1e999", b"a2"], &["RANGE", "a2.0"], false);
-        assert_seen(&[b"a2b3"], &["BADNUM"], true);
-        assert_seen(&[b"x5", b"a2"], &["BADOP"], true);
-        assert_seen(&[b" a2"], &["BADOP"], true);
-        assert_seen(&[b"a2", b"b3\nc4\n"], &["a2.0", "b3.0\\n", "c4.0\\n"], false);
+    fn a_bare_request_is_decoded_as_soon_as_it_is_complete() {
+        assert_decodes(&[b"a2", b"b3"], &["a2.0", "b3.0"], false);
+        assert_decodes(&[b"a1e999", b"a2"], &["RANGE", "a2.0"], false);
+        assert_decodes(&[b"a2b3"], &["BADNUM"], true);
+        assert_decodes(&[b"x5", b"a2"], &["BADOP"], true);
+        assert_decodes(&[b" a2"], &["BADOP"], true);
+        assert_decodes(&[b"a2", b"b3\nc4\n"], &["a2.0", "b3.0\\n", "c4.0\\n"], false);
     }
 
     #[test]
-    fn an_answer_given_too_early_is_followed_by_an_error() {
+    fn the_second_part_of_a_split_bare_request_is_an_error() {
         for cut in 2..5 {
             let request = b"a1234";
-            let (seen, finished) = converse(&[&request[..cut], &request[cut..]]);
-            assert_eq!(seen.len(), 2, "{seen:?}");
-            assert_eq!(seen[1], "BADOP");
+            let (items, finished) = decode_all(&[&request[..cut], &request[cut..]]);
+            assert_eq!(items.len(), 2, "{items:?}");
+            assert_eq!(items[1], "BADOP");
             assert!(finished);
         }
     }
 
     #[test]
-    fn a_line_end_that_comes_late_ends_the_line_of_its_reply() {
-        assert_seen(&[b"a2", b"\n"], &["a2.0", "\\n"], false);
-        assert_seen(&[b"a2", b" \r", b"\nb3\n"], &["a2.0", "\\n", "b3.0\\n"], false);
-        assert_seen(&[b"a", b"2", b"\nb", b"3\n"], &["a2.0", "\\n", "b3.0\\n"], false);
-        assert_seen(&[b"a2", b"\n\n\n"], &["a2.0", "\\n"], false);
-        assert_seen(&[b"a2", b"b3\n\n"], &["a2.0", "b3.0\\n"], false);
+    fn a_late_line_end_is_decoded_once() {
+        assert_decodes(&[b"a2", b"\n"], &["a2.0", "\\n"], false);
+        assert_decodes(&[b"a2", b" \r", b"\nb3\n"], &["a2.0", "\\n", "b3.0\\n"], false);
+        assert_decodes(&[b"a", b"2", b"\nb", b"3\n"], &["a2.0", "\\n", "b3.0\\n"], false);
+        assert_decodes(&[b"a2", b"\n\n\n"], &["a2.0", "\\n"], false);
+        assert_decodes(&[b"a2", b"b3\n\n"], &["a2.0", "b3.0\\n"], false);
     }
 
     #[test]
-    fn the_limit_counts_the_request_without_its_end() {
+    fn the_limit_does_not_count_the_terminator() {
         let longest = format!("a{}", "1".repeat(LIMIT - 1));
         let too_long = format!("{longest}1");
         for end in ["\n", "\r\n"] {
-            let (seen, finished) = converse(&[(longest.clone() + end).as_bytes()]);
-            assert!(seen.len() == 1 && seen[0].ends_with("\\n") && !finished, "{seen:?}");
-            assert_seen(&[(too_long.clone() + end).as_bytes()], &["TOOLONG"], true);
+            let (items, finished) = decode_all(&[(longest.clone() + end).as_bytes()]);
+            assert!(items.len() == 1 && items[0].ends_with("\\n") && !finished, "{items:?}");
+            assert_decodes(&[(too_long.clone() + end).as_bytes()], &["TOOLONG"], true);
             let after_a_line = format!("a2\n{too_long}{end}b3\n");
-            assert_seen(&[after_a_line.as_bytes()], &["a2.0\\n", "TOOLONG\\n"], true);
+            assert_decodes(&[after_a_line.as_bytes()], &["a2.0\\n", "TOOLONG\\n"], true);
         }
-        assert_seen(&[too_long.as_bytes()], &["TOOLONG"], true);
-        assert_seen(&[&[b'x'; 1000]], &["TOOLONG"], true);
+        assert_decodes(&[too_long.as_bytes()], &["TOOLONG"], true);
+        assert_decodes(&[&[b'x'; 1000]], &["TOOLONG"], true);
     }
 
     #[test]
-    fn bytes_that_settle_are_a_request_only_when_told() {
+    fn with_settle_only_decode_settled_completes_a_bare_request() {
         let mut decoder = RequestDecoder::new(LIMIT, true);
         let mut src = BytesMut::from(&b"a1"[..]);
         assert_eq!(decoder.decode(&mut src).unwrap(), None);
@@ -370,44 +382,44 @@ mod tests {
         assert_eq!(decoder.pending(), Pending::Partial);
         assert_eq!(decoder.decode_settled(&mut src), None);
         src.extend_from_slice(b"1");
-        assert_eq!(show(&decoder.decode_settled(&mut src).unwrap()), "a120.0");
+        assert_eq!(text_of(&decoder.decode_settled(&mut src).unwrap()), "a120.0");
         assert_eq!(decoder.pending(), Pending::Nothing);
         src.extend_from_slice(b"x");
-        assert_eq!(show(&decoder.decode(&mut src).unwrap().unwrap()), "BADOP");
+        assert_eq!(text_of(&decoder.decode(&mut src).unwrap().unwrap()), "BADOP");
     }
 
     #[test]
-    fn giving_up_ends_the_connection_as_it_speaks() {
-        let limit = Duration::from_secs(5);
+    fn a_timeout_finishes_the_connection_in_its_framing() {
+        let timeout = Duration::from_secs(5);
         let mut decoder = RequestDecoder::new(LIMIT, false);
-        assert_eq!(show(&decoder.time_out(limit)), "TIMEOUT");
+        assert_eq!(text_of(&decoder.time_out(timeout)), "TIMEOUT");
         let mut decoder = RequestDecoder::new(LIMIT, false);
         decoder.decode(&mut BytesMut::from(&b"a2\n"[..])).unwrap();
-        assert_eq!(show(&decoder.time_out(limit)), "TIMEOUT\\n");
+        assert_eq!(text_of(&decoder.time_out(timeout)), "TIMEOUT\\n");
         assert!(decoder.is_finished());
-        assert_eq!(ErrorReply::timed_out(limit).code, ErrorCode::Timeout);
+        assert_eq!(ErrorReply::timed_out(timeout).code, ErrorCode::Timeout);
     }
 
-    /// Bytes that are mostly near the format, so that every branch is reached.
+    /// Generates bytes that are mostly close to the format, so that the tests reach every branch.
     fn stream() -> impl Strategy<Value = Vec<u8>> {
-        let near = prop::sample::select(b"aabcd0123456789.-+eE \t\r\n\n\n\nx\0\xff".to_vec());
-        prop::collection::vec(near, 0..120)
+        let bytes = prop::sample::select(b"aabcd0123456789.-+eE \t\r\n\n\n\nx\0\xff".to_vec());
+        prop::collection::vec(bytes, 0..120)
     }
 
     proptest! {
-        /// A line that is cut before its end, or before anything that belongs to its number, gets the same bytes.
+        /// A split line decodes to the same items as the whole line, or the last item is an error.
         #[test]
-        fn a_line_cut_in_two_is_answered_alike_or_followed_by_an_error(
+        fn a_split_line_decodes_like_the_whole_line_or_ends_in_an_error(
             number in "[-+]?[0-9]{1,5}(\\.[0-9]{1,5})?", end in "[ \t]{0,2}\r?\n", cut in 0..16_usize,
         ) {
             let line = format!("a{number}{end}");
             let (first, second) = line.as_bytes().split_at(cut.min(line.len()));
-            let whole = converse(&[line.as_bytes()]).0.concat();
-            let in_two = converse(&[first, second]).0.concat();
-            prop_assert!(in_two == whole || in_two.ends_with("BADOP\\n") || in_two.ends_with("BADOP"), "{}", in_two);
+            let whole = decode_all(&[line.as_bytes()]).0.concat();
+            let split = decode_all(&[first, second]).0.concat();
+            prop_assert!(split == whole || split.ends_with("BADOP\\n") || split.ends_with("BADOP"), "{}", split);
         }
 
-        /// Once a connection speaks lines, the cuts in its bytes do not matter.
+        /// After the first line feed, the result does not depend on how the bytes are split.
         #[test]
         fn any_chunking_of_the_same_lines_gives_the_same_result(
             bytes in stream(), cuts in prop::collection::vec(1..9_usize, 1..120),
@@ -421,10 +433,10 @@ mod tests {
                 pieces.push(piece);
                 rest = after;
             }
-            prop_assert_eq!(converse(&pieces), converse(&[&whole]));
+            prop_assert_eq!(decode_all(&pieces), decode_all(&[&whole]));
         }
 
-        /// With settle and no silence, the cuts in bare bytes do not matter either, until they cannot be a request.
+        /// With settle and without a pause, the result does not depend on how a bare request is split.
         #[test]
         fn any_chunking_of_one_settling_request_gives_the_same_result(
             request in "[abcd][ \t]?[-+]?[0-9]{1,4}(\\.[0-9]{0,3})?([eE][-+]?[0-9]{1,2})?", cut in 0..16_usize,
@@ -441,9 +453,9 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_panic_and_none_are_left(pieces in prop::collection::vec(stream(), 0..8)) {
+        fn any_bytes_decode_without_a_panic_or_a_remainder(pieces in prop::collection::vec(stream(), 0..8)) {
             let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
-            converse(&pieces);
+            decode_all(&pieces);
         }
     }
 }

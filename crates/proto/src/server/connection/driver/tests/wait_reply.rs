@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::testing::fragile::fragile;
+use crate::testing::breakable::breakable_stream;
 
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -51,7 +51,7 @@ struct RelayConnection {
 }
 
 fn connect(capacity: usize, shutdown: &Shutdown) -> RelayConnection {
-    let (peer, stream, broken) = fragile(capacity);
+    let (peer, stream, broken) = breakable_stream(capacity);
     let (replies, receiver) = mpsc::unbounded_channel();
     let timeouts = ConnectionTimeouts { request: None, ..timeouts() };
     let handler = RelayHandler { replies: receiver, reply: None };

@@ -1,4 +1,4 @@
-//! An in-memory stream that a test can break, as a reset breaks a socket.
+//! An in-memory stream that a test can break, as a RST breaks a socket.
 
 use std::io;
 use std::pin::Pin;
@@ -9,21 +9,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::server::connection::Stream;
 
-/// The server's end of such a stream.
+/// The server's end of the stream.
 #[derive(Debug)]
-pub struct Fragile {
+pub struct BreakableStream {
     stream: DuplexStream,
     broken: CancellationToken,
 }
 
-/// Returns the peer's end, the server's end, and the token that breaks the stream when it is cancelled.
-pub fn fragile(room: usize) -> (DuplexStream, Fragile, CancellationToken) {
-    let (ours, stream) = duplex(room);
+/// Returns the peer's end, the server's end, and a token that breaks the stream when it is cancelled. Each direction
+/// buffers `capacity` bytes.
+pub fn breakable_stream(capacity: usize) -> (DuplexStream, BreakableStream, CancellationToken) {
+    let (peer, stream) = duplex(capacity);
     let broken = CancellationToken::new();
-    (ours, Fragile { stream, broken: broken.clone() }, broken)
+    (peer, BreakableStream { stream, broken: broken.clone() }, broken)
 }
 
-impl Stream for Fragile {
+impl Stream for BreakableStream {
     async fn wait_error(&self) -> io::Error {
         self.broken.cancelled().await;
         io::ErrorKind::ConnectionReset.into()
@@ -32,13 +33,13 @@ impl Stream for Fragile {
     fn reset_on_close(&self) {}
 }
 
-impl AsyncRead for Fragile {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, into)
+impl AsyncRead for BreakableStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for Fragile {
+impl AsyncWrite for BreakableStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
