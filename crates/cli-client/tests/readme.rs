@@ -85,12 +85,17 @@ fn page(path: &'static str) -> Page {
         match (&mut open, line.trim_start().strip_prefix("```")) {
             (None, Some(language)) => open = Some(Block { language: language.to_owned(), text: String::new() }),
             (Some(_), Some(_)) => blocks.extend(open.take()),
-            (Some(block), None) => block.text += &format!("{line}\n"),
-            (None, None) => text += &format!("{line}\n"),
+            (Some(block), None) => push_line(&mut block.text, line),
+            (None, None) => push_line(&mut text, line),
         }
     }
     assert!(open.is_none(), "{path}: a block is not closed");
     Page { path, blocks, text }
+}
+
+fn push_line(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
 }
 
 fn pages() -> impl Iterator<Item = Page> {
