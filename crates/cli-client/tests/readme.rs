@@ -57,6 +57,15 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// The text of all of these files that have this extension.
+fn read_all(paths: &[String], wanted: &str) -> String {
+    paths.iter().filter(|path| extension(path) == wanted).map(|path| read(path)).collect()
+}
+
+fn extension(path: &str) -> &str {
+    path.rsplit_once('.').map_or("", |(_, extension)| extension)
+}
+
 fn exists(path: &str) -> bool {
     root().join(path).exists()
 }
@@ -134,7 +143,7 @@ fn examples() -> BTreeSet<Example> {
 
 /// Whether a test can run this: a game at a terminal has its own test, and other programs may be missing.
 fn is_runnable(command: &str) -> bool {
-    !(command.contains("rps play") && !command.contains('|'))
+    (!command.contains("rps play") || command.contains('|'))
         && simple_commands(command).iter().all(|words| match words.iter().find(|word| !is_assignment(word)) {
             Some(program) => match program.as_str() {
                 "curl" | "nc" => false,
@@ -438,7 +447,7 @@ fn check_project_script(path: &str, arguments: &[&str]) -> Result<(), String> {
     ensure(metadata.permissions().mode() & 0o111 != 0, || "it is not executable".to_owned())?;
     let mut source = read(path);
     if path == "scripts/bench.sh" {
-        source.extend(files("scripts/bench").iter().filter(|path| path.ends_with(".py")).map(|path| read(path)));
+        source += &read_all(&files("scripts/bench"), "py");
     }
     let is_name = |word: &str| word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-');
     for name in arguments.iter().filter(|word| is_name(word)) {
@@ -516,7 +525,7 @@ fn check_cargo(arguments: &[&str]) -> Result<(), String> {
                 targets.iter().flat_map(|(folder, name)| in_packages(&format!("{folder}/{name}.rs"))).collect()
             };
             ensure(sources.len() >= targets.len().max(1), || format!("{targets:?}: not all of these exist"))?;
-            let sources: String = sources.iter().filter(|path| path.ends_with(".rs")).map(|path| read(path)).collect();
+            let sources = read_all(&sources, "rs");
             let names: Vec<_> =
                 sources.lines().filter_map(|line| line.trim_start().split_once("fn ")?.1.split('(').next()).collect();
             for filter in filters {
@@ -600,8 +609,7 @@ fn every_path_in_backticks_exists() {
     let all: Vec<_> = ["crates", "config", "scripts", ".ci"].into_iter().flat_map(files).collect();
     for page in pages() {
         let is_path = |span: &String| {
-            let extension = span.rsplit_once('.').map_or("", |(_, extension)| extension);
-            matches!(extension, "rs" | "sh" | "py" | "md" | "service" | "yml" | "yaml")
+            matches!(extension(span), "rs" | "sh" | "py" | "md" | "service" | "yml" | "yaml")
                 && !span.contains([' ', '*', '~'])
         };
         for span in code_spans(&page.text).into_iter().filter(is_path) {
