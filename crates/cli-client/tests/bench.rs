@@ -9,7 +9,7 @@ use std::sync::mpsc::channel;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use proto::testing::PATIENCE;
+use proto::testing::TEST_TIMEOUT;
 use serde_json::{Value, json};
 use support::fake::{Fake, Then, read_some};
 use support::load::{after_first_exchange, reply, reply_to_each, run_bench, run_bench_ok};
@@ -229,7 +229,7 @@ fn connections_come_from_the_sources_in_turn() {
     });
     let seen = |lasts: &[u8]| {
         for last in lasts {
-            assert_eq!(received.recv_timeout(PATIENCE), Ok(format!("127.0.0.{last}")));
+            assert_eq!(received.recv_timeout(TEST_TIMEOUT), Ok(format!("127.0.0.{last}")));
         }
         assert_eq!(received.try_recv().ok(), None);
     };
@@ -313,7 +313,7 @@ fn ctrl_c_ends_a_load_and_prints_the_report() {
         let running = client(&format!("bench power --keep-alive -c 1 -z 1h {flags} --addr {server}")).start();
         // The first exchange, one counted request, and the next, which is sent after the first was counted.
         for _ in 0..3 {
-            received.recv_timeout(PATIENCE).expect("the client sends a request");
+            received.recv_timeout(TEST_TIMEOUT).expect("the client sends a request");
         }
         running.interrupt();
         let finished = running.wait();
@@ -337,7 +337,7 @@ fn ctrl_c_before_the_first_result_prints_nothing() {
         });
         let running = client(&format!("bench power -c 1 -z 1h --timeout 1h {flags} --addr {server}")).start();
         for _ in 0..=answered {
-            received.recv_timeout(PATIENCE).expect("the client connects");
+            received.recv_timeout(TEST_TIMEOUT).expect("the client connects");
         }
         running.interrupt();
         running.wait().assert_failed(130, "", &[]);

@@ -5,7 +5,7 @@ mod support;
 use std::io::Write;
 use std::sync::mpsc::channel;
 
-use proto::testing::PATIENCE;
+use proto::testing::TEST_TIMEOUT;
 use support::fake::{Fake, Then, read_some, read_to_eof};
 use support::{client, real, run};
 
@@ -107,13 +107,13 @@ fn a_late_reply_within_the_timeout_is_accepted() {
     let (sender, received) = channel();
     let server = Fake::new(move |stream| {
         drop(sender.send(read_to_eof(stream)?));
-        // Without the release it replies after PATIENCE; the client has then ended and the test has failed.
-        let _ = released.recv_timeout(PATIENCE);
+        // Without the release it replies after TEST_TIMEOUT; the client has then ended and the test has failed.
+        let _ = released.recv_timeout(TEST_TIMEOUT);
         stream.write_all(b"d4.0")?;
         Ok(Then::Close)
     });
     let running = client(&format!("power square 2 --timeout 60s --addr {server}")).start();
-    received.recv_timeout(PATIENCE).expect("the client sends a request");
+    received.recv_timeout(TEST_TIMEOUT).expect("the client sends a request");
     release.send(()).expect("the server is waiting");
     running.finish().assert_success("4.0\n");
 }

@@ -19,7 +19,7 @@ use std::str::Chars;
 use std::time::Duration;
 
 use proto::testing::process::ChildProcess;
-use support::fake::{Fake, Then, hear};
+use support::fake::{Fake, Then, read_some};
 use support::real;
 use support::terminal::Terminal;
 
@@ -283,10 +283,10 @@ fn the_game_on_the_page_of_the_client_looks_as_shown() {
         .collect();
     let house = Fake::new(move |stream| {
         for reply in &replies {
-            hear(stream)?;
+            read_some(stream)?;
             stream.write_all(&[*reply])?;
         }
-        hear(stream)?;
+        read_some(stream)?;
         Ok(Then::Close)
     });
     let arguments = command.strip_prefix("cli-client ").expect("the example runs the client");

@@ -8,7 +8,7 @@ use std::fs::OpenOptions;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 
-use proto::testing::PATIENCE;
+use proto::testing::TEST_TIMEOUT;
 use proto::testing::process::ChildProcess;
 use support::fake::{Fake, Then, read_some};
 use support::real::ReservedPort;
@@ -86,7 +86,7 @@ fn ctrl_c_while_waiting_for_a_reply_exits_with_130_and_no_message() {
         });
         let running = client(&format!("{arguments} --timeout 1h --addr {server}")).start();
         // After its first request the client handles signals.
-        received.recv_timeout(PATIENCE).expect("the client sends a request");
+        received.recv_timeout(TEST_TIMEOUT).expect("the client sends a request");
         running.interrupt();
         running.wait().assert_failed(130, "", &[]);
     }
@@ -117,7 +117,7 @@ fn ctrl_c_ends_a_probe_that_waits_for_a_server() {
     });
     let running = client(&format!("probe rps --wait 1h --addr {server}")).start();
     for _ in 0..2 {
-        received.recv_timeout(PATIENCE).expect("the probe makes two attempts");
+        received.recv_timeout(TEST_TIMEOUT).expect("the probe makes two attempts");
     }
     running.interrupt();
     running.wait().assert_failed(130, "", &[]);
@@ -129,8 +129,8 @@ fn a_signal_ignored_at_the_start_does_not_end_the_client() {
     let (sender, received) = channel();
     let server = Fake::new(move |stream| {
         drop(sender.send(read_some(stream)?));
-        // Without the release it replies after PATIENCE; the client has then ended and the test has failed.
-        let _ = released.recv_timeout(PATIENCE);
+        // Without the release it replies after TEST_TIMEOUT; the client has then ended and the test has failed.
+        let _ = released.recv_timeout(TEST_TIMEOUT);
         std::io::Write::write_all(stream, b"d4.0")?;
         Ok(Then::Close)
     });
@@ -138,7 +138,7 @@ fn a_signal_ignored_at_the_start_does_not_end_the_client() {
     let program = env!("CARGO_BIN_EXE_cli-client");
     let script = format!("trap '' HUP; exec {program} power square 2 --timeout 60s --framing bare --addr {server}");
     let mut client = ChildProcess::start(Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()));
-    received.recv_timeout(PATIENCE).expect("the client sends a request");
+    received.recv_timeout(TEST_TIMEOUT).expect("the client sends a request");
     client.signal("HUP");
     release.send(()).expect("the server is waiting");
     assert_eq!((client.wait(), client.stdout.wait_for_end().as_str()), (Some(0), "4.0\n"));

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use proto::testing::blocking::{self, connect, connect_from, exchange, expect, read_to_end, reset_on_close};
-use proto::testing::{PATIENCE, eventually};
+use proto::testing::{TEST_TIMEOUT, eventually};
 use support::program::start;
 
 #[test]
@@ -136,7 +136,7 @@ fn row_06_a_client_that_never_reads_is_closed() {
     server.returns_to(baseline, "power");
     assert_eq!(server.metric("power_connections_closed_total{reason=\"write_timeout\"}"), 2);
     // The kernel has dropped their replies.
-    assert!(eventually(PATIENCE, || orphans(server.address("power").port()) == 0));
+    assert!(eventually(TEST_TIMEOUT, || orphans(server.address("power").port()) == 0));
 }
 
 /// Counts the orphaned sockets at a port that still have bytes to send (`/proc/net/tcp`: local address, remote address, state,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use proto::testing::PATIENCE;
+use proto::testing::TEST_TIMEOUT;
 use proto::testing::blocking::{connect, exchange, expect, read_to_end};
 use proto::testing::program::ServerProcess;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -84,7 +84,7 @@ fn row_16_a_signal_drains_and_every_request_gets_its_reply() {
                 thread::spawn(move || {
                     let mut replied = 0_u32;
                     while let Ok(mut stream) = TcpStream::connect(power) {
-                        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
                         stream.write_all(b"a2").unwrap();
                         stream.shutdown(Shutdown::Write).unwrap();
                         assert_eq!(read_to_end(&mut stream), "d4.0");

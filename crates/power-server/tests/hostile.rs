@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use proto::server::connection::Summary;
-use proto::testing::PATIENCE;
+use proto::testing::TEST_TIMEOUT;
 use proto::testing::blocking::{random_bytes, random_input};
 use proto::testing::nonblocking::expect;
 use socket2::SockRef;
@@ -64,7 +64,7 @@ async fn connections_that_are_reset_free_their_permits() {
         }
     }
     // If the 200 connections above held their permits, this one would be rejected.
-    timeout(PATIENCE, async { while !server.serves().await {} }).await.unwrap();
+    timeout(TEST_TIMEOUT, async { while !server.serves().await {} }).await.unwrap();
     assert_eq!(server.stop().await.panicked, 0);
 }
 
@@ -82,7 +82,7 @@ async fn a_client_over_the_limit_is_rejected_and_a_closed_connection_makes_room(
         assert_eq!(server.send_and_wait(b"").await, busy);
     }
     drop(first);
-    timeout(PATIENCE, async { while !server.serves().await {} }).await.unwrap();
+    timeout(TEST_TIMEOUT, async { while !server.serves().await {} }).await.unwrap();
     second.write_all(b"b2\n").await.unwrap();
     expect(&mut second, "d8.0\n").await;
 }

@@ -10,7 +10,7 @@ use proto::client::power::{Chunking, Client};
 use proto::client::rps::Connection;
 use proto::client::stream::{Observer, StreamEvent};
 use proto::client::{Endpoint, Error, ErrorKind, Phase, Pipeline, Timeouts, Violation};
-use proto::testing::PATIENCE;
+use proto::testing::TEST_TIMEOUT;
 use proto::wire::number::Number;
 use proto::wire::power::Operation;
 use proto::wire::power::client::{ClientCodec, Framing};
@@ -306,7 +306,7 @@ async fn an_unsolicited_reply_is_an_error_unless_it_is_a_farewell() {
             }
         }
     };
-    let error = timeout(PATIENCE, detected).await.unwrap();
+    let error = timeout(TEST_TIMEOUT, detected).await.unwrap();
     assert!(matches!(error.kind, ErrorKind::Protocol(Violation::Unsolicited)), "{error}");
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use proto::server::connection::Summary;
 use proto::testing::nonblocking::read_to_end;
-use proto::testing::{PATIENCE, python};
+use proto::testing::{TEST_TIMEOUT, python};
 use proto::wire::rps::{Move, Outcome};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -29,7 +29,7 @@ async fn until(server: &TestServer, condition: impl Fn(DuelStats) -> bool) {
             interval.tick().await;
         }
     };
-    timeout(PATIENCE, polling).await.unwrap_or_else(|_| panic!("{:?}", server.hub.stats()));
+    timeout(TEST_TIMEOUT, polling).await.unwrap_or_else(|_| panic!("{:?}", server.hub.stats()));
 }
 
 async fn partners(server: &TestServer) -> [TcpStream; 2] {
@@ -254,7 +254,7 @@ async fn both_games_share_one_connection_limit() {
     assert_eq!(read_to_end(&mut server.connect().await).await, b"f");
     drop(solo);
     // The next connection of either game gets the freed slot.
-    let freed = timeout(PATIENCE, async {
+    let freed = timeout(TEST_TIMEOUT, async {
         loop {
             let mut player = server.join().await;
             player.write_all(b"?").await.unwrap();

@@ -69,7 +69,7 @@ fn an_invalid_setting_exits_with_2() {
         ),
         (
             &["--admin-listen", "127.0.0.1:5002"],
-            "--admin-listen: admin.listen: it cannot listen on 127.0.0.1:5002 as well (duel.listen: the default)",
+            "--admin-listen: admin.listen: 127.0.0.1:5002 is also the address of a service (duel.listen: the default)",
         ),
         (&["--duel-listen", "nowhere"], "--duel-listen: duel.listen: invalid value"),
         (&["--set", "duel.window=0s"], "duel.window: invalid value: string \"0s\""),

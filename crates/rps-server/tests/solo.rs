@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use proto::server::connection::Summary;
-use proto::testing::PATIENCE;
+use proto::testing::TEST_TIMEOUT;
 use proto::testing::generator::BytewiseRng;
 use proto::testing::nonblocking::read_to_end;
 use proto::wire::rps::{Move, Reply};
@@ -69,7 +69,7 @@ async fn a_player_over_the_limit_gets_f_and_is_closed() {
     first.write_all(b"1").await.unwrap();
     read_reply(&mut first).await;
     drop(first);
-    let freed = timeout(PATIENCE, async { while server.exchange(b"1").await == b"f" {} });
+    let freed = timeout(TEST_TIMEOUT, async { while server.exchange(b"1").await == b"f" {} });
     freed.await.unwrap();
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use proto::testing::PATIENCE;
+use proto::testing::TEST_TIMEOUT;
 use proto::testing::blocking::reset_on_close;
 
 /// What happens to a connection after its script.
@@ -110,8 +110,8 @@ fn run_script(
     mut stream: TcpStream,
     script: &mut impl FnMut(&mut TcpStream) -> io::Result<Then>,
 ) -> io::Result<Option<TcpStream>> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TEST_TIMEOUT))?;
+    stream.set_write_timeout(Some(TEST_TIMEOUT))?;
     // Separate writes must be sent as separate segments.
     stream.set_nodelay(true)?;
     Ok(match script(&mut stream)? {
@@ -141,9 +141,4 @@ pub(crate) fn read_to_eof(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// The former name of [`read_some`], still used by `readme.rs`.
-pub(crate) fn hear(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
-    read_some(stream)
 }

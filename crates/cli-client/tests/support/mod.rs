@@ -6,7 +6,7 @@
 //! - [`load`]: shared by the tests of `bench`;
 //! - [`terminal`]: the client on a terminal.
 //!
-//! No wait takes longer than [`PATIENCE`]: a client that does not end is killed, and the test fails.
+//! No wait takes longer than [`TEST_TIMEOUT`]: a client that does not end is killed, and the test fails.
 
 #![allow(dead_code, reason = "each test program uses a part of this")]
 #![allow(clippy::expect_used, clippy::panic, reason = "a failed setup fails the test")]

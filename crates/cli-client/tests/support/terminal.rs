@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Instant;
 
-use proto::testing::PATIENCE;
+use proto::testing::TEST_TIMEOUT;
 use proto::testing::process::ChildProcess;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
@@ -65,7 +65,7 @@ impl Terminal {
 
     /// Waits until this text is shown, and returns the output before it.
     pub(crate) fn see(&mut self, text: &str) -> String {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TEST_TIMEOUT;
         loop {
             if let Some(place) = self.shown.find(text) {
                 let rest = self.shown.split_off(place + text.len());

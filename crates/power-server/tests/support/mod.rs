@@ -12,7 +12,7 @@ use power_server::config::Config;
 use power_server::handler::PowerHandler;
 use proto::server::{Shutdown, Summary};
 use proto::testing::server::{ServerTask, config, listen, serve};
-use proto::testing::{PATIENCE, nonblocking};
+use proto::testing::{TEST_TIMEOUT, nonblocking};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -71,7 +71,7 @@ impl TestServer {
             stream.shutdown().await?;
             stream.read_to_string(&mut received).await
         };
-        timeout(PATIENCE, exchange).await.unwrap().is_ok() && received == "d4.0"
+        timeout(TEST_TIMEOUT, exchange).await.unwrap().is_ok() && received == "d4.0"
     }
 
     pub(crate) async fn stop(self) -> Summary {

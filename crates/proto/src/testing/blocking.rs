@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::PATIENCE;
+use super::TEST_TIMEOUT;
 
-/// Connects. Reads and writes of the connection time out after [`PATIENCE`].
+/// Connects. Reads and writes of the connection time out after [`TEST_TIMEOUT`].
 pub fn connect(address: SocketAddr) -> TcpStream {
     with_timeouts(TcpStream::connect(address).unwrap())
 }
@@ -24,8 +24,8 @@ pub fn connect_from(source: Ipv4Addr, address: SocketAddr) -> TcpStream {
 }
 
 fn with_timeouts(stream: TcpStream) -> TcpStream {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+    stream.set_write_timeout(Some(TEST_TIMEOUT)).unwrap();
     stream
 }
 

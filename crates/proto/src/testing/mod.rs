@@ -1,7 +1,7 @@
 //! Test support for the workspace (feature `testing`, enabled only by dev-dependencies).
 //!
 //! This module may use the rest of the crate, sockets and processes; only tests may use it. Its functions panic to fail
-//! a test, and wait at most [`PATIENCE`].
+//! a test, and wait at most [`TEST_TIMEOUT`].
 //!
 //! - [`process`]: a child process with its output, signals and exit code;
 //! - [`program`]: a server's binary as a child process, with its listeners and its admin endpoint;
@@ -40,7 +40,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The timeout of every wait in a test. It is far longer than a slow machine needs, so only a hang reaches it.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const TEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Returns whether `condition` becomes true within `timeout`. Polls it every millisecond.
 pub fn eventually(timeout: Duration, mut condition: impl FnMut() -> bool) -> bool {

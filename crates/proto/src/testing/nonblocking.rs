@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::PATIENCE;
+use super::TEST_TIMEOUT;
 
 /// Connects.
 pub async fn connect(address: SocketAddr) -> TcpStream {
@@ -21,7 +21,7 @@ pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
         write.shutdown().await.unwrap();
     };
     let mut received = Vec::new();
-    let ((), result) = tokio::join!(sending, timeout(PATIENCE, read.read_to_end(&mut received)));
+    let ((), result) = tokio::join!(sending, timeout(TEST_TIMEOUT, read.read_to_end(&mut received)));
     result.unwrap().unwrap();
     received
 }
@@ -29,13 +29,13 @@ pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
 /// Reads to EOF. A reset fails the test.
 pub async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut received = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut received)).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, stream.read_to_end(&mut received)).await.unwrap().unwrap();
     received
 }
 
 /// Reads as many bytes as `expected` has, and compares.
 pub async fn expect(stream: &mut TcpStream, expected: &str) {
     let mut received = vec![0; expected.len()];
-    timeout(PATIENCE, stream.read_exact(&mut received)).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, stream.read_exact(&mut received)).await.unwrap().unwrap();
     assert_eq!(String::from_utf8_lossy(&received), expected);
 }

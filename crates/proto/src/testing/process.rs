@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal as catch};
 
-use super::{PATIENCE, eventually};
+use super::{TEST_TIMEOUT, eventually};
 
 /// A child process. Dropping it kills it.
 #[derive(Debug)]
@@ -60,8 +60,8 @@ impl ChildProcess {
 
     /// Waits until the process exits and returns its exit code; `None` if a signal terminated it.
     pub fn wait(&mut self) -> Option<i32> {
-        let exited = eventually(PATIENCE, || !self.is_running());
-        assert!(exited, "process {} did not end within {PATIENCE:?}: {self:?}", self.id());
+        let exited = eventually(TEST_TIMEOUT, || !self.is_running());
+        assert!(exited, "process {} did not end within {TEST_TIMEOUT:?}: {self:?}", self.id());
         self.child.wait().unwrap().code()
     }
 }
@@ -164,14 +164,14 @@ impl CapturedOutput {
     /// Waits for EOF and returns the whole output.
     pub fn wait_for_end(&self) -> String {
         let text = self.wait_while(|output| !output.ended);
-        assert!(self.0.0.lock().unwrap().ended, "the output did not end within {PATIENCE:?}:\n{text}");
+        assert!(self.0.0.lock().unwrap().ended, "the output did not end within {TEST_TIMEOUT:?}:\n{text}");
         text
     }
 
     fn wait_while(&self, condition: impl Fn(&Output) -> bool) -> String {
         let (output, changed) = &*self.0;
         let (output, _) =
-            changed.wait_timeout_while(output.lock().unwrap(), PATIENCE, |output| condition(output)).unwrap();
+            changed.wait_timeout_while(output.lock().unwrap(), TEST_TIMEOUT, |output| condition(output)).unwrap();
         output.text.clone()
     }
 }

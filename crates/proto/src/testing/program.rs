@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::process::{self, ChildProcess};
-use super::{PATIENCE, eventually};
+use super::{TEST_TIMEOUT, eventually};
 
 /// The binary of a server. Cargo sets the path of a binary only for tests of the same crate.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +110,7 @@ impl ServerProcess {
     /// Requests `path` from the admin listener and returns the status and the body.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(self.address("admin")).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
         let mut response = String::new();
         stream.read_to_string(&mut response).ok()?;
@@ -186,7 +186,7 @@ impl ServerProcess {
 
     /// Waits until `condition` returns true. `what` names it in the failure.
     pub fn eventually(&self, condition: impl Fn(&Self) -> bool, what: &str) {
-        assert!(eventually(PATIENCE, || condition(self)), "{what}: not within {PATIENCE:?}\n{}", self.log());
+        assert!(eventually(TEST_TIMEOUT, || condition(self)), "{what}: not within {TEST_TIMEOUT:?}\n{}", self.log());
     }
 
     /// Waits until it exits and returns the exit code and the whole log.

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::PATIENCE;
+use super::TEST_TIMEOUT;
 use crate::server::config::{ConfigBuilder, Configuration, Source};
 use crate::server::connection;
 use crate::server::{self, CloseReason, ConnectionTimeouts, Handler, ListenOptions, Shutdown, Stream, Summary};
@@ -53,7 +53,7 @@ impl ServerTask {
     /// Triggers the shutdown and waits until the server returns.
     pub async fn stop(self) -> Summary {
         self.shutdown.trigger();
-        timeout(PATIENCE, self.task).await.unwrap().unwrap()
+        timeout(TEST_TIMEOUT, self.task).await.unwrap().unwrap()
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use proto::server::{CloseReason, Shutdown, Stream, Summary};
 use proto::testing::server::{self, ServerTask, config, listen};
-use proto::testing::{PATIENCE, nonblocking};
+use proto::testing::{TEST_TIMEOUT, nonblocking};
 use rps_server::config::Config;
 use rps_server::duel::handler::DuelHandler;
 use rps_server::duel::hub::DuelHub;
@@ -95,5 +95,5 @@ impl TestServer {
 
 /// Reads one reply.
 pub(crate) async fn read_reply(stream: &mut TcpStream) -> u8 {
-    timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap()
+    timeout(TEST_TIMEOUT, stream.read_u8()).await.unwrap().unwrap()
 }

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
     /// Fails for lines that begin with `bad`. Sends other lines to the test, and blocks until it receives them.
     struct BlockingWriter(SyncSender<Vec<u8>>);
@@ -156,10 +156,10 @@ mod tests {
         }
         let mut received = Vec::new();
         while received.len() < sent.len() {
-            received.extend(written.recv_timeout(PATIENCE).unwrap());
+            received.extend(written.recv_timeout(TEST_TIMEOUT).unwrap());
         }
         assert_eq!(received, sent);
-        queue.flush(PATIENCE);
+        queue.flush(TEST_TIMEOUT);
         assert_eq!(queue.dropped(), 0);
     }
 
@@ -170,23 +170,23 @@ mod tests {
         // The writer blocks on the first line, four of the next ten fill the queue, and six are dropped.
         (&*queue).write_all(b"first\n").unwrap();
         let is_idle = |buffer: &mut Buffer| !buffer.is_writing;
-        drop(queue.changed.wait_timeout_while(queue.lock(), PATIENCE, is_idle).unwrap());
+        drop(queue.changed.wait_timeout_while(queue.lock(), TEST_TIMEOUT, is_idle).unwrap());
         for _ in 0..10 {
             (&*queue).write_all(&line).unwrap();
         }
         assert_eq!((queue.dropped(), queue.lock().pending.len()), (6, CAPACITY_BYTES));
         queue.flush(Duration::from_millis(1));
-        assert_eq!(written.recv_timeout(PATIENCE).unwrap(), b"first\n");
-        assert_eq!(written.recv_timeout(PATIENCE).unwrap().len(), CAPACITY_BYTES);
+        assert_eq!(written.recv_timeout(TEST_TIMEOUT).unwrap(), b"first\n");
+        assert_eq!(written.recv_timeout(TEST_TIMEOUT).unwrap().len(), CAPACITY_BYTES);
     }
 
     #[test]
     fn lines_whose_write_fails_are_counted_and_later_lines_are_written() {
         let (queue, written) = start();
         (&*queue).write_all(b"bad\nbad\n").unwrap();
-        queue.flush(PATIENCE);
+        queue.flush(TEST_TIMEOUT);
         assert_eq!(queue.dropped(), 2);
         (&*queue).write_all(b"good\n").unwrap();
-        assert_eq!(written.recv_timeout(PATIENCE).unwrap(), b"good\n");
+        assert_eq!(written.recv_timeout(TEST_TIMEOUT).unwrap(), b"good\n");
     }
 }
