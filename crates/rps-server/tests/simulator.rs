@@ -83,15 +83,15 @@ fn play(seed: u64, print_events: bool, coverage: &mut Coverage) {
 
 /// A player of the model.
 #[derive(Debug)]
-struct Player {
+struct SimulatedPlayer {
     id: PlayerId,
-    in_play: Option<InPlay>,
+    in_play: Option<SimulatedMove>,
     /// The opponent of the last judged round, until the pair is dissolved.
     partner: Option<PlayerId>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct InPlay {
+struct SimulatedMove {
     mv: Move,
     since: Duration,
     /// Whether the partner left while the move was in play.
@@ -111,7 +111,7 @@ struct Game<'a> {
     max_players: usize,
     /// Whether each timeout is reported exactly at its deadline, or possibly later.
     punctual: bool,
-    players: Vec<Player>,
+    players: Vec<SimulatedPlayer>,
     replies: u64,
     pairs_dissolved: u64,
     coverage: &'a mut Coverage,
@@ -156,7 +156,7 @@ impl<'a> Game<'a> {
     fn join(&mut self) {
         let id = self.rounds.on_join();
         assert!(self.players.iter().all(|other| other.id != id), "two players with the same id");
-        self.players.push(Player { id, in_play: None, partner: None });
+        self.players.push(SimulatedPlayer { id, in_play: None, partner: None });
         self.check_actions("joins", id, false);
     }
 
@@ -169,7 +169,7 @@ impl<'a> Game<'a> {
         self.coverage.at_deadline += at_deadline.count() as u64;
         let player = &mut self.players[player];
         let id = player.id;
-        player.in_play = Some(InPlay { mv, since: self.now, unpaired: false, deadline: None });
+        player.in_play = Some(SimulatedMove { mv, since: self.now, unpaired: false, deadline: None });
         self.rounds.on_move(id, mv, self.start + self.now, &mut self.actions);
         self.check_actions("moves", id, false);
     }
@@ -235,7 +235,7 @@ impl<'a> Game<'a> {
     fn time_out_overdue(&mut self) {
         let now = self.now;
         let is_overdue =
-            |player: &Player| player.in_play.and_then(|in_play| in_play.deadline).is_some_and(|at| at <= now);
+            |player: &SimulatedPlayer| player.in_play.and_then(|in_play| in_play.deadline).is_some_and(|at| at <= now);
         while let Some(player) = self.players.iter().position(is_overdue) {
             self.time_out(player);
         }
@@ -277,7 +277,7 @@ impl<'a> Game<'a> {
         self.check_invariants();
     }
 
-    fn check_void(&mut self, id: PlayerId, in_play: InPlay, is_shutdown: bool) {
+    fn check_void(&mut self, id: PlayerId, in_play: SimulatedMove, is_shutdown: bool) {
         let end = in_play.since + self.window;
         if is_shutdown {
             self.coverage.drain_voids += 1;
@@ -294,7 +294,7 @@ impl<'a> Game<'a> {
         }
     }
 
-    fn check_round(&mut self, one: (PlayerId, InPlay, Outcome), other: (PlayerId, InPlay, Outcome)) {
+    fn check_round(&mut self, one: (PlayerId, SimulatedMove, Outcome), other: (PlayerId, SimulatedMove, Outcome)) {
         assert_ne!(one.0, other.0, "a player met itself");
         for ((id, mine, outcome), (opponent, theirs, _)) in [(one, other), (other, one)] {
             assert_eq!(outcome, judge(mine.mv, theirs.mv), "{mine:?} against {theirs:?}");
@@ -319,7 +319,7 @@ impl<'a> Game<'a> {
         assert_eq!(stats.draws + stats.wins + stats.losses + stats.voids, self.replies, "the count of replies");
         assert_eq!((stats.draws % 2, stats.wins), (0, stats.losses), "both players of a round are counted");
         assert_eq!(stats.pairs_dissolved, self.pairs_dissolved);
-        let in_play = |player: &&Player| player.in_play.is_some();
+        let in_play = |player: &&SimulatedPlayer| player.in_play.is_some();
         let waiting = self.players.iter().filter(in_play).filter(|player| player.partner.is_none()).count();
         assert!(waiting <= 1, "{waiting} players wait, and could meet each other");
         assert_eq!(stats.waiting, waiting);
@@ -345,7 +345,7 @@ impl<'a> Game<'a> {
         assert_eq!((stats.players, stats.waiting), (0, 0), "players after all have left");
     }
 
-    fn player(&mut self, id: PlayerId) -> &mut Player {
+    fn player(&mut self, id: PlayerId) -> &mut SimulatedPlayer {
         self.players.iter_mut().find(|player| player.id == id).expect("an action for a player who has left")
     }
 }

@@ -115,10 +115,10 @@ fn catch_ignored_signals() {
 
 /// The output of a process to a pipe. A thread reads it line by line.
 #[derive(Clone, Debug, Default)]
-pub struct CapturedOutput(Arc<(Mutex<Output>, Condvar)>);
+pub struct CapturedOutput(Arc<(Mutex<CapturedOutput>, Condvar)>);
 
 #[derive(Debug, Default)]
-struct Output {
+struct CapturedOutput {
     text: String,
     ended: bool,
 }
@@ -144,7 +144,7 @@ impl CapturedOutput {
         captured
     }
 
-    fn update(&self, change: impl FnOnce(&mut Output)) {
+    fn update(&self, change: impl FnOnce(&mut CapturedOutput)) {
         let (output, changed) = &*self.0;
         change(&mut output.lock().unwrap());
         changed.notify_all();
@@ -168,7 +168,7 @@ impl CapturedOutput {
         text
     }
 
-    fn wait_while(&self, condition: impl Fn(&Output) -> bool) -> String {
+    fn wait_while(&self, condition: impl Fn(&CapturedOutput) -> bool) -> String {
         let (output, changed) = &*self.0;
         let (output, _) =
             changed.wait_timeout_while(output.lock().unwrap(), TEST_TIMEOUT, |output| condition(output)).unwrap();

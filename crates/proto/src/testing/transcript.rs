@@ -24,11 +24,11 @@ struct TranscriptStep {
     /// The line number on the page.
     line: usize,
     client: u32,
-    action: Action,
+    action: StepAction,
 }
 
 #[derive(Debug)]
-enum Action {
+enum StepAction {
     Send(Vec<u8>),
     HalfClose,
     /// Receives these bytes. Each byte has a list of allowed values.
@@ -64,10 +64,10 @@ fn step(text: &str, line: usize) -> TranscriptStep {
         _ => (1, text),
     };
     let action = match action.split_once(' ').unwrap_or((action, "")) {
-        (">", bytes) => Action::Send(allowed_bytes(bytes, line).into_iter().map(|allowed| allowed[0]).collect()),
-        ("<", bytes) => Action::Receive(allowed_bytes(bytes, line)),
-        (">|", "") => Action::HalfClose,
-        ("<|", "") => Action::ReceiveEof,
+        (">", bytes) => StepAction::Send(allowed_bytes(bytes, line).into_iter().map(|allowed| allowed[0]).collect()),
+        ("<", bytes) => StepAction::Receive(allowed_bytes(bytes, line)),
+        (">|", "") => StepAction::HalfClose,
+        ("<|", "") => StepAction::ReceiveEof,
         _ => panic!("line {line}: {text:?} is not a step"),
     };
     TranscriptStep { line, client, action }
@@ -110,16 +110,16 @@ impl Transcript {
         for TranscriptStep { line, client, action } in &self.steps {
             let stream = clients.entry(*client).or_insert_with(|| blocking::connect(server));
             match action {
-                Action::Send(bytes) => stream.write_all(bytes).unwrap(),
-                Action::HalfClose => stream.shutdown(Shutdown::Write).unwrap(),
-                Action::Receive(expected) => {
+                StepAction::Send(bytes) => stream.write_all(bytes).unwrap(),
+                StepAction::HalfClose => stream.shutdown(Shutdown::Write).unwrap(),
+                StepAction::Receive(expected) => {
                     let mut received = vec![0; expected.len()];
                     let result = stream.read_exact(&mut received);
                     let matches = expected.iter().zip(&received).all(|(allowed, byte)| allowed.contains(byte));
                     let text = String::from_utf8_lossy(&received);
                     assert!(result.is_ok() && matches, "line {line}: {result:?} {text:?}");
                 }
-                Action::ReceiveEof => assert_eof(stream, &format!("line {line}")),
+                StepAction::ReceiveEof => assert_eof(stream, &format!("line {line}")),
             }
         }
         for (client, mut stream) in clients {

@@ -79,7 +79,7 @@ impl Handler for GreetingHandler {
     }
 }
 
-struct TestServer {
+struct GreeterServer {
     incoming: mpsc::UnboundedSender<io::Result<DuplexStream>>,
     services: watch::Sender<Arc<GreetingService>>,
     admission: Arc<Admission>,
@@ -88,7 +88,7 @@ struct TestServer {
     served: tokio::task::JoinHandle<()>,
 }
 
-fn start(limit: usize, queued: Vec<DuplexStream>) -> TestServer {
+fn start(limit: usize, queued: Vec<DuplexStream>) -> GreeterServer {
     let (sender, incoming) = mpsc::unbounded_channel();
     let services = watch::Sender::new(Arc::new(GreetingService { greeting: "hi" }));
     let mut limits = ConnectionLimits::default();
@@ -103,10 +103,10 @@ fn start(limit: usize, queued: Vec<DuplexStream>) -> TestServer {
         Arc::clone(&metrics),
         shutdown.clone(),
     ));
-    TestServer { incoming: sender, services, admission, metrics, shutdown, served }
+    GreeterServer { incoming: sender, services, admission, metrics, shutdown, served }
 }
 
-impl TestServer {
+impl GreeterServer {
     fn connect(&self) -> DuplexStream {
         let (ours, theirs) = duplex(8);
         self.incoming.send(Ok(theirs)).unwrap();
