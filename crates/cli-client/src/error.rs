@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::language::{explain, texts};
 
-/// Exit code for an error reply, a full server, or a failed check.
+/// Exit code for an error reply, a full server, a failed check, or an error on the client's machine.
 pub(crate) const EXIT_FAILURE: u8 = 1;
 
 /// Exit code for a timeout.
@@ -22,7 +22,7 @@ pub(crate) enum CliError {
     Reported(u8),
     /// The command line, the environment or standard input is invalid. The message describes valid values.
     Usage(String),
-    /// No reply; with a hint what to try next, which may be empty.
+    /// No reply, and a hint about the next step, which may be empty.
     NoReply(Error, String),
     /// An error reply, with its code on the wire.
     ErrorReply { code: &'static str, message: String },
@@ -34,7 +34,7 @@ pub(crate) enum CliError {
     Output(io::Error),
     /// Standard input cannot be read, or the system lacks a resource.
     System(String),
-    /// A signal interrupted the command; with the exit code.
+    /// A signal interrupted the command. The value is the exit code.
     Interrupted(u8),
 }
 

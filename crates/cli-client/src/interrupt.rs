@@ -33,7 +33,7 @@ impl Interrupt {
     ///
     /// # Errors
     ///
-    /// If the runtime or a signal handler cannot be created.
+    /// Fails if the runtime or a signal handler cannot be created.
     pub(crate) fn listen() -> io::Result<Self> {
         let (sender, receiver) = watch::channel(None);
         let runtime = Builder::new_current_thread().enable_all().build()?;

@@ -74,7 +74,7 @@ pub(crate) fn write_stderr(text: &str) {
 }
 
 /// Serializes a number with the same digits as on the wire.
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes what it serializes by reference")]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes the value by reference")]
 pub(crate) fn number<S: Serializer>(number: &Number, serializer: S) -> Result<S::Ok, S::Error> {
     let text = RawValue::from_string(number.to_string()).map_err(serde::ser::Error::custom)?;
     text.serialize(serializer)

@@ -21,7 +21,7 @@ pub(crate) struct Session {
 impl Session {
     /// # Errors
     ///
-    /// If signal handlers cannot be installed.
+    /// Fails if signal handlers cannot be installed.
     pub(crate) fn new(common: &Common) -> Result<Self, CliError> {
         Ok(Self {
             output: common.output,

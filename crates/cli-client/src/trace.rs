@@ -12,7 +12,7 @@ use crate::output::write_stderr;
 /// Bytes per line, in hex and as text. A line then fits 80 columns.
 const BYTES_PER_LINE: usize = 12;
 
-/// Prints the events of connections that do not overlap.
+/// Prints the events of connections, one connection at a time.
 #[derive(Debug)]
 pub(crate) struct Trace {
     with_bytes: bool,

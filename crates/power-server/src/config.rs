@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// Where to listen.
+    /// The address to listen on.
     pub listen: Address,
     /// Worker threads; 0 for one per core.
     pub workers: Count<0, 1024>,
@@ -31,8 +31,8 @@ pub struct PowerLimits {
     /// The settings that both servers have.
     #[serde(flatten)]
     pub connections: ConnectionLimits,
-    /// The longest request in bytes, without its terminator. It must fit into one read: a part of a request could be mistaken
-    /// for a whole one.
+    /// The longest request in bytes, without its terminator. It must fit into one read with room to spare: if a read
+    /// had room for only a part of a request, the part could be mistaken for a whole request.
     pub max_request_bytes: Count<2, 4000>,
 }
 
@@ -89,11 +89,11 @@ impl Configuration for Config {
         let (settle, request) = (self.framing.settle, self.timeouts.request);
         let settling = (settle.get() >= request.get()).then(|| Conflict {
             keys: ["framing.settle", "timeouts.request"],
-            problem: format!("a bare request settles for {settle}, which its timeout of {request} does not allow"),
+            problem: format!("the settle time {settle} is not shorter than the request timeout {request}"),
             remedy: "set it to less than timeouts.request",
         });
         let admin = self.admin.conflict_with("listen", Some(self.listen.0));
-        [settling, admin, self.limits.connections.conflicts()].into_iter().flatten().collect()
+        [settling, admin, self.limits.connections.conflict()].into_iter().flatten().collect()
     }
 }
 

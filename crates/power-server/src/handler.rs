@@ -70,7 +70,7 @@ impl Handler for PowerHandler {
             _ if self.requests.is_finished() => WaitFor::Close,
             Pending::Nothing => WaitFor::Request,
             Pending::Partial => WaitFor::MoreData,
-            Pending::Whole => WaitFor::Settle,
+            Pending::Complete => WaitFor::Settle,
         };
         Progress { replies, wait_for }
     }

@@ -67,7 +67,7 @@ impl Server {
     /// Applies a new configuration. Open connections keep their settings; the drain timeout applies to all.
     pub fn apply(&self, config: &Config) {
         self.admission.set_limits(&config.limits.connections);
-        self.shutdown.set_limit(config.timeouts.shared.drain.get());
+        self.shutdown.set_timeout(config.timeouts.shared.drain.get());
         self.services.send_replace(Arc::new(PowerService::new(config, Arc::clone(&self.metrics))));
     }
 
@@ -79,7 +79,7 @@ impl Server {
         self.metrics.connections.summary()
     }
 
-    /// The metrics of this server.
+    /// Returns the metrics of this server.
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
@@ -142,7 +142,7 @@ impl Service for PowerService {
 ///
 /// # Errors
 ///
-/// A sentence that says why the check failed.
+/// Returns a sentence that says why the check failed.
 pub async fn healthcheck(config: &Config) -> Result<(), String> {
     let limit = config.timeouts.request.get();
     let address = connect_addr(config.listen.0).to_string();

@@ -13,7 +13,7 @@ use proto::wire::power::{ErrorCode, Operation};
 /// The metrics of a power server.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// The connections of all kinds of services.
+    /// The counters of connections.
     pub connections: Arc<ConnectionMetrics>,
     /// A row for each of the [`OPERATIONS`], with a column for each of the [`RESULTS`]. The column of `busy` stays 0:
     /// every rejected connection gets that reply, and `connections` counts them.

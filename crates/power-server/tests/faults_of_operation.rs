@@ -189,7 +189,7 @@ fn row_18_an_invalid_configuration_fails_the_start_and_is_rejected_at_a_reload()
         ("[timeouts]\nidle = \"0s\"", ":2: timeouts.idle: invalid value: string \"0s\""),
         (
             "[framing]\nsettle = \"9s\"",
-            ":2: framing.settle: a bare request settles for 9s, which its timeout of 5s does not allow",
+            ":2: framing.settle: the settle time 9s is not shorter than the request timeout 5s",
         ),
         ("limits.max_connections_per_ip = 20000", "set it to at most limits.max_connections"),
         ("[log]\nlevel = \"loud\"", ":2: log.level: unknown variant `loud`, expected one of `error`, `warn`"),

@@ -87,7 +87,7 @@ fn an_invalid_setting_fails_the_start_with_exit_code_2_and_names_its_source() {
         (&["--set", "nonsense"], "--set nonsense: write KEY=VALUE".to_owned()),
         (
             &["--set", "framing.settle=5s"],
-            "--set framing.settle=5s: framing.settle: a bare request settles for 5s, which its timeout of 5s does not allow"
+            "--set framing.settle=5s: framing.settle: the settle time 5s is not shorter than the request timeout 5s"
                 .to_owned(),
         ),
         (&["--set", "limits.max_connections_per_ip=20000"], "set it to at most limits.max_connections".to_owned()),

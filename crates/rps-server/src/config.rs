@@ -19,7 +19,7 @@ pub struct Config {
     pub duel: DuelConfig,
     /// Limits on what clients may use.
     pub limits: RpsLimits,
-    /// Timeouts.
+    /// The timeouts of connections and of the drain.
     pub timeouts: TimeoutsConfig,
     /// The log.
     pub log: LogConfig,
@@ -111,7 +111,7 @@ impl Configuration for Config {
         };
         let admin_conflicts = [("solo.listen", self.solo.listen.0), ("duel.listen", self.duel.listen.0)]
             .map(|(key, address)| self.admin.conflict_with(key, address));
-        let conflicts = [listeners, self.idle_conflict(), self.limits.connections.conflicts()];
+        let conflicts = [listeners, self.idle_conflict(), self.limits.connections.conflict()];
         conflicts.into_iter().chain(admin_conflicts).flatten().collect()
     }
 }

@@ -100,7 +100,7 @@ where
     /// accepted, and moves in play keep their deadlines. A new drain timeout holds for all connections.
     pub fn apply(&self, config: &Config) {
         self.admission.set_limits(&config.limits.connections);
-        self.shutdown.set_limit(config.timeouts.drain.get());
+        self.shutdown.set_timeout(config.timeouts.drain.get());
         self.hub.set_window(config.duel.window.get());
         let shared = Shared::new(config, &self.metrics);
         self.solo.send_replace(Arc::new(SoloService { shared: shared.clone(), house: Arc::clone(&self.house) }));

@@ -165,7 +165,7 @@ async fn an_idle_player_is_closed_without_a_reply_and_a_player_with_a_move_in_pl
     assert_eq!(read_to_end(&mut other).await, "");
     assert_eq!(start.elapsed(), 10 * WINDOW, "the idle timeout is five minutes");
     drop(other);
-    assert!(matches!(server.await.unwrap(), CloseReason::Idle));
+    assert!(matches!(server.await.unwrap(), CloseReason::IdleTimeout));
 }
 
 #[tokio::test(start_paused = true)]

@@ -38,7 +38,7 @@ fn localize(command: Command) -> Command {
                 argument if argument.is_global_set() => texts::help_common(),
                 _ => texts::help_options(),
             };
-            let text = argument.get_help().map(folded).unwrap_or_default();
+            let text = argument.get_help().map(wrapped).unwrap_or_default();
             let takes_values = argument.get_action().takes_values();
             let argument = argument.help_heading(heading).help(text);
             // Clap writes these in English. The help texts contain them where they matter.
@@ -55,23 +55,23 @@ fn localize_help(command: Command) -> Command {
 }
 
 /// Breaks lines of Chinese text, which has no blanks for clap to break at.
-fn folded(text: &StyledStr) -> String {
+fn wrapped(text: &StyledStr) -> String {
     let text = text.to_string();
     if Language::current() == Language::English {
         return text;
     }
-    let mut folded = String::new();
+    let mut wrapped = String::new();
     let mut column = 0;
     for word in words(&text) {
         if column > 0 && column + word.trim_end().width() > TEXT_WIDTH {
-            folded.truncate(folded.trim_end().len());
-            folded.push('\n');
+            wrapped.truncate(wrapped.trim_end().len());
+            wrapped.push('\n');
             column = 0;
         }
-        folded.push_str(word);
+        wrapped.push_str(word);
         column += word.width();
     }
-    folded
+    wrapped
 }
 
 /// Splits a text at possible line breaks: after a blank and next to a wide character, but not before closing or after

@@ -78,15 +78,15 @@ impl LoadConnection {
         }
         let plan = &self.verifier.plan;
         let replies = (plan.batch() * self.verifier.expected.len()).clamp(64, MAX_READ);
-        let room = if plan.keep_alive { replies } else { ClientCodec::MAX_REPLY_LEN };
-        let farewell = match plan.workload {
+        let min_read_bytes = if plan.keep_alive { replies } else { ClientCodec::MAX_REPLY_LEN };
+        let final_error = match plan.workload {
             Workload::Power { .. } => Some(b'e'),
             Workload::Rps | Workload::Duel => Some(Reply::Full.byte()),
             Workload::Exchange { .. } => None,
         };
         // The semaphore is never closed.
         let _turn = self.connecting.acquire().await;
-        let pipeline = Pipeline::open(plan.endpoint.clone(), room, farewell).await?;
+        let pipeline = Pipeline::open(plan.endpoint.clone(), min_read_bytes, final_error).await?;
         if plan.workload == Workload::Duel {
             // A reset withdraws a move in play. After a FIN the server would still play it against another player.
             let _ = pipeline.stream().set_zero_linger();
@@ -160,7 +160,7 @@ impl Verifier {
         if let Some(verdict) = self.take_expected(bytes) {
             return Ok(Some(verdict));
         }
-        // The reply may be correct but formatted in another way than ours.
+        // The reply may be correct but formatted differently from the expected bytes.
         let mut codec = ClientCodec::new(framing);
         let reply = if ended { codec.decode_eof(bytes)? } else { codec.decode(bytes)? };
         let Some(reply) = reply else { return Ok(None) };

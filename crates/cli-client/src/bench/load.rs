@@ -26,7 +26,8 @@ const START_DELAY: Duration = Duration::from_millis(50);
 /// How long after its end a run at a fixed rate may still send requests that were due before.
 const SEND_GRACE: Duration = Duration::from_millis(10);
 
-/// A count-limited run is aborted after this long without a correct reply. A restart of the server takes less.
+/// A count-limited run is aborted at an error if there was no correct reply for this long, or for the reply timeout if
+/// that is longer. A restart of the server takes less.
 const ABORT_AFTER: Duration = Duration::from_secs(5);
 
 /// How long a connection waits after a failure. The load does not measure how fast a server rejects clients.

@@ -27,7 +27,7 @@ pub(super) struct Plan {
     pub(super) framing: Framing,
     /// The server's address as given by the user.
     pub(super) address: String,
-    /// The server; its name is resolved after the first exchange.
+    /// The server. After the first exchange it has the resolved address instead of the name.
     pub(super) endpoint: Endpoint,
     pub(super) load: LoadOptions,
     /// Number of requests in flight on a connection.

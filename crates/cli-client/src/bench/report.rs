@@ -20,7 +20,8 @@ use crate::language::texts;
 /// Maximum length of a histogram bar.
 const MAX_BAR: u64 = 40;
 
-/// A house is called unfair if a fair one would produce such counts with a lower probability: 1 in 1,000 runs.
+/// A house is called unfair if a fair house would produce counts at least this uneven with a lower probability than
+/// this. One of 1,000 runs against a fair house is thus called unfair.
 const MIN_P: f64 = 0.001;
 
 /// Above this share of its threads' time the client may limit the load.
@@ -72,7 +73,7 @@ impl Report {
         let cpu = texts::bench_cpu(nanos(stats.cpu_per_reply()), format!("{:.2}", stats.cores()));
         let rows = [
             (true, texts::bench_requests(), correct),
-            (true, texts::bench_throughput(), texts::bench_a_second(rate(stats.throughput()))),
+            (true, texts::bench_throughput(), texts::bench_per_second(rate(stats.throughput()))),
             (stats.unsent > 0, texts::bench_unsent(), texts::bench_not_sent(grouped(stats.unsent))),
             (stats.in_play > 0, texts::bench_in_play(), texts::bench_no_reply(grouped(stats.in_play))),
             (!stats.latency.is_empty(), texts::bench_latency(), self.quantiles()),
@@ -115,8 +116,8 @@ impl Report {
         rows
     }
 
-    /// Returns the latency histogram. Each row covers twice the time of the row before; the first covers less than 1
-    /// µs.
+    /// Returns the latency histogram. The first row ends at 1 µs; the upper bound of each further row is twice that of
+    /// the row before.
     fn histogram(&self) -> Vec<(String, String)> {
         let latency = &self.stats.latency;
         let counts = latency.iter_log(1000, 2.0).map(|step| step.count_since_last_iteration());
@@ -156,7 +157,7 @@ impl fmt::Display for Report {
                 format!("{} {}", texts::kind_name(*kind), grouped(error.count))
             };
             let parts =
-                [Some(texts::bench_a_second(rate(stats.throughput()))), quantiles, unsent].into_iter().flatten();
+                [Some(texts::bench_per_second(rate(stats.throughput()))), quantiles, unsent].into_iter().flatten();
             return f.write_str(&parts.chain(stats.errors.iter().map(error)).collect::<Vec<_>>().join("  "));
         }
         let mut paragraphs = vec![self.title(), table(&self.rows(), "  "), table(&self.histogram(), "  ")];
@@ -166,7 +167,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// The fields are described in the README. New ones may be added; none is removed.
+/// The README of this crate describes the fields. New ones may be added; none is removed.
 impl Serialize for Report {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { plan, stats, .. } = self;
@@ -261,7 +262,7 @@ impl Comparison<'_> {
             let time = |time| if stats.latency.is_empty() { "-".to_owned() } else { nanos(time) };
             [
                 column(run),
-                texts::bench_a_second(rate(stats.throughput())),
+                texts::bench_per_second(rate(stats.throughput())),
                 time(stats.latency.value_at_quantile(0.5)),
                 time(stats.latency.value_at_quantile(0.99)),
                 time(stats.latency.max()),

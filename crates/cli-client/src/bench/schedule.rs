@@ -92,7 +92,10 @@ impl Schedule {
         let it_interval = self.interval.try_into().map_err(io::Error::other)?;
         let value = Itimerspec { it_interval, it_value };
         timerfd_settime(&timer, TimerfdTimerFlags::empty(), &value)?;
-        #[allow(deprecated, reason = "its successor is unsafe for what, unlike an OwnedFd, may close behind its back")]
+        #[allow(
+            deprecated,
+            reason = "AsyncFd::register is unsafe, because other types may close the descriptor while it is registered; an OwnedFd does not"
+        )]
         let timer = AsyncFd::new(timer)?;
         let mut released = 0;
         loop {

@@ -326,7 +326,7 @@ texts! {
         "{correct} correct replies in {seconds} s"
         "{correct} 个应答正确，用时 {seconds} 秒"
     bench_throughput "throughput" "吞吐量"
-    bench_a_second(rate) "{rate}/s" "{rate}/秒"
+    bench_per_second(rate) "{rate}/s" "{rate}/秒"
     bench_latency "latency" "延迟"
     bench_client "client" "客户端"
     bench_cpu(each, cores) "{each} of CPU time per request, {cores} cores busy" "每个请求用 CPU {each}，占 {cores} 个核"
@@ -344,7 +344,7 @@ texts! {
     bench_not_sent(count)
         "{count} were due but had no free connection; latency includes their wait"
         "{count} 个到期而始终没有空闲连接；延迟包括它们的等待时间"
-    bench_in_play "in play" "在途"
+    bench_in_play "in play" "未决"
     bench_no_reply(count) "{count} had no reply at the end" "结束时 {count} 个还没有应答"
     bench_aborted "Aborted: no correct reply for a long time." "已中止：长时间没有正确的应答。"
     bench_fair(chi_square, p) "chi-square {chi_square}, p = {p}: fair" "卡方 {chi_square}，p = {p}：公平"

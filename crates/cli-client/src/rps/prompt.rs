@@ -64,8 +64,8 @@ impl Prompt {
         });
         let outcome = outcome.await;
         if self.input.interactive {
-            // Discard keys pressed during the wait: they are erased from the screen and would answer the next prompt.
-            // An error here does not matter.
+            // Discard keys pressed during the wait: the screen no longer shows them, and the next prompt would read
+            // them as input. An error here does not matter.
             let _ = tcflush(stdin(), QueueSelector::IFlush);
         }
         outcome

@@ -41,7 +41,7 @@ pub(super) enum Side {
 }
 
 impl Score {
-    /// Creates the score of a game, or with `best_of` of a match that a majority of these rounds wins.
+    /// Creates the score of a game. With `best_of` it is a match, which a majority of these rounds wins.
     pub(super) fn new(best_of: Option<u64>) -> Self {
         Self { wins_needed: best_of.map(|rounds| rounds / 2 + 1), ..Self::default() }
     }

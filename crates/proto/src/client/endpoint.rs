@@ -84,7 +84,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// If the name cannot be resolved or no address can be connected to within the timeouts.
+    /// Fails if the name cannot be resolved or no address can be connected to within the timeouts.
     pub async fn connect(&self) -> Result<ClientStream, Error> {
         self.notify(|| StreamEvent::Resolve(&self.address));
         let resolved = with_timeout(self.timeouts.resolve, lookup_host(&*self.address)).await;

@@ -49,7 +49,7 @@ impl Timeouts {
 }
 
 impl Default for Timeouts {
-    /// Five seconds each, as long as the servers wait for a request by default.
+    /// Five seconds each, the same as the power server's default request timeout.
     fn default() -> Self {
         Self::all(Duration::from_secs(5))
     }

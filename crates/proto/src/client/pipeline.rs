@@ -47,25 +47,25 @@ pub struct Pipeline {
     endpoint: Endpoint,
     /// Received bytes that are not decoded yet.
     bytes: BytesMut,
-    room: usize,
-    farewell: Option<u8>,
-    /// Whether there has been a reply.
+    min_read_bytes: usize,
+    final_error: Option<u8>,
+    /// Whether a reply has been received.
     replied: bool,
 }
 
 impl Pipeline {
     /// Connects to a server.
     ///
-    /// Each read has a buffer of at least `room` bytes. A server may send one reply that begins with `farewell` without
-    /// a request, before it closes.
+    /// Each read has a buffer of at least `min_read_bytes`. A server may send one unsolicited reply that begins with
+    /// `final_error` before it closes.
     ///
     /// # Errors
     ///
-    /// If the connection cannot be made within the timeouts.
-    pub async fn open(endpoint: Endpoint, room: usize, farewell: Option<u8>) -> Result<Self, Error> {
+    /// Fails if the connection cannot be made within the timeouts.
+    pub async fn open(endpoint: Endpoint, min_read_bytes: usize, final_error: Option<u8>) -> Result<Self, Error> {
         let stream = endpoint.connect().await?;
         let duplex = Duplex { stream, unsent: Bytes::new(), half_close: false, send_error: None };
-        Ok(Self { duplex, endpoint, bytes: BytesMut::new(), room, farewell, replied: false })
+        Ok(Self { duplex, endpoint, bytes: BytesMut::new(), min_read_bytes, final_error, replied: false })
     }
 
     /// Returns the connection's stream.
@@ -80,8 +80,8 @@ impl Pipeline {
         (self.duplex.unsent, self.duplex.half_close) = (requests, half_close);
     }
 
-    /// Checks that no reply has arrived before the next requests are sent, because it could not belong to them. A
-    /// farewell is allowed; [`Pipeline::reply`] returns it. A reply still in flight is not detected.
+    /// Checks that no reply has arrived before the next requests are sent, because it could not belong to them. A final
+    /// error is allowed; [`Pipeline::reply`] returns it. A reply still in flight is not detected.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl Pipeline {
         if let Ok(1..) = self.duplex.stream.try_read(&mut early) {
             self.bytes.extend_from_slice(&early);
         }
-        if self.bytes.first().copied() == self.farewell { Ok(()) } else { self.check_unsolicited() }
+        if self.bytes.first().copied() == self.final_error { Ok(()) } else { self.check_unsolicited() }
     }
 
     /// Waits for the decoder's next item, and sends queued requests meanwhile. If sending fails, a received reply is
@@ -99,13 +99,13 @@ impl Pipeline {
     ///
     /// # Errors
     ///
-    /// If no valid reply arrives within the timeout. The connection is then unusable.
+    /// Fails if no valid reply arrives within the timeout. The connection is then unusable.
     pub async fn reply<D>(&mut self, decoder: &mut D) -> Result<D::Item, Error>
     where
         D: Decoder,
         ErrorKind: From<D::Error>,
     {
-        let reply = read_reply(&mut self.duplex, decoder, &mut self.bytes, self.room);
+        let reply = read_reply(&mut self.duplex, decoder, &mut self.bytes, self.min_read_bytes);
         let kind = match with_timeout(self.endpoint.timeouts().reply, reply).await {
             Ok(Some(reply)) => {
                 self.replied = true;
@@ -198,7 +198,7 @@ pub(super) async fn read_reply<S, D>(
     stream: &mut S,
     decoder: &mut D,
     bytes: &mut BytesMut,
-    room: usize,
+    min_read_bytes: usize,
 ) -> Result<Option<D::Item>, ErrorKind>
 where
     S: AsyncRead + Unpin,
@@ -209,7 +209,7 @@ where
         if let Some(reply) = decoder.decode(bytes)? {
             return Ok(Some(reply));
         }
-        bytes.reserve(room);
+        bytes.reserve(min_read_bytes);
         match stream.read_buf(bytes).await {
             Ok(0) => return Ok(decoder.decode_eof(bytes)?),
             Ok(_) => {}

@@ -81,7 +81,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// If no valid reply arrives within the timeouts.
+    /// Fails if no valid reply arrives within the timeouts.
     pub async fn request(&self, operation: Operation, operand: Number) -> Result<Reply, Error> {
         let (mut reading, mut writing) = self.endpoint.connect().await?.into_split();
         let timeouts = self.endpoint.timeouts();
@@ -97,7 +97,7 @@ impl Client {
             Ok::<_, ErrorKind>(())
         };
         let (reply, sent) = {
-            let reply = read_reply(&mut reading, &mut codec, &mut bytes, ROOM);
+            let reply = read_reply(&mut reading, &mut codec, &mut bytes, MIN_READ_BYTES);
             let (mut reply, mut sending) = (pin!(reply), pin!(sending));
             tokio::select! {
                 biased;
@@ -125,7 +125,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// If the connection or `on_reply` fails. If an operand is an error, returns it after the replies to the operands
+    /// Fails if the connection or `on_reply` fails. If an operand is an error, returns it after the replies to the operands
     /// before it.
     pub async fn request_all<E: From<Error>>(
         &self,
@@ -193,7 +193,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// If the connection cannot be made within the timeouts.
+    /// Fails if the connection cannot be made within the timeouts.
     pub async fn connect(&self) -> Result<(Requests, Replies), Error> {
         let (read, write) = self.endpoint.connect().await?.into_split();
         // One item per request in flight: the channel's capacity limits their number.
@@ -204,7 +204,7 @@ impl Client {
         let requests = Requests { stream, codec, chunking: self.chunking, in_flight: sent, endpoint: endpoint.clone() };
         let bytes = BytesMut::new();
         let replies =
-            Replies { stream: read, codec, in_flight, bytes, got_reply: false, is_unsolicited: false, endpoint };
+            Replies { stream: read, codec, in_flight, bytes, replied: false, is_unsolicited: false, endpoint };
         Ok((requests, replies))
     }
 }
@@ -246,7 +246,7 @@ async fn send<S: AsyncWrite + Unpin>(
 const MAX_IN_FLIGHT: usize = 1024;
 
 /// The minimum read buffer in bytes. One read must deliver a whole bare reply, so the longest reply must fit.
-const ROOM: usize = ClientCodec::MAX_REPLY_LEN;
+const MIN_READ_BYTES: usize = ClientCodec::MAX_REPLY_LEN;
 
 /// The sending direction of a connection.
 #[derive(Debug)]
@@ -265,7 +265,7 @@ impl Requests {
     ///
     /// # Errors
     ///
-    /// If the requests cannot be written within the send timeout, or the [`Replies`] have been dropped.
+    /// Fails if the requests cannot be written within the send timeout, or the [`Replies`] have been dropped.
     pub async fn send(&mut self, operation: Operation, operand: Number) -> Result<(), Error> {
         if self.in_flight.try_send(()).is_err() {
             self.flush().await?;
@@ -284,7 +284,7 @@ impl Requests {
     ///
     /// # Errors
     ///
-    /// If they cannot be written within the send timeout.
+    /// Fails if they cannot be written within the send timeout.
     pub async fn flush(&mut self) -> Result<(), Error> {
         with_timeout(self.endpoint.timeouts().send, self.stream.flush()).await.map_err(|kind| self.failed(kind))
     }
@@ -318,7 +318,7 @@ impl Requests {
     ///
     /// # Errors
     ///
-    /// If the requests cannot be written within the send timeout.
+    /// Fails if the requests cannot be written within the send timeout.
     pub async fn finish(mut self) -> Result<(), Error> {
         with_timeout(self.endpoint.timeouts().send, self.stream.shutdown()).await.map_err(|kind| self.failed(kind))
     }
@@ -336,7 +336,7 @@ pub struct Replies {
     in_flight: mpsc::Receiver<()>,
     bytes: BytesMut,
     /// Whether the connection has received a reply.
-    got_reply: bool,
+    replied: bool,
     /// Whether the server has sent a reply without a request.
     is_unsolicited: bool,
     endpoint: Endpoint,
@@ -348,7 +348,7 @@ impl Replies {
     ///
     /// # Errors
     ///
-    /// If no valid reply arrives within the reply timeout.
+    /// Fails if no valid reply arrives within the reply timeout.
     pub async fn receive(&mut self) -> Result<Option<Reply>, Error> {
         // While no request is in flight, a server may send an error reply before it closes. A number would be a reply
         // without a request.
@@ -369,17 +369,17 @@ impl Replies {
         } else if let Some(error) = read_error {
             ErrorKind::Io(error)
         } else {
-            let reply = read_reply(&mut self.stream, &mut self.codec, &mut self.bytes, ROOM);
+            let reply = read_reply(&mut self.stream, &mut self.codec, &mut self.bytes, MIN_READ_BYTES);
             match with_timeout(self.endpoint.timeouts().reply, reply).await {
                 Ok(Some(reply)) => {
-                    self.got_reply = true;
+                    self.replied = true;
                     if self.in_flight.is_empty() {
                         self.check_unsolicited();
                     }
                     return Ok(Some(reply));
                 }
                 // The server closed an idle connection while the only request was in flight.
-                Ok(None) if self.got_reply && self.in_flight.is_empty() => ErrorKind::Closed,
+                Ok(None) if self.replied && self.in_flight.is_empty() => ErrorKind::Closed,
                 Ok(None) => Violation::NoReply.into(),
                 Err(kind) => kind,
             }

@@ -73,7 +73,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// If the connection cannot be made within the timeouts.
+    /// Fails if the connection cannot be made within the timeouts.
     pub async fn open(endpoint: Endpoint) -> Result<Self, Error> {
         // A reply is one byte. The buffer is longer to show extra bytes in the error.
         let pipeline = Pipeline::open(endpoint, 64, Some(Reply::Full.byte())).await?;
@@ -84,7 +84,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// If the socket is not connected any more.
+    /// Fails if the socket is not connected any more.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.pipeline.stream().peer_addr()
     }
@@ -93,8 +93,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// If no valid reply arrives within the timeouts. The connection is then unusable, as it is if the future is
-    /// dropped before it completes.
+    /// Fails if no valid reply arrives within the timeouts. The connection is then unusable. It is also unusable if the
+    /// future is dropped before it completes.
     pub async fn throw(&mut self, mv: Move) -> Result<Round, Error> {
         let kind = match self.exchange(mv.byte()).await? {
             Reply::Judged(outcome) => return Ok(Round::Judged(outcome)),
@@ -106,11 +106,11 @@ impl Connection {
     }
 
     /// Checks that the server replies. Sends a byte that is not a move, so no round is played and no other player is
-    /// affected. A server accepts `limits.max_bad_frames` such bytes on one connection.
+    /// affected. A server replies to `limits.max_bad_frames` such bytes on one connection, then closes it.
     ///
     /// # Errors
     ///
-    /// If the reply does not arrive within the timeouts, or is not the error for an invalid move.
+    /// Fails if the reply does not arrive within the timeouts, or is not the error for an invalid move.
     pub async fn check(&mut self) -> Result<(), Error> {
         const NOT_A_MOVE: u8 = b'?';
         let kind = match self.exchange(NOT_A_MOVE).await? {

@@ -47,7 +47,7 @@ pub trait Observer: fmt::Debug + Send + Sync {
     fn observe(&self, event: &StreamEvent<'_>);
 }
 
-/// The observer of a connection, if any. Dropping the last clone means that the connection is closed.
+/// The observer of a connection, if any. When the last clone is dropped, the connection is closed.
 #[derive(Clone, Debug)]
 struct Hook(Option<Arc<CloseGuard>>);
 
@@ -85,7 +85,7 @@ impl ClientStream {
     ///
     /// # Errors
     ///
-    /// If the socket is not connected any more.
+    /// Fails if the socket is not connected any more.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.stream.peer_addr()
     }
@@ -95,7 +95,7 @@ impl ClientStream {
     ///
     /// # Errors
     ///
-    /// If setsockopt(2) fails.
+    /// Fails if setsockopt(2) fails.
     pub fn set_zero_linger(&self) -> io::Result<()> {
         self.stream.set_zero_linger()
     }

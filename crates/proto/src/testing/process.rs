@@ -115,10 +115,10 @@ fn catch_ignored_signals() {
 
 /// The output of a process to a pipe. A thread reads it line by line.
 #[derive(Clone, Debug, Default)]
-pub struct CapturedOutput(Arc<(Mutex<CapturedOutput>, Condvar)>);
+pub struct CapturedOutput(Arc<(Mutex<OutputBuffer>, Condvar)>);
 
 #[derive(Debug, Default)]
-struct CapturedOutput {
+struct OutputBuffer {
     text: String,
     ended: bool,
 }
@@ -144,7 +144,7 @@ impl CapturedOutput {
         captured
     }
 
-    fn update(&self, change: impl FnOnce(&mut CapturedOutput)) {
+    fn update(&self, change: impl FnOnce(&mut OutputBuffer)) {
         let (output, changed) = &*self.0;
         change(&mut output.lock().unwrap());
         changed.notify_all();
@@ -168,7 +168,7 @@ impl CapturedOutput {
         text
     }
 
-    fn wait_while(&self, condition: impl Fn(&CapturedOutput) -> bool) -> String {
+    fn wait_while(&self, condition: impl Fn(&OutputBuffer) -> bool) -> String {
         let (output, changed) = &*self.0;
         let (output, _) =
             changed.wait_timeout_while(output.lock().unwrap(), TEST_TIMEOUT, |output| condition(output)).unwrap();

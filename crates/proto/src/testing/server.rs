@@ -31,7 +31,7 @@ pub fn listen() -> TcpListener {
 ///
 /// # Errors
 ///
-/// If the address is not local or the port is in use.
+/// Fails if the address is not local or the port is in use.
 pub fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
     server::bind(address, ListenOptions { backlog: 1024, defer_accept: false })
 }

@@ -130,9 +130,9 @@ impl Transcript {
     }
 }
 
-fn assert_eof(stream: &mut TcpStream, place: &str) {
+fn assert_eof(stream: &mut TcpStream, location: &str) {
     let mut received = Vec::new();
     let result = stream.read_to_end(&mut received);
     let text = String::from_utf8_lossy(&received);
-    assert!(result.is_ok() && received.is_empty(), "{place}: {result:?} {text:?}");
+    assert!(result.is_ok() && received.is_empty(), "{location}: {result:?} {text:?}");
 }

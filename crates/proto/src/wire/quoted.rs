@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Quoted<'a>(pub &'a [u8]);
 
 impl Quoted<'_> {
-    /// Shows at most this many bytes: enough to recognise the mistake. An escaped byte has up to four characters.
+    /// Maximum bytes shown: enough to recognise the mistake. An escaped byte has up to four characters.
     const MAX_BYTES: usize = 24;
 }
 

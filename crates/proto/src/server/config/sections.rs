@@ -57,11 +57,13 @@ impl Default for ConnectionLimits {
 impl ConnectionLimits {
     /// Returns the conflict of the two limits, if there is one.
     #[must_use]
-    pub fn conflicts(&self) -> Option<Conflict> {
+    pub fn conflict(&self) -> Option<Conflict> {
         let (total, per_ip) = (self.max_connections.get(), self.max_connections_per_ip.get());
         (per_ip > total).then(|| Conflict {
             keys: ["limits.max_connections_per_ip", "limits.max_connections"],
-            problem: format!("{per_ip} connections of one client are more than the {total} of the server"),
+            problem: format!(
+                "{per_ip} connections per client network are more than the {total} connections of the server"
+            ),
             remedy: "set it to at most limits.max_connections, or to 0 for no limit",
         })
     }
@@ -70,11 +72,11 @@ impl ConnectionLimits {
 /// `[timeouts]`: the timeouts that both servers have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TimeoutsConfig {
-    /// From a reply to the next request.
+    /// Maximum time from a reply to the next request.
     pub idle: TimeoutValue<1>,
-    /// For the client to read its reply.
+    /// Maximum time for the client to read its replies.
     pub write: TimeoutValue<1>,
-    /// For open connections to finish at shutdown.
+    /// Maximum time for open connections to finish at shutdown.
     pub drain: TimeoutValue<1>,
 }
 

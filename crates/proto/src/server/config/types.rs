@@ -104,7 +104,8 @@ impl<const MIN_MS: u64> TimeoutValue<MIN_MS> {
 }
 
 impl<const MIN_MS: u64> fmt::Display for TimeoutValue<MIN_MS> {
-    /// Prints a whole number of the largest possible unit, so that the text parses to the same duration.
+    /// Prints a whole number of seconds, milliseconds, microseconds or nanoseconds, in the largest unit that fits, so
+    /// that the text parses to the same duration.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = self.0.as_nanos();
         let (unit, name) = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")]

@@ -13,7 +13,7 @@ pub enum CloseReason {
     /// A request was not complete within the request timeout.
     RequestTimeout,
     /// No request arrived within the idle timeout.
-    Idle,
+    IdleTimeout,
     /// The connection was idle during a drain.
     Drained,
     /// The connection was not finished at the drain deadline.
@@ -46,7 +46,7 @@ impl CloseReason {
             Self::PeerClosed => 0,
             Self::Finished => 1,
             Self::RequestTimeout => 2,
-            Self::Idle => 3,
+            Self::IdleTimeout => 3,
             Self::Drained => 4,
             Self::Aborted => 5,
             Self::WriteTimeout => 6,

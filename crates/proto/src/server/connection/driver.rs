@@ -68,7 +68,7 @@ where
                             result => result,
                         }
                     }
-                    Step::CloseIdle => break CloseReason::Idle,
+                    Step::CloseIdle => break CloseReason::IdleTimeout,
                     Step::Abort => return CloseReason::Aborted,
                 };
                 match result {

@@ -1,8 +1,8 @@
 //! The I/O of a connection: reads, calls the handler and writes, all within one poll.
 //!
-//! It depends on `handler`, `stream`, `close` and metrics. The buffers belong to the thread, so an idle connection owns
-//! no buffer. A connection owns bytes only if they must be kept: requests of the last read that are incomplete or wait
-//! for a reply, or replies that its peer has not read.
+//! It depends on `handler`, `stream`, `close`, `close_reason`, the shutdown and metrics. The buffers belong to the
+//! thread, so an idle connection owns no buffer. A connection owns bytes only if they must be kept: requests of the
+//! last read that are incomplete or wait for a reply, or replies that its peer has not read.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -78,7 +78,7 @@ pub(super) struct ConnectionIo<S, H> {
     stream: S,
     handler: H,
     /// Input that is not consumed: a part of a request, or requests that follow a request with a pending reply.
-    pub(super) pending: Option<Box<[u8]>>,
+    pub(super) unconsumed: Option<Box<[u8]>>,
     /// Output that the socket had no room for.
     pub(super) unsent: Option<Box<[u8]>>,
 }
@@ -89,7 +89,7 @@ where
     H: Handler,
 {
     pub(super) fn new(stream: S, handler: H) -> Self {
-        Self { stream, handler, pending: None, unsent: None }
+        Self { stream, handler, unconsumed: None, unsent: None }
     }
 
     /// Waits for data and handles it. Returns `None` when the shutdown is `triggered` or the `sleep` has elapsed.
@@ -144,7 +144,7 @@ where
     pub(super) fn deliver(&mut self, event: Event) -> impl Future<Output = io::Result<Option<Handled>>> + Send {
         poll_fn(move |cx| {
             SCRATCH.with_borrow_mut(|scratch| {
-                scratch.load(self.pending.as_deref());
+                scratch.load(self.unconsumed.as_deref());
                 Poll::Ready(self.handle(cx, event, scratch).map(Some))
             })
         })
@@ -152,7 +152,7 @@ where
 
     pub(super) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Handled>> {
         SCRATCH.with_borrow_mut(|scratch| {
-            scratch.load(self.pending.as_deref());
+            scratch.load(self.unconsumed.as_deref());
             let event = match task::ready!(poll_read(&mut self.stream, cx, &mut scratch.input, H::READ_BYTES))? {
                 0 => Event::Eof,
                 _ => Event::Data,
@@ -167,7 +167,7 @@ where
         let (started, len_before) = (Instant::now(), input.len());
         let progress = self.handler.handle(event, input, output);
         let (wrote, consumed) = (!output.is_empty(), input.len() < len_before);
-        self.pending = to_boxed(input);
+        self.unconsumed = to_boxed(input);
         while !output.is_empty() {
             match Pin::new(&mut self.stream).poll_write(cx, output)? {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),

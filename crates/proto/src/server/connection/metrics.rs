@@ -15,7 +15,7 @@ use crate::server::observe::metrics::latency::LatencyHistogram;
 pub struct ConnectionMetrics {
     /// The durations of replies.
     pub latency: LatencyHistogram,
-    admitted: Counters<2>,
+    by_result: Counters<2>,
     closed: Counters<{ CloseReason::LABELS.len() }>,
     accept_errors: Counters<2>,
 }
@@ -36,12 +36,12 @@ pub struct Summary {
 impl ConnectionMetrics {
     /// Counts an admitted connection.
     pub fn accepted(&self) {
-        self.admitted.add(0, 1);
+        self.by_result.add(0, 1);
     }
 
     /// Counts a rejected connection.
     pub fn rejected(&self) {
-        self.admitted.add(1, 1);
+        self.by_result.add(1, 1);
     }
 
     /// Counts the end of an admitted connection.
@@ -68,8 +68,8 @@ impl ConnectionMetrics {
     #[must_use]
     pub fn summary(&self) -> Summary {
         Summary {
-            accepted: self.admitted.read(0),
-            rejected: self.admitted.read(1),
+            accepted: self.by_result.read(0),
+            rejected: self.by_result.read(1),
             panicked: self.closed.read(CloseReason::Panic.index()),
             aborted: self.closed.read(CloseReason::Aborted.index()),
         }
@@ -82,8 +82,8 @@ impl Collector for ConnectionMetrics {
         let series = |label: &'static str, values: &[&'static str], count: &dyn Fn(usize) -> u64| {
             values.iter().enumerate().map(|(index, value)| ([(label, *value)], count(index))).collect::<Vec<_>>()
         };
-        let admitted = series("result", &["accepted", "rejected"], &|index| self.admitted.read(index));
-        counter(encoder, "connections", "Incoming connections, by result", admitted)?;
+        let by_result = series("result", &["accepted", "rejected"], &|index| self.by_result.read(index));
+        counter(encoder, "connections", "Incoming connections, by result", by_result)?;
         let closed = series("reason", &CloseReason::LABELS, &|index| self.closed.read(index));
         counter(encoder, "connections_closed", "Closed connections, by reason", closed)?;
         let errors = series("kind", &["aborted", "exhausted"], &|index| self.accept_errors.read(index));

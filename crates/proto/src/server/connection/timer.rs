@@ -16,14 +16,14 @@ use crate::server::lifecycle::shutdown::Shutdown;
 /// The timeouts of a connection.
 #[derive(Clone, Debug)]
 pub struct ConnectionTimeouts {
-    /// For a complete request: the first one counts from accept, a later one from its first byte. `None` if a request
-    /// never arrives in parts; the idle timeout then applies to the first request too.
+    /// Maximum time for a complete request: from accept for the first one, from its first byte for a later one. `None`
+    /// if a request never arrives in parts; the idle timeout then applies to the first request too.
     pub request: Option<Duration>,
-    /// From a reply to the next request.
+    /// Maximum time from a reply to the next request.
     pub idle: Duration,
-    /// For the peer to read enough that pending replies fit into the socket.
+    /// Maximum time for the peer to read enough that the unsent replies fit into the socket.
     pub write: Duration,
-    /// From the last byte of a request that may be complete to [`Event::Settled`].
+    /// Time from the last byte of a request that may be complete to [`Event::Settled`].
     pub settle: Duration,
 }
 
@@ -55,7 +55,7 @@ pub(super) enum Step {
     FinalRead,
     /// Close, because no request arrived within the idle timeout.
     CloseIdle,
-    /// Drop the connection, because the drain deadline has passed.
+    /// Abort the connection, because the drain deadline has passed.
     Abort,
 }
 
@@ -67,7 +67,7 @@ pub(crate) const DRAIN_IDLE_GRACE: Duration = Duration::from_millis(50);
 /// After this long in a drain, a connection closes after its next reply, even if its peer sends each request right after
 /// the last reply. Pending replies are awaited a [`DRAIN_IDLE_GRACE`] longer, so that both players of a duel get the
 /// result of their last round.
-const DRAIN_KEEPALIVE_LIMIT: Duration = Duration::from_secs(1);
+const DRAIN_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The state of one connection from which its next step follows.
 #[derive(Debug)]
@@ -163,15 +163,17 @@ impl ConnectionTimer {
             WaitFor::Reply { deadline } => (deadline, Step::Deliver(Event::ReplyReady)),
         };
         let (Some(started_at), Some(deadline)) = (shutdown.started_at(), shutdown.deadline()) else { return own };
-        let grace = started_at.max(self.last_progress) + DRAIN_IDLE_GRACE;
-        let limit = started_at + DRAIN_KEEPALIVE_LIMIT;
+        let grace_end = started_at.max(self.last_progress) + DRAIN_IDLE_GRACE;
+        let keep_alive_end = started_at + DRAIN_KEEP_ALIVE_TIMEOUT;
         let drain = match self.wait_for {
             // Right after a reply no request can be in flight, so close at once. Later, a request may be in flight.
-            WaitFor::Request | WaitFor::Close if self.last_progress >= limit => (self.last_progress, Step::FinalRead),
-            WaitFor::Request | WaitFor::Close => (grace, Step::FinalRead),
+            WaitFor::Request | WaitFor::Close if self.last_progress >= keep_alive_end => {
+                (self.last_progress, Step::FinalRead)
+            }
+            WaitFor::Request | WaitFor::Close => (grace_end, Step::FinalRead),
             WaitFor::MoreData => (deadline, Step::Abort),
             WaitFor::Settle => (deadline, Step::Deliver(Event::Settled)),
-            WaitFor::Reply { .. } => (grace.min(limit + DRAIN_IDLE_GRACE), Step::Deliver(Event::Shutdown)),
+            WaitFor::Reply { .. } => (grace_end.min(keep_alive_end + DRAIN_IDLE_GRACE), Step::Deliver(Event::Shutdown)),
         };
         let drain = (drain.0.min(deadline), drain.1);
         if drain.0 <= own.0 { drain } else { own }

@@ -30,7 +30,7 @@ where
                 biased;
                 code = tokio::spawn(second_signal) => Ok(code.map_or(ExitCode::FAILURE, ExitCode::from)),
                 // Spawned, so that the accept loop runs on the worker threads like the connections. On this thread,
-                // each accept would have to wake it.
+                // each accept would first have to wake the thread.
                 result = tokio::spawn(server) => {
                     result.unwrap_or_else(|error| Err(error.into())).map(|()| ExitCode::SUCCESS)
                 }

@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
-/// The time between the deadline of a drain and its end, in which aborted connections are counted.
+/// Maximum time between the deadline of a drain and its end, in which aborted connections are counted.
 const ABORT_MARGIN: Duration = Duration::from_millis(100);
 
 /// A handle to a shutdown. Clones share the shutdown.
@@ -25,7 +25,7 @@ pub struct Shutdown(Arc<ShutdownState>);
 struct ShutdownState {
     token: CancellationToken,
     started_at: OnceLock<Instant>,
-    /// The drain timeout in milliseconds, the smallest value that can be configured.
+    /// The drain timeout in milliseconds. The smallest value that can be configured is 1 ms.
     timeout_ms: AtomicU64,
 }
 
@@ -38,12 +38,12 @@ impl Shutdown {
             started_at: OnceLock::new(),
             timeout_ms: AtomicU64::default(),
         }));
-        shutdown.set_limit(timeout);
+        shutdown.set_timeout(timeout);
         shutdown
     }
 
     /// Sets the drain timeout.
-    pub fn set_limit(&self, timeout: Duration) {
+    pub fn set_timeout(&self, timeout: Duration) {
         self.0.timeout_ms.store(timeout.as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 

@@ -1,6 +1,7 @@
 //! The accept loop and its drain.
 //!
-//! It depends on `socket`, `admission`, `connection` and `lifecycle`. Start reading at [`serve`].
+//! It depends on `socket`, `admission`, `connection`, `lifecycle` and the rate limit in `observe`. Start reading at
+//! [`serve`].
 //!
 //! An accept error never ends the loop. An error of one connection is skipped; a resource shortage of the process or
 //! the machine makes the loop back off. Every accepted connection is either admitted, or rejected with a reply.
@@ -80,8 +81,8 @@ impl Listener for TcpListener {
     }
 
     fn close(self) -> impl Iterator<Item = (TcpStream, SocketAddr)> + Send {
-        // Not through the runtime, which may not have been notified yet of connections that the kernel has queued. The
-        // socket is non-blocking, so this ends with the queue, or after `MAX_BACKLOG` connections.
+        // Accept from the kernel directly: the runtime may not have been notified yet of connections that the kernel
+        // has queued. The socket is non-blocking, so this ends with the queue, or after `MAX_BACKLOG` connections.
         let listener = self.into_std().ok();
         let mut attempts = 0..MAX_BACKLOG;
         std::iter::from_fn(move || {
@@ -106,8 +107,8 @@ fn register((stream, peer): (std::net::TcpStream, SocketAddr)) -> io::Result<(Tc
     Ok((TcpStream::from_std(stream)?, peer))
 }
 
-/// Maximum connections accepted from the queue of a listener that closes: the largest backlog that can be configured
-/// (listen(2): a 16-bit value on older kernels, and limited to `net.core.somaxconn` on all).
+/// Maximum connections accepted from the queue of a listener that closes: more than the largest backlog that can be
+/// configured, 65,535 (listen(2): a 16-bit value on older kernels, and limited to `net.core.somaxconn` on all).
 const MAX_BACKLOG: usize = 65_536;
 
 /// A rejected connection is closed after this long, whether or not the client has read the reply.
@@ -182,9 +183,9 @@ pub(crate) async fn accept_with_backoff<L: Listener>(
                 tracing::debug!(%error, "connection aborted before accept");
             }
             Err(error) => {
-                static LIMIT: RateLimit = RateLimit::new();
+                static RATE_LIMIT: RateLimit = RateLimit::new();
                 metrics.accept_exhausted();
-                if let Some(suppressed) = LIMIT.allow() {
+                if let Some(suppressed) = RATE_LIMIT.allow() {
                     tracing::warn!(%error, ?backoff, suppressed, "accept failed; backing off");
                 }
                 sleep(backoff).await;
@@ -239,8 +240,8 @@ impl<S: Service> Acceptor<S> {
     }
 
     fn reject<I: Stream>(&self, mut stream: I, peer: SocketAddr, limit: LimitReached) {
-        static LIMIT: RateLimit = RateLimit::new();
-        if let Some(suppressed) = LIMIT.allow() {
+        static RATE_LIMIT: RateLimit = RateLimit::new();
+        if let Some(suppressed) = RATE_LIMIT.allow() {
             tracing::warn!(%peer, limit = %limit, suppressed, "connection rejected: limit reached");
         }
         self.metrics.rejected();
@@ -257,8 +258,9 @@ impl<S: Service> Acceptor<S> {
                 let _ = timeout(REJECTION_TIMEOUT, reply).await;
             });
         } else {
-            // All slots are taken. The send buffer of a new socket has room for the reply, so write it and close without
-            // waiting. `unconstrained`: an exhausted coop budget of this task must not make the write pend.
+            // All slots are taken. The send buffer of a new socket has room for the reply, so write it and close
+            // without waiting. `unconstrained`: otherwise an exhausted coop budget of this task could make the write
+            // return `Pending`.
             let reply = async {
                 if stream.write_all(&rejection).await.is_ok() {
                     close_now(&mut stream).await;
@@ -305,11 +307,11 @@ struct Admitted {
 
 impl Admitted {
     fn end(&self, reason: &CloseReason) {
-        static LIMIT: RateLimit = RateLimit::new();
+        static RATE_LIMIT: RateLimit = RateLimit::new();
         self.metrics.closed(reason);
         if !matches!(reason, CloseReason::Panic) {
             tracing::debug!(%reason, "connection closed");
-        } else if let Some(suppressed) = LIMIT.allow() {
+        } else if let Some(suppressed) = RATE_LIMIT.allow() {
             tracing::error!(peer = %self.peer, suppressed, "connection task panicked");
         }
     }

@@ -20,7 +20,7 @@ use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-/// Maximum concurrent exchanges. Further clients wait in the accept queue.
+/// Maximum concurrent requests, each on its own connection. Further clients wait in the accept queue.
 pub(crate) const MAX_CONCURRENT_REQUESTS: usize = 16;
 
 /// The timeout of an exchange, from accept to close. Scrapers and orchestrators do not wait longer, and a slow client

@@ -47,8 +47,8 @@ pub fn start(log: &sections::LogConfig) -> io::Result<Log> {
     subscriber.init();
     // The default hook writes several lines to standard error, and not in the log's format.
     std::panic::set_hook(Box::new(|panic| {
-        static LIMIT: RateLimit = RateLimit::new();
-        if let Some(suppressed) = LIMIT.allow() {
+        static RATE_LIMIT: RateLimit = RateLimit::new();
+        if let Some(suppressed) = RATE_LIMIT.allow() {
             let location = panic.location().map(ToString::to_string).unwrap_or_default();
             let reason = panic.payload_as_str().unwrap_or("no text");
             // Independent of RUST_BACKTRACE: a panic is a bug, and it may not be reproducible.

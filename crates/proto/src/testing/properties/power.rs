@@ -13,7 +13,7 @@ use super::pieces;
 
 /// The options of a connection.
 #[derive(Clone, Copy, Debug)]
-struct InputKind {
+struct ConnectionOptions {
     /// The maximum length of a request in bytes.
     limit: usize,
     /// Whether bare requests must settle.
@@ -22,7 +22,7 @@ struct InputKind {
     pauses: bool,
 }
 
-impl InputKind {
+impl ConnectionOptions {
     fn from_byte(byte: u8) -> Self {
         Self { limit: usize::from(byte % 64) + 2, settle: byte & 64 > 0, pauses: byte & 128 > 0 }
     }
@@ -31,24 +31,24 @@ impl InputKind {
 /// Checks the codecs of both sides. The first byte of `data` has the options of the connection, the next two bytes
 /// determine the lengths of the pieces, and the others are the bytes sent.
 pub fn check(data: &[u8]) {
-    let [kind, first_cut, second_cut, sent @ ..] = data else { return };
-    let (kind, cuts) = (InputKind::from_byte(*kind), [*first_cut, *second_cut]);
-    let whole = decode_requests(kind, [sent]);
-    let split = decode_requests(kind, pieces(sent, &cuts));
+    let [options, first_cut, second_cut, sent @ ..] = data else { return };
+    let (options, cuts) = (ConnectionOptions::from_byte(*options), [*first_cut, *second_cut]);
+    let whole = decode_requests(options, [sent]);
+    let split = decode_requests(options, pieces(sent, &cuts));
     check_no_wrong_number(sent, &whole, &split);
 
     // After the first line feed, the result does not depend on how the bytes are split.
-    let lines = decode_requests(kind, [b"d0\n", sent]);
-    let split_lines = decode_requests(kind, [&b"d0\n"[..]].into_iter().chain(pieces(sent, &cuts)));
-    assert_eq!(lines, split_lines, "{kind:?}, {cuts:?}");
-    assert_eq!(lines, decode_requests(kind, [&[b"d0\n", sent].concat()[..]]), "{kind:?}");
-    assert_eq!(lines[1..], decode_lines(sent, kind.limit), "{kind:?}");
+    let lines = decode_requests(options, [b"d0\n", sent]);
+    let split_lines = decode_requests(options, [&b"d0\n"[..]].into_iter().chain(pieces(sent, &cuts)));
+    assert_eq!(lines, split_lines, "{options:?}, {cuts:?}");
+    assert_eq!(lines, decode_requests(options, [&[b"d0\n", sent].concat()[..]]), "{options:?}");
+    assert_eq!(lines[1..], decode_lines(sent, options.limit), "{options:?}");
     // The same holds for one bare request with a settle time, if no pause occurs within it.
     if let [Received::Request { request: Ok(_), .. }] = &whole[..]
-        && kind.settle
-        && !kind.pauses
+        && options.settle
+        && !options.pauses
     {
-        assert_eq!(whole, split, "{kind:?}, {cuts:?}");
+        assert_eq!(whole, split, "{options:?}, {cuts:?}");
     }
 
     for received in whole.iter().chain(&split).chain(&lines) {
@@ -59,8 +59,8 @@ pub fn check(data: &[u8]) {
 }
 
 /// Decodes the requests of a connection that sends these pieces and then half-closes.
-fn decode_requests<'a>(kind: InputKind, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Received> {
-    let mut decoder = RequestDecoder::new(kind.limit, kind.settle);
+fn decode_requests<'a>(options: ConnectionOptions, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Received> {
+    let mut decoder = RequestDecoder::new(options.limit, options.settle);
     let (mut src, mut items) = (BytesMut::new(), Vec::new());
     for piece in pieces {
         src.extend_from_slice(piece);
@@ -68,14 +68,14 @@ fn decode_requests<'a>(kind: InputKind, pieces: impl IntoIterator<Item = &'a [u8
             items.push(received);
         }
         // At most a request without its terminator, and the CR of a CR LF.
-        assert!(src.len() <= kind.limit + b"\r".len(), "{} bytes wait: {kind:?}", src.len());
+        assert!(src.len() <= options.limit + b"\r".len(), "{} bytes wait: {options:?}", src.len());
         let pending = decoder.pending();
         assert_eq!(pending == Pending::Nothing, src.is_empty());
-        assert!(pending != Pending::Whole || kind.settle, "a complete request waits without a settle time");
+        assert!(pending != Pending::Complete || options.settle, "a complete request waits without a settle time");
         assert!(src.is_empty() || !decoder.is_finished(), "bytes remain after the last reply");
-        if kind.pauses {
+        if options.pauses {
             let settled = decoder.decode_settled(&mut src);
-            assert_eq!(settled.is_some(), pending == Pending::Whole);
+            assert_eq!(settled.is_some(), pending == Pending::Complete);
             assert!(src.is_empty() || settled.is_none());
             items.extend(settled);
         }
@@ -241,8 +241,8 @@ fn check_pipelining(received: &[Received], cuts: &[u8]) {
     // Deliver the first request whole: only after its line feed may the bytes be split anywhere.
     let first = bytes.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
     let (first, others) = bytes.split_at(first);
-    let kind = InputKind { limit: 64, settle: false, pauses: false };
-    let decoded = decode_requests(kind, [first].into_iter().chain(pieces(others, cuts)));
+    let options = ConnectionOptions { limit: 64, settle: false, pauses: false };
+    let decoded = decode_requests(options, [first].into_iter().chain(pieces(others, cuts)));
     assert_eq!(decoded.len(), requests.len());
     for (item, request) in decoded.iter().zip(&requests) {
         let operation = Some(request.operation);

@@ -49,7 +49,7 @@ pub enum Pending {
     /// The buffer holds part of a request.
     Partial,
     /// The buffer holds a complete bare request, unless more bytes arrive within the settle time.
-    Whole,
+    Complete,
 }
 
 /// Finds the requests in a connection's bytes.
@@ -172,7 +172,7 @@ impl Decoder for RequestDecoder {
                 let text = RequestText::classify(src);
                 let class = BareClass::of(text);
                 match class {
-                    BareClass::Complete if self.settle => self.pending = Pending::Whole,
+                    BareClass::Complete if self.settle => self.pending = Pending::Complete,
                     BareClass::Incomplete => self.pending = Pending::Partial,
                     BareClass::Complete | BareClass::Invalid => {
                         let received = Received::from_text(text, Terminator::Bare);
@@ -376,7 +376,7 @@ mod tests {
         let mut decoder = RequestDecoder::new(LIMIT, true);
         let mut src = BytesMut::from(&b"a1"[..]);
         assert_eq!(decoder.decode(&mut src).unwrap(), None);
-        assert_eq!(decoder.pending(), Pending::Whole);
+        assert_eq!(decoder.pending(), Pending::Complete);
         src.extend_from_slice(b"2e");
         assert_eq!(decoder.decode(&mut src).unwrap(), None);
         assert_eq!(decoder.pending(), Pending::Partial);

@@ -155,7 +155,7 @@ async fn an_idle_connection_is_closed_without_a_reply() {
     assert_eq!(read_to_end(&mut peer).await, "");
     assert_eq!(start.elapsed().as_secs(), 60);
     drop(peer);
-    assert!(matches!(served.await.unwrap(), CloseReason::Idle));
+    assert!(matches!(served.await.unwrap(), CloseReason::IdleTimeout));
 }
 
 #[tokio::test(start_paused = true)]
@@ -399,8 +399,8 @@ async fn a_connection_owns_no_more_than_its_unconsumed_bytes() {
     let mut io = ConnectionIo::new(stream, WordHandler);
     peer.write_all(b"one.tw").await.unwrap();
     poll_fn(|cx| io.poll_data(cx)).await.unwrap();
-    assert_eq!(io.pending.as_deref(), Some(&b"tw"[..]), "only the part that has arrived");
+    assert_eq!(io.unconsumed.as_deref(), Some(&b"tw"[..]), "only the part that has arrived");
     peer.write_all(b"o.").await.unwrap();
     poll_fn(|cx| io.poll_data(cx)).await.unwrap();
-    assert_eq!((io.pending, io.unsent), (None, None));
+    assert_eq!((io.unconsumed, io.unsent), (None, None));
 }

@@ -36,8 +36,8 @@ impl Listener for ScriptedListener {
     }
 }
 
-/// Its handlers reply to a byte with the greeting and close. `p` makes them panic, and `?` is an incomplete request.
-/// With an empty greeting, the creation of a handler panics.
+/// A service whose handlers reply to a byte with the greeting and close. `p` makes them panic, and `?` is an incomplete
+/// request. With an empty greeting, the creation of a handler panics.
 struct GreetingService {
     greeting: &'static str,
 }
@@ -197,9 +197,9 @@ async fn rejecting_many_connections_delays_no_other() {
 #[tokio::test(start_paused = true)]
 async fn a_panic_ends_only_its_connection_and_is_counted() {
     let server = start(2, vec![]);
-    let bystander = server.connect();
+    let other = server.connect();
     assert_eq!(exchange(server.connect(), b'p').await, "");
-    assert_eq!(exchange(bystander, b'x').await, "hi");
+    assert_eq!(exchange(other, b'x').await, "hi");
     let admission = Arc::clone(&server.admission);
     assert_eq!(server.stop().await, Summary { accepted: 2, rejected: 0, panicked: 1, aborted: 0 });
     assert_eq!(admission.open(), 0, "the slot is freed");

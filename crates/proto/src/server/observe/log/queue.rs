@@ -70,7 +70,7 @@ impl Queue {
     }
 
     fn write_to(&self, mut output: impl Write) {
-        static LIMIT: RateLimit = RateLimit::new();
+        static RATE_LIMIT: RateLimit = RateLimit::new();
         let (mut lines, mut reported) = (Vec::new(), 0);
         loop {
             self.replace_with_pending(&mut lines);
@@ -80,7 +80,7 @@ impl Queue {
                 continue;
             }
             let dropped = self.dropped();
-            if dropped > reported && LIMIT.allow().is_some() {
+            if dropped > reported && RATE_LIMIT.allow().is_some() {
                 tracing::warn!(
                     dropped = dropped - reported,
                     "log lines dropped: the log is not read or cannot be written"
@@ -106,7 +106,7 @@ impl Queue {
     }
 }
 
-/// Each write is one line, as the formatter of `tracing_subscriber` does it.
+/// Each write is one line, because the formatter of `tracing_subscriber` writes whole lines.
 impl Write for &Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
