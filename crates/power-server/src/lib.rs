@@ -144,9 +144,9 @@ impl Service for PowerService {
 ///
 /// Returns a sentence that says why the check failed.
 pub async fn healthcheck(config: &Config) -> Result<(), String> {
-    let limit = config.timeouts.request.get();
+    let timeout = config.timeouts.request.get();
     let address = connect_addr(config.listen.0).to_string();
-    let client = Client::new(Endpoint::new(address).with_timeouts(Timeouts::all(limit)));
+    let client = Client::new(Endpoint::new(address).with_timeouts(Timeouts::all(timeout)));
     let one = Number::from(1);
     match client.request(Operation::Echo, one).await {
         Ok(Ok(reply)) if reply == one => Ok(()),

@@ -226,10 +226,10 @@ async fn a_connection_uses_the_given_local_address() {
 }
 
 /// Opens a pipeline to a server that sends `early`, reads `length` bytes of requests, sends `replies`, and closes.
-async fn pipeline(farewell: Option<u8>, early: &'static [u8], length: usize, replies: &'static [u8]) -> Pipeline {
+async fn pipeline(final_error: Option<u8>, early: &'static [u8], length: usize, replies: &'static [u8]) -> Pipeline {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let pipeline = Pipeline::open(endpoint(&address), 64, farewell).await.unwrap();
+    let pipeline = Pipeline::open(endpoint(&address), 64, final_error).await.unwrap();
     let (mut stream, _) = listener.accept().await.unwrap();
     stream.write_all(early).await.unwrap();
     tokio::spawn(async move {
@@ -274,7 +274,7 @@ async fn requests_larger_than_the_socket_buffers_do_not_deadlock() {
 }
 
 #[tokio::test]
-async fn an_unsolicited_reply_is_an_error_unless_it_is_a_farewell() {
+async fn an_unsolicited_reply_is_an_error_unless_it_is_a_final_error() {
     let mut codec = ClientCodec::new(Framing::Line);
     let mut extra_number = pipeline(Some(b'e'), b"", 5, b"d4.0\nd4.0\n").await;
     extra_number.send(b"a2.0\n"[..].into(), false);
@@ -291,10 +291,10 @@ async fn an_unsolicited_reply_is_an_error_unless_it_is_a_farewell() {
         "an error reply after the last reply is unsolicited, too: {error}"
     );
 
-    let mut farewell = pipeline(Some(b'e'), b"eBUSY later", 5, b"").await;
-    farewell.check_early().unwrap();
-    farewell.send(b"a2.0\n"[..].into(), false);
-    assert_eq!(farewell.reply(&mut codec).await.unwrap().unwrap_err().message, "later");
+    let mut final_error = pipeline(Some(b'e'), b"eBUSY later", 5, b"").await;
+    final_error.check_early().unwrap();
+    final_error.send(b"a2.0\n"[..].into(), false);
+    assert_eq!(final_error.reply(&mut codec).await.unwrap().unwrap_err().message, "later");
 
     let mut early = pipeline(None, b"eBUSY later", 5, b"").await;
     // A reply still in flight is not detected, so repeat the check.

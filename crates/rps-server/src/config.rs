@@ -17,13 +17,13 @@ pub struct Config {
     pub solo: SoloConfig,
     /// The game of two players.
     pub duel: DuelConfig,
-    /// Limits on what clients may use.
+    /// Limits on connections and on invalid bytes.
     pub limits: RpsLimits,
     /// The timeouts of connections and of the drain.
     pub timeouts: TimeoutsConfig,
     /// The log.
     pub log: LogConfig,
-    /// Health and metrics.
+    /// The admin listener.
     pub admin: AdminConfig,
 }
 
@@ -82,7 +82,8 @@ impl Config {
         ConnectionTimeouts::new(&self.timeouts, None, const { TimeoutValue::from_secs(0) })
     }
 
-    /// Checks that a player is not closed as idle during the window in which a partner's move has to be met.
+    /// Returns a conflict unless the idle timeout is longer than the duel window: a player must not be closed as idle
+    /// while the partner's move is in play.
     fn idle_conflict(&self) -> Option<Conflict> {
         let (idle, window) = (self.timeouts.idle, self.duel.window);
         (self.duel.listen.0.is_some() && idle <= window).then(|| Conflict {

@@ -39,7 +39,7 @@ pub(crate) fn framing() -> impl TypedValueParser<Value = Framing> {
         PossibleValue::new(framing.name()).help(match framing {
             Framing::EndOfStream => "Half-close after the request; the reply ends with the stream",
             Framing::Line => "Send a line; the reply is a line",
-            Framing::Bare => "Mark no end; the reply is what one read returns",
+            Framing::Bare => "Send no terminator; the reply is the bytes of one read",
         })
     });
     // `PossibleValuesParser` accepts only these names.

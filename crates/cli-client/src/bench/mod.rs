@@ -48,8 +48,8 @@ const RESERVED_FDS: u64 = 64;
 ///
 /// # Errors
 ///
-/// If the load cannot start; if some reply was not correct: a wrong reply decides the exit code, or else the most
-/// frequent kind of error in all runs; or if a signal interrupted the run, whose report is printed.
+/// Fails if the load cannot start, if a reply was not correct, or if a signal interrupted the run, whose report is
+/// still printed. A wrong reply decides the exit code, or else the most frequent kind of error in all runs.
 pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), CliError> {
     let plans = plans(command, session.timeouts.reply)?;
     let is_comparison = plans.len() > 1;

@@ -20,11 +20,11 @@ pub(crate) fn error(error: &Error) -> String {
 
 fn chinese_error(kind: &ErrorKind, phase: Phase) -> String {
     match (kind, phase) {
-        (ErrorKind::TimedOut(limit), Phase::Resolve) => format!("{limit:?} 内未能解析出地址"),
-        (ErrorKind::TimedOut(limit), Phase::Connect) => format!("{limit:?} 内未能连上"),
-        (ErrorKind::TimedOut(limit), Phase::Send) => format!("{limit:?} 内未能发出请求"),
-        (ErrorKind::TimedOut(limit), Phase::Reply) => format!("{limit:?} 内没有应答"),
-        (ErrorKind::TimedOut(limit), Phase::End) => format!("{limit:?} 内只收到应答的开头，没有结尾"),
+        (ErrorKind::TimedOut(timeout), Phase::Resolve) => format!("{timeout:?} 内未能解析出地址"),
+        (ErrorKind::TimedOut(timeout), Phase::Connect) => format!("{timeout:?} 内未能连上"),
+        (ErrorKind::TimedOut(timeout), Phase::Send) => format!("{timeout:?} 内未能发出请求"),
+        (ErrorKind::TimedOut(timeout), Phase::Reply) => format!("{timeout:?} 内没有应答"),
+        (ErrorKind::TimedOut(timeout), Phase::End) => format!("{timeout:?} 内只收到应答的开头，没有结尾"),
         (ErrorKind::Io(cause), Phase::Resolve) => format!("无法解析主机名：{}", system(cause)),
         (ErrorKind::Io(cause), Phase::Connect) => format!("无法连接：{}", system(cause)),
         (ErrorKind::Io(cause), Phase::Send) => format!("无法发送请求：{}", system(cause)),

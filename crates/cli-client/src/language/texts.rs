@@ -86,7 +86,7 @@ texts! {
         "在一个连接上逐行发送全部请求，不等待每个应答"
     framing
         "How requests and replies end: eof half-closes the connection after the request, and the reply ends with the \
-         stream; line ends both with a line end; bare marks no end, and the reply is what one read returns \
+         stream; line ends both with a line end; bare has no terminator, and the reply is the bytes of one read \
          [default: eof; with --keep-alive: line]"
         "请求和应答怎样结束：eof 发完请求后半关闭连接，应答随流结束；line 请求和应答都以换行结束；\
          bare 没有结束标记，一次读到的就是应答 [默认：eof；用 --keep-alive 时：line]"
@@ -109,11 +109,11 @@ texts! {
         "一方在这么多局（奇数）中赢得过半即结束；平局不算"
     duel "Play against another player, and wait for their moves" "与另一位玩家对战，并等待对方出拳"
     window
-        "With --duel: how long the server keeps a move waiting for the other player's (its duel.window); --timeout is \
+        "With --duel: how long a move waits for the other player's move (the server's duel.window); --timeout is \
          added to this [default: 30s]"
         "用 --duel 时：服务器让一拳等待对方多久（它的 duel.window）；--timeout 在此之外另计 [默认：30s]"
 
-    probe "Check with one real exchange that a server works" "用一次真实的请求检查服务器是否正常"
+    probe "Send one real request to check that a server works" "用一次真实的请求检查服务器是否正常"
     probe_power "Request a square from the power server" "向 power 服务器求一个平方"
     probe_rps "Play a round against the house" "与庄家猜一局"
     probe_duel
@@ -172,7 +172,7 @@ texts! {
         "Run short, keep-alive and pipelined connections in turn, and show the cost of a connection"
         "依次用短连接、长连接、流水线各跑一遍，并列出一个连接的代价"
     bench_window
-        "How long the server keeps a move waiting for another player's (its duel.window); --timeout is added to this \
+        "How long a move waits for another player's move (the server's duel.window); --timeout is added to this \
          [default: 30s]"
         "服务器让一拳等待对方多久（它的 duel.window）；--timeout 在此之外另计 [默认：30s]"
     op "Operation: square, cube, fourth or echo [default: square]" "运算：square、cube、fourth 或 echo [默认：square]"

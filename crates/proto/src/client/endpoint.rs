@@ -140,15 +140,15 @@ impl Endpoint {
     }
 }
 
-async fn connect(address: SocketAddr, local: Option<IpAddr>, limit: Duration) -> Result<TcpStream, ErrorKind> {
-    let Some(local) = local else { return with_timeout(limit, TcpStream::connect(address)).await };
+async fn connect(address: SocketAddr, local: Option<IpAddr>, timeout: Duration) -> Result<TcpStream, ErrorKind> {
+    let Some(local) = local else { return with_timeout(timeout, TcpStream::connect(address)).await };
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // Without this option, bind(2) chooses the port, one for all destinations, and a port in TIME_WAIT (one minute
     // after the close) cannot be chosen (ip(7), IP_BIND_ADDRESS_NO_PORT). If the option cannot be set, fewer ports are
     // available.
     let _ = setsockopt(&socket.as_fd(), IpBindAddressNoPort, &true);
     socket.bind(SocketAddr::new(local, 0))?;
-    with_timeout(limit, socket.connect(address)).await
+    with_timeout(timeout, socket.connect(address)).await
 }
 
 impl FromStr for Endpoint {

@@ -22,16 +22,16 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, phase, kind } = self;
         match (kind, phase) {
-            (ErrorKind::TimedOut(limit), Phase::Resolve) => {
-                write!(f, "{address}: no address was found within {limit:?}")
+            (ErrorKind::TimedOut(timeout), Phase::Resolve) => {
+                write!(f, "{address}: no address was found within {timeout:?}")
             }
-            (ErrorKind::TimedOut(limit), Phase::Connect) => write!(f, "{address}: no connection within {limit:?}"),
-            (ErrorKind::TimedOut(limit), Phase::Send) => {
-                write!(f, "{address}: the request could not be sent within {limit:?}")
+            (ErrorKind::TimedOut(timeout), Phase::Connect) => write!(f, "{address}: no connection within {timeout:?}"),
+            (ErrorKind::TimedOut(timeout), Phase::Send) => {
+                write!(f, "{address}: the request could not be sent within {timeout:?}")
             }
-            (ErrorKind::TimedOut(limit), Phase::Reply) => write!(f, "{address}: no reply within {limit:?}"),
-            (ErrorKind::TimedOut(limit), Phase::End) => {
-                write!(f, "{address}: no complete reply within {limit:?}")
+            (ErrorKind::TimedOut(timeout), Phase::Reply) => write!(f, "{address}: no reply within {timeout:?}"),
+            (ErrorKind::TimedOut(timeout), Phase::End) => {
+                write!(f, "{address}: no complete reply within {timeout:?}")
             }
             (ErrorKind::Io(error), Phase::Resolve) => write!(f, "{address}: the name cannot be resolved: {error}"),
             (ErrorKind::Io(error), Phase::Connect) => write!(f, "{address}: cannot connect: {error}"),

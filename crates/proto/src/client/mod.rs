@@ -20,8 +20,6 @@ pub mod stream;
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 pub use endpoint::Endpoint;
 pub use error::{Error, ErrorKind, Phase, Violation};
 pub use pipeline::Pipeline;
@@ -55,13 +53,13 @@ impl Default for Timeouts {
     }
 }
 
-/// Awaits `future`. Returns [`ErrorKind::TimedOut`] if it takes longer than `limit`.
+/// Awaits `future`. Returns [`ErrorKind::TimedOut`] if it takes longer than `timeout`.
 async fn with_timeout<T, E: Into<ErrorKind>>(
-    limit: Duration,
+    timeout: Duration,
     future: impl Future<Output = Result<T, E>>,
 ) -> Result<T, ErrorKind> {
-    match timeout(limit, future).await {
+    match tokio::time::timeout(timeout, future).await {
         Ok(result) => result.map_err(Into::into),
-        Err(_) => Err(ErrorKind::TimedOut(limit)),
+        Err(_) => Err(ErrorKind::TimedOut(timeout)),
     }
 }

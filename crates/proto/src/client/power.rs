@@ -65,7 +65,7 @@ impl Client {
         Self { endpoint, framing: Framing::default(), chunking: None }
     }
 
-    /// Sets how [`request`](Self::request) ends its request.
+    /// Sets the framing of [`request`](Self::request).
     #[must_use]
     pub fn with_framing(self, framing: Framing) -> Self {
         Self { framing, ..self }
@@ -218,21 +218,21 @@ pub struct Chunking {
     pub pause: Duration,
 }
 
-/// Sends bytes at once or in chunks. Each chunk may take up to `limit`.
+/// Sends bytes at once or in chunks. Each chunk may take up to `timeout`.
 async fn send<S: AsyncWrite + Unpin>(
     stream: &mut S,
     bytes: &[u8],
     chunking: Option<Chunking>,
-    limit: Duration,
+    timeout: Duration,
 ) -> Result<(), ErrorKind> {
     let Some(Chunking { bytes: size, pause }) = chunking else {
-        return with_timeout(limit, stream.write_all(bytes)).await;
+        return with_timeout(timeout, stream.write_all(bytes)).await;
     };
     for (number, chunk) in bytes.chunks(size.get()).enumerate() {
         if number > 0 {
             sleep(pause).await;
         }
-        with_timeout(limit, async {
+        with_timeout(timeout, async {
             stream.write_all(chunk).await?;
             stream.flush().await
         })

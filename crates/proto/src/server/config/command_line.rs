@@ -63,7 +63,7 @@ pub struct Override {
 /// The command line of a server.
 #[derive(Clone, Debug)]
 pub struct CommandLine {
-    /// The program's name, from which the environment variables and the default file are named.
+    /// The program's name. The names of the environment variables and of the default file derive from it.
     pub program: &'static str,
     /// The arguments that both servers take.
     pub options: Options,

@@ -64,7 +64,7 @@ pub enum WaitFor {
     MoreData,
     /// More bytes of a request that may be complete, or no bytes for the settle time.
     Settle,
-    /// A reply that does not depend on this connection alone, such as on a second player.
+    /// A reply that depends on more than this connection, for instance on a second player.
     Reply {
         /// When [`Event::ReplyReady`] is delivered at the latest.
         deadline: Instant,

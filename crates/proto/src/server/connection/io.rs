@@ -207,7 +207,7 @@ where
     /// Drops the handler, then closes the stream.
     pub(super) fn close(self, reason: CloseReason, shutdown: &Shutdown) -> BoxFuture<'_, CloseReason> {
         let Self { mut stream, handler, .. } = self;
-        // Before the close, which takes time: other connections may wait until this handler is gone.
+        // Drop it before the close, which takes time: other connections may wait until this handler is gone.
         drop(handler);
         Box::pin(async move {
             close(&mut stream, LINGER, shutdown).await;

@@ -112,7 +112,7 @@ impl Collector for Admission {
 #[derive(Debug)]
 pub struct Permit {
     admission: Arc<Admission>,
-    /// The client network, if that is limited. Boxed, so that it takes little memory if it is not.
+    /// The client network, or `None` without a limit per client network. Boxed, so that `None` takes little memory.
     client_key: Option<Box<IpAddr>>,
 }
 

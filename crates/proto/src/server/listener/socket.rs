@@ -30,7 +30,7 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(100);
 /// read.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
-/// The options of a listening socket that its service decides.
+/// The options of a listening socket that depend on the service.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenOptions {
     /// The length of the accept queue. The kernel limits it to `net.core.somaxconn`.
@@ -96,8 +96,8 @@ fn open(address: SocketAddr, options: ListenOptions) -> io::Result<TcpListener> 
 /// without ACK first (socket(7), `SO_ATTACH_FILTER`). The client's kernel retries a second later and finds the listener
 /// closed.
 ///
-/// A connection that is still deferred (see `DEFER_ACCEPT_SECS`) cannot be accepted in time. The kernel drops it together
-/// with the listener, and answers the client's next segment with a RST.
+/// A connection that is still deferred (see `DEFER_ACCEPT_SECS`) cannot be accepted in time. The kernel drops it
+/// together with the listener, and sends a RST in response to the client's next segment.
 ///
 /// # Errors
 ///
