@@ -164,8 +164,8 @@ run() {
     wait_for_end load
     summary=$(<"$scratch/load.log")
     [[ $summary =~ \"requests\":([0-9]+),\"right\":([0-9]+),\"errors\":\{\} && ${BASH_REMATCH[1]} == "${BASH_REMATCH[2]}" ]] \
-        || fail "the load: expected the right reply to each request, got $summary"
-    pass "${BASH_REMATCH[1]} short connections during the replacement, all with the right reply"
+        || fail "the load: expected the correct reply to each request, got $summary"
+    pass "${BASH_REMATCH[1]} short connections during the replacement, all with the correct reply"
 
     started=$SECONDS
     check_success "all containers stop" compose stop

@@ -202,8 +202,8 @@ check_metrics
 stop_load short
 [[ $summary =~ \"requests\":([0-9]+),\"right\":([0-9]+),\"errors\":\{\}.*\"p50\":([0-9]+).*\"p99\":([0-9]+).*\"max\":([0-9]+) ]] \
     || fail "short connections: expected no errors, got $summary"
-((BASH_REMATCH[1] == BASH_REMATCH[2])) || fail "short connections: expected the right reply to each request, got $summary"
-pass "short connections: ${BASH_REMATCH[1]} requests, all with the right reply: latency p50 ${BASH_REMATCH[3]} µs, p99 ${BASH_REMATCH[4]} µs, max ${BASH_REMATCH[5]} µs"
+((BASH_REMATCH[1] == BASH_REMATCH[2])) || fail "short connections: expected the correct reply to each request, got $summary"
+pass "short connections: ${BASH_REMATCH[1]} requests, all with the correct reply: latency p50 ${BASH_REMATCH[3]} µs, p99 ${BASH_REMATCH[4]} µs, max ${BASH_REMATCH[5]} µs"
 
 # This load sends its next move without checking whether the server has closed the connection, so each connection that a
 # drain has closed is an error: at most one per connection and replica.
@@ -212,7 +212,7 @@ stop_load long
     || fail "long connections: expected no errors except closed connections, got $summary"
 closed=$((BASH_REMATCH[1] - BASH_REMATCH[2]))
 ((closed <= 2 * long_connections)) || fail "long connections: $closed closed, expected at most one per connection ($long_connections) and replica (2)"
-pass "long connections: ${BASH_REMATCH[2]} right replies, $closed closed connections"
+pass "long connections: ${BASH_REMATCH[2]} correct replies, $closed closed connections"
 
 kill -TERM "${pid[players]}"
 wait_for_end players

@@ -81,8 +81,8 @@ for name in "${loads[@]}"; do
     wait_for_end "$name"
     summary=$(<"$scratch/$name.log")
     [[ $summary =~ \"requests\":([0-9]+),\"right\":([0-9]+),\"errors\":\{\} && ${BASH_REMATCH[1]} == "${BASH_REMATCH[2]}" ]] \
-        || fail "$name: expected the right reply to each request, got $summary"
-    pass "$name: ${BASH_REMATCH[1]} requests, all with the right reply"
+        || fail "$name: expected the correct reply to each request, got $summary"
+    pass "$name: ${BASH_REMATCH[1]} requests, all with the correct reply"
 done
 for server in power-server rps-server; do
     deadline=$((SECONDS + wait_seconds))

@@ -325,9 +325,9 @@ fn ctrl_c_ends_a_load_and_prints_the_report() {
 
 #[test]
 fn ctrl_c_before_the_first_result_prints_nothing() {
-    for (flags, answered) in [("", 0), ("--keep-alive", 0), ("--compare", 1)] {
+    for (flags, reply_count) in [("", 0), ("--keep-alive", 0), ("--compare", 1)] {
         let (sender, received) = channel();
-        let mut left = answered;
+        let mut left = reply_count;
         let server = Fake::new(move |stream| {
             let _ = sender.send(());
             if left == 0 {
@@ -337,7 +337,7 @@ fn ctrl_c_before_the_first_result_prints_nothing() {
             reply(stream, b"d4.0\n")
         });
         let running = client(&format!("bench power -c 1 -z 1h --timeout 1h {flags} --addr {server}")).start();
-        for _ in 0..=answered {
+        for _ in 0..=reply_count {
             received.recv_timeout(TEST_TIMEOUT).expect("the client connects");
         }
         running.interrupt();

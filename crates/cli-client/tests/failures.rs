@@ -201,16 +201,16 @@ fn an_invalid_bare_reply_exits_with_5() {
 
 #[test]
 fn a_truncated_reply_exits_with_5() {
-    let cut = |reply: &'static [u8]| {
+    let truncated = |reply: &'static [u8]| {
         Fake::new(move |stream| {
             read_some(stream)?;
             stream.write_all(reply)?;
             Ok(Then::Close)
         })
     };
-    let server = cut(b"d4.");
+    let server = truncated(b"d4.");
     run(&format!("power square 2 --framing line --addr {server}")).assert_failed(5, "", &["within a reply"]);
-    let server = cut(b"d");
+    let server = truncated(b"d");
     run(&format!("power square 2 --framing bare --addr {server}")).assert_failed(5, "", &["within a reply"]);
     let server = Fake::replying(b"d4.0\nd9.");
     run(&format!("power square 2 3 --keep-alive --addr {server}")).assert_failed(5, "4.0\n", &["within a reply"]);

@@ -262,7 +262,7 @@ fn each_request_of_a_keep_alive_connection_is_split() {
 fn eof_and_line_framing_detect_a_request_taken_too_early() {
     let server = real::power();
     for framing in ["eof", "line"] {
-        // Longer than the server waits before it takes an incomplete request as complete.
+        // Long enough that the server reads the first piece alone and takes it for a complete request.
         run(&format!("power square 12 --split 2 --delay 500ms --framing {framing} --addr {server}")).assert_failed(
             5,
             "",

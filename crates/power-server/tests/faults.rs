@@ -23,8 +23,7 @@ use support::program::start;
 fn row_01_a_request_in_pieces_with_pauses_gets_one_reply() {
     let server = start(&[]);
     let baseline = server.baseline();
-    for (pieces, answer) in [(&["a", " ", "-", "1e", "1"][..], "d100.0"), (&["b", "-", ".", "5\r", "\n"], "d-0.125\n")]
-    {
+    for (pieces, reply) in [(&["a", " ", "-", "1e", "1"][..], "d100.0"), (&["b", "-", ".", "5\r", "\n"], "d-0.125\n")] {
         let mut stream = connect(server.address("power"));
         stream.set_nodelay(true).unwrap();
         for piece in pieces {
@@ -32,7 +31,7 @@ fn row_01_a_request_in_pieces_with_pauses_gets_one_reply() {
             thread::sleep(Duration::from_millis(50));
         }
         stream.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(read_to_end(&mut stream), answer);
+        assert_eq!(read_to_end(&mut stream), reply);
     }
     server.returns_to(baseline, "power");
 }

@@ -210,7 +210,7 @@ fn raise_open_files(files: u64) {
 }
 
 #[test]
-#[ignore = "takes a minute, and a million ports"]
+#[ignore = "takes a minute and needs a million ports"]
 fn row_12_ten_thousand_idle_and_a_million_short_connections_leak_no_memory() {
     raise_open_files(12_000);
     let mut command = command(&["--set", "timeouts.idle=1h", "--set", "timeouts.request=1h"]);
@@ -302,10 +302,10 @@ impl Host {
         host
     }
 
-    /// Starts a client there that sends `says`, reads `hears` bytes, and then does nothing until it is killed.
-    fn client(&self, address: &str, port: u16, says: &str, hears: usize) -> Child {
+    /// Starts a client there that sends `request`, reads `reply_bytes` bytes, and then does nothing until it is killed.
+    fn client(&self, address: &str, port: u16, request: &str, reply_bytes: usize) -> Child {
         let script = format!(
-            "exec 3<>/dev/tcp/{address}/{port} && printf {says} >&3 && head -c {hears} <&3 && echo && read -r _"
+            "exec 3<>/dev/tcp/{address}/{port} && printf {request} >&3 && head -c {reply_bytes} <&3 && echo && read -r _"
         );
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.0, "bash", "-c", &script]);
@@ -320,7 +320,7 @@ impl Drop for Host {
 }
 
 #[test]
-#[ignore = "takes two minutes, and root"]
+#[ignore = "takes two minutes and needs root"]
 fn row_13_a_peer_that_vanishes_is_closed_within_two_minutes() {
     let host = Host::new();
     let arguments = ["--listen", "198.18.0.1:0", "--set", "timeouts.idle=1h", "--set", "timeouts.request=1h"];
@@ -332,7 +332,7 @@ fn row_13_a_peer_that_vanishes_is_closed_within_two_minutes() {
     let mut received = [0; 5];
     silent.stdout.as_mut().unwrap().read_exact(&mut received).unwrap();
     assert_eq!(&received, b"d4.0\n");
-    let mut asking = host.client("198.18.0.1", port, "a2", 4);
+    let mut waiting = host.client("198.18.0.1", port, "a2", 4);
     server.eventually(|server| server.metric("power_connections") == 2, "has two clients");
     let began = Instant::now();
     run("ip", "link set faults0 down");
@@ -344,7 +344,7 @@ fn row_13_a_peer_that_vanishes_is_closed_within_two_minutes() {
         "the server replied to the second"
     );
     assert_eq!(server.metric("power_connections_closed_total{reason=\"io_error\"}"), 2);
-    for client in [&mut silent, &mut asking] {
+    for client in [&mut silent, &mut waiting] {
         client.kill().unwrap();
         client.wait().unwrap();
     }
@@ -353,7 +353,7 @@ fn row_13_a_peer_that_vanishes_is_closed_within_two_minutes() {
 }
 
 #[test]
-#[ignore = "takes the faketime library"]
+#[ignore = "needs libfaketime"]
 fn row_14_a_wall_clock_step_of_an_hour_moves_no_deadline() {
     let library = ["/usr/lib", "/usr/lib64"].map(|lib| format!("{lib}/{}-linux-gnu/faketime", std::env::consts::ARCH));
     let library = library.into_iter().map(|folder| format!("{folder}/libfaketime.so.1"));
@@ -389,7 +389,7 @@ fn row_14_a_wall_clock_step_of_an_hour_moves_no_deadline() {
 }
 
 #[test]
-#[ignore = "takes root"]
+#[ignore = "needs root"]
 fn row_16_a_signal_drains_a_server_that_is_pid_1() {
     for signal in ["TERM", "INT"] {
         let mut command = Command::new("unshare");

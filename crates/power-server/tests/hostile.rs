@@ -103,8 +103,8 @@ async fn a_client_over_the_limit_per_ip_is_rejected() {
 async fn a_thousand_clients_at_once_are_all_served() {
     let server = start(&[]);
     let clients: Vec<_> = (0..1_000).map(|_| server.exchange(b"a2")).collect();
-    for answer in futures::future::join_all(clients).await {
-        assert_eq!(answer, "d4.0");
+    for reply in futures::future::join_all(clients).await {
+        assert_eq!(reply, "d4.0");
     }
 }
 

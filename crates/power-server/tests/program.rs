@@ -56,7 +56,11 @@ fn check_config_prints_the_configuration_of_file_environment_and_arguments() {
     assert_eq!(config.limits.connections.backlog.get(), 3, "an argument overrides the file");
     assert_eq!(config.limits.connections.max_connections.get(), 1);
     assert_eq!(config.timeouts.shared.idle.get().as_secs(), 120);
-    assert_eq!(toml::Value::try_from(config.log.level).unwrap().as_str(), Some("warn"), "arguments go over all");
+    assert_eq!(
+        toml::Value::try_from(config.log.level).unwrap().as_str(),
+        Some("warn"),
+        "arguments override all other sources"
+    );
     let again =
         clean_command().args(["--config"]).arg(&file).args(["--listen", "127.0.0.1:9", "--check-config"]).output();
     assert!(String::from_utf8(again.unwrap().stdout).unwrap().starts_with("listen = \"127.0.0.1:9\"\n"));

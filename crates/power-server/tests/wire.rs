@@ -54,9 +54,9 @@ async fn lines_in_flight_get_lines_in_order() {
         write.shutdown().await.unwrap();
     };
     let mut received = String::new();
-    let hearing = tokio::io::AsyncReadExt::read_to_string(&mut read, &mut received);
-    let ((), heard_all) = tokio::join!(sending, hearing);
-    heard_all.unwrap();
+    let receiving = tokio::io::AsyncReadExt::read_to_string(&mut read, &mut received);
+    let ((), result) = tokio::join!(sending, receiving);
+    result.unwrap();
     assert!(received == replies, "10,000 replies, byte for byte");
 }
 

@@ -1,6 +1,6 @@
-//! The fault campaign for the long connection, against the program. The table of all rows is
-//! `crates/power-server/tests/FAULTS.md`. After each fault the server still runs, has not panicked, and holds no more
-//! resources than before.
+//! The rows of FAULTS.md about long connections, tested against the program. The table is
+//! `crates/power-server/tests/FAULTS.md`. After each fault the server runs, has had no panic, and holds no more files
+//! than before.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

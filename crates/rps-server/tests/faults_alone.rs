@@ -1,5 +1,4 @@
-//! The rows of the fault campaign that need the machine for themselves. `crates/power-server/tests/faults_alone.rs` says
-//! how to run them.
+//! The row of FAULTS.md that needs an idle machine. `crates/power-server/tests/faults_alone.rs` says how to run it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -9,7 +8,7 @@ use proto::testing::blocking::send_without_reading;
 use support::program::start;
 
 #[test]
-#[ignore = "measures memory: needs the machine for itself"]
+#[ignore = "measures memory: needs an idle machine"]
 fn row_06_players_who_never_read_do_not_grow_memory() {
     let server = start(&["--set", "timeouts.write=300ms"]);
     let moves = vec![b'1'; 1 << 20];

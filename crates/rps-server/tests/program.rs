@@ -97,7 +97,7 @@ fn the_health_check_fails_on_a_wrong_reply_of_either_game_and_passes_on_a_full_s
         std::thread::spawn(move || {
             for stream in listener.incoming().take(2) {
                 let mut stream = stream.unwrap();
-                // Ignore errors here: the test checks the exit code of the client.
+                // Ignore errors here: the test checks the exit code of the health check.
                 let _ = stream.read(&mut [0]).and_then(|_| stream.write_all(&[reply]));
             }
         });

@@ -77,7 +77,7 @@ async fn replies_are_sent_as_soon_as_they_are_ready_and_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_handler_replies_at_the_deadline_and_the_next_deadline_starts_then() {
+async fn the_handler_replies_at_the_deadline_and_the_next_request_starts_then() {
     let mut connection = connect(8, &not_triggered());
     let start = Instant::now();
     connection.peer.write_all(b"??").await.unwrap();
@@ -150,7 +150,7 @@ async fn a_drain_waits_for_pending_replies_as_long_as_for_requests() {
 }
 
 #[tokio::test]
-async fn a_drain_aborts_a_connection_that_never_runs_out_of_requests_and_gets_no_reply() {
+async fn a_drain_aborts_a_connection_with_endless_requests_and_no_ready_reply() {
     let shutdown = Shutdown::new(SECOND / 2);
     shutdown.trigger();
     let start = Instant::now();
