@@ -110,6 +110,11 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
     /// Starts the admin listener, which exposes `registry`, and the reload at SIGHUP, which calls `apply` with each new
     /// configuration. Logs the address of each of `listeners`, which are pairs of a service's name and its listener.
     ///
+    /// `apply` must apply every key that is not in [`NEEDS_RESTART`](ServerConfig::NEEDS_RESTART): the limits
+    /// ([`Admission::set_limits`]), the drain timeout ([`Shutdown::set_timeout`]), and a new service for new connections.
+    ///
+    /// [`Admission::set_limits`]: crate::server::Admission::set_limits
+    ///
     /// # Errors
     ///
     /// Fails if the admin listener cannot be bound or the signal handler cannot be installed.

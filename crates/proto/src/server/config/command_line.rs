@@ -1,4 +1,4 @@
-//! The arguments that both servers take, and the loading of a configuration.
+//! The arguments that every server takes, and the loading of a configuration.
 //!
 //! It depends on `builder` only, and on the process environment. [`CommandLine::load`] defines the precedence of the
 //! sources.
@@ -14,7 +14,7 @@ use clap::Args;
 
 use crate::server::config::builder::{ConfigBuilder, ConfigErrors, Configuration, Source};
 
-/// The arguments of both servers. Each server adds those for its listeners.
+/// The arguments of every server. Each server adds those for its listeners.
 ///
 /// The values are strings here, and the configuration parses them: it reports all invalid values of all sources
 /// together, each with its source. clap stops at the first invalid value and does not name its environment variable.
@@ -65,7 +65,7 @@ pub struct Override {
 pub struct CommandLine {
     /// The program's name. The names of the environment variables and of the default file derive from it.
     pub program: &'static str,
-    /// The arguments that both servers take.
+    /// The arguments that every server takes.
     pub options: Options,
     /// The arguments that only this server takes.
     pub overrides: Vec<Override>,

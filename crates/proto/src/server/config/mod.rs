@@ -4,9 +4,9 @@
 //! It depends on no other folder of `server`.
 //!
 //! - `types`: the types of values; each holds only valid values;
-//! - `sections`: the tables that both servers have;
+//! - `sections`: the tables that every server has;
 //! - `builder`: merges the sources;
-//! - `command_line`: the arguments that both servers take.
+//! - `command_line`: the arguments that every server takes.
 
 pub(crate) mod builder;
 pub(crate) mod command_line;

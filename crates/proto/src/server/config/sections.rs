@@ -1,4 +1,4 @@
-//! The configuration tables that both servers have, with the reason for each default.
+//! The configuration tables that every server has, with the reason for each default.
 //!
 //! It depends on `builder` and `types` only.
 
@@ -11,13 +11,15 @@ use super::types::{Count, LogFilter, OptionalAddress, TimeoutValue};
 
 /// A server's configuration: the tables that every server has, and the keys that a reload cannot change.
 pub trait ServerConfig: Configuration {
-    /// The keys whose changes need a restart: those of bound sockets and running threads.
+    /// The keys whose changes need a restart: those of bound sockets and running threads. Every server has `workers`,
+    /// `limits.backlog`, `log.format`, `admin.listen`, and the addresses of its listeners. A reload logs a change of any
+    /// other key as applied.
     const NEEDS_RESTART: &[&str];
 
     /// Returns `workers`, the number of threads. 0 means one per core.
     fn workers(&self) -> usize;
 
-    /// Returns `[limits]`.
+    /// Returns `[limits]`, mutable because the open-file limit can lower `max_connections`.
     fn connection_limits(&mut self) -> &mut ConnectionLimits;
 
     /// Returns `[timeouts]`.
@@ -69,7 +71,7 @@ impl ConnectionLimits {
     }
 }
 
-/// `[timeouts]`: the timeouts that both servers have.
+/// `[timeouts]`: the timeouts that every server has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TimeoutsConfig {
     /// Maximum time from a reply to the next request.

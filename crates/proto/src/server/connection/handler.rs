@@ -11,13 +11,17 @@ use tokio::time::Instant;
 
 /// The protocol of one connection. It maps events to reply bytes and to the next event to wait for.
 pub trait Handler: Send + 'static {
-    /// Maximum bytes per read. It bounds the replies that the server holds for a peer that reads nothing: the replies to
-    /// one read.
+    /// Maximum bytes per read. `input` can be longer: it begins with the rest of the last call. The replies to one read
+    /// are the most that the server holds for a peer that reads nothing.
     const READ_BYTES: usize;
 
-    /// Consumes complete requests from `input` and appends their replies to `output`.
+    /// Consumes complete requests from `input` and appends their replies to `output`, which is empty at the call.
     ///
-    /// The driver keeps the rest of `input` for the next call, and drops it at [`Event::Eof`].
+    /// Leave an incomplete request in `input`: the driver keeps it for the next call. It takes consumed bytes as the end of
+    /// a request, and restarts the request timeout. Only output restarts the idle timeout.
+    ///
+    /// The call with [`Event::Eof`] or [`Event::RequestTimeout`] is the last one. Write the replies to what is left; the
+    /// connection then closes, whatever `wait_for` says. So does a call that returns [`WaitFor::Close`].
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress;
 
     /// Polls, after [`WaitFor::Reply`], whether the pending reply is ready. The handler writes it at
@@ -34,7 +38,7 @@ pub trait Handler: Send + 'static {
 pub enum Event {
     /// Bytes were read.
     Data,
-    /// No more bytes were read for the settle time after a request that may be complete.
+    /// After [`WaitFor::Settle`], no more bytes were read for the settle time.
     Settled,
     /// A request was not complete within its timeout.
     RequestTimeout,
@@ -49,7 +53,7 @@ pub enum Event {
 /// The result of handling one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// The number of requests that got a reply.
+    /// The number of requests that got a reply in this call, for the latency metric.
     pub replies: u64,
     /// The event that the handler needs next.
     pub wait_for: WaitFor,
@@ -62,7 +66,7 @@ pub enum WaitFor {
     Request,
     /// The rest of a request.
     MoreData,
-    /// More bytes of a request that may be complete, or no bytes for the settle time.
+    /// More bytes of a request that may be complete, such as a number without a line end, or no bytes for the settle time.
     Settle,
     /// A reply that depends on more than this connection, for instance on a second player.
     Reply {

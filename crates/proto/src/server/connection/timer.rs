@@ -16,19 +16,20 @@ use crate::server::lifecycle::shutdown::Shutdown;
 /// The timeouts of a connection.
 #[derive(Clone, Debug)]
 pub struct ConnectionTimeouts {
-    /// Maximum time for a complete request: from accept for the first one, from its first byte for a later one. `None`
-    /// if a request never arrives in parts; the idle timeout then applies to the first request too.
+    /// Maximum time for a complete request: from accept for the first one, from its first byte for a later one. `None`:
+    /// the idle timeout applies instead, to the first request and to an incomplete one.
     pub request: Option<Duration>,
-    /// Maximum time from a reply to the next request.
+    /// Maximum time from a reply to the first byte of the next request, or to its end if `request` is `None`.
     pub idle: Duration,
     /// Maximum time for the peer to read enough that the unsent replies fit into the socket.
     pub write: Duration,
-    /// Time from the last byte of a request that may be complete to [`Event::Settled`].
+    /// Time from the last byte of a request that may be complete to [`Event::Settled`]. Zero for protocols in which the
+    /// end of a request is visible.
     pub settle: Duration,
 }
 
 impl ConnectionTimeouts {
-    /// Combines the timeouts that both servers have with those of the service.
+    /// Combines the timeouts that every server has with those of the service.
     #[must_use]
     pub fn new(
         configured: &sections::TimeoutsConfig,

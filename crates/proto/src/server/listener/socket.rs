@@ -35,7 +35,9 @@ const SEND_BUFFER_BYTES: usize = 128 * 1024;
 pub struct ListenOptions {
     /// The length of the accept queue. The kernel limits it to `net.core.somaxconn`.
     pub backlog: u32,
-    /// Whether the kernel defers the accept of a connection for up to a second, until the client has sent data.
+    /// Whether the kernel defers the accept of a connection for up to a second, until the client has sent data. Use it if
+    /// clients send first. The timeouts, and the rejection of a silent client, then start up to a second later, and a
+    /// drain drops silent connections that are not accepted yet.
     pub defer_accept: bool,
 }
 
