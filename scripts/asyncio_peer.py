@@ -18,7 +18,7 @@ POWERS = {b"a": 2, b"b": 3, b"c": 4, b"d": 1}
 
 
 def reply_to(request):
-    """Returns the reply to one request of the power wire; both without the line end."""
+    """Returns the reply to one request of the power protocol; both without the line end."""
     exponent = POWERS.get(request[:1])
     if exponent is None:
         return b"eBADOP send a (square), b (cube), c (fourth power) or d (echo)"

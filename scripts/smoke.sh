@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks the release binaries and the files in config/. Builds the workspace, starts each server alone with its shipped
-# configuration file, and checks: each command of the client with valid and invalid input, both wires with plain TCP
+# configuration file, and checks: each command of the client with valid and invalid input, both protocols with plain TCP
 # clients, and each server's health check, start, reload and drain. The Rust tests check the behaviour in depth.
 #
 # Needs a Rust toolchain, bash (4.4 or later), coreutils and python3 (3.8 or later). Takes a few seconds once the

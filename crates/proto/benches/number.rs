@@ -1,4 +1,4 @@
-//! Parsing and formatting of numbers in the power wire's format, compared with the standard library and with crates that
+//! Parsing and formatting of numbers in the power protocol's format, compared with the standard library and with crates that
 //! only find the shortest digits; and a batch of requests, from bytes to bytes.
 
 use std::fmt::Write;

@@ -1,4 +1,4 @@
-//! Fuzzes the power wire with arbitrary bytes, split into arbitrary pieces, in each framing.
+//! Fuzzes the power protocol with arbitrary bytes, split into arbitrary pieces, in each framing.
 //!
 //! - The split does not change the requests that are decoded from lines, or from a request that has time to settle. In
 //!   all other cases, a client never takes a wrong number for the correct reply.

@@ -1,4 +1,4 @@
-//! Fuzzes the rock-paper-scissors wire with arbitrary bytes, split into arbitrary pieces.
+//! Fuzzes the rock-paper-scissors protocol with arbitrary bytes, split into arbitrary pieces.
 //!
 //! - The server decodes one item per byte other than CR and LF, the client one item per byte, in order. Neither buffers
 //!   a byte.

@@ -109,9 +109,9 @@ pub enum Violation {
     NoReply,
     /// The server sent more replies than the client sent requests.
     Unsolicited,
-    /// The reply is not valid on the power wire.
+    /// The reply is not valid on the power protocol.
     InvalidReply(ReplyError),
-    /// The byte is not a reply of the rock-paper-scissors wire.
+    /// The byte is not a reply of the rock-paper-scissors protocol.
     InvalidByte(UnknownByte),
     /// The server replied to one move with more than one byte.
     ExtraBytes {

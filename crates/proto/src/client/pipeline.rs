@@ -215,7 +215,7 @@ where
             Ok(_) => {}
             Err(error) => {
                 // A close with unread requests in the server's receive buffer resets the connection. Of the bytes
-                // before the reset, accept only an error reply of the power wire: a number may be incomplete.
+                // before the reset, accept only an error reply of the power protocol: a number may be incomplete.
                 let last = if bytes.starts_with(b"e") { decoder.decode_eof(bytes).ok().flatten() } else { None };
                 return last.map(Some).ok_or(ErrorKind::Io(error));
             }

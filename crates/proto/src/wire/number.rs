@@ -1,4 +1,4 @@
-//! Parses and formats the numbers of the power wire.
+//! Parses and formats the numbers of the power protocol.
 //!
 //! The parser accepts `[+-]? ( digits [ . digits? ] | . digits ) ( [eE] [+-]? digits )?` with spaces and tabs around
 //! it, in ASCII. The formatter writes the shortest digits that parse to the same double, in the layout of Python's

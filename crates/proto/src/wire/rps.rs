@@ -1,4 +1,4 @@
-//! The rock-paper-scissors wire: one byte is one frame, in both directions.
+//! The rock-paper-scissors protocol: one byte is one frame, in both directions.
 //!
 //! The wire has no delimiters and no escapes, and a frame cannot be split. A server skips CR and LF, so that a person
 //! can play with netcat.

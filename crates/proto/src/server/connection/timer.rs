@@ -65,9 +65,9 @@ pub(super) enum Step {
 /// on such a request of another connection is awaited for the same time.
 pub(crate) const DRAIN_IDLE_GRACE: Duration = Duration::from_millis(50);
 
-/// After this long in a drain, a connection closes after its next reply, even if its peer sends each request right after
-/// the last reply. Pending replies are awaited a [`DRAIN_IDLE_GRACE`] longer, so that both players of a duel get the
-/// result of their last round.
+/// After this long in a drain, a connection closes after its next reply, unless the next request has arrived by then: its
+/// peer may send each request right after the last reply. Pending replies are awaited a [`DRAIN_IDLE_GRACE`] longer, so
+/// that both players of a duel get the result of their last round.
 const DRAIN_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The state of one connection from which its next step follows.
@@ -151,7 +151,8 @@ impl ConnectionTimer {
 
     /// Returns the next deadline and the step at that time.
     fn next_deadline(&self, timeouts: &ConnectionTimeouts, shutdown: &Shutdown) -> (Instant, Step) {
-        let own = match self.wait_for {
+        // The driver closes the connection at `WaitFor::Close`, before it asks for a step.
+        let step = match self.wait_for {
             WaitFor::Request | WaitFor::Close if self.replied || timeouts.request.is_none() => {
                 (self.idle_deadline, Step::CloseIdle)
             }
@@ -163,11 +164,12 @@ impl ConnectionTimer {
             }
             WaitFor::Reply { deadline } => (deadline, Step::Deliver(Event::ReplyReady)),
         };
-        let (Some(started_at), Some(deadline)) = (shutdown.started_at(), shutdown.deadline()) else { return own };
+        let (Some(started_at), Some(deadline)) = (shutdown.started_at(), shutdown.deadline()) else { return step };
         let grace_end = started_at.max(self.last_progress) + DRAIN_IDLE_GRACE;
         let keep_alive_end = started_at + DRAIN_KEEP_ALIVE_TIMEOUT;
-        let drain = match self.wait_for {
-            // Right after a reply no request can be in flight, so close at once. Later, a request may be in flight.
+        let drain_step = match self.wait_for {
+            // After the first second, don't wait for requests in flight: the client had time to stop. The final read
+            // still serves a client that pipelines.
             WaitFor::Request | WaitFor::Close if self.last_progress >= keep_alive_end => {
                 (self.last_progress, Step::FinalRead)
             }
@@ -176,8 +178,8 @@ impl ConnectionTimer {
             WaitFor::Settle => (deadline, Step::Deliver(Event::Settled)),
             WaitFor::Reply { .. } => (grace_end.min(keep_alive_end + DRAIN_IDLE_GRACE), Step::Deliver(Event::Shutdown)),
         };
-        let drain = (drain.0.min(deadline), drain.1);
-        if drain.0 <= own.0 { drain } else { own }
+        let drain_step = (drain_step.0.min(deadline), drain_step.1);
+        if drain_step.0 <= step.0 { drain_step } else { step }
     }
 }
 

@@ -278,7 +278,7 @@ impl<S: Service> Acceptor<S> {
         if let Some(end) = self.shutdown.end()
             && timeout_at(end, ended).await.is_err()
         {
-            // Tasks that did not end at the drain deadline, which is a little earlier.
+            // Normally none: each driver aborts its connection at the drain deadline, which is a little earlier.
             self.metrics.closed_many(&CloseReason::Aborted, self.tasks.len());
         }
     }

@@ -1,4 +1,4 @@
-//! Properties of the power wire.
+//! Properties of the power protocol.
 
 use std::time::Duration;
 

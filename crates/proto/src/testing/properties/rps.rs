@@ -1,4 +1,4 @@
-//! Properties of the rock-paper-scissors wire.
+//! Properties of the rock-paper-scissors protocol.
 
 use crate::wire::rps::{ClientCodec, Move, Reply, ServerCodec, UnknownByte};
 use bytes::BytesMut;

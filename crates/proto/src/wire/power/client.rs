@@ -1,4 +1,4 @@
-//! The client's codec of the power wire: encodes requests and finds the end of each reply.
+//! The client's codec of the power protocol: encodes requests and finds the end of each reply.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! The power wire. A request is an op letter and a number; a reply is a number or an error.
+//! The power protocol. A request is an op letter and a number; a reply is a number or an error.
 //!
 //! - this file: requests and replies;
 //! - [`operation`]: the operations and their letters;

@@ -1,4 +1,4 @@
-//! The operations of the power wire and their letters.
+//! The operations of the power protocol and their letters.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The server's codec of the power wire: finds the end of each request and encodes replies.
+//! The server's codec of the power protocol: finds the end of each request and encodes replies.
 //!
 //! A TCP stream has no frames, and the programs that use this wire end a request in one of three ways:
 //!
