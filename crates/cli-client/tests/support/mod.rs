@@ -13,6 +13,7 @@
 
 pub(crate) mod fake;
 pub(crate) mod load;
+pub(crate) mod pages;
 pub(crate) mod real;
 pub(crate) mod terminal;
 

@@ -20,8 +20,8 @@ pub trait Handler: Send + 'static {
     /// Leave an incomplete request in `input`: the driver keeps it for the next call. It takes consumed bytes as the end of
     /// a request, and restarts the request timeout. Only output restarts the idle timeout.
     ///
-    /// The call with [`Event::Eof`] or [`Event::RequestTimeout`] is the last one. Write the replies to what is left; the
-    /// connection then closes, whatever `wait_for` says. So does a call that returns [`WaitFor::Close`].
+    /// The call with [`Event::Eof`] or [`Event::RequestTimeout`] is the last one: write the replies to the remaining
+    /// input. The connection then closes, as after [`WaitFor::Close`].
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress;
 
     /// Polls, after [`WaitFor::Reply`], whether the pending reply is ready. The handler writes it at
