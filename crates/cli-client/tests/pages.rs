@@ -18,7 +18,8 @@ use support::pages::{
 };
 
 /// Programs that are not part of this repository. Only the files among their arguments are checked.
-const OTHER_PROGRAMS: &str = "curl docker docker-compose echo grep head install ip kill kubectl mkdir nc printf promtool sed seq sleep systemctl";
+const OTHER_PROGRAMS: &str =
+    "curl docker docker-compose echo grep head install ip kill kubectl mkdir nc printf promtool sed sleep systemctl";
 
 #[test]
 fn every_command_of_every_page_can_be_run() {
@@ -30,8 +31,8 @@ fn every_command_of_every_page_can_be_run() {
         let inline = code_spans(&page.text).into_iter().filter(|span| {
             let (first, rest) = span.split_once(' ').unwrap_or((span, ""));
             let has_placeholder = rest.split(' ').any(|word| word.len() > 1 && word.chars().all(char::is_uppercase));
-            let is_command =
-                first.starts_with("scripts/") || matches!(first, "cargo" | "bash" | "cli-client" | "docker");
+            let is_command = first.starts_with("scripts/")
+                || matches!(first, "cargo" | "bash" | "cli-client" | "docker" | "promtool");
             is_command && !has_placeholder && (!rest.is_empty() || first.starts_with("scripts/"))
         });
         for script in blocks.chain(console).chain(inline) {
@@ -133,14 +134,15 @@ fn check_cargo(arguments: &[&str]) -> Result<(), String> {
         None => (arguments, [].as_slice()),
     };
     let Some((&subcommand, options)) = arguments.split_first() else { return Err("no subcommand".to_owned()) };
-    let (mut package, mut targets, mut filters, mut features) = (None, Vec::new(), Vec::new(), Vec::new());
+    let (mut packages, mut targets, mut filters, mut features) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut options = options.iter().copied();
     while let Some(option) = options.next() {
         let mut value = || options.next().ok_or(format!("{option} has no value"));
         match option {
-            "-p" | "-qp" => package = Some(value()?),
+            "-p" | "-qp" => packages.push(value()?),
             "--test" => targets.push(("tests", value()?)),
             "--bench" => targets.push(("benches", value()?)),
+            "--bin" => ensure(packages.contains(&value()?), || format!("{arguments:?}: there is no such program"))?,
             "--features" => features.push(value()?),
             "--fuzz-dir" => targets.push(("fuzz", value()?)),
             "--path" => ensure(exists(value()?), || format!("{arguments:?}: there is no such folder"))?,
@@ -150,15 +152,17 @@ fn check_cargo(arguments: &[&str]) -> Result<(), String> {
             other => return Err(format!("no check for {other}")),
         }
     }
-    let packages = match package {
-        Some(package) => vec![package],
-        None => vec!["proto", "power-server", "rps-server", "cli-client"],
-    };
+    for package in &packages {
+        ensure(exists(&format!("crates/{package}/Cargo.toml")), || format!("there is no package {package}"))?;
+    }
+    let program = packages.first().copied();
+    if packages.is_empty() {
+        packages = vec!["proto", "power-server", "rps-server", "cli-client"];
+    }
     let in_packages = |file: &str| {
         let paths = packages.iter().map(|package| format!("crates/{package}/{file}"));
         paths.filter(|path| exists(path)).collect::<Vec<_>>()
     };
-    ensure(!in_packages("Cargo.toml").is_empty(), || format!("there is no package {package:?}"))?;
     let manifests: String = in_packages("Cargo.toml").iter().map(|path| read(path)).collect();
     for feature in features {
         ensure(manifests.contains(&format!("\n{feature} = [")), || format!("there is no feature {feature}"))?;
@@ -184,7 +188,7 @@ fn check_cargo(arguments: &[&str]) -> Result<(), String> {
             ensure(!in_packages(&format!("{folder}/{name}.rs")).is_empty(), || format!("there is no benchmark {name}"))
         }),
         "run" => {
-            let program = package.ok_or("no package")?;
+            let program = program.ok_or("no package")?;
             ensure(!in_packages("src/main.rs").is_empty(), || format!("{program} is not a program"))?;
             if program == "cli-client" { Ok(()) } else { check_server(program, &[], passed) }
         }
@@ -195,7 +199,7 @@ fn check_cargo(arguments: &[&str]) -> Result<(), String> {
             }
             _ => Err("no check for this".to_owned()),
         },
-        "build" | "clippy" | "doc" | "fmt" | "install" | "update" => Ok(()),
+        "build" | "clippy" | "doc" | "fmt" | "install" | "rustc" | "update" => Ok(()),
         other => Err(format!("no check for cargo {other}")),
     }
 }
@@ -236,10 +240,11 @@ fn every_link_leads_to_a_file_and_every_anchor_to_a_heading() {
 
 #[test]
 fn every_path_in_backticks_exists() {
-    let all: Vec<_> = ["crates", "config", "scripts", ".ci"].into_iter().flat_map(files).collect();
+    let all: Vec<_> =
+        ["crates", "config", "scripts", ".ci"].into_iter().flat_map(files).chain(["Cargo.toml".to_owned()]).collect();
     for page in pages() {
         let is_path = |span: &String| {
-            matches!(extension(span), "rs" | "sh" | "py" | "md" | "service" | "yml" | "yaml")
+            matches!(extension(span), "rs" | "sh" | "py" | "md" | "service" | "yml" | "yaml" | "toml" | "cfg")
                 && !span.contains([' ', '*', '~'])
         };
         for span in code_spans(&page.text).into_iter().filter(is_path) {

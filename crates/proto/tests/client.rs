@@ -255,10 +255,12 @@ async fn replies_arrive_in_order_and_a_close_after_them_is_not_a_violation() {
 
 #[tokio::test]
 async fn requests_larger_than_the_socket_buffers_do_not_deadlock() {
-    const COUNT: usize = 1 << 21;
+    // More than the buffers of both sockets hold: a client that sends 8 MiB before it reads deadlocks.
+    const COUNT: usize = 1 << 24;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let mut pipeline = Pipeline::open(endpoint(&address), 65_536, None).await.unwrap();
+    let endpoint = Endpoint::new(address).with_timeouts(Timeouts::all(TEST_TIMEOUT));
+    let mut pipeline = Pipeline::open(endpoint, 65_536, None).await.unwrap();
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let (mut read, mut write) = stream.split();

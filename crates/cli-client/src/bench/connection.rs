@@ -80,7 +80,7 @@ impl LoadConnection {
         let replies = (plan.batch() * self.verifier.expected.len()).clamp(64, MAX_READ);
         let min_read_bytes = if plan.keep_alive { replies } else { ClientCodec::MAX_REPLY_LEN };
         let final_error = match plan.workload {
-            Workload::Power { .. } => Some(b'e'),
+            Workload::Power { .. } => Some(ClientCodec::ERROR_BYTE),
             Workload::Rps | Workload::Duel => Some(Reply::Full.byte()),
             Workload::Exchange { .. } => None,
         };

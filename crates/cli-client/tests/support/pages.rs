@@ -8,19 +8,21 @@ use std::str::Chars;
 
 pub(crate) const README: &str = "README.md";
 pub(crate) const CHINESE: &str = "crates/README.zh.md";
-pub(crate) const CODE: &str = "crates/README.md";
 pub(crate) const CLIENT: &str = "crates/cli-client/README.md";
 
-/// All pages with commands.
-pub(crate) const PAGES: [&str; 8] = [
+/// All pages.
+pub(crate) const PAGES: [&str; 11] = [
     README,
     CHINESE,
-    CODE,
+    "crates/README.md",
     "crates/proto/README.md",
     CLIENT,
     "config/README.md",
     "config/deploy/README.md",
     "scripts/README.md",
+    "crates/proto/PROTOCOL.md",
+    "crates/proto/PERFORMANCE.md",
+    "crates/power-server/tests/FAULTS.md",
 ];
 
 pub(crate) fn root() -> PathBuf {
@@ -76,7 +78,7 @@ pub(crate) fn page(path: &'static str) -> Page {
     Page { path, blocks, text }
 }
 
-pub(crate) fn push_line(text: &mut String, line: &str) {
+fn push_line(text: &mut String, line: &str) {
     text.push_str(line);
     text.push('\n');
 }
@@ -154,7 +156,7 @@ pub(crate) fn simple_commands(script: &str) -> Vec<Vec<String>> {
 }
 
 /// A word without its quotes.
-pub(crate) fn next_word(rest: &mut Peekable<Chars<'_>>) -> String {
+fn next_word(rest: &mut Peekable<Chars<'_>>) -> String {
     let mut word = String::new();
     while let Some(next) = rest.next_if(|&next| !next.is_whitespace() && !";&|()<>".contains(next)) {
         match next {

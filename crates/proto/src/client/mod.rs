@@ -24,15 +24,15 @@ pub use endpoint::Endpoint;
 pub use error::{Error, ErrorKind, Phase, Violation};
 pub use pipeline::Pipeline;
 
-/// The timeout of each phase. Each covers its whole phase, which may have several steps.
+/// The timeout of each phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Resolving the host name.
     pub resolve: Duration,
     /// Connecting. A name's addresses are tried in turn; each gets an equal share of the remaining time.
     pub connect: Duration,
-    /// Writing a power request to the socket. For moves and for the requests of a [`Pipeline`], the reply timeout
-    /// includes the time to send.
+    /// One write of a power request: the whole request, each chunk with [`Chunking`](power::Chunking), or the half-close.
+    /// For moves and for the requests of a [`Pipeline`], the reply timeout includes the time to send.
     pub send: Duration,
     /// Waiting for a reply, from the start of the wait.
     pub reply: Duration,

@@ -33,7 +33,7 @@ use super::{Endpoint, Error, ErrorKind, Phase, Violation, with_timeout};
 /// #     stream.write_all(b"d4.0\nd9.0\n").await.unwrap();
 /// # });
 /// let mut codec = ClientCodec::new(Framing::Line);
-/// let mut pipeline = Pipeline::open(Endpoint::new(address), ClientCodec::MAX_REPLY_LEN, Some(b'e')).await?;
+/// let mut pipeline = Pipeline::open(Endpoint::new(address), ClientCodec::MAX_REPLY_LEN, Some(ClientCodec::ERROR_BYTE)).await?;
 /// pipeline.send(b"a2.0\na3.0\n"[..].into(), false);
 /// for square in [4.0, 9.0] {
 ///     assert_eq!(pipeline.reply(&mut codec).await?.map(|number| number.value()), Ok(square));
@@ -105,7 +105,7 @@ impl Pipeline {
         D: Decoder,
         ErrorKind: From<D::Error>,
     {
-        let reply = read_reply(&mut self.duplex, decoder, &mut self.bytes, self.min_read_bytes);
+        let reply = read_reply(&mut self.duplex, decoder, &mut self.bytes, self.min_read_bytes, self.final_error);
         let kind = match with_timeout(self.endpoint.timeouts().reply, reply).await {
             Ok(Some(reply)) => {
                 self.replied = true;
@@ -199,6 +199,7 @@ pub(super) async fn read_reply<S, D>(
     decoder: &mut D,
     bytes: &mut BytesMut,
     min_read_bytes: usize,
+    final_error: Option<u8>,
 ) -> Result<Option<D::Item>, ErrorKind>
 where
     S: AsyncRead + Unpin,
@@ -215,8 +216,9 @@ where
             Ok(_) => {}
             Err(error) => {
                 // A close with unread requests in the server's receive buffer resets the connection. Of the bytes
-                // before the reset, accept only an error reply of the power protocol: a number may be incomplete.
-                let last = if bytes.starts_with(b"e") { decoder.decode_eof(bytes).ok().flatten() } else { None };
+                // before the reset, accept only a final error: another reply may be incomplete.
+                let is_error = final_error.is_some() && bytes.first().copied() == final_error;
+                let last = if is_error { decoder.decode_eof(bytes).ok().flatten() } else { None };
                 return last.map(Some).ok_or(ErrorKind::Io(error));
             }
         }

@@ -97,7 +97,7 @@ impl Client {
             Ok::<_, ErrorKind>(())
         };
         let (reply, sent) = {
-            let reply = read_reply(&mut reading, &mut codec, &mut bytes, MIN_READ_BYTES);
+            let reply = read_reply(&mut reading, &mut codec, &mut bytes, MIN_READ_BYTES, Some(ClientCodec::ERROR_BYTE));
             let (mut reply, mut sending) = (pin!(reply), pin!(sending));
             tokio::select! {
                 biased;
@@ -369,7 +369,13 @@ impl Replies {
         } else if let Some(error) = read_error {
             ErrorKind::Io(error)
         } else {
-            let reply = read_reply(&mut self.stream, &mut self.codec, &mut self.bytes, MIN_READ_BYTES);
+            let reply = read_reply(
+                &mut self.stream,
+                &mut self.codec,
+                &mut self.bytes,
+                MIN_READ_BYTES,
+                Some(ClientCodec::ERROR_BYTE),
+            );
             match with_timeout(self.endpoint.timeouts().reply, reply).await {
                 Ok(Some(reply)) => {
                     self.replied = true;
@@ -389,6 +395,6 @@ impl Replies {
 
     /// Checks, while no request is in flight, that the received bytes are not a number: it would have no request.
     fn check_unsolicited(&mut self) {
-        self.is_unsolicited = !matches!(self.bytes.first(), None | Some(b'e'));
+        self.is_unsolicited = !matches!(self.bytes.first(), None | Some(&ClientCodec::ERROR_BYTE));
     }
 }

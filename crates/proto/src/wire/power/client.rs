@@ -66,6 +66,9 @@ impl ClientCodec {
     /// servers may send longer error messages.
     pub const MAX_REPLY_LEN: usize = 1024;
 
+    /// The first byte of an error reply.
+    pub const ERROR_BYTE: u8 = b'e';
+
     /// Creates a codec for one connection.
     #[must_use]
     pub fn new(framing: Framing) -> Self {
