@@ -142,7 +142,7 @@ fn errors_are_in_chinese() {
         ("power square abc", "错误：'<NUMBER>...' 的值 'abc' 无效：不是 2、-0.5、1e-3 这样的十进制数"),
         ("power square 1e999", "超出最大的双精度数"),
         ("power square 2 --bogus", "错误：无法识别的参数 '--bogus'"),
-        ("power sqare", "错误：无法识别的命令 'sqare'；是不是 'square'"),
+        ("power sqare", "错误：无法识别的命令 'sqare'；是不是 'square'？"),
         ("rps throw lizard", "不是有效的出拳"),
         ("rps play --best-of 2", "请输入奇数"),
         ("bench power -n 0", "的整数"),

@@ -197,7 +197,7 @@ texts! {
     unknown_argument(argument) "unexpected argument '{argument}'" "无法识别的参数 '{argument}'"
     unknown_command(command) "unknown command '{command}'" "无法识别的命令 '{command}'"
     conflict(argument, other) "'{argument}' cannot be used with '{other}'" "'{argument}' 不能与 '{other}' 一起用"
-    did_you_mean(suggestion) "; did you mean '{suggestion}'?" "；是不是 '{suggestion}'"
+    did_you_mean(suggestion) "; did you mean '{suggestion}'?" "；是不是 '{suggestion}'？"
     not_a_move
         "not a move: scissors, rock or paper (s, r, p; 剪刀, 石头, 布; 1, 2, 3)"
         "不是有效的出拳：剪刀、石头、布（1、2、3；scissors、rock、paper；s、r、p）"
@@ -365,7 +365,7 @@ texts! {
     bench_cost(wall_clock, connections, wait)
         "A new connection per request costs {wall_clock} more wall-clock time per request,\n\
          and each of {connections} callers waits {wait} longer."
-        "每个请求新建一个连接，每个请求多花 {wall_clock}；同时的 {connections} 个调用者各多等 {wait}。"
+        "若每个请求新建一个连接，每个请求多花 {wall_clock}；并发的 {connections} 个调用者各多等 {wait}。"
     bench_cost_not_measurable
         "These runs are too short to measure the cost of a new connection per request."
         "这几次运行太短，测不出每个请求新建一个连接的代价。"

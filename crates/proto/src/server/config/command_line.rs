@@ -44,7 +44,7 @@ pub struct Options {
     #[arg(long)]
     pub check_config: bool,
 
-    /// Send a request to the running server; exit with 0 if the reply is correct, 1 if not
+    /// Send a request to the running server; exit with 0 if the reply is correct or the server is full, 1 if not
     #[arg(long, conflicts_with = "check_config")]
     pub healthcheck: bool,
 }
