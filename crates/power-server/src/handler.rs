@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use proto::server::{ConnectionTimeouts, Event, Handler, Progress, WaitFor};
+use proto::server::{ConnectionTimeouts, Event, Handler, MAX_OUTPUT_BYTES, Progress, WaitFor};
 use proto::wire::power::server::{Pending, Received, ReplyEncoder, RequestDecoder};
 use tokio_util::codec::{Decoder, Encoder};
 
@@ -29,42 +29,63 @@ impl PowerHandler {
             metrics,
         }
     }
-}
 
-impl Handler for PowerHandler {
-    /// Enough for the longest request that can be configured, and for hundreds of short ones in flight. In the worst case
-    /// every two bytes are a bad line with an error reply of 87 bytes: 174 KiB for a peer that never reads, until the write
-    /// timeout.
-    const READ_BYTES: usize = 4096;
-
-    fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress {
-        let mut replies = 0;
-        let mut reply_to = |received: Received| match received {
+    /// Appends the reply, and returns the number of replies: 0 if it is only the rest of an earlier one.
+    fn reply_to(&self, received: Received, output: &mut BytesMut) -> usize {
+        match received {
             Received::Request { operation, request, terminator } => {
                 let reply = request.and_then(arithmetic::reply);
                 self.metrics.count_reply(operation, reply.as_ref().map(drop).map_err(|error_reply| error_reply.code));
-                replies += 1;
                 // Encoding into memory cannot fail.
                 let _ = ReplyEncoder.encode((&reply, terminator), output);
+                1
             }
-            Received::LateLineEnd => output.put_u8(b'\n'),
-        };
+            Received::LateLineEnd => {
+                output.put_u8(b'\n');
+                0
+            }
+        }
+    }
+}
+
+impl Handler for PowerHandler {
+    /// Enough for the longest request that can be configured, and for hundreds of short ones in flight.
+    const READ_BYTES: usize = 4096;
+
+    fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress {
+        let mut replies = 0;
         match event {
+            // Decoding cannot fail: a bad request is an item.
             Event::Data => {
-                // Decoding cannot fail: a bad request is an item.
                 while let Ok(Some(received)) = self.requests.decode(input) {
-                    reply_to(received);
+                    replies += self.reply_to(received, output);
+                    let is_turn_over = replies >= max_replies || output.len() >= MAX_OUTPUT_BYTES;
+                    if is_turn_over && !input.is_empty() {
+                        return Progress { replies: replies as u64, wait_for: WaitFor::Turn };
+                    }
                 }
             }
+            // The earlier turns have left at most a part of a request.
             Event::Eof => {
                 while let Ok(Some(received)) = self.requests.decode_eof(input) {
-                    reply_to(received);
+                    replies += self.reply_to(received, output);
                 }
             }
-            Event::Settled => self.requests.decode_settled(input).into_iter().for_each(reply_to),
-            Event::RequestTimeout => reply_to(self.requests.time_out(self.request_timeout)),
+            Event::Settled => {
+                if let Some(received) = self.requests.decode_settled(input) {
+                    replies += self.reply_to(received, output);
+                }
+            }
+            Event::RequestTimeout => {
+                let received = self.requests.time_out(self.request_timeout);
+                replies += self.reply_to(received, output);
+            }
+            Event::Shutdown => {
+                let received = self.requests.shut_down();
+                replies += self.reply_to(received, output);
+            }
             // This handler never waits for a reply.
-            Event::ReplyReady | Event::Shutdown => {}
+            Event::ReplyReady => {}
         }
         let wait_for = match self.requests.pending() {
             _ if self.requests.is_finished() => WaitFor::Close,
@@ -72,6 +93,6 @@ impl Handler for PowerHandler {
             Pending::Partial => WaitFor::MoreData,
             Pending::Complete => WaitFor::Settle,
         };
-        Progress { replies, wait_for }
+        Progress { replies: replies as u64, wait_for }
     }
 }

@@ -101,7 +101,7 @@ impl Server {
 /// The service: everything that its connections share.
 #[derive(Debug)]
 struct PowerService {
-    timeouts: Arc<ConnectionTimeouts>,
+    timeouts: ConnectionTimeouts,
     max_request_bytes: usize,
     busy: Bytes,
     metrics: Arc<Metrics>,
@@ -113,7 +113,7 @@ impl PowerService {
         // Encoding into memory cannot fail.
         let _ = ReplyEncoder.encode((&Err(ErrorReply::busy()), Terminator::Bare), &mut busy);
         Self {
-            timeouts: config.connection_timeouts().into(),
+            timeouts: config.connection_timeouts(),
             max_request_bytes: config.limits.max_request_bytes.as_usize(),
             busy: busy.freeze(),
             metrics,
@@ -128,8 +128,8 @@ impl Service for PowerService {
         PowerHandler::new(self.max_request_bytes, &self.timeouts, Arc::clone(&self.metrics))
     }
 
-    fn timeouts(&self) -> Arc<ConnectionTimeouts> {
-        Arc::clone(&self.timeouts)
+    fn timeouts(&self) -> ConnectionTimeouts {
+        self.timeouts
     }
 
     fn rejection(&self) -> Bytes {

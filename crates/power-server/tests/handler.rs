@@ -10,7 +10,7 @@ use std::time::Duration;
 use power_server::config::Config;
 use power_server::handler::PowerHandler;
 use proto::server::Shutdown;
-use proto::server::connection::run;
+use proto::server::connection::{ConnectionContext, run};
 use support::connect_in_memory as connect;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, split};
 use tokio::time::{Instant, sleep};
@@ -116,6 +116,10 @@ async fn an_idle_connection_takes_at_most_376_bytes_in_its_task() {
     let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let timeouts = Config::default().connection_timeouts();
     let handler = PowerHandler::new(512, &timeouts, Arc::default());
-    let driver = run(stream, handler, timeouts.into(), Arc::default(), Shutdown::new(SECOND));
+    let driver = run(
+        stream,
+        handler,
+        Arc::new(ConnectionContext { timeouts, metrics: Arc::default(), shutdown: Shutdown::new(SECOND) }),
+    );
     assert!(size_of_val(&driver) <= 376, "{} bytes", size_of_val(&driver));
 }

@@ -23,7 +23,7 @@ fn handle(criterion: &mut Criterion) {
                 input.clear();
                 output.clear();
                 input.extend_from_slice(&moves);
-                solo.handle(Event::Data, &mut input, &mut output)
+                solo.handle(Event::Data, &mut input, &mut output, usize::MAX)
             });
         });
     }

@@ -156,7 +156,7 @@ where
 /// The settings and counters that connections of both games share.
 #[derive(Clone, Debug)]
 struct Shared {
-    timeouts: Arc<ConnectionTimeouts>,
+    timeouts: ConnectionTimeouts,
     max_bad_frames: u32,
     metrics: Arc<Metrics>,
 }
@@ -164,7 +164,7 @@ struct Shared {
 impl Shared {
     fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
         Self {
-            timeouts: config.connection_timeouts().into(),
+            timeouts: config.connection_timeouts(),
             max_bad_frames: config.limits.max_bad_frames.get(),
             metrics: Arc::clone(metrics),
         }
@@ -193,8 +193,8 @@ where
         SoloHandler::new((self.house)(), *max_bad_frames, Arc::clone(metrics))
     }
 
-    fn timeouts(&self) -> Arc<ConnectionTimeouts> {
-        Arc::clone(&self.shared.timeouts)
+    fn timeouts(&self) -> ConnectionTimeouts {
+        self.shared.timeouts
     }
 
     fn rejection(&self) -> Bytes {
@@ -217,8 +217,8 @@ impl Service for DuelService {
         DuelHandler::new(self.hub.join(), *max_bad_frames, Arc::clone(metrics))
     }
 
-    fn timeouts(&self) -> Arc<ConnectionTimeouts> {
-        Arc::clone(&self.shared.timeouts)
+    fn timeouts(&self) -> ConnectionTimeouts {
+        self.shared.timeouts
     }
 
     fn rejection(&self) -> Bytes {

@@ -34,10 +34,12 @@ impl<R: CryptoRng> SoloHandler<R> {
 impl<R: CryptoRng + Send + 'static> Handler for SoloHandler<R> {
     /// Twice as many bytes as clients are expected to have in flight. A read that does not fill the buffer has emptied
     /// the socket, which saves a second read call. A reply is as long as its move, so the server also holds at most this
-    /// much for a peer that reads nothing, until the write timeout: 313 MiB for 10,000 such peers.
+    /// much for a peer that reads nothing, until the write timeout.
     const READ_BYTES: usize = 32 * 1024;
 
-    fn handle(&mut self, _: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress {
+    fn handle(&mut self, _: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress {
+        // A byte gets at most one reply.
+        let rest = (max_replies < input.len()).then(|| input.split_off(max_replies));
         let mut rounds = SoloRounds::default();
         while self.bad_frames_left > 0 {
             if input.len() >= batch::MIN_BYTES {
@@ -58,7 +60,14 @@ impl<R: CryptoRng + Send + 'static> Handler for SoloHandler<R> {
             let _ = ServerCodec.encode(reply, output);
         }
         self.metrics.add_solo(&rounds);
-        let wait_for = if self.bad_frames_left == 0 { WaitFor::Close } else { WaitFor::Request };
+        let wait_for = match self.bad_frames_left {
+            0 => WaitFor::Close,
+            _ if rest.is_some() => WaitFor::Turn,
+            _ => WaitFor::Request,
+        };
+        if let Some(rest) = rest {
+            *input = rest;
+        }
         // A reply is one byte.
         Progress { replies: output.len() as u64, wait_for }
     }
@@ -84,7 +93,7 @@ mod tests {
         for piece in pieces {
             let mut input = BytesMut::from(*piece);
             let mut output = BytesMut::new();
-            wait_for = solo.handle(Event::Data, &mut input, &mut output).wait_for;
+            wait_for = solo.handle(Event::Data, &mut input, &mut output, usize::MAX).wait_for;
             replies.unsplit(output);
             assert!(wait_for == WaitFor::Close || input.is_empty());
             if wait_for == WaitFor::Close {

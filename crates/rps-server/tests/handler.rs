@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::server::connection;
+use proto::server::connection::{self, ConnectionContext};
 use proto::server::{CloseReason, ConnectionTimeouts, Handler, Shutdown};
 use rps_server::config::Config;
 use rps_server::duel::handler::DuelHandler;
@@ -254,14 +254,15 @@ async fn a_drain_judges_moves_that_were_sent_before_it() {
 #[tokio::test]
 async fn an_idle_connection_takes_at_most_376_bytes_in_its_task() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let timeouts = Arc::new(Config::default().connection_timeouts());
+    let timeouts = Config::default().connection_timeouts();
     let solo = SoloHandler::new(House::new(ThreadGenerator), 16, Arc::default());
     let duel = DuelHandler::new(DuelHub::new(WINDOW).join(), 16, Arc::default());
-    let (solo, duel) = (size(&listener, solo, &timeouts).await, size(&listener, duel, &timeouts).await);
+    let (solo, duel) = (size(&listener, solo, timeouts).await, size(&listener, duel, timeouts).await);
     assert!(solo <= 376 && duel <= 376, "solo {solo}, duel {duel}");
 }
 
-async fn size<H: Handler>(listener: &TcpListener, handler: H, timeouts: &Arc<ConnectionTimeouts>) -> usize {
+async fn size<H: Handler>(listener: &TcpListener, handler: H, timeouts: ConnectionTimeouts) -> usize {
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    size_of_val(&connection::run(stream, handler, Arc::clone(timeouts), Arc::default(), Shutdown::new(SECOND)))
+    let context = ConnectionContext { timeouts, metrics: Arc::default(), shutdown: Shutdown::new(SECOND) };
+    size_of_val(&connection::run(stream, handler, Arc::new(context)))
 }

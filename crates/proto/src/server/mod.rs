@@ -34,14 +34,14 @@
 //! impl Handler for Echo {
 //!     const READ_BYTES: usize = 4096;
 //!
-//!     fn handle(&mut self, _: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress {
+//!     fn handle(&mut self, _: Event, input: &mut BytesMut, output: &mut BytesMut, _: usize) -> Progress {
 //!         let replies = input.len() as u64;
 //!         output.unsplit(input.split());
 //!         Progress { replies, wait_for: WaitFor::Request }
 //!     }
 //! }
 //!
-//! struct EchoService(Arc<ConnectionTimeouts>);
+//! struct EchoService(ConnectionTimeouts);
 //!
 //! impl Service for EchoService {
 //!     type Handler = Echo;
@@ -50,7 +50,7 @@
 //!         Echo
 //!     }
 //!
-//!     fn timeouts(&self) -> Arc<ConnectionTimeouts> {
+//!     fn timeouts(&self) -> ConnectionTimeouts {
 //!         Arc::clone(&self.0)
 //!     }
 //!
@@ -63,7 +63,7 @@
 //! # async fn main() -> std::io::Result<()> {
 //! let second = Duration::from_secs(1);
 //! let timeouts = ConnectionTimeouts { request: None, idle: 60 * second, write: 5 * second, settle: Duration::ZERO };
-//! let services = watch::Sender::new(Arc::new(EchoService(timeouts.into())));
+//! let services = watch::Sender::new(Arc::new(EchoService(timeouts)));
 //! let (admission, shutdown) = (Admission::new(&ConnectionLimits::default()), Shutdown::new(8 * second));
 //!
 //! let options = server::ListenOptions { backlog: 128, defer_accept: false };
@@ -92,7 +92,8 @@ pub mod observe;
 pub mod program;
 
 pub use connection::{
-    CloseReason, ConnectionMetrics, ConnectionTimeouts, Event, Handler, Progress, Stream, Summary, WaitFor,
+    CloseReason, ConnectionMetrics, ConnectionTimeouts, Event, Handler, MAX_OUTPUT_BYTES, Progress, SendQueue, Stream,
+    Summary, WaitFor,
 };
 pub use lifecycle::Shutdown;
 pub use listener::{Admission, ListenOptions, Listener, Service, bind, serve};

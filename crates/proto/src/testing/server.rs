@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::TEST_TIMEOUT;
 use crate::server::config::{ConfigBuilder, Configuration, Source};
-use crate::server::connection;
+use crate::server::connection::{self, ConnectionContext};
 use crate::server::{self, CloseReason, ConnectionTimeouts, Handler, ListenOptions, Shutdown, Stream, Summary};
 
 /// Returns the default configuration with these settings, each a key and a TOML value.
@@ -64,5 +64,6 @@ pub fn serve(
     timeouts: ConnectionTimeouts,
     shutdown: Shutdown,
 ) -> JoinHandle<CloseReason> {
-    tokio::spawn(connection::run(stream, handler, Arc::new(timeouts), Arc::default(), shutdown))
+    let context = ConnectionContext { timeouts, metrics: Arc::default(), shutdown };
+    tokio::spawn(connection::run(stream, handler, Arc::new(context)))
 }

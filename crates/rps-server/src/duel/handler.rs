@@ -29,7 +29,7 @@ impl DuelHandler {
     }
 
     /// Encodes the reply that is ready, and plays the moves in `input` until one has to wait for its reply.
-    fn play(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut) -> WaitFor {
+    fn play(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> WaitFor {
         let mut reply = match event {
             Event::ReplyReady | Event::Shutdown => self.player.take_reply(),
             Event::Data | Event::Settled | Event::RequestTimeout | Event::Eof => None,
@@ -49,6 +49,9 @@ impl DuelHandler {
             if self.bad_frames_left == 0 {
                 return WaitFor::Close;
             }
+            if output.len() >= max_replies && !input.is_empty() {
+                return WaitFor::Turn;
+            }
             reply = match ServerCodec.decode(input) {
                 Ok(Some(Ok(mv))) => self.player.play(mv),
                 Ok(Some(Err(_))) => {
@@ -67,8 +70,8 @@ impl Handler for DuelHandler {
     /// buffer has to be followed by another read call to find out whether the socket is empty.
     const READ_BYTES: usize = 16;
 
-    fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress {
-        let wait_for = self.play(event, input, output);
+    fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress {
+        let wait_for = self.play(event, input, output, max_replies);
         // A reply is one byte.
         Progress { replies: output.len() as u64, wait_for }
     }

@@ -10,9 +10,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::io::{SCRATCH, poll_read};
+use super::stream::Stream;
 use crate::server::lifecycle::shutdown::Shutdown;
 
 /// Maximum wait for the peer's FIN.
@@ -21,9 +22,35 @@ pub(super) const LINGER: Duration = Duration::from_secs(1);
 /// Maximum bytes discarded with one read.
 const DISCARD_CHUNK: usize = 16 * 1024;
 
-/// Half-closes `stream`, then discards incoming data until the peer closes too, `linger` has elapsed, or the drain
-/// deadline has passed.
-pub(crate) async fn close<S>(stream: &mut S, linger: Duration, shutdown: &Shutdown)
+/// The longest time between two checks whether the peer has taken its replies.
+const MAX_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Closes `stream` so that the peer gets every reply, or none of them is left in the kernel.
+///
+/// Half-closes it, then discards incoming data until the peer closes too, at most for [`LINGER`]. Then waits until the peer
+/// has acknowledged everything, `write_timeout` after the half-close at the latest: the connection counts against the
+/// limits until the kernel holds nothing for it. Returns whether the peer has taken everything. Otherwise the close is a
+/// reset, except at the drain deadline: the process then ends, and the kernel delivers what it can.
+pub(super) async fn close<S: Stream>(stream: &mut S, write_timeout: Duration, shutdown: &Shutdown) -> bool {
+    let half_closed = Instant::now();
+    tokio::select! {
+        biased;
+        () = async {
+            half_close(stream, LINGER).await;
+            // A timeout of zero would be over before the first check.
+            let _ = timeout_at(half_closed + write_timeout, taken(stream)).await;
+        } => {}
+        () = shutdown.deadline_passed() => return true,
+    }
+    let is_taken = stream.send_queue().is_empty;
+    if !is_taken {
+        stream.reset_on_close();
+    }
+    is_taken
+}
+
+/// Half-closes `stream`, then discards incoming data until the peer closes too, at most for `linger`.
+pub(crate) async fn half_close<S>(stream: &mut S, linger: Duration)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -33,17 +60,24 @@ where
         io::Result::Ok(())
     };
     // The result does not matter: the connection is closed either way. `timeout` elapses even if there is always more
-    // data to read; a `sleep` in the select would not be polled then.
-    tokio::select! {
-        biased;
-        _ = timeout(linger, discard) => {}
-        () = shutdown.deadline_passed() => {}
+    // data to read; a `sleep` in a select would not be polled then.
+    let _ = timeout(linger, discard).await;
+}
+
+/// Waits until the peer has acknowledged everything.
+///
+/// The kernel sends no event for that, so check after a round trip, and then after twice as long each time.
+async fn taken<S: Stream>(stream: &S) {
+    let mut interval = stream.send_queue().round_trip + Duration::from_millis(1);
+    while !stream.send_queue().is_empty {
+        sleep(interval).await;
+        interval = (interval * 2).min(MAX_CHECK_INTERVAL);
     }
 }
 
-/// Closes like [`close`], but without waiting. Discards at most the receive buffer of a new socket (128 KiB, tcp(7),
+/// Half-closes like [`half_close`], but without waiting. Discards at most the receive buffer of a new socket (128 KiB, tcp(7),
 /// `tcp_rmem`).
-pub(crate) async fn close_now<S>(stream: &mut S)
+pub(crate) async fn half_close_now<S>(stream: &mut S)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

@@ -19,10 +19,20 @@ use super::stream::Stream;
 use super::timer::{ConnectionTimeouts, ConnectionTimer, Step};
 use crate::server::lifecycle::shutdown::Shutdown;
 
+/// What the connections of a service share.
+#[derive(Clone, Debug)]
+pub struct ConnectionContext {
+    /// The timeouts of each connection.
+    pub timeouts: ConnectionTimeouts,
+    /// Counts the duration of each reply, from the time when all its input had arrived.
+    pub metrics: Arc<ConnectionMetrics>,
+    /// Starts the drain.
+    pub shutdown: Shutdown,
+}
+
 /// Serves one connection until it ends.
 ///
-/// The driver does not flush the stream, so a stream that buffers writes is not supported. `metrics` counts the duration
-/// of each reply, from the time when all its input had arrived.
+/// The driver does not flush the stream, so a stream that buffers writes is not supported.
 ///
 /// Every idle connection holds this future, so it is kept small. Captured arguments are used in place, because an `async`
 /// block stores a moved value twice. Locals that are not needed across an `await` are neither borrowed nor in scope
@@ -30,73 +40,87 @@ use crate::server::lifecycle::shutdown::Shutdown;
 pub fn run<S, H>(
     stream: S,
     handler: H,
-    timeouts: Arc<ConnectionTimeouts>,
-    metrics: Arc<ConnectionMetrics>,
-    shutdown: Shutdown,
+    context: Arc<ConnectionContext>,
 ) -> impl Future<Output = CloseReason> + Send + use<S, H>
 where
     S: Stream,
     H: Handler,
 {
     let mut io = ConnectionIo::new(stream, handler);
-    let mut timer = ConnectionTimer::new(&timeouts, Instant::now());
+    let mut timer = ConnectionTimer::new(&context.timeouts, Instant::now());
     async move {
         let mut sleep = pin!(sleep_until(timer.idle_deadline()));
         // Boxed: the small block fits into a gap that the alignment of tasks leaves in the heap.
-        let mut triggered = Box::pin(shutdown.triggered().fuse());
+        let mut triggered = Box::pin(context.shutdown.triggered().fuse());
         let mut now = timer.last_progress();
         let reason = loop {
-            let done = {
-                let result = match timer.step(now, &timeouts, &shutdown) {
-                    Step::Wait(deadline) => {
-                        if needs_reset(sleep.deadline(), deadline, now) {
-                            sleep.as_mut().reset(deadline);
+            let takes_turns = {
+                let done = {
+                    let result = match timer.step(now, &context.timeouts, &context.shutdown) {
+                        Step::Wait(deadline) => {
+                            if needs_reset(sleep.deadline(), deadline, now) {
+                                sleep.as_mut().reset(deadline);
+                            }
+                            if timer.waits_for_reply() {
+                                io.wait_reply(triggered.as_mut(), sleep.as_mut()).await
+                            } else {
+                                io.wait_data(triggered.as_mut(), sleep.as_mut()).await
+                            }
                         }
-                        if timer.waits_for_reply() {
-                            io.wait_reply(triggered.as_mut(), sleep.as_mut()).await
-                        } else {
-                            io.wait_data(triggered.as_mut(), sleep.as_mut()).await
+                        Step::Deliver(event) => io.deliver(event).await,
+                        Step::FinalRead => {
+                            // The runtime polls the kernel while this task yields.
+                            yield_now().await;
+                            io.read_now().await
                         }
+                        Step::CloseIdle => break CloseReason::IdleTimeout,
+                        Step::CloseDrained => break CloseReason::Drained,
+                        Step::CheckSendQueue => {
+                            if timer.on_send_queue(io.send_queue(), &context.timeouts, now) {
+                                io.reset_on_close();
+                                return CloseReason::WriteTimeout;
+                            }
+                            continue;
+                        }
+                        Step::Abort => return CloseReason::Aborted,
+                    };
+                    match result {
+                        Ok(Some(done)) => done,
+                        Ok(None) => {
+                            now = Instant::now();
+                            continue;
+                        }
+                        Err(error) => return CloseReason::Io(error),
                     }
-                    Step::Deliver(event) => io.deliver(event).await,
-                    Step::FinalRead => {
-                        // A request that has arrived by now is still served. The runtime polls the kernel for it
-                        // while this task yields.
-                        yield_now().await;
-                        match io.read_now().await {
-                            Ok(None) => break CloseReason::Drained,
-                            result => result,
-                        }
-                    }
-                    Step::CloseIdle => break CloseReason::IdleTimeout,
-                    Step::Abort => return CloseReason::Aborted,
                 };
-                match result {
-                    Ok(Some(done)) => done,
-                    Ok(None) => {
-                        now = Instant::now();
-                        continue;
+                let done = match io.unsent.take() {
+                    None => done,
+                    Some(unsent) => match io.flush(unsent, done, context.timeouts.write, &context.shutdown).await {
+                        Ok(done) => done,
+                        Err(reason) => return reason,
+                    },
+                };
+                now = Instant::now();
+                done.observe(&context.metrics.latency, timer.last_progress(), now);
+                match (done.event, done.progress.wait_for) {
+                    (Event::Eof, _) if io.send_queue().is_empty => return CloseReason::PeerClosed,
+                    (Event::Eof, _) => break CloseReason::PeerClosed,
+                    (Event::RequestTimeout, _) => break CloseReason::RequestTimeout,
+                    (Event::Shutdown, WaitFor::MoreData | WaitFor::Close) => break CloseReason::Drained,
+                    (_, WaitFor::Close) => break CloseReason::Finished,
+                    (_, wait_for) => {
+                        timer.on_progress(&done, &context.timeouts, now);
+                        !done.waited || wait_for == WaitFor::Turn
                     }
-                    Err(error) => return CloseReason::Io(error),
                 }
             };
-            let done = match io.unsent.take() {
-                None => done,
-                Some(unsent) => match io.flush(unsent, done, timeouts.write, &shutdown).await {
-                    Ok(done) => done,
-                    Err(reason) => return reason,
-                },
-            };
-            now = Instant::now();
-            done.observe(&metrics.latency, timer.last_progress(), now);
-            match (done.event, done.progress.wait_for) {
-                (Event::Eof, _) => return CloseReason::PeerClosed,
-                (Event::RequestTimeout, _) => break CloseReason::RequestTimeout,
-                (_, WaitFor::Close) => break CloseReason::Finished,
-                _ => timer.on_progress(&done, &timeouts, now),
+            // A connection that always has more work takes turns with the others and with the accept loop.
+            if takes_turns {
+                yield_now().await;
+                now = Instant::now();
             }
         };
-        io.close(reason, &shutdown).await
+        io.close(reason, context.timeouts.write, &context.shutdown).await
     }
 }
 

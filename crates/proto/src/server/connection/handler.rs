@@ -11,18 +11,20 @@ use tokio::time::Instant;
 
 /// The protocol of one connection. It maps events to reply bytes and to the next event to wait for.
 pub trait Handler: Send + 'static {
-    /// Maximum bytes per read. `input` can be longer: it begins with the rest of the last call. The replies to one read
-    /// are the most that the server holds for a peer that reads nothing.
+    /// Maximum bytes per read. `input` can be longer: it begins with the rest of the last call.
     const READ_BYTES: usize;
 
     /// Consumes complete requests from `input` and appends their replies to `output`, which is empty at the call.
+    ///
+    /// One call is the connection's turn, so it does a bounded amount of work: it stops after `max_replies` replies, or
+    /// when `output` has [`MAX_OUTPUT_BYTES`], and returns [`WaitFor::Turn`] if complete requests may remain.
     ///
     /// Leave an incomplete request in `input`: the driver keeps it for the next call. It takes consumed bytes as the end of
     /// a request, and restarts the request timeout. Only output restarts the idle timeout.
     ///
     /// The call with [`Event::Eof`] or [`Event::RequestTimeout`] is the last one: write the replies to the remaining
     /// input. The connection then closes, as after [`WaitFor::Close`].
-    fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress;
+    fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress;
 
     /// Polls, after [`WaitFor::Reply`], whether the pending reply is ready. The handler writes it at
     /// [`Event::ReplyReady`].
@@ -33,10 +35,14 @@ pub trait Handler: Send + 'static {
     }
 }
 
+/// A handler stops when the replies of one turn have this many bytes. The last reply can exceed it. They are the most that
+/// the server holds in its own memory for a peer that reads nothing; most turns write less.
+pub const MAX_OUTPUT_BYTES: usize = 8 * 1024;
+
 /// What happened on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Bytes were read.
+    /// Bytes were read, or it is the connection's next [turn](WaitFor::Turn).
     Data,
     /// After [`WaitFor::Settle`], no more bytes were read for the settle time.
     Settled,
@@ -46,7 +52,7 @@ pub enum Event {
     Eof,
     /// The pending reply is ready, or its deadline has passed.
     ReplyReady,
-    /// The server drains and does not wait longer for the pending reply.
+    /// The server drains and does not wait longer for the pending reply, or for the rest of a request.
     Shutdown,
 }
 
@@ -73,6 +79,8 @@ pub enum WaitFor {
         /// When [`Event::ReplyReady`] is delivered at the latest.
         deadline: Instant,
     },
+    /// The connection's next turn: complete requests may remain in `input`. Nothing is read before.
+    Turn,
     /// Nothing: the connection closes once its replies are written.
     Close,
 }

@@ -17,10 +17,10 @@ use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::io::poll_read_buf;
 
-use super::close::{LINGER, close};
+use super::close::close;
 use super::close_reason::CloseReason;
 use super::handler::{Event, Handler, Progress};
-use super::stream::Stream;
+use super::stream::{SendQueue, Stream};
 use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::observe::metrics::latency::LatencyHistogram;
 
@@ -54,6 +54,8 @@ pub(super) struct Handled {
     /// Whether the handler consumed input. If so, the rest belongs to a new request.
     pub(super) consumed: bool,
     pub(super) progress: Progress,
+    /// Whether the connection had to wait for the event. If not, it may always have more work to do.
+    pub(super) waited: bool,
 }
 
 impl Handled {
@@ -98,10 +100,13 @@ where
         mut triggered: Pin<&mut (impl Future<Output = ()> + Send)>,
         mut sleep: Pin<&mut Sleep>,
     ) -> impl Future<Output = io::Result<Option<Handled>>> + Send {
+        let mut waited = false;
         poll_fn(move |cx| {
             if let Poll::Ready(handled) = self.poll_data(cx) {
-                Poll::Ready(handled.map(Some))
-            } else if triggered.as_mut().poll(cx).is_ready() || sleep.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(handled.map(|handled| Some(Handled { waited, ..handled })));
+            }
+            waited = true;
+            if triggered.as_mut().poll(cx).is_ready() || sleep.as_mut().poll(cx).is_ready() {
                 Poll::Ready(Ok(None))
             } else {
                 Poll::Pending
@@ -153,10 +158,8 @@ where
     pub(super) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Handled>> {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.load(self.unconsumed.as_deref());
-            let event = match task::ready!(poll_read(&mut self.stream, cx, &mut scratch.input, H::READ_BYTES))? {
-                0 => Event::Eof,
-                _ => Event::Data,
-            };
+            let read = task::ready!(poll_read(&mut self.stream, cx, &mut scratch.input, H::READ_BYTES))?;
+            let event = if read == 0 { Event::Eof } else { Event::Data };
             Poll::Ready(self.handle(cx, event, scratch))
         })
     }
@@ -165,7 +168,7 @@ where
     fn handle(&mut self, cx: &mut Context<'_>, event: Event, scratch: &mut Scratch) -> io::Result<Handled> {
         let Scratch { input, output } = scratch;
         let (started, len_before) = (Instant::now(), input.len());
-        let progress = self.handler.handle(event, input, output);
+        let progress = self.handler.handle(event, input, output, usize::MAX);
         let (wrote, consumed) = (!output.is_empty(), input.len() < len_before);
         self.unconsumed = to_boxed(input);
         while !output.is_empty() {
@@ -178,7 +181,7 @@ where
                 }
             }
         }
-        Ok(Handled { event, started, wrote, consumed, progress })
+        Ok(Handled { event, started, wrote, consumed, progress, waited: true })
     }
 
     /// Writes the replies that the socket had no room for. Returns `handled`, so that the caller need not store it in the
@@ -204,14 +207,28 @@ where
         })
     }
 
-    /// Drops the handler, then closes the stream.
-    pub(super) fn close(self, reason: CloseReason, shutdown: &Shutdown) -> BoxFuture<'_, CloseReason> {
+    /// Returns the state of the replies that were written and that the peer has not acknowledged.
+    pub(super) fn send_queue(&self) -> SendQueue {
+        self.stream.send_queue()
+    }
+
+    /// Makes the close a RST, which discards the replies that the peer has not taken.
+    pub(super) fn reset_on_close(&self) {
+        self.stream.reset_on_close();
+    }
+
+    /// Drops the handler, then closes the stream. Returns `reason`, or that the peer has not taken its replies.
+    pub(super) fn close(
+        self,
+        reason: CloseReason,
+        write_timeout: Duration,
+        shutdown: &Shutdown,
+    ) -> BoxFuture<'_, CloseReason> {
         let Self { mut stream, handler, .. } = self;
         // Drop it before the close, which takes time: other connections may wait until this handler is gone.
         drop(handler);
         Box::pin(async move {
-            close(&mut stream, LINGER, shutdown).await;
-            reason
+            if close(&mut stream, write_timeout, shutdown).await { reason } else { CloseReason::WriteTimeout }
         })
     }
 }

@@ -19,8 +19,8 @@ pub(crate) mod stream;
 pub(crate) mod timer;
 
 pub use close_reason::CloseReason;
-pub use driver::run;
-pub use handler::{Event, Handler, Progress, WaitFor};
+pub use driver::{ConnectionContext, run};
+pub use handler::{Event, Handler, MAX_OUTPUT_BYTES, Progress, WaitFor};
 pub use metrics::{ConnectionMetrics, Summary};
-pub use stream::Stream;
+pub use stream::{SendQueue, Stream};
 pub use timer::ConnectionTimeouts;

@@ -2,7 +2,11 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
+use nix::sys::socket::getsockopt;
+use nix::{getsockopt_impl, libc, sockopt_impl};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest};
 use tokio::net::TcpStream;
 
@@ -14,8 +18,34 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
     /// that does not read yet. A half-close by the peer is not an error.
     fn wait_error(&self) -> impl Future<Output = io::Error> + Send;
 
+    /// Returns the state of the data that was written and that the peer has not acknowledged. The default is for streams
+    /// without such a queue.
+    fn send_queue(&self) -> SendQueue {
+        SendQueue::EMPTY
+    }
+
+    /// Makes the kernel drop written data, and the connection, after the peer has acknowledged nothing for `timeout`: also
+    /// after a close. The default is for streams that end with a close.
+    fn set_send_timeout(&self, _timeout: Duration) {}
+
     /// Makes the close discard unsent data and send a RST.
     fn reset_on_close(&self);
+}
+
+/// The data that was written to a stream and that the peer has not acknowledged. The kernel holds it, after a close too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendQueue {
+    /// Whether the peer has acknowledged everything.
+    pub is_empty: bool,
+    /// The number of bytes that the peer has acknowledged since the connection was accepted.
+    pub acknowledged: u64,
+    /// The round-trip time, as far as the kernel knows it.
+    pub round_trip: Duration,
+}
+
+impl SendQueue {
+    /// The queue when the peer has everything.
+    pub(crate) const EMPTY: Self = Self { is_empty: true, acknowledged: 0, round_trip: Duration::ZERO };
 }
 
 impl Stream for TcpStream {
@@ -25,6 +55,16 @@ impl Stream for TcpStream {
             Ok(None) => io::ErrorKind::ConnectionReset.into(),
             Ok(Some(error)) | Err(error) => error,
         }
+    }
+
+    fn send_queue(&self) -> SendQueue {
+        // It fails only if the socket is closed.
+        tcp_info(self).unwrap_or(SendQueue::EMPTY)
+    }
+
+    fn set_send_timeout(&self, timeout: Duration) {
+        // It fails only if the socket is closed.
+        let _ = SockRef::from(self).set_tcp_user_timeout(Some(timeout));
     }
 
     fn reset_on_close(&self) {
@@ -42,10 +82,35 @@ impl Stream for DuplexStream {
     fn reset_on_close(&self) {}
 }
 
+/// The first words of `struct tcp_info` (linux/tcp.h), up to `tcpi_notsent_bytes`, which Linux 4.6 added last of them.
+type TcpInfoWords = [u32; 37];
+
+// See `DeferAccept` about this macro. The kernel writes at most as many bytes as the type has, and any bytes are valid.
+sockopt_impl!(
+    /// `TCP_INFO`, the beginning of a `struct tcp_info` (tcp(7)).
+    TcpInfo,
+    GetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_INFO,
+    TcpInfoWords
+);
+
+fn tcp_info(stream: &TcpStream) -> nix::Result<SendQueue> {
+    const CLOSED: u8 = 7; // TCP_CLOSE (linux/tcp_states.h)
+    let words = getsockopt(stream, TcpInfo)?;
+    let [state, ..] = words[0].to_ne_bytes();
+    let [unacknowledged_segments, round_trip_micros, unsent_bytes] = [words[6], words[17], words[36]];
+    let [low, high] = if cfg!(target_endian = "little") { [words[30], words[31]] } else { [words[31], words[30]] };
+    Ok(SendQueue {
+        // A reset drops the queue, but not its length.
+        is_empty: state == CLOSED || (unacknowledged_segments == 0 && unsent_bytes == 0),
+        acknowledged: u64::from(high) << 32 | u64::from(low),
+        round_trip: Duration::from_micros(round_trip_micros.into()),
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
     use tokio::time::timeout;

@@ -9,19 +9,21 @@ use tokio::time::Instant;
 
 use super::handler::{Event, WaitFor};
 use super::io::Handled;
+use super::stream::SendQueue;
 use crate::server::config::sections;
 use crate::server::config::types::TimeoutValue;
 use crate::server::lifecycle::shutdown::Shutdown;
 
 /// The timeouts of a connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct ConnectionTimeouts {
     /// Maximum time for a complete request: from accept for the first one, from its first byte for a later one. `None`:
     /// the idle timeout applies instead, to the first request and to an incomplete one.
     pub request: Option<Duration>,
     /// Maximum time from a reply to the first byte of the next request, or to its end if `request` is `None`.
     pub idle: Duration,
-    /// Maximum time for the peer to read enough that the unsent replies fit into the socket.
+    /// Maximum time in which the peer takes no reply, although there are replies for it: in the socket, or unsent because
+    /// the socket has no room for them. At a close, the maximum time for the peer to take all of them.
     pub write: Duration,
     /// Time from the last byte of a request that may be complete to [`Event::Settled`]. Zero for protocols in which the
     /// end of a request is visible.
@@ -52,10 +54,14 @@ pub(super) enum Step {
     Wait(Instant),
     /// Deliver an event to the handler.
     Deliver(Event),
-    /// Read data that has arrived already. If there is none, close.
+    /// The deadline has passed: read what has arrived before it. The next step follows if that is nothing.
     FinalRead,
     /// Close, because no request arrived within the idle timeout.
     CloseIdle,
+    /// Close, because the connection is idle in a drain.
+    CloseDrained,
+    /// Check whether the peer takes its replies.
+    CheckSendQueue,
     /// Abort the connection, because the drain deadline has passed.
     Abort,
 }
@@ -67,7 +73,8 @@ pub(crate) const DRAIN_IDLE_GRACE: Duration = Duration::from_millis(50);
 
 /// After this long in a drain, a connection closes after its next reply, unless the next request has arrived by then: its
 /// peer may send each request right after the last reply. Pending replies are awaited a [`DRAIN_IDLE_GRACE`] longer, so
-/// that both players of a duel get the result of their last round.
+/// that both players of a duel get the result of their last round. The rest of a request is awaited until then, so that a
+/// peer that never sends it does not delay a restart.
 const DRAIN_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The state of one connection from which its next step follows.
@@ -84,8 +91,10 @@ pub(super) struct ConnectionTimer {
     replied: bool,
     /// Whether the last step was a final read.
     in_final_read: bool,
-    /// Whether the last event came from a final read.
-    final_read_had_data: bool,
+    /// When to check whether the peer takes replies; `None` if it has taken all.
+    send_queue_check: Option<Instant>,
+    /// The bytes that the peer had acknowledged at the last check.
+    acknowledged: u64,
 }
 
 impl ConnectionTimer {
@@ -98,7 +107,8 @@ impl ConnectionTimer {
             wait_for: WaitFor::Request,
             replied: false,
             in_final_read: false,
-            final_read_had_data: false,
+            send_queue_check: None,
+            acknowledged: 0,
         }
     }
 
@@ -118,10 +128,11 @@ impl ConnectionTimer {
     /// Updates the deadlines after the handler has handled an event at `now`.
     pub(super) fn on_progress(&mut self, handled: &Handled, timeouts: &ConnectionTimeouts, now: Instant) {
         self.last_progress = now;
-        self.final_read_had_data = self.in_final_read;
+        self.in_final_read = false;
         if handled.wrote {
             self.replied = true;
             self.idle_deadline = now + timeouts.idle;
+            self.send_queue_check.get_or_insert(now + timeouts.write);
         }
         let same_request = matches!(self.wait_for, WaitFor::MoreData | WaitFor::Settle) && !handled.consumed;
         if !same_request {
@@ -133,36 +144,64 @@ impl ConnectionTimer {
         self.wait_for = handled.progress.wait_for;
     }
 
+    /// Updates the state after a check of the send queue at `now`. Returns whether the peer has taken nothing since the last
+    /// check, which was at least a write timeout ago, although there are replies for it.
+    pub(super) fn on_send_queue(&mut self, queue: SendQueue, timeouts: &ConnectionTimeouts, now: Instant) -> bool {
+        let is_stuck = !queue.is_empty && queue.acknowledged == self.acknowledged;
+        self.acknowledged = queue.acknowledged;
+        self.send_queue_check = (!queue.is_empty).then(|| now + timeouts.write);
+        is_stuck
+    }
+
     /// Decides what the driver does at `now`.
     pub(super) fn step(&mut self, now: Instant, timeouts: &ConnectionTimeouts, shutdown: &Shutdown) -> Step {
-        let (deadline, at_deadline) = self.next_deadline(timeouts, shutdown);
-        let is_drain_over = || shutdown.deadline().is_some_and(|deadline| deadline <= now);
-        let step = match at_deadline {
-            _ if now < deadline => Step::Wait(deadline),
-            // A peer that always has one more request in flight must not extend the drain.
-            Step::FinalRead | Step::Deliver(Event::Shutdown) if self.final_read_had_data && is_drain_over() => {
-                Step::Abort
-            }
-            step => step,
-        };
-        self.in_final_read = step == Step::FinalRead;
-        step
+        let (deadline, step) = self.next_deadline(timeouts, shutdown);
+        let is_read = std::mem::take(&mut self.in_final_read);
+        if deadline <= now {
+            return if is_read { step } else { self.final_read(deadline, step, shutdown) };
+        }
+        match self.send_queue_check {
+            Some(check) if check <= now => Step::CheckSendQueue,
+            Some(check) => Step::Wait(deadline.min(check)),
+            None => Step::Wait(deadline),
+        }
+    }
+
+    /// Returns the step at a deadline that has passed: a final read, if data can change that step.
+    ///
+    /// After a pause of the process, unread data can be older than the deadline. If data was handled after the deadline,
+    /// that was the final read: a peer that never stops sending must not extend the deadline again. In a drain, a peer can
+    /// extend it up to the drain deadline.
+    fn final_read(&mut self, deadline: Instant, step: Step, shutdown: &Shutdown) -> Step {
+        if matches!(self.wait_for, WaitFor::Reply { .. } | WaitFor::Turn) {
+            return step;
+        }
+        let is_drain = matches!(step, Step::CloseDrained | Step::Deliver(Event::Shutdown));
+        let last_read = shutdown.deadline().filter(|_| is_drain).unwrap_or(deadline);
+        if self.last_progress < last_read {
+            self.in_final_read = true;
+            Step::FinalRead
+        } else if is_drain {
+            Step::Abort
+        } else {
+            step
+        }
     }
 
     /// Returns the next deadline and the step at that time.
     fn next_deadline(&self, timeouts: &ConnectionTimeouts, shutdown: &Shutdown) -> (Instant, Step) {
-        // The driver closes the connection at `WaitFor::Close`, before it asks for a step.
+        let request_timeout = Step::Deliver(Event::RequestTimeout);
         let step = match self.wait_for {
-            WaitFor::Request | WaitFor::Close if self.replied || timeouts.request.is_none() => {
-                (self.idle_deadline, Step::CloseIdle)
-            }
-            WaitFor::Request | WaitFor::Close => (self.idle_deadline, Step::Deliver(Event::RequestTimeout)),
-            WaitFor::MoreData => (self.request_deadline, Step::Deliver(Event::RequestTimeout)),
+            WaitFor::Request if self.replied || timeouts.request.is_none() => (self.idle_deadline, Step::CloseIdle),
+            WaitFor::Request => (self.idle_deadline, request_timeout),
+            WaitFor::MoreData => (self.request_deadline, request_timeout),
             WaitFor::Settle => {
                 let settled = self.last_progress + timeouts.settle;
                 (settled.min(self.request_deadline), Step::Deliver(Event::Settled))
             }
             WaitFor::Reply { deadline } => (deadline, Step::Deliver(Event::ReplyReady)),
+            // The driver closes the connection at `WaitFor::Close`, before it asks for a step.
+            WaitFor::Turn | WaitFor::Close => (self.last_progress, Step::Deliver(Event::Data)),
         };
         let (Some(started_at), Some(deadline)) = (shutdown.started_at(), shutdown.deadline()) else { return step };
         let grace_end = started_at.max(self.last_progress) + DRAIN_IDLE_GRACE;
@@ -170,13 +209,12 @@ impl ConnectionTimer {
         let drain_step = match self.wait_for {
             // After the first second, don't wait for requests in flight: the client had time to stop. The final read
             // still serves a client that pipelines.
-            WaitFor::Request | WaitFor::Close if self.last_progress >= keep_alive_end => {
-                (self.last_progress, Step::FinalRead)
-            }
-            WaitFor::Request | WaitFor::Close => (grace_end, Step::FinalRead),
-            WaitFor::MoreData => (deadline, Step::Abort),
-            WaitFor::Settle => (deadline, Step::Deliver(Event::Settled)),
+            WaitFor::Request if self.last_progress >= keep_alive_end => (self.last_progress, Step::CloseDrained),
+            WaitFor::Request => (grace_end, Step::CloseDrained),
+            WaitFor::MoreData => (keep_alive_end, Step::Deliver(Event::Shutdown)),
             WaitFor::Reply { .. } => (grace_end.min(keep_alive_end + DRAIN_IDLE_GRACE), Step::Deliver(Event::Shutdown)),
+            // A complete request gets its reply.
+            WaitFor::Settle | WaitFor::Turn | WaitFor::Close => (deadline, step.1),
         };
         let drain_step = (drain_step.0.min(deadline), drain_step.1);
         if drain_step.0 <= step.0 { drain_step } else { step }
@@ -189,6 +227,8 @@ mod tests {
     use crate::server::connection::handler::Progress;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const REQUEST_TIMEOUT: Step = Step::Deliver(Event::RequestTimeout);
+    const SETTLED: Step = Step::Deliver(Event::Settled);
 
     fn timeouts(settle: Duration) -> ConnectionTimeouts {
         ConnectionTimeouts { request: Some(5 * SECOND), idle: 60 * SECOND, write: 5 * SECOND, settle }
@@ -197,7 +237,7 @@ mod tests {
     /// The result of handling `Event::Data`.
     fn handled(wrote: bool, consumed: bool, wait_for: WaitFor) -> Handled {
         let progress = Progress { replies: 0, wait_for };
-        Handled { event: Event::Data, started: Instant::now(), wrote, consumed, progress }
+        Handled { event: Event::Data, started: Instant::now(), wrote, consumed, progress, waited: true }
     }
 
     #[tokio::test(start_paused = true)]
@@ -205,14 +245,11 @@ mod tests {
         let (start, running) = (Instant::now(), Shutdown::new(8 * SECOND));
         let timeouts = timeouts(Duration::ZERO);
         let mut timer = ConnectionTimer::new(&timeouts, start);
-        assert_eq!(
-            timer.next_deadline(&timeouts, &running),
-            (start + 5 * SECOND, Step::Deliver(Event::RequestTimeout))
-        );
+        assert_eq!(timer.next_deadline(&timeouts, &running), (start + 5 * SECOND, REQUEST_TIMEOUT));
         timer.on_progress(&handled(false, false, WaitFor::MoreData), &timeouts, start + SECOND);
         assert_eq!(
             timer.next_deadline(&timeouts, &running),
-            (start + 5 * SECOND, Step::Deliver(Event::RequestTimeout)),
+            (start + 5 * SECOND, REQUEST_TIMEOUT),
             "the first byte does not change the deadline"
         );
         timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, start + 2 * SECOND);
@@ -221,13 +258,13 @@ mod tests {
         timer.on_progress(&handled(false, false, WaitFor::MoreData), &timeouts, start + 12 * SECOND);
         assert_eq!(
             timer.next_deadline(&timeouts, &running),
-            (start + 15 * SECOND, Step::Deliver(Event::RequestTimeout)),
+            (start + 15 * SECOND, REQUEST_TIMEOUT),
             "further bytes do not extend the deadline"
         );
         timer.on_progress(&handled(true, true, WaitFor::MoreData), &timeouts, start + 14 * SECOND);
         assert_eq!(
             timer.next_deadline(&timeouts, &running),
-            (start + 19 * SECOND, Step::Deliver(Event::RequestTimeout)),
+            (start + 19 * SECOND, REQUEST_TIMEOUT),
             "a new request has a new deadline"
         );
         timer.on_progress(&handled(false, true, WaitFor::Request), &timeouts, start + 15 * SECOND);
@@ -245,9 +282,9 @@ mod tests {
         let mut timer = ConnectionTimer::new(&timeouts, start);
         timer.on_progress(&handled(false, false, WaitFor::Settle), &timeouts, start);
         timer.on_progress(&handled(false, false, WaitFor::Settle), &timeouts, start + SECOND);
-        assert_eq!(timer.next_deadline(&timeouts, &running), (start + 3 * SECOND, Step::Deliver(Event::Settled)));
+        assert_eq!(timer.next_deadline(&timeouts, &running), (start + 3 * SECOND, SETTLED));
         timer.on_progress(&handled(false, false, WaitFor::Settle), &timeouts, start + 4 * SECOND);
-        assert_eq!(timer.next_deadline(&timeouts, &running), (start + 5 * SECOND, Step::Deliver(Event::Settled)));
+        assert_eq!(timer.next_deadline(&timeouts, &running), (start + 5 * SECOND, SETTLED));
     }
 
     #[tokio::test(start_paused = true)]
@@ -256,44 +293,92 @@ mod tests {
         draining.trigger();
         let timeouts = ConnectionTimeouts { request: Some(20 * SECOND), ..timeouts(Duration::ZERO) };
         let mut timer = ConnectionTimer::new(&timeouts, start);
-        assert_eq!(timer.next_deadline(&timeouts, &draining), (start + DRAIN_IDLE_GRACE, Step::FinalRead));
+        assert_eq!(timer.next_deadline(&timeouts, &draining), (start + DRAIN_IDLE_GRACE, Step::CloseDrained));
         timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, start + SECOND / 2);
-        assert_eq!(timer.next_deadline(&timeouts, &draining), (start + SECOND / 2 + DRAIN_IDLE_GRACE, Step::FinalRead));
+        assert_eq!(
+            timer.next_deadline(&timeouts, &draining),
+            (start + SECOND / 2 + DRAIN_IDLE_GRACE, Step::CloseDrained)
+        );
         timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, start + 3 * SECOND);
         assert_eq!(
             timer.next_deadline(&timeouts, &draining),
-            (start + 3 * SECOND, Step::FinalRead),
+            (start + 3 * SECOND, Step::CloseDrained),
             "right after the reply"
         );
-        timer.on_progress(&handled(false, false, WaitFor::MoreData), &timeouts, start + 3 * SECOND);
         let drain_deadline = start + 8 * SECOND - SECOND / 10;
-        assert_eq!(timer.next_deadline(&timeouts, &draining), (drain_deadline, Step::Abort));
+        timer.on_progress(&handled(false, false, WaitFor::MoreData), &timeouts, start + SECOND / 2);
+        assert_eq!(
+            timer.next_deadline(&timeouts, &draining),
+            (start + SECOND, Step::Deliver(Event::Shutdown)),
+            "the rest of a request"
+        );
         let settling = ConnectionTimeouts { settle: 15 * SECOND, ..timeouts };
         timer.on_progress(&handled(false, false, WaitFor::Settle), &settling, start + 4 * SECOND);
         assert_eq!(
             timer.next_deadline(&settling, &draining),
-            (drain_deadline, Step::Deliver(Event::Settled)),
+            (drain_deadline, SETTLED),
             "a complete request gets its reply"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_the_drain_deadline_a_final_read_that_had_data_is_the_last_one() {
+    async fn after_the_drain_deadline_only_the_first_final_read_with_data_is_served() {
         let (start, draining) = (Instant::now(), Shutdown::new(SECOND / 2));
         draining.trigger();
         let deadline = start + SECOND / 2 - SECOND / 20;
         let timeouts = timeouts(Duration::ZERO);
         let mut timer = ConnectionTimer::new(&timeouts, start);
         assert_eq!(timer.step(start, &timeouts, &draining), Step::Wait(start + DRAIN_IDLE_GRACE));
-        assert_eq!(timer.step(deadline, &timeouts, &draining), Step::FinalRead, "data that has arrived is still read");
-        timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, deadline);
-        assert_eq!(timer.step(deadline, &timeouts, &draining), Step::Abort);
-
-        let mut timer = ConnectionTimer::new(&timeouts, start);
-        let grace_end = start + DRAIN_IDLE_GRACE;
-        assert_eq!(timer.step(grace_end, &timeouts, &draining), Step::FinalRead);
+        assert_eq!(timer.step(start + DRAIN_IDLE_GRACE, &timeouts, &draining), Step::FinalRead);
         timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, deadline - SECOND / 50);
         assert_eq!(timer.step(deadline - SECOND / 50, &timeouts, &draining), Step::Wait(deadline));
-        assert_eq!(timer.step(deadline, &timeouts, &draining), Step::Abort, "also after a wait");
+        assert_eq!(timer.step(deadline, &timeouts, &draining), Step::FinalRead, "data that has arrived is still read");
+        timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, deadline);
+        assert_eq!(timer.step(deadline, &timeouts, &draining), Step::Abort, "but not for ever");
+
+        let mut timer = ConnectionTimer::new(&timeouts, start);
+        assert_eq!(timer.step(deadline, &timeouts, &draining), Step::FinalRead);
+        assert_eq!(timer.step(deadline, &timeouts, &draining), Step::CloseDrained, "nothing has arrived");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn data_that_has_arrived_is_read_once_more_after_a_deadline() {
+        let (start, running) = (Instant::now(), Shutdown::new(8 * SECOND));
+        let timeouts = timeouts(Duration::ZERO);
+        let mut timer = ConnectionTimer::new(&timeouts, start);
+        let late = start + 6 * SECOND;
+        timer.on_progress(&handled(false, false, WaitFor::MoreData), &timeouts, start + SECOND);
+        assert_eq!(timer.step(late, &timeouts, &running), Step::FinalRead);
+        timer.on_progress(&handled(false, false, WaitFor::MoreData), &timeouts, late);
+        assert_eq!(timer.step(late, &timeouts, &running), REQUEST_TIMEOUT, "a part does not extend the deadline");
+        timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, late);
+        let late = late + 61 * SECOND;
+        assert_eq!(timer.step(late, &timeouts, &running), Step::FinalRead);
+        assert_eq!(timer.step(late, &timeouts, &running), Step::CloseIdle, "nothing has arrived");
+        assert_eq!(timer.step(late, &timeouts, &running), Step::FinalRead);
+        timer.on_progress(&handled(false, true, WaitFor::Request), &timeouts, late);
+        assert_eq!(timer.step(late, &timeouts, &running), Step::CloseIdle, "an empty line is not a request");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_is_stuck_if_it_takes_nothing_for_a_write_timeout() {
+        let (start, running) = (Instant::now(), Shutdown::new(8 * SECOND));
+        let timeouts = timeouts(Duration::ZERO);
+        let mut timer = ConnectionTimer::new(&timeouts, start);
+        let queue = |acknowledged| SendQueue { is_empty: false, acknowledged, round_trip: Duration::ZERO };
+        timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, start);
+        timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, start + 4 * SECOND);
+        assert_eq!(timer.step(start + 4 * SECOND, &timeouts, &running), Step::Wait(start + 5 * SECOND));
+        assert_eq!(timer.step(start + 5 * SECOND, &timeouts, &running), Step::CheckSendQueue);
+        assert!(!timer.on_send_queue(queue(9), &timeouts, start + 5 * SECOND), "it has taken something");
+        assert_eq!(timer.step(start + 5 * SECOND, &timeouts, &running), Step::Wait(start + 10 * SECOND));
+        assert!(timer.on_send_queue(queue(9), &timeouts, start + 10 * SECOND), "it has taken nothing more");
+
+        assert!(!timer.on_send_queue(SendQueue::EMPTY, &timeouts, start + 10 * SECOND));
+        assert_eq!(
+            timer.step(start + 10 * SECOND, &timeouts, &running),
+            Step::Wait(start + 64 * SECOND),
+            "nothing to check before the next reply"
+        );
     }
 }

@@ -25,9 +25,9 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::server::connection::close::{close, close_now};
+use crate::server::connection::close::{half_close, half_close_now};
 use crate::server::connection::close_reason::CloseReason;
-use crate::server::connection::driver;
+use crate::server::connection::driver::{self, ConnectionContext};
 use crate::server::connection::handler::Handler;
 use crate::server::connection::metrics::ConnectionMetrics;
 use crate::server::connection::stream::Stream;
@@ -46,7 +46,7 @@ pub trait Service: Send + Sync + 'static {
     fn handler(&self) -> Self::Handler;
 
     /// Returns the timeouts of a connection.
-    fn timeouts(&self) -> Arc<ConnectionTimeouts>;
+    fn timeouts(&self) -> ConnectionTimeouts;
 
     /// Returns the bytes that a rejected connection gets.
     fn rejection(&self) -> Bytes;
@@ -134,12 +134,12 @@ pub async fn serve<L, S>(
     S: Service,
 {
     let service = Arc::clone(&services.borrow());
+    let context = ConnectionContext { timeouts: service.timeouts(), metrics, shutdown: shutdown.clone() };
     let mut acceptor = Acceptor {
         services,
         service,
         admission,
-        metrics,
-        shutdown: shutdown.clone(),
+        context: Arc::new(context),
         tasks: TaskTracker::new(),
         rejected: TaskTracker::new(),
     };
@@ -148,7 +148,7 @@ pub async fn serve<L, S>(
         let (stream, peer) = tokio::select! {
             biased;
             () = &mut triggered => break,
-            accepted = accept_with_backoff(&mut listener, &acceptor.metrics) => accepted,
+            accepted = accept_with_backoff(&mut listener, &acceptor.context.metrics) => accepted,
         };
         acceptor.on_accept(stream, peer);
     }
@@ -159,7 +159,8 @@ pub async fn serve<L, S>(
     let closing = Instant::now() + DRAIN_IDLE_GRACE;
     let closing = shutdown.deadline().map_or(closing, |deadline| deadline.min(closing));
     while Instant::now() < closing
-        && let Ok((stream, peer)) = timeout_at(closing, accept_with_backoff(&mut listener, &acceptor.metrics)).await
+        && let Ok((stream, peer)) =
+            timeout_at(closing, accept_with_backoff(&mut listener, &acceptor.context.metrics)).await
     {
         acceptor.on_accept(stream, peer);
     }
@@ -201,8 +202,8 @@ struct Acceptor<S> {
     /// The current service.
     service: Arc<S>,
     admission: Arc<Admission>,
-    metrics: Arc<ConnectionMetrics>,
-    shutdown: Shutdown,
+    /// What its connections share.
+    context: Arc<ConnectionContext>,
     tasks: TaskTracker,
     rejected: TaskTracker,
 }
@@ -214,6 +215,7 @@ impl<S: Service> Acceptor<S> {
         // `has_changed` is cheap: it compares two numbers. It fails once the sender is dropped; the service is then final.
         if self.services.has_changed().unwrap_or(false) {
             self.service = Arc::clone(&self.services.borrow_and_update());
+            self.context = Arc::new(ConnectionContext { timeouts: self.service.timeouts(), ..(*self.context).clone() });
         }
         match self.admission.admit(peer.ip()) {
             Ok(permit) => self.spawn(stream, peer, permit),
@@ -222,16 +224,16 @@ impl<S: Service> Acceptor<S> {
     }
 
     fn spawn<I: Stream>(&self, stream: I, peer: SocketAddr, permit: Permit) {
-        self.metrics.accepted();
+        self.context.metrics.accepted();
         // At debug level, like the events in it: a disabled span costs neither time nor memory.
         let span = tracing::debug_span!("connection", %peer);
         // Boxed: the small block fits into a gap that the alignment of tasks leaves in the heap.
-        let admitted = Box::new(Admitted { peer, metrics: Arc::clone(&self.metrics), _permit: permit });
+        let admitted = Box::new(Admitted { peer, metrics: Arc::clone(&self.context.metrics), _permit: permit });
         // A panic ends only its connection, also a panic in the creation of the handler.
         let Ok(handler) = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| self.service.handler()))) else {
             return span.in_scope(|| admitted.end(&CloseReason::Panic));
         };
-        let task = serve_admitted(stream, handler, self.service.timeouts(), self.shutdown.clone(), admitted);
+        let task = serve_admitted(stream, handler, Arc::clone(&self.context), admitted);
         if span.is_disabled() {
             self.tasks.spawn(task);
         } else {
@@ -244,14 +246,16 @@ impl<S: Service> Acceptor<S> {
         if let Some(suppressed) = RATE_LIMIT.allow() {
             tracing::warn!(%peer, limit = %limit, suppressed, "connection rejected: limit reached");
         }
-        self.metrics.rejected();
-        let (rejection, shutdown) = (self.service.rejection(), self.shutdown.clone());
+        self.context.metrics.rejected();
+        let rejection = self.service.rejection();
+        // A rejected connection counts against no limit, so the kernel must not hold its reply for long.
+        stream.set_send_timeout(self.context.timeouts.write);
         if let Some(slot) = self.admission.try_reject_slot() {
             self.rejected.spawn(async move {
                 let _slot = slot;
                 let reply = async {
                     if stream.write_all(&rejection).await.is_ok() {
-                        close(&mut stream, REJECTION_TIMEOUT, &shutdown).await;
+                        half_close(&mut stream, REJECTION_TIMEOUT).await;
                     }
                 };
                 // The result does not matter: the connection is closed either way.
@@ -263,7 +267,7 @@ impl<S: Service> Acceptor<S> {
             // return `Pending`.
             let reply = async {
                 if stream.write_all(&rejection).await.is_ok() {
-                    close_now(&mut stream).await;
+                    half_close_now(&mut stream).await;
                 }
             };
             let _ = unconstrained(reply).now_or_never();
@@ -275,11 +279,11 @@ impl<S: Service> Acceptor<S> {
         self.tasks.close();
         self.rejected.close();
         let ended = async { tokio::join!(self.tasks.wait(), self.rejected.wait()) };
-        if let Some(end) = self.shutdown.end()
+        if let Some(end) = self.context.shutdown.end()
             && timeout_at(end, ended).await.is_err()
         {
             // Normally none: each driver aborts its connection at the drain deadline, which is a little earlier.
-            self.metrics.closed_many(&CloseReason::Aborted, self.tasks.len());
+            self.context.metrics.closed_many(&CloseReason::Aborted, self.tasks.len());
         }
     }
 }
@@ -288,11 +292,10 @@ impl<S: Service> Acceptor<S> {
 fn serve_admitted<I: Stream, H: Handler>(
     stream: I,
     handler: H,
-    timeouts: Arc<ConnectionTimeouts>,
-    shutdown: Shutdown,
+    context: Arc<ConnectionContext>,
     admitted: Box<Admitted>,
 ) -> impl Future<Output = ()> + Send + use<I, H> {
-    let driver = driver::run(stream, handler, timeouts, Arc::clone(&admitted.metrics), shutdown);
+    let driver = driver::run(stream, handler, context);
     // Combinators, because an `async` block would store the driver twice.
     AssertUnwindSafe(driver).catch_unwind().map(move |result| admitted.end(&result.unwrap_or(CloseReason::Panic)))
 }

@@ -121,6 +121,12 @@ impl ErrorReply {
         Self { code: ErrorCode::Timeout, message: format!("no whole request came within {timeout:?}") }
     }
 
+    /// Returns the error reply to a request that is incomplete when the server stops.
+    #[must_use]
+    pub fn shut_down() -> Self {
+        Self { code: ErrorCode::Timeout, message: "no whole request came before the server stopped".to_owned() }
+    }
+
     /// Returns the error reply of a server that has reached its connection limit.
     #[must_use]
     pub fn busy() -> Self {

@@ -117,6 +117,11 @@ impl RequestDecoder {
         self.finish(ErrorReply::timed_out(timeout))
     }
 
+    /// Finishes the connection with the error for a request that is incomplete when the server stops.
+    pub fn shut_down(&mut self) -> Received {
+        self.finish(ErrorReply::shut_down())
+    }
+
     fn terminator(&self) -> Terminator {
         if self.state == DecoderState::Lines { Terminator::Line } else { Terminator::Bare }
     }

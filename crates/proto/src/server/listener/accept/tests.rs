@@ -50,9 +50,9 @@ impl Service for GreetingService {
         GreetingHandler(self.greeting)
     }
 
-    fn timeouts(&self) -> Arc<ConnectionTimeouts> {
+    fn timeouts(&self) -> ConnectionTimeouts {
         let minute = 60 * SECOND;
-        ConnectionTimeouts { request: None, idle: 10 * minute, write: minute, settle: Duration::ZERO }.into()
+        ConnectionTimeouts { request: None, idle: 10 * minute, write: minute, settle: Duration::ZERO }
     }
 
     fn rejection(&self) -> Bytes {
@@ -65,7 +65,7 @@ struct GreetingHandler(&'static str);
 impl Handler for GreetingHandler {
     const READ_BYTES: usize = 1;
 
-    fn handle(&mut self, _: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress {
+    fn handle(&mut self, _: Event, input: &mut BytesMut, output: &mut BytesMut, _: usize) -> Progress {
         let wait_for = match input.split().first() {
             Some(b'p') => panic!("on purpose"),
             Some(b'?') => WaitFor::MoreData,
@@ -115,6 +115,14 @@ impl GreeterServer {
 
     fn fail(&self, errno: Errno) {
         self.incoming.send(Err(errno.into())).unwrap();
+    }
+
+    fn context(&self) -> Arc<ConnectionContext> {
+        Arc::new(ConnectionContext {
+            timeouts: self.services.borrow().timeouts(),
+            metrics: Arc::clone(&self.metrics),
+            shutdown: self.shutdown.clone(),
+        })
     }
 
     async fn stop(self) -> Summary {
@@ -246,8 +254,7 @@ async fn a_drain_ends_when_its_timeout_is_over_and_counts_unfinished_tasks() {
         services: server.services.subscribe(),
         service: Arc::clone(&server.services.borrow()),
         admission: Arc::clone(&server.admission),
-        metrics: Arc::clone(&server.metrics),
-        shutdown: server.shutdown.clone(),
+        context: server.context(),
         tasks: TaskTracker::new(),
         rejected: TaskTracker::new(),
     };
@@ -264,8 +271,9 @@ async fn a_drain_ends_when_its_timeout_is_over_and_counts_unfinished_tasks() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_aborts_unfinished_connections_and_counts_them() {
     let server = start(10, vec![]);
-    let mut partial = server.connect();
-    partial.write_all(b"?").await.unwrap();
+    server.services.send_replace(Arc::new(GreetingService { greeting: "more than the stream can hold" }));
+    let mut unread = server.connect();
+    unread.write_all(b"!").await.unwrap();
     let _idle = server.connect();
     sleep(SECOND).await;
     let start = Instant::now();
@@ -290,7 +298,7 @@ struct Large([u64; 5]);
 impl Handler for Large {
     const READ_BYTES: usize = 1;
 
-    fn handle(&mut self, _: Event, _: &mut BytesMut, _: &mut BytesMut) -> Progress {
+    fn handle(&mut self, _: Event, _: &mut BytesMut, _: &mut BytesMut, _: usize) -> Progress {
         Progress { replies: self.0[0], wait_for: WaitFor::Request }
     }
 }
@@ -304,7 +312,6 @@ async fn the_task_of_a_connection_takes_at_most_512_bytes() {
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let permit = server.admission.admit(PEER.ip()).unwrap();
     let admitted = Box::new(Admitted { peer: PEER, metrics: Arc::clone(&server.metrics), _permit: permit });
-    let timeouts = server.services.borrow().timeouts();
-    let task = serve_admitted(stream, Large([0; 5]), timeouts, server.shutdown.clone(), admitted);
+    let task = serve_admitted(stream, Large([0; 5]), server.context(), admitted);
     assert!(size_of_val(&task) + TOKIO_BYTES <= 512, "{} bytes", size_of_val(&task));
 }

@@ -18,7 +18,7 @@ struct RelayHandler {
 impl Handler for RelayHandler {
     const READ_BYTES: usize = 4;
 
-    fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut) -> Progress {
+    fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, _: usize) -> Progress {
         match event {
             Event::ReplyReady => output.put_u8(self.reply.take().unwrap_or(b'd')),
             Event::Shutdown => output.put_u8(b'v'),
@@ -55,7 +55,7 @@ fn connect(capacity: usize, shutdown: &Shutdown) -> RelayConnection {
     let (replies, receiver) = mpsc::unbounded_channel();
     let timeouts = ConnectionTimeouts { request: None, ..timeouts() };
     let handler = RelayHandler { replies: receiver, reply: None };
-    let served = tokio::spawn(run(stream, handler, timeouts.into(), Arc::default(), shutdown.clone()));
+    let served = tokio::spawn(run(stream, handler, context(timeouts, shutdown)));
     RelayConnection { peer, replies, broken, served }
 }
 
@@ -157,7 +157,7 @@ async fn a_drain_aborts_a_connection_with_endless_requests_and_no_ready_reply() 
     let (_replies, receiver) = mpsc::unbounded_channel();
     let timeouts = ConnectionTimeouts { request: None, ..timeouts() };
     let handler = RelayHandler { replies: receiver, reply: None };
-    let served = tokio::spawn(run(EndlessStream { data: b"????" }, handler, timeouts.into(), Arc::default(), shutdown));
+    let served = tokio::spawn(run(EndlessStream { data: b"????" }, handler, context(timeouts, &shutdown)));
     let closed = timeout(30 * SECOND, served).await.expect("the drain ends").unwrap();
     assert!(matches!(closed, CloseReason::Aborted), "{closed:?}");
     assert!(start.elapsed() >= SECOND / 3);
