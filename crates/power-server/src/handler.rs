@@ -1,7 +1,6 @@
 //! The handler of one power connection: request bytes in, reply bytes out.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use proto::server::{ConnectionTimeouts, Event, Handler, MAX_OUTPUT_BYTES, Progress, WaitFor};
@@ -9,25 +8,44 @@ use proto::wire::power::server::{Pending, Received, ReplyEncoder, RequestDecoder
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::arithmetic;
+use crate::config::Config;
 use crate::metrics::Metrics;
 
 /// The handler of one connection.
 #[derive(Debug)]
 pub struct PowerHandler {
     requests: RequestDecoder,
-    request_timeout: Duration,
+    settings: Arc<PowerSettings>,
+}
+
+/// What the handlers of a service share. An idle connection holds its handler, so that is kept small.
+#[derive(Debug)]
+pub struct PowerSettings {
+    /// Maximum length of a request in bytes.
+    max_request_bytes: usize,
+    /// The timeouts of each connection.
+    pub timeouts: ConnectionTimeouts,
     metrics: Arc<Metrics>,
 }
 
-impl PowerHandler {
-    /// Creates a handler for requests of at most `max_request_bytes` bytes. It counts them in `metrics`.
+impl PowerSettings {
+    /// Returns the settings of `config`, which count in `metrics`.
     #[must_use]
-    pub fn new(max_request_bytes: usize, timeouts: &ConnectionTimeouts, metrics: Arc<Metrics>) -> Self {
+    pub fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
         Self {
-            requests: RequestDecoder::new(max_request_bytes, !timeouts.settle.is_zero()),
-            request_timeout: timeouts.request.unwrap_or_default(),
+            max_request_bytes: config.limits.max_request_bytes.as_usize(),
+            timeouts: config.connection_timeouts(),
             metrics,
         }
+    }
+}
+
+impl PowerHandler {
+    /// Creates a handler with these settings.
+    #[must_use]
+    pub fn new(settings: Arc<PowerSettings>) -> Self {
+        let requests = RequestDecoder::new(settings.max_request_bytes, !settings.timeouts.settle.is_zero());
+        Self { requests, settings }
     }
 
     /// Appends the reply, and returns the number of replies: 0 if it is only the rest of an earlier one.
@@ -35,7 +53,9 @@ impl PowerHandler {
         match received {
             Received::Request { operation, request, terminator } => {
                 let reply = request.and_then(arithmetic::reply);
-                self.metrics.count_reply(operation, reply.as_ref().map(drop).map_err(|error_reply| error_reply.code));
+                self.settings
+                    .metrics
+                    .count_reply(operation, reply.as_ref().map(drop).map_err(|error_reply| error_reply.code));
                 // Encoding into memory cannot fail.
                 let _ = ReplyEncoder.encode((&reply, terminator), output);
                 1
@@ -77,7 +97,7 @@ impl Handler for PowerHandler {
                 }
             }
             Event::RequestTimeout => {
-                let received = self.requests.time_out(self.request_timeout);
+                let received = self.requests.time_out(self.settings.timeouts.request.unwrap_or_default());
                 replies += self.reply_to(received, output);
             }
             Event::Shutdown => {

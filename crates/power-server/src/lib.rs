@@ -39,7 +39,7 @@ use tokio::sync::watch;
 use tokio_util::codec::Encoder;
 
 use config::Config;
-use handler::PowerHandler;
+use handler::{PowerHandler, PowerSettings};
 use metrics::Metrics;
 
 /// A power server: the state that its connections share, and the settings that a reload can change.
@@ -101,10 +101,8 @@ impl Server {
 /// The service: everything that its connections share.
 #[derive(Debug)]
 struct PowerService {
-    timeouts: ConnectionTimeouts,
-    max_request_bytes: usize,
+    settings: Arc<PowerSettings>,
     busy: Bytes,
-    metrics: Arc<Metrics>,
 }
 
 impl PowerService {
@@ -112,12 +110,7 @@ impl PowerService {
         let mut busy = BytesMut::new();
         // Encoding into memory cannot fail.
         let _ = ReplyEncoder.encode((&Err(ErrorReply::busy()), Terminator::Bare), &mut busy);
-        Self {
-            timeouts: config.connection_timeouts(),
-            max_request_bytes: config.limits.max_request_bytes.as_usize(),
-            busy: busy.freeze(),
-            metrics,
-        }
+        Self { settings: Arc::new(PowerSettings::new(config, metrics)), busy: busy.freeze() }
     }
 }
 
@@ -125,11 +118,11 @@ impl Service for PowerService {
     type Handler = PowerHandler;
 
     fn handler(&self) -> PowerHandler {
-        PowerHandler::new(self.max_request_bytes, &self.timeouts, Arc::clone(&self.metrics))
+        PowerHandler::new(Arc::clone(&self.settings))
     }
 
     fn timeouts(&self) -> ConnectionTimeouts {
-        self.timeouts
+        self.settings.timeouts
     }
 
     fn rejection(&self) -> Bytes {

@@ -41,13 +41,15 @@ async fn a_bare_request_is_complete_after_the_settle_time() {
 
 #[tokio::test]
 async fn a_drain_ends_by_its_deadline() {
-    let server = start(&[("timeouts.drain", "\"300ms\""), ("timeouts.request", "1h"), ("timeouts.idle", "2h")]);
-    let mut partial = server.connect().await;
-    partial.write_all(b"a").await.unwrap();
+    let drain = [("timeouts.drain", "\"300ms\""), ("timeouts.write", "\"1h\""), ("timeouts.idle", "\"2h\"")];
+    let server = start(&drain);
+    let mut unread = server.connect().await;
+    let sending = tokio::spawn(async move { while unread.write_all(&b"a2\n".repeat(1000)).await.is_ok() {} });
     assert!(server.serves().await);
     let began = Instant::now();
     let summary = server.stop().await;
     assert_eq!((summary.accepted, summary.aborted), (2, 1));
     // Connections are aborted in the last tenth of the timeout (`ABORT_MARGIN`).
     assert!(began.elapsed() >= Duration::from_millis(270));
+    sending.await.unwrap();
 }

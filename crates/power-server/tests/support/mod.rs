@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use power_server::Server as PowerServer;
 use power_server::config::Config;
-use power_server::handler::PowerHandler;
+use power_server::handler::{PowerHandler, PowerSettings};
 use proto::server::{Shutdown, Summary};
 use proto::testing::server::{ServerTask, config, listen, serve};
 use proto::testing::{TEST_TIMEOUT, nonblocking};
@@ -40,7 +40,7 @@ pub(crate) fn connect_in_memory(room: usize, settings: &[(&str, &str)]) -> Duple
     let (ours, theirs) = duplex(room);
     let config: Config = config(settings);
     let timeouts = config.connection_timeouts();
-    let handler = PowerHandler::new(config.limits.max_request_bytes.as_usize(), &timeouts, Arc::default());
+    let handler = PowerHandler::new(Arc::new(PowerSettings::new(&config, Arc::default())));
     drop(serve(theirs, handler, timeouts, Shutdown::new(config.timeouts.shared.drain.get())));
     ours
 }

@@ -51,7 +51,7 @@
 //!     }
 //!
 //!     fn timeouts(&self) -> ConnectionTimeouts {
-//!         Arc::clone(&self.0)
+//!         self.0
 //!     }
 //!
 //!     fn rejection(&self) -> Bytes {

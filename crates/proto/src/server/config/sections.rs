@@ -39,6 +39,10 @@ pub struct ConnectionLimits {
     pub max_connections: Count<1, 1_000_000>,
     /// Maximum concurrent connections of one client network, an IPv4 address or IPv6 /64. 0 means no limit.
     pub max_connections_per_ip: Count<0, 1_000_000>,
+    /// Maximum new connections of one client network per second. 0 means no limit.
+    pub new_connections_per_ip: Count<0, 1_000_000>,
+    /// Maximum requests of one client network per second. 0 means no limit.
+    pub requests_per_ip: Count<0, 1_000_000>,
     /// The length of the accept queue.
     pub backlog: Count<1, 65_535>,
 }
@@ -50,6 +54,8 @@ impl Default for ConnectionLimits {
             max_connections: const { Count::new(10_000) },
             // Off, because many clients commonly share one address behind a NAT.
             max_connections_per_ip: const { Count::new(0) },
+            new_connections_per_ip: const { Count::new(0) },
+            requests_per_ip: const { Count::new(0) },
             // A burst of a thousand connects waits instead of failing. tokio's default is 128.
             backlog: const { Count::new(1024) },
         }

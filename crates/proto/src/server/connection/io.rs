@@ -81,8 +81,9 @@ pub(super) struct ConnectionIo<S, H> {
     handler: H,
     /// Input that is not consumed: a part of a request, or requests that follow a request with a pending reply.
     pub(super) unconsumed: Option<Box<[u8]>>,
-    /// Output that the socket had no room for.
-    pub(super) unsent: Option<Box<[u8]>>,
+    /// Output that the socket had no room for. Boxed twice, because few connections have any, and a pointer to a slice
+    /// takes twice as much memory as this one.
+    pub(super) unsent: Option<Box<Box<[u8]>>>,
 }
 
 impl<S, H> ConnectionIo<S, H>
@@ -176,7 +177,7 @@ where
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(written) => output.advance(written),
                 Poll::Pending => {
-                    self.unsent = to_boxed(output);
+                    self.unsent = to_boxed(output).map(Box::new);
                     break;
                 }
             }
@@ -188,7 +189,7 @@ where
     /// meantime. Nothing is read: a peer that does not read its replies must not cause more of them.
     pub(super) fn flush<'a>(
         &'a mut self,
-        unsent: Box<[u8]>,
+        unsent: Box<Box<[u8]>>,
         handled: Handled,
         timeout: Duration,
         shutdown: &'a Shutdown,

@@ -34,6 +34,7 @@ use crate::server::connection::stream::Stream;
 use crate::server::connection::timer::{ConnectionTimeouts, DRAIN_IDLE_GRACE};
 use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::listener::admission::{Admission, LimitReached, Permit};
+use crate::server::listener::quota::RateLimited;
 use crate::server::listener::socket;
 use crate::server::observe::rate_limit::RateLimit;
 
@@ -228,11 +229,13 @@ impl<S: Service> Acceptor<S> {
         // At debug level, like the events in it: a disabled span costs neither time nor memory.
         let span = tracing::debug_span!("connection", %peer);
         // Boxed: the small block fits into a gap that the alignment of tasks leaves in the heap.
-        let admitted = Box::new(Admitted { peer, metrics: Arc::clone(&self.context.metrics), _permit: permit });
+        let admitted = Box::new(Admitted { peer, metrics: Arc::clone(&self.context.metrics), permit });
         // A panic ends only its connection, also a panic in the creation of the handler.
         let Ok(handler) = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| self.service.handler()))) else {
             return span.in_scope(|| admitted.end(&CloseReason::Panic));
         };
+        let timeouts = &self.context.timeouts;
+        let handler = RateLimited::new(handler, admitted.permit.quota(timeouts.request.unwrap_or(timeouts.idle)));
         let task = serve_admitted(stream, handler, Arc::clone(&self.context), admitted);
         if span.is_disabled() {
             self.tasks.spawn(task);
@@ -305,7 +308,7 @@ fn serve_admitted<I: Stream, H: Handler>(
 struct Admitted {
     peer: SocketAddr,
     metrics: Arc<ConnectionMetrics>,
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl Admitted {

@@ -1,32 +1,63 @@
-//! The limits on open connections: in total, and per client network.
+//! The limits on connections: in total, and per client network.
 //!
-//! It depends on the limits in `config` and on metrics. A [`Permit`] is held for as long as its connection is open, and
-//! dropping it frees its slot on every exit path. The table of client networks holds only those with open connections,
-//! so it is never larger than the limit.
+//! It depends on the limits in `config`, on `quota` and on metrics. A [`Permit`] is held for as long as its connection is
+//! open, and dropping it frees its slot on every exit path. The table of client networks holds those with open
+//! connections, so at most as many as the limit, and at most [`MAX_CLOSED_CLIENTS`] that have used their rate recently.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
+use super::quota::Quota;
+use super::token_bucket::TokenBucket;
 use crate::server::config::sections::ConnectionLimits;
 use crate::server::observe::metrics::encode::gauge;
 
 /// Admits or rejects accepted connections. Shared by all listeners of a process.
 #[derive(Debug)]
 pub struct Admission {
-    limit: AtomicUsize,
-    /// 0 means no limit.
-    limit_per_ip: AtomicUsize,
+    max_connections: AtomicUsize,
+    /// The limits per client network; 0 means no limit.
+    max_connections_per_ip: AtomicU32,
+    new_connections_per_ip: AtomicU32,
+    requests_per_ip: AtomicU32,
     open: AtomicUsize,
-    client_keys: Mutex<HashMap<IpAddr, usize>>,
+    clients: Mutex<Clients>,
     rejections: Arc<Semaphore>,
+}
+
+/// The client networks by their keys.
+#[derive(Debug, Default)]
+struct Clients {
+    by_key: HashMap<IpAddr, Client>,
+    /// The number of entries without an open connection.
+    closed: usize,
+}
+
+#[derive(Debug, Default)]
+struct Client {
+    /// The number of open connections.
+    open: u32,
+    /// For new connections.
+    connections: TokenBucket,
+    /// For requests; shared by the connections.
+    requests: Arc<Mutex<TokenBucket>>,
+}
+
+impl Client {
+    /// Whether nothing has to be remembered about this client network.
+    fn is_forgettable(&self, now: Instant) -> bool {
+        self.open == 0 && self.connections.is_full(now) && lock(&self.requests).is_full(now)
+    }
 }
 
 impl Admission {
@@ -34,10 +65,12 @@ impl Admission {
     #[must_use]
     pub fn new(limits: &ConnectionLimits) -> Arc<Self> {
         let admission = Self {
-            limit: AtomicUsize::default(),
-            limit_per_ip: AtomicUsize::default(),
+            max_connections: AtomicUsize::default(),
+            max_connections_per_ip: AtomicU32::default(),
+            new_connections_per_ip: AtomicU32::default(),
+            requests_per_ip: AtomicU32::default(),
             open: AtomicUsize::default(),
-            client_keys: Mutex::default(),
+            clients: Mutex::default(),
             rejections: Arc::new(Semaphore::new(MAX_CONCURRENT_REJECTIONS)),
         };
         admission.set_limits(limits);
@@ -46,11 +79,13 @@ impl Admission {
 
     /// Sets the limits for later connections.
     ///
-    /// Open connections stay open and count against the new limits. Those admitted without a limit per client network do
-    /// not count against that limit.
+    /// Open connections stay open and count against the new limits. Those admitted without any limit per client network do
+    /// not count against these limits.
     pub fn set_limits(&self, limits: &ConnectionLimits) {
-        self.limit.store(limits.max_connections.as_usize(), Ordering::Release);
-        self.limit_per_ip.store(limits.max_connections_per_ip.as_usize(), Ordering::Release);
+        self.max_connections.store(limits.max_connections.as_usize(), Ordering::Release);
+        self.max_connections_per_ip.store(limits.max_connections_per_ip.get(), Ordering::Release);
+        self.new_connections_per_ip.store(limits.new_connections_per_ip.get(), Ordering::Release);
+        self.requests_per_ip.store(limits.requests_per_ip.get(), Ordering::Release);
     }
 
     /// Admits a connection from `peer`.
@@ -59,20 +94,18 @@ impl Admission {
     ///
     /// Returns the limit that is reached.
     pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Permit, LimitReached> {
-        let limit = self.limit.load(Ordering::Acquire);
+        let limit = self.max_connections.load(Ordering::Acquire);
         let increment = |open| (open < limit).then_some(open + 1);
         self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, increment).map_err(|_| LimitReached::Server)?;
-        let mut permit = Permit { admission: Arc::clone(self), client_key: None };
-        let limit = self.limit_per_ip.load(Ordering::Acquire);
-        if limit > 0 {
-            let client_key = client_key(peer);
-            let mut client_keys = self.client_keys();
-            let open = client_keys.entry(client_key).or_insert(0);
-            if *open >= limit {
-                return Err(LimitReached::ClientNetwork);
-            }
-            *open += 1;
-            permit.client_key = Some(Box::new(client_key));
+        // Dropping it frees the slot if a limit per client network is reached.
+        let mut permit = Permit { admission: Arc::clone(self), client: None };
+        let max_connections = self.max_connections_per_ip.load(Ordering::Acquire);
+        let new_connections = self.new_connections_per_ip.load(Ordering::Acquire);
+        let requests = self.requests_per_ip.load(Ordering::Acquire);
+        if max_connections > 0 || new_connections > 0 || requests > 0 {
+            let key = client_key(peer);
+            let requests = lock(&self.clients).connect(key, max_connections, new_connections)?;
+            permit.client = Some(Box::new(PermitClient { key, requests }));
         }
         Ok(permit)
     }
@@ -92,13 +125,71 @@ impl Admission {
     /// Returns the maximum number of open connections.
     #[must_use]
     pub fn limit(&self) -> usize {
-        self.limit.load(Ordering::Acquire)
+        self.max_connections.load(Ordering::Acquire)
+    }
+}
+
+impl Clients {
+    /// Counts a connection. Returns the bucket for its requests.
+    fn connect(
+        &mut self,
+        key: IpAddr,
+        max_connections: u32,
+        new_connections: u32,
+    ) -> Result<Arc<Mutex<TokenBucket>>, LimitReached> {
+        let now = Instant::now();
+        let is_new = !self.by_key.contains_key(&key);
+        if is_new && self.closed >= MAX_CLOSED_CLIENTS {
+            self.forget(now);
+        }
+        let client = self.by_key.entry(key).or_default();
+        let limit = if max_connections > 0 && client.open >= max_connections {
+            Some(LimitReached::ClientNetwork)
+        } else if new_connections > 0 && client.connections.available(new_connections, now) == 0 {
+            Some(LimitReached::ConnectionRate)
+        } else {
+            None
+        };
+        if let Some(limit) = limit {
+            // The entry existed before: the first connection of a client network is always admitted.
+            return Err(limit);
+        }
+        if new_connections > 0 {
+            client.connections.take(1, new_connections, now);
+        }
+        if !is_new && client.open == 0 {
+            self.closed -= 1;
+        }
+        client.open += 1;
+        Ok(Arc::clone(&client.requests))
     }
 
-    fn client_keys(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        // The lock is never poisoned: no code that can panic runs while it is held.
-        self.client_keys.lock().unwrap_or_else(PoisonError::into_inner)
+    fn disconnect(&mut self, key: IpAddr) {
+        if let Entry::Occupied(mut client) = self.by_key.entry(key) {
+            client.get_mut().open -= 1;
+            if client.get().is_forgettable(Instant::now()) {
+                client.remove();
+            } else if client.get().open == 0 {
+                self.closed += 1;
+            }
+        }
     }
+
+    /// Forgets closed clients whose buckets are full. If all of them are in use, forgets all of them: an attacker with so
+    /// many client networks is not limited by a rate per client network.
+    fn forget(&mut self, now: Instant) {
+        self.by_key.retain(|_, client| !client.is_forgettable(now));
+        self.closed = self.by_key.values().filter(|client| client.open == 0).count();
+        if self.closed >= MAX_CLOSED_CLIENTS / 2 {
+            self.by_key.retain(|_, client| client.open > 0);
+            self.closed = 0;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The lock is never poisoned: no code that can panic runs while it is held.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Collector for Admission {
@@ -113,18 +204,28 @@ impl Collector for Admission {
 pub struct Permit {
     admission: Arc<Admission>,
     /// The client network, or `None` without a limit per client network. Boxed, so that `None` takes little memory.
-    client_key: Option<Box<IpAddr>>,
+    client: Option<Box<PermitClient>>,
+}
+
+#[derive(Debug)]
+struct PermitClient {
+    key: IpAddr,
+    requests: Arc<Mutex<TokenBucket>>,
+}
+
+impl Permit {
+    /// Returns the quota for the requests of the connection, if there is a limit. Each request waits at most for `timeout`.
+    pub(crate) fn quota(&self, timeout: Duration) -> Option<Quota> {
+        let rate = self.admission.requests_per_ip.load(Ordering::Acquire);
+        let client = self.client.as_ref().filter(|_| rate > 0)?;
+        Some(Quota::new(Arc::clone(&client.requests), rate, timeout))
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(client_key) = &self.client_key
-            && let Entry::Occupied(mut open) = self.admission.client_keys().entry(**client_key)
-        {
-            *open.get_mut() -= 1;
-            if *open.get() == 0 {
-                open.remove();
-            }
+        if let Some(client) = &self.client {
+            lock(&self.admission.clients).disconnect(client.key);
         }
         self.admission.open.fetch_sub(1, Ordering::AcqRel);
     }
@@ -135,8 +236,10 @@ impl Drop for Permit {
 pub enum LimitReached {
     /// The server's limit.
     Server,
-    /// The limit per client network, an IPv4 address or IPv6 /64.
+    /// The limit on open connections per client network, an IPv4 address or IPv6 /64.
     ClientNetwork,
+    /// The limit on new connections per client network and second.
+    ConnectionRate,
 }
 
 impl fmt::Display for LimitReached {
@@ -144,6 +247,7 @@ impl fmt::Display for LimitReached {
         f.write_str(match self {
             Self::Server => "limits.max_connections",
             Self::ClientNetwork => "limits.max_connections_per_ip",
+            Self::ConnectionRate => "limits.new_connections_per_ip",
         })
     }
 }
@@ -162,6 +266,9 @@ fn client_key(peer: IpAddr) -> IpAddr {
 /// second. Further ones get the reply and are closed without waiting.
 pub(crate) const MAX_CONCURRENT_REJECTIONS: usize = 64;
 
+/// Maximum client networks that are remembered without an open connection, because they have used their rate.
+const MAX_CLOSED_CLIENTS: usize = 65_536;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,6 +281,10 @@ mod tests {
             limits.max_connections_per_ip = toml::Value::from(per_ip).try_into().unwrap();
         }
         limits
+    }
+
+    fn clients(admission: &Admission) -> usize {
+        lock(&admission.clients).by_key.len()
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -208,7 +319,7 @@ mod tests {
         admission.set_limits(&limits(9, 0));
         open.push(admission.admit(ip("::1")).unwrap());
         drop(open);
-        assert_eq!((admission.open(), admission.client_keys().len()), (0, 0));
+        assert_eq!((admission.open(), clients(&admission)), (0, 0));
     }
 
     #[test]
@@ -242,9 +353,43 @@ mod tests {
             drop(admission.admit(IpAddr::from(host.to_be_bytes())).unwrap());
         }
         let permits: Vec<_> = (0..20_u32).map(|host| admission.admit(IpAddr::from(host.to_be_bytes()))).collect();
-        assert_eq!(admission.client_keys().len(), 10);
+        assert_eq!(clients(&admission), 10);
         drop(permits);
-        assert!(admission.client_keys().is_empty());
+        assert!(clients(&admission) == 0);
         assert_eq!(admission.open(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn new_connections_over_the_rate_of_a_client_network_are_rejected() {
+        let mut limits = limits(10, 0);
+        limits.new_connections_per_ip = toml::Value::from(2).try_into().unwrap();
+        let admission = Admission::new(&limits);
+        for _ in 0..2 {
+            drop(admission.admit(ip("192.0.2.1")).unwrap());
+        }
+        assert_eq!(admission.admit(ip("192.0.2.1")).unwrap_err(), LimitReached::ConnectionRate);
+        assert_eq!(admission.open(), 0, "a rejected connection holds no slot");
+        drop(admission.admit(ip("192.0.2.2")).unwrap());
+        tokio::time::advance(Duration::from_millis(500)).await;
+        drop(admission.admit(ip("192.0.2.1")).unwrap());
+        assert_eq!(admission.admit(ip("192.0.2.1")).unwrap_err(), LimitReached::ConnectionRate);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_table_of_client_networks_that_have_used_their_rate_is_bounded() {
+        let mut limits = limits(10, 0);
+        limits.new_connections_per_ip = toml::Value::from(1).try_into().unwrap();
+        let admission = Admission::new(&limits);
+        let open = admission.admit(ip("2001:db8::1")).unwrap();
+        for host in 0..200_000_u32 {
+            drop(admission.admit(IpAddr::from(host.to_be_bytes())).unwrap());
+            assert!(clients(&admission) <= MAX_CLOSED_CLIENTS + 1);
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        lock(&admission.clients).forget(Instant::now());
+        assert_eq!(clients(&admission), 1, "full buckets are forgotten, open connections are not");
+        assert_eq!(lock(&admission.clients).closed, 0);
+        drop(open);
+        assert_eq!(clients(&admission), 0);
     }
 }

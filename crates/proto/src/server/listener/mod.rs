@@ -3,13 +3,16 @@
 //! It depends on `connection`, `lifecycle`, `observe` and `config`.
 //!
 //! - `socket`: the listening socket, whose options every accepted connection inherits;
-//! - `admission`: the limits on open connections; `open_files` lowers them to fit `RLIMIT_NOFILE`;
+//! - `admission`: the limits on connections; `open_files` lowers them to fit `RLIMIT_NOFILE`;
+//! - `quota`: the limit on the requests of a client network, which `token_bucket` counts;
 //! - `accept`: the accept loop, its backoff and its drain.
 
 pub(crate) mod accept;
 pub(crate) mod admission;
 pub(crate) mod open_files;
+pub(crate) mod quota;
 pub(crate) mod socket;
+mod token_bucket;
 
 pub use accept::{Listener, Service, serve};
 pub use admission::{Admission, LimitReached, Permit};

@@ -311,7 +311,7 @@ async fn the_task_of_a_connection_takes_at_most_512_bytes() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let permit = server.admission.admit(PEER.ip()).unwrap();
-    let admitted = Box::new(Admitted { peer: PEER, metrics: Arc::clone(&server.metrics), _permit: permit });
+    let admitted = Box::new(Admitted { peer: PEER, metrics: Arc::clone(&server.metrics), permit });
     let task = serve_admitted(stream, Large([0; 5]), server.context(), admitted);
     assert!(size_of_val(&task) + TOKIO_BYTES <= 512, "{} bytes", size_of_val(&task));
 }
