@@ -9,7 +9,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -195,23 +195,28 @@ fn start_admin(address: SocketAddr, registry: Registry, shutdown: Shutdown) -> i
     // part of the response that was not read, instead of keeping it after the exchange (socket(7), `SO_LINGER`).
     SockRef::from(&listener).set_linger(Some(Duration::ZERO))?;
     let listener = listener.into_std()?;
-    let start = || {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let mut listener = {
-            let _entered = runtime.enter();
-            TcpListener::from_std(listener)?
-        };
-        thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                // Not registered: the exported metrics count the services' connections only.
-                let unregistered = ConnectionMetrics::default();
-                let accept = async || accept::accept_with_backoff(&mut listener, &unregistered).await.0;
-                admin::serve(accept, registry, move || shutdown.started_at().is_none()).await;
-            });
+    let (result, started) = mpsc::channel();
+    let serve = move |result: &mpsc::Sender<io::Result<()>>| {
+        // Built on this thread: a runtime must not be dropped on a thread of another one, not even if a later step fails.
+        Builder::new_current_thread().enable_all().build()?.block_on(async {
+            let mut listener = TcpListener::from_std(listener)?;
+            // This and the other send cannot fail: the receiver waits for one of them.
+            let _ = result.send(Ok(()));
+            // Not registered: the exported metrics count the services' connections only.
+            let unregistered = ConnectionMetrics::default();
+            let accept = async || accept::accept_with_backoff(&mut listener, &unregistered).await.0;
+            admin::serve(accept, registry, move || shutdown.started_at().is_none()).await;
+            Ok(())
         })
     };
-    match start() {
-        Ok(_detached) => Ok(address),
+    let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
+        if let Err(error) = serve(&result) {
+            let _ = result.send(Err(error));
+        }
+    });
+    // This blocks only until the thread runs, at the start of the program.
+    match thread.and_then(|_detached| started.recv().unwrap_or_else(|ended| Err(io::Error::other(ended)))) {
+        Ok(()) => Ok(address),
         Err(error) => Err(io::Error::new(error.kind(), format!("cannot start the admin thread: {error}"))),
     }
 }
