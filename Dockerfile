@@ -34,7 +34,8 @@ RUN find . -type f ! -name '*.rs' ! -name Cargo.toml ! -name Cargo.lock ! -path 
 # has them.
 FROM ${BUILDER} AS dependencies
 WORKDIR /src
-ENV RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=/src=. --remap-path-prefix=${CARGO_HOME:-/usr/local/cargo}=cargo"
+ENV RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=/src=. \
+--remap-path-prefix=${CARGO_HOME:-/usr/local/cargo}=cargo"
 COPY --from=skeleton /src .
 RUN target="$(rustc --print host-tuple)" \
     && cargo build --release --locked --target "$target" -p power-server \

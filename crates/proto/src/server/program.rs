@@ -177,27 +177,27 @@ impl Collector for ProgramMetrics {
     }
 }
 
-/// The length of the admin listener's accept queue. It is longer than any burst of operators: while a flood of connections
-/// is accepted, it holds the connections behind them.
+/// The length of the admin listener's accept queue. It is long because of floods: while their connections are accepted,
+/// it holds a health check behind them.
 const ADMIN_BACKLOG: u32 = 1024;
 
-/// Binds the admin listener, serves it until the process ends, and returns its address. During a drain it still replies,
-/// and `/readyz` reports the drain.
+/// Binds the admin listener, serves it until the process ends, and returns its address. During a drain it still
+/// replies, and `/readyz` reports the drain.
 ///
-/// It has a thread of its own, which the kernel schedules beside those of the services: their load does not delay it, and
+/// It has a separate thread, which the kernel schedules beside those of the services: their load does not delay it, and
 /// its load takes the CPU time of one thread at most. The thread does not keep the process from exiting.
 fn start_admin(address: SocketAddr, registry: Registry, shutdown: Shutdown) -> io::Result<SocketAddr> {
     // With deferred accept, the request is there when its connection is accepted.
     let options = socket::ListenOptions { backlog: ADMIN_BACKLOG, defer_accept: true };
     let listener = socket::bind(address, options)?;
     let address = listener.local_addr()?;
-    // An accepted connection inherits this. Closing one before its client has closed sends a RST, and the kernel drops the
-    // part of the response that was not read, instead of keeping it after the exchange (socket(7), `SO_LINGER`).
+    // An accepted connection inherits this. Closing one before its client has closed sends a RST, and the kernel drops
+    // the part of the response that was not read, instead of keeping it after the exchange (socket(7), `SO_LINGER`).
     SockRef::from(&listener).set_linger(Some(Duration::ZERO))?;
     let listener = listener.into_std()?;
     let (result, started) = mpsc::channel();
     let serve = move |result: &mpsc::Sender<io::Result<()>>| {
-        // Built on this thread: a runtime must not be dropped on a thread of another one, not even if a later step fails.
+        // Built on this thread: tokio panics if a runtime is dropped on a thread of another one, also after an error.
         Builder::new_current_thread().enable_all().build()?.block_on(async {
             let mut listener = TcpListener::from_std(listener)?;
             // This and the other send cannot fail: the receiver waits for one of them.

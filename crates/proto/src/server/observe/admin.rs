@@ -1,9 +1,8 @@
 //! The HTTP server for operators: liveness, readiness and metrics.
 //!
-//! It depends on no other module; `program` binds the admin listener and runs [`serve`] on a thread of its own. It speaks
+//! It depends on no other module; `program` binds the admin listener and runs [`serve`] on a separate thread. It speaks
 //! HTTP/1.1. The limits of `[limits]` do not apply, because an operator needs it most when they are reached. It has a
-//! small limit instead, which costs only the clients that are slow: the oldest exchange ends when a new one needs its
-//! slot.
+//! small limit instead, which affects only slow clients: the oldest exchange ends when a new one needs its slot.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
