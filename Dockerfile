@@ -8,7 +8,9 @@
 # BuildKit can build it. The classic builder builds every stage before the
 # target, so the stages of one service are kept together.
 
-# The image that compiles: it needs cargo, rustc, a C linker and a static libc.
+# The image that compiles: it needs cargo, rustc, a C linker and a static libc. A
+# tag can move to another image. For a build that can be repeated, name the image
+# by its digest: --build-arg BUILDER=rust:1-slim-bookworm@sha256:...
 ARG BUILDER=rust:1-slim-bookworm
 
 # The workspace with every Rust source emptied. A change of code alone does not
@@ -27,10 +29,13 @@ RUN find . -type f ! -name '*.rs' ! -name Cargo.toml ! -name Cargo.lock ! -path 
 #
 # Static linking of libc lets the binary run in an empty image. An explicit
 # --target, although it is the host, keeps the flag away from proc macros, which
-# cannot be linked statically.
+# cannot be linked statically. The binary has paths of source files, for
+# backtraces: those in the workspace and in crates, without where the builder
+# has them.
 FROM ${BUILDER} AS dependencies
 WORKDIR /src
-ENV RUSTFLAGS="-C target-feature=+crt-static"
+ENV RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=/src=. \
+--remap-path-prefix=${CARGO_HOME:-/usr/local/cargo}=cargo"
 COPY --from=skeleton /src .
 RUN target="$(rustc --print host-tuple)" \
     && cargo build --release --locked --target "$target" -p power-server \

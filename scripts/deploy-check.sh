@@ -64,6 +64,24 @@ check_unit() { # UNIT
         systemd-analyze security --offline=true --threshold="$max_exposure" --no-pager "$deploy/$1"
 }
 
+# Prints the documents of this kind in kubernetes.yaml.
+kubernetes_documents() { # KIND
+    awk -v RS='\n---\n' -v pattern="(^|\n)kind: $1\n" '$0 ~ pattern' "$deploy/kubernetes.yaml"
+}
+# The admin port has no access control, so the pods of each Deployment need a policy that names who may reach it.
+check_network_policies() {
+    local name policies
+    policies=$(kubernetes_documents NetworkPolicy)
+    for name in $(kubernetes_documents Deployment | sed -n '/^metadata:/ { n; s/^  name: //p }'); do
+        [[ $policies == *"podSelector: {matchLabels: {app.kubernetes.io/name: $name}}"* ]] || fail "no NetworkPolicy for $name"
+        pass "a NetworkPolicy applies to $name"
+    done
+    # A rule is a line with its ports, then the line `from`.
+    ! grep -A 1 'port: admin' <<<"$policies"$'\n' | grep -vE 'port: admin|^      from:$|^--$' >&2 \
+        || fail "a NetworkPolicy opens the admin port to every source"
+    pass "no NetworkPolicy opens the admin port to every source"
+}
+
 check_files() {
     local unit version profile
     need haproxy systemd-analyze promtool docker-compose kubernetes-validate
@@ -81,6 +99,7 @@ check_files() {
         check_success "Kubernetes $version accepts kubernetes.yaml" \
             kubernetes-validate --strict --version "$version" "$deploy/kubernetes.yaml"
     done
+    check_network_policies
 }
 
 # --- The services

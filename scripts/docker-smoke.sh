@@ -88,6 +88,11 @@ check_service() { # SERVICE PORT [FURTHER_PORT...]
     uid=$(docker top "$container" -eo uid,pid | awk 'NR == 2 { print $1 }')
     [[ $uid =~ ^[1-9][0-9]*$ ]] || fail "$container runs as user '$uid'"
     pass "$container runs as user $uid"
+    # Neither the workspace nor the crates' sources are named by their paths in the builder.
+    docker cp "$container:/$server" "$scratch/$server" >/dev/null
+    ! grep -aoE '(/src/crates|/usr/local/cargo|/\.cargo/)[^[:cntrl:]]{0,60}' "$scratch/$server" | head -n 3 | grep . >&2 \
+        || fail "/$server contains paths of the machine that built it"
+    pass "/$server contains no paths of the machine that built it"
     # The image has no loader and no libraries, so a binary that runs is static.
     check 0 "etc/$server/config.toml $server" "" list_files "$container"
 

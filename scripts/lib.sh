@@ -13,7 +13,7 @@ exec </dev/null
 
 # The scripts check the shipped configuration, so the caller's settings, addresses and language do not apply. In the C
 # locale a character is a byte.
-unset RUST_LOG "${!POWER_@}" "${!RPS_@}" "${!SOLO_@}" "${!DUEL_@}" "${!STATUS_@}"
+unset RUST_LOG "${!POWER_@}" "${!RPS_@}" "${!SOLO_@}" "${!DUEL_@}" "${!STATUS_@}" "${!CLIENT_@}"
 export LC_ALL=C
 
 wait_seconds=12 # limit of each wait; longer than timeouts.drain

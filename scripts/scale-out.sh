@@ -4,7 +4,8 @@
 # SIGTERM, without notice to HAProxy, exits, and is started again.
 #
 # Passes if no request of a short connection fails, long connections are closed only between a reply and the next move,
-# no duel waits for a player at the other replica, and each server exits with 0 and aborts no connection.
+# no duel waits for a player at the other replica, and each server exits with 0 and aborts no connection. A client over
+# HAProxy's limits per client does not keep other clients from being served.
 #
 # Needs a Rust toolchain, bash (4.4 or later), coreutils, haproxy (2.6 or later) and python3 (3.9 or later). Takes less
 # than a minute once the workspace is built. Uses free ports of loopback.
@@ -18,8 +19,8 @@ long_connections=8 # connections of the long load
 
 # Starts HAProxy. It inherits its listening sockets, so that each has a free port that no other process can take before
 # HAProxy binds it. The first line of the log has the addresses.
-start_haproxy() {
-    launch haproxy env \
+start_haproxy() { # NAME [VARIABLE=VALUE...]
+    launch "$1" env "${@:2}" \
         POWER_1="${address[power-1 power]}" POWER_1_ADMIN_PORT="${address[power-1 admin]##*:}" \
         POWER_2="${address[power-2 power]}" POWER_2_ADMIN_PORT="${address[power-2 admin]##*:}" \
         SOLO_1="${address[rps-1 solo]}" DUEL_1="${address[rps-1 duel]}" RPS_1_ADMIN_PORT="${address[rps-1 admin]##*:}" \
@@ -33,8 +34,8 @@ for name, listener in listeners.items():
 print(*("127.0.0.1:%d" % listener.getsockname()[1] for listener in listeners.values()), flush=True)
 os.execvp("haproxy", ["haproxy", "-db", "-f", "config/deploy/haproxy.cfg"])
 '
-    wait_for_log haproxy '^127\.'
-    read -r POWER_ADDR RPS_ADDR DUEL_ADDR "address[haproxy status]" <<<"$line"
+    wait_for_log "$1" '^127\.'
+    read -r POWER_ADDR RPS_ADDR DUEL_ADDR "address[$1 status]" <<<"$line"
     export POWER_ADDR RPS_ADDR DUEL_ADDR
 }
 
@@ -144,6 +145,45 @@ asyncio.run(main())
 '
 }
 
+# Exceeds the limits per client of a HAProxy that has small ones, so that a slow machine reaches them too. Fails if the
+# client is served beyond them, or another client is not served.
+exceed_client_limits() {
+    python3 -c '
+import os, socket
+
+socket.setdefaulttimeout(10)
+
+def connect(service, source):
+    host, port = os.environ[service].rsplit(":", 1)
+    connection = socket.socket()
+    connection.bind((source, 0))
+    try:
+        connection.connect((host, int(port)))
+        connection.sendall(b"a2\n" if service == "POWER_ADDR" else b"1")
+        return connection, bool(connection.recv(16))
+    except ConnectionError:
+        return connection, False
+
+def is_served(service, source):
+    connection, served = connect(service, source)
+    connection.close()
+    return served
+
+# One address opens more connections than it may have, over two services.
+held = [connect(("POWER_ADDR", "RPS_ADDR")[number % 2], "127.0.0.2") for number in range(25)]
+assert [served for _, served in held] == [True] * 20 + [False] * 5, held
+assert not is_served("DUEL_ADDR", "127.0.0.2")
+assert is_served("POWER_ADDR", "127.0.0.3") and is_served("RPS_ADDR", "127.0.0.3")
+# It is served again once it has closed its connections. HAProxy may take a moment to notice.
+for connection, _ in held:
+    connection.close()
+assert any(is_served("POWER_ADDR", "127.0.0.2") for _ in range(10))
+# One address opens new connections faster than it may.
+assert not all(is_served("POWER_ADDR", "127.0.0.4") for _ in range(1000))
+assert is_served("POWER_ADDR", "127.0.0.3") and is_served("RPS_ADDR", "127.0.0.3")
+'
+}
+
 # Checks that each metric in the rules of alerts.yml exists: otherwise the rule could never fire.
 check_metrics() {
     local name all count=0
@@ -181,7 +221,7 @@ started=$SECONDS
 for name in power-1 power-2 rps-1 rps-2; do
     start "$name"
 done
-start_haproxy
+start_haproxy haproxy
 for service in power rps duel; do
     "$bin/cli-client" probe "$service" --wait "${wait_seconds}s" -q || fail "$service cannot be reached through HAProxy"
 done
@@ -220,6 +260,9 @@ wait_for_end players
 while read -r line; do
     pass "$line"
 done < <(grep -v '^playing$' "$scratch/players.log")
+start_haproxy limited CLIENT_CONNECTIONS=20 CLIENT_NEW_CONNECTIONS=60
+check 0 "" "" exceed_client_limits
+pass "a client over a limit is rejected, and other clients are served"
 ((SECONDS - started <= max_seconds)) || fail "the run took $((SECONDS - started)) s, more than $max_seconds s"
 
 echo "scale-out: $passed passed, 0 failed, in $((SECONDS - started)) s"

@@ -10,7 +10,8 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::net::{Ipv4Addr, Shutdown};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -203,11 +204,53 @@ fn row_08_clients_over_the_limit_per_ip_are_rejected() {
 }
 
 #[test]
+fn row_26_slow_and_many_clients_of_the_admin_listener_stop_no_health_check() {
+    const METRICS: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n";
+    let server = start(&[]);
+    let (baseline, admin) = (server.baseline(), server.address("admin"));
+    let check_health = || {
+        for _ in 0..50 {
+            assert_eq!(server.get("/healthz"), Some((200, "ok\n".to_owned())));
+        }
+    };
+    let began = Instant::now();
+    // Most of the clients send a part of a request, the others do not read their response. All stay for the whole test.
+    let mut slow = Vec::new();
+    for count in [16, 40, 400] {
+        slow.resize_with(count, || connect(admin));
+        for (number, stream) in slow.iter_mut().enumerate() {
+            // The server may have dropped the first ones already.
+            let _ = stream.write_all(if number % 4 == 0 { METRICS } else { &METRICS[..7] });
+        }
+        check_health();
+    }
+    // A second is enough. If the checks had to wait until the slow clients time out, this would take two minutes.
+    assert!(began.elapsed() < TEST_TIMEOUT, "{:?}", began.elapsed());
+    // A flood of connections, half of them with a request.
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..20_000 {
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+                let stream = TcpStream::connect(admin);
+                let _ = stream.and_then(|mut stream| stream.write_all(if number % 2 == 0 { METRICS } else { b"" }));
+            }
+        });
+        check_health();
+        over.store(true, Ordering::Relaxed);
+    });
+    drop(slow);
+    server.returns_to(baseline, "power");
+}
+
+#[test]
 fn faults_md_lists_exactly_the_existing_tests() {
     let table = include_str!("FAULTS.md");
     let rows: Vec<u32> =
         table.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();
-    assert_eq!(rows, (1..=20).collect::<Vec<_>>());
+    assert_eq!(rows, (1..=20).chain([26]).collect::<Vec<_>>());
     let named: BTreeSet<_> = table.split('`').filter(|text| text.starts_with("row_")).collect();
     let sources = [
         include_str!("faults.rs"),

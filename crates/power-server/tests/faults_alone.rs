@@ -14,7 +14,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -415,4 +415,69 @@ fn row_16_a_signal_drains_a_server_that_is_pid_1() {
         assert_eq!(code, Some(0), "{log}");
         assert!(log.contains("stopped accepted=1 rejected=0 panicked=0 aborted=0"), "{log}");
     }
+}
+
+#[test]
+#[ignore = "measures a time: needs an idle machine"]
+fn row_26_health_checks_take_less_than_a_second_whatever_the_admin_listener_serves() {
+    const METRICS: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n";
+    raise_open_files(12_000);
+    let server = start(&[]);
+    let (baseline, admin) = (server.baseline(), server.address("admin"));
+    let check_health = |beside: &str| {
+        let mut took: Vec<_> = (0..50)
+            .map(|_| {
+                let began = Instant::now();
+                assert_eq!(server.get("/healthz"), Some((200, "ok\n".to_owned())));
+                began.elapsed()
+            })
+            .collect();
+        took.sort_unstable();
+        println!("row 26: health checks beside {beside}: p50 {:?}, max {:?}", took[25], took[49]);
+        assert!(took[49] < Duration::from_secs(1), "{took:?}");
+    };
+    let hold = |count: usize, bytes: &[u8]| -> Vec<_> {
+        let mut open: Vec<_> = (0..count).map(|_| connect(admin)).collect();
+        for stream in &mut open {
+            // The server may have dropped it already.
+            let _ = stream.write_all(bytes);
+        }
+        open
+    };
+    for count in [16, 40, 200] {
+        let _slow = hold(count, b"GET /he");
+        check_health(&format!("{count} slow clients"));
+    }
+    let _unread = hold(200, METRICS);
+    check_health("200 clients that do not read their response");
+    let _idle = hold(10_000, b"");
+    check_health("10,000 idle connections");
+    // Each thread connects, or requests, without a pause.
+    for (flood, request) in [("connections", &b""[..]), ("requests", METRICS)] {
+        let over = AtomicBool::new(false);
+        let began = Instant::now();
+        let (used, count) = (server.cpu_time(), AtomicU32::new(0));
+        thread::scope(|scope| {
+            for source in 2..6 {
+                let (over, count) = (&over, &count);
+                scope.spawn(move || {
+                    while !over.load(Ordering::Relaxed) && began.elapsed() < Duration::from_mins(1) {
+                        let mut stream = connect_from(Ipv4Addr::new(127, 0, 0, source), admin);
+                        let _ = stream.write_all(request);
+                        if !request.is_empty() {
+                            let _ = stream.read_to_end(&mut Vec::new());
+                        }
+                        reset_on_close(&stream);
+                        count.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            check_health(&format!("a flood of {flood}"));
+            over.store(true, Ordering::Relaxed);
+        });
+        let (count, elapsed) = (count.into_inner(), began.elapsed());
+        println!("row 26: {count} {flood} in {elapsed:?}, {:?} of CPU time", server.cpu_time().saturating_sub(used));
+    }
+    server.returns_to(baseline, "power");
+    server.stop();
 }

@@ -60,16 +60,16 @@ fn row_10_a_low_open_file_limit_fails_the_start_or_lowers_max_connections() {
     let log = String::from_utf8(failed.stdout).unwrap();
     assert!(
         log.contains(
-            "the open-file limit (ulimit -n is 20) leaves room for 0 connections: the server itself needs 112"
+            "the open-file limit (ulimit -n is 20) leaves room for 0 connections: the server itself needs 160"
         ),
         "{log}"
     );
     let lowered = ServerProcess::start(&mut with_files(1024), &["power", "admin"]);
-    assert!(lowered.log().contains("WARN") && lowered.log().contains("configured=10000 effective=912 open_files=1024"));
-    assert_eq!(lowered.metric("power_connections_max"), 912);
+    assert!(lowered.log().contains("WARN") && lowered.log().contains("configured=10000 effective=864 open_files=1024"));
+    assert_eq!(lowered.metric("power_connections_max"), 864);
     lowered.signal("HUP");
     lowered.eventually(|server| server.log().contains("config reloaded: no changes"), "reloads");
-    assert_eq!(lowered.metric("power_connections_max"), 912);
+    assert_eq!(lowered.metric("power_connections_max"), 864);
     assert_eq!(exchange(lowered.address("power"), b"a2"), "d4.0");
     lowered.stop();
 }

@@ -7,14 +7,18 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
+use socket2::SockRef;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::runtime::Builder;
 
 use crate::server::config::command_line::{CommandLine, Loaded, print_config, report_errors};
 use crate::server::config::sections::ServerConfig;
@@ -117,7 +121,8 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
     ///
     /// # Errors
     ///
-    /// Fails if the admin listener cannot be bound or the signal handler cannot be installed.
+    /// Fails if the admin listener cannot be bound, its thread cannot be started, or the signal handler cannot be
+    /// installed.
     pub fn start_operations(
         self,
         listeners: &[(&str, Option<&TcpListener>)],
@@ -125,9 +130,10 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         apply: impl Fn(&C) + Send + 'static,
     ) -> io::Result<()> {
         let Self { command_line, loaded, log, shutdown, reloads } = self;
-        let admin = bind_admin(&loaded.config)?;
+        let admin = loaded.config.admin().listen.0;
+        let admin = admin.map(|address| start_admin(address, registry, shutdown.clone())).transpose()?;
         let file = loaded.file.clone();
-        let reload = Reload { log, metrics: reloads, shutdown: shutdown.clone() };
+        let reload = Reload { log, metrics: reloads, shutdown };
         let load = move || command_line.load();
         let apply = move |config: &mut C| {
             open_files::clamp_to_nofile(config.connection_limits())?;
@@ -141,13 +147,10 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         } else {
             tracing::info!("no configuration file at the default path; using the built-in defaults");
         }
-        for (service, listener) in listeners.iter().copied().chain([("admin", admin.as_ref())]) {
-            if let Some(listener) = listener {
-                tracing::info!(service, address = %listener.local_addr()?, "listening");
-            }
-        }
-        if let Some(admin) = admin {
-            tokio::spawn(serve_admin(admin, registry, shutdown));
+        let listeners =
+            listeners.iter().filter_map(|(service, listener)| Some((*service, listener.as_ref()?.local_addr())));
+        for (service, address) in listeners.chain(admin.map(|address| ("admin", Ok(address)))) {
+            tracing::info!(service, address = %address?, "listening");
         }
         Ok(())
     }
@@ -174,25 +177,46 @@ impl Collector for ProgramMetrics {
     }
 }
 
-fn bind_admin(config: &impl ServerConfig) -> io::Result<Option<TcpListener>> {
-    let backlog = u32::try_from(admin::MAX_CONCURRENT_REQUESTS).unwrap_or(u32::MAX);
-    let options = socket::ListenOptions { backlog, defer_accept: false };
-    config.admin().listen.0.map(|address| socket::bind(address, options)).transpose()
-}
+/// The length of the admin listener's accept queue. It is long because of floods: while their connections are accepted,
+/// it holds a health check behind them.
+const ADMIN_BACKLOG: u32 = 1024;
 
-/// Serves the admin listener until the process ends. During a drain it still replies, and `/readyz` reports the drain.
-async fn serve_admin(mut listener: TcpListener, registry: Registry, shutdown: Shutdown) {
-    let registry = Arc::new(registry);
-    let permits = Arc::new(Semaphore::new(admin::MAX_CONCURRENT_REQUESTS));
-    // Not registered: the exported metrics count the services' connections only.
-    let unregistered = ConnectionMetrics::default();
-    // `acquire_owned` fails only if the semaphore is closed, which never happens.
-    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
-        let (stream, _) = accept::accept_with_backoff(&mut listener, &unregistered).await;
-        let (registry, shutdown) = (Arc::clone(&registry), shutdown.clone());
-        tokio::spawn(async move {
-            let _permit = permit;
-            admin::serve_exchange(stream, &registry, || shutdown.started_at().is_none()).await;
-        });
+/// Binds the admin listener, serves it until the process ends, and returns its address. During a drain it still
+/// replies, and `/readyz` reports the drain.
+///
+/// It has a separate thread, which the kernel schedules beside those of the services: their load does not delay it, and
+/// its load takes the CPU time of one thread at most. The thread does not keep the process from exiting.
+fn start_admin(address: SocketAddr, registry: Registry, shutdown: Shutdown) -> io::Result<SocketAddr> {
+    // With deferred accept, the request is there when its connection is accepted.
+    let options = socket::ListenOptions { backlog: ADMIN_BACKLOG, defer_accept: true };
+    let listener = socket::bind(address, options)?;
+    let address = listener.local_addr()?;
+    // An accepted connection inherits this. Closing one before its client has closed sends a RST, and the kernel drops
+    // the part of the response that was not read, instead of keeping it after the exchange (socket(7), `SO_LINGER`).
+    SockRef::from(&listener).set_linger(Some(Duration::ZERO))?;
+    let listener = listener.into_std()?;
+    let (result, started) = mpsc::channel();
+    let serve = move |result: &mpsc::Sender<io::Result<()>>| {
+        // Built on this thread: tokio panics if a runtime is dropped on a thread of another one, also after an error.
+        Builder::new_current_thread().enable_all().build()?.block_on(async {
+            let mut listener = TcpListener::from_std(listener)?;
+            // This and the other send cannot fail: the receiver waits for one of them.
+            let _ = result.send(Ok(()));
+            // Not registered: the exported metrics count the services' connections only.
+            let unregistered = ConnectionMetrics::default();
+            let accept = async || accept::accept_with_backoff(&mut listener, &unregistered).await.0;
+            admin::serve(accept, registry, move || shutdown.started_at().is_none()).await;
+            Ok(())
+        })
+    };
+    let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
+        if let Err(error) = serve(&result) {
+            let _ = result.send(Err(error));
+        }
+    });
+    // This blocks only until the thread runs, at the start of the program.
+    match thread.and_then(|_detached| started.recv().unwrap_or_else(|ended| Err(io::Error::other(ended)))) {
+        Ok(()) => Ok(address),
+        Err(error) => Err(io::Error::new(error.kind(), format!("cannot start the admin thread: {error}"))),
     }
 }

@@ -68,12 +68,12 @@ impl ServerProcess {
         Self { id: process.id(), addresses, process }
     }
 
-    /// Starts a program whose log is not captured, and waits until its admin listener accepts connections.
+    /// Starts a program whose log is not captured, and waits until its admin listener replies.
     pub fn start_at(command: &mut Command, addresses: &[(&str, SocketAddr)]) -> Self {
         let process = ChildProcess::start(command);
         let addresses = addresses.iter().map(|&(name, address)| (name.to_owned(), address)).collect();
         let server = Self { id: process.id(), addresses, process };
-        server.eventually(|server| TcpStream::connect(server.address("admin")).is_ok(), "listens");
+        server.eventually(|server| server.get("/healthz").is_some(), "listens");
         server
     }
 

@@ -1,11 +1,13 @@
-//! The HTTP handler for operators: liveness, readiness and metrics.
+//! The HTTP server for operators: liveness, readiness and metrics.
 //!
-//! It depends on no other module; `program` connects it to the admin listener. It serves HTTP/1.1 on a separate port.
-//! The limits of `[limits]` do not apply, because an operator needs it most when they are reached. It has a small limit
-//! instead.
+//! It depends on no other module; `program` binds the admin listener and runs [`serve`] on a separate thread. It speaks
+//! HTTP/1.1. The limits of `[limits]` do not apply, because an operator needs it most when they are reached. It has a
+//! small limit instead, which affects only slow clients: the oldest exchange ends when a new one needs its slot.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::ready;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -17,33 +19,74 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
+use tokio::task::{AbortHandle, yield_now};
 use tokio::time::timeout;
 
-/// Maximum concurrent requests, each on its own connection. Further clients wait in the accept queue.
-pub(crate) const MAX_CONCURRENT_REQUESTS: usize = 16;
+/// Maximum concurrent exchanges, each on its own connection: many more than orchestrators and scrapers need. A client
+/// whose request comes after its connection is accepted loses its slot only if this many others connect in between.
+pub(crate) const MAX_CONCURRENT_REQUESTS: usize = 64;
 
-/// The timeout of an exchange, from accept to close. Scrapers and orchestrators do not wait longer, and a slow client
-/// cannot occupy a slot for longer.
+/// The timeout of an exchange, from accept to close. Scrapers and orchestrators do not wait longer.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The smallest size that hyper accepts, which is more than any request needs here.
 const MAX_HEADER_BYTES: usize = 8192;
 
-/// Serves one request on `stream` and closes it. `/readyz` replies 503 unless `is_ready`.
-pub(crate) async fn serve_exchange<S>(stream: S, registry: &Registry, is_ready: impl Fn() -> bool)
+/// Serves the connections that `accept` returns, one request each. Never returns. `/readyz` replies 503 unless
+/// `is_ready`.
+///
+/// Slow clients cannot delay a client that sends its request at once: if all slots are taken, the oldest exchange is
+/// dropped.
+pub(crate) async fn serve<S>(
+    mut accept: impl AsyncFnMut() -> S,
+    registry: Registry,
+    is_ready: impl Fn() -> bool + Clone + Send + Sync + 'static,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let registry = Arc::new(registry);
+    let mut exchanges = VecDeque::<AbortHandle>::with_capacity(MAX_CONCURRENT_REQUESTS);
+    loop {
+        let stream = accept().await;
+        exchanges.retain(|exchange| !exchange.is_finished());
+        if exchanges.len() == MAX_CONCURRENT_REQUESTS
+            && let Some(oldest) = exchanges.pop_front()
+        {
+            oldest.abort();
+        }
+        // A task, so that a panic ends only this exchange.
+        let exchange = tokio::spawn(serve_exchange(stream, Arc::clone(&registry), is_ready.clone()));
+        exchanges.push_back(exchange.abort_handle());
+        // Let the tasks run before the next accept: a request that is already there is served before a flood of
+        // connections can take its slot.
+        yield_now().await;
+    }
+}
+
+/// Serves one request on `stream`, and waits until the client closes too.
+async fn serve_exchange<S>(mut stream: S, registry: Arc<Registry>, is_ready: impl Fn() -> bool)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let handler = service_fn(|request: Request<Incoming>| {
-        ready(Ok::<_, Infallible>(respond(request.method(), request.uri().path(), registry, &is_ready)))
-    });
-    // One request per connection: an idle keep-alive connection would occupy one of the few slots.
-    let exchange = http1::Builder::new()
-        .keep_alive(false)
-        .max_buf_size(MAX_HEADER_BYTES)
-        .serve_connection(TokioIo::new(stream), handler);
-    // An error concerns only this client: its request was malformed, or it has disconnected.
+    let exchange = async {
+        let handler = service_fn(|request: Request<Incoming>| {
+            ready(Ok::<_, Infallible>(respond(request.method(), request.uri().path(), &registry, &is_ready)))
+        });
+        // One request per connection: an idle keep-alive connection would occupy a slot.
+        let served = http1::Builder::new()
+            .keep_alive(false)
+            .max_buf_size(MAX_HEADER_BYTES)
+            .serve_connection(TokioIo::new(&mut stream), handler)
+            .await;
+        // An error concerns only this client: its request was malformed, or it has disconnected.
+        drop(served);
+        // Keep the slot until the client has closed, so that a response that is not read counts against the limit.
+        // Bytes after the request are discarded.
+        if stream.shutdown().await.is_ok() {
+            let _ = copy(&mut stream, &mut sink()).await;
+        }
+    };
     let _ = timeout(EXCHANGE_TIMEOUT, exchange).await;
 }
 
@@ -74,4 +117,81 @@ fn respond(method: &Method, path: &str, registry: &Registry, is_ready: impl Fn()
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+    /// Runs `clients` beside the server. A stream that they send becomes a connection.
+    async fn with_server(clients: impl AsyncFnOnce(UnboundedSender<DuplexStream>)) {
+        let (connections, mut accepted) = unbounded_channel();
+        let accept = async || accepted.recv().await.unwrap();
+        tokio::select! {
+            () = serve(accept, Registry::default(), || true) => {}
+            () = clients(connections.clone()) => {}
+        }
+    }
+
+    fn connect(connections: &UnboundedSender<DuplexStream>) -> DuplexStream {
+        let (client, server) = duplex(64 * 1024);
+        connections.send(server).unwrap();
+        client
+    }
+
+    async fn read_to_end(client: &mut DuplexStream) -> String {
+        let mut received = String::new();
+        client.read_to_string(&mut received).await.unwrap();
+        received
+    }
+
+    const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n";
+
+    #[tokio::test(start_paused = true)]
+    async fn when_all_slots_are_taken_the_oldest_exchange_is_dropped() {
+        with_server(async |connections| {
+            let mut slow: Vec<_> = (0..MAX_CONCURRENT_REQUESTS).map(|_| connect(&connections)).collect();
+            let mut client = connect(&connections);
+            client.write_all(REQUEST).await.unwrap();
+            assert!(read_to_end(&mut client).await.ends_with("\r\n\r\nok\n"));
+            assert_eq!(read_to_end(&mut slow[0]).await, "");
+            for other in &mut slow[1..] {
+                other.write_all(REQUEST).await.unwrap();
+                assert!(read_to_end(other).await.ends_with("\r\n\r\nok\n"));
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_there_is_served_before_later_connections_are_accepted() {
+        with_server(async |connections| {
+            let mut clients: Vec<_> = (0..10).map(|_| connect(&connections)).collect();
+            for client in &mut clients {
+                client.write_all(REQUEST).await.unwrap();
+            }
+            let _slow: Vec<_> = (0..10 * MAX_CONCURRENT_REQUESTS).map(|_| connect(&connections)).collect();
+            for client in &mut clients {
+                assert!(read_to_end(client).await.ends_with("\r\n\r\nok\n"));
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_exchange_ends_at_its_timeout() {
+        with_server(async |connections| {
+            let started = tokio::time::Instant::now();
+            let mut silent = connect(&connections);
+            let mut never_closing = connect(&connections);
+            never_closing.write_all(REQUEST).await.unwrap();
+            assert!(read_to_end(&mut never_closing).await.ends_with("\r\n\r\nok\n"));
+            assert_eq!(read_to_end(&mut silent).await, "");
+            assert_eq!(started.elapsed(), EXCHANGE_TIMEOUT);
+            assert!(never_closing.write_all(b"x").await.is_err());
+        })
+        .await;
+    }
 }

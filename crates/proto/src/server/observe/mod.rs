@@ -4,7 +4,7 @@
 //!
 //! - `log`: the log, with a `rate_limit` for messages that clients can cause;
 //! - `metrics`: counters, histograms and their Prometheus text;
-//! - `admin`: the HTTP handler for health and metrics.
+//! - `admin`: the HTTP server for health and metrics.
 
 pub(crate) mod admin;
 pub mod log;
