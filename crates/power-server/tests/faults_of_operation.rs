@@ -241,3 +241,56 @@ fn row_19_a_restart_binds_its_address_despite_connections_in_time_wait() {
     assert_eq!(exchange(power, b"a2"), "d4.0");
     again.stop();
 }
+
+/// Returns the text of a configuration file with this number of errors.
+fn unknown_keys(count: u32) -> String {
+    (0..count).map(|number| format!("k{number} = 1\n")).collect::<Vec<_>>().concat()
+}
+
+/// Sends SIGHUP, and waits for this number of reloads with this result.
+fn reload(server: &ServerProcess, result: &str, count: u64) {
+    server.signal("HUP");
+    let series = format!("power_config_reloads_total{{result=\"{result}\"}}");
+    server.eventually(|server| server.metric(&series) == count, &series);
+}
+
+#[test]
+fn row_32_a_line_torn_by_a_full_disk_ends_before_the_next_line() {
+    let config = file("row-32.toml", "");
+    let path = file("row-32.log", "");
+    let log = || std::fs::read_to_string(&path).unwrap();
+    let [power, admin] = free_addresses();
+    let (power_text, admin_text) = (power.to_string(), admin.to_string());
+    // A limit on the file's size stands for a full disk: both take a part of a write, and then nothing. The limit also sends
+    // SIGXFSZ, which the shell has the program ignore.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY.path, "--config", config.to_str().unwrap()]);
+    command.args(["--listen", &power_text, "--admin-listen", &admin_text]).current_dir(BINARY.folder);
+    command.stdout(std::fs::File::create(&path).unwrap());
+    let server = ServerProcess::start_at(&mut command, &[("power", power), ("admin", admin)]);
+    let listening = |log: &str| log.ends_with('\n') && log.contains("service=\"admin\"");
+    server.eventually(|_| listening(&log()), "logs its start");
+
+    let before = log();
+    let pid = Pid::from_raw(i32::try_from(server.id()).unwrap());
+    let Rlimit { maximum, .. } = getrlimit(Resource::Fsize);
+    let full = Rlimit { current: Some(before.len() as u64 + 10), maximum };
+    let unlimited = prlimit(pid, Resource::Fsize, full).unwrap();
+    // Errors of more than the 1 KiB that a buffered output would keep for later.
+    std::fs::write(&config, unknown_keys(20)).unwrap();
+    reload(&server, "rejected", 1);
+    server.eventually(|server| server.metric("power_log_lines_dropped_total") == 1, "drops the line");
+    assert_eq!(log().len(), before.len() + 10);
+
+    prlimit(pid, Resource::Fsize, unlimited).unwrap();
+    std::fs::write(&config, "").unwrap();
+    reload(&server, "ok", 1);
+    server.eventually(|_| log().contains("log lines dropped"), "reports the dropped line");
+    let text = log();
+    let lines: Vec<_> = text[before.len()..].lines().collect();
+    assert!(lines[0].len() == 10 && lines[1].ends_with("config reloaded: no changes"), "{lines:?}");
+    assert!(lines[2].contains("log lines dropped: the log is not read or cannot be written dropped=1"), "{lines:?}");
+    assert_eq!(lines.len(), 3);
+    assert_eq!(exchange(power, b"a2"), "d4.0");
+    server.stop();
+}
