@@ -16,7 +16,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use proto::testing::blocking::{
     connect, connect_from, exchange, expect, read_to_end, reset_on_close, send_without_reading,
@@ -414,5 +414,33 @@ fn row_16_a_signal_drains_a_server_that_is_pid_1() {
         let (code, log) = server.wait_for_exit();
         assert_eq!(code, Some(0), "{log}");
         assert!(log.contains("stopped accepted=1 rejected=0 panicked=0 aborted=0"), "{log}");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn row_31_metrics_omit_only_what_a_restricted_proc_hides() {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    // As under ProcSubset=pid of systemd, and with nothing in it.
+    for (mount, is_hidden) in [("mount -t proc -o subset=pid proc /proc", false), ("mount -t tmpfs none /proc", true)] {
+        let script = format!("{mount} && exec \"$0\" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", &script, BINARY.path]);
+        command.current_dir(BINARY.folder);
+        let before = now();
+        let mut server = ServerProcess::start(&mut command, &["power", "admin"]);
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.id())).unwrap();
+        server.set_id(children.trim().parse().unwrap());
+        assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
+        let started_at = server.metric("process_start_time_seconds");
+        assert!((before..=now()).contains(&started_at), "{started_at}");
+        assert!(server.metric("process_max_fds") > 0);
+        let (_, metrics) = server.get("/metrics").unwrap();
+        assert!(metrics.contains("power_requests_total"), "{metrics}");
+        let names = ["process_cpu_seconds_total ", "process_resident_memory_bytes ", "process_open_fds "];
+        for name in names {
+            assert_eq!(metrics.lines().any(|line| line.starts_with(name)), !is_hidden, "{name} in\n{metrics}");
+        }
+        server.stop();
     }
 }
