@@ -22,6 +22,7 @@ use proto::testing::blocking::{
     connect, connect_from, exchange, expect, read_to_end, reset_on_close, send_without_reading,
 };
 use proto::testing::eventually;
+use proto::testing::process::ChildProcess;
 use proto::testing::program::ServerProcess;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 use support::program::{BINARY, command, start};
@@ -415,6 +416,65 @@ fn row_16_a_signal_drains_a_server_that_is_pid_1() {
         assert_eq!(code, Some(0), "{log}");
         assert!(log.contains("stopped accepted=1 rejected=0 panicked=0 aborted=0"), "{log}");
     }
+}
+
+/// Returns the command of the program under a limit on the tasks of its user. Each call has a user of its own, because the
+/// kernel counts an exited task for a little longer.
+fn command_with_tasks(user: u32, tasks: u64, arguments: &[&str]) -> Command {
+    let mut command = Command::new("setpriv");
+    // Only the capability to reach the program in a folder of root. Those of root lift the limit.
+    command.args([&format!("--reuid={user}"), "--clear-groups"]);
+    command.args(["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]);
+    command.args(["prlimit", &format!("--nproc={tasks}:1000"), BINARY.path]);
+    command.args(["--admin-listen", "127.0.0.1:0"]).args(arguments).current_dir(BINARY.folder);
+    command
+}
+
+#[test]
+#[ignore = "needs root"]
+fn row_27_a_server_without_threads_exits_and_a_reload_without_one_is_rejected() {
+    let listen = ["--listen", "127.0.0.1:0"];
+    // No thread for the log, which cannot say so.
+    let mut command = command_with_tasks(54_321, 1, &listen);
+    let mut failed = ChildProcess::start(command.stdout(Stdio::null()).stderr(Stdio::piped()));
+    assert_eq!(failed.wait(), Some(1));
+    let error = failed.stderr.wait_for_end();
+    assert!(error.contains("cannot start the log: Resource temporarily unavailable"), "{error}");
+
+    // Threads for some of the workers.
+    let mut command = command_with_tasks(54_322, 20, &[&listen[..], &["--set", "workers=63"]].concat());
+    let mut failed = ChildProcess::start(command.stdout(Stdio::piped()));
+    assert_eq!(failed.wait(), Some(1));
+    let log = failed.stdout.wait_for_end();
+    assert!(log.contains("cannot start 63 worker threads: ") && log.contains("raise the limit on tasks"), "{log}");
+    assert_eq!(log.lines().count(), 1, "{log}");
+
+    // By default as many workers as there is room for, and no thread more at a reload.
+    let server = ServerProcess::start(&mut command_with_tasks(54_323, 9, &listen), &["power", "admin"]);
+    let lowered = server.log().contains("worker threads lowered to fit the limit on tasks");
+    assert_eq!(lowered, thread::available_parallelism().unwrap().get() > 1, "{}", server.log());
+    let baseline = server.baseline();
+    // As its user: not every root may change the limits of other users.
+    let limit = |tasks: u64| {
+        let user = "--reuid=54323 --clear-groups";
+        run("setpriv", &format!("{user} prlimit --pid {} --nproc={tasks}:1000", server.id()));
+    };
+    limit(1);
+    server.signal("HUP");
+    server.eventually(|server| server.metric("power_config_reloads_total{result=\"rejected\"}") == 1, "rejects");
+    server.eventually(|server| server.log().contains("reason=\"cannot start a thread: Resource temp"), "says why");
+    assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
+    limit(20);
+    server.signal("HUP");
+    server.eventually(|server| server.metric("power_config_reloads_total{result=\"ok\"}") == 1, "reloads");
+
+    // A health check needs no thread.
+    let address = server.address("power").to_string();
+    let mut check = ChildProcess::start(&mut command_with_tasks(54_324, 1, &["--listen", &address, "--healthcheck"]));
+    assert_eq!(check.wait(), Some(0));
+    server.returns_to(baseline, "power");
+    let log = server.stop();
+    assert!(!log.contains("panic location"), "{log}");
 }
 
 #[test]
