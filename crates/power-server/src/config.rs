@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// The address to listen on.
     pub listen: Address,
-    /// Worker threads; 0 for one per core.
+    /// Worker threads; 0 for one per core, or fewer under a limit on tasks.
     pub workers: Count<0, 1024>,
     /// Limits on connections and requests.
     pub limits: PowerLimits,

@@ -16,12 +16,13 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use proto::testing::blocking::{
     connect, connect_from, exchange, expect, read_to_end, reset_on_close, send_without_reading,
 };
 use proto::testing::eventually;
+use proto::testing::process::ChildProcess;
 use proto::testing::program::ServerProcess;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 use support::program::{BINARY, command, start};
@@ -480,4 +481,91 @@ fn row_26_health_checks_take_less_than_a_second_whatever_the_admin_listener_serv
     }
     server.returns_to(baseline, "power");
     server.stop();
+}
+
+/// Returns the command of the program under a limit on the tasks of its user. Each call has a user of its own, because the
+/// kernel counts an exited task for a little longer.
+fn command_with_tasks(user: u32, tasks: u64, arguments: &[&str]) -> Command {
+    let mut command = Command::new("setpriv");
+    // Only the capability to reach the program in a folder of root. Those of root lift the limit.
+    command.args([&format!("--reuid={user}"), "--clear-groups"]);
+    command.args(["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]);
+    command.args(["prlimit", &format!("--nproc={tasks}:1000"), BINARY.path]);
+    command.args(["--admin-listen", "127.0.0.1:0"]).args(arguments).current_dir(BINARY.folder);
+    command
+}
+
+#[test]
+#[ignore = "needs root"]
+fn row_27_a_server_without_threads_exits_and_a_reload_without_one_is_rejected() {
+    let listen = ["--listen", "127.0.0.1:0"];
+    // No thread for the log, which cannot say so.
+    let mut command = command_with_tasks(54_321, 1, &listen);
+    let mut failed = ChildProcess::start(command.stdout(Stdio::null()).stderr(Stdio::piped()));
+    assert_eq!(failed.wait(), Some(1));
+    let error = failed.stderr.wait_for_end();
+    assert!(error.contains("cannot start the log: Resource temporarily unavailable"), "{error}");
+
+    // Threads for some of the workers.
+    let mut command = command_with_tasks(54_322, 20, &[&listen[..], &["--set", "workers=63"]].concat());
+    let mut failed = ChildProcess::start(command.stdout(Stdio::piped()));
+    assert_eq!(failed.wait(), Some(1));
+    let log = failed.stdout.wait_for_end();
+    assert!(log.contains("cannot start 63 worker threads: ") && log.contains("raise the limit on tasks"), "{log}");
+    assert_eq!(log.lines().count(), 1, "{log}");
+
+    // By default as many workers as there is room for, and no thread more at a reload.
+    let server = ServerProcess::start(&mut command_with_tasks(54_323, 9, &listen), &["power", "admin"]);
+    let lowered = server.log().contains("worker threads lowered to fit the limit on tasks");
+    assert_eq!(lowered, thread::available_parallelism().unwrap().get() > 1, "{}", server.log());
+    let baseline = server.baseline();
+    // As its user: not every root may change the limits of other users.
+    let limit = |tasks: u64| {
+        let user = "--reuid=54323 --clear-groups";
+        run("setpriv", &format!("{user} prlimit --pid {} --nproc={tasks}:1000", server.id()));
+    };
+    limit(1);
+    server.signal("HUP");
+    server.eventually(|server| server.metric("power_config_reloads_total{result=\"rejected\"}") == 1, "rejects");
+    server.eventually(|server| server.log().contains("reason=\"cannot start a thread: Resource temp"), "says why");
+    assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
+    limit(20);
+    server.signal("HUP");
+    server.eventually(|server| server.metric("power_config_reloads_total{result=\"ok\"}") == 1, "reloads");
+
+    // A health check needs no thread.
+    let address = server.address("power").to_string();
+    let mut check = ChildProcess::start(&mut command_with_tasks(54_324, 1, &["--listen", &address, "--healthcheck"]));
+    assert_eq!(check.wait(), Some(0));
+    server.returns_to(baseline, "power");
+    let log = server.stop();
+    assert!(!log.contains("panic location"), "{log}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn row_31_metrics_omit_only_what_a_restricted_proc_hides() {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    // As under ProcSubset=pid of systemd, and with nothing in it.
+    for (mount, is_hidden) in [("mount -t proc -o subset=pid proc /proc", false), ("mount -t tmpfs none /proc", true)] {
+        let script = format!("{mount} && exec \"$0\" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", &script, BINARY.path]);
+        command.current_dir(BINARY.folder);
+        let before = now();
+        let mut server = ServerProcess::start(&mut command, &["power", "admin"]);
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.id())).unwrap();
+        server.set_id(children.trim().parse().unwrap());
+        assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
+        let started_at = server.metric("process_start_time_seconds");
+        assert!((before..=now()).contains(&started_at), "{started_at}");
+        assert!(server.metric("process_max_fds") > 0);
+        let (_, metrics) = server.get("/metrics").unwrap();
+        assert!(metrics.contains("power_requests_total"), "{metrics}");
+        let names = ["process_cpu_seconds_total ", "process_resident_memory_bytes ", "process_open_fds "];
+        for name in names {
+            assert_eq!(metrics.lines().any(|line| line.starts_with(name)), !is_hidden, "{name} in\n{metrics}");
+        }
+        server.stop();
+    }
 }

@@ -6,12 +6,14 @@ mod support;
 
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
 use proto::testing::TEST_TIMEOUT;
 use proto::testing::blocking::{connect, exchange, expect, read_to_end};
+use proto::testing::process::ChildProcess;
 use proto::testing::program::ServerProcess;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use support::program::{BINARY, command, start};
@@ -240,4 +242,131 @@ fn row_19_a_restart_binds_its_address_despite_connections_in_time_wait() {
     assert_eq!(again.address("power"), power);
     assert_eq!(exchange(power, b"a2"), "d4.0");
     again.stop();
+}
+
+/// Returns the text of a configuration file with this number of errors.
+fn unknown_keys(count: u32) -> String {
+    (0..count).map(|number| format!("k{number} = 1\n")).collect::<Vec<_>>().concat()
+}
+
+/// Starts the program with this configuration file, and returns the error after its exit with 2.
+fn rejected_at_start(path: &Path) -> String {
+    let mut command = command(&["--config", path.to_str().unwrap()]);
+    let mut failed = ChildProcess::start(command.stdout(Stdio::null()).stderr(Stdio::piped()));
+    assert_eq!(failed.wait(), Some(2), "{}", path.display());
+    failed.stderr.wait_for_end()
+}
+
+/// Sends SIGHUP, and waits for this number of reloads with this result.
+fn reload(server: &ServerProcess, result: &str, count: u64) {
+    server.signal("HUP");
+    let series = format!("power_config_reloads_total{{result=\"{result}\"}}");
+    server.eventually(|server| server.metric(&series) == count, &series);
+}
+
+#[test]
+fn row_30_a_configuration_that_is_no_regular_file_is_rejected() {
+    // The symbolic links of a Kubernetes ConfigMap; an update replaces that of the folder.
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("row-30");
+    let _ = std::fs::remove_dir_all(&folder);
+    for (version, limit) in [("v1", 7), ("v2", 8)] {
+        std::fs::create_dir_all(folder.join(version)).unwrap();
+        std::fs::write(folder.join(version).join("c.toml"), format!("limits.max_connections = {limit}\n")).unwrap();
+    }
+    let link = |target: &str, path: &Path| {
+        let new = folder.join("new");
+        symlink(target, &new).unwrap();
+        std::fs::rename(new, path).unwrap();
+    };
+    let (data, path) = (folder.join("..data"), folder.join("c.toml"));
+    link("v1", &data);
+    link("..data/c.toml", &path);
+    let server = start(&["--config", path.to_str().unwrap()]);
+    let baseline = server.baseline();
+    assert_eq!(server.metric("power_connections_max"), 7);
+    link("v2", &data);
+    reload(&server, "ok", 1);
+    assert_eq!(server.metric("power_connections_max"), 8);
+
+    let pipe = folder.join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for (rejected, (target, kind)) in (1..).zip([("pipe", "pipe"), ("v1", "directory"), ("/dev/zero", "device")]) {
+        link(target, &path);
+        let message = format!("it is a {kind}; the configuration must be a regular file");
+        let error = rejected_at_start(&path);
+        assert!(error.contains("--config: cannot read ") && error.contains(&message), "{error}");
+        reload(&server, "rejected", rejected);
+        server.eventually(|server| server.log().contains(&message), &message);
+        assert_eq!(server.metric("power_connections_max"), 8);
+    }
+    link("/dev/null", &path);
+    reload(&server, "ok", 2);
+    assert_eq!(server.metric("power_connections_max"), 10_000);
+    assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
+    server.returns_to(baseline, "power");
+    server.stop();
+}
+
+#[test]
+fn row_30_a_file_full_of_errors_is_rejected_with_the_first_20() {
+    let path = file("row-30.toml", "");
+    let server = start(&["--config", path.to_str().unwrap()]);
+    let keys = unknown_keys(90_000);
+    // The error quotes the value, with each backslash escaped. The log can hold 1 MiB.
+    let value = format!("listen = '{}'\nworkers = -1\n", "\\".repeat(600_000));
+    for (rejected, text, lines, last) in [
+        (1, keys, 22, "and 89980 more"),
+        (2, value, 3, "row-30.toml:2: workers: invalid value: integer `-1`, expected a whole number from 0 to 1024"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = rejected_at_start(&path);
+        assert!(error.lines().count() == lines && error.lines().last().unwrap().ends_with(last), "{error}");
+        assert!(error.len() < 32 * 1024, "{} bytes", error.len());
+        reload(&server, "rejected", rejected);
+        server.eventually(|server| server.log().contains(last), last);
+        assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
+    }
+    assert_eq!(server.metric("power_log_lines_dropped_total"), 0);
+    server.stop();
+}
+
+#[test]
+fn row_32_a_line_torn_by_a_full_disk_ends_before_the_next_line() {
+    let config = file("row-32.toml", "");
+    let path = file("row-32.log", "");
+    let log = || std::fs::read_to_string(&path).unwrap();
+    let [power, admin] = free_addresses();
+    let (power_text, admin_text) = (power.to_string(), admin.to_string());
+    // A limit on the file's size stands for a full disk: both take a part of a write, and then nothing. The limit also sends
+    // SIGXFSZ, which the shell has the program ignore.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY.path, "--config", config.to_str().unwrap()]);
+    command.args(["--listen", &power_text, "--admin-listen", &admin_text]).current_dir(BINARY.folder);
+    command.stdout(std::fs::File::create(&path).unwrap());
+    let server = ServerProcess::start_at(&mut command, &[("power", power), ("admin", admin)]);
+    let listening = |log: &str| log.ends_with('\n') && log.contains("service=\"admin\"");
+    server.eventually(|_| listening(&log()), "logs its start");
+
+    let before = log();
+    let pid = Pid::from_raw(i32::try_from(server.id()).unwrap());
+    let Rlimit { maximum, .. } = getrlimit(Resource::Fsize);
+    let full = Rlimit { current: Some(before.len() as u64 + 10), maximum };
+    let unlimited = prlimit(pid, Resource::Fsize, full).unwrap();
+    // Errors of more than the 1 KiB that a buffered output would keep for later.
+    std::fs::write(&config, unknown_keys(20)).unwrap();
+    reload(&server, "rejected", 1);
+    server.eventually(|server| server.metric("power_log_lines_dropped_total") == 1, "drops the line");
+    assert_eq!(log().len(), before.len() + 10);
+
+    prlimit(pid, Resource::Fsize, unlimited).unwrap();
+    std::fs::write(&config, "").unwrap();
+    reload(&server, "ok", 1);
+    server.eventually(|_| log().contains("log lines dropped"), "reports the dropped line");
+    let text = log();
+    let lines: Vec<_> = text[before.len()..].lines().collect();
+    assert!(lines[0].len() == 10 && lines[1].ends_with("config reloaded: no changes"), "{lines:?}");
+    assert!(lines[2].contains("log lines dropped: the log is not read or cannot be written dropped=1"), "{lines:?}");
+    assert_eq!(lines.len(), 3);
+    assert_eq!(exchange(power, b"a2"), "d4.0");
+    server.stop();
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// Worker threads; 0 for one per CPU core.
+    /// Worker threads; 0 for one per CPU core, or fewer under a limit on tasks.
     pub workers: Count<0, 1024>,
     /// The game against the house.
     pub solo: SoloConfig,

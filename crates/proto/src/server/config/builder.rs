@@ -66,11 +66,11 @@ impl ConfigErrors {
         Self::all([error])
     }
 
-    /// Creates the list. Errors quote text from the sources, so control characters are escaped: a quoted text can
-    /// neither end the line nor send a control sequence to the terminal.
+    /// Creates the list. Errors quote text from the sources, so a long error is shortened, and control characters are
+    /// escaped: a quoted text can neither end the line nor send a control sequence to the terminal.
     fn all(errors: impl IntoIterator<Item = String>) -> Self {
         let escape_control = |error: String| {
-            error.chars().fold(String::new(), |mut line, character| {
+            shorten(error).chars().fold(String::new(), |mut line, character| {
                 if character.is_control() {
                     line.extend(character.escape_default());
                 } else {
@@ -83,12 +83,31 @@ impl ConfigErrors {
     }
 }
 
+/// The number of errors that are reported in full, so that a report fits into a log line and on a screen.
+const MAX_ERRORS: usize = 20;
+
+/// The maximum length of an error, and of a setting in the log. One quoted value can be as long as the file.
+const MAX_CHARACTERS: usize = 1000;
+
+/// Replaces the middle of a long text. The ends of an error are the important parts: the source with the key, and the
+/// values that are valid.
+pub(crate) fn shorten(text: String) -> String {
+    let length = text.chars().count();
+    if length <= MAX_CHARACTERS {
+        return text;
+    }
+    let end = text.chars().skip(length - MAX_CHARACTERS / 2);
+    text.chars().take(MAX_CHARACTERS / 2).chain(['…']).chain(end).collect()
+}
+
 /// Merges settings into a configuration. A later setting replaces an earlier one.
 #[derive(Debug)]
 pub struct ConfigBuilder<C> {
     values: Table,
     sources: BTreeMap<String, Source>,
+    /// The first `MAX_ERRORS` errors.
     errors: Vec<(Source, String)>,
+    further_errors: usize,
     configuration: PhantomData<C>,
 }
 
@@ -102,24 +121,29 @@ impl<C: Configuration> ConfigBuilder<C> {
     #[expect(clippy::expect_used, reason = "the defaults are constant, and a test of each server builds them")]
     pub fn from_defaults() -> Self {
         let values = Table::try_from(C::default()).expect("the defaults are a TOML table");
-        Self { values, sources: BTreeMap::new(), errors: Vec::new(), configuration: PhantomData }
+        Self { values, sources: BTreeMap::new(), errors: Vec::new(), further_errors: 0, configuration: PhantomData }
     }
 
     /// Applies the settings of a file.
     pub fn add_file(&mut self, path: &Path, text: &str) {
-        let line = |span: Range<usize>| text[..span.start].matches('\n').count() + 1;
+        let count_lines = |range: Range<usize>| text[range].matches('\n').count();
         match DeTable::parse(text) {
             Ok(table) => {
                 let mut settings = Vec::new();
                 flatten("", table.get_ref(), &mut settings);
                 settings.sort_by_key(|(_, span, _)| span.start);
+                // Each line is counted once: a file can have tens of thousands of keys.
+                let (mut line, mut counted) = (1, 0);
                 for (key, span, value) in settings {
-                    self.set_value(&key, value, Source::File(path.to_owned(), line(span)));
+                    line += count_lines(counted..span.start);
+                    counted = span.start;
+                    self.set_value(&key, value, Source::File(path.to_owned(), line));
                 }
             }
             Err(error) => {
-                let source = Source::File(path.to_owned(), error.span().map_or(1, line));
-                self.errors.push((source, format!("not valid TOML: {}", error.message())));
+                let line = 1 + error.span().map_or(0, |span| count_lines(0..span.start));
+                let source = Source::File(path.to_owned(), line);
+                self.add_error(source, format!("not valid TOML: {}", error.message()));
             }
         }
     }
@@ -138,7 +162,11 @@ impl<C: Configuration> ConfigBuilder<C> {
 
     /// Adds an error that belongs to a source and not to one of its keys.
     pub fn add_error(&mut self, source: Source, error: String) {
-        self.errors.push((source, error));
+        if self.errors.len() < MAX_ERRORS {
+            self.errors.push((source, error));
+        } else {
+            self.further_errors += 1;
+        }
     }
 
     fn set_value(&mut self, key: &str, value: Value, source: Source) {
@@ -165,7 +193,7 @@ impl<C: Configuration> ConfigBuilder<C> {
                 Err(error) => format!("{key}: {}", error.message()),
             },
         };
-        self.errors.push((source, error));
+        self.add_error(source, error);
     }
 
     /// Returns the values with one of them replaced, if they still deserialize as `C`.
@@ -182,10 +210,13 @@ impl<C: Configuration> ConfigBuilder<C> {
     ///
     /// # Errors
     ///
-    /// Returns the errors of all sources, or, if there are none, all conflicts between settings.
+    /// Returns the errors of all sources, or, if there are none, all conflicts between settings. Of many errors, only the
+    /// number is returned for those after the first 20.
     pub fn build(self) -> Result<C, ConfigErrors> {
         if !self.errors.is_empty() {
-            return Err(ConfigErrors::all(self.errors.iter().map(|(source, error)| format!("{source}: {error}"))));
+            let errors = self.errors.iter().map(|(source, error)| format!("{source}: {error}"));
+            let further = (self.further_errors > 0).then(|| format!("and {} more", self.further_errors));
+            return Err(ConfigErrors::all(errors.chain(further)));
         }
         let configuration: C = self.values.try_into().map_err(|error| ConfigErrors::one(error.to_string()))?;
         let conflicts = configuration.conflicts();
@@ -207,7 +238,8 @@ fn flatten(prefix: &str, table: &DeTable<'_>, settings: &mut Vec<(String, Range<
         // A quoted key with a dot in it is one key, not a path, and no such key is valid. Keep the quotes for the error.
         let name = key.get_ref();
         let name = if name.contains('.') { format!("\"{name}\"") } else { name.to_string() };
-        let dotted = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
+        // Not valid if it is too long. All keys of a table repeat its name, which can be as long as the file.
+        let dotted = shorten(if prefix.is_empty() { name } else { format!("{prefix}.{name}") });
         match value.get_ref() {
             DeValue::Table(inner) if !inner.is_empty() => flatten(&dotted, inner, settings),
             value => settings.push((dotted, key.span(), to_value(value))),

@@ -7,10 +7,12 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use rustix::fs::{OFlags, makedev};
 
 use crate::server::config::builder::{ConfigBuilder, ConfigErrors, Configuration, Source};
 
@@ -184,9 +186,30 @@ pub(crate) fn print_config<C: Configuration>(config: &C) -> ExitCode {
     }
 }
 
+/// Reads a configuration file. `/dev/null` is an empty one.
+///
+/// A pipe is an error: it can be read only once, and a reload that reads it again gets nothing, or waits forever. The
+/// opened file is checked and not the path, which may be a symbolic link and may change in between.
 fn read(path: &Path) -> io::Result<String> {
+    // Without `NONBLOCK`, the open of a pipe waits for its writer.
+    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    let metadata = file.metadata()?;
+    let kind = metadata.file_type();
+    let is_null = kind.is_char_device() && metadata.rdev() == makedev(1, 3);
+    if !kind.is_file() && !is_null {
+        let kind = if kind.is_dir() {
+            "directory"
+        } else if kind.is_fifo() {
+            "pipe"
+        } else {
+            "device"
+        };
+        let error =
+            format!("it is a {kind}; the configuration must be a regular file, because a reload reads it again");
+        return Err(io::Error::other(error));
+    }
     let mut text = String::new();
-    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(io::Error::other(format!("the file is larger than {MAX_FILE_BYTES} bytes")));
     }

@@ -16,7 +16,7 @@ pub trait ServerConfig: Configuration {
     /// other key as applied.
     const NEEDS_RESTART: &[&str];
 
-    /// Returns `workers`, the number of threads. 0 means one per core.
+    /// Returns `workers`, the number of threads. 0 means one per core, or fewer under a limit on tasks.
     fn workers(&self) -> usize;
 
     /// Returns `[limits]`, mutable because the open-file limit can lower `max_connections`.

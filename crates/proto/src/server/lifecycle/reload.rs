@@ -1,20 +1,21 @@
 //! The configuration reload at SIGHUP.
 //!
 //! It depends on `config`, the log, metrics and `shutdown`. A reload is all or nothing: an invalid configuration changes
-//! nothing. The file is read on a blocking thread, because a slow disk must not delay connections.
+//! nothing. The file is read on a separate thread, because a slow disk must not delay connections.
 
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
 use prometheus_client::encoding::DescriptorEncoder;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::spawn_blocking;
+use tokio::sync::oneshot;
 use toml::{Table, Value};
 
-use crate::server::config::builder::{ConfigErrors, Configuration};
+use crate::server::config::builder::{ConfigErrors, Configuration, shorten};
 use crate::server::config::command_line::Loaded;
 use crate::server::config::sections::ServerConfig;
 use crate::server::lifecycle::shutdown::Shutdown;
@@ -82,12 +83,9 @@ impl Reload {
                     tracing::info!("config reload skipped: draining");
                     continue;
                 }
-                let load = Arc::clone(&load);
-                let loaded = match spawn_blocking(move || load()).await {
-                    Ok(loaded) => loaded.map_err(|errors| errors.to_string()),
-                    Err(error) => Err(error.to_string()),
-                };
-                let applied = loaded.and_then(|loaded| self.apply(started.file.as_ref(), loaded, &apply));
+                let applied = load_on_thread(Arc::clone(&load))
+                    .await
+                    .and_then(|loaded| self.apply(started.file.as_ref(), loaded, &apply));
                 self.metrics.count(applied.is_ok());
                 match applied {
                     Ok(new) => {
@@ -120,13 +118,35 @@ impl Reload {
     }
 }
 
+/// Calls `load` on a new thread. It is not one of the runtime's blocking threads, because tokio panics if it cannot start
+/// one. The process does not wait for it at exit.
+async fn load_on_thread<C, L>(load: Arc<L>) -> Result<Loaded<C>, String>
+where
+    C: Send + 'static,
+    L: Fn() -> Result<Loaded<C>, ConfigErrors> + Send + Sync + 'static,
+{
+    let (sender, loaded) = oneshot::channel();
+    // The receiver is gone if the server has stopped.
+    let load = move || drop(sender.send(load()));
+    let thread = thread::Builder::new().name("reload".to_owned()).spawn(load);
+    thread.map_err(|error| format!("cannot start a thread: {error}"))?;
+    match loaded.await {
+        Ok(loaded) => loaded.map_err(|errors| errors.to_string()),
+        Err(_) => Err("loading it panicked".to_owned()),
+    }
+}
+
 /// Logs the settings that have changed since the last reload, and those that differ from the start and need a restart.
 fn log_changes(needs_restart: &[&str], at_start: &Settings, current: &Settings, new: &Settings) {
     let diff = |before: &Settings, restart: bool| {
         let is_changed = |(key, value): &&(String, Value)| {
             needs_restart.contains(&key.as_str()) == restart && !before.contains(&(key.clone(), value.clone()))
         };
-        new.iter().filter(is_changed).map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join(", ")
+        new.iter()
+            .filter(is_changed)
+            .map(|(key, value)| shorten(format!("{key} = {value}")))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     let changed = diff(current, false);
     if changed.is_empty() {

@@ -1,18 +1,20 @@
 //! The tokio runtime of a server, and the exit codes.
 //!
-//! It depends on `shutdown` and the log.
+//! It depends on `shutdown`, `workers` and the log.
 
 use std::fmt::Display;
 use std::future::Future;
 use std::io;
-use std::process::ExitCode;
+use std::panic;
+use std::process::{self, ExitCode};
 
 use tokio::runtime::{Builder, Runtime};
 
 use crate::server::lifecycle::shutdown::Shutdown;
+use crate::server::lifecycle::workers::default_workers;
 use crate::server::observe::log::Log;
 
-/// Runs `server` on `workers` threads (0: one per core) and returns the exit code: 0 if it finishes, 1 if it fails.
+/// Runs `server` on `workers` threads (0: see [`default_workers`]) and returns the exit code: 0 if it finishes, 1 if it fails.
 ///
 /// A first signal triggers `shutdown`; a second one aborts, with the exit code of that signal.
 ///
@@ -23,7 +25,8 @@ pub(crate) fn run<S>(workers: usize, log: &Log, shutdown: &Shutdown, server: S) 
 where
     S: Future<Output = io::Result<()>> + Send + 'static,
 {
-    let result = start(workers).and_then(|runtime| {
+    let workers = if workers == 0 { default_workers() } else { workers };
+    let result = start(workers, log).and_then(|runtime| {
         let result = runtime.block_on(async {
             let second_signal = shutdown.handle_signals()?;
             tokio::select! {
@@ -50,7 +53,8 @@ where
 
 /// Runs a health check. Returns exit code 0, or prints the reason to standard error and returns 1.
 pub(crate) fn healthcheck<E: Display>(program: &str, check: impl Future<Output = Result<(), E>>) -> ExitCode {
-    let reason = match start(1).map(|runtime| runtime.block_on(check)) {
+    // On this thread alone: a container at its limit on tasks has none left, and may still be healthy.
+    let reason = match Builder::new_current_thread().enable_all().build().map(|runtime| runtime.block_on(check)) {
         Ok(Ok(())) => return ExitCode::SUCCESS,
         Ok(Err(error)) => error.to_string(),
         Err(error) => error.to_string(),
@@ -65,10 +69,23 @@ pub(crate) fn fail(program: &str, reason: impl Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn start(workers: usize) -> io::Result<Runtime> {
-    let mut builder = Builder::new_multi_thread();
-    if workers > 0 {
-        builder.worker_threads(workers);
-    }
-    builder.enable_all().build()
+/// Starts the runtime.
+///
+/// If tokio (1.54) cannot start a worker thread, it panics, and its unwinding waits forever for the workers that it has
+/// started. So a panic in here ends the process before any unwinding, with its reason in the log.
+fn start(workers: usize, log: &Log) -> io::Result<Runtime> {
+    let hook = panic::take_hook();
+    let log = log.clone();
+    panic::set_hook(Box::new(move |panic| {
+        let reason = panic.payload_as_str().unwrap_or("no text");
+        tracing::error!(
+            "cannot start {workers} worker threads: {reason}; raise the limit on tasks (TasksMax=, pids_limit, ulimit -u) \
+             or lower `workers`"
+        );
+        log.flush();
+        process::exit(1);
+    }));
+    let runtime = Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    panic::set_hook(hook);
+    runtime
 }

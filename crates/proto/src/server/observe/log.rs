@@ -7,7 +7,9 @@ mod queue;
 
 use std::backtrace::Backtrace;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +43,11 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// Fails if the writer thread cannot be started.
 pub fn start(log: &sections::LogConfig) -> io::Result<Log> {
-    let queue = Queue::start(io::stdout())?;
+    // Without the buffer of `io::stdout`, which keeps a part of a line that a full disk has torn.
+    let output = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+    let queue = output
+        .and_then(Queue::start)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot start the log: {error}")))?;
     let with_colors = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let (subscriber, filter) = subscriber(log, &queue, with_colors);
     subscriber.init();

@@ -82,12 +82,15 @@ fn set_as_arguments<C: Configuration>(builder: &mut ConfigBuilder<C>, prefix: &s
     }
 }
 
-/// Checks that each error is one line that begins with its source. Without control characters in a line, a value cannot
-/// fake a second error.
+/// Checks that each error is one line that begins with its source. A line after the first 20 has the number of the others.
+/// Without control characters in a line, a value cannot fake a second error.
 fn check_errors(errors: &ConfigErrors, file: &str) {
     let text = errors.to_string();
-    for line in text.split('\n') {
+    for (index, line) in text.split('\n').enumerate() {
         assert!(!line.contains(char::is_control), "{text:?}");
+        if index == 20 && line.starts_with("and ") && line.ends_with(" more") {
+            continue;
+        }
         let mut sources = ["--set: ", "environment variable VARIABLE: ", "the default: "].into_iter();
         if let Some((number, message)) = line.strip_prefix(FILE).and_then(|rest| rest[1..].split_once(": ")) {
             let number: usize = number.parse().unwrap();

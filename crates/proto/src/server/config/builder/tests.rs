@@ -143,6 +143,48 @@ fn control_characters_are_escaped_in_errors() {
 }
 
 #[test]
+fn of_many_errors_the_first_20_and_the_number_of_the_others_are_reported() {
+    let keys = |count: usize| (0..count).map(|number| format!("k{number} = 1\n\n")).collect::<Vec<_>>().concat();
+    let errors = errors_of(&keys(20));
+    assert!(errors.len() == 20 && errors[19].starts_with("a.toml:39: k19: unknown key"), "{errors:?}");
+    let errors = errors_of(&keys(22));
+    assert!(errors.len() == 21 && errors[19].starts_with("a.toml:39: k19: "), "{errors:?}");
+    assert_eq!(errors[20], "and 2 more");
+
+    // Those of all sources together.
+    let mut builder = ConfigBuilder::<Sample>::from_defaults();
+    builder.add_file(Path::new("a.toml"), &keys(19));
+    builder.set("workers", "many", argument("--set workers=many"));
+    builder.add_error(argument("--set x"), "no value".to_owned());
+    let errors = builder.build().unwrap_err().to_string();
+    assert!(
+        errors.contains("\n--set workers=many: workers: invalid type") && errors.ends_with("\nand 1 more"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn a_long_error_is_shortened_in_the_middle() {
+    assert_eq!(shorten("é".repeat(1000)), "é".repeat(1000));
+    assert_eq!(shorten("é".repeat(1001)), format!("{0}…{0}", "é".repeat(500)));
+    let long = "a".repeat(100_000);
+    let begin = "a".repeat(400);
+    for (text, source, end) in [
+        (format!("{long} = 1"), "a.toml:1: a", "a: unknown key; the keys here are limits.*, timeouts.*, workers"),
+        (format!("workers = '{long}'"), "a.toml:1: workers: ", "\", expected a whole number from 0 to 9"),
+        (
+            format!("[{long}]\nkey = 1"),
+            "a.toml:2: a",
+            "a.key: unknown key; the keys here are limits.*, timeouts.*, workers",
+        ),
+    ] {
+        let [error] = &errors_of(&text)[..] else { panic!("{source}: more than one") };
+        assert!(error.starts_with(source) && error.contains(&begin) && error.ends_with(end), "{error}");
+        assert!(error.chars().count() <= 1001, "{}", error.len());
+    }
+}
+
+#[test]
 fn a_toml_syntax_error_names_its_line() {
     for (text, line) in [("workers = \n", 1), ("\n\n[limits\n", 3), ("workers = 1\nworkers = 2\n", 2)] {
         let errors = errors_of(text);

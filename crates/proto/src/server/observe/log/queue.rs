@@ -34,7 +34,8 @@ struct Buffer {
 const CAPACITY_BYTES: usize = 1 << 20;
 
 impl Queue {
-    /// Starts the writer thread, which writes to `output`.
+    /// Starts the writer thread, which writes to `output`. The output must not buffer: a buffer hides how much of a line
+    /// was written.
     pub(super) fn start(output: impl Write + Send + 'static) -> io::Result<Arc<Self>> {
         let queue = Arc::new(Self::default());
         let writer = Arc::clone(&queue);
@@ -71,12 +72,20 @@ impl Queue {
 
     fn write_to(&self, mut output: impl Write) {
         static RATE_LIMIT: RateLimit = RateLimit::new();
-        let (mut lines, mut reported) = (Vec::new(), 0);
+        let (mut lines, mut reported, mut is_torn) = (Vec::new(), 0, false);
         loop {
             self.replace_with_pending(&mut lines);
-            if output.write_all(&lines).and_then(|()| output.flush()).is_err() {
-                let count = lines.split(|&byte| byte == b'\n').count() - 1;
-                self.dropped.fetch_add(count as u64, Ordering::Relaxed);
+            // A full disk can tear a line: it takes only the first part. The LF separates that part from the next line.
+            if is_torn {
+                is_torn = write(&mut output, b"\n") == 0;
+            }
+            let written = if is_torn { 0 } else { write(&mut output, &lines) };
+            if let Some(last) = lines[..written].last() {
+                is_torn = *last != b'\n';
+            }
+            if written < lines.len() {
+                let dropped = lines[written..].split(|&byte| byte == b'\n').count() - 1;
+                self.dropped.fetch_add(dropped as u64, Ordering::Relaxed);
                 continue;
             }
             let dropped = self.dropped();
@@ -104,6 +113,20 @@ impl Queue {
         std::mem::swap(&mut buffer.pending, written);
         buffer.is_writing = true;
     }
+}
+
+/// Writes `bytes` up to the first error, and returns the number of bytes written.
+fn write(output: &mut impl Write, bytes: &[u8]) -> usize {
+    let mut written = 0;
+    while written < bytes.len() {
+        match output.write(&bytes[written..]) {
+            Ok(0) => break,
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    written
 }
 
 /// Each write is one line, because the formatter of `tracing_subscriber` writes whole lines.
@@ -188,5 +211,61 @@ mod tests {
         assert_eq!(queue.dropped(), 2);
         (&*queue).write_all(b"good\n").unwrap();
         assert_eq!(written.recv_timeout(TEST_TIMEOUT).unwrap(), b"good\n");
+    }
+
+    /// A file on a disk with room for some bytes.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
+
+    impl Disk {
+        fn add_room(&self, bytes: usize) {
+            self.0.lock().unwrap().1 += bytes;
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().0.clone()).unwrap()
+        }
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (file, room) = &mut *self.0.lock().unwrap();
+            let count = bytes.len().min(*room);
+            if count == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            *room -= count;
+            file.extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_line_after_a_torn_line_begins_on_its_own_line() {
+        let disk = Disk::default();
+        let queue = Queue::start(disk.clone()).unwrap();
+        for (room, lines, text, dropped) in [
+            (8, "one\ntwo\n", "one\ntwo\n", 0),
+            // A write that ends between two lines tears none.
+            (6, "whole\ntorn\nlost\n", "whole\n", 2),
+            (3, "torn\nlost\n", "tor", 2),
+            (0, "lost\n", "", 1),
+            // Room for the LF only.
+            (1, "lost\n", "\n", 1),
+            (2, "torn\n", "to", 1),
+            (100, "good\n", "\ngood\n", 0),
+            (0, "next\n", "next\n", 0),
+        ] {
+            let (before, dropped_before) = (disk.text(), queue.dropped());
+            disk.add_room(room);
+            (&*queue).write_all(lines.as_bytes()).unwrap();
+            queue.flush(TEST_TIMEOUT);
+            assert_eq!(disk.text(), format!("{before}{text}"), "{lines:?}");
+            assert_eq!(queue.dropped() - dropped_before, dropped, "{lines:?}");
+        }
     }
 }

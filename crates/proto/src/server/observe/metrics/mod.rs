@@ -24,7 +24,7 @@ use self::process::ProcessMetrics;
 pub fn registry(prefix: &str, version: &'static str, collectors: Vec<Box<dyn Collector>>) -> Registry {
     let mut registry = Registry::default();
     // Without the prefix: these names are the same for every process.
-    registry.register_collector(Box::new(ProcessMetrics));
+    registry.register_collector(Box::new(ProcessMetrics::at_start()));
     let prefixed = registry.sub_registry_with_prefix(prefix);
     prefixed.register("build", "The version of the running server", Info::new([("version", version)]));
     for collector in collectors {
