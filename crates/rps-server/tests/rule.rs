@@ -53,8 +53,8 @@ fn rows() -> Vec<Row> {
     rows
 }
 
-/// Parses a cell such as `moves at 0, 6, resets at 29.999`. A time without a word repeats the word before it. `nothing` and
-/// `is silent` give an empty timeline.
+/// Parses a cell such as `moves at 0, 6, resets at 29.999`. A time without a word repeats the word before it. `nothing`
+/// and `is silent` give an empty timeline.
 fn parse_cell(text: &'static str) -> Timeline {
     let entries = text.split(',').map(str::trim).filter(|entry| !["nothing", "is silent"].contains(entry));
     let mut word = "";

@@ -113,8 +113,8 @@ impl Rounds {
     /// Event: a player who has no move in play moves.
     pub fn on_move(&mut self, player: PlayerId, mv: Move, now: Instant, actions: &mut Vec<Action>) {
         debug_assert!(self.players[player.0].in_play.is_none(), "the player already has a move in play");
-        // At the end of the partner's patience or window the pair may dissolve, even if that timeout has not been reported
-        // yet.
+        // At the end of the partner's patience or window the pair may dissolve, even if that timeout has not been
+        // reported yet.
         if let Some(partner) = self.players[player.0].partner {
             self.on_timeout(partner, now, actions);
         }
