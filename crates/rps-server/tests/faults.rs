@@ -8,10 +8,16 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use proto::testing::blocking::{self, connect, exchange, expect, read_to_end, reset_on_close};
+use rps_server::duel::hub::DuelHub;
+use support::join_in_memory;
 use support::program::start;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::JoinSet;
+use tokio::time::{self, sleep};
 
 fn read_reply(stream: &mut TcpStream) -> u8 {
     let mut reply = [0];
@@ -163,6 +169,148 @@ fn row_20_a_thousand_moves_in_flight_get_a_thousand_replies_while_windows_end() 
     assert!(started.elapsed() >= Duration::from_secs(2), "each move stays in play for its whole window");
     server.returns_to(baseline, "rps");
     assert_eq!(server.metric("rps_rounds_total{mode=\"duel\",outcome=\"void\"}"), 1000);
+}
+
+/// The window, the patience, and the honest player's time from a reply to its next move, in the test of row 25.
+const WINDOW: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(3);
+const THINKING: Duration = Duration::from_millis(100);
+
+/// Runs in memory and on a paused clock, so that the times are exact on any machine.
+#[test]
+fn row_25_a_player_with_a_silent_partner_gets_ten_rounds_a_window() {
+    for attack in [Attack::Silence, Attack::Delay, Attack::LatePairs, Attack::ManyChains] {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let [one, other] = runtime.block_on(play_under(attack));
+        for (judged, voids) in [one, other] {
+            assert_eq!(voids, 0, "{attack:?}: {judged} rounds and {voids} void moves");
+            assert!(judged >= 90, "{attack:?}: {judged} rounds in ten windows");
+        }
+        // The attacks that always have a move in the lobby keep the two players apart all the time.
+        let keeps_apart = matches!(attack, Attack::Silence | Attack::Delay);
+        assert!(!keeps_apart || one.0.max(other.0) <= 101, "{attack:?} is not at full strength: {one:?}, {other:?}");
+    }
+}
+
+/// How an attacker with free connections keeps two players apart.
+#[derive(Clone, Copy, Debug)]
+enum Attack {
+    /// One move always waits in the lobby; a player whose move has been met falls silent.
+    Silence,
+    /// As before, but a player who has been met moves just before the patience ends.
+    Delay,
+    /// Moves with late partners fill the lobby; a player whose move has been met falls silent.
+    LatePairs,
+    /// Several players enter the lobby, and also meet each other.
+    ManyChains,
+}
+
+/// An attacker's access to the duel, and its silent connections.
+#[derive(Clone)]
+struct Attacker {
+    duel: MemoryDuel,
+    silent: Arc<Mutex<Vec<DuplexStream>>>,
+}
+
+#[derive(Clone)]
+struct MemoryDuel {
+    hub: Arc<DuelHub>,
+    shutdown: proto::server::Shutdown,
+}
+
+impl MemoryDuel {
+    fn join(&self) -> DuplexStream {
+        let (client, server) = duplex(8);
+        drop(join_in_memory(server, &self.hub, &self.shutdown));
+        client
+    }
+}
+
+/// Returns the judged rounds and the void moves of two players who play for ten windows beside an attacker.
+async fn play_under(attack: Attack) -> [(u32, u32); 2] {
+    let duel = MemoryDuel { hub: DuelHub::new(WINDOW), shutdown: proto::server::Shutdown::new(WINDOW) };
+    let attacker = Attacker { duel: duel.clone(), silent: Arc::default() };
+    let mut attackers = JoinSet::new();
+    match attack {
+        Attack::Silence => {
+            attackers.spawn(attacker.stay_in_the_lobby(Duration::ZERO));
+        }
+        Attack::Delay => {
+            attackers.spawn(attacker.delay_each_round());
+        }
+        Attack::LatePairs => {
+            for _ in 0..4 {
+                attackers.spawn(attacker.clone().send_late_pairs());
+            }
+        }
+        Attack::ManyChains => {
+            for chain in 1..=8 {
+                attackers.spawn(attacker.clone().stay_in_the_lobby(chain * THINKING));
+            }
+        }
+    }
+    // The attacker's first moves are in the lobby before the players join.
+    sleep(PATIENCE).await;
+    let players = [0, 1].map(|_| tokio::spawn(play_for_ten_windows(duel.join())));
+    let [one, other] = players;
+    [one.await.unwrap(), other.await.unwrap()]
+}
+
+/// Plays without pause except for `THINKING`. Returns the judged rounds and the void moves.
+async fn play_for_ten_windows(mut player: DuplexStream) -> (u32, u32) {
+    let (mut judged, mut voids) = (0, 0);
+    let end = time::Instant::now() + 10 * WINDOW;
+    while time::Instant::now() < end {
+        match throw(&mut player).await {
+            b'v' => voids += 1,
+            _ => judged += 1,
+        }
+        sleep(THINKING).await;
+    }
+    (judged, voids)
+}
+
+async fn throw(player: &mut DuplexStream) -> u8 {
+    player.write_all(b"1").await.unwrap();
+    player.read_u8().await.unwrap()
+}
+
+impl Attacker {
+    /// Enters the lobby until another move meets this one.
+    async fn wait_in_lobby(&self) -> DuplexStream {
+        let mut player = self.duel.join();
+        while throw(&mut player).await == b'v' {}
+        player
+    }
+
+    async fn stay_in_the_lobby(self, pause: Duration) {
+        loop {
+            let met = self.wait_in_lobby().await;
+            self.silent.lock().unwrap().push(met);
+            sleep(pause).await;
+        }
+    }
+
+    async fn delay_each_round(self) {
+        loop {
+            let mut met = self.wait_in_lobby().await;
+            tokio::spawn(async move {
+                loop {
+                    sleep(THINKING + PATIENCE * 99 / 100).await;
+                    throw(&mut met).await;
+                }
+            });
+        }
+    }
+
+    async fn send_late_pairs(self) {
+        loop {
+            let (mut mover, mut silent) = (self.duel.join(), self.duel.join());
+            let _ = tokio::join!(throw(&mut mover), throw(&mut silent));
+            throw(&mut mover).await;
+            self.silent.lock().unwrap().extend([mover, silent]);
+        }
+    }
 }
 
 #[test]

@@ -34,12 +34,12 @@ struct Row {
     replies: Vec<Timeline>,
 }
 
-/// Returns the rows of both tables.
+/// Returns the rows of all tables.
 fn rows() -> Vec<Row> {
     let lines: Vec<_> = DOCUMENTATION.lines().filter_map(|line| line.strip_prefix("//! |")).collect();
     let is_separator = |line: &str| line.starts_with("--");
     let headings = lines.windows(2).filter(|pair| is_separator(pair[1])).count();
-    assert_eq!(headings, 2, "two tables");
+    assert_eq!(headings, 3, "three tables");
     let mut rows = Vec::new();
     for (index, line) in lines.iter().copied().enumerate() {
         if is_separator(line) || lines.get(index + 1).is_some_and(|next| is_separator(next)) {
@@ -49,16 +49,24 @@ fn rows() -> Vec<Row> {
         let replies = cells.split_off(cells.len() / 2);
         rows.push(Row { text: line, steps: cells, replies });
     }
-    assert!(rows.len() > 30, "{} rows", rows.len());
+    assert!(rows.len() > 50, "{} rows", rows.len());
     rows
 }
 
-/// Parses a cell such as `moves at 0, resets at 29.999`. `nothing` and `is silent` give an empty timeline.
+/// Parses a cell such as `moves at 0, 6, resets at 29.999`. A time without a word repeats the word before it. `nothing`
+/// and `is silent` give an empty timeline.
 fn parse_cell(text: &'static str) -> Timeline {
     let entries = text.split(',').map(str::trim).filter(|entry| !["nothing", "is silent"].contains(entry));
+    let mut word = "";
     entries
         .map(|entry| {
-            let (word, time) = entry.split_once(" at ").unwrap();
+            let time = match entry.split_once(" at ") {
+                Some((own, time)) => {
+                    word = own;
+                    time
+                }
+                None => entry,
+            };
             (word, Duration::from_secs_f64(time.parse().unwrap()))
         })
         .collect()
@@ -73,7 +81,7 @@ impl Row {
     }
 }
 
-/// Returns each row in each of its variants, and whether the first two players start as partners: with the first two
+/// Returns each row in each of its variants, and whether the players start as partners, two by two: with the first two
 /// players exchanged or not, and, in rows of two players, for partners and for players who have not met before.
 fn cases() -> Vec<(Row, bool)> {
     let mut cases = Vec::new();
@@ -104,7 +112,7 @@ fn play_on_rounds(row: &Row, partners: bool, timeout_first: bool) -> Vec<Timelin
     let start = std::time::Instant::now();
     let players: Vec<PlayerId> = row.steps.iter().map(|_| rounds.on_join()).collect();
     if partners {
-        for player in &players[..2] {
+        for player in players.chunks_exact(2).flatten() {
             rounds.on_move(*player, Move::Rock, start, &mut actions);
         }
         actions.clear();
@@ -173,11 +181,13 @@ async fn play_on_connections(row: &Row, partners: bool) -> Vec<Timeline> {
         clients.push((client, reset));
     }
     if partners {
-        for (client, _) in &mut clients[..2] {
-            client.write_all(b"2").await.unwrap();
-        }
-        for (client, _) in &mut clients[..2] {
-            assert_eq!(client.read_u8().await.unwrap(), b'x');
+        for pair in clients.chunks_exact_mut(2) {
+            for (client, _) in &mut *pair {
+                client.write_all(b"2").await.unwrap();
+            }
+            for (client, _) in pair {
+                assert_eq!(client.read_u8().await.unwrap(), b'x');
+            }
         }
     }
     let start = Instant::now();

@@ -43,6 +43,9 @@ fn a_hundred_thousand_random_games_follow_the_rule() {
         withdrawn,
         unpaired_judged,
         unpaired_void,
+        left_late_partner,
+        judged_with_late_partner,
+        at_patience_end,
     } = coverage;
     for (count, case) in [
         (rounds, "rounds"),
@@ -50,10 +53,13 @@ fn a_hundred_thousand_random_games_follow_the_rule() {
         (voids, "void moves"),
         (late_voids, "void moves whose timeout was reported late"),
         (drain_voids, "void moves in a drain"),
-        (at_deadline, "moves at the deadline of another move"),
+        (at_deadline, "moves at the end of another move's window"),
         (withdrawn, "moves withdrawn by a reset"),
         (unpaired_judged, "moves judged after the partner left"),
         (unpaired_void, "moves void after the partner left"),
+        (left_late_partner, "moves that met another move because the partner was late"),
+        (judged_with_late_partner, "moves judged with the partner although it was late"),
+        (at_patience_end, "moves at the end of another move's patience"),
     ] {
         assert!(count > SEEDS / 100, "{case}: {count}");
     }
@@ -71,6 +77,9 @@ struct Coverage {
     withdrawn: u64,
     unpaired_judged: u64,
     unpaired_void: u64,
+    left_late_partner: u64,
+    judged_with_late_partner: u64,
+    at_patience_end: u64,
 }
 
 fn play(seed: u64, print_events: bool, coverage: &mut Coverage) {
@@ -96,8 +105,19 @@ struct SimulatedMove {
     since: Duration,
     /// Whether the partner left while the move was in play.
     unpaired: bool,
-    /// The deadline that the state machine has returned.
+    /// The deadline that the state machine has returned: the end of the patience, or of the window in the lobby.
     deadline: Option<Duration>,
+}
+
+impl SimulatedMove {
+    /// Returns the end of the patience and the end of the window.
+    fn ends(&self, window: Duration) -> (Duration, Duration) {
+        (self.since + window / 10, self.since + window)
+    }
+
+    fn is_in_lobby(&self, window: Duration) -> bool {
+        self.deadline == Some(self.ends(window).1)
+    }
 }
 
 struct Game<'a> {
@@ -162,11 +182,12 @@ impl<'a> Game<'a> {
 
     fn make_move(&mut self, player: usize) {
         let mv = Move::ALL[self.random.random_range(0..3)];
-        let at_deadline = self
-            .players
-            .iter()
-            .filter(|other| other.in_play.is_some_and(|in_play| in_play.since + self.window == self.now));
-        self.coverage.at_deadline += at_deadline.count() as u64;
+        for (patience_end, window_end) in
+            self.players.iter().filter_map(|other| other.in_play).map(|in_play| in_play.ends(self.window))
+        {
+            self.coverage.at_deadline += u64::from(window_end == self.now);
+            self.coverage.at_patience_end += u64::from(patience_end == self.now);
+        }
         let player = &mut self.players[player];
         let id = player.id;
         player.in_play = Some(SimulatedMove { mv, since: self.now, unpaired: false, deadline: None });
@@ -193,11 +214,14 @@ impl<'a> Game<'a> {
         let id = self.players[player].id;
         self.rounds.on_timeout(id, self.start + self.now, &mut self.actions);
         self.check_actions("times out", id, false);
-        let in_play = self.player(id).in_play;
-        assert!(
-            in_play.is_none_or(|in_play| self.now < in_play.since + self.window),
-            "still in play after the timeout at its deadline"
-        );
+        if let Some(in_play) = self.player(id).in_play {
+            let (patience_end, window_end) = in_play.ends(self.window);
+            assert!(self.now < window_end, "still in play after the timeout at the end of its window");
+            assert!(
+                self.now < patience_end || in_play.is_in_lobby(self.window),
+                "not in the lobby after the timeout at the end of its patience"
+            );
+        }
     }
 
     fn shut_down(&mut self, player: usize) {
@@ -249,21 +273,13 @@ impl<'a> Game<'a> {
         }
         let mut judged = Vec::new();
         for &Action { player: id, reply } in &actions {
-            match reply {
-                ReplyState::Pending { deadline } => {
-                    let (at, window) = (deadline - self.start, self.window);
-                    let in_play = self.player(id).in_play.as_mut().expect("a move in play for each deadline");
-                    assert_eq!(at, in_play.since + window, "the deadline is not the end of the window");
-                    in_play.deadline = Some(at);
-                }
-                ReplyState::Ready(reply) => {
-                    let in_play = self.player(id).in_play.take().expect("a move in play for each reply");
-                    self.replies += 1;
-                    match reply {
-                        Reply::Void => self.check_void(id, in_play, is_shutdown),
-                        Reply::Judged(outcome) => judged.push((id, in_play, outcome)),
-                        Reply::NotAMove | Reply::Full => panic!("{reply:?} is not a reply to a move"),
-                    }
+            if let ReplyState::Ready(reply) = reply {
+                let in_play = self.player(id).in_play.take().expect("a move in play for each reply");
+                self.replies += 1;
+                match reply {
+                    Reply::Void => self.check_void(id, in_play, is_shutdown),
+                    Reply::Judged(outcome) => judged.push((id, in_play, outcome)),
+                    Reply::NotAMove | Reply::Full => panic!("{reply:?} is not a reply to a move"),
                 }
             }
         }
@@ -272,9 +288,27 @@ impl<'a> Game<'a> {
             [one, other] => self.check_round(one, other),
             _ => panic!("an event judges at most one round: {judged:?}"),
         }
+        // After the replies, since they dissolve pairs. A move can enter the lobby and meet the partner's in one event.
+        for (index, &Action { player: id, reply }) in actions.iter().enumerate() {
+            if let ReplyState::Pending { deadline } = reply
+                && actions[index + 1..].iter().all(|later| later.player != id)
+            {
+                self.check_pending(id, deadline - self.start);
+            }
+        }
         self.actions = actions;
         self.actions.clear();
         self.check_invariants();
+    }
+
+    fn check_pending(&mut self, id: PlayerId, deadline: Duration) {
+        let (now, window) = (self.now, self.window);
+        let player = self.player(id);
+        let in_play = player.in_play.as_mut().expect("a move in play for each deadline");
+        let (patience_end, window_end) = in_play.ends(window);
+        let waits_for_partner = player.partner.is_some() && now < patience_end;
+        assert_eq!(deadline, if waits_for_partner { patience_end } else { window_end }, "the wrong deadline");
+        in_play.deadline = Some(deadline);
     }
 
     fn check_void(&mut self, id: PlayerId, in_play: SimulatedMove, is_shutdown: bool) {
@@ -298,13 +332,27 @@ impl<'a> Game<'a> {
         assert_ne!(one.0, other.0, "a player met itself");
         for ((id, mine, outcome), (opponent, theirs, _)) in [(one, other), (other, one)] {
             assert_eq!(outcome, judge(mine.mv, theirs.mv), "{mine:?} against {theirs:?}");
-            assert!(self.now < mine.since + self.window, "judged after the end of its window");
-            let partner = self.player(id).partner.replace(opponent);
-            assert!(
-                partner.is_none_or(|partner| partner == opponent),
-                "a new opponent although the pair was not dissolved"
-            );
-            self.coverage.repeated_pairs += u64::from(partner.is_some());
+            let (patience_end, window_end) = mine.ends(self.window);
+            assert!(self.now < window_end, "judged after the end of its window");
+            match self.player(id).partner.replace(opponent) {
+                Some(partner) if partner == opponent => {
+                    self.coverage.repeated_pairs += 1;
+                    self.coverage.judged_with_late_partner += u64::from(mine.is_in_lobby(self.window));
+                }
+                Some(partner) => {
+                    assert!(self.now >= patience_end, "a new opponent before the end of the patience");
+                    let now = self.now;
+                    let partner = self.player(partner);
+                    assert!(
+                        partner.in_play.is_none_or(|in_play| in_play.since == now),
+                        "a new opponent although the partner had moved"
+                    );
+                    partner.partner = None;
+                    self.pairs_dissolved += 1;
+                    self.coverage.left_late_partner += 1;
+                }
+                None => {}
+            }
             self.coverage.unpaired_judged += u64::from(mine.unpaired);
         }
         let apart = one.1.since.abs_diff(other.1.since);
@@ -320,12 +368,16 @@ impl<'a> Game<'a> {
         assert_eq!((stats.draws % 2, stats.wins), (0, stats.losses), "both players of a round are counted");
         assert_eq!(stats.pairs_dissolved, self.pairs_dissolved);
         let in_play = |player: &&SimulatedPlayer| player.in_play.is_some();
-        let waiting = self.players.iter().filter(in_play).filter(|player| player.partner.is_none()).count();
-        assert!(waiting <= 1, "{waiting} players wait, and could meet each other");
+        let is_in_lobby =
+            |player: &&SimulatedPlayer| player.in_play.is_some_and(|in_play| in_play.is_in_lobby(self.window));
+        let waiting = self.players.iter().filter(is_in_lobby).count();
+        assert!(waiting <= 1, "{waiting} moves are in the lobby, and could meet each other");
         assert_eq!(stats.waiting, waiting);
         for player in self.players.iter().filter(in_play) {
             let deadline = player.in_play.and_then(|in_play| in_play.deadline);
             assert!(deadline.is_some(), "the move of {:?} has no deadline", player.id);
+            assert!(player.partner.is_some() || is_in_lobby(&player), "no partner, and not in the lobby");
+            assert!(!self.punctual || deadline >= Some(self.now), "a deadline has passed unnoticed");
             let partner = player.partner.and_then(|id| self.players.iter().find(|other| other.id == id));
             assert!(partner.is_none_or(|partner| partner.in_play.is_none()), "two partners wait for each other");
         }

@@ -31,7 +31,7 @@ pub enum ReplyState {
     /// The move is in play. Unless the reply is ready before `deadline`, the caller has to call
     /// [`on_timeout`](Rounds::on_timeout) for the player then.
     Pending {
-        /// The end of the move's window.
+        /// The end of the move's patience; for a move in the lobby, the end of its window.
         deadline: Instant,
     },
     /// The move is no longer in play, and gets this reply.
@@ -62,7 +62,7 @@ pub struct DuelStats {
     pub pairs_dissolved: u64,
     /// Players who have joined and not left.
     pub players: usize,
-    /// Players who wait in the lobby: 0 or 1.
+    /// Players whose move waits in the lobby: 0 or 1.
     pub waiting: usize,
 }
 
@@ -71,7 +71,7 @@ pub struct DuelStats {
 pub struct Rounds {
     window: Duration,
     players: Slab<Player>,
-    /// The player in the lobby: the only player with a move in play and no partner.
+    /// The player whose move is in the lobby. Every other move in play is in its patience.
     waiting: Option<PlayerId>,
     /// The totals; `players` and `waiting` are not used.
     totals: DuelStats,
@@ -86,8 +86,12 @@ struct Player {
 #[derive(Clone, Copy, Debug)]
 struct InPlay {
     mv: Move,
-    deadline: Instant,
+    patience_end: Instant,
+    window_end: Instant,
 }
+
+/// The patience is the window divided by this.
+const PATIENCES_PER_WINDOW: u32 = 10;
 
 impl Rounds {
     /// Creates a state machine in which a move is void `window` after it comes into play.
@@ -109,26 +113,26 @@ impl Rounds {
     /// Event: a player who has no move in play moves.
     pub fn on_move(&mut self, player: PlayerId, mv: Move, now: Instant, actions: &mut Vec<Action>) {
         debug_assert!(self.players[player.0].in_play.is_none(), "the player already has a move in play");
-        // A partner whose window is over is no longer the partner, even if its timeout has not been reported yet.
+        // At the end of the partner's patience or window the pair may dissolve, even if that timeout has not been
+        // reported yet.
         if let Some(partner) = self.players[player.0].partner {
             self.on_timeout(partner, now, actions);
         }
-        let deadline = now + self.window;
-        self.players[player.0].in_play = Some(InPlay { mv, deadline });
+        let (patience_end, window_end) = (now + self.window / PATIENCES_PER_WINDOW, now + self.window);
+        self.players[player.0].in_play = Some(InPlay { mv, patience_end, window_end });
         match self.players[player.0].partner {
             Some(partner) if self.players[partner.0].in_play.is_some() => self.judge(player, partner, actions),
-            Some(_) => {}
+            Some(_) => actions.push(Action { player, reply: ReplyState::Pending { deadline: patience_end } }),
             None => self.enter_lobby(player, now, actions),
-        }
-        if self.players[player.0].in_play.is_some() {
-            actions.push(Action { player, reply: ReplyState::Pending { deadline } });
         }
     }
 
     /// Event: the deadline of the player's reply may have passed. A call before the deadline has no effect.
     pub fn on_timeout(&mut self, player: PlayerId, now: Instant, actions: &mut Vec<Action>) {
-        if self.players[player.0].in_play.is_some_and(|mine| mine.deadline <= now) {
-            self.void(player, actions);
+        match self.players[player.0].in_play {
+            Some(mine) if mine.window_end <= now => self.void(player, actions),
+            Some(mine) if mine.patience_end <= now => self.enter_lobby(player, now, actions),
+            _ => {}
         }
     }
 
@@ -142,15 +146,11 @@ impl Rounds {
     /// Event: a player leaves. A move that it has in play is withdrawn.
     pub fn on_leave(&mut self, player: PlayerId, now: Instant, actions: &mut Vec<Action>) {
         let partner = self.unpair(player);
+        self.take_move(player);
         self.players.remove(player.0);
-        if self.waiting == Some(player) {
-            self.waiting = None;
-        }
         let Some(partner) = partner else { return };
         self.on_timeout(partner, now, actions);
-        if self.players[partner.0].in_play.is_some() {
-            self.enter_lobby(partner, now, actions);
-        }
+        self.enter_lobby(partner, now, actions);
     }
 
     /// Returns the current stats.
@@ -159,25 +159,31 @@ impl Rounds {
         DuelStats { players: self.players.len(), waiting: usize::from(self.waiting.is_some()), ..self.totals }
     }
 
-    /// Pairs a player who has a move in play and no partner with the player in the lobby, and judges their round. If the
-    /// lobby is empty, the player waits there.
+    /// Brings the player's move into the lobby, unless it is there already or no longer in play. If another move waits
+    /// there, the two players become partners, and their round is judged.
     fn enter_lobby(&mut self, player: PlayerId, now: Instant, actions: &mut Vec<Action>) {
+        let Some(InPlay { window_end, .. }) = self.players[player.0].in_play else { return };
+        if self.waiting == Some(player) {
+            return;
+        }
         if let Some(waiting) = self.waiting {
             self.on_timeout(waiting, now, actions);
         }
-        if let Some(waiting) = self.waiting.take() {
-            self.players[player.0].partner = Some(waiting);
-            self.players[waiting.0].partner = Some(player);
+        if let Some(waiting) = self.waiting {
+            for (one, other) in [(player, waiting), (waiting, player)] {
+                self.unpair(one);
+                self.players[one.0].partner = Some(other);
+            }
             self.judge(player, waiting, actions);
         } else {
             self.waiting = Some(player);
+            actions.push(Action { player, reply: ReplyState::Pending { deadline: window_end } });
         }
     }
 
     /// Judges the moves in play of two partners.
     fn judge(&mut self, player: PlayerId, partner: PlayerId, actions: &mut Vec<Action>) {
-        let (mine, theirs) = (self.players[player.0].in_play.take(), self.players[partner.0].in_play.take());
-        let (Some(mine), Some(theirs)) = (mine, theirs) else { return };
+        let (Some(mine), Some(theirs)) = (self.take_move(player), self.take_move(partner)) else { return };
         for (player, outcome) in [(partner, judge(theirs.mv, mine.mv)), (player, judge(mine.mv, theirs.mv))] {
             match outcome {
                 Outcome::Draw => self.totals.draws += 1,
@@ -191,13 +197,16 @@ impl Rounds {
     /// Makes the player's move in play void. A partner has no move in play at this point, since the two moves would have
     /// been judged.
     fn void(&mut self, player: PlayerId, actions: &mut Vec<Action>) {
-        self.players[player.0].in_play = None;
-        if self.waiting == Some(player) {
-            self.waiting = None;
-        }
+        self.take_move(player);
         self.unpair(player);
         self.totals.voids += 1;
         actions.push(Action { player, reply: ReplyState::Ready(Reply::Void) });
+    }
+
+    /// Takes the player's move out of play, and out of the lobby.
+    fn take_move(&mut self, player: PlayerId) -> Option<InPlay> {
+        self.waiting.take_if(|waiting| *waiting == player);
+        self.players[player.0].in_play.take()
     }
 
     /// Dissolves the pair of a player, and returns the former partner.
