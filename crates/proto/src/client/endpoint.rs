@@ -2,6 +2,7 @@
 
 use std::error;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
@@ -12,10 +13,10 @@ use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::stream::{ClientStream, Observer, StreamEvent};
-use super::{Error, ErrorKind, Phase, Timeouts, with_timeout};
+use super::{Error, ErrorKind, Phase, Timeouts};
 
 /// The local addresses to connect from, used in turn. If the list is empty, the kernel chooses.
 #[derive(Debug, Default)]
@@ -37,6 +38,7 @@ impl LocalAddrs {
 pub struct Endpoint {
     address: Arc<str>,
     timeouts: Timeouts,
+    deadline: Option<Instant>,
     local_addrs: Arc<LocalAddrs>,
     observer: Option<Arc<dyn Observer>>,
 }
@@ -45,13 +47,28 @@ impl Endpoint {
     /// Creates an endpoint for `address`, a host name or an IP address with a port. Does not connect yet.
     #[must_use]
     pub fn new(address: impl Into<Arc<str>>) -> Self {
-        Self { address: address.into(), timeouts: Timeouts::default(), local_addrs: Arc::default(), observer: None }
+        Self {
+            address: address.into(),
+            timeouts: Timeouts::default(),
+            deadline: None,
+            local_addrs: Arc::default(),
+            observer: None,
+        }
     }
 
     /// Sets the timeouts of each connection.
     #[must_use]
     pub fn with_timeouts(self, timeouts: Timeouts) -> Self {
         Self { timeouts, ..self }
+    }
+
+    /// Sets a point in time at which every phase ends, also one whose timeout is later. The timeouts limit single
+    /// phases and single replies, so without a deadline their number decides how long many of them take.
+    ///
+    /// An error at the deadline reports the timeout of its phase.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self }
     }
 
     /// Sets the local addresses to connect from, used in turn. Each address has a separate range of ports, so several
@@ -87,7 +104,7 @@ impl Endpoint {
     /// Fails if the name cannot be resolved or no address can be connected to within the timeouts.
     pub async fn connect(&self) -> Result<ClientStream, Error> {
         self.notify(|| StreamEvent::Resolve(&self.address));
-        let resolved = with_timeout(self.timeouts.resolve, lookup_host(&*self.address)).await;
+        let resolved = self.with_timeout(self.timeouts.resolve, lookup_host(&*self.address)).await;
         let resolved = resolved.map_err(|kind| self.failed(Phase::Resolve, kind))?;
         let local = self.local_addrs.next();
         // An IPv4 source address reaches only IPv4 addresses, an IPv6 source address only IPv6 addresses.
@@ -106,7 +123,7 @@ impl Endpoint {
             let remaining = u32::try_from(resolved.len() - tried).unwrap_or(u32::MAX);
             let share = deadline.saturating_duration_since(Instant::now()) / remaining;
             self.notify(|| StreamEvent::Connect(address));
-            match connect(address, local, share).await {
+            match self.with_timeout(share, connect(address, local)).await {
                 Ok(stream) => {
                     // Each request is one write, so Nagle's algorithm would only delay it. If the option cannot be set,
                     // the connection is broken, and the next read or write returns a better error.
@@ -120,6 +137,19 @@ impl Endpoint {
             }
         }
         Err(self.failed(Phase::Connect, last_error))
+    }
+
+    /// Awaits `future`. Returns [`ErrorKind::TimedOut`] if it takes longer than `timeout`, or lasts until the deadline.
+    pub(super) async fn with_timeout<T, E: Into<ErrorKind>>(
+        &self,
+        timeout: Duration,
+        future: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, ErrorKind> {
+        let end = Instant::now() + timeout;
+        match timeout_at(self.deadline.map_or(end, |deadline| deadline.min(end)), future).await {
+            Ok(result) => result.map_err(Into::into),
+            Err(_) => Err(ErrorKind::TimedOut(timeout)),
+        }
     }
 
     /// Passes an event to the observer. Without an observer, the event is not built.
@@ -140,15 +170,15 @@ impl Endpoint {
     }
 }
 
-async fn connect(address: SocketAddr, local: Option<IpAddr>, timeout: Duration) -> Result<TcpStream, ErrorKind> {
-    let Some(local) = local else { return with_timeout(timeout, TcpStream::connect(address)).await };
+async fn connect(address: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(local) = local else { return TcpStream::connect(address).await };
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // Without this option, bind(2) chooses the port, one for all destinations, and a port in TIME_WAIT (one minute
     // after the close) cannot be chosen (ip(7), IP_BIND_ADDRESS_NO_PORT). If the option cannot be set, fewer ports are
     // available.
     let _ = setsockopt(&socket.as_fd(), IpBindAddressNoPort, &true);
     socket.bind(SocketAddr::new(local, 0))?;
-    with_timeout(timeout, socket.connect(address)).await
+    socket.connect(address).await
 }
 
 impl FromStr for Endpoint {
