@@ -220,11 +220,11 @@ fn single_bytes_do_not_extend_a_run_beyond_one_timeout_after_its_duration() {
             (true, _) => reply(stream, bytes),
             (false, _) => dribble(stream, bytes),
         });
-        let report = run_bench(4, &format!("{load} -z 100ms --timeout 1s -c 1 --addr {server}"));
+        let report = run_bench(4, &format!("{load} -z 1s --timeout 500ms -c 1 --addr {server}"));
         assert!(report["errors"]["timeout"].as_u64() > Some(0), "{load}: {report}");
         assert_eq!(report["errors"].as_object().map(Map::len), Some(1), "{load}: {report}");
         let first = report["first_messages"]["timeout"].as_str().unwrap_or_default();
-        assert!(first.contains("within 1s"), "{load}: {report}");
+        assert!(first.contains("within 500ms"), "{load}: {report}");
     }
 }
 
@@ -251,7 +251,7 @@ fn a_server_that_reads_single_bytes_does_not_extend_a_run() {
         }
         Ok(Then::Close)
     });
-    let report = run_bench(4, &format!("power --pipeline 65536 -z 100ms --timeout 1s -c 1 --addr {server}"));
+    let report = run_bench(4, &format!("power --pipeline 65536 -z 1s --timeout 500ms -c 1 --addr {server}"));
     assert!(report["errors"]["timeout"].as_u64() > Some(0), "{report}");
 }
 
@@ -309,14 +309,25 @@ fn the_report_has_the_first_error_of_each_kind_and_a_wrong_reply_decides_the_exi
 }
 
 #[test]
-fn a_correct_number_may_have_another_format() {
-    for written in [&b"d4\r\n"[..], b"d4.000\n", b"d+4e0\n", b"d.4e1\r\n"] {
+fn a_correct_reply_may_have_another_line_end() {
+    for written in [&b"d4.0\r\n"[..], b"d4.0\n"] {
         let server = Fake::new(move |stream| reply(stream, written));
         for flags in ["", "--framing line", "--framing bare"] {
             run_bench_ok(2, &format!("power {flags} -n 2 -c 1 --addr {server}"));
         }
         let server = Fake::replying_to_each_read(written);
         run_bench_ok(3, &format!("power --keep-alive -n 3 -c 1 --addr {server}"));
+    }
+}
+
+#[test]
+fn a_correct_number_in_another_format_is_a_protocol_error() {
+    for written in [&b"d4\r\n"[..], b"d4.\n", b"d4.000\n", b"d+4e0\n", b"d.4e1\r\n", b"d 4.0 \n"] {
+        for flags in ["", "--framing line", "--framing bare", "--keep-alive"] {
+            let server = after_first_exchange(move |stream| reply(stream, written));
+            let report = run_bench(5, &format!("power {flags} -n 2 -c 1 --addr {server}"));
+            assert_eq!(report["errors"], json!({"protocol": 2}), "{flags}: {report}");
+        }
     }
 }
 
