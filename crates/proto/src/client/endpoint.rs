@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::stream::{ClientStream, Observer, StreamEvent};
 use super::{Error, ErrorKind, Phase, Timeouts};
+use crate::wire::quoted::is_printable;
 
 /// The local addresses to connect from, used in turn. If the list is empty, the kernel chooses.
 #[derive(Debug, Default)]
@@ -187,9 +188,11 @@ impl FromStr for Endpoint {
     /// Parses a host name, an IPv4 address or an IPv6 address in brackets, and a port. The name is not resolved yet.
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         // An IPv6 address needs brackets: without them its last group would parse as the port. A URL is not an address.
+        let is_in_name =
+            |character: char| is_printable(character) && !character.is_whitespace() && !":/[]".contains(character);
         let is_host = |host: &str| match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-            None => !host.is_empty() && !host.contains([':', '/', '[', ']']),
+            None => !host.is_empty() && host.chars().all(is_in_name),
         };
         let is_port = |port: &str| {
             port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
@@ -219,7 +222,7 @@ mod tests {
 
     #[test]
     fn an_address_has_a_host_and_a_port() {
-        for valid in ["localhost:5000", "127.0.0.1:1", "[::1]:65535", "example.com:80"] {
+        for valid in ["localhost:5000", "石头.example:80", "127.0.0.1:1", "[::1]:65535", "example.com:80"] {
             assert!(valid.parse::<Endpoint>().is_ok_and(|endpoint| endpoint.address() == valid), "{valid}");
         }
         for invalid in [
@@ -235,6 +238,10 @@ mod tests {
             "[::1]",
             "[x]:1",
             "h:+80",
+            "h h:80",
+            "h\n:80",
+            "\u{1b}[2J:80",
+            "h\u{202e}:80",
             "http://h:80",
         ] {
             assert!(invalid.parse::<Endpoint>().is_err(), "{invalid}");
