@@ -4,6 +4,7 @@ use std::io;
 
 use proto::client::{Error, ErrorKind, Phase};
 use proto::wire::power;
+use proto::wire::quoted::Printable;
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -103,9 +104,10 @@ impl CliError {
         }
     }
 
-    /// Returns the message, or `None` if there is nothing to report.
+    /// Returns the message, or `None` if there is nothing to report. It is [escaped](Printable), because it quotes
+    /// arguments, variables and addresses.
     pub(crate) fn message(&self) -> Option<String> {
-        match self {
+        let message = match self {
             Self::Reported(_) | Self::OutputClosed => None,
             Self::Interrupted(_) => Some(texts::interrupted()),
             Self::Usage(message)
@@ -114,7 +116,8 @@ impl CliError {
             | Self::System(message) => Some(message.clone()),
             Self::NoReply(error, hint) => Some(explain::error(error) + hint),
             Self::Output(error) => Some(texts::output_broken(error)),
-        }
+        };
+        message.map(|message| Printable(&message).to_string())
     }
 
     pub(crate) fn kind(&self) -> FailureKind {

@@ -5,7 +5,7 @@ use std::io;
 
 use futures::StreamExt;
 use futures::stream::{self, LocalBoxStream};
-use proto::wire::quoted::Quoted;
+use proto::wire::quoted::Printable;
 use tokio::io::Stdin;
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 
@@ -15,6 +15,9 @@ use crate::output::write_stderr;
 
 /// Maximum length of an input line in bytes. Numbers and moves are shorter.
 const MAX_LINE: usize = 4096;
+
+/// Maximum characters of an invalid line in a message: enough to recognise the mistake.
+const MAX_QUOTED: usize = 24;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Argument<T> {
@@ -83,13 +86,12 @@ impl<T> Input<T> {
     }
 }
 
-/// Quotes a line for a message. Letters of any script stay as they are; [`Quoted`] would print their bytes.
+/// Quotes a line for a message, truncated.
 fn quoted(line: &str) -> String {
-    if line.chars().any(char::is_control) || line.chars().count() > 24 {
-        Quoted(line.as_bytes()).to_string()
-    } else {
-        format!("'{}'", line.trim())
-    }
+    let line = line.trim();
+    let shown: String = line.chars().take(MAX_QUOTED).collect();
+    let more = if shown.len() < line.len() { "..." } else { "" };
+    format!("'{}{more}'", Printable(&shown))
 }
 
 /// Returns the values of a command's arguments in order, with the lines of standard input in place of `-`. Errors are

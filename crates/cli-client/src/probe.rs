@@ -42,7 +42,12 @@ pub(crate) async fn run(command: ProbeCommand, session: &Session) -> Result<(), 
             Some(_) => timeout.min(whole_millis(deadline - started).max(PAUSE)),
             None => timeout,
         };
-        match exchange(target, session.endpoint(&address).with_timeouts(Timeouts::all(attempt_timeout))).await {
+        let mut endpoint = session.endpoint(&address).with_timeouts(Timeouts::all(attempt_timeout));
+        if wait.is_some() {
+            // All phases of an attempt share its time.
+            endpoint = endpoint.with_deadline(started + attempt_timeout);
+        }
+        match exchange(target, endpoint).await {
             Ok(()) if session.output.quiet => return Ok(()),
             Ok(()) => {
                 let (probe, latency) = (target.name(), started.elapsed());

@@ -4,12 +4,14 @@
 
 mod support;
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::mem::take;
 use std::net::TcpStream;
+use std::thread::sleep;
+use std::time::Duration;
 
 use proto::testing::blocking::reset_on_close;
-use serde_json::json;
+use serde_json::{Map, json};
 use support::fake::{Fake, Then, read_some, reply_and_half_close};
 use support::load::{after_first_exchange, reply, run_bench, run_bench_ok};
 use support::real::ReservedPort;
@@ -188,6 +190,71 @@ fn a_count_limited_run_is_aborted_without_replies() {
     assert_eq!(report["right"], json!(0), "{report}");
 }
 
+/// Sends correct replies in single bytes for as long as the client is connected. Without pauses the replies would be
+/// received before the run ends.
+fn dribble(stream: &mut TcpStream, reply: &[u8]) -> io::Result<Then> {
+    read_some(stream)?;
+    for byte in reply.iter().cycle() {
+        stream.write_all(&[*byte])?;
+        sleep(Duration::from_millis(5));
+    }
+    Ok(Then::Close)
+}
+
+#[test]
+fn single_bytes_do_not_extend_a_run_beyond_one_timeout_after_its_duration() {
+    let exchange = "exchange --send PING --expect +PONG";
+    for (load, bytes) in [
+        // Each of 65,536 replies arrives in time; together they take more than five minutes.
+        ("power --pipeline 65536", &b"d4.0\n"[..]),
+        ("rps --pipeline 65536", b"x"),
+        (&format!("{exchange} --pipeline 65536"), b"+PONG"),
+        // A reply without an end.
+        ("power", b"d1"),
+        ("power --framing line", b"d1"),
+        ("power --keep-alive", b"d1"),
+    ] {
+        let mut first = true;
+        let server = Fake::new(move |stream| match (take(&mut first), bytes) {
+            (true, b"d1") => reply(stream, b"d4.0\n"),
+            (true, _) => reply(stream, bytes),
+            (false, _) => dribble(stream, bytes),
+        });
+        let report = run_bench(4, &format!("{load} -z 1s --timeout 500ms -c 1 --addr {server}"));
+        assert!(report["errors"]["timeout"].as_u64() > Some(0), "{load}: {report}");
+        assert_eq!(report["errors"].as_object().map(Map::len), Some(1), "{load}: {report}");
+        let first = report["first_messages"]["timeout"].as_str().unwrap_or_default();
+        assert!(first.contains("within 500ms"), "{load}: {report}");
+    }
+}
+
+#[test]
+fn single_bytes_do_not_extend_a_run_at_a_fixed_rate() {
+    let mut first = true;
+    let server = Fake::new(move |stream| if take(&mut first) { reply(stream, b"x") } else { dribble(stream, b"x") });
+    let load = "rps --pipeline 65536 --rate 1m -z 2s --timeout 1s -c 1";
+    let finished = run(&format!("bench {load} --addr {server}"));
+    // How many requests are due when the connection takes the first ones depends on the machine. The replies to all of
+    // them may thus be in time; those to the next ones are not.
+    assert!(matches!(finished.code, Some(0 | 4)), "{finished:?}");
+}
+
+#[test]
+fn a_server_that_reads_single_bytes_does_not_extend_a_run() {
+    let server = after_first_exchange(|stream| {
+        let mut byte = [0];
+        while stream.read(&mut byte)? > 0 {
+            if byte == *b"\n" {
+                stream.write_all(b"d4.0\n")?;
+            }
+            sleep(Duration::from_millis(1));
+        }
+        Ok(Then::Close)
+    });
+    let report = run_bench(4, &format!("power --pipeline 65536 -z 1s --timeout 500ms -c 1 --addr {server}"));
+    assert!(report["errors"]["timeout"].as_u64() > Some(0), "{report}");
+}
+
 #[test]
 fn a_wrong_reply_during_warm_up_is_an_error() {
     let mut later = [&b"d5.0"[..], b"d4.0"].into_iter();
@@ -242,14 +309,25 @@ fn the_report_has_the_first_error_of_each_kind_and_a_wrong_reply_decides_the_exi
 }
 
 #[test]
-fn a_correct_number_may_have_another_format() {
-    for written in [&b"d4\r\n"[..], b"d4.000\n", b"d+4e0\n", b"d.4e1\r\n"] {
+fn a_correct_reply_may_have_another_line_end() {
+    for written in [&b"d4.0\r\n"[..], b"d4.0\n"] {
         let server = Fake::new(move |stream| reply(stream, written));
         for flags in ["", "--framing line", "--framing bare"] {
             run_bench_ok(2, &format!("power {flags} -n 2 -c 1 --addr {server}"));
         }
         let server = Fake::replying_to_each_read(written);
         run_bench_ok(3, &format!("power --keep-alive -n 3 -c 1 --addr {server}"));
+    }
+}
+
+#[test]
+fn a_correct_number_in_another_format_is_a_protocol_error() {
+    for written in [&b"d4\r\n"[..], b"d4.\n", b"d4.000\n", b"d+4e0\n", b"d.4e1\r\n", b"d 4.0 \n"] {
+        for flags in ["", "--framing line", "--framing bare", "--keep-alive"] {
+            let server = after_first_exchange(move |stream| reply(stream, written));
+            let report = run_bench(5, &format!("power {flags} -n 2 -c 1 --addr {server}"));
+            assert_eq!(report["errors"], json!({"protocol": 2}), "{flags}: {report}");
+        }
     }
 }
 

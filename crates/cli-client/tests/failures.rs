@@ -128,6 +128,8 @@ fn an_invalid_reply_exits_with_5_and_is_quoted() {
         (b"dnan", "'dnan' is not a valid reply"),
         (b"d", "'d' is not a valid reply"),
         (b"d0x10", "'d0x10' is not a valid reply"),
+        (b"d 4.0 ", "'d 4.0 ' is not a valid reply"),
+        (b"d4.00", "'d4.00' is not a valid reply"),
         (b"4.0", "'4.0' is not a valid reply"),
         (b"d4.0eBADOP x", "'d4.0eBADOP x' is not a valid reply"),
         (b"d1.0d2.0", "'d1.0d2.0' is not a valid reply"),
@@ -210,8 +212,12 @@ fn a_truncated_reply_exits_with_5() {
     };
     let server = truncated(b"d4.");
     run(&format!("power square 2 --framing line --addr {server}")).assert_failed(5, "", &["within a reply"]);
-    let server = truncated(b"d");
-    run(&format!("power square 2 --framing bare --addr {server}")).assert_failed(5, "", &["within a reply"]);
+    for reply in [&b"d"[..], b"d4", b"d4.", b"d1e+2"] {
+        let server = truncated(reply);
+        run(&format!("power square 2 --framing bare --addr {server}")).assert_failed(5, "", &["within a reply"]);
+        let server = Fake::replying(reply);
+        run(&format!("power square 2 --addr {server}")).assert_failed(5, "", &["is not a valid reply"]);
+    }
     let server = Fake::replying(b"d4.0\nd9.");
     run(&format!("power square 2 3 --keep-alive --addr {server}")).assert_failed(5, "4.0\n", &["within a reply"]);
 }

@@ -127,6 +127,60 @@ fn an_address_without_a_host_or_a_port_exits_with_2() {
 }
 
 #[test]
+fn what_is_not_printable_in_arguments_and_variables_is_escaped() {
+    // A control sequence, a line feed that fakes a message, and a character that reverses the rest of the line.
+    let hostile = "\x1b[2J\n\u{202e}\u{2066}石头";
+    let escaped = r"\u{1b}[2J\n\u{202e}\u{2066}石头";
+    for before in [
+        &["power", "square", "2", "--addr"][..],
+        &["rps", "throw", "1", "--addr"],
+        &["rps", "play", "--duel", "--addr"],
+        &["probe", "duel", "--addr"],
+        &["bench", "power", "--addr"],
+        &["bench", "exchange", "--send", "a", "--expect", "b", "--addr"],
+        &["bench", "power", "--sources"],
+        &["power", "square", "2", "--timeout"],
+        &["power", "square", "2", "--framing"],
+        &["power", "square"],
+        &["rps", "throw"],
+        &["power"],
+        &["--lang"],
+    ] {
+        for suffix in ["", ":1"] {
+            let value = format!("{hostile}{suffix}");
+            for json in [&[][..], &["--json"]] {
+                let finished = client("").with_arguments(json).with_arguments(before).with_arguments(&[&value]).run("");
+                let output = format!("{}{}", finished.stdout, finished.stderr);
+                // JSON escapes the backslashes again.
+                assert!(output.replace(r"\\", r"\").contains(escaped), "{before:?}: {finished:?}");
+                finished.assert_printable();
+                finished.assert_exit_code(2);
+            }
+        }
+    }
+    for (command, variable) in [
+        ("power square 2", "POWER_ADDR"),
+        ("rps throw 1", "RPS_ADDR"),
+        ("rps throw 1 --duel", "DUEL_ADDR"),
+        ("bench power", "POWER_ADDR"),
+    ] {
+        for suffix in ["", ":1"] {
+            let finished = client(command).with_env(variable, &format!("{hostile}{suffix}")).run("");
+            finished.assert_failed(2, "", &[&format!("{variable}: '{escaped}{suffix}' is not an address")]);
+            finished.assert_printable();
+        }
+    }
+    let unknown = client("").with_arguments(&[&format!("--{hostile}")]).run("");
+    unknown.assert_usage_error(&format!("unexpected argument '--{escaped}'"));
+    unknown.assert_printable();
+    for line in [hostile, "\u{202e}1", "１\u{200b}"] {
+        let finished = client("power square -").run(line.replace('\n', ""));
+        finished.assert_usage_error("standard input, line 1: '");
+        finished.assert_printable();
+    }
+}
+
+#[test]
 fn the_environment_sets_the_address_and_the_flag_overrides_it() {
     let (power, rps, closed_port) = (real::power(), real::rps(), ReservedPort::new());
     for (command, variable, address) in [

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Parser;
 use power_server::config::Config;
 use power_server::{Server, healthcheck};
-use proto::server::config::{CommandLine, Options, Override};
+use proto::server::config::{CommandLine, Options, Override, parse_arguments};
 use proto::server::program::{Program, Startup};
 use proto::server::{self, ListenOptions, Summary};
 
@@ -37,7 +37,7 @@ Exit codes: 0 stopped by a signal; 1 cannot serve, or unhealthy; 2 invalid
 arguments or configuration; 130 or 143 aborted by a second signal";
 
 fn main() -> ExitCode {
-    let PowerServerArguments { listen, options } = PowerServerArguments::parse();
+    let PowerServerArguments { listen, options } = parse_arguments();
     let overrides = vec![Override { argument: "listen", key: "listen", value: listen }];
     match Program::configure(CommandLine { program: PROGRAM, options, overrides }, healthcheck) {
         Ok(program) => program.run(serve),

@@ -119,6 +119,55 @@ fn an_invalid_setting_fails_the_start_with_exit_code_2_and_names_its_source() {
 }
 
 #[test]
+fn what_is_not_printable_in_arguments_variables_and_files_is_escaped() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let hostile = "\x1b[2J\n\u{202e}\u{2066}石头";
+    let escaped = r"\u{1b}[2J\n\u{202e}\u{2066}石头";
+    let named = folder.join(format!("{hostile}.toml"));
+    std::fs::write(&named, "wrong = 1\n").unwrap();
+    let file = folder.join("escaped.toml");
+    std::fs::write(&file, "\"\\u001b[2J\\n\u{202e}\\u2066石头\" = 1\nlisten = \"\\u001b[2J\\n\u{202e}\\u2066石头\"\n")
+        .unwrap();
+    let unknown = format!("--{hostile}");
+    for arguments in [
+        &["--set", hostile][..],
+        &["--set", &format!("{hostile}=1")],
+        &["--set", &format!("listen={hostile}")],
+        &["--listen", hostile],
+        &["--log-level", hostile],
+        &["--config", hostile],
+        &["--config", named.to_str().unwrap()],
+        &["--config", file.to_str().unwrap()],
+        // These errors are clap's.
+        &[hostile],
+        &[&unknown],
+        &[&format!("--check-config={hostile}")],
+    ] {
+        assert_escaped(clean_command().args(arguments), escaped);
+    }
+    for variable in ["POWER_SERVER_LISTEN", "POWER_SERVER_LOG_LEVEL", "POWER_SERVER_CONFIG", "RUST_LOG"] {
+        assert_escaped(clean_command().env(variable, hostile), escaped);
+    }
+
+    std::fs::write(&named, "").unwrap();
+    let running = start(&["--config", named.to_str().unwrap()]);
+    let log = running.log();
+    assert!(log.lines().next().unwrap().ends_with(&format!("{escaped}.toml")), "{log}");
+}
+
+/// Checks that the server does not start, and that its error has this text.
+#[track_caller]
+fn assert_escaped(command: &mut Command, escaped: &str) {
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{command:?}: {stderr}");
+    let is_hostile = |character: char| matches!(character, '\x1b' | '\u{202e}' | '\u{2066}');
+    // `toml` escapes the characters that it does not print in its own way.
+    let stderr = stderr.replace(r"\\", r"\");
+    assert!(stderr.contains(escaped) && !stderr.contains(is_hostile), "{command:?}: {stderr}");
+}
+
+#[test]
 fn the_log_level_has_five_sources_and_each_overrides_the_one_before() {
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("level.toml");
     std::fs::write(&file, "[log]\nlevel = \"error\"\n").unwrap();

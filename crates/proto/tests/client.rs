@@ -16,8 +16,8 @@ use proto::wire::power::Operation;
 use proto::wire::power::client::{ClientCodec, Framing};
 use proto::wire::rps::Move;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::{Instant, timeout};
 use tokio_util::codec::BytesCodec;
 
 const SHORT: Timeouts = Timeouts::all(Duration::from_millis(200));
@@ -80,6 +80,44 @@ async fn a_silent_server_fails_in_the_reply_phase() {
     let kind = assert_failed(request(address.clone()).await, Phase::Reply);
     assert!(matches!(kind, ErrorKind::TimedOut(limit) if limit == SHORT.reply), "{kind:?}");
     assert_failed(throw(&address).await, Phase::Reply);
+}
+
+#[tokio::test]
+async fn a_deadline_ends_every_phase_before_its_timeout() {
+    let long = Timeouts::all(TEST_TIMEOUT);
+    let silent = server(b"").await.unwrap();
+    let endpoint = |address: &str| {
+        Endpoint::new(address).with_timeouts(long).with_deadline(Instant::now() + Duration::from_millis(200))
+    };
+    // The error reports the timeout of its phase, which has not passed.
+    let started = Instant::now();
+    let assert_timed_out = |error: Option<Error>, phase| {
+        let kind = assert_failed(error, phase);
+        assert!(matches!(kind, ErrorKind::TimedOut(limit) if limit == long.reply), "{kind:?}");
+    };
+    let client = Client::new(endpoint(&silent));
+    assert_timed_out(client.request(Operation::Square, Number::from(2)).await.err(), Phase::Reply);
+    let mut game = Connection::open(endpoint(&silent)).await.unwrap();
+    assert_timed_out(game.throw(Move::Rock).await.err(), Phase::Reply);
+    let (mut requests, mut replies) = Client::new(endpoint(&silent)).connect().await.unwrap();
+    requests.send(Operation::Square, Number::from(2)).await.unwrap();
+    requests.flush().await.unwrap();
+    assert_timed_out(replies.receive().await.err(), Phase::Reply);
+
+    // A listener that accepts nothing: once its accept queue is full, a connect waits.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let mut queue = Vec::new();
+    let error = loop {
+        match endpoint(&listener.local_addr().unwrap().to_string()).connect().await {
+            Ok(stream) => queue.push(stream),
+            Err(error) => break error,
+        }
+        assert!(queue.len() < 100, "a backlog of 1 never fills");
+    };
+    assert_timed_out(Some(error), Phase::Connect);
+    assert!(started.elapsed() < TEST_TIMEOUT);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use proto::server::config::OptionalAddress;
-use proto::server::config::{CommandLine, Options, Override};
+use proto::server::config::{CommandLine, Options, Override, parse_arguments};
 use proto::server::program::{Program, Startup};
 use proto::server::{self, ListenOptions, Summary};
 use rps_server::config::Config;
@@ -45,7 +45,7 @@ Exit codes: 0 stopped by a signal; 1 cannot serve, or unhealthy; 2 invalid
 arguments or configuration; 130 or 143 aborted by a second signal";
 
 fn main() -> ExitCode {
-    let RpsServerArguments { solo_listen, duel_listen, options } = RpsServerArguments::parse();
+    let RpsServerArguments { solo_listen, duel_listen, options } = parse_arguments();
     let overrides = vec![
         Override { argument: "solo-listen", key: "solo.listen", value: solo_listen },
         Override { argument: "duel-listen", key: "duel.listen", value: duel_listen },

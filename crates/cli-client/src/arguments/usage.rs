@@ -26,14 +26,14 @@ pub(super) fn report(error: &Error, arguments: &[OsString]) -> ExitCode {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
         }
-        _ => output::write_stderr(&usage(error, arguments)),
+        _ => output::write_stderr(&usage(error, &usage_error.message().unwrap_or_default(), arguments)),
     }
     ExitCode::from(usage_error.code())
 }
 
-/// Formats the error, the usage of the command, and a pointer to its help.
-fn usage(error: &Error, arguments: &[OsString]) -> String {
-    let mut paragraphs = vec![texts::usage_error(message(error))];
+/// Formats the message of the error, the usage of the command, and a pointer to its help.
+fn usage(error: &Error, message: &str, arguments: &[OsString]) -> String {
+    let mut paragraphs = vec![texts::usage_error(message)];
     let mut command = names(arguments);
     if let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) {
         let usage = usage.to_string();

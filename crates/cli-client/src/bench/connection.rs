@@ -160,7 +160,7 @@ impl Verifier {
         if let Some(verdict) = self.take_expected(bytes) {
             return Ok(Some(verdict));
         }
-        // The reply may be correct but formatted differently from the expected bytes.
+        // The reply may be correct but have another line end.
         let mut codec = ClientCodec::new(framing);
         let reply = if ended { codec.decode_eof(bytes)? } else { codec.decode(bytes)? };
         let Some(reply) = reply else { return Ok(None) };

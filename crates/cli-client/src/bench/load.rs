@@ -74,7 +74,14 @@ fn cpu_time() -> Duration {
 /// Runs all connections of a thread.
 async fn drive(load: &Arc<ThreadLoad>, stop: &CancellationToken) -> io::Result<Stats> {
     let ThreadLoad { plan, number, .. } = &**load;
-    let template = LoadConnection::new(Arc::clone(plan));
+    let mut plan = (**plan).clone();
+    if let Some(until) = load.until {
+        // A server that sends each reply just in time must not extend the run by the number of requests in flight. At
+        // this deadline every request has waited for the whole reply timeout.
+        plan.endpoint = plan.endpoint.with_deadline((until + SEND_GRACE + plan.reply_timeout).into());
+    }
+    let plan = Arc::new(plan);
+    let template = LoadConnection::new(Arc::clone(&plan));
     let mut driven = JoinSet::new();
     for _ in 0..share(plan.load.connections, *number, plan.threads()) {
         driven.spawn(drive_connection(Arc::clone(load), template.sibling()));

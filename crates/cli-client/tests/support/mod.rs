@@ -57,6 +57,12 @@ impl ClientCommand {
         self
     }
 
+    /// Adds arguments, which may contain blanks.
+    pub(crate) fn with_arguments(mut self, arguments: &[&str]) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
     /// Redirects standard output.
     pub(crate) fn with_stdout(mut self, output: impl Into<Stdio>) -> Self {
         self.command.stdout(output);
@@ -170,6 +176,16 @@ impl Finished {
         }
         assert!(self.stderr.is_empty() || self.stderr.ends_with('\n'), "{self:?}");
         assert!(!self.stderr.contains(|character: char| character.is_control() && character != '\n'), "{self:?}");
+    }
+
+    /// Checks that neither output has control characters, or invisible ones that change the direction of the text.
+    #[track_caller]
+    pub(crate) fn assert_printable(&self) {
+        let is_hostile = |character: char| {
+            (character.is_control() && character != '\n')
+                || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        };
+        assert!(!self.stdout.contains(is_hostile) && !self.stderr.contains(is_hostile), "{self:?}");
     }
 
     /// Checks for a usage error that mentions `wrong`.

@@ -2,6 +2,7 @@
 
 use std::error;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
@@ -12,10 +13,11 @@ use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::stream::{ClientStream, Observer, StreamEvent};
-use super::{Error, ErrorKind, Phase, Timeouts, with_timeout};
+use super::{Error, ErrorKind, Phase, Timeouts};
+use crate::wire::quoted::is_printable;
 
 /// The local addresses to connect from, used in turn. If the list is empty, the kernel chooses.
 #[derive(Debug, Default)]
@@ -37,6 +39,7 @@ impl LocalAddrs {
 pub struct Endpoint {
     address: Arc<str>,
     timeouts: Timeouts,
+    deadline: Option<Instant>,
     local_addrs: Arc<LocalAddrs>,
     observer: Option<Arc<dyn Observer>>,
 }
@@ -45,13 +48,28 @@ impl Endpoint {
     /// Creates an endpoint for `address`, a host name or an IP address with a port. Does not connect yet.
     #[must_use]
     pub fn new(address: impl Into<Arc<str>>) -> Self {
-        Self { address: address.into(), timeouts: Timeouts::default(), local_addrs: Arc::default(), observer: None }
+        Self {
+            address: address.into(),
+            timeouts: Timeouts::default(),
+            deadline: None,
+            local_addrs: Arc::default(),
+            observer: None,
+        }
     }
 
     /// Sets the timeouts of each connection.
     #[must_use]
     pub fn with_timeouts(self, timeouts: Timeouts) -> Self {
         Self { timeouts, ..self }
+    }
+
+    /// Sets a point in time at which every phase ends, also one whose timeout is later. The timeouts limit single
+    /// phases and single replies, so without a deadline their number decides how long many of them take.
+    ///
+    /// An error at the deadline reports the timeout of its phase.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self }
     }
 
     /// Sets the local addresses to connect from, used in turn. Each address has a separate range of ports, so several
@@ -87,7 +105,7 @@ impl Endpoint {
     /// Fails if the name cannot be resolved or no address can be connected to within the timeouts.
     pub async fn connect(&self) -> Result<ClientStream, Error> {
         self.notify(|| StreamEvent::Resolve(&self.address));
-        let resolved = with_timeout(self.timeouts.resolve, lookup_host(&*self.address)).await;
+        let resolved = self.with_timeout(self.timeouts.resolve, lookup_host(&*self.address)).await;
         let resolved = resolved.map_err(|kind| self.failed(Phase::Resolve, kind))?;
         let local = self.local_addrs.next();
         // An IPv4 source address reaches only IPv4 addresses, an IPv6 source address only IPv6 addresses.
@@ -106,7 +124,7 @@ impl Endpoint {
             let remaining = u32::try_from(resolved.len() - tried).unwrap_or(u32::MAX);
             let share = deadline.saturating_duration_since(Instant::now()) / remaining;
             self.notify(|| StreamEvent::Connect(address));
-            match connect(address, local, share).await {
+            match self.with_timeout(share, connect(address, local)).await {
                 Ok(stream) => {
                     // Each request is one write, so Nagle's algorithm would only delay it. If the option cannot be set,
                     // the connection is broken, and the next read or write returns a better error.
@@ -120,6 +138,19 @@ impl Endpoint {
             }
         }
         Err(self.failed(Phase::Connect, last_error))
+    }
+
+    /// Awaits `future`. Returns [`ErrorKind::TimedOut`] if it takes longer than `timeout`, or lasts until the deadline.
+    pub(super) async fn with_timeout<T, E: Into<ErrorKind>>(
+        &self,
+        timeout: Duration,
+        future: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, ErrorKind> {
+        let end = Instant::now() + timeout;
+        match timeout_at(self.deadline.map_or(end, |deadline| deadline.min(end)), future).await {
+            Ok(result) => result.map_err(Into::into),
+            Err(_) => Err(ErrorKind::TimedOut(timeout)),
+        }
     }
 
     /// Passes an event to the observer. Without an observer, the event is not built.
@@ -140,15 +171,15 @@ impl Endpoint {
     }
 }
 
-async fn connect(address: SocketAddr, local: Option<IpAddr>, timeout: Duration) -> Result<TcpStream, ErrorKind> {
-    let Some(local) = local else { return with_timeout(timeout, TcpStream::connect(address)).await };
+async fn connect(address: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(local) = local else { return TcpStream::connect(address).await };
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // Without this option, bind(2) chooses the port, one for all destinations, and a port in TIME_WAIT (one minute
     // after the close) cannot be chosen (ip(7), IP_BIND_ADDRESS_NO_PORT). If the option cannot be set, fewer ports are
     // available.
     let _ = setsockopt(&socket.as_fd(), IpBindAddressNoPort, &true);
     socket.bind(SocketAddr::new(local, 0))?;
-    with_timeout(timeout, socket.connect(address)).await
+    socket.connect(address).await
 }
 
 impl FromStr for Endpoint {
@@ -157,9 +188,11 @@ impl FromStr for Endpoint {
     /// Parses a host name, an IPv4 address or an IPv6 address in brackets, and a port. The name is not resolved yet.
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         // An IPv6 address needs brackets: without them its last group would parse as the port. A URL is not an address.
+        let is_in_name =
+            |character: char| is_printable(character) && !character.is_whitespace() && !":/[]".contains(character);
         let is_host = |host: &str| match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-            None => !host.is_empty() && !host.contains([':', '/', '[', ']']),
+            None => !host.is_empty() && host.chars().all(is_in_name),
         };
         let is_port = |port: &str| {
             port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
@@ -189,7 +222,7 @@ mod tests {
 
     #[test]
     fn an_address_has_a_host_and_a_port() {
-        for valid in ["localhost:5000", "127.0.0.1:1", "[::1]:65535", "example.com:80"] {
+        for valid in ["localhost:5000", "石头.example:80", "127.0.0.1:1", "[::1]:65535", "example.com:80"] {
             assert!(valid.parse::<Endpoint>().is_ok_and(|endpoint| endpoint.address() == valid), "{valid}");
         }
         for invalid in [
@@ -205,6 +238,10 @@ mod tests {
             "[::1]",
             "[x]:1",
             "h:+80",
+            "h h:80",
+            "h\n:80",
+            "\u{1b}[2J:80",
+            "h\u{202e}:80",
             "http://h:80",
         ] {
             assert!(invalid.parse::<Endpoint>().is_err(), "{invalid}");

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::wire::power::client::ReplyError;
+use crate::wire::quoted::Printable;
 use crate::wire::rps::{Move, UnknownByte};
 
 /// Why a request has no valid reply.
@@ -21,6 +22,7 @@ pub struct Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, phase, kind } = self;
+        let address = Printable(address);
         match (kind, phase) {
             (ErrorKind::TimedOut(timeout), Phase::Resolve) => {
                 write!(f, "{address}: no address was found within {timeout:?}")

@@ -17,7 +17,6 @@ pub mod power;
 pub mod rps;
 pub mod stream;
 
-use std::future::Future;
 use std::time::Duration;
 
 pub use endpoint::Endpoint;
@@ -50,16 +49,5 @@ impl Default for Timeouts {
     /// Five seconds each, the same as the power server's default request timeout.
     fn default() -> Self {
         Self::all(Duration::from_secs(5))
-    }
-}
-
-/// Awaits `future`. Returns [`ErrorKind::TimedOut`] if it takes longer than `timeout`.
-async fn with_timeout<T, E: Into<ErrorKind>>(
-    timeout: Duration,
-    future: impl Future<Output = Result<T, E>>,
-) -> Result<T, ErrorKind> {
-    match tokio::time::timeout(timeout, future).await {
-        Ok(result) => result.map_err(Into::into),
-        Err(_) => Err(ErrorKind::TimedOut(timeout)),
     }
 }

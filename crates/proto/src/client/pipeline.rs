@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_util::codec::Decoder;
 
 use super::stream::ClientStream;
-use super::{Endpoint, Error, ErrorKind, Phase, Violation, with_timeout};
+use super::{Endpoint, Error, ErrorKind, Phase, Violation};
 
 /// A connection with any number of requests in flight.
 ///
@@ -106,7 +106,7 @@ impl Pipeline {
         ErrorKind: From<D::Error>,
     {
         let reply = read_reply(&mut self.duplex, decoder, &mut self.bytes, self.min_read_bytes, self.final_error);
-        let kind = match with_timeout(self.endpoint.timeouts().reply, reply).await {
+        let kind = match self.endpoint.with_timeout(self.endpoint.timeouts().reply, reply).await {
             Ok(Some(reply)) => {
                 self.replied = true;
                 return Ok(reply);

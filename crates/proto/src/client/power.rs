@@ -18,7 +18,7 @@ use tokio_util::codec::Encoder;
 
 use super::pipeline::{phase_of, read_reply};
 use super::stream::ClientStream;
-use super::{Endpoint, Error, ErrorKind, Phase, Violation, with_timeout};
+use super::{Endpoint, Error, ErrorKind, Phase, Violation};
 use crate::wire::number::Number;
 use crate::wire::power::client::{ClientCodec, Framing};
 use crate::wire::power::{Operation, Reply, Request};
@@ -90,9 +90,9 @@ impl Client {
         let encoded = codec.encode(Request { operation, operand }, &mut request);
         let sending = async {
             encoded?;
-            send(&mut writing, &request, self.chunking, timeouts.send).await?;
+            send(&mut writing, &request, self.chunking, &self.endpoint).await?;
             if self.framing == Framing::EndOfStream {
-                with_timeout(timeouts.send, writing.shutdown()).await?;
+                self.endpoint.with_timeout(timeouts.send, writing.shutdown()).await?;
             }
             Ok::<_, ErrorKind>(())
         };
@@ -103,7 +103,7 @@ impl Client {
                 biased;
                 // A server that rejects a connection replies and closes without reading, so sending may fail. Its reply
                 // is the better error.
-                sent = &mut sending => (with_timeout(timeouts.reply, reply).await, sent),
+                sent = &mut sending => (self.endpoint.with_timeout(timeouts.reply, reply).await, sent),
                 // A server may reply before it has received the whole request. Return that reply at once.
                 early = &mut reply => (early, Ok(())),
             }
@@ -218,25 +218,26 @@ pub struct Chunking {
     pub pause: Duration,
 }
 
-/// Sends bytes at once or in chunks. Each chunk may take up to `timeout`.
+/// Sends bytes at once or in chunks. Each chunk may take up to the send timeout.
 async fn send<S: AsyncWrite + Unpin>(
     stream: &mut S,
     bytes: &[u8],
     chunking: Option<Chunking>,
-    timeout: Duration,
+    endpoint: &Endpoint,
 ) -> Result<(), ErrorKind> {
+    let timeout = endpoint.timeouts().send;
     let Some(Chunking { bytes: size, pause }) = chunking else {
-        return with_timeout(timeout, stream.write_all(bytes)).await;
+        return endpoint.with_timeout(timeout, stream.write_all(bytes)).await;
     };
     for (number, chunk) in bytes.chunks(size.get()).enumerate() {
         if number > 0 {
             sleep(pause).await;
         }
-        with_timeout(timeout, async {
+        let written = async {
             stream.write_all(chunk).await?;
             stream.flush().await
-        })
-        .await?;
+        };
+        endpoint.with_timeout(timeout, written).await?;
     }
     Ok(())
 }
@@ -275,7 +276,7 @@ impl Requests {
         let mut line = BytesMut::new();
         let written = async {
             self.codec.encode(Request { operation, operand }, &mut line)?;
-            send(&mut self.stream, &line, self.chunking, self.endpoint.timeouts().send).await
+            send(&mut self.stream, &line, self.chunking, &self.endpoint).await
         };
         written.await.map_err(|kind| self.failed(kind))
     }
@@ -286,7 +287,10 @@ impl Requests {
     ///
     /// Fails if they cannot be written within the send timeout.
     pub async fn flush(&mut self) -> Result<(), Error> {
-        with_timeout(self.endpoint.timeouts().send, self.stream.flush()).await.map_err(|kind| self.failed(kind))
+        self.endpoint
+            .with_timeout(self.endpoint.timeouts().send, self.stream.flush())
+            .await
+            .map_err(|kind| self.failed(kind))
     }
 
     async fn send_all<E: From<Error>>(
@@ -320,7 +324,10 @@ impl Requests {
     ///
     /// Fails if the requests cannot be written within the send timeout.
     pub async fn finish(mut self) -> Result<(), Error> {
-        with_timeout(self.endpoint.timeouts().send, self.stream.shutdown()).await.map_err(|kind| self.failed(kind))
+        self.endpoint
+            .with_timeout(self.endpoint.timeouts().send, self.stream.shutdown())
+            .await
+            .map_err(|kind| self.failed(kind))
     }
 
     fn failed(&self, kind: ErrorKind) -> Error {
@@ -376,7 +383,7 @@ impl Replies {
                 MIN_READ_BYTES,
                 Some(ClientCodec::ERROR_BYTE),
             );
-            match with_timeout(self.endpoint.timeouts().reply, reply).await {
+            match self.endpoint.with_timeout(self.endpoint.timeouts().reply, reply).await {
                 Ok(Some(reply)) => {
                     self.replied = true;
                     if self.in_flight.is_empty() {

@@ -29,6 +29,7 @@ use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::listener::{accept, open_files, socket};
 use crate::server::observe::admin;
 use crate::server::observe::log::{self, Log};
+use crate::wire::quoted::Printable;
 
 /// A program with a valid configuration, before anything is started.
 #[derive(Debug)]
@@ -143,7 +144,7 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         tokio::spawn(reload.reload_on_sighup(loaded, load, apply)?);
 
         if let Some(file) = file {
-            tracing::info!(file = %file.display(), "configuration loaded");
+            tracing::info!(file = %Printable(&file.to_string_lossy()), "configuration loaded");
         } else {
             tracing::info!("no configuration file at the default path; using the built-in defaults");
         }

@@ -9,7 +9,7 @@
 //! 2. [`number`]: parses and formats numbers.
 //! 3. [`power`]: requests and replies, and the three ways in which a request can end.
 //!
-//! [`quoted`] shows received bytes in error messages.
+//! [`quoted`] shows text from outside in error messages.
 
 pub mod number;
 pub mod power;

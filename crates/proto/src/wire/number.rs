@@ -43,6 +43,18 @@ impl Number {
         }
     }
 
+    /// Parses a number that is written exactly as [`Number::text`] writes it, as the number in a reply is. Most texts
+    /// that were cut off are not: `4.`, `4` and `1e+2` are beginnings of `4.0` and `1e+22`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Number::parse`], and [`NumberError::Malformed`] for any other text of a number.
+    pub fn parse_shortest(text: &[u8]) -> Result<Self, NumberError> {
+        // Only one text of each double is its shortest one, so formatting it again is the whole check.
+        let number = Self::parse(text)?;
+        if number.text().as_bytes() == text { Ok(number) } else { Err(NumberError::Malformed) }
+    }
+
     /// Converts the text of a [complete literal](Literal::Complete).
     ///
     /// # Errors
@@ -181,7 +193,7 @@ pub struct NumberText {
 impl NumberText {
     /// The length of the longest text, `-2.2250738585072014e-308`: a sign, 17 digits, a point and five characters of
     /// exponent.
-    const LONGEST: usize = 24;
+    pub(super) const LONGEST: usize = 24;
 
     /// Formats a value in Python's layout (`float_repr_style` "short" in its `pystrtod.c`).
     ///
@@ -356,11 +368,45 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_shortest_text_is_the_only_one_that_parses_as_such() {
+        for shortest in ["4.0", "-0.0", "0.1", "1e-05", "1e+16", "9007199254740992.0", "-2.2250738585072014e-308"] {
+            assert_eq!(Number::parse_shortest(shortest.as_bytes()), Number::parse(shortest.as_bytes()), "{shortest}");
+        }
+        for other in [
+            "4",
+            "4.",
+            "4.00",
+            "04.0",
+            "+4.0",
+            " 4.0",
+            "4.0 ",
+            "4e0",
+            ".4",
+            "1e5",
+            "1e-5",
+            "1E-05",
+            "1e+2",
+            "1e16",
+            "10000000000000000.0",
+            "-0",
+            "0",
+            "0.10000000000000001",
+            "",
+            "d",
+            "inf",
+            "nan",
+        ] {
+            assert_eq!(Number::parse_shortest(other.as_bytes()), Err(NumberError::Malformed), "{other:?}");
+        }
+        assert_eq!(Number::parse_shortest(b"1e+309"), Err(NumberError::OutOfRange));
+    }
+
     proptest! {
         #[test]
         fn a_formatted_number_parses_to_the_same_bits(bits: u64) {
             if let Some(number) = Number::new(f64::from_bits(bits)) {
-                let read = Number::parse(number.text().as_bytes()).unwrap();
+                let read = Number::parse_shortest(number.text().as_bytes()).unwrap();
                 prop_assert_eq!(read.value().to_bits(), bits);
             }
         }

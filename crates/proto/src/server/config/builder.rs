@@ -1,6 +1,6 @@
 //! Merges the sources of a configuration: the defaults, then a file, the environment and the arguments.
 //!
-//! It depends on `serde`, `thiserror` and `toml` only. The defaults, as a TOML table, define the valid keys. Each
+//! It depends on `serde`, `thiserror`, `toml` and [`quoted`](crate::wire::quoted) only. The defaults, as a TOML table, define the valid keys. Each
 //! setting replaces one value of that table, and the whole table is deserialized after each: an error thus belongs to
 //! exactly one setting, whose source is known.
 
@@ -15,6 +15,8 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
+
+use crate::wire::quoted::Printable;
 
 /// A server's complete configuration.
 pub trait Configuration: Serialize + DeserializeOwned + Default {
@@ -66,20 +68,10 @@ impl ConfigErrors {
         Self::all([error])
     }
 
-    /// Creates the list. Errors quote text from the sources, so a long error is shortened, and control characters are
-    /// escaped: a quoted text can neither end the line nor send a control sequence to the terminal.
+    /// Creates the list. Errors quote text from the sources, so a long error is shortened, and all are
+    /// [escaped](Printable).
     fn all(errors: impl IntoIterator<Item = String>) -> Self {
-        let escape_control = |error: String| {
-            shorten(error).chars().fold(String::new(), |mut line, character| {
-                if character.is_control() {
-                    line.extend(character.escape_default());
-                } else {
-                    line.push(character);
-                }
-                line
-            })
-        };
-        Self(errors.into_iter().map(escape_control).collect())
+        Self(errors.into_iter().map(|error| Printable(&shorten(error)).to_string()).collect())
     }
 }
 

@@ -11,10 +11,34 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::error::ContextValue;
+use clap::{Args, Parser};
 use rustix::fs::{OFlags, makedev};
 
 use crate::server::config::builder::{ConfigBuilder, ConfigErrors, Configuration, Source};
+use crate::wire::quoted::Printable;
+
+/// Parses the arguments of this process. Prints help, the version or an error as clap does, and exits.
+///
+/// An invalid argument is [escaped](Printable) in the error. clap prints it as it is.
+#[must_use]
+pub fn parse_arguments<A: Parser>() -> A {
+    A::try_parse().unwrap_or_else(|mut error| {
+        let escape = |text: &String| Printable(text).to_string();
+        let escaped: Vec<_> = error
+            .context()
+            .filter_map(|(kind, value)| match value {
+                ContextValue::String(text) => Some((kind, ContextValue::String(escape(text)))),
+                ContextValue::Strings(texts) => Some((kind, ContextValue::Strings(texts.iter().map(escape).collect()))),
+                _ => None,
+            })
+            .collect();
+        for (kind, value) in escaped {
+            error.insert(kind, value);
+        }
+        error.exit()
+    })
+}
 
 /// The arguments of every server. Each server adds those for its listeners.
 ///

@@ -14,6 +14,6 @@ pub(crate) mod sections;
 pub(crate) mod types;
 
 pub use builder::{ConfigBuilder, ConfigErrors, Configuration, Conflict, Source};
-pub use command_line::{CommandLine, Loaded, Options, Override};
+pub use command_line::{CommandLine, Loaded, Options, Override, parse_arguments};
 pub use sections::{AdminConfig, ConnectionLimits, LogConfig, LogFormat, ServerConfig, TimeoutsConfig};
 pub use types::{Address, Count, LogFilter, OptionalAddress, TimeoutValue};

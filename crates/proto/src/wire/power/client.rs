@@ -7,7 +7,7 @@ use thiserror::Error;
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::{ErrorCode, ErrorReply, Reply, Request};
-use crate::wire::number::{Literal, Number, classify};
+use crate::wire::number::{Literal, Number, NumberText, classify};
 use crate::wire::quoted::Quoted;
 
 /// How a client ends its requests, which determines how it finds the end of a reply.
@@ -18,8 +18,8 @@ pub enum Framing {
     EndOfStream,
     /// A line feed ends each request and each reply.
     Line,
-    /// Requests and replies have no terminator. The client takes the bytes of one read as the reply as soon as they
-    /// form one; it cannot know whether more bytes follow.
+    /// Requests and replies have no terminator. The client takes the received bytes as the reply as soon as they form
+    /// one; it cannot know whether more bytes follow.
     Bare,
 }
 
@@ -41,7 +41,7 @@ impl Framing {
 /// Why a reply is invalid or missing.
 #[derive(Debug, Error)]
 pub enum ReplyError {
-    /// The bytes, quoted here, are neither `d` and a number nor `e` and a known code.
+    /// The bytes, quoted here, are neither `d` and the shortest text of a number nor `e` and a known code.
     #[error("{0} is not a valid reply of the power protocol")]
     Malformed(String),
     /// The stream ended within a reply, after the bytes quoted here.
@@ -112,8 +112,10 @@ impl Decoder for ClientCodec {
             }
             Framing::EndOfStream => return too_long_or_none(src),
             Framing::Bare => {
-                let is_partial = src.is_empty()
-                    || matches!(&src[..], [b'd', number @ ..] if classify(number) == Literal::Incomplete);
+                let is_partial = match &src[..] {
+                    [b'd', number @ ..] => may_become_shortest(number),
+                    other => other.is_empty(),
+                };
                 if is_partial || &src[..] == b"e" || src.len() > Self::MAX_REPLY_LEN {
                     return too_long_or_none(src);
                 }
@@ -146,13 +148,23 @@ fn too_long_or_none(src: &BytesMut) -> Result<Option<Reply>, ReplyError> {
     if src.len() > ClientCodec::MAX_REPLY_LEN { Err(ReplyError::TooLong) } else { Ok(None) }
 }
 
+/// Returns whether the bytes after `d` are not the number of a reply yet, but may become one. Of some texts, such as `+4`,
+/// this is not true, but their length limits them too.
+fn may_become_shortest(number: &[u8]) -> bool {
+    match classify(number) {
+        Literal::Incomplete => true,
+        Literal::Complete(_) => number.len() < NumberText::LONGEST && Number::parse_shortest(number).is_err(),
+        Literal::Invalid => false,
+    }
+}
+
 /// Parses one reply. It may have a line end: some servers always send one.
 fn parse(text: &[u8]) -> Result<Reply, ReplyError> {
     let malformed = || ReplyError::Malformed(Quoted(text).to_string());
     let line = text.strip_suffix(b"\n").unwrap_or(text);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match line {
-        [b'd', number @ ..] => Number::parse(number).map(Ok).map_err(|_| malformed()),
+        [b'd', number @ ..] => Number::parse_shortest(number).map(Ok).map_err(|_| malformed()),
         [b'e', error @ ..] => {
             // This wire is ASCII only. Other characters could change how a terminal shows the message.
             let error = str::from_utf8(error).ok().filter(|error| error.is_ascii()).ok_or_else(malformed)?;
@@ -190,6 +202,35 @@ mod tests {
         }
         let busy = ErrorReply { code: ErrorCode::Busy, message: "later".to_owned() };
         assert_eq!(decode(Framing::EndOfStream, b"eBUSY later").unwrap(), Some(Err(busy)));
+    }
+
+    #[test]
+    fn a_number_that_is_not_the_shortest_text_is_malformed_or_incomplete() {
+        for number in ["4", "4.", "4.00", "+4.0", " 4.0", "4.0 ", "4e0", "1e+2", "1e16", "-0", "0.10000000000000001"] {
+            let reply = format!("d{number}");
+            for framing in [Framing::EndOfStream, Framing::Line] {
+                let line = reply.clone() + "\n";
+                assert!(matches!(decode(framing, line.as_bytes()), Err(ReplyError::Malformed(_))), "{reply}");
+            }
+            let ended = decode(Framing::EndOfStream, reply.as_bytes());
+            assert!(matches!(ended, Err(ReplyError::Malformed(_))), "{reply}");
+            assert!(matches!(decode(Framing::Bare, reply.as_bytes()), Err(ReplyError::UnexpectedEof(_))), "{reply}");
+        }
+    }
+
+    #[test]
+    fn a_bare_reply_in_pieces_is_decoded_when_it_is_whole() {
+        let mut codec = ClientCodec::new(Framing::Bare);
+        let mut src = BytesMut::new();
+        for piece in ["d", "1", "00", "."] {
+            src.extend_from_slice(piece.as_bytes());
+            assert!(matches!(codec.decode(&mut src), Ok(None)), "{src:?}");
+        }
+        src.extend_from_slice(b"25");
+        assert_eq!(codec.decode(&mut src).unwrap(), Some(Ok("100.25".parse().unwrap())));
+        // No more bytes can make this the shortest text of a number.
+        let digits = [b"d".as_slice(), &[b'1'; NumberText::LONGEST]].concat();
+        assert!(matches!(codec.decode(&mut BytesMut::from(&digits[..])), Err(ReplyError::Malformed(_))));
     }
 
     #[test]

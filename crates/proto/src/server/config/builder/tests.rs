@@ -130,7 +130,11 @@ fn a_quoted_key_with_a_dot_is_not_a_path() {
 }
 
 #[test]
-fn control_characters_are_escaped_in_errors() {
+fn characters_that_are_not_printable_are_escaped_in_errors() {
+    assert_eq!(
+        errors_of("\"\u{202e}石\" = 1"),
+        ["a.toml:1: \\u{202e}石: unknown key; the keys here are limits.*, timeouts.*, workers"]
+    );
     assert_eq!(
         errors_of("\"a\\nb\\u001B[2J\" = 1"),
         ["a.toml:1: a\\nb\\u{1b}[2J: unknown key; the keys here are limits.*, timeouts.*, workers"]
