@@ -72,6 +72,9 @@ impl Handler for PowerHandler {
     /// Enough for the longest request that can be configured, and for hundreds of short ones in flight.
     const READ_BYTES: usize = 4096;
 
+    /// About 20 µs of work.
+    const TURN_REPLIES: usize = 128;
+
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress {
         let mut replies = 0;
         match event {

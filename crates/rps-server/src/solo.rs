@@ -37,13 +37,14 @@ impl<R: CryptoRng + Send + 'static> Handler for SoloHandler<R> {
     /// much for a peer that reads nothing, until the write timeout.
     const READ_BYTES: usize = 32 * 1024;
 
+    /// About 20 µs of work.
+    const TURN_REPLIES: usize = 8 * 1024;
+
     fn handle(&mut self, _: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress {
-        // A byte gets at most one reply.
-        let rest = (max_replies < input.len()).then(|| input.split_off(max_replies));
         let mut rounds = SoloRounds::default();
-        while self.bad_frames_left > 0 {
+        while self.bad_frames_left > 0 && output.len() < max_replies {
             if input.len() >= batch::MIN_BYTES {
-                batch::play(&mut self.house, input, output, &mut rounds);
+                batch::play(&mut self.house, input, output, max_replies, &mut rounds);
             }
             // Decoding and encoding in memory cannot fail; a byte that is not a move is a frame as well.
             let Ok(Some(frame)) = ServerCodec.decode(input) else { break };
@@ -62,12 +63,9 @@ impl<R: CryptoRng + Send + 'static> Handler for SoloHandler<R> {
         self.metrics.add_solo(&rounds);
         let wait_for = match self.bad_frames_left {
             0 => WaitFor::Close,
-            _ if rest.is_some() => WaitFor::Turn,
-            _ => WaitFor::Request,
+            _ if input.is_empty() => WaitFor::Request,
+            _ => WaitFor::Turn,
         };
-        if let Some(rest) = rest {
-            *input = rest;
-        }
         // A reply is one byte.
         Progress { replies: output.len() as u64, wait_for }
     }

@@ -33,6 +33,7 @@
 //!
 //! impl Handler for Echo {
 //!     const READ_BYTES: usize = 4096;
+//!     const TURN_REPLIES: usize = 4096;
 //!
 //!     fn handle(&mut self, _: Event, input: &mut BytesMut, output: &mut BytesMut, _: usize) -> Progress {
 //!         let replies = input.len() as u64;

@@ -70,6 +70,9 @@ impl Handler for DuelHandler {
     /// buffer has to be followed by another read call to find out whether the socket is empty.
     const READ_BYTES: usize = 16;
 
+    /// As many as one read has.
+    const TURN_REPLIES: usize = Self::READ_BYTES;
+
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress {
         let wait_for = self.play(event, input, output, max_replies);
         // A reply is one byte.

@@ -37,16 +37,20 @@ thread_local! {
     };
 }
 
-/// Plays the moves at the front of `input`, up to a byte that is neither a move nor a line end.
+/// Plays the moves at the front of `input`, up to a byte that is neither a move nor a line end, or until `output` has
+/// `max_replies`.
 pub(super) fn play<R: CryptoRng>(
     house: &mut House<R>,
     input: &mut BytesMut,
     output: &mut BytesMut,
+    max_replies: usize,
     rounds: &mut SoloRounds,
 ) {
     BATCH.with_borrow_mut(|MoveBatch { mine, theirs, outcomes }| {
         loop {
-            let (count, read) = decode_moves(input, mine);
+            // A byte gets at most one reply.
+            let room = input.len().min(max_replies - output.len());
+            let (count, read) = decode_moves(&input[..room], mine);
             if read == 0 {
                 break;
             }

@@ -14,6 +14,10 @@ pub trait Handler: Send + 'static {
     /// Maximum bytes per read. `input` can be longer: it begins with the rest of the last call.
     const READ_BYTES: usize;
 
+    /// Maximum replies of one turn while other connections of the thread have work: a few of the time that a system call
+    /// takes, so that a turn of each connection takes a few milliseconds even if hundreds always have work.
+    const TURN_REPLIES: usize;
+
     /// Consumes complete requests from `input` and appends their replies to `output`, which is empty at the call.
     ///
     /// One call is the connection's turn, so it does a bounded amount of work: it stops after `max_replies` replies, or

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
+use std::ptr;
 use std::task::{self, Context, Poll};
 use std::time::Duration;
 
@@ -28,11 +29,13 @@ use crate::server::observe::metrics::latency::LatencyHistogram;
 pub(super) struct Scratch {
     pub(super) input: BytesMut,
     output: BytesMut,
+    /// The address of the connection that had the last turn, and the number of its turns in a row.
+    last_turns: (usize, usize),
 }
 
 thread_local! {
     pub(super) static SCRATCH: RefCell<Scratch> =
-        RefCell::new(Scratch { input: BytesMut::new(), output: BytesMut::new() });
+        RefCell::new(Scratch { input: BytesMut::new(), output: BytesMut::new(), last_turns: (0, 0) });
 }
 
 impl Scratch {
@@ -167,9 +170,14 @@ where
 
     /// Calls the handler, and writes its replies as far as the socket has room.
     fn handle(&mut self, cx: &mut Context<'_>, event: Event, scratch: &mut Scratch) -> io::Result<Handled> {
-        let Scratch { input, output } = scratch;
+        let Scratch { input, output, last_turns } = scratch;
         let (started, len_before) = (Instant::now(), input.len());
-        let progress = self.handler.handle(event, input, output, usize::MAX);
+        // Short turns let others go first, but each takes a write and a look at the kernel's events. So the turns become
+        // longer while no other connection of this thread has one.
+        let this = ptr::from_ref(self).addr();
+        let turns = if last_turns.0 == this { last_turns.1.saturating_add(1) } else { 1 };
+        *last_turns = (this, turns);
+        let progress = self.handler.handle(event, input, output, H::TURN_REPLIES.saturating_mul(turns));
         let (wrote, consumed) = (!output.is_empty(), input.len() < len_before);
         self.unconsumed = to_boxed(input);
         while !output.is_empty() {

@@ -85,7 +85,7 @@ fn start(workers: usize, log: &Log) -> io::Result<Runtime> {
         log.flush();
         process::exit(1);
     }));
-    let runtime = Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let runtime = Builder::new_multi_thread().worker_threads(workers).event_interval(31).enable_all().build();
     panic::set_hook(hook);
     runtime
 }

@@ -99,6 +99,7 @@ impl Quota {
 
 impl<H: Handler> Handler for RateLimited<H> {
     const READ_BYTES: usize = H::READ_BYTES;
+    const TURN_REPLIES: usize = H::TURN_REPLIES;
 
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress {
         match &mut self.quota {
@@ -129,6 +130,7 @@ mod tests {
 
     impl Handler for Echo {
         const READ_BYTES: usize = 16;
+        const TURN_REPLIES: usize = 16;
 
         fn handle(
             &mut self,

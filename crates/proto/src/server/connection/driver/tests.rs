@@ -26,6 +26,7 @@ struct WordHandler;
 
 impl Handler for WordHandler {
     const READ_BYTES: usize = 64;
+    const TURN_REPLIES: usize = 64;
 
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, _: usize) -> Progress {
         let wait_for = Self::reply(event, input, output);

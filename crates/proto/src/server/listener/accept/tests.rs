@@ -64,6 +64,7 @@ struct GreetingHandler(&'static str);
 
 impl Handler for GreetingHandler {
     const READ_BYTES: usize = 1;
+    const TURN_REPLIES: usize = 1;
 
     fn handle(&mut self, _: Event, input: &mut BytesMut, output: &mut BytesMut, _: usize) -> Progress {
         let wait_for = match input.split().first() {
@@ -297,6 +298,7 @@ struct Large([u64; 5]);
 
 impl Handler for Large {
     const READ_BYTES: usize = 1;
+    const TURN_REPLIES: usize = 1;
 
     fn handle(&mut self, _: Event, _: &mut BytesMut, _: &mut BytesMut, _: usize) -> Progress {
         Progress { replies: self.0[0], wait_for: WaitFor::Request }

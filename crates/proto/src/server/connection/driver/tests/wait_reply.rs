@@ -17,6 +17,7 @@ struct RelayHandler {
 
 impl Handler for RelayHandler {
     const READ_BYTES: usize = 4;
+    const TURN_REPLIES: usize = 4;
 
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, _: usize) -> Progress {
         match event {
