@@ -41,6 +41,9 @@ impl<R: CryptoRng + Send + 'static> Handler for SoloHandler<R> {
     const TURN_REPLIES: usize = 8 * 1024;
 
     fn handle(&mut self, _: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress {
+        // A last turn with little to do would cost a write of its own.
+        let is_last_turn = max_replies >= Self::TURN_REPLIES && input.len() / 2 <= max_replies;
+        let max_replies = if is_last_turn { input.len() } else { max_replies };
         let mut rounds = SoloRounds::default();
         while self.bad_frames_left > 0 && output.len() < max_replies {
             if input.len() >= batch::MIN_BYTES {
