@@ -9,7 +9,7 @@ use power_server::config::Config;
 use power_server::{Server, healthcheck};
 use proto::server::config::{CommandLine, Options, Override, parse_arguments};
 use proto::server::program::{Program, Startup};
-use proto::server::{self, ListenOptions, Summary};
+use proto::server::{self, ListenOptions, SocketBuffers, Summary};
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 
@@ -49,7 +49,8 @@ fn main() -> ExitCode {
 /// Binds the listener, serves until a signal, and drains.
 async fn serve(startup: Startup<Config>) -> io::Result<Summary> {
     let config = startup.config();
-    let options = ListenOptions { backlog: config.limits.connections.backlog.get(), defer_accept: true };
+    let backlog = config.limits.connections.backlog.get();
+    let options = ListenOptions { backlog, defer_accept: true, buffers: SocketBuffers::default() };
     let listener = server::bind(config.listen.0, options)?;
 
     let server = Arc::new(Server::new(config, startup.shutdown()));

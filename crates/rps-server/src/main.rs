@@ -8,11 +8,11 @@ use clap::Parser;
 use proto::server::config::OptionalAddress;
 use proto::server::config::{CommandLine, Options, Override, parse_arguments};
 use proto::server::program::{Program, Startup};
-use proto::server::{self, ListenOptions, Summary};
+use proto::server::{self, ListenOptions, SocketBuffers, Summary};
 use rps_server::config::Config;
 use rps_server::duel::rounds::DuelStats;
 use rps_server::house::{House, ThreadGenerator};
-use rps_server::{Listeners, Server, healthcheck};
+use rps_server::{Listeners, Server, healthcheck, solo};
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 
@@ -62,9 +62,15 @@ async fn serve(startup: Startup<Config>) -> io::Result<Summary> {
     let config = startup.config();
     // No TCP_DEFER_ACCEPT: a player may connect long before the first move, and the server must accept the connection
     // before that.
-    let options = ListenOptions { backlog: config.limits.connections.backlog.get(), defer_accept: false };
-    let bind = |address: OptionalAddress| address.0.map(|address| server::bind(address, options)).transpose();
-    let listeners = Listeners { solo: bind(config.solo.listen)?, duel: bind(config.duel.listen)? };
+    let backlog = config.limits.connections.backlog.get();
+    let bind = |address: OptionalAddress, buffers| {
+        let options = ListenOptions { backlog, defer_accept: false, buffers };
+        address.0.map(|address| server::bind(address, options)).transpose()
+    };
+    let listeners = Listeners {
+        solo: bind(config.solo.listen, solo::BUFFERS)?,
+        duel: bind(config.duel.listen, SocketBuffers::default())?,
+    };
 
     let server = Arc::new(Server::new(config, || House::new(ThreadGenerator), startup.shutdown()));
     let (registry, reloaded) = (server.registry(startup.metrics()), Arc::clone(&server));

@@ -5,7 +5,7 @@ mod batch;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use proto::server::{Event, Handler, Progress, WaitFor};
+use proto::server::{Event, Handler, Progress, SocketBuffers, WaitFor};
 use proto::wire::rps::{Reply, ServerCodec};
 use rand::CryptoRng;
 use tokio_util::codec::{Decoder, Encoder};
@@ -13,6 +13,9 @@ use tokio_util::codec::{Decoder, Encoder};
 use crate::game::judge;
 use crate::house::House;
 use crate::metrics::{Metrics, SoloRounds};
+
+/// Each has room for as many bytes as clients are expected to have in flight, and for as many again.
+pub const BUFFERS: SocketBuffers = SocketBuffers { send: 32 * 1024, receive: 32 * 1024 };
 
 /// Plays the moves of one connection against the house.
 #[derive(Debug)]

@@ -25,6 +25,7 @@
 //! use bytes::{Bytes, BytesMut};
 //! use proto::server::config::ConnectionLimits;
 //! use proto::server::{self, Admission, ConnectionTimeouts, Event, Handler, Progress, Service, Shutdown, WaitFor};
+//! use proto::server::SocketBuffers;
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //! use tokio::{net::TcpStream, sync::watch};
 //!
@@ -67,7 +68,7 @@
 //! let services = watch::Sender::new(Arc::new(EchoService(timeouts)));
 //! let (admission, shutdown) = (Admission::new(&ConnectionLimits::default()), Shutdown::new(8 * second));
 //!
-//! let options = server::ListenOptions { backlog: 128, defer_accept: false };
+//! let options = server::ListenOptions { backlog: 128, defer_accept: false, buffers: SocketBuffers::default() };
 //! let listener = server::bind(([127, 0, 0, 1], 0).into(), options)?;
 //! let address = listener.local_addr()?;
 //! let serving = server::serve(listener, services.subscribe(), admission, Arc::default(), shutdown.clone());
@@ -97,4 +98,4 @@ pub use connection::{
     Summary, WaitFor,
 };
 pub use lifecycle::Shutdown;
-pub use listener::{Admission, ListenOptions, Listener, Service, bind, serve};
+pub use listener::{Admission, ListenOptions, Listener, Service, SocketBuffers, bind, serve};

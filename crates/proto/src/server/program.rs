@@ -189,7 +189,11 @@ const ADMIN_BACKLOG: u32 = 1024;
 /// its load takes the CPU time of one thread at most. The thread does not keep the process from exiting.
 fn start_admin(address: SocketAddr, registry: Registry, shutdown: Shutdown) -> io::Result<SocketAddr> {
     // With deferred accept, the request is there when its connection is accepted.
-    let options = socket::ListenOptions { backlog: ADMIN_BACKLOG, defer_accept: true };
+    let options = socket::ListenOptions {
+        backlog: ADMIN_BACKLOG,
+        defer_accept: true,
+        buffers: socket::SocketBuffers { send: 64 * 1024, ..Default::default() },
+    };
     let listener = socket::bind(address, options)?;
     let address = listener.local_addr()?;
     // An accepted connection inherits this. Closing one before its client has closed sends a RST, and the kernel drops

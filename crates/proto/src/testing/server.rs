@@ -11,7 +11,9 @@ use tokio::time::timeout;
 use super::TEST_TIMEOUT;
 use crate::server::config::{ConfigBuilder, Configuration, Source};
 use crate::server::connection::{self, ConnectionContext};
-use crate::server::{self, CloseReason, ConnectionTimeouts, Handler, ListenOptions, Shutdown, Stream, Summary};
+use crate::server::{
+    self, CloseReason, ConnectionTimeouts, Handler, ListenOptions, Shutdown, SocketBuffers, Stream, Summary,
+};
 
 /// Returns the default configuration with these settings, each a key and a TOML value.
 pub fn config<C: Configuration>(settings: &[(&str, &str)]) -> C {
@@ -33,7 +35,7 @@ pub fn listen() -> TcpListener {
 ///
 /// Fails if the address is not local or the port is in use.
 pub fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
-    server::bind(address, ListenOptions { backlog: 1024, defer_accept: false })
+    server::bind(address, ListenOptions { backlog: 1024, defer_accept: false, buffers: SocketBuffers::default() })
 }
 
 /// A server that runs as a task of the current runtime.

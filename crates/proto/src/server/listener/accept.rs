@@ -31,7 +31,7 @@ use crate::server::connection::driver::{self, ConnectionContext};
 use crate::server::connection::handler::Handler;
 use crate::server::connection::metrics::ConnectionMetrics;
 use crate::server::connection::stream::Stream;
-use crate::server::connection::timer::{ConnectionTimeouts, DRAIN_IDLE_GRACE};
+use crate::server::connection::timer::ConnectionTimeouts;
 use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::listener::admission::{Admission, LimitReached, Permit};
 use crate::server::listener::quota::RateLimited;
@@ -112,6 +112,11 @@ fn register((stream, peer): (std::net::TcpStream, SocketAddr)) -> io::Result<(Tc
 /// configured, 65,535 (listen(2): a 16-bit value on older kernels, and limited to `net.core.somaxconn` on all).
 const MAX_BACKLOG: usize = 65_536;
 
+/// In a drain, connections are accepted for this long, so that requests in flight arrive: a round trip for a handshake that
+/// has begun, or half of one for a request behind a handshake. Clients farther away can lose a request. A longer time
+/// delays the clients whose SYNs are dropped, and the next process.
+const DRAIN_ACCEPT_GRACE: Duration = Duration::from_millis(250);
+
 /// A rejected connection is closed after this long, whether or not the client has read the reply.
 const REJECTION_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -154,10 +159,10 @@ pub async fn serve<L, S>(
         acceptor.on_accept(stream, peer);
     }
     // Clients in the accept queue have completed the handshake and may already have sent a request; closing the
-    // listener would reset them. So drop new SYNs first, accept what is in flight for `DRAIN_IDLE_GRACE`, empty the
+    // listener would reset them. So drop new SYNs first, accept what is in flight for `DRAIN_ACCEPT_GRACE`, empty the
     // queue, then close.
     listener.drop_new_syns();
-    let closing = Instant::now() + DRAIN_IDLE_GRACE;
+    let closing = Instant::now() + DRAIN_ACCEPT_GRACE;
     let closing = shutdown.deadline().map_or(closing, |deadline| deadline.min(closing));
     while Instant::now() < closing
         && let Ok((stream, peer)) =

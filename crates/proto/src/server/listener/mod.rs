@@ -16,4 +16,4 @@ mod token_bucket;
 
 pub use accept::{Listener, Service, serve};
 pub use admission::{Admission, LimitReached, Permit};
-pub use socket::{ListenOptions, bind, connect_addr};
+pub use socket::{ListenOptions, SocketBuffers, bind, connect_addr};

@@ -25,11 +25,6 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// outage and keeps the total below two minutes.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(100);
 
-/// Maximum bytes of unread replies in the kernel. The kernel doubles the value for its bookkeeping (socket(7),
-/// `SO_SNDBUF`); its default maximum is 4 MiB (tcp(7), `tcp_wmem`). The value is many times the replies to the largest
-/// read.
-const SEND_BUFFER_BYTES: usize = 128 * 1024;
-
 /// The options of a listening socket that depend on the service.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenOptions {
@@ -39,6 +34,27 @@ pub struct ListenOptions {
     /// clients send first. The timeouts, and the rejection of a silent client, then start up to a second later, and a
     /// drain drops silent connections that are not accepted yet.
     pub defer_accept: bool,
+    /// Maximum bytes of the kernel for one connection. The kernel doubles them for its bookkeeping (socket(7)), and does
+    /// not adapt them to the connection any more. By default, a peer can make it hold 4 MiB of replies and 6 MiB of
+    /// requests (tcp(7), `tcp_wmem` and `tcp_rmem`).
+    pub buffers: SocketBuffers,
+}
+
+/// The sizes of a connection's buffers in the kernel, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketBuffers {
+    /// Replies that the client has not acknowledged (`SO_SNDBUF`). Replies to one read should fit.
+    pub send: usize,
+    /// Requests that the server has not read (`SO_RCVBUF`). A client that pipelines over a long distance sends at most this
+    /// many bytes per round trip.
+    pub receive: usize,
+}
+
+impl Default for SocketBuffers {
+    /// Returns sizes for short requests and replies.
+    fn default() -> Self {
+        Self { send: 16 * 1024, receive: 16 * 1024 }
+    }
 }
 
 /// How long the kernel defers the accept of a connection whose client has sent nothing (tcp(7), `TCP_DEFER_ACCEPT`).
@@ -81,7 +97,9 @@ fn open(address: SocketAddr, options: ListenOptions) -> io::Result<TcpListener> 
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
     socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
-    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.set_send_buffer_size(options.buffers.send)?;
+    // Before the listen, because the window is negotiated in the handshake (tcp(7), `SO_RCVBUF`).
+    socket.set_recv_buffer_size(options.buffers.receive)?;
     if options.defer_accept {
         // An optimization only: a kernel without this option works too.
         let _ = setsockopt(&socket, DeferAccept, &DEFER_ACCEPT_SECS);
@@ -136,7 +154,8 @@ mod tests {
     use std::time::Instant;
 
     const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-    const OPTIONS: ListenOptions = ListenOptions { backlog: 16, defer_accept: false };
+    const BUFFERS: SocketBuffers = SocketBuffers { send: 8 * 1024, receive: 32 * 1024 };
+    const OPTIONS: ListenOptions = ListenOptions { backlog: 16, defer_accept: false, buffers: BUFFERS };
 
     #[tokio::test]
     async fn an_accepted_connection_inherits_the_options() {
@@ -150,7 +169,8 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(TCP_USER_TIMEOUT));
-        assert!(socket.send_buffer_size().unwrap() <= 2 * SEND_BUFFER_BYTES);
+        assert_eq!(socket.send_buffer_size().unwrap(), 2 * BUFFERS.send);
+        assert_eq!(socket.recv_buffer_size().unwrap(), 2 * BUFFERS.receive);
     }
 
     #[tokio::test]
