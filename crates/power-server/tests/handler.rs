@@ -7,10 +7,11 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use power_server::config::Config;
 use power_server::handler::{PowerHandler, PowerSettings};
-use proto::server::Shutdown;
 use proto::server::connection::{ConnectionContext, run};
+use proto::server::{Event, Handler, MAX_OUTPUT_BYTES, Shutdown, WaitFor};
 use support::connect_in_memory as connect;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, split};
 use tokio::time::{Instant, sleep};
@@ -120,4 +121,36 @@ async fn an_idle_connection_takes_at_most_368_bytes_in_its_task() {
     let context = ConnectionContext { timeouts, metrics: Arc::default(), shutdown: Shutdown::new(SECOND) };
     let driver = run(stream, handler, Arc::new(context));
     assert!(size_of_val(&driver) <= 368, "{} bytes", size_of_val(&driver));
+}
+
+/// Bad lines have the longest replies for their length.
+#[test]
+fn a_turn_writes_a_bounded_number_of_bytes_and_the_next_one_continues() {
+    let mut handler = PowerHandler::new(Arc::new(PowerSettings::new(&Config::default(), Arc::default())));
+    let lines = PowerHandler::READ_BYTES / 2;
+    let mut input = BytesMut::from(&b"x\n".repeat(lines)[..]);
+    let (mut replies, mut turns) = (0, 0);
+    loop {
+        let mut output = BytesMut::new();
+        let progress = handler.handle(Event::Data, &mut input, &mut output, usize::MAX);
+        replies += progress.replies;
+        turns += 1;
+        assert!(output.len() < MAX_OUTPUT_BYTES + 256, "{} bytes", output.len());
+        assert_eq!(output.iter().filter(|&&byte| byte == b'\n').count() as u64, progress.replies);
+        if progress.wait_for != WaitFor::Turn {
+            assert_eq!(progress.wait_for, WaitFor::Request);
+            break;
+        }
+    }
+    assert_eq!((replies, input.is_empty()), (lines as u64, true));
+    assert!(turns > 10, "{turns}");
+
+    let mut input = BytesMut::from(&b"a1\na2\na3"[..]);
+    let mut output = BytesMut::new();
+    let progress = handler.handle(Event::Data, &mut input, &mut output, 1);
+    assert_eq!((&output[..], progress.wait_for), (&b"d1.0\n"[..], WaitFor::Turn));
+    let progress = handler.handle(Event::Data, &mut input, &mut output, 1);
+    assert_eq!((&output[..], progress.wait_for), (&b"d1.0\nd4.0\n"[..], WaitFor::Turn));
+    let progress = handler.handle(Event::Data, &mut input, &mut output, 1);
+    assert_eq!((progress.replies, progress.wait_for), (0, WaitFor::MoreData));
 }

@@ -51,6 +51,9 @@ impl<R: CryptoRng + Send + 'static> Handler for SoloHandler<R> {
         while self.bad_frames_left > 0 && output.len() < max_replies {
             if input.len() >= batch::MIN_BYTES {
                 batch::play(&mut self.house, input, output, max_replies, &mut rounds);
+                if output.len() == max_replies {
+                    break;
+                }
             }
             // Decoding and encoding in memory cannot fail; a byte that is not a move is a frame as well.
             let Ok(Some(frame)) = ServerCodec.decode(input) else { break };
@@ -89,16 +92,27 @@ mod tests {
         House::new(BytewiseRng::seeded(7))
     }
 
-    /// Delivers each piece in a separate read. Returns the replies and the last `wait_for`.
+    /// Delivers each piece in a separate read, with unlimited turns. Returns the replies and the last `wait_for`.
     fn play(pieces: &[&[u8]]) -> (Vec<u8>, WaitFor) {
+        play_turns(pieces, usize::MAX)
+    }
+
+    /// Like `play`, with turns of at most `max_replies`.
+    fn play_turns(pieces: &[&[u8]], max_replies: usize) -> (Vec<u8>, WaitFor) {
         let mut solo = SoloHandler::new(house(), 16, Arc::default());
         let mut replies = BytesMut::new();
         let mut wait_for = WaitFor::Request;
         for piece in pieces {
             let mut input = BytesMut::from(*piece);
-            let mut output = BytesMut::new();
-            wait_for = solo.handle(Event::Data, &mut input, &mut output, usize::MAX).wait_for;
-            replies.unsplit(output);
+            loop {
+                let mut output = BytesMut::new();
+                wait_for = solo.handle(Event::Data, &mut input, &mut output, max_replies).wait_for;
+                assert!(output.len() <= max_replies);
+                replies.unsplit(output);
+                if wait_for != WaitFor::Turn {
+                    break;
+                }
+            }
             assert!(wait_for == WaitFor::Close || input.is_empty());
             if wait_for == WaitFor::Close {
                 break;
@@ -150,6 +164,7 @@ mod tests {
             }
             prop_assert_eq!(play(&pieces), one_by_one(&bytes));
             prop_assert_eq!(play(&[&bytes]), one_by_one(&bytes));
+            prop_assert_eq!(play_turns(&[&bytes], sizes[0]), one_by_one(&bytes));
         }
     }
 

@@ -30,14 +30,13 @@ const MAX_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// Half-closes it, then discards incoming data until the peer closes too, at most for [`LINGER`]. Then waits until the peer
 /// has acknowledged everything, `write_timeout` after the half-close at the latest: the connection counts against the
 /// limits until the kernel holds nothing for it. Returns whether the peer has taken everything. Otherwise the close is a
-/// reset, except at the drain deadline: the process then ends, and the kernel delivers what it can.
+/// reset, except at the drain deadline: the process then ends, and the kernel still delivers the replies.
 pub(super) async fn close<S: Stream>(stream: &mut S, write_timeout: Duration, shutdown: &Shutdown) -> bool {
     let half_closed = Instant::now();
     tokio::select! {
         biased;
         () = async {
             half_close(stream, LINGER).await;
-            // A timeout of zero would be over before the first check.
             let _ = timeout_at(half_closed + write_timeout, taken(stream)).await;
         } => {}
         () = shutdown.deadline_passed() => return true,
@@ -75,8 +74,7 @@ async fn taken<S: Stream>(stream: &S) {
     }
 }
 
-/// Half-closes like [`half_close`], but without waiting. Discards at most the receive buffer of a new socket (128 KiB, tcp(7),
-/// `tcp_rmem`).
+/// Half-closes like [`half_close`], but without waiting. Discards at most 128 KiB, more than a new socket has room for.
 pub(crate) async fn half_close_now<S>(stream: &mut S)
 where
     S: AsyncRead + AsyncWrite + Unpin,

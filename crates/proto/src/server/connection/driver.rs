@@ -106,7 +106,8 @@ where
                     (Event::Eof, _) if io.send_queue().is_empty => return CloseReason::PeerClosed,
                     (Event::Eof, _) => break CloseReason::PeerClosed,
                     (Event::RequestTimeout, _) => break CloseReason::RequestTimeout,
-                    (Event::Shutdown, WaitFor::MoreData | WaitFor::Close) => break CloseReason::Drained,
+                    // The rest of a request did not come in time.
+                    (Event::Shutdown, _) if !timer.waits_for_reply() => break CloseReason::Drained,
                     (_, WaitFor::Close) => break CloseReason::Finished,
                     (_, wait_for) => {
                         timer.on_progress(&done, &context.timeouts, now);

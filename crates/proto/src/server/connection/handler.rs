@@ -14,8 +14,8 @@ pub trait Handler: Send + 'static {
     /// Maximum bytes per read. `input` can be longer: it begins with the rest of the last call.
     const READ_BYTES: usize;
 
-    /// Maximum replies of one turn while other connections of the thread have work: a few of the time that a system call
-    /// takes, so that a turn of each connection takes a few milliseconds even if hundreds always have work.
+    /// Maximum replies of a turn while other connections of the thread have work too. With about 20 µs of work, hundreds of
+    /// connections that always have requests delay the others by milliseconds. A longer turn saves system calls.
     const TURN_REPLIES: usize;
 
     /// Consumes complete requests from `input` and appends their replies to `output`, which is empty at the call.

@@ -144,4 +144,32 @@ mod tests {
         tokio::io::AsyncReadExt::read_to_end(&mut server, &mut received).await.unwrap();
         assert!(futures::FutureExt::now_or_never(server.wait_error()).is_none());
     }
+
+    #[tokio::test]
+    async fn the_send_queue_is_empty_once_the_peer_has_acknowledged_everything() {
+        let (client, mut server) = connection().await;
+        assert_eq!(server.send_queue(), SendQueue { round_trip: server.send_queue().round_trip, ..SendQueue::EMPTY });
+        let written = std::iter::from_fn(|| server.try_write(&[b'x'; 65_536]).ok()).sum::<usize>();
+        let queue = server.send_queue();
+        assert!(!queue.is_empty && (queue.acknowledged as usize) < written, "{queue:?}");
+        let mut received = vec![0; written];
+        let mut client = client.into_std().unwrap();
+        client.set_nonblocking(false).unwrap();
+        std::io::Read::read_exact(&mut client, &mut received).unwrap();
+        // The acknowledgement can be delayed.
+        let acknowledged = async {
+            while !server.send_queue().is_empty {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(30), acknowledged).await.unwrap();
+        assert_eq!(server.send_queue().acknowledged as usize, written);
+
+        server.write_all(b"unread").await.unwrap();
+        client.set_nonblocking(true).unwrap();
+        SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+        server.wait_error().await;
+        assert!(server.send_queue().is_empty, "a reset discards the queue");
+    }
 }

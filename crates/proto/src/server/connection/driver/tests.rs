@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{self, Context, Poll};
 use std::time::Duration;
 
@@ -386,6 +387,50 @@ async fn a_drain_aborts_a_connection_that_never_runs_out_of_requests() {
     let (closed, took) = serve_endless(b"more.", timeouts(), shutdown).await;
     assert!(matches!(closed, CloseReason::Aborted), "{closed:?}");
     assert!(took >= SECOND / 3, "{took:?}");
+}
+
+/// A handler that counts its turns and leaves half of its input for the next turn.
+struct TurnHandler(Arc<AtomicUsize>);
+
+impl Handler for TurnHandler {
+    const READ_BYTES: usize = 64;
+    const TURN_REPLIES: usize = 64;
+
+    fn handle(&mut self, _: Event, input: &mut BytesMut, output: &mut BytesMut, _: usize) -> Progress {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        output.unsplit(input.split_to(input.len().div_ceil(2)));
+        let wait_for = if input.is_empty() { WaitFor::Request } else { WaitFor::Turn };
+        Progress { replies: 1, wait_for }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_always_has_requests_lets_other_tasks_run_after_each_turn() {
+    let turns = Arc::<AtomicUsize>::default();
+    let endless = EndlessStream { data: b"more." };
+    let served = tokio::spawn(run(endless, TurnHandler(Arc::clone(&turns)), context(timeouts(), &not_triggered())));
+    for polls in 1..=1000 {
+        yield_now().await;
+        let turns = turns.load(Ordering::Relaxed);
+        assert!(turns <= 2 * polls, "{turns} turns in {polls} polls");
+    }
+    assert!(turns.load(Ordering::Relaxed) >= 500);
+    served.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_a_turn_leaves_are_handled_before_more_is_read() {
+    let (mut peer, theirs) = duplex(256);
+    let turns = Arc::<AtomicUsize>::default();
+    let handler = TurnHandler(Arc::clone(&turns));
+    let served = tokio::spawn(run(theirs, handler, context(timeouts(), &not_triggered())));
+    let sent: String = ('a'..='z').cycle().take(100).collect();
+    peer.write_all(sent.as_bytes()).await.unwrap();
+    peer.shutdown().await.unwrap();
+    assert_eq!(read_to_end(&mut peer).await, sent);
+    assert!(matches!(served.await.unwrap(), CloseReason::PeerClosed));
+    // 64, 36 and 0 bytes are read; each read with data is halved until nothing is left.
+    assert_eq!(turns.load(Ordering::Relaxed), 7 + 6 + 1);
 }
 
 #[tokio::test(start_paused = true)]
