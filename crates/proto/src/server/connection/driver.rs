@@ -68,11 +68,7 @@ where
                             }
                         }
                         Step::Deliver(event) => io.deliver(event).await,
-                        Step::FinalRead => {
-                            // The runtime polls the kernel while this task yields.
-                            yield_now().await;
-                            io.read_now().await
-                        }
+                        Step::FinalRead => io.read_now().await,
                         Step::CloseIdle => break CloseReason::IdleTimeout,
                         Step::CloseDrained => break CloseReason::Drained,
                         Step::CheckSendQueue => {

@@ -139,13 +139,13 @@ where
         })
     }
 
-    /// Handles data that can be read without waiting. Returns `None` if there is none.
+    /// Handles data that has arrived. Returns `None` if there is none.
     pub(super) fn read_now(&mut self) -> impl Future<Output = io::Result<Option<Handled>>> + Send {
-        poll_fn(|cx| {
-            Poll::Ready(match self.poll_data(cx) {
-                Poll::Ready(handled) => handled.map(Some),
-                Poll::Pending => Ok(None),
-            })
+        poll_fn(|cx| match self.poll_data(cx) {
+            Poll::Ready(handled) => Poll::Ready(handled.map(Some)),
+            // The runtime has not asked the kernel yet, or another thread is just doing that. It will wake this task.
+            Poll::Pending if self.stream.has_unread() => Poll::Pending,
+            Poll::Pending => Poll::Ready(Ok(None)),
         })
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::sys::socket::getsockopt;
 use nix::{getsockopt_impl, libc, sockopt_impl};
+use rustix::io::ioctl_fionread;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest};
 use tokio::net::TcpStream;
@@ -17,6 +18,12 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
     /// A read returns the error only after the data that arrived before it. This method returns it at once, for a caller
     /// that does not read yet. A half-close by the peer is not an error.
     fn wait_error(&self) -> impl Future<Output = io::Error> + Send;
+
+    /// Whether the kernel holds data that can be read. It knows earlier than the runtime. The default is for streams that
+    /// the runtime does not have to poll.
+    fn has_unread(&self) -> bool {
+        false
+    }
 
     /// Returns the state of the data that was written and that the peer has not acknowledged. The default is for streams
     /// without such a queue.
@@ -55,6 +62,11 @@ impl Stream for TcpStream {
             Ok(None) => io::ErrorKind::ConnectionReset.into(),
             Ok(Some(error)) | Err(error) => error,
         }
+    }
+
+    fn has_unread(&self) -> bool {
+        // It fails only if the socket is closed.
+        ioctl_fionread(self).is_ok_and(|bytes| bytes > 0)
     }
 
     fn send_queue(&self) -> SendQueue {
