@@ -68,7 +68,12 @@ where
                             }
                         }
                         Step::Deliver(event) => io.deliver(event).await,
-                        Step::FinalRead => io.read_now().await,
+                        Step::FinalRead => {
+                            // The runtime polls the kernel while this task yields, and other tasks can write to a stream
+                            // in memory.
+                            yield_now().await;
+                            io.read_now().await
+                        }
                         Step::CloseIdle => break CloseReason::IdleTimeout,
                         Step::CloseDrained => break CloseReason::Drained,
                         Step::CheckSendQueue => {
