@@ -17,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use proto::testing::blocking::{self, connect, connect_from, exchange, expect, read_to_end, reset_on_close};
+use proto::testing::clients::Clients;
 use proto::testing::{TEST_TIMEOUT, eventually};
 use support::program::start;
 
@@ -136,16 +137,7 @@ fn row_06_a_client_that_never_reads_is_closed() {
     server.returns_to(baseline, "power");
     assert_eq!(server.metric("power_connections_closed_total{reason=\"write_timeout\"}"), 2);
     // The kernel has dropped their replies.
-    assert!(eventually(TEST_TIMEOUT, || orphans(server.address("power").port()) == 0));
-}
-
-/// Counts the orphaned sockets at a port that still have bytes to send (`/proc/net/tcp`: local address, remote address, state,
-/// queues; the inode of an orphan is 0).
-fn orphans(port: u16) -> usize {
-    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    rows.filter(|row| row[1].ends_with(&format!(":{port:04X}")) && row[9] == "0" && !row[4].starts_with("00000000"))
-        .count()
+    assert!(eventually(TEST_TIMEOUT, || server.orphans("power") == 0));
 }
 
 #[test]
@@ -200,6 +192,24 @@ fn row_08_clients_over_the_limit_per_ip_are_rejected() {
     }
     assert_eq!(exchange(power, b"a2"), "d4.0", "other addresses are served");
     drop(open);
+    server.returns_to(baseline, "power");
+}
+
+/// The server has one worker, which each flooder alone can keep busy. `faults_alone.rs` tests for how long others wait.
+#[test]
+fn row_21_clients_beside_floods_get_their_replies() {
+    let server = start(&["--set", "workers=1"]);
+    let (baseline, power) = (server.baseline(), server.address("power"));
+    let floods = [1, 7].map(|count| Clients::flood(power, count, &"a2\n".repeat(16 * 1024)));
+    let clients = Clients::ping_pong(power, 16, "a2\n", 5, |reply| reply == b"d4.0\n");
+    for _ in 0..20 {
+        assert_eq!(server.get("/healthz"), Some((200, "ok\n".to_owned())));
+    }
+    let progress = |clients: &Clients| clients.least_progress() >= 20;
+    assert!(eventually(TEST_TIMEOUT, || progress(&clients) && floods.iter().all(progress)));
+    for clients in floods.into_iter().chain([clients]) {
+        clients.stop();
+    }
     server.returns_to(baseline, "power");
 }
 

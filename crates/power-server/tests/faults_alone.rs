@@ -21,6 +21,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use proto::testing::blocking::{
     connect, connect_from, exchange, expect, read_to_end, reset_on_close, send_without_reading,
 };
+use proto::testing::clients::Clients;
 use proto::testing::eventually;
 use proto::testing::process::ChildProcess;
 use proto::testing::program::ServerProcess;
@@ -416,6 +417,22 @@ fn row_16_a_signal_drains_a_server_that_is_pid_1() {
         assert_eq!(code, Some(0), "{log}");
         assert!(log.contains("stopped accepted=1 rejected=0 panicked=0 aborted=0"), "{log}");
     }
+}
+
+#[test]
+#[ignore = "measures a time: needs an idle machine"]
+fn row_21_clients_and_health_checks_beside_100_floods_wait_less_than_100_ms() {
+    let server = start(&["--set", "workers=1"]);
+    let (baseline, power) = (server.baseline(), server.address("power"));
+    for floods in [1, 100] {
+        let flood = Clients::flood(power, floods, &"a2\n".repeat(16 * 1024));
+        assert!(eventually(Duration::from_mins(1), || flood.least_progress() > 0));
+        let clients = Clients::ping_pong(power, 16, "a2\n", 5, |reply| reply == b"d4.0\n");
+        clients.measure(&server, &format!("row 21: power beside {floods} floods"), SOON);
+        flood.stop();
+    }
+    server.returns_to(baseline, "power");
+    server.stop();
 }
 
 #[test]

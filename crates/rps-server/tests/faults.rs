@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use proto::testing::blocking::{self, connect, exchange, expect, read_to_end, reset_on_close};
+use proto::testing::clients::Clients;
+use proto::testing::{TEST_TIMEOUT, eventually};
 use rps_server::duel::hub::DuelHub;
 use support::join_in_memory;
 use support::program::start;
@@ -169,6 +171,26 @@ fn row_20_a_thousand_moves_in_flight_get_a_thousand_replies_while_windows_end() 
     assert!(started.elapsed() >= Duration::from_secs(2), "each move stays in play for its whole window");
     server.returns_to(baseline, "rps");
     assert_eq!(server.metric("rps_rounds_total{mode=\"duel\",outcome=\"void\"}"), 1000);
+}
+
+/// The server has one worker, which each flooder alone can keep busy. `faults_alone.rs` tests for how long others wait.
+#[test]
+fn row_21_players_beside_floods_get_their_replies() {
+    let server = start(&["--set", "workers=1"]);
+    let baseline = server.baseline();
+    let [solo, duel] = ["solo", "duel"].map(|service| server.address(service));
+    let floods = [solo, duel].map(|address| Clients::flood(address, 8, &"1".repeat(16 * 1024)));
+    let players =
+        [solo, duel].map(|address| Clients::ping_pong(address, 16, "1", 1, |reply| b"xyz".contains(&reply[0])));
+    for _ in 0..20 {
+        assert_eq!(server.get("/healthz"), Some((200, "ok\n".to_owned())));
+    }
+    let progress = |clients: &Clients| clients.least_progress() >= 20;
+    assert!(eventually(TEST_TIMEOUT, || players.iter().chain(&floods).all(progress)));
+    for clients in players.into_iter().chain(floods) {
+        clients.stop();
+    }
+    server.returns_to(baseline, "rps");
 }
 
 /// The window, the patience, and the honest player's time from a reply to its next move, in the test of row 25.

@@ -7,6 +7,7 @@
 //! - [`program`]: a server's binary as a child process, with its listeners and its admin endpoint;
 //! - `server` (with feature `server`): a server in this process;
 //! - [`blocking`], [`nonblocking`]: TCP clients that send and receive raw bytes;
+//! - [`clients`]: clients that send without end;
 //! - `breakable` (with feature `server`): an in-memory stream that a test can break;
 //! - [`transcript`]: replays the transcripts of PROTOCOL.md;
 //! - [`python`]: peers written in Python;
@@ -26,6 +27,7 @@
 pub mod blocking;
 #[cfg(feature = "server")]
 pub mod breakable;
+pub mod clients;
 pub mod generator;
 pub mod nonblocking;
 pub mod process;
