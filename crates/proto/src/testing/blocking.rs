@@ -66,6 +66,12 @@ pub fn expect(stream: &mut TcpStream, expected: &str) {
     assert_eq!(String::from_utf8_lossy(&received), expected);
 }
 
+/// Checks that the server resets the connection after the replies that have been received.
+pub fn expect_reset(stream: &mut TcpStream) {
+    let error = stream.read_to_end(&mut Vec::new()).expect_err("a reset");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+}
+
 /// Sends `requests` repeatedly without reading replies, until the server closes the connection.
 pub fn send_without_reading(address: SocketAddr, requests: &[u8]) {
     let mut stream = connect(address);
