@@ -7,13 +7,14 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use proto::testing::blocking::{
-    self, connect, connect_with_small_buffers, exchange, expect, expect_reset, read_to_end, reset_on_close,
+    self, connect, connect_from, connect_with_small_buffers, exchange, expect, expect_reset, read_to_end,
+    reset_on_close,
 };
 use proto::testing::clients::Clients;
 use proto::testing::program::{Baseline, ServerProcess};
@@ -453,6 +454,96 @@ impl Attacker {
             self.silent.lock().unwrap().extend([mover, silent]);
         }
     }
+}
+
+#[test]
+fn row_33_players_over_the_rate_of_new_connections_get_f() {
+    let server = start(&["--set", "limits.new_connections_per_ip=5"]);
+    let baseline = server.baseline();
+    let began = Instant::now();
+    // Both games share the rate.
+    let replies: Vec<_> = (0..50)
+        .map(|number| {
+            let mut stream = connect(server.address(if number % 2 == 0 { "solo" } else { "duel" }));
+            // A rejected player may be closed before this write. A bad byte gets a reply in both games.
+            let _ = stream.write_all(b"?").and_then(|()| stream.shutdown(Shutdown::Write));
+            read_to_end(&mut stream)
+        })
+        .collect();
+    assert!(replies.iter().all(|reply| reply == "e" || reply == "f"), "{replies:?}");
+    let served = replies.iter().filter(|reply| *reply == "e").count();
+    let most = 5.0 * (1.0 + began.elapsed().as_secs_f64());
+    assert!(served >= 5 && served as f64 <= most, "{served} of 50, at most {most}");
+    assert_eq!(server.metric("rps_connections_total{result=\"rejected\"}"), 50 - served as u64);
+    for service in ["solo", "duel"] {
+        let other = Ipv4Addr::new(127, 0, 0, if service == "solo" { 2 } else { 3 });
+        let mut other = connect_from(other, server.address(service));
+        other.write_all(b"?").unwrap();
+        assert_eq!(read_reply(&mut other), b'e');
+    }
+    server.returns_to(baseline, "rps");
+}
+
+#[test]
+fn row_33_moves_over_the_rate_wait_and_get_their_replies() {
+    let server = start(&["--set", "limits.requests_per_ip=50"]);
+    let (baseline, began) = (server.baseline(), Instant::now());
+    // All players of an address share its rate: 50 moves in the solo game, and 50 of each player in the duel.
+    let [solo, one, other] = ["solo", "duel", "duel"].map(|service| {
+        let address = server.address(service);
+        thread::spawn(move || {
+            let mut player = connect(address);
+            player.write_all(&[b"123".as_slice(); 17].concat()[..50]).unwrap();
+            let mut replies = [0; 50];
+            player.read_exact(&mut replies).unwrap();
+            replies
+        })
+    });
+    let [solo, one, other] = [solo, one, other].map(|player| player.join().unwrap());
+    // The first 50 at once, and 50 each second.
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(solo.iter().all(|reply| b"xyz".contains(reply)), "{solo:?}");
+    // Both players send the same moves.
+    assert_eq!((one, other), ([b'x'; 50], [b'x'; 50]));
+    server.returns_to(baseline, "rps");
+}
+
+#[test]
+fn row_33_moves_over_the_rate_delay_no_other_address_and_no_drain() {
+    let server = start(&["--set", "limits.requests_per_ip=1", "--set", "timeouts.drain=1m"]);
+    let mut flood = connect(server.address("solo"));
+    flood.write_all(&[b'1'; 5000]).unwrap();
+    read_reply(&mut flood);
+    let mut pair = [(2, b'1'), (3, b'2')].map(|(source, mv)| {
+        let mut player = connect_from(Ipv4Addr::new(127, 0, 0, source), server.address("duel"));
+        player.write_all(&[mv]).unwrap();
+        player
+    });
+    assert_eq!(pair.each_mut().map(read_reply), [b'z', b'y']);
+    let began = Instant::now();
+    server.signal("TERM");
+    // At the rate, the rest would take more than an hour.
+    assert_eq!(read_to_end(&mut flood).len(), 4999);
+    drop((flood, pair));
+    let (code, log) = server.wait_for_exit();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("aborted=0"), "{log}");
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+}
+
+#[test]
+fn row_33_a_move_that_waits_for_the_rate_as_long_as_the_idle_timeout_ends_the_connection() {
+    let settings = ["--set", "limits.requests_per_ip=1", "--set", "timeouts.idle=200ms", "--set", "duel.window=100ms"];
+    let server = start(&settings);
+    let baseline = server.baseline();
+    for (service, source) in [("solo", 2), ("duel", 3)] {
+        // One move a second, and none may wait for that long. If the machine pauses, a few can.
+        let mut player = connect_from(Ipv4Addr::new(127, 0, 0, source), server.address(service));
+        player.write_all(&[b'1'; 100]).unwrap();
+        let count = read_to_end(&mut player).len();
+        assert!((1..100).contains(&count), "{service}: {count}");
+    }
+    server.returns_to(baseline, "rps");
 }
 
 #[test]

@@ -6,9 +6,11 @@ mod support;
 
 use std::time::Duration;
 
-use proto::testing::blocking::send_without_reading;
+use proto::testing::blocking::{exchange, send_without_reading};
 use proto::testing::clients::Clients;
 use proto::testing::eventually;
+use proto::testing::memory;
+use proto::testing::process::raise_open_files;
 use support::program::start;
 
 #[test]
@@ -46,5 +48,17 @@ fn row_21_players_and_health_checks_beside_100_floods_wait_less_than_100_ms() {
         flood.stop();
         server.returns_to(baseline, "rps");
     }
+    server.stop();
+}
+
+#[test]
+#[ignore = "takes two minutes, and measures memory: needs an idle machine"]
+fn row_22_ten_thousand_players_who_never_read_fit_into_the_memory_of_a_deployment() {
+    raise_open_files(12_000);
+    let server = start(&memory::SETTINGS);
+    let baseline = server.baseline();
+    memory::check_unread_replies(&server, "solo", "rps", &[b'1'; 32 * 1024]);
+    assert_eq!(exchange(server.address("solo"), b"1").len(), 1);
+    server.returns_to(baseline, "rps");
     server.stop();
 }

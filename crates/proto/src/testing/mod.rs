@@ -8,6 +8,7 @@
 //! - `server` (with feature `server`): a server in this process;
 //! - [`blocking`], [`nonblocking`]: TCP clients that send and receive raw bytes;
 //! - [`clients`]: clients that send without end;
+//! - [`memory`]: the memory of a server under clients that never read;
 //! - `breakable` (with feature `server`): an in-memory stream that a test can break;
 //! - [`transcript`]: replays the transcripts of PROTOCOL.md;
 //! - [`python`]: peers written in Python;
@@ -29,6 +30,7 @@ pub mod blocking;
 pub mod breakable;
 pub mod clients;
 pub mod generator;
+pub mod memory;
 pub mod nonblocking;
 pub mod process;
 pub mod program;
