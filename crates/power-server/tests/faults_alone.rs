@@ -21,10 +21,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use proto::testing::blocking::{
     connect, connect_from, exchange, expect, read_to_end, reset_on_close, send_without_reading,
 };
+use proto::testing::clients::Clients;
 use proto::testing::eventually;
-use proto::testing::process::ChildProcess;
+use proto::testing::memory;
+use proto::testing::process::{ChildProcess, raise_open_files};
 use proto::testing::program::ServerProcess;
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use support::program::{BINARY, command, start};
 
 /// The most that a fault may delay a well-behaved client, or the rejection of a client over the limit.
@@ -199,15 +201,6 @@ fn row_11_a_thousand_simultaneous_connects_are_all_served() {
     let server = start(&["--set", "limits.backlog=64"]);
     assert_eq!(connected(&server, 70).len(), 65);
     server.stop();
-}
-
-/// Raises the open-file limit of this process and of the server, which inherits it.
-fn raise_open_files(files: u64) {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_some_and(|current| current < files) {
-        setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum: maximum.map(|most| most.max(files)) })
-            .unwrap();
-    }
 }
 
 #[test]
@@ -416,6 +409,34 @@ fn row_16_a_signal_drains_a_server_that_is_pid_1() {
         assert_eq!(code, Some(0), "{log}");
         assert!(log.contains("stopped accepted=1 rejected=0 panicked=0 aborted=0"), "{log}");
     }
+}
+
+#[test]
+#[ignore = "measures a time: needs an idle machine"]
+fn row_21_clients_and_health_checks_beside_100_floods_wait_less_than_100_ms() {
+    let server = start(&["--set", "workers=1"]);
+    let (baseline, power) = (server.baseline(), server.address("power"));
+    for floods in [1, 100] {
+        let flood = Clients::flood(power, floods, &"a2\n".repeat(16 * 1024));
+        assert!(eventually(Duration::from_mins(1), || flood.least_progress() > 0));
+        let clients = Clients::ping_pong(power, 16, "a2\n", 5, |reply| reply == b"d4.0\n");
+        clients.measure(&server, &format!("row 21: power beside {floods} floods"), SOON);
+        flood.stop();
+    }
+    server.returns_to(baseline, "power");
+    server.stop();
+}
+
+#[test]
+#[ignore = "takes two minutes, and measures memory: needs an idle machine"]
+fn row_22_ten_thousand_clients_that_never_read_fit_into_the_memory_of_a_deployment() {
+    raise_open_files(12_000);
+    let server = start(&memory::SETTINGS);
+    let baseline = server.baseline();
+    memory::check_unread_replies(&server, "power", "power", &b"x\n".repeat(4096));
+    assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
+    server.returns_to(baseline, "power");
+    server.stop();
 }
 
 #[test]

@@ -7,11 +7,18 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use proto::testing::blocking::{self, connect, exchange, expect, read_to_end, reset_on_close};
+use proto::testing::blocking::{
+    self, connect, connect_from, connect_with_small_buffers, exchange, expect, expect_reset, read_to_end,
+    reset_on_close,
+};
+use proto::testing::clients::Clients;
+use proto::testing::program::{Baseline, ServerProcess};
+use proto::testing::{TEST_TIMEOUT, eventually};
 use rps_server::duel::hub::DuelHub;
 use support::join_in_memory;
 use support::program::start;
@@ -171,6 +178,142 @@ fn row_20_a_thousand_moves_in_flight_get_a_thousand_replies_while_windows_end() 
     assert_eq!(server.metric("rps_rounds_total{mode=\"duel\",outcome=\"void\"}"), 1000);
 }
 
+/// The server has one worker, which each flooder alone can keep busy. `faults_alone.rs` tests for how long others wait.
+#[test]
+fn row_21_players_beside_floods_get_their_replies() {
+    let server = start(&["--set", "workers=1"]);
+    let baseline = server.baseline();
+    let [solo, duel] = ["solo", "duel"].map(|service| server.address(service));
+    let floods = [solo, duel].map(|address| Clients::flood(address, 8, &"1".repeat(16 * 1024)));
+    let players =
+        [solo, duel].map(|address| Clients::ping_pong(address, 16, "1", 1, |reply| b"xyz".contains(&reply[0])));
+    for _ in 0..20 {
+        assert_eq!(server.get("/healthz"), Some((200, "ok\n".to_owned())));
+    }
+    let progress = |clients: &Clients| clients.least_progress() >= 20;
+    assert!(eventually(TEST_TIMEOUT, || players.iter().chain(&floods).all(progress)));
+    for clients in players.into_iter().chain(floods) {
+        clients.stop();
+    }
+    server.returns_to(baseline, "rps");
+}
+
+/// How long the server waits in the tests of row 23 until the client takes a reply.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Starts a server with one place for a client, and connects that client. Its window is too small for its replies, which fit
+/// into the send buffer of the server.
+fn start_with_unread_replies(settings: &[&str]) -> (ServerProcess, Baseline, TcpStream) {
+    let mut arguments = vec!["--set", "timeouts.write=2s", "--set", "limits.max_connections=1"];
+    arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    let server = start(&arguments);
+    let baseline = server.baseline();
+    let mut client = connect_with_small_buffers(server.address("solo"));
+    client.write_all(&[b'1'; 8000]).unwrap();
+    server.eventually(|server| server.metric("rps_connections") == 1, "has a client");
+    (server, baseline, client)
+}
+
+/// Checks that the client holds its place until the server resets its connection, and that the kernel keeps nothing of it.
+fn expect_write_timeout(server: &ServerProcess, baseline: Baseline, mut client: TcpStream) {
+    server.eventually(|server| server.metric("rps_connections") == 0, "closes the connection");
+    assert_eq!(server.metric("rps_connections_closed_total{reason=\"write_timeout\"}"), 1);
+    server.eventually(|server| server.orphans("solo") == 0, "has no orphan");
+    expect_reset(&mut client);
+    assert_eq!(exchange(server.address("solo"), b"1").len(), 1);
+    server.returns_to(baseline, "rps");
+}
+
+#[test]
+fn row_23_unread_replies_hold_a_place_after_a_half_close_until_the_write_timeout() {
+    let began = Instant::now();
+    let (server, baseline, client) = start_with_unread_replies(&[]);
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut other = connect(server.address("solo"));
+    // The server may already have closed it.
+    let _ = other.write_all(b"1");
+    let _ = other.shutdown(Shutdown::Write);
+    let received = read_to_end(&mut other);
+    assert!(received.starts_with("f") || began.elapsed() >= WRITE_TIMEOUT, "{received}");
+    drop(other);
+    expect_write_timeout(&server, baseline, client);
+    assert!(began.elapsed() >= WRITE_TIMEOUT);
+}
+
+#[test]
+fn row_23_an_open_connection_with_unread_replies_is_closed_at_the_write_timeout() {
+    let began = Instant::now();
+    let (server, baseline, client) = start_with_unread_replies(&["timeouts.idle=1h"]);
+    expect_write_timeout(&server, baseline, client);
+    assert!(began.elapsed() >= WRITE_TIMEOUT);
+}
+
+#[test]
+fn row_23_after_an_idle_timeout_unread_replies_hold_a_place_until_the_write_timeout() {
+    let began = Instant::now();
+    let (server, baseline, client) = start_with_unread_replies(&["timeouts.idle=500ms", "duel.window=100ms"]);
+    expect_write_timeout(&server, baseline, client);
+    // The write timeout begins anew with the close.
+    assert!(began.elapsed() >= WRITE_TIMEOUT + Duration::from_millis(500));
+}
+
+#[test]
+fn row_23_a_player_who_reads_slowly_keeps_the_connection() {
+    let server = start(&["--set", "timeouts.write=4s", "--set", "timeouts.idle=1h"]);
+    let baseline = server.baseline();
+    let mut player = connect_with_small_buffers(server.address("solo"));
+    player.write_all(&[b'1'; 8000]).unwrap();
+    let began = Instant::now();
+    for _ in 0..40 {
+        // Not a wait: the player is slow, for longer than two write timeouts.
+        thread::sleep(Duration::from_millis(250));
+        player.read_exact(&mut [0; 200]).unwrap();
+    }
+    assert!(began.elapsed() >= Duration::from_secs(8), "{:?}", began.elapsed());
+    player.write_all(b"1").unwrap();
+    assert!(b"xyz".contains(&read_reply(&mut player)));
+    drop(player);
+    server.returns_to(baseline, "rps");
+    assert_eq!(server.metric("rps_connections_closed_total{reason=\"write_timeout\"}"), 0);
+}
+
+/// How long a connection may be idle in the test of row 24.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
+
+#[test]
+fn row_24_moves_that_arrive_while_the_process_is_stopped_get_their_replies() {
+    // Moves that the test sends too late are none that the server has to answer. Then it tries again.
+    assert!((0..10).any(|_| stop_past_the_idle_timeout()), "the machine is too slow");
+}
+
+/// Returns whether the moves were sent in time. If so, all must get their replies.
+fn stop_past_the_idle_timeout() -> bool {
+    let server = start(&["--set", "timeouts.idle=3s", "--set", "duel.window=2s"]);
+    let (baseline, began) = (server.baseline(), Instant::now());
+    let mut players: Vec<_> = (0..100).map(|_| connect(server.address("solo"))).collect();
+    for player in &mut players {
+        player.write_all(b"1").unwrap();
+        assert!(b"xyz".contains(&read_reply(player)));
+    }
+    server.signal("STOP");
+    server.eventually(ServerProcess::is_stopped, "is stopped");
+    for player in &mut players {
+        player.write_all(b"2").unwrap();
+    }
+    let is_in_time = began.elapsed() < IDLE_TIMEOUT;
+    // The idle timeouts pass meanwhile.
+    thread::sleep(IDLE_TIMEOUT);
+    server.signal("CONT");
+    if is_in_time {
+        for player in &mut players {
+            assert!(b"xyz".contains(&read_reply(player)));
+        }
+    }
+    drop(players);
+    server.returns_to(baseline, "rps");
+    is_in_time
+}
+
 /// The window, the patience, and the honest player's time from a reply to its next move, in the test of row 25.
 const WINDOW: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -311,6 +454,96 @@ impl Attacker {
             self.silent.lock().unwrap().extend([mover, silent]);
         }
     }
+}
+
+#[test]
+fn row_33_players_over_the_rate_of_new_connections_get_f() {
+    let server = start(&["--set", "limits.new_connections_per_ip=5"]);
+    let baseline = server.baseline();
+    let began = Instant::now();
+    // Both games share the rate.
+    let replies: Vec<_> = (0..50)
+        .map(|number| {
+            let mut stream = connect(server.address(if number % 2 == 0 { "solo" } else { "duel" }));
+            // A rejected player may be closed before this write. A bad byte gets a reply in both games.
+            let _ = stream.write_all(b"?").and_then(|()| stream.shutdown(Shutdown::Write));
+            read_to_end(&mut stream)
+        })
+        .collect();
+    assert!(replies.iter().all(|reply| reply == "e" || reply == "f"), "{replies:?}");
+    let served = replies.iter().filter(|reply| *reply == "e").count();
+    let most = 5.0 * (1.0 + began.elapsed().as_secs_f64());
+    assert!(served >= 5 && served as f64 <= most, "{served} of 50, at most {most}");
+    assert_eq!(server.metric("rps_connections_total{result=\"rejected\"}"), 50 - served as u64);
+    for service in ["solo", "duel"] {
+        let other = Ipv4Addr::new(127, 0, 0, if service == "solo" { 2 } else { 3 });
+        let mut other = connect_from(other, server.address(service));
+        other.write_all(b"?").unwrap();
+        assert_eq!(read_reply(&mut other), b'e');
+    }
+    server.returns_to(baseline, "rps");
+}
+
+#[test]
+fn row_33_moves_over_the_rate_wait_and_get_their_replies() {
+    let server = start(&["--set", "limits.requests_per_ip=50"]);
+    let (baseline, began) = (server.baseline(), Instant::now());
+    // All players of an address share its rate: 50 moves in the solo game, and 50 of each player in the duel.
+    let [solo, one, other] = ["solo", "duel", "duel"].map(|service| {
+        let address = server.address(service);
+        thread::spawn(move || {
+            let mut player = connect(address);
+            player.write_all(&[b"123".as_slice(); 17].concat()[..50]).unwrap();
+            let mut replies = [0; 50];
+            player.read_exact(&mut replies).unwrap();
+            replies
+        })
+    });
+    let [solo, one, other] = [solo, one, other].map(|player| player.join().unwrap());
+    // The first 50 at once, and 50 each second.
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(solo.iter().all(|reply| b"xyz".contains(reply)), "{solo:?}");
+    // Both players send the same moves.
+    assert_eq!((one, other), ([b'x'; 50], [b'x'; 50]));
+    server.returns_to(baseline, "rps");
+}
+
+#[test]
+fn row_33_moves_over_the_rate_delay_no_other_address_and_no_drain() {
+    let server = start(&["--set", "limits.requests_per_ip=1", "--set", "timeouts.drain=1m"]);
+    let mut flood = connect(server.address("solo"));
+    flood.write_all(&[b'1'; 5000]).unwrap();
+    read_reply(&mut flood);
+    let mut pair = [(2, b'1'), (3, b'2')].map(|(source, mv)| {
+        let mut player = connect_from(Ipv4Addr::new(127, 0, 0, source), server.address("duel"));
+        player.write_all(&[mv]).unwrap();
+        player
+    });
+    assert_eq!(pair.each_mut().map(read_reply), [b'z', b'y']);
+    let began = Instant::now();
+    server.signal("TERM");
+    // At the rate, the rest would take more than an hour.
+    assert_eq!(read_to_end(&mut flood).len(), 4999);
+    drop((flood, pair));
+    let (code, log) = server.wait_for_exit();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("aborted=0"), "{log}");
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+}
+
+#[test]
+fn row_33_a_move_that_waits_for_the_rate_as_long_as_the_idle_timeout_ends_the_connection() {
+    let settings = ["--set", "limits.requests_per_ip=1", "--set", "timeouts.idle=200ms", "--set", "duel.window=100ms"];
+    let server = start(&settings);
+    let baseline = server.baseline();
+    for (service, source) in [("solo", 2), ("duel", 3)] {
+        // One move a second, and none may wait for that long. If the machine pauses, a few can.
+        let mut player = connect_from(Ipv4Addr::new(127, 0, 0, source), server.address(service));
+        player.write_all(&[b'1'; 100]).unwrap();
+        let count = read_to_end(&mut player).len();
+        assert!((1..100).contains(&count), "{service}: {count}");
+    }
+    server.returns_to(baseline, "rps");
 }
 
 #[test]

@@ -1,10 +1,16 @@
-//! The row of FAULTS.md that needs an idle machine. `crates/power-server/tests/faults_alone.rs` says how to run it.
+//! The rows of FAULTS.md that need an idle machine. `crates/power-server/tests/faults_alone.rs` says how to run it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
-use proto::testing::blocking::send_without_reading;
+use std::time::Duration;
+
+use proto::testing::blocking::{exchange, send_without_reading};
+use proto::testing::clients::Clients;
+use proto::testing::eventually;
+use proto::testing::memory;
+use proto::testing::process::raise_open_files;
 use support::program::start;
 
 #[test]
@@ -25,5 +31,34 @@ fn row_06_players_who_never_read_do_not_grow_memory() {
     assert!(growth < 1024, "memory grew by {growth} KiB");
     server.returns_to(baseline, "rps");
     assert_eq!(server.metric("rps_connections_closed_total{reason=\"write_timeout\"}"), 5);
+    server.stop();
+}
+
+#[test]
+#[ignore = "measures a time: needs an idle machine"]
+fn row_21_players_and_health_checks_beside_100_floods_wait_less_than_100_ms() {
+    let server = start(&["--set", "workers=1"]);
+    let baseline = server.baseline();
+    for (service, floods) in [("solo", 1), ("solo", 100), ("duel", 2), ("duel", 200)] {
+        let address = server.address(service);
+        let flood = Clients::flood(address, floods, &"1".repeat(64 * 1024));
+        assert!(eventually(Duration::from_mins(1), || flood.least_progress() > 0));
+        let players = Clients::ping_pong(address, 16, "1", 1, |reply| b"xyz".contains(&reply[0]));
+        players.measure(&server, &format!("row 21: {service} beside {floods} floods"), Duration::from_millis(100));
+        flood.stop();
+        server.returns_to(baseline, "rps");
+    }
+    server.stop();
+}
+
+#[test]
+#[ignore = "takes two minutes, and measures memory: needs an idle machine"]
+fn row_22_ten_thousand_players_who_never_read_fit_into_the_memory_of_a_deployment() {
+    raise_open_files(12_000);
+    let server = start(&memory::SETTINGS);
+    let baseline = server.baseline();
+    memory::check_unread_replies(&server, "solo", "rps", &[b'1'; 32 * 1024]);
+    assert_eq!(exchange(server.address("solo"), b"1").len(), 1);
+    server.returns_to(baseline, "rps");
     server.stop();
 }

@@ -23,6 +23,16 @@ pub fn connect_from(source: Ipv4Addr, address: SocketAddr) -> TcpStream {
     with_timeouts(OwnedFd::from(socket).into())
 }
 
+/// Connects with the smallest buffers that the kernel allows, so that at most 2,304 bytes of replies are taken for a client
+/// that does not read.
+pub fn connect_with_small_buffers(address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(1).unwrap();
+    socket.set_send_buffer_size(1).unwrap();
+    socket.connect(&address.into()).unwrap();
+    with_timeouts(OwnedFd::from(socket).into())
+}
+
 fn with_timeouts(stream: TcpStream) -> TcpStream {
     stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     stream.set_write_timeout(Some(TEST_TIMEOUT)).unwrap();
@@ -54,6 +64,12 @@ pub fn expect(stream: &mut TcpStream, expected: &str) {
     let mut received = vec![0; expected.len()];
     stream.read_exact(&mut received).unwrap();
     assert_eq!(String::from_utf8_lossy(&received), expected);
+}
+
+/// Checks that the server resets the connection after the replies that have been received.
+pub fn expect_reset(stream: &mut TcpStream) {
+    let error = stream.read_to_end(&mut Vec::new()).expect_err("a reset");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
 }
 
 /// Sends `requests` repeatedly without reading replies, until the server closes the connection.

@@ -7,6 +7,8 @@
 //! - [`program`]: a server's binary as a child process, with its listeners and its admin endpoint;
 //! - `server` (with feature `server`): a server in this process;
 //! - [`blocking`], [`nonblocking`]: TCP clients that send and receive raw bytes;
+//! - [`clients`]: clients that send without end;
+//! - [`memory`]: the memory of a server under clients that never read;
 //! - `breakable` (with feature `server`): an in-memory stream that a test can break;
 //! - [`transcript`]: replays the transcripts of PROTOCOL.md;
 //! - [`python`]: peers written in Python;
@@ -26,7 +28,9 @@
 pub mod blocking;
 #[cfg(feature = "server")]
 pub mod breakable;
+pub mod clients;
 pub mod generator;
+pub mod memory;
 pub mod nonblocking;
 pub mod process;
 pub mod program;

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, Command};
 use std::sync::{Arc, Condvar, Mutex, Once};
 use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal as catch};
 
@@ -88,6 +88,15 @@ pub fn signal(id: u32, name: &str) {
     };
     let process = i32::try_from(id).ok().and_then(Pid::from_raw).expect("a process ID");
     kill_process(process, signal).expect("the process exists");
+}
+
+/// Raises the open-file limit of this process, which its children inherit.
+pub fn raise_open_files(files: u64) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| current < files) {
+        let raised = Rlimit { current: Some(files), maximum: maximum.map(|most| most.max(files)) };
+        setrlimit(Resource::Nofile, raised).unwrap();
+    }
 }
 
 /// Makes child processes start with the default action for terminating signals.

@@ -157,6 +157,17 @@ impl ServerProcess {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
+    /// Returns the number of orphaned sockets of `service` that still have bytes to send.
+    ///
+    /// A row of `/proc/net/tcp` has the local address, the remote address, the state and the queues. The inode of an orphan
+    /// is 0.
+    pub fn orphans(&self, service: &str) -> usize {
+        let port = format!(":{:04X}", self.address(service).port());
+        let table = fs::read_to_string("/proc/net/tcp").unwrap();
+        let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+        rows.filter(|row| row[1].ends_with(&port) && row[9] == "0" && !row[4].starts_with("00000000")).count()
+    }
+
     /// Returns the CPU time that it has used (proc(5), `utime` and `stime`, in hundredths of a second).
     pub fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id)).unwrap();

@@ -1,0 +1,143 @@
+//! The memory of a server and of its sockets under clients that never read.
+
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use super::blocking::connect_with_small_buffers;
+use super::program::ServerProcess;
+use super::{TEST_TIMEOUT, eventually};
+
+/// Checks that the server survives 10,000 clients of `service` that send `requests` until nothing more fits and never
+/// read, that it needs less memory than its deployment has, and that it closes all of them at the write timeout.
+///
+/// The server must be started with the settings of [`SETTINGS`]. The metrics of its connections begin with `prefix`.
+pub fn check_unread_replies(server: &ServerProcess, service: &str, prefix: &str, requests: &[u8]) {
+    const CLIENTS: usize = 10_000;
+    let limit = deployed_limit(prefix);
+    let group = MemoryGroup::new(limit);
+    if let Some(group) = &group {
+        group.add(server.id());
+    }
+    let before = socket_bytes();
+    let clients: Vec<_> = (0..CLIENTS).map(|_| connect_with_small_buffers(server.address(service))).collect();
+    send_all(&clients, requests);
+    server.eventually(|server| server.metric(&format!("{prefix}_connections")) == CLIENTS as u64, "has all clients");
+    send_all(&clients, requests);
+    let (own, sockets) = (server.resident_kib() * 1024, socket_bytes().saturating_sub(before));
+    let total = own + sockets;
+    println!(
+        "row 22: {service}: {} bytes per connection: {own} of the process and at most {sockets} of the kernel together, of \
+         {limit}; memory cgroup: {}",
+        total / CLIENTS as u64,
+        group.as_ref().map_or("none", MemoryGroup::kind)
+    );
+    assert!(total < limit, "{total} bytes");
+    assert_eq!(
+        server.metric(&format!("{prefix}_connections")),
+        CLIENTS as u64,
+        "none was closed before the measurement"
+    );
+    assert_eq!(server.get("/healthz"), Some((200, "ok\n".to_owned())));
+    let closed = || server.metric(&format!("{prefix}_connections_closed_total{{reason=\"write_timeout\"}}"));
+    assert!(eventually(4 * TEST_TIMEOUT, || closed() == CLIENTS as u64), "{} closed", closed());
+    server.eventually(|server| server.orphans(service) == 0, "has no orphans");
+    drop(clients);
+}
+
+/// The settings of a server for [`check_unread_replies`]. The clients need a part of the time to send their requests.
+pub const SETTINGS: [&str; 4] = ["--set", "timeouts.write=1m", "--set", "timeouts.idle=1h"];
+
+/// Sends `requests` on each connection again and again, until no socket has taken a byte for a second.
+fn send_all(clients: &[TcpStream], requests: &[u8]) {
+    for stream in clients {
+        stream.set_nonblocking(true).unwrap();
+    }
+    let mut rounds_without = 0;
+    while rounds_without < 10 {
+        let sent: usize = clients.iter().map(|stream| send(stream, requests)).sum();
+        rounds_without = if sent == 0 { rounds_without + 1 } else { 0 };
+        // The server and the network take what has been sent.
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Sends as much as the socket takes.
+fn send(mut stream: &TcpStream, requests: &[u8]) -> usize {
+    let mut sent = 0;
+    loop {
+        match stream.write(requests) {
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return sent,
+            Err(error) => panic!("the connection ended before its write timeout: {error}"),
+        }
+    }
+}
+
+/// Returns the memory of all TCP sockets of this machine, those of the clients included (`/proc/net/sockstat`, in pages).
+fn socket_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/net/sockstat").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP: ")).unwrap();
+    let pages: u64 = line.split_once("mem ").unwrap().1.trim().parse().unwrap();
+    pages * rustix::param::page_size() as u64
+}
+
+/// Returns the memory limit of a server in `config/deploy/compose.yaml`: its own, or that of all servers.
+fn deployed_limit(server: &str) -> u64 {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/deploy/compose.yaml");
+    let text = fs::read_to_string(path).unwrap();
+    let limit_in = |name: &str| {
+        let (_, section) = text.split_once(&format!("\nx-{name}: "))?;
+        let section = section.split("\n\n").next()?;
+        section.lines().find_map(|line| line.strip_prefix("  mem_limit: "))
+    };
+    let limit = limit_in(server).or_else(|| limit_in("server")).expect("compose.yaml has a memory limit");
+    let (number, unit) = limit.trim().split_at(limit.trim().len() - 1);
+    number.parse::<u64>().unwrap() * if unit == "g" { 1 << 30 } else { 1 << 20 }
+}
+
+/// A memory cgroup. Dropping it deletes it.
+struct MemoryGroup {
+    folder: PathBuf,
+    kind: &'static str,
+}
+
+impl MemoryGroup {
+    /// Creates one with a limit, if this process may.
+    fn new(limit: u64) -> Option<Self> {
+        let kinds = [("v2", "/sys/fs/cgroup", "memory.max"), ("v1", "/sys/fs/cgroup/memory", "memory.limit_in_bytes")];
+        kinds.into_iter().find_map(|(kind, root, file)| {
+            let group = Self { folder: Path::new(root).join(format!("faults-{}", std::process::id())), kind };
+            fs::create_dir(&group.folder).ok()?;
+            // Not `write`, which would create a file. The folder is none of a cgroup if there is no such file.
+            let mut file = fs::File::options().write(true).open(group.folder.join(file)).ok()?;
+            file.write_all(limit.to_string().as_bytes()).ok()?;
+            Some(group)
+        })
+    }
+
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn add(&self, process: u32) {
+        fs::write(self.folder.join("cgroup.procs"), process.to_string()).unwrap();
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        let parent = self.folder.parent().unwrap();
+        if let Ok(processes) = fs::read_to_string(self.folder.join("cgroup.procs")) {
+            for process in processes.lines() {
+                // It may have exited.
+                let _ = fs::write(parent.join("cgroup.procs"), process);
+            }
+        }
+        // The kernel keeps the group until the last process has left.
+        eventually(TEST_TIMEOUT, || fs::remove_dir(&self.folder).is_ok() || !self.folder.exists());
+    }
+}
