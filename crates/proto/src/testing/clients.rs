@@ -45,7 +45,7 @@ impl Clients {
                         progress.count();
                     }
                 };
-                tokio::join!(sending, reading).0
+                tokio::join!(sending, reading).0;
             }
         })
     }

@@ -72,10 +72,9 @@ impl Quota {
         let available = self.bucket(|bucket| bucket.available(self.rate, now));
         let (event, allowed) = match (event, self.waits_until) {
             (Event::ReplyReady, Some(times_out)) if available == 0 && times_out <= now => (Event::RequestTimeout, 1),
-            (Event::ReplyReady, Some(_)) => (Event::Data, available),
             // A drain waits for no rate.
             (Event::Shutdown, Some(_)) => (Event::Data, max_replies),
-            (Event::Data, _) => (Event::Data, available),
+            (Event::ReplyReady, Some(_)) | (Event::Data, _) => (Event::Data, available),
             // The other events are about a request that has begun already.
             (event, _) => (event, available.max(1)),
         };

@@ -26,8 +26,9 @@ impl TokenBucket {
     /// Returns the number of tokens at a rate per second.
     pub(crate) fn available(&self, rate: u32, now: Instant) -> usize {
         let filled = CAPACITY.saturating_sub(self.missing(now));
+        let tokens = filled.as_nanos() * u128::from(rate) / CAPACITY.as_nanos();
         // At most the rate, so it fits.
-        (filled.as_nanos() * u128::from(rate) / CAPACITY.as_nanos()) as usize
+        tokens.try_into().unwrap_or(usize::MAX)
     }
 
     /// Takes tokens. More than there are can be taken: they are then missing for longer.
@@ -52,7 +53,7 @@ const CAPACITY: Duration = Duration::from_secs(1);
 
 /// Returns the time for one token, rounded up, so that `available` counts a token at the time that `next` returns.
 fn per_token(rate: u32) -> Duration {
-    Duration::from_nanos(CAPACITY.as_nanos().div_ceil(u128::from(rate.max(1))) as u64)
+    Duration::from_nanos(1_000_000_000_u64.div_ceil(rate.max(1).into()))
 }
 
 #[cfg(test)]
