@@ -11,29 +11,38 @@ use super::blocking::connect_with_small_buffers;
 use super::program::ServerProcess;
 use super::{TEST_TIMEOUT, eventually};
 
-/// Checks that the server survives 10,000 clients of `service` that send `requests` until nothing more fits and never
-/// read, that it needs less memory than its deployment has, and that it closes all of them at the write timeout.
+/// Checks that the server survives 10,000 clients of `service` that send `request` until nothing more fits and never read,
+/// that it needs less memory than its deployment has, and that it closes all of them at the write timeout.
 ///
-/// The server must be started with the settings of [`SETTINGS`]. The metrics of its connections begin with `prefix`.
-pub fn check_unread_replies(server: &ServerProcess, service: &str, prefix: &str, requests: &[u8]) {
+/// The replies to the first `bytes_before` bytes nearly fill the send buffers. Then the clients fill the receive buffers
+/// while the process is stopped, so that it next reads as much as it can and has room for few of the replies.
+///
+/// The server must be started with [`SETTINGS`]. The metrics of its connections begin with `prefix`.
+pub fn check_unread_replies(server: &ServerProcess, service: &str, prefix: &str, request: &str, bytes_before: usize) {
     const CLIENTS: usize = 10_000;
     let limit = deployed_limit(prefix);
     let group = MemoryGroup::new(limit);
     if let Some(group) = &group {
         group.add(server.id());
     }
-    let before = socket_bytes();
+    let (memory_before, requests) = (socket_bytes(), request.repeat(4096));
     let clients: Vec<_> = (0..CLIENTS).map(|_| connect_with_small_buffers(server.address(service))).collect();
-    send_all(&clients, requests);
+    let stopped = |bytes: usize| {
+        server.signal("STOP");
+        server.eventually(ServerProcess::is_stopped, "is stopped");
+        send_all(&clients, requests.as_bytes(), bytes);
+        server.signal("CONT");
+    };
+    stopped(bytes_before);
     server.eventually(|server| server.metric(&format!("{prefix}_connections")) == CLIENTS as u64, "has all clients");
-    send_all(&clients, requests);
-    let (own, sockets) = (server.resident_kib() * 1024, socket_bytes().saturating_sub(before));
-    let total = own + sockets;
+    stopped(usize::MAX);
+    send_all(&clients, requests.as_bytes(), usize::MAX);
+    let (own, sockets) = (server.resident_kib() * 1024, socket_bytes().saturating_sub(memory_before));
+    let (total, group) = (own + sockets, group.as_ref().map_or("none", |group| group.kind));
     println!(
-        "row 22: {service}: {} bytes per connection: {own} of the process and at most {sockets} of the kernel together, of \
-         {limit}; memory cgroup: {}",
+        "row 22: {service}: {} bytes per connection: {own} of the process, and {sockets} of the kernel with those of the \
+         clients, of {limit}; memory cgroup: {group}",
         total / CLIENTS as u64,
-        group.as_ref().map_or("none", MemoryGroup::kind)
     );
     assert!(total < limit, "{total} bytes");
     assert_eq!(
@@ -45,36 +54,40 @@ pub fn check_unread_replies(server: &ServerProcess, service: &str, prefix: &str,
     let closed = || server.metric(&format!("{prefix}_connections_closed_total{{reason=\"write_timeout\"}}"));
     assert!(eventually(4 * TEST_TIMEOUT, || closed() == CLIENTS as u64), "{} closed", closed());
     server.eventually(|server| server.orphans(service) == 0, "has no orphans");
-    drop(clients);
 }
 
 /// The settings of a server for [`check_unread_replies`]. The clients need a part of the time to send their requests.
-pub const SETTINGS: [&str; 4] = ["--set", "timeouts.write=1m", "--set", "timeouts.idle=1h"];
+pub const SETTINGS: [&str; 4] = ["--set", "timeouts.write=90s", "--set", "timeouts.idle=1h"];
 
-/// Sends `requests` on each connection again and again, until no socket has taken a byte for a second.
-fn send_all(clients: &[TcpStream], requests: &[u8]) {
+/// Sends up to `most` bytes of `requests`, again and again, on each connection, until no socket has taken a byte for a second.
+fn send_all(clients: &[TcpStream], requests: &[u8], most: usize) {
+    let mut left = vec![most; clients.len()];
     for stream in clients {
         stream.set_nonblocking(true).unwrap();
     }
-    let mut rounds_without = 0;
-    while rounds_without < 10 {
-        let sent: usize = clients.iter().map(|stream| send(stream, requests)).sum();
-        rounds_without = if sent == 0 { rounds_without + 1 } else { 0 };
-        // The server and the network take what has been sent.
+    let mut idle_rounds = 0;
+    while idle_rounds < 10 && left.iter().any(|&left| left > 0) {
+        let sent: usize = clients.iter().zip(&mut left).map(|(stream, left)| send(stream, requests, left)).sum();
+        idle_rounds = if sent == 0 { idle_rounds + 1 } else { 0 };
+        // The kernel and the server take what has been sent.
         thread::sleep(Duration::from_millis(100));
     }
 }
 
 /// Sends as much as the socket takes.
-fn send(mut stream: &TcpStream, requests: &[u8]) -> usize {
+fn send(mut stream: &TcpStream, requests: &[u8], left: &mut usize) -> usize {
     let mut sent = 0;
-    loop {
-        match stream.write(requests) {
-            Ok(count) => sent += count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return sent,
+    while *left > 0 {
+        match stream.write(&requests[..requests.len().min(*left)]) {
+            Ok(count) => {
+                sent += count;
+                *left -= count;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) => panic!("the connection ended before its write timeout: {error}"),
         }
     }
+    sent
 }
 
 /// Returns the memory of all TCP sockets of this machine, those of the clients included (`/proc/net/sockstat`, in pages).
@@ -117,10 +130,6 @@ impl MemoryGroup {
             file.write_all(limit.to_string().as_bytes()).ok()?;
             Some(group)
         })
-    }
-
-    fn kind(&self) -> &'static str {
-        self.kind
     }
 
     fn add(&self, process: u32) {
