@@ -136,7 +136,7 @@ fn a_turn_writes_a_bounded_number_of_bytes_and_the_next_one_continues() {
         replies += progress.replies;
         turns += 1;
         assert!(output.len() < MAX_OUTPUT_BYTES + 256, "{} bytes", output.len());
-        assert_eq!(output.split(|&byte| byte == b'\n').skip(1).count() as u64, progress.replies);
+        assert_eq!(output[..].split(|&byte| byte == b'\n').skip(1).count() as u64, progress.replies);
         if progress.wait_for != WaitFor::Turn {
             assert_eq!(progress.wait_for, WaitFor::Request);
             break;
