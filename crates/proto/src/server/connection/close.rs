@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::io::{SCRATCH, poll_read};
 use super::stream::Stream;
@@ -25,23 +25,27 @@ const DISCARD_CHUNK: usize = 16 * 1024;
 /// The longest time between two checks whether the peer has taken its replies.
 const MAX_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
+/// The longest wait for a peer that takes its replies slowly, in write timeouts.
+const MAX_WRITE_TIMEOUTS: u32 = 6;
+
 /// Closes `stream` so that the peer gets every reply, or none of them is left in the kernel.
 ///
 /// Half-closes it, then discards incoming data until the peer closes too, at most for [`LINGER`]. Then waits until the peer
-/// has acknowledged everything, `write_timeout` after the half-close at the latest: the connection counts against the
-/// limits until the kernel holds nothing for it. Returns whether the peer has taken everything. Otherwise the close is a
-/// reset, except at the drain deadline: the process then ends, and the kernel still delivers the replies.
+/// has acknowledged everything, as long as it acknowledges something within each `write_timeout`, and at most for
+/// [`MAX_WRITE_TIMEOUTS`]: the connection counts against the limits until the kernel holds nothing for it. Returns whether
+/// the peer has taken everything. Otherwise the close is a reset, except at the drain deadline: the process then ends, and
+/// the kernel still delivers the replies.
 pub(super) async fn close<S: Stream>(stream: &mut S, write_timeout: Duration, shutdown: &Shutdown) -> bool {
     let half_closed = Instant::now();
-    tokio::select! {
+    let acknowledged = stream.send_queue().acknowledged;
+    let is_taken = tokio::select! {
         biased;
-        () = async {
+        is_taken = async {
             half_close(stream, LINGER).await;
-            let _ = timeout_at(half_closed + write_timeout, taken(stream)).await;
-        } => {}
+            is_taken(stream, acknowledged, half_closed, write_timeout).await
+        } => is_taken,
         () = shutdown.deadline_passed() => return true,
-    }
-    let is_taken = stream.send_queue().is_empty;
+    };
     if !is_taken {
         stream.reset_on_close();
     }
@@ -63,13 +67,27 @@ where
     let _ = timeout(linger, discard).await;
 }
 
-/// Waits until the peer has acknowledged everything.
+/// Waits until the peer has acknowledged everything, or acknowledges nothing for a write timeout. Returns whether it has
+/// acknowledged everything. It had `acknowledged` some bytes at the half-close.
 ///
 /// The kernel sends no event for that, so check after a round trip, and then after twice as long each time.
-async fn taken<S: Stream>(stream: &S) {
+async fn is_taken<S: Stream>(stream: &S, mut acknowledged: u64, half_closed: Instant, write_timeout: Duration) -> bool {
     let mut interval = stream.send_queue().round_trip + Duration::from_millis(1);
-    while !stream.send_queue().is_empty {
-        sleep(interval).await;
+    let mut progress = half_closed;
+    loop {
+        let queue = stream.send_queue();
+        let now = Instant::now();
+        if queue.is_empty {
+            return true;
+        }
+        if queue.acknowledged != acknowledged {
+            (acknowledged, progress) = (queue.acknowledged, now);
+        }
+        let deadline = (progress + write_timeout).min(half_closed + write_timeout * MAX_WRITE_TIMEOUTS);
+        if deadline <= now {
+            return false;
+        }
+        sleep_until(deadline.min(now + interval)).await;
         interval = (interval * 2).min(MAX_CHECK_INTERVAL);
     }
 }

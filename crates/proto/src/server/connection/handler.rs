@@ -18,6 +18,11 @@ pub trait Handler: Send + 'static {
     /// connections that always have requests delay the others by milliseconds. A longer turn saves system calls.
     const TURN_REPLIES: usize;
 
+    /// Returns the maximum bytes of the next read, if it is less than [`READ_BYTES`](Self::READ_BYTES).
+    fn read_bytes(&self) -> usize {
+        Self::READ_BYTES
+    }
+
     /// Consumes complete requests from `input` and appends their replies to `output`, which is empty at the call.
     ///
     /// One call is the connection's turn, so it does a bounded amount of work: it stops after `max_replies` replies, or

@@ -162,7 +162,8 @@ where
     pub(super) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Handled>> {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.load(self.unconsumed.as_deref());
-            let read = task::ready!(poll_read(&mut self.stream, cx, &mut scratch.input, H::READ_BYTES))?;
+            let limit = self.handler.read_bytes();
+            let read = task::ready!(poll_read(&mut self.stream, cx, &mut scratch.input, limit))?;
             let event = if read == 0 { Event::Eof } else { Event::Data };
             Poll::Ready(self.handle(cx, event, scratch))
         })
@@ -193,8 +194,9 @@ where
         Ok(Handled { event, started, wrote, consumed, progress, waited: true })
     }
 
-    /// Writes the replies that the socket had no room for. Returns `handled`, so that the caller need not store it in the
-    /// meantime. Nothing is read: a peer that does not read its replies must not cause more of them.
+    /// Writes the replies that the socket had no room for, while the peer takes any within each `timeout`. Returns
+    /// `handled`, so that the caller need not store it in the meantime. Nothing is read: a peer that does not read its
+    /// replies must not cause more of them.
     pub(super) fn flush<'a>(
         &'a mut self,
         unsent: Box<Box<[u8]>>,
@@ -203,16 +205,26 @@ where
         shutdown: &'a Shutdown,
     ) -> BoxFuture<'a, Result<Handled, CloseReason>> {
         Box::pin(async move {
-            tokio::select! {
-                biased;
-                written = self.stream.write_all(&unsent) => written.map(|()| handled).map_err(CloseReason::Io),
-                () = sleep(timeout) => {
-                    // An ordinary close would keep the unread replies in the kernel for minutes.
-                    self.stream.reset_on_close();
-                    Err(CloseReason::WriteTimeout)
+            let mut rest = &unsent[..];
+            while !rest.is_empty() {
+                let acknowledged = self.stream.send_queue().acknowledged;
+                tokio::select! {
+                    biased;
+                    written = self.stream.write(rest) => match written {
+                        Ok(0) => return Err(CloseReason::Io(io::ErrorKind::WriteZero.into())),
+                        Ok(written) => rest = &rest[written..],
+                        Err(error) => return Err(CloseReason::Io(error)),
+                    },
+                    // A slow peer can take some of the replies without making enough room for more.
+                    () = sleep(timeout) => if self.stream.send_queue().acknowledged == acknowledged {
+                        // An ordinary close would keep the unread replies in the kernel for minutes.
+                        self.stream.reset_on_close();
+                        return Err(CloseReason::WriteTimeout);
+                    },
+                    () = shutdown.deadline_passed() => return Err(CloseReason::Aborted),
                 }
-                () = shutdown.deadline_passed() => Err(CloseReason::Aborted),
             }
+            Ok(handled)
         })
     }
 

@@ -23,6 +23,9 @@ pub(crate) struct RateLimited<H> {
     quota: Option<Box<Quota>>,
 }
 
+/// Maximum bytes per read of a connection with a limit: more than the longest request.
+const MAX_READ_BYTES: usize = 4096;
+
 /// The requests that a connection may still send.
 #[derive(Debug)]
 pub(crate) struct Quota {
@@ -32,8 +35,17 @@ pub(crate) struct Quota {
     rate: u32,
     /// Maximum time that a request waits.
     timeout: Duration,
-    /// When the request that waits times out.
-    waits_until: Option<Instant>,
+    /// What the request that waits will get, and when.
+    wait: Option<(Grant, Instant)>,
+}
+
+/// The end of a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grant {
+    /// The request gets the token that was taken for it when the wait began. So each connection wakes once, in order.
+    Token,
+    /// The request times out, because the tokens up to then are taken by others.
+    Timeout,
 }
 
 impl<H> RateLimited<H> {
@@ -45,7 +57,7 @@ impl<H> RateLimited<H> {
 impl Quota {
     /// Creates the quota of a connection: `rate` requests per second, shared through `bucket`.
     pub(crate) fn new(bucket: Arc<Mutex<TokenBucket>>, rate: u32, timeout: Duration) -> Self {
-        Self { bucket, rate, timeout, waits_until: None }
+        Self { bucket, rate, timeout, wait: None }
     }
 
     fn bucket<T>(&self, use_bucket: impl FnOnce(&mut TokenBucket) -> T) -> T {
@@ -53,11 +65,13 @@ impl Quota {
         use_bucket(&mut self.bucket.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits for the next token. Returns when to look again.
+    /// Takes the next token that comes within the timeout, and waits for it.
     fn wait(&mut self, now: Instant) -> WaitFor {
-        let next = self.bucket(|bucket| bucket.next(self.rate, now));
-        let times_out = *self.waits_until.get_or_insert(now + self.timeout);
-        WaitFor::Reply { deadline: next.min(times_out) }
+        let times_out = now + self.timeout;
+        let token_at = self.bucket(|bucket| bucket.reserve(self.rate, now, times_out));
+        let (grant, deadline) = token_at.map_or((Grant::Timeout, times_out), |token_at| (Grant::Token, token_at));
+        self.wait = Some((grant, deadline));
+        WaitFor::Reply { deadline }
     }
 
     fn handle<H: Handler>(
@@ -69,22 +83,29 @@ impl Quota {
         max_replies: usize,
     ) -> Progress {
         let now = Instant::now();
+        if let (Some((_, deadline)), Event::ReplyReady) = (self.wait, event)
+            && now < deadline
+        {
+            return Progress { replies: 0, wait_for: WaitFor::Reply { deadline } };
+        }
         let available = self.bucket(|bucket| bucket.available(self.rate, now));
-        let (event, allowed) = match (event, self.waits_until) {
-            (Event::ReplyReady, Some(times_out)) if available == 0 && times_out <= now => (Event::RequestTimeout, 1),
+        // The event for the handler, the tokens that it may use, and those of them that are taken already.
+        let (event, tokens, taken) = match (self.wait.take(), event) {
+            (Some((Grant::Token, _)), Event::ReplyReady) => (Event::Data, available.saturating_add(1), 1),
+            // The error is not a request.
+            (Some((Grant::Timeout, _)), Event::ReplyReady) => (Event::RequestTimeout, 1, 1),
             // A drain waits for no rate.
-            (Event::Shutdown, Some(_)) => (Event::Data, max_replies),
-            (Event::ReplyReady, Some(_)) | (Event::Data, _) => (Event::Data, available),
+            (Some(_), Event::Shutdown) => (Event::Data, max_replies, 0),
+            (_, Event::Data) => (Event::Data, available, 0),
             // The other events are about a request that has begun already.
-            (event, _) => (event, available.max(1)),
+            (_, event) => (event, available.max(1), 0),
         };
-        if allowed == 0 {
+        if tokens == 0 {
             return Progress { replies: 0, wait_for: self.wait(now) };
         }
-        self.waits_until = None;
-        let Progress { replies, wait_for } = handler.handle(event, input, output, allowed.min(max_replies));
+        let Progress { replies, wait_for } = handler.handle(event, input, output, tokens.min(max_replies));
         let available = self.bucket(|bucket| {
-            bucket.take(replies, self.rate, now);
+            bucket.take(replies.saturating_sub(taken), self.rate, now);
             bucket.available(self.rate, now)
         });
         let wait_for = match wait_for {
@@ -100,6 +121,11 @@ impl<H: Handler> Handler for RateLimited<H> {
     const READ_BYTES: usize = H::READ_BYTES;
     const TURN_REPLIES: usize = H::TURN_REPLIES;
 
+    fn read_bytes(&self) -> usize {
+        // Requests that wait had better wait in the socket: this process has no limit on them.
+        if self.quota.is_some() { H::READ_BYTES.min(MAX_READ_BYTES) } else { H::READ_BYTES }
+    }
+
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress {
         match &mut self.quota {
             None => self.handler.handle(event, input, output, max_replies),
@@ -110,7 +136,7 @@ impl<H: Handler> Handler for RateLimited<H> {
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &self.quota {
             // The deadline of the wait ends it.
-            Some(quota) if quota.waits_until.is_some() => Poll::Pending,
+            Some(quota) if quota.wait.is_some() => Poll::Pending,
             _ => self.handler.poll_reply(cx),
         }
     }
@@ -162,27 +188,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn requests_over_the_rate_wait_and_are_not_lost() {
+    async fn requests_over_the_rate_wait_in_order_and_are_not_lost() {
         let bucket = Arc::new(Mutex::new(TokenBucket::default()));
         let (mut one, mut other) = (limited(&bucket), limited(&bucket));
         let (mut input, mut other_input) = (BytesMut::from(&b"abcd"[..]), BytesMut::from(&b"x"[..]));
-        let start = Instant::now();
-        let half = start + SECOND / 2;
+        let half = |halves: u32| WaitFor::Reply { deadline: Instant::now() + SECOND / 2 * halves };
         assert_eq!(
             deliver(&mut one, Event::Data, &mut input),
-            ("ab".into(), WaitFor::Reply { deadline: half }),
+            ("ab".into(), half(1)),
             "the requests of one second at once"
         );
         assert_eq!(
             deliver(&mut other, Event::Data, &mut other_input),
-            (String::new(), WaitFor::Reply { deadline: half }),
+            (String::new(), half(2)),
             "the connections of a client network share the rate"
         );
         tokio::time::advance(SECOND / 2).await;
-        assert_eq!(deliver(&mut one, Event::ReplyReady, &mut input).0, "c");
+        assert_eq!(deliver(&mut other, Event::ReplyReady, &mut other_input).0, "", "not its turn");
+        assert_eq!(deliver(&mut one, Event::ReplyReady, &mut input), ("c".into(), half(2)), "behind the other one");
         tokio::time::advance(SECOND / 2).await;
         assert_eq!(deliver(&mut other, Event::ReplyReady, &mut other_input), ("x".into(), WaitFor::Request));
-        assert_eq!(deliver(&mut one, Event::ReplyReady, &mut input).0, "");
         assert_eq!(
             deliver(&mut one, Event::Shutdown, &mut input),
             ("d".into(), WaitFor::Request),
@@ -191,20 +216,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_that_waits_too_long_times_out() {
+    async fn a_request_that_would_wait_too_long_times_out_and_uses_no_token() {
         let bucket = Arc::new(Mutex::new(TokenBucket::default()));
-        let mut handler = limited(&bucket);
-        let mut input = BytesMut::from(&b"abc"[..]);
-        assert_eq!(deliver(&mut handler, Event::Data, &mut input).0, "ab");
-        for _ in 0..9 {
+        let mut handlers: Vec<_> = (0..20).map(|_| limited(&bucket)).collect();
+        let mut inputs = vec![BytesMut::from(&b"a"[..]); handlers.len()];
+        let mut deliver_to_all = |event| -> Vec<String> {
+            handlers.iter_mut().zip(&mut inputs).map(|(handler, input)| deliver(handler, event, input).0).collect()
+        };
+        // Two tokens at once, and ten within the timeout of five seconds.
+        assert_eq!(deliver_to_all(Event::Data).concat(), "aa");
+        let mut replies = String::new();
+        for _ in 0..10 {
             tokio::time::advance(SECOND / 2).await;
-            // Another connection of the client network is faster each time.
-            bucket.lock().unwrap().take(1, 2, Instant::now());
-            let (replies, wait_for) = deliver(&mut handler, Event::ReplyReady, &mut input);
-            assert!(replies.is_empty() && matches!(wait_for, WaitFor::Reply { .. }), "{replies} {wait_for:?}");
+            replies += &deliver_to_all(Event::ReplyReady).concat();
         }
-        tokio::time::advance(SECOND / 2).await;
-        bucket.lock().unwrap().take(1, 2, Instant::now());
-        assert_eq!(deliver(&mut handler, Event::ReplyReady, &mut input), ("t".into(), WaitFor::Close));
+        assert_eq!(replies.matches('a').count(), 10, "{replies}");
+        assert_eq!(replies.matches('t').count(), 8, "{replies}");
+        tokio::time::advance(SECOND).await;
+        let available = bucket.lock().unwrap().available(2, Instant::now());
+        assert_eq!(available, 2, "the timeouts have used none");
     }
 }

@@ -31,15 +31,21 @@ impl TokenBucket {
         tokens.try_into().unwrap_or(usize::MAX)
     }
 
-    /// Takes tokens. More than there are can be taken: they are then missing for longer.
+    /// Takes tokens. More than there are can be taken, up to those of another second: the bucket then takes longer to fill
+    /// up.
     pub(crate) fn take(&mut self, tokens: u64, rate: u32, now: Instant) {
-        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
-        self.full_at = Some(now + self.missing(now) + per_token(rate) * tokens);
+        let (missing, tokens) = (self.missing(now), u32::try_from(tokens).unwrap_or(u32::MAX));
+        self.full_at = Some(now + (missing + per_token(rate) * tokens).min(missing.max(2 * CAPACITY)));
     }
 
-    /// Returns when there is a token.
-    pub(crate) fn next(&self, rate: u32, now: Instant) -> Instant {
-        now + (self.missing(now) + per_token(rate)).saturating_sub(CAPACITY)
+    /// Takes the next token, if it comes by `latest`. Returns when it comes.
+    pub(crate) fn reserve(&mut self, rate: u32, now: Instant, latest: Instant) -> Option<Instant> {
+        let missing = self.missing(now) + per_token(rate);
+        let next = now + missing.saturating_sub(CAPACITY);
+        (next <= latest).then(|| {
+            self.full_at = Some(now + missing);
+            next
+        })
     }
 
     /// Returns how long it takes until the bucket is full.
@@ -67,12 +73,25 @@ mod tests {
             assert_eq!(bucket.available(rate, start), rate as usize);
             bucket.take(rate.into(), rate, start);
             assert_eq!(bucket.available(rate, start), 0);
-            let next = bucket.next(rate, start);
+            let next = TokenBucket { ..bucket }.reserve(rate, start, start + 2 * CAPACITY).unwrap();
             assert!(next > start && next <= start + CAPACITY + Duration::from_millis(1), "{rate}");
             assert_eq!(bucket.available(rate, next), 1, "{rate}");
             assert_eq!(bucket.available(rate, next - Duration::from_nanos(u64::from(rate) + 1)), 0, "{rate}");
             assert!(!bucket.is_full(next) || rate == 1);
             assert_eq!(bucket.available(rate, start + 2 * CAPACITY), rate as usize, "it holds no more");
         }
+    }
+
+    #[test]
+    fn reserved_tokens_come_one_after_the_other_and_debt_is_bounded() {
+        let (mut bucket, start) = (TokenBucket::default(), Instant::now());
+        bucket.take(10, 10, start);
+        let latest = start + CAPACITY / 2;
+        for number in 1..=5 {
+            assert_eq!(bucket.reserve(10, start, latest), Some(start + CAPACITY / 10 * number));
+        }
+        assert_eq!(bucket.reserve(10, start, latest), None);
+        bucket.take(1_000_000, 10, start);
+        assert!(bucket.is_full(start + 2 * CAPACITY), "no debt of more than a second");
     }
 }
