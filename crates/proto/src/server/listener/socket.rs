@@ -21,8 +21,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// The kernel aborts a connection whose peer acknowledges nothing for this long (tcp(7), `TCP_USER_TIMEOUT`).
 ///
 /// For an idle connection, the kernel checks this at the next probe, 105 s after the last traffic. Unacknowledged replies
-/// would be retransmitted for a quarter of an hour by default (`tcp_retries2`). The value tolerates a short network
-/// outage and keeps the total below two minutes.
+/// would be retransmitted for a quarter of an hour by default (`tcp_retries2`); `timeouts.write` ends most of them earlier.
+/// The value tolerates a short network outage and keeps the total below two minutes.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(100);
 
 /// The options of a listening socket that depend on the service.
