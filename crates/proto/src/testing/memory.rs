@@ -56,8 +56,9 @@ pub fn check_unread_replies(server: &ServerProcess, service: &str, prefix: &str,
     server.eventually(|server| server.orphans(service) == 0, "has no orphans");
 }
 
-/// The settings of a server for [`check_unread_replies`]. The clients need a part of the time to send their requests.
-pub const SETTINGS: [&str; 4] = ["--set", "timeouts.write=90s", "--set", "timeouts.idle=1h"];
+/// The settings of a server for [`check_unread_replies`]. The clients send their requests within the write timeout. Two of
+/// it are less than the 100 s (`TCP_USER_TIMEOUT`) after which the kernel would end the connections.
+pub const SETTINGS: [&str; 4] = ["--set", "timeouts.write=40s", "--set", "timeouts.idle=1h"];
 
 /// Sends up to `most` bytes of `requests`, again and again, on each connection, until no socket has taken a byte for a second.
 fn send_all(clients: &[TcpStream], requests: &[u8], most: usize) {
