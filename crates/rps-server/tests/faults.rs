@@ -502,7 +502,7 @@ fn row_33_moves_over_the_rate_wait_and_get_their_replies() {
     let [solo, one, other] = [solo, one, other].map(|player| player.join().unwrap());
     // The first 50 at once, and 50 each second. A move in play takes its part of the rate with its reply, which does not wait
     // for the rate, so that the last move of each player in the duel can be early.
-    assert!(began.elapsed() >= Duration::from_secs(2) * 98 / 100, "{:?}", began.elapsed());
+    assert!(began.elapsed() >= Duration::from_secs(2) * 95 / 100, "{:?}", began.elapsed());
     assert!(solo.iter().all(|reply| b"xyz".contains(reply)), "{solo:?}");
     // Both players send the same moves.
     assert_eq!((one, other), ([b'x'; 50], [b'x'; 50]));
