@@ -13,7 +13,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$root"
 
-max_image_bytes=12000000
+max_image_bytes=12500000
 stop_seconds=10 # after this time `docker stop` sends SIGKILL
 wait_seconds=60
 
