@@ -1,8 +1,8 @@
 //! Merges the sources of a configuration: the defaults, then a file, the environment and the arguments.
 //!
-//! It depends on `serde`, `thiserror`, `toml` and [`quoted`](crate::wire::quoted) only. The defaults, as a TOML table, define the valid keys. Each
-//! setting replaces one value of that table, and the whole table is deserialized after each: an error thus belongs to
-//! exactly one setting, whose source is known.
+//! It depends on `serde`, `thiserror`, `toml` and [`quoted`](crate::wire::quoted) only. The defaults, as a TOML table,
+//! define the valid keys. Each setting replaces one value of that table, and the whole table is deserialized after each:
+//! an error thus belongs to exactly one setting, whose source is known.
 
 use std::collections::BTreeMap;
 use std::fmt;

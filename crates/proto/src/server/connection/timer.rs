@@ -22,8 +22,8 @@ pub struct ConnectionTimeouts {
     pub request: Option<Duration>,
     /// Maximum time from a reply to the first byte of the next request, or to its end if `request` is `None`.
     pub idle: Duration,
-    /// Maximum time in which the peer takes no reply, although there are replies for it: in the socket, or unsent because
-    /// the socket has no room for them. At a close, the maximum time for the peer to take all of them.
+    /// Maximum time without an acknowledgement while there are replies for the peer: in the socket, or unsent because the
+    /// socket has no room for them. It also applies at a close.
     pub write: Duration,
     /// Time from the last byte of a request that may be complete to [`Event::Settled`]. Zero for protocols in which the
     /// end of a request is visible.

@@ -35,7 +35,7 @@ pub(crate) struct Quota {
     rate: u32,
     /// Maximum time that a request waits.
     timeout: Duration,
-    /// What the request that waits will get, and when.
+    /// The end of the current wait, and when it comes.
     wait: Option<(Grant, Instant)>,
 }
 
