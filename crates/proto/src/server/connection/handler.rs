@@ -25,8 +25,8 @@ pub trait Handler: Send + 'static {
 
     /// Consumes complete requests from `input` and appends their replies to `output`, which is empty at the call.
     ///
-    /// One call is the connection's turn, so it does a bounded amount of work: it stops after `max_replies` replies, or
-    /// when `output` has [`MAX_OUTPUT_BYTES`], and returns [`WaitFor::Turn`] if complete requests may remain.
+    /// One call is the connection's turn, so it does a bounded amount of work. It stops after `max_replies` replies, or when
+    /// `output` has [`MAX_OUTPUT_BYTES`], and returns [`WaitFor::Turn`] if complete requests may remain.
     ///
     /// Leave an incomplete request in `input`: the driver keeps it for the next call. It takes consumed bytes as the end of
     /// a request, and restarts the request timeout. Only output restarts the idle timeout.
@@ -44,8 +44,8 @@ pub trait Handler: Send + 'static {
     }
 }
 
-/// A handler stops when the replies of one turn have this many bytes. The last reply can exceed it. They are the most that
-/// the server holds in its own memory for a peer that reads nothing; most turns write less.
+/// A handler whose replies can be longer than their requests ends its turn when they have this many bytes; the last reply
+/// can exceed it. The replies of one turn are what the server holds in its own memory for a peer that reads nothing.
 pub const MAX_OUTPUT_BYTES: usize = 8 * 1024;
 
 /// What happened on a connection.

@@ -110,6 +110,7 @@ sockopt_impl!(
 fn tcp_info(stream: &TcpStream) -> nix::Result<SendQueue> {
     const CLOSED: u8 = 7; // TCP_CLOSE (linux/tcp_states.h)
     let words = getsockopt(stream, TcpInfo)?;
+    // tcpi_state, tcpi_unacked, tcpi_rtt, tcpi_notsent_bytes, and the 64 bits of tcpi_bytes_acked
     let [state, ..] = words[0].to_ne_bytes();
     let [unacknowledged_segments, round_trip_micros, unsent_bytes] = [words[6], words[17], words[36]];
     let [low, high] = if cfg!(target_endian = "little") { [words[30], words[31]] } else { [words[31], words[30]] };

@@ -14,7 +14,8 @@ use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::lifecycle::workers::default_workers;
 use crate::server::observe::log::Log;
 
-/// Runs `server` on `workers` threads (0: see [`default_workers`]) and returns the exit code: 0 if it finishes, 1 if it fails.
+/// Runs `server` on `workers` threads (0: see [`default_workers`]) and returns the exit code: 0 if it finishes, 1 if it
+/// fails.
 ///
 /// A first signal triggers `shutdown`; a second one aborts, with the exit code of that signal.
 ///
@@ -85,7 +86,13 @@ fn start(workers: usize, log: &Log) -> io::Result<Runtime> {
         log.flush();
         process::exit(1);
     }));
-    let runtime = Builder::new_multi_thread().worker_threads(workers).event_interval(31).enable_all().build();
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(workers)
+        // Half of tokio's default. Two players who pipeline wake each other, so their worker never runs out of tasks, and
+        // others wait for this many. Measured beside such a pair: 66 % of the throughput of others, and 56 % by default.
+        .event_interval(31)
+        .enable_all()
+        .build();
     panic::set_hook(hook);
     runtime
 }

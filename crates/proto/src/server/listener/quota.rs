@@ -122,7 +122,7 @@ impl<H: Handler> Handler for RateLimited<H> {
     const TURN_REPLIES: usize = H::TURN_REPLIES;
 
     fn read_bytes(&self) -> usize {
-        // Requests that wait had better wait in the socket: this process has no limit on them.
+        // A connection holds what it has read for as long as it waits. The rest stays in the socket, whose buffer is fixed.
         if self.quota.is_some() { H::READ_BYTES.min(MAX_READ_BYTES) } else { H::READ_BYTES }
     }
 
