@@ -14,8 +14,9 @@ use crate::game::judge;
 use crate::house::House;
 use crate::metrics::{Metrics, SoloRounds};
 
-/// Each has room for as many bytes as clients are expected to have in flight, and for as many again.
-pub const BUFFERS: SocketBuffers = SocketBuffers { send: 32 * 1024, receive: 32 * 1024 };
+/// Each has room for as many bytes as clients are expected to have in flight, and for as many again. With 32 KiB to
+/// receive, 16,384 moves in flight were measured to cost a third more CPU time.
+pub const BUFFERS: SocketBuffers = SocketBuffers { send: 32 * 1024, receive: 48 * 1024 };
 
 /// Plays the moves of one connection against the house.
 #[derive(Debug)]
