@@ -103,6 +103,10 @@ impl Handler for PowerHandler {
                 let received = self.requests.time_out(self.settings.timeouts.request.unwrap_or_default());
                 replies += self.reply_to(received, output);
             }
+            Event::RateTimeout => {
+                let received = self.requests.time_out_over_rate(self.settings.timeouts.request.unwrap_or_default());
+                replies += self.reply_to(received, output);
+            }
             Event::Shutdown => {
                 let received = self.requests.shut_down();
                 replies += self.reply_to(received, output);

@@ -545,6 +545,7 @@ fn row_33_a_move_that_waits_for_the_rate_as_long_as_the_idle_timeout_ends_the_co
         assert!((1..100).contains(&count), "{service}: {count}");
     }
     server.returns_to(baseline, "rps");
+    assert_eq!(server.metric("rps_connections_closed_total{reason=\"request_timeout\"}"), 2);
 }
 
 #[test]

@@ -32,7 +32,7 @@ impl DuelHandler {
     fn play(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> WaitFor {
         let mut reply = match event {
             Event::ReplyReady | Event::Shutdown => self.player.take_reply(),
-            Event::Data | Event::Settled | Event::RequestTimeout | Event::Eof => None,
+            Event::Data | Event::Settled | Event::RequestTimeout | Event::RateTimeout | Event::Eof => None,
         };
         loop {
             // Decoding and encoding in memory cannot fail; a byte that is not a move is a frame as well.

@@ -106,7 +106,7 @@ where
                 match (done.event, done.progress.wait_for) {
                     (Event::Eof, _) if io.send_queue().is_empty => return CloseReason::PeerClosed,
                     (Event::Eof, _) => break CloseReason::PeerClosed,
-                    (Event::RequestTimeout, _) => break CloseReason::RequestTimeout,
+                    (Event::RequestTimeout, _) | (_, WaitFor::CloseTimedOut) => break CloseReason::RequestTimeout,
                     // The rest of a request did not come in time.
                     (Event::Shutdown, _) if !timer.waits_for_reply() => break CloseReason::Drained,
                     (_, WaitFor::Close) => break CloseReason::Finished,

@@ -32,7 +32,8 @@ pub trait Handler: Send + 'static {
     /// a request, and restarts the request timeout. Only output restarts the idle timeout.
     ///
     /// The call with [`Event::Eof`] or [`Event::RequestTimeout`] is the last one: write the replies to the remaining
-    /// input. The connection then closes, as after [`WaitFor::Close`].
+    /// input. So is that with [`Event::RateTimeout`]: write an error, if the protocol has one. The connection then closes,
+    /// as after [`WaitFor::Close`].
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress;
 
     /// Polls, after [`WaitFor::Reply`], whether the pending reply is ready. The handler writes it at
@@ -57,6 +58,8 @@ pub enum Event {
     Settled,
     /// A request was not complete within its timeout.
     RequestTimeout,
+    /// A request waited too long for the rate of its client network. [`Event::Data`] delivers only requests within the rate.
+    RateTimeout,
     /// The peer closed its sending half.
     Eof,
     /// The pending reply is ready, or its deadline has passed.
@@ -92,4 +95,6 @@ pub enum WaitFor {
     Turn,
     /// Nothing: the connection closes once its replies are written.
     Close,
+    /// Nothing, like [`Close`](Self::Close), but the reason is a request that timed out.
+    CloseTimedOut,
 }

@@ -67,7 +67,7 @@ impl Handled {
         let immediate = match self.event {
             Event::Data | Event::Eof => self.progress.replies,
             // The first reply is to a request that has waited since `last`.
-            Event::Settled | Event::RequestTimeout | Event::ReplyReady | Event::Shutdown => {
+            Event::Settled | Event::RequestTimeout | Event::RateTimeout | Event::ReplyReady | Event::Shutdown => {
                 latency.observe(now - last, self.progress.replies.min(1));
                 self.progress.replies.saturating_sub(1)
             }

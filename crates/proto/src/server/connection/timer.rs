@@ -137,7 +137,8 @@ impl ConnectionTimer {
         let same_request = matches!(self.wait_for, WaitFor::MoreData | WaitFor::Settle) && !handled.consumed;
         if !same_request {
             self.request_deadline = match timeouts.request {
-                Some(request) if self.replied => now + request,
+                // Not extended by blank lines, which get no reply.
+                Some(request) if self.replied => now.min(self.idle_deadline) + request,
                 _ => self.idle_deadline,
             };
         }
@@ -200,8 +201,8 @@ impl ConnectionTimer {
                 (settled.min(self.request_deadline), Step::Deliver(Event::Settled))
             }
             WaitFor::Reply { deadline } => (deadline, Step::Deliver(Event::ReplyReady)),
-            // The driver closes the connection at `WaitFor::Close`, before it asks for a step.
-            WaitFor::Turn | WaitFor::Close => (self.last_progress, Step::Deliver(Event::Data)),
+            // The driver closes the connection before it asks for a step.
+            WaitFor::Close | WaitFor::CloseTimedOut | WaitFor::Turn => (self.last_progress, Step::Deliver(Event::Data)),
         };
         let (Some(started_at), Some(deadline)) = (shutdown.started_at(), shutdown.deadline()) else { return step };
         let grace_end = started_at.max(self.last_progress) + DRAIN_IDLE_GRACE;
@@ -214,7 +215,7 @@ impl ConnectionTimer {
             WaitFor::MoreData => (keep_alive_end, Step::Deliver(Event::Shutdown)),
             WaitFor::Reply { .. } => (grace_end.min(keep_alive_end + DRAIN_IDLE_GRACE), Step::Deliver(Event::Shutdown)),
             // A complete request gets its reply.
-            WaitFor::Settle | WaitFor::Turn | WaitFor::Close => (deadline, step.1),
+            WaitFor::Settle | WaitFor::Turn | WaitFor::Close | WaitFor::CloseTimedOut => (deadline, step.1),
         };
         let drain_step = (drain_step.0.min(deadline), drain_step.1);
         if drain_step.0 <= step.0 { drain_step } else { step }
@@ -273,6 +274,19 @@ mod tests {
             (start + 74 * SECOND, Step::CloseIdle),
             "an empty line is not a request"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn blank_lines_do_not_extend_the_deadline_of_a_request_after_the_idle_timeout() {
+        let (start, running) = (Instant::now(), Shutdown::new(8 * SECOND));
+        let timeouts = timeouts(Duration::ZERO);
+        let mut timer = ConnectionTimer::new(&timeouts, start);
+        timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, start);
+        for (second, deadline) in [(59, 64), (63, 65), (64, 65)] {
+            // A blank line, and the beginning of the next one.
+            timer.on_progress(&handled(false, true, WaitFor::MoreData), &timeouts, start + second * SECOND);
+            assert_eq!(timer.next_deadline(&timeouts, &running), (start + deadline * SECOND, REQUEST_TIMEOUT));
+        }
     }
 
     #[tokio::test(start_paused = true)]

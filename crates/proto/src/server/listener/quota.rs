@@ -15,7 +15,7 @@ use crate::server::connection::handler::{Event, Handler, Progress, WaitFor};
 /// A handler whose requests wait while its client network has used up its rate.
 ///
 /// Requests that wait stay where they are, in the input of the connection and in the socket. A request that waits for longer
-/// than the request timeout times out, like one that is incomplete.
+/// than the request timeout times out.
 #[derive(Debug)]
 pub(crate) struct RateLimited<H> {
     handler: H,
@@ -92,8 +92,11 @@ impl Quota {
         // The event for the handler, the tokens that it may use, and those of them that are taken already.
         let (event, tokens, taken) = match (self.wait.take(), event) {
             (Some((Grant::Token, _)), Event::ReplyReady) => (Event::Data, available.saturating_add(1), 1),
-            // The error is not a request.
-            (Some((Grant::Timeout, _)), Event::ReplyReady) => (Event::RequestTimeout, 1, 1),
+            // An error at most, which is not a request.
+            (Some((Grant::Timeout, _)), Event::ReplyReady) => {
+                let Progress { replies, .. } = handler.handle(Event::RateTimeout, input, output, 0);
+                return Progress { replies, wait_for: WaitFor::CloseTimedOut };
+            }
             // A drain waits for no rate.
             (Some(_), Event::Shutdown) => (Event::Data, max_replies, 0),
             (_, Event::Data) => (Event::Data, available, 0),
@@ -109,7 +112,6 @@ impl Quota {
             bucket.available(self.rate, now)
         });
         let wait_for = match wait_for {
-            _ if event == Event::RequestTimeout => WaitFor::Close,
             WaitFor::Turn if available == 0 => self.wait(now),
             wait_for => wait_for,
         };
@@ -164,7 +166,7 @@ mod tests {
             output: &mut BytesMut,
             max_replies: usize,
         ) -> Progress {
-            if event == Event::RequestTimeout {
+            if event == Event::RateTimeout {
                 output.put_u8(b't');
             } else {
                 let replies = input.len().min(max_replies);

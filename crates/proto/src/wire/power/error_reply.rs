@@ -121,6 +121,13 @@ impl ErrorReply {
         Self { code: ErrorCode::Timeout, message: format!("no whole request came within {timeout:?}") }
     }
 
+    /// Returns the error reply to a request that waited `timeout`, because its client sends more requests than it may.
+    #[must_use]
+    pub fn timed_out_over_rate(timeout: Duration) -> Self {
+        let message = format!("more requests come from this address than this server takes: this one waited {timeout:?}");
+        Self { code: ErrorCode::Timeout, message }
+    }
+
     /// Returns the error reply to a request that is incomplete when the server stops.
     #[must_use]
     pub fn shut_down() -> Self {

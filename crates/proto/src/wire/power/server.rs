@@ -117,6 +117,11 @@ impl RequestDecoder {
         self.finish(ErrorReply::timed_out(timeout))
     }
 
+    /// Finishes the connection with the error for a request that waited `timeout` for the rate of its client network.
+    pub fn time_out_over_rate(&mut self, timeout: Duration) -> Received {
+        self.finish(ErrorReply::timed_out_over_rate(timeout))
+    }
+
     /// Finishes the connection with the error for a request that is incomplete when the server stops.
     pub fn shut_down(&mut self) -> Received {
         self.finish(ErrorReply::shut_down())

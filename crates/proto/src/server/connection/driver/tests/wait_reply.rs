@@ -23,7 +23,7 @@ impl Handler for RelayHandler {
         match event {
             Event::ReplyReady => output.put_u8(self.reply.take().unwrap_or(b'd')),
             Event::Shutdown => output.put_u8(b'v'),
-            Event::Data | Event::Settled | Event::RequestTimeout | Event::Eof => {}
+            Event::Data | Event::Settled | Event::RequestTimeout | Event::RateTimeout | Event::Eof => {}
         }
         let wait_for = if input.is_empty() {
             WaitFor::Request
