@@ -5,9 +5,10 @@
 mod support;
 
 use std::io::Write;
+use std::net::Shutdown;
 use std::path::Path;
 
-use proto::testing::blocking::{connect, exchange, expect, read_to_end};
+use proto::testing::blocking::{connect, connect_with_small_buffers, exchange, expect, read_to_end};
 use support::program::start;
 
 #[test]
@@ -94,7 +95,18 @@ fn the_admin_listener_is_independent_of_the_client_limits_and_serves_three_paths
     // After a half-close too, the client gets the response and a clean close; bytes after its request are discarded.
     let received = exchange(server.address("admin"), b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\nGET /");
     assert!(received.starts_with("HTTP/1.1 200 ") && received.ends_with("\r\n\r\nok\n"), "{received}");
-    drop(idle);
+    // Also if it takes the response slowly.
+    let mut slow = connect_with_small_buffers(server.address("admin"));
+    slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    slow.shutdown(Shutdown::Write).unwrap();
+    // The thread of the admin listener handles the half-close before some later requests.
+    for _ in 0..10 {
+        assert_eq!(server.get("/healthz").unwrap().0, 200);
+    }
+    let received = read_to_end(&mut slow);
+    let (head, body) = received.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{received}");
+    drop((idle, slow));
     server.returns_to(baseline, "power");
     server.stop();
 }

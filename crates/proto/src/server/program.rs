@@ -17,12 +17,13 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
 use socket2::SockRef;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 
 use crate::server::config::command_line::{CommandLine, Loaded, print_config, report_errors};
 use crate::server::config::sections::ServerConfig;
 use crate::server::connection::metrics::{ConnectionMetrics, Summary};
+use crate::server::connection::stream::Stream;
 use crate::server::lifecycle::reload::{Reload, ReloadMetrics};
 use crate::server::lifecycle::runtime;
 use crate::server::lifecycle::shutdown::Shutdown;
@@ -210,7 +211,8 @@ fn start_admin(address: SocketAddr, registry: Registry, shutdown: Shutdown) -> i
             // Not registered: the exported metrics count the services' connections only.
             let unregistered = ConnectionMetrics::default();
             let accept = async || accept::accept_with_backoff(&mut listener, &unregistered).await.0;
-            admin::serve(accept, registry, move || shutdown.started_at().is_none()).await;
+            let is_taken = |stream: &TcpStream| stream.send_queue().is_empty;
+            admin::serve(accept, is_taken, registry, move || shutdown.started_at().is_none()).await;
             Ok(())
         })
     };

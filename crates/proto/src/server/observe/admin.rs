@@ -21,7 +21,7 @@ use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::task::{AbortHandle, yield_now};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Maximum concurrent exchanges, each on its own connection: many more than orchestrators and scrapers need. A client
 /// whose request comes after its connection is accepted loses its slot only if this many others connect in between.
@@ -30,20 +30,24 @@ pub(crate) const MAX_CONCURRENT_REQUESTS: usize = 64;
 /// The timeout of an exchange, from accept to close. Scrapers and orchestrators do not wait longer.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The time between two checks whether a client has taken its response.
+const TAKEN_CHECK_INTERVAL: Duration = Duration::from_millis(10);
+
 /// The smallest size that hyper accepts, which is more than any request needs here.
 const MAX_HEADER_BYTES: usize = 8192;
 
-/// Serves the connections that `accept` returns, one request each. Never returns. `/readyz` replies 503 unless
-/// `is_ready`.
+/// Serves the connections that `accept` returns, one request each. Never returns. `is_taken` tells whether the client of a
+/// stream has acknowledged everything. `/readyz` replies 503 unless `is_ready`.
 ///
 /// Slow clients cannot delay a client that sends its request at once: if all slots are taken, the oldest exchange is
 /// dropped.
 pub(crate) async fn serve<S>(
     mut accept: impl AsyncFnMut() -> S,
+    is_taken: impl Fn(&S) -> bool + Copy + Send + Sync + 'static,
     registry: Registry,
     is_ready: impl Fn() -> bool + Clone + Send + Sync + 'static,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
 {
     let registry = Arc::new(registry);
     let mut exchanges = VecDeque::<AbortHandle>::with_capacity(MAX_CONCURRENT_REQUESTS);
@@ -56,7 +60,7 @@ pub(crate) async fn serve<S>(
             oldest.abort();
         }
         // A task, so that a panic ends only this exchange.
-        let exchange = tokio::spawn(serve_exchange(stream, Arc::clone(&registry), is_ready.clone()));
+        let exchange = tokio::spawn(serve_exchange(stream, is_taken, Arc::clone(&registry), is_ready.clone()));
         exchanges.push_back(exchange.abort_handle());
         // Let the tasks run before the next accept: a request that is already there is served before a flood of
         // connections can take its slot.
@@ -64,9 +68,13 @@ pub(crate) async fn serve<S>(
     }
 }
 
-/// Serves one request on `stream`, and waits until the client closes too.
-async fn serve_exchange<S>(mut stream: S, registry: Arc<Registry>, is_ready: impl Fn() -> bool)
-where
+/// Serves one request on `stream`, and waits until the client has closed its side too and has taken the response.
+async fn serve_exchange<S>(
+    mut stream: S,
+    is_taken: impl Fn(&S) -> bool,
+    registry: Arc<Registry>,
+    is_ready: impl Fn() -> bool,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let exchange = async {
@@ -85,6 +93,10 @@ where
         // Bytes after the request are discarded.
         if stream.shutdown().await.is_ok() {
             let _ = copy(&mut stream, &mut sink()).await;
+            // A client can close its side before it has the response. The kernel sends no event when it has.
+            while !is_taken(&stream) {
+                sleep(TAKEN_CHECK_INTERVAL).await;
+            }
         }
     };
     let _ = timeout(EXCHANGE_TIMEOUT, exchange).await;
@@ -121,16 +133,17 @@ fn respond(method: &Method, path: &str, registry: &Registry, is_ready: impl Fn()
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use tokio::io::{AsyncReadExt, DuplexStream, duplex};
     use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+    use super::*;
 
     /// Runs `clients` beside the server. A stream that they send becomes a connection.
     async fn with_server(clients: impl AsyncFnOnce(UnboundedSender<DuplexStream>)) {
         let (connections, mut accepted) = unbounded_channel();
         let accept = async || accepted.recv().await.unwrap();
         tokio::select! {
-            () = serve(accept, Registry::default(), || true) => {}
+            () = serve(accept, |_| true, Registry::default(), || true) => {}
             () = clients(connections.clone()) => {}
         }
     }

@@ -124,7 +124,8 @@ impl ErrorReply {
     /// Returns the error reply to a request that waited `timeout`, because its client sends more requests than it may.
     #[must_use]
     pub fn timed_out_over_rate(timeout: Duration) -> Self {
-        let message = format!("more requests come from this address than this server takes: this one waited {timeout:?}");
+        let message =
+            format!("more requests come from this address than this server takes: this one waited {timeout:?}");
         Self { code: ErrorCode::Timeout, message }
     }
 
