@@ -31,7 +31,7 @@ use proto::client::power::Client;
 use proto::client::{Endpoint, Timeouts};
 use proto::server::listener::connect_addr;
 use proto::server::observe::metrics::registry;
-use proto::server::{self, Admission, ConnectionTimeouts, Listener, Service, Shutdown, Summary};
+use proto::server::{self, Admission, ConnectionTimeouts, LimitReached, Listener, Service, Shutdown, Summary};
 use proto::wire::number::Number;
 use proto::wire::power::server::ReplyEncoder;
 use proto::wire::power::{ErrorCode, ErrorReply, Operation, Terminator};
@@ -103,14 +103,22 @@ impl Server {
 struct PowerService {
     settings: Arc<PowerSettings>,
     busy: Bytes,
+    busy_for_client: Bytes,
 }
 
 impl PowerService {
     fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
-        let mut busy = BytesMut::new();
-        // Encoding into memory cannot fail.
-        let _ = ReplyEncoder.encode((&Err(ErrorReply::busy()), Terminator::Bare), &mut busy);
-        Self { settings: Arc::new(PowerSettings::new(config, metrics)), busy: busy.freeze() }
+        let encode = |error_reply| {
+            let mut reply = BytesMut::new();
+            // Encoding into memory cannot fail.
+            let _ = ReplyEncoder.encode((&Err(error_reply), Terminator::Bare), &mut reply);
+            reply.freeze()
+        };
+        Self {
+            settings: Arc::new(PowerSettings::new(config, metrics)),
+            busy: encode(ErrorReply::busy()),
+            busy_for_client: encode(ErrorReply::busy_for_client()),
+        }
     }
 }
 
@@ -125,8 +133,8 @@ impl Service for PowerService {
         self.settings.timeouts
     }
 
-    fn rejection(&self) -> Bytes {
-        self.busy.clone()
+    fn rejection(&self, limit: LimitReached) -> Bytes {
+        if limit == LimitReached::Server { self.busy.clone() } else { self.busy_for_client.clone() }
     }
 }
 

@@ -36,7 +36,7 @@ use proto::client::rps::{Connection, Round};
 use proto::client::{Endpoint, Error, ErrorKind};
 use proto::server::listener::connect_addr;
 use proto::server::observe::metrics::registry;
-use proto::server::{self, Admission, ConnectionTimeouts, Listener, Service, Shutdown, Summary};
+use proto::server::{self, Admission, ConnectionTimeouts, LimitReached, Listener, Service, Shutdown, Summary};
 use proto::wire::rps::{Move, Reply};
 use rand::CryptoRng;
 use tokio::sync::watch;
@@ -197,7 +197,7 @@ where
         self.shared.timeouts
     }
 
-    fn rejection(&self) -> Bytes {
+    fn rejection(&self, _: LimitReached) -> Bytes {
         Bytes::from_static(&FULL)
     }
 }
@@ -221,7 +221,7 @@ impl Service for DuelService {
         self.shared.timeouts
     }
 
-    fn rejection(&self) -> Bytes {
+    fn rejection(&self, _: LimitReached) -> Bytes {
         Bytes::from_static(&FULL)
     }
 }

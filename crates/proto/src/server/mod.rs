@@ -24,8 +24,8 @@
 //!
 //! use bytes::{Bytes, BytesMut};
 //! use proto::server::config::ConnectionLimits;
-//! use proto::server::{self, Admission, ConnectionTimeouts, Event, Handler, Progress, Service, Shutdown, WaitFor};
-//! use proto::server::SocketBuffers;
+//! use proto::server::{self, Admission, ConnectionTimeouts, Event, Handler, LimitReached, Progress, Service};
+//! use proto::server::{Shutdown, SocketBuffers, WaitFor};
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //! use tokio::{net::TcpStream, sync::watch};
 //!
@@ -56,7 +56,7 @@
 //!         self.0
 //!     }
 //!
-//!     fn rejection(&self) -> Bytes {
+//!     fn rejection(&self, _: LimitReached) -> Bytes {
 //!         Bytes::from_static(b"full")
 //!     }
 //! }
@@ -98,4 +98,4 @@ pub use connection::{
     Summary, WaitFor,
 };
 pub use lifecycle::Shutdown;
-pub use listener::{Admission, ListenOptions, Listener, Service, SocketBuffers, bind, serve};
+pub use listener::{Admission, LimitReached, ListenOptions, Listener, Service, SocketBuffers, bind, serve};

@@ -224,6 +224,9 @@ fn start_admin(address: SocketAddr, registry: Registry, shutdown: Shutdown) -> i
     // This blocks only until the thread runs, at the start of the program.
     match thread.and_then(|_detached| started.recv().unwrap_or_else(|ended| Err(io::Error::other(ended)))) {
         Ok(()) => Ok(address),
-        Err(error) => Err(io::Error::new(error.kind(), format!("cannot start the admin thread: {error}"))),
+        Err(error) => {
+            let advice = "raise the limit on tasks (TasksMax=, pids_limit, ulimit -u)";
+            Err(io::Error::new(error.kind(), format!("cannot start the admin thread: {error}; {advice}")))
+        }
     }
 }

@@ -33,7 +33,8 @@ use crate::server::connection::metrics::ConnectionMetrics;
 use crate::server::connection::stream::Stream;
 use crate::server::connection::timer::ConnectionTimeouts;
 use crate::server::lifecycle::shutdown::Shutdown;
-use crate::server::listener::admission::{Admission, LimitReached, Permit};
+use crate::server::listener::admission::{Admission, Permit};
+use crate::server::listener::limit_reached::LimitReached;
 use crate::server::listener::quota::RateLimited;
 use crate::server::listener::socket;
 use crate::server::observe::rate_limit::RateLimit;
@@ -49,8 +50,8 @@ pub trait Service: Send + Sync + 'static {
     /// Returns the timeouts of a connection.
     fn timeouts(&self) -> ConnectionTimeouts;
 
-    /// Returns the bytes that a rejected connection gets.
-    fn rejection(&self) -> Bytes;
+    /// Returns the bytes that a connection gets which is rejected because of `limit`.
+    fn rejection(&self, limit: LimitReached) -> Bytes;
 }
 
 /// A source of connections: TCP, or a test.
@@ -250,12 +251,11 @@ impl<S: Service> Acceptor<S> {
     }
 
     fn reject<I: Stream>(&self, mut stream: I, peer: SocketAddr, limit: LimitReached) {
-        static RATE_LIMIT: RateLimit = RateLimit::new();
-        if let Some(suppressed) = RATE_LIMIT.allow() {
-            tracing::warn!(%peer, limit = %limit, suppressed, "connection rejected: limit reached");
+        if let Some(suppressed) = self.admission.limits_reached().add(limit) {
+            tracing::warn!(%peer, %limit, suppressed, "connection rejected: limit reached");
         }
         self.context.metrics.rejected();
-        let rejection = self.service.rejection();
+        let rejection = self.service.rejection(limit);
         // A rejected connection counts against no limit, so the kernel must not hold its reply for long.
         stream.set_send_timeout(self.context.timeouts.write);
         if let Some(slot) = self.admission.try_reject_slot() {

@@ -1,6 +1,6 @@
 //! The limits on connections: in total, and per client network.
 //!
-//! It depends on the limits in `config`, on `quota` and on metrics. A [`Permit`] is held for as long as its connection is
+//! It depends on the limits in `config`, on `limit_reached`, `quota` and metrics. A [`Permit`] is held for as long as its connection is
 //! open, and dropping it frees its slot on every exit path. The table of client networks holds those with open
 //! connections, so at most as many as the limit, and at most [`MAX_CLOSED_CLIENTS`] that have used their rate recently.
 
@@ -17,6 +17,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::limit_reached::{LimitReached, LimitsReached};
 use super::quota::Quota;
 use super::token_bucket::TokenBucket;
 use crate::server::config::sections::ConnectionLimits;
@@ -31,6 +32,7 @@ pub struct Admission {
     new_connections_per_ip: AtomicU32,
     requests_per_ip: AtomicU32,
     open: AtomicUsize,
+    limits_reached: Arc<LimitsReached>,
     clients: Mutex<Clients>,
     rejections: Arc<Semaphore>,
 }
@@ -70,6 +72,7 @@ impl Admission {
             new_connections_per_ip: AtomicU32::default(),
             requests_per_ip: AtomicU32::default(),
             open: AtomicUsize::default(),
+            limits_reached: Arc::default(),
             clients: Mutex::default(),
             rejections: Arc::new(Semaphore::new(MAX_CONCURRENT_REJECTIONS)),
         };
@@ -108,6 +111,11 @@ impl Admission {
             permit.client = Some(Box::new(PermitClient { key, requests }));
         }
         Ok(permit)
+    }
+
+    /// Returns the counters of the limits that were reached.
+    pub(crate) fn limits_reached(&self) -> &LimitsReached {
+        &self.limits_reached
     }
 
     /// Takes one of the [`MAX_CONCURRENT_REJECTIONS`] slots in which a rejected client has time to read its reply.
@@ -195,7 +203,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Collector for Admission {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         gauge(&mut encoder, "connections", "Open connections", &self.open())?;
-        gauge(&mut encoder, "connections_max", "Maximum concurrent connections: limits.max_connections", &self.limit())
+        gauge(
+            &mut encoder,
+            "connections_max",
+            "Maximum concurrent connections: limits.max_connections",
+            &self.limit(),
+        )?;
+        self.limits_reached.encode(&mut encoder)
     }
 }
 
@@ -218,7 +232,8 @@ impl Permit {
     pub(crate) fn quota(&self, timeout: Duration) -> Option<Quota> {
         let rate = self.admission.requests_per_ip.load(Ordering::Acquire);
         let client = self.client.as_ref().filter(|_| rate > 0)?;
-        Some(Quota::new(Arc::clone(&client.requests), rate, timeout))
+        let limits_reached = Arc::clone(&self.admission.limits_reached);
+        Some(Quota::new(client.key, Arc::clone(&client.requests), rate, timeout, limits_reached))
     }
 }
 
@@ -228,27 +243,6 @@ impl Drop for Permit {
             lock(&self.admission.clients).disconnect(client.key);
         }
         self.admission.open.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// The limit for which a connection is rejected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LimitReached {
-    /// The server's limit.
-    Server,
-    /// The limit on open connections per client network, an IPv4 address or IPv6 /64.
-    ClientNetwork,
-    /// The limit on new connections per client network and second.
-    ConnectionRate,
-}
-
-impl fmt::Display for LimitReached {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Server => "limits.max_connections",
-            Self::ClientNetwork => "limits.max_connections_per_ip",
-            Self::ConnectionRate => "limits.new_connections_per_ip",
-        })
     }
 }
 

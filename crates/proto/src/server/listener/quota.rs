@@ -1,7 +1,8 @@
 //! The limit on the requests of a client network: a handler that makes requests over the rate wait.
 //!
-//! It depends on `connection` and on the token bucket of `admission`.
+//! It depends on `connection`, `limit_reached` and the token bucket of `admission`.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::time::Instant;
 
+use super::limit_reached::{LimitReached, LimitsReached};
 use super::token_bucket::TokenBucket;
 use crate::server::connection::handler::{Event, Handler, Progress, WaitFor};
 
@@ -29,12 +31,16 @@ const MAX_READ_BYTES: usize = 4096;
 /// The requests that a connection may still send.
 #[derive(Debug)]
 pub(crate) struct Quota {
+    /// The client network, for the log.
+    client: IpAddr,
     /// Shared by the connections of a client network.
     bucket: Arc<Mutex<TokenBucket>>,
     /// Requests per second.
     rate: u32,
     /// Maximum time that a request waits.
     timeout: Duration,
+    /// Counts the requests that have to wait.
+    limits_reached: Arc<LimitsReached>,
     /// The end of the current wait, and when it comes.
     wait: Option<(Grant, Instant)>,
 }
@@ -55,9 +61,15 @@ impl<H> RateLimited<H> {
 }
 
 impl Quota {
-    /// Creates the quota of a connection: `rate` requests per second, shared through `bucket`.
-    pub(crate) fn new(bucket: Arc<Mutex<TokenBucket>>, rate: u32, timeout: Duration) -> Self {
-        Self { bucket, rate, timeout, wait: None }
+    /// Creates the quota of a connection from `client`: `rate` requests per second, shared through `bucket`.
+    pub(crate) fn new(
+        client: IpAddr,
+        bucket: Arc<Mutex<TokenBucket>>,
+        rate: u32,
+        timeout: Duration,
+        limits_reached: Arc<LimitsReached>,
+    ) -> Self {
+        Self { client, bucket, rate, timeout, limits_reached, wait: None }
     }
 
     fn bucket<T>(&self, use_bucket: impl FnOnce(&mut TokenBucket) -> T) -> T {
@@ -67,6 +79,10 @@ impl Quota {
 
     /// Takes the next token that comes within the timeout, and waits for it.
     fn wait(&mut self, now: Instant) -> WaitFor {
+        let limit = LimitReached::RequestRate;
+        if let Some(suppressed) = self.limits_reached.add(limit) {
+            tracing::warn!(client = %self.client, %limit, suppressed, "request waits: limit reached");
+        }
         let times_out = now + self.timeout;
         let token_at = self.bucket(|bucket| bucket.reserve(self.rate, now, times_out));
         let (grant, deadline) = token_at.map_or((Grant::Timeout, times_out), |token_at| (Grant::Token, token_at));
@@ -146,6 +162,8 @@ impl<H: Handler> Handler for RateLimited<H> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use bytes::{Buf, BufMut};
 
     use super::*;
@@ -179,7 +197,8 @@ mod tests {
     }
 
     fn limited(bucket: &Arc<Mutex<TokenBucket>>) -> RateLimited<Echo> {
-        RateLimited::new(Echo, Some(Quota::new(Arc::clone(bucket), 2, 5 * SECOND)))
+        let client = Ipv4Addr::LOCALHOST.into();
+        RateLimited::new(Echo, Some(Quota::new(client, Arc::clone(bucket), 2, 5 * SECOND, Arc::default())))
     }
 
     /// Delivers an event and returns the replies.

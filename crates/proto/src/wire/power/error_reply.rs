@@ -143,6 +143,15 @@ impl ErrorReply {
             message: "as many connections are open as this server takes: try again later".to_owned(),
         }
     }
+
+    /// Returns the error reply of a server that has reached a limit on the connections of one client.
+    #[must_use]
+    pub fn busy_for_client() -> Self {
+        Self {
+            code: ErrorCode::Busy,
+            message: "this server takes no more connections from this address for now: try again later".to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for ErrorReply {

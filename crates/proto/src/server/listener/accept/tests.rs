@@ -55,7 +55,7 @@ impl Service for GreetingService {
         ConnectionTimeouts { request: None, idle: 10 * minute, write: minute, settle: Duration::ZERO }
     }
 
-    fn rejection(&self) -> Bytes {
+    fn rejection(&self, _: LimitReached) -> Bytes {
         Bytes::from_static(b"full")
     }
 }
