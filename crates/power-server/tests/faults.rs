@@ -9,20 +9,17 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use proto::testing::blocking::{
-    self, connect, connect_from, connect_with_small_buffers, exchange, expect, expect_reset, read_to_end,
-    reset_on_close,
-};
+use proto::testing::blocking::{self, connect, connect_from, exchange, expect, read_to_end, reset_on_close};
 use proto::testing::clients::Clients;
-use proto::testing::program::{Baseline, ServerProcess};
-use proto::testing::{TEST_TIMEOUT, eventually};
+use proto::testing::program::ServerProcess;
+use proto::testing::{TEST_TIMEOUT, eventually, unread};
 use support::program::start;
 
 #[test]
@@ -202,7 +199,8 @@ fn row_08_clients_over_the_limit_per_ip_are_rejected() {
 /// The server has one worker, which each flooder alone can keep busy. `faults_alone.rs` tests for how long others wait.
 #[test]
 fn row_21_clients_beside_floods_get_their_replies() {
-    let server = start(&["--set", "workers=1"]);
+    // A slow machine may delay the clients for longer than the default timeouts.
+    let server = start(&["--set", "workers=1", "--set", "timeouts.request=1h", "--set", "timeouts.write=1h"]);
     let (baseline, power) = (server.baseline(), server.address("power"));
     let floods = [1, 7].map(|count| Clients::flood(power, count, &"a2\n".repeat(16 * 1024)));
     let clients = Clients::ping_pong(power, 16, "a2\n", 5, |reply| reply == b"d4.0\n");
@@ -217,87 +215,35 @@ fn row_21_clients_beside_floods_get_their_replies() {
     server.returns_to(baseline, "power");
 }
 
-/// How long the server waits in the tests of row 23 until the client takes a reply.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Starts a server with one place for a client, and connects that client. Its window is too small for its replies, which fit
-/// into the send buffer of the server.
-fn start_with_unread_replies(settings: &[&str]) -> (ServerProcess, Baseline, TcpStream) {
-    let mut arguments = vec!["--set", "timeouts.write=2s", "--set", "limits.max_connections=1"];
-    arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
-    let server = start(&arguments);
-    let baseline = server.baseline();
-    let mut client = connect_with_small_buffers(server.address("power"));
-    client.write_all(&b"x\n".repeat(100)).unwrap();
-    server.eventually(|server| server.metric("power_connections") == 1, "has a client");
-    (server, baseline, client)
-}
-
-/// Checks that the client holds its place until the server resets its connection, and that the kernel keeps nothing of it.
-fn expect_write_timeout(server: &ServerProcess, baseline: Baseline, mut client: TcpStream) {
-    server.eventually(|server| server.metric("power_connections") == 0, "closes the connection");
-    assert_eq!(server.metric("power_connections_closed_total{reason=\"write_timeout\"}"), 1);
-    server.eventually(|server| server.orphans("power") == 0, "has no orphan");
-    expect_reset(&mut client);
-    assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
-    server.returns_to(baseline, "power");
+/// Checks how long a client that does not read its replies holds its place. Each bad line gets a reply of 87 bytes.
+fn hold_place(settings: &[&str], is_half_closed: bool) -> Duration {
+    let server = start(&[&unread::ONE_PLACE[..], settings].concat());
+    unread::hold_place(&server, "power", "power", &b"x\n".repeat(100), is_half_closed)
 }
 
 #[test]
 fn row_23_unread_replies_hold_a_place_after_a_half_close_until_the_write_timeout() {
-    let began = Instant::now();
-    let (server, baseline, client) = start_with_unread_replies(&[]);
-    client.shutdown(Shutdown::Write).unwrap();
-    let mut other = connect(server.address("power"));
-    // The server may already have closed it.
-    let _ = other.write_all(b"a2");
-    let _ = other.shutdown(Shutdown::Write);
-    let received = read_to_end(&mut other);
-    assert!(received.starts_with("eBUSY ") || began.elapsed() >= WRITE_TIMEOUT, "{received}");
-    drop(other);
-    expect_write_timeout(&server, baseline, client);
-    assert!(began.elapsed() >= WRITE_TIMEOUT);
+    hold_place(&[], true);
 }
 
 #[test]
 fn row_23_an_open_connection_with_unread_replies_is_closed_at_the_write_timeout() {
-    let began = Instant::now();
-    let (server, baseline, client) = start_with_unread_replies(&["timeouts.idle=1h"]);
-    expect_write_timeout(&server, baseline, client);
-    assert!(began.elapsed() >= WRITE_TIMEOUT);
+    hold_place(&["--set", "timeouts.idle=1h"], false);
 }
 
 #[test]
 fn row_23_after_an_idle_timeout_unread_replies_hold_a_place_until_the_write_timeout() {
-    let began = Instant::now();
-    let (server, baseline, client) = start_with_unread_replies(&["timeouts.idle=500ms"]);
-    expect_write_timeout(&server, baseline, client);
+    let took = hold_place(&["--set", "timeouts.idle=500ms"], false);
     // The write timeout begins anew with the close.
-    assert!(began.elapsed() >= WRITE_TIMEOUT + Duration::from_millis(500));
+    assert!(took >= unread::WRITE_TIMEOUT + Duration::from_millis(500), "{took:?}");
 }
 
 #[test]
 fn row_23_a_client_that_reads_slowly_keeps_its_connection() {
     let server = start(&["--set", "timeouts.write=4s", "--set", "timeouts.idle=1h"]);
     let baseline = server.baseline();
-    let mut client = connect_with_small_buffers(server.address("power"));
-    client.write_all(&b"x\n".repeat(100)).unwrap();
-    let began = Instant::now();
-    let mut lines = 0;
-    while lines < 100 {
-        // Not a wait: the client is slow, for longer than two write timeouts.
-        thread::sleep(Duration::from_millis(250));
-        let mut received = [0; 200];
-        let count = client.read(&mut received).unwrap();
-        assert!(count > 0, "closed after {lines} replies");
-        lines += String::from_utf8_lossy(&received[..count]).matches('\n').count();
-    }
-    assert!(began.elapsed() >= Duration::from_secs(8), "{:?}", began.elapsed());
-    client.write_all(b"a2\n").unwrap();
-    expect(&mut client, "d4.0\n");
-    drop(client);
+    assert!((0..10).any(|_| unread::read_slowly(&server, "power", &b"x\n".repeat(100))), "the machine is too slow");
     server.returns_to(baseline, "power");
-    assert_eq!(server.metric("power_connections_closed_total{reason=\"write_timeout\"}"), 0);
 }
 
 /// How long a request may take, and how long a connection may be idle, in the test of row 24.
@@ -305,7 +251,7 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 
 #[test]
 fn row_24_requests_that_arrive_while_the_process_is_stopped_get_their_replies() {
-    // Requests that the test sends too late are none that the server has to answer. Then it tries again.
+    // The server need not reply to requests that the test sends too late. Then the test tries again.
     assert!((0..10).any(|_| stop_past_the_timeouts()), "the machine is too slow");
 }
 
@@ -320,16 +266,17 @@ fn stop_past_the_timeouts() -> bool {
         stream
     };
     let (mut idle, mut partial): (Vec<_>, Vec<_>) = ((0..100).map(client).collect(), (0..100).map(client).collect());
+    // These writes fail if they are too late.
     for stream in &mut partial {
-        stream.write_all(b"a").unwrap();
+        let _ = stream.write_all(b"a");
     }
     server.signal("STOP");
     server.eventually(ServerProcess::is_stopped, "is stopped");
     for stream in &mut idle {
-        stream.write_all(b"a3\n").unwrap();
+        let _ = stream.write_all(b"a3\n");
     }
     for stream in &mut partial {
-        stream.write_all(b"3\n").unwrap();
+        let _ = stream.write_all(b"3\n");
     }
     let is_in_time = began.elapsed() < TIMEOUT;
     // All timeouts pass meanwhile.
@@ -415,6 +362,12 @@ fn row_28_a_part_of_a_request_delays_a_drain_by_a_second() {
 
 #[test]
 fn row_29_requests_in_flight_when_a_drain_begins_get_their_replies() {
+    // The server need not reply to requests that the test sends too late. Then the test tries again.
+    assert!((0..10).any(|_| drain_with_requests_in_flight() > 0), "the machine is too slow");
+}
+
+/// Returns the number of requests that were sent in time. All of them must get their replies.
+fn drain_with_requests_in_flight() -> usize {
     let server = start(&[]);
     // The kernel has completed the handshakes, and hands over a connection only with its request (TCP_DEFER_ACCEPT).
     let mut clients: Vec<_> = (0..16).map(|_| connect(server.address("power"))).collect();
@@ -439,6 +392,7 @@ fn row_29_requests_in_flight_when_a_drain_begins_get_their_replies() {
     let (code, log) = server.wait_for_exit();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("rejected=0 panicked=0 aborted=0"), "{log}");
+    in_time
 }
 
 #[test]

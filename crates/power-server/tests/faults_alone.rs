@@ -322,7 +322,7 @@ impl Drop for Host {
 fn row_13_a_peer_that_vanishes_is_closed_within_two_minutes() {
     let host = Host::new();
     let arguments = ["--listen", "198.18.0.1:0", "--set", "timeouts.idle=1h", "--set", "timeouts.request=1h"];
-    let server = start(&[&arguments[..], &["--set", "framing.settle=3s"]].concat());
+    let server = start(&[&arguments[..], &["--set", "framing.settle=10s"]].concat());
     let baseline = server.baseline();
     let port = server.address("power").port();
     // A silent client that has its reply, and a client that vanishes before its reply is sent.
@@ -417,7 +417,7 @@ fn row_16_a_signal_drains_a_server_that_is_pid_1() {
 #[test]
 #[ignore = "measures a time: needs an idle machine"]
 fn row_21_clients_and_health_checks_beside_100_floods_wait_less_than_100_ms() {
-    let server = start(&["--set", "workers=1"]);
+    let server = start(&["--set", "workers=1", "--set", "timeouts.request=1h", "--set", "timeouts.write=1h"]);
     let (baseline, power) = (server.baseline(), server.address("power"));
     for floods in [1, 100] {
         let flood = Clients::flood(power, floods, &"a2\n".repeat(16 * 1024));

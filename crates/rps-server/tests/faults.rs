@@ -12,13 +12,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use proto::testing::blocking::{
-    self, connect, connect_from, connect_with_small_buffers, exchange, expect, expect_reset, read_to_end,
-    reset_on_close,
-};
+use proto::testing::blocking::{self, connect, connect_from, exchange, expect, read_to_end, reset_on_close};
 use proto::testing::clients::Clients;
-use proto::testing::program::{Baseline, ServerProcess};
-use proto::testing::{TEST_TIMEOUT, eventually};
+use proto::testing::program::ServerProcess;
+use proto::testing::{TEST_TIMEOUT, eventually, unread};
 use rps_server::duel::hub::DuelHub;
 use support::join_in_memory;
 use support::program::start;
@@ -181,7 +178,8 @@ fn row_20_a_thousand_moves_in_flight_get_a_thousand_replies_while_windows_end() 
 /// The server has one worker, which each flooder alone can keep busy. `faults_alone.rs` tests for how long others wait.
 #[test]
 fn row_21_players_beside_floods_get_their_replies() {
-    let server = start(&["--set", "workers=1"]);
+    // A slow machine may delay the players for longer than the default timeout.
+    let server = start(&["--set", "workers=1", "--set", "timeouts.write=1h"]);
     let baseline = server.baseline();
     let [solo, duel] = ["solo", "duel"].map(|service| server.address(service));
     let floods = [solo, duel].map(|address| Clients::flood(address, 8, &"1".repeat(16 * 1024)));
@@ -198,83 +196,35 @@ fn row_21_players_beside_floods_get_their_replies() {
     server.returns_to(baseline, "rps");
 }
 
-/// How long the server waits in the tests of row 23 until the client takes a reply.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Starts a server with one place for a client, and connects that client. Its window is too small for its replies, which fit
-/// into the send buffer of the server.
-fn start_with_unread_replies(settings: &[&str]) -> (ServerProcess, Baseline, TcpStream) {
-    let mut arguments = vec!["--set", "timeouts.write=2s", "--set", "limits.max_connections=1"];
-    arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
-    let server = start(&arguments);
-    let baseline = server.baseline();
-    let mut client = connect_with_small_buffers(server.address("solo"));
-    client.write_all(&[b'1'; 8000]).unwrap();
-    server.eventually(|server| server.metric("rps_connections") == 1, "has a client");
-    (server, baseline, client)
-}
-
-/// Checks that the client holds its place until the server resets its connection, and that the kernel keeps nothing of it.
-fn expect_write_timeout(server: &ServerProcess, baseline: Baseline, mut client: TcpStream) {
-    server.eventually(|server| server.metric("rps_connections") == 0, "closes the connection");
-    assert_eq!(server.metric("rps_connections_closed_total{reason=\"write_timeout\"}"), 1);
-    server.eventually(|server| server.orphans("solo") == 0, "has no orphan");
-    expect_reset(&mut client);
-    assert_eq!(exchange(server.address("solo"), b"1").len(), 1);
-    server.returns_to(baseline, "rps");
+/// Checks how long a player who does not read the replies holds a place.
+fn hold_place(settings: &[&str], is_half_closed: bool) -> Duration {
+    let server = start(&[&unread::ONE_PLACE[..], settings].concat());
+    unread::hold_place(&server, "solo", "rps", &[b'1'; 8000], is_half_closed)
 }
 
 #[test]
 fn row_23_unread_replies_hold_a_place_after_a_half_close_until_the_write_timeout() {
-    let began = Instant::now();
-    let (server, baseline, client) = start_with_unread_replies(&[]);
-    client.shutdown(Shutdown::Write).unwrap();
-    let mut other = connect(server.address("solo"));
-    // The server may already have closed it.
-    let _ = other.write_all(b"1");
-    let _ = other.shutdown(Shutdown::Write);
-    let received = read_to_end(&mut other);
-    assert!(received.starts_with('f') || began.elapsed() >= WRITE_TIMEOUT, "{received}");
-    drop(other);
-    expect_write_timeout(&server, baseline, client);
-    assert!(began.elapsed() >= WRITE_TIMEOUT);
+    hold_place(&[], true);
 }
 
 #[test]
 fn row_23_an_open_connection_with_unread_replies_is_closed_at_the_write_timeout() {
-    let began = Instant::now();
-    let (server, baseline, client) = start_with_unread_replies(&["timeouts.idle=1h"]);
-    expect_write_timeout(&server, baseline, client);
-    assert!(began.elapsed() >= WRITE_TIMEOUT);
+    hold_place(&["--set", "timeouts.idle=1h"], false);
 }
 
 #[test]
 fn row_23_after_an_idle_timeout_unread_replies_hold_a_place_until_the_write_timeout() {
-    let began = Instant::now();
-    let (server, baseline, client) = start_with_unread_replies(&["timeouts.idle=500ms", "duel.window=100ms"]);
-    expect_write_timeout(&server, baseline, client);
+    let took = hold_place(&["--set", "timeouts.idle=500ms", "--set", "duel.window=100ms"], false);
     // The write timeout begins anew with the close.
-    assert!(began.elapsed() >= WRITE_TIMEOUT + Duration::from_millis(500));
+    assert!(took >= unread::WRITE_TIMEOUT + Duration::from_millis(500), "{took:?}");
 }
 
 #[test]
 fn row_23_a_player_who_reads_slowly_keeps_the_connection() {
     let server = start(&["--set", "timeouts.write=4s", "--set", "timeouts.idle=1h"]);
     let baseline = server.baseline();
-    let mut player = connect_with_small_buffers(server.address("solo"));
-    player.write_all(&[b'1'; 8000]).unwrap();
-    let began = Instant::now();
-    for _ in 0..40 {
-        // Not a wait: the player is slow, for longer than two write timeouts.
-        thread::sleep(Duration::from_millis(250));
-        player.read_exact(&mut [0; 200]).unwrap();
-    }
-    assert!(began.elapsed() >= Duration::from_secs(8), "{:?}", began.elapsed());
-    player.write_all(b"1").unwrap();
-    assert!(b"xyz".contains(&read_reply(&mut player)));
-    drop(player);
+    assert!((0..10).any(|_| unread::read_slowly(&server, "solo", &[b'1'; 8000])), "the machine is too slow");
     server.returns_to(baseline, "rps");
-    assert_eq!(server.metric("rps_connections_closed_total{reason=\"write_timeout\"}"), 0);
 }
 
 /// How long a connection may be idle in the test of row 24.
@@ -282,7 +232,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[test]
 fn row_24_moves_that_arrive_while_the_process_is_stopped_get_their_replies() {
-    // Moves that the test sends too late are none that the server has to answer. Then it tries again.
+    // The server need not reply to moves that the test sends too late. Then the test tries again.
     assert!((0..10).any(|_| stop_past_the_idle_timeout()), "the machine is too slow");
 }
 
@@ -290,15 +240,18 @@ fn row_24_moves_that_arrive_while_the_process_is_stopped_get_their_replies() {
 fn stop_past_the_idle_timeout() -> bool {
     let server = start(&["--set", "timeouts.idle=3s", "--set", "duel.window=2s"]);
     let (baseline, began) = (server.baseline(), Instant::now());
-    let mut players: Vec<_> = (0..100).map(|_| connect(server.address("solo"))).collect();
-    for player in &mut players {
+    let player = |_| {
+        let mut player = connect(server.address("solo"));
         player.write_all(b"1").unwrap();
-        assert!(b"xyz".contains(&read_reply(player)));
-    }
+        assert!(b"xyz".contains(&read_reply(&mut player)));
+        player
+    };
+    let mut players: Vec<_> = (0..100).map(player).collect();
     server.signal("STOP");
     server.eventually(ServerProcess::is_stopped, "is stopped");
     for player in &mut players {
-        player.write_all(b"2").unwrap();
+        // It fails if it is too late.
+        let _ = player.write_all(b"2");
     }
     let is_in_time = began.elapsed() < IDLE_TIMEOUT;
     // The idle timeouts pass meanwhile.

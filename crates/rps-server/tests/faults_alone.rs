@@ -39,7 +39,7 @@ fn row_06_players_who_never_read_do_not_grow_memory() {
 fn row_21_players_and_health_checks_beside_100_floods_wait_less_than_100_ms() {
     // A test build is not optimized, so that it takes several times as long for a move.
     let limit = Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 });
-    let server = start(&["--set", "workers=1"]);
+    let server = start(&["--set", "workers=1", "--set", "timeouts.write=1h"]);
     let baseline = server.baseline();
     for (service, floods) in [("solo", 1), ("solo", 100), ("duel", 2), ("duel", 200)] {
         let address = server.address(service);

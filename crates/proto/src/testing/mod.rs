@@ -9,6 +9,7 @@
 //! - [`blocking`], [`nonblocking`]: TCP clients that send and receive raw bytes;
 //! - [`clients`]: clients that send without end;
 //! - [`memory`]: the memory of a server under clients that never read;
+//! - [`unread`]: the timeouts of a server for clients that do not read, or read slowly;
 //! - `breakable` (with feature `server`): an in-memory stream that a test can break;
 //! - [`transcript`]: replays the transcripts of PROTOCOL.md;
 //! - [`python`]: peers written in Python;
@@ -39,6 +40,7 @@ pub mod python;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod transcript;
+pub mod unread;
 
 use std::thread;
 use std::time::{Duration, Instant};
