@@ -22,7 +22,6 @@ deploy=config/deploy
 max_exposure=20                 # in tenths, the unit of systemd-analyze --threshold
 kubernetes_versions=(1.30 1.34) # the oldest supported version, and a later one
 grace_seconds=12                # stop_grace_period of compose.yaml
-wait_seconds=60                 # limit until a container is healthy
 
 composed= # set once containers may exist
 images=()
@@ -70,9 +69,11 @@ kubernetes_documents() { # KIND
 }
 # The admin port has no access control, so the pods of each Deployment need a policy that names who may reach it.
 check_network_policies() {
-    local name policies
+    local name names policies
+    names=$(kubernetes_documents Deployment | sed -n '/^metadata:/ { n; s/^  name: //p }')
     policies=$(kubernetes_documents NetworkPolicy)
-    for name in $(kubernetes_documents Deployment | sed -n '/^metadata:/ { n; s/^  name: //p }'); do
+    [[ -n $names && $policies == *'port: admin'* ]] || fail "kubernetes.yaml: no Deployment or no rule for the admin port found"
+    for name in $names; do
         [[ $policies == *"podSelector: {matchLabels: {app.kubernetes.io/name: $name}}"* ]] || fail "no NetworkPolicy for $name"
         pass "a NetworkPolicy applies to $name"
     done

@@ -15,7 +15,6 @@ cd "$root"
 
 max_image_bytes=12500000
 stop_seconds=10 # after this time `docker stop` sends SIGKILL
-wait_seconds=60
 
 read -ra build_args <<<"${DOCKER_BUILD_ARGS:-}"
 if [[ -n ${BUILDER_IMAGE:-} ]]; then

@@ -16,7 +16,7 @@ exec </dev/null
 unset RUST_LOG "${!POWER_@}" "${!RPS_@}" "${!SOLO_@}" "${!DUEL_@}" "${!STATUS_@}" "${!CLIENT_@}"
 export LC_ALL=C
 
-wait_seconds=12 # limit of each wait; longer than timeouts.drain
+wait_seconds=60 # limit of each wait: far longer than a slow machine needs, so only a hang reaches it
 
 # --- Results
 
