@@ -32,7 +32,7 @@ errors = []
 
 
 async def play():
-    """Plays game after game, each on a connection of its own, so that it meets new partners."""
+    """Plays games without end, each on a new connection, so that it meets new partners."""
     length = random.randrange(1, ROUNDS)  # spreads the ends of the games
     while time.monotonic() < end:
         reader, writer = await asyncio.open_connection(*duel)
@@ -100,7 +100,7 @@ async def main():
     for kind, values in latencies.items():
         values.sort()
         counts[f"{kind}_p99_us"] = round(values[len(values) * 99 // 100] * 1e6) if values else None
-    # The part of the players' time that void moves took.
+    # The part of the players' time that void moves have taken.
     counts["void_part"] = round(counts["void"] * window / (PLAYERS * seconds), 3)
     print(json.dumps({**counts, "errors": errors[:20]}))
     sys.exit(bool(errors))

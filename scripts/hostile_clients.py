@@ -119,7 +119,7 @@ async def pipeline(address, requests):
 
 
 async def hog_lobby(address, _):
-    """Keeps a player waiting in the lobby; after it has met another player, it stays silent and the next one waits."""
+    """Keeps a player waiting in the lobby. A player who has met another one stays silent, and the next one waits."""
     silent = collections.deque()
     try:
         while True:
@@ -204,7 +204,7 @@ async def stay_silent(address, _):
 
 
 async def repeat(attack, *arguments):
-    """Runs an attack again and again. The server may end its connections in any way."""
+    """Repeats an attack. The server may end its connections in any way."""
     while True:
         counts[attack.__name__] += 1
         try:
@@ -213,8 +213,8 @@ async def repeat(attack, *arguments):
             await asyncio.sleep(0.1)
 
 
-# Attack, service, number of clients at strength 1, and the bytes that the attack sends. On each server they are fewer
-# than 10,000. One lobby hog is enough for all players.
+# Attack, service, number of clients at strength 1, and the bytes that the attack sends. Each server gets fewer than
+# 10,000. One lobby hog is enough for all players.
 ATTACKS = [
     (never_read, "power", 1650, BAD_LINES),
     (never_read, "solo", 800, MOVES),
@@ -265,11 +265,11 @@ async def main(seconds, strength, addresses):
     for task in finished:
         task.result()  # `repeat` has no end, so this raises its exception
     print("hostile clients:", ", ".join(f"{name} {count}" for name, count in sorted(counts.items())), flush=True)
-    # To cancel thousands of tasks takes seconds. The kernel closes their sockets.
+    # Exit at once: to cancel thousands of tasks takes seconds. The kernel closes their sockets.
     os._exit(0)
 
 
-# These clients share the machine with the servers and the honest clients, which are to wait for a processor less often.
+# These clients share the machine with the servers and the honest clients, which get the processor first.
 os.nice(5)
 limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))

@@ -143,7 +143,7 @@ impl CliError {
                 (ErrorKind::Full, _) => EXIT_FAILURE,
                 (ErrorKind::TimedOut(_), _) => EXIT_TIMEOUT,
                 (ErrorKind::Io(_), Phase::Resolve | Phase::Connect) => 3,
-                // The request was sent, but there was no valid reply.
+                // The request was sent, but no valid reply came.
                 (ErrorKind::Io(_) | ErrorKind::Protocol(_) | ErrorKind::Closed, _) => 5,
             },
         }

@@ -18,7 +18,8 @@ pub struct PowerHandler {
     settings: Arc<PowerSettings>,
 }
 
-/// What the handlers of a service share. An idle connection holds its handler, so that is kept small.
+/// The settings and metrics that the handlers of a service share. An idle connection holds its handler, so the handler is
+/// kept small.
 #[derive(Debug)]
 pub struct PowerSettings {
     /// Maximum length of a request in bytes.

@@ -508,8 +508,8 @@ fn row_26_health_checks_take_less_than_a_second_whatever_the_admin_listener_serv
     server.stop();
 }
 
-/// Returns the command of the program under a limit on the tasks of its user. Each call has a user of its own, because the
-/// kernel counts an exited task for a little longer.
+/// Returns the command of the program under a limit on the tasks of its user. Each call needs a different user, because
+/// the kernel counts an exited task for a little longer.
 fn command_with_tasks(user: u32, tasks: u64, arguments: &[&str]) -> Command {
     let mut command = Command::new("setpriv");
     // Only the capability to reach the program in a folder of root. Those of root lift the limit.

@@ -14,8 +14,8 @@ use crate::game::judge;
 use crate::house::House;
 use crate::metrics::{Metrics, SoloRounds};
 
-/// Each has room for as many bytes as clients are expected to have in flight, and for as many again. With 32 KiB to
-/// receive, 16,384 moves in flight were measured to cost a third more CPU time.
+/// Clients are expected to have up to 16 KiB in flight. The buffers have room for twice as many replies and three times as
+/// many moves: with 32 KiB to receive, 16,384 moves in flight were measured to cost a third more CPU time.
 pub const BUFFERS: SocketBuffers = SocketBuffers { send: 32 * 1024, receive: 48 * 1024 };
 
 /// Plays the moves of one connection against the house.
@@ -45,7 +45,7 @@ impl<R: CryptoRng + Send + 'static> Handler for SoloHandler<R> {
     const TURN_REPLIES: usize = 8 * 1024;
 
     fn handle(&mut self, _: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress {
-        // A last turn with little to do would cost a write of its own.
+        // A short last turn would cost a separate write.
         let is_last_turn = max_replies >= Self::TURN_REPLIES && input.len() / 2 <= max_replies;
         let max_replies = if is_last_turn { input.len() } else { max_replies };
         let mut rounds = SoloRounds::default();

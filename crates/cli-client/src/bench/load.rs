@@ -26,8 +26,8 @@ const START_DELAY: Duration = Duration::from_millis(50);
 /// How long after its end a run at a fixed rate may still send requests that were due before.
 const SEND_GRACE: Duration = Duration::from_millis(10);
 
-/// A count-limited run is aborted at an error if there was no correct reply for this long, or for the reply timeout if
-/// that is longer. A restart of the server takes less.
+/// A count-limited run is aborted at an error if no correct reply came for this long, or for the reply timeout if that
+/// is longer. A restart of the server takes less.
 const ABORT_AFTER: Duration = Duration::from_secs(5);
 
 /// How long a connection waits after a failure. The load does not measure how fast a server rejects clients.
@@ -147,7 +147,7 @@ struct LoadState {
 struct RequestBatch {
     /// Number of requests without a reply.
     count: usize,
-    /// Start time of the requests when there is no schedule.
+    /// Start time of the requests, in a run without a schedule.
     started: Instant,
     /// Number of the first of these requests in the schedule.
     first: u64,

@@ -203,7 +203,7 @@ fn start_admin(address: SocketAddr, registry: Registry, shutdown: Shutdown) -> i
     let listener = listener.into_std()?;
     let (result, started) = mpsc::channel();
     let serve = move |result: &mpsc::Sender<io::Result<()>>| {
-        // Built on this thread: tokio panics if a runtime is dropped on a thread of another one, also after an error.
+        // Built on this thread: tokio panics if a runtime is dropped on a thread of another runtime, even after an error.
         Builder::new_current_thread().enable_all().build()?.block_on(async {
             let mut listener = TcpListener::from_std(listener)?;
             // This and the other send cannot fail: the receiver waits for one of them.

@@ -1,4 +1,4 @@
-//! Clients that send without end, on a thread of their own.
+//! Clients that send without end, on a separate thread.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Starts clients that send `requests` again and again, and read all replies meanwhile.
+    /// Starts clients that send `requests` repeatedly, and read all replies in the meantime.
     pub fn flood(address: SocketAddr, count: usize, requests: &str) -> Self {
         let requests: Arc<[u8]> = requests.as_bytes().into();
         Self::start(count, move |progress| {
@@ -50,7 +50,7 @@ impl Clients {
         })
     }
 
-    /// Starts clients that send `request`, read a reply of `reply_bytes` bytes, which `is_reply` accepts, and begin again.
+    /// Starts clients that repeatedly send `request` and read a reply of `reply_bytes` bytes, which `is_reply` must accept.
     pub fn ping_pong(
         address: SocketAddr,
         count: usize,
@@ -100,12 +100,12 @@ impl Clients {
         Self { progress, stop, thread }
     }
 
-    /// Returns the progress of the client with the least of it.
+    /// Returns the progress of the slowest client.
     pub fn least_progress(&self) -> usize {
         self.progress.iter().map(|progress| progress.load(Ordering::Relaxed)).min().unwrap_or_default()
     }
 
-    /// Lets ping-pong clients run beside health checks for five seconds, prints the durations of both, and checks that the
+    /// Makes health checks for five seconds while ping-pong clients run, prints the durations of both, and checks that the
     /// median exchange and 99 % of the health checks take less than `limit`.
     pub fn measure(self, server: &ServerProcess, name: &str, limit: Duration) {
         let (begun, mut checks) = (Instant::now(), Vec::new());

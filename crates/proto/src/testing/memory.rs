@@ -60,7 +60,7 @@ pub fn check_unread_replies(server: &ServerProcess, service: &str, prefix: &str,
 /// it are less than the 100 s (`TCP_USER_TIMEOUT`) after which the kernel would end the connections.
 pub const SETTINGS: [&str; 4] = ["--set", "timeouts.write=40s", "--set", "timeouts.idle=1h"];
 
-/// Sends up to `most` bytes of `requests`, again and again, on each connection, until no socket has taken a byte for a second.
+/// Sends `requests` repeatedly on each connection, up to `most` bytes, until no socket has taken a byte for a second.
 fn send_all(clients: &[TcpStream], requests: &[u8], most: usize) {
     let mut left = vec![most; clients.len()];
     for stream in clients {
@@ -126,7 +126,7 @@ impl MemoryGroup {
         kinds.into_iter().find_map(|(kind, root, file)| {
             let group = Self { folder: Path::new(root).join(format!("faults-{}", std::process::id())), kind };
             fs::create_dir(&group.folder).ok()?;
-            // Not `write`, which would create a file. The folder is none of a cgroup if there is no such file.
+            // Not `write`, which would create a file: a folder without this file is not a cgroup.
             let mut file = fs::File::options().write(true).open(group.folder.join(file)).ok()?;
             file.write_all(limit.to_string().as_bytes()).ok()?;
             Some(group)

@@ -7,7 +7,7 @@
 //! - [`program`]: a server's binary as a child process, with its listeners and its admin endpoint;
 //! - `server` (with feature `server`): a server in this process;
 //! - [`blocking`], [`nonblocking`]: TCP clients that send and receive raw bytes;
-//! - [`clients`]: clients that send without end;
+//! - [`clients`]: clients that send without end, on a separate thread;
 //! - [`memory`]: the memory of a server under clients that never read;
 //! - [`unread`]: the timeouts of a server for clients that do not read, or read slowly;
 //! - `breakable` (with feature `server`): an in-memory stream that a test can break;

@@ -202,8 +202,8 @@ impl<C: Configuration> ConfigBuilder<C> {
     ///
     /// # Errors
     ///
-    /// Returns the errors of all sources, or, if there are none, all conflicts between settings. Of many errors, only the
-    /// number is returned for those after the first 20.
+    /// Returns the errors of all sources: the first 20, and the number of the others. Without any, returns all conflicts
+    /// between settings.
     pub fn build(self) -> Result<C, ConfigErrors> {
         if !self.errors.is_empty() {
             let errors = self.errors.iter().map(|(source, error)| format!("{source}: {error}"));

@@ -102,7 +102,7 @@ pub struct CommandLine {
 pub struct Loaded<C> {
     /// The configuration.
     pub config: C,
-    /// The file, or `None` if there is no file at the default path.
+    /// The file, or `None` if the file at the default path is missing.
     pub file: Option<PathBuf>,
 }
 

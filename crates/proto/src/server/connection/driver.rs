@@ -19,7 +19,7 @@ use super::stream::Stream;
 use super::timer::{ConnectionTimeouts, ConnectionTimer, Step};
 use crate::server::lifecycle::shutdown::Shutdown;
 
-/// What the connections of a service share.
+/// The timeouts, metrics and shutdown that the connections of a service share.
 #[derive(Clone, Debug)]
 pub struct ConnectionContext {
     /// The timeouts of each connection.

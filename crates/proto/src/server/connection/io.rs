@@ -139,7 +139,7 @@ where
         })
     }
 
-    /// Handles data that has arrived. Returns `None` if there is none.
+    /// Handles data that has arrived. Returns `None` if no data has.
     pub(super) fn read_now(&mut self) -> impl Future<Output = io::Result<Option<Handled>>> + Send {
         poll_fn(|cx| match self.poll_data(cx) {
             Poll::Ready(handled) => Poll::Ready(handled.map(Some)),

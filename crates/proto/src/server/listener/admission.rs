@@ -183,8 +183,8 @@ impl Clients {
         }
     }
 
-    /// Forgets closed clients whose buckets are full. If all of them are in use, forgets all of them: an attacker with so
-    /// many client networks is not limited by a rate per client network.
+    /// Forgets closed clients whose buckets are full. If at least half of them are in use, forgets all: a rate per client
+    /// network does not limit an attacker with that many client networks.
     fn forget(&mut self, now: Instant) {
         self.by_key.retain(|_, client| !client.is_forgettable(now));
         self.closed = self.by_key.values().filter(|client| client.open == 0).count();

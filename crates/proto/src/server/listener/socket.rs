@@ -34,8 +34,8 @@ pub struct ListenOptions {
     /// clients send first. The timeouts, and the rejection of a silent client, then start up to a second later, and a
     /// drain drops silent connections that are not accepted yet.
     pub defer_accept: bool,
-    /// Maximum bytes of the kernel for one connection. The kernel doubles them for its bookkeeping (socket(7)), and does
-    /// not adapt them to the connection any more. By default, a peer can make it hold 4 MiB of replies and 6 MiB of
+    /// Maximum bytes that the kernel holds for one connection. The kernel doubles them for its bookkeeping (socket(7)), and
+    /// no longer adapts them to the connection. Adapted buffers let a peer make it hold 4 MiB of replies and 6 MiB of
     /// requests (tcp(7), `tcp_wmem` and `tcp_rmem`).
     pub buffers: SocketBuffers,
 }

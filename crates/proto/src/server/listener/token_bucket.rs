@@ -57,7 +57,7 @@ impl TokenBucket {
 /// The tokens of this time fill the bucket.
 const CAPACITY: Duration = Duration::from_secs(1);
 
-/// Returns the time for one token, rounded up, so that `available` counts a token at the time that `next` returns.
+/// Returns the time for one token, rounded up, so that `available` counts a token at the time that `reserve` returns.
 fn per_token(rate: u32) -> Duration {
     Duration::from_nanos(1_000_000_000_u64.div_ceil(rate.max(1).into()))
 }
