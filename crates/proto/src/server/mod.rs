@@ -1,7 +1,8 @@
 //! The server framework: everything between a listening socket and the protocol handler of a connection.
 //!
-//! It does not depend on [`wire`](crate::wire). A service implements two traits: a [`Service`] makes a [`Handler`] for
-//! each connection, and the handler maps events to reply bytes.
+//! It knows no wire format: of [`wire`](crate::wire), it uses only [`quoted`](crate::wire::quoted), for error messages. A
+//! service implements two traits: a [`Service`] makes a [`Handler`] for each connection, and the handler maps events to
+//! reply bytes.
 //!
 //! Each folder uses only the folders below it in this list:
 //!

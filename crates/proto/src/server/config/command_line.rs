@@ -1,6 +1,6 @@
 //! The arguments that every server takes, and the loading of a configuration.
 //!
-//! It depends on `builder` only, and on the process environment. [`CommandLine::load`] defines the precedence of the
+//! It depends on `builder`, `wire::quoted` and the process environment. [`CommandLine::load`] defines the precedence of the
 //! sources.
 
 use std::env;

@@ -1,5 +1,5 @@
 //! The configuration: merges the defaults, a file, the environment and the arguments into one valid value, or reports
-//! every error with its source, its key and how to correct it.
+//! the errors, each with its source, its key and how to correct it.
 //!
 //! It depends on no other folder of `server`.
 //!

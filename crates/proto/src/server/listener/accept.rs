@@ -1,6 +1,6 @@
 //! The accept loop and its drain.
 //!
-//! It depends on `socket`, `admission`, `connection`, `lifecycle` and the rate limit in `observe`. Start reading at
+//! It depends on `socket`, `admission`, `quota`, `connection`, `lifecycle` and the rate limit in `observe`. Start reading at
 //! [`serve`].
 //!
 //! An accept error never ends the loop. An error of one connection is skipped; a resource shortage of the process or
