@@ -65,7 +65,8 @@ done
 
 loads=(short keepalive pipelined solo)
 load() { # NAME BENCH_ARGUMENT...
-    launch "$1" "$bin/cli-client" --json bench "${@:2}" -z "${seconds}s"
+    # A long timeout: P99_MS limits the latency.
+    launch "$1" "$bin/cli-client" --json bench "${@:2}" -z "${seconds}s" --timeout 20s
 }
 load short power --addr "$power" -c 8 --rate 500
 load keepalive power --addr "$power" -c 8 --keep-alive --rate 1000
