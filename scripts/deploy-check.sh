@@ -164,7 +164,7 @@ run() {
     RPS_ADDR=$(compose port haproxy 5001)
     DUEL_ADDR=$(compose port haproxy 5002)
     for service in power rps duel; do
-        check 0 "$service at * works *" "" cli-client probe "$service" --wait 10s
+        check 0 "$service at * works *" "" cli-client probe "$service" --wait "${wait_seconds}s"
     done
 
     # Under load, a replica reloads its configuration and is then replaced by a new container. The load lasts longer
