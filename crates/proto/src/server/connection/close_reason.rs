@@ -14,11 +14,11 @@ pub enum CloseReason {
     RequestTimeout,
     /// No request arrived within the idle timeout.
     IdleTimeout,
-    /// The connection was idle during a drain.
+    /// The connection was idle during a drain, or had only a part of a request.
     Drained,
     /// The connection was not finished at the drain deadline.
     Aborted,
-    /// The peer did not read its replies within the write timeout.
+    /// The peer acknowledged no reply within the write timeout.
     WriteTimeout,
     /// A read or write failed, most often because the peer reset the connection.
     Io(io::Error),
