@@ -134,7 +134,9 @@ impl ConnectionTimer {
             self.idle_deadline = now + timeouts.idle;
             self.send_queue_check.get_or_insert(now + timeouts.write);
         }
-        let same_request = matches!(self.wait_for, WaitFor::MoreData | WaitFor::Settle) && !handled.consumed;
+        // It can wait for the rate of its client network when only a part of it has arrived.
+        let is_partial = matches!(self.wait_for, WaitFor::MoreData | WaitFor::Settle | WaitFor::Reply { .. });
+        let same_request = is_partial && !handled.consumed && !handled.wrote;
         if !same_request {
             self.request_deadline = match timeouts.request {
                 // Not extended by blank lines, which get no reply.
@@ -286,6 +288,20 @@ mod tests {
             // A blank line, and the beginning of the next one.
             timer.on_progress(&handled(false, true, WaitFor::MoreData), &timeouts, start + second * SECOND);
             assert_eq!(timer.next_deadline(&timeouts, &running), (start + deadline * SECOND, REQUEST_TIMEOUT));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_for_the_rate_does_not_extend_the_deadline_of_a_partial_request() {
+        let (start, running) = (Instant::now(), Shutdown::new(8 * SECOND));
+        let timeouts = timeouts(Duration::ZERO);
+        let mut timer = ConnectionTimer::new(&timeouts, start);
+        timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, start);
+        for second in [10, 12] {
+            let now = start + second * SECOND;
+            timer.on_progress(&handled(false, false, WaitFor::Reply { deadline: now + SECOND }), &timeouts, now);
+            timer.on_progress(&handled(false, false, WaitFor::MoreData), &timeouts, now + SECOND);
+            assert_eq!(timer.next_deadline(&timeouts, &running), (start + 15 * SECOND, REQUEST_TIMEOUT));
         }
     }
 

@@ -30,7 +30,8 @@ pub struct Admission {
     /// The limits per client network; 0 means no limit.
     max_connections_per_ip: AtomicU32,
     new_connections_per_ip: AtomicU32,
-    requests_per_ip: AtomicU32,
+    /// Shared with the quotas of open connections.
+    requests_per_ip: Arc<AtomicU32>,
     open: AtomicUsize,
     limits_reached: Arc<LimitsReached>,
     clients: Mutex<Clients>,
@@ -70,7 +71,7 @@ impl Admission {
             max_connections: AtomicUsize::default(),
             max_connections_per_ip: AtomicU32::default(),
             new_connections_per_ip: AtomicU32::default(),
-            requests_per_ip: AtomicU32::default(),
+            requests_per_ip: Arc::default(),
             open: AtomicUsize::default(),
             limits_reached: Arc::default(),
             clients: Mutex::default(),
@@ -80,10 +81,10 @@ impl Admission {
         Arc::new(admission)
     }
 
-    /// Sets the limits for later connections.
+    /// Sets the limits for later connections, and the rate of requests for open ones.
     ///
     /// Open connections stay open and count against the new limits. Those admitted without any limit per client network do
-    /// not count against these limits.
+    /// not count against these limits, and have no rate.
     pub fn set_limits(&self, limits: &ConnectionLimits) {
         self.max_connections.store(limits.max_connections.as_usize(), Ordering::Release);
         self.max_connections_per_ip.store(limits.max_connections_per_ip.get(), Ordering::Release);
@@ -228,12 +229,13 @@ struct PermitClient {
 }
 
 impl Permit {
-    /// Returns the quota for the requests of the connection, if there is a limit. Each request waits at most for `timeout`.
+    /// Returns the quota for the requests of the connection, if there is any limit per client network. Each request waits at
+    /// most for `timeout`.
     pub(crate) fn quota(&self, timeout: Duration) -> Option<Quota> {
-        let rate = self.admission.requests_per_ip.load(Ordering::Acquire);
-        let client = self.client.as_ref().filter(|_| rate > 0)?;
-        let limits_reached = Arc::clone(&self.admission.limits_reached);
-        Some(Quota::new(client.key, Arc::clone(&client.requests), rate, timeout, limits_reached))
+        let client = self.client.as_ref()?;
+        let Admission { requests_per_ip, limits_reached, .. } = &*self.admission;
+        let (bucket, rate) = (Arc::clone(&client.requests), Arc::clone(requests_per_ip));
+        Some(Quota::new(client.key, bucket, rate, timeout, Arc::clone(limits_reached)))
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! It depends on `connection`, `limit_reached` and the token bucket of `admission`.
 
+use std::mem;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ use crate::server::connection::handler::{Event, Handler, Progress, WaitFor};
 #[derive(Debug)]
 pub(crate) struct RateLimited<H> {
     handler: H,
-    /// `None` without a limit. Boxed, because most servers have none, and every idle connection holds its handler.
+    /// `None` without any limit per client network. Boxed, because most servers have none, and every idle connection holds its handler.
     quota: Option<Box<Quota>>,
 }
 
@@ -33,25 +35,28 @@ const MAX_READ_BYTES: usize = 4096;
 pub(crate) struct Quota {
     /// The client network, for the log.
     client: IpAddr,
-    /// Shared by the connections of a client network.
+    /// Shared by the connections of the client network.
     bucket: Arc<Mutex<TokenBucket>>,
-    /// Requests per second.
-    rate: u32,
+    /// Requests per second, 0 without a limit. Shared with the limits, so that a reload applies to open connections.
+    rate: Arc<AtomicU32>,
     /// Maximum time that a request waits.
     timeout: Duration,
     /// Counts the requests that have to wait.
     limits_reached: Arc<LimitsReached>,
-    /// The end of the current wait, and when it comes.
-    wait: Option<(Grant, Instant)>,
+    reserved: Reserved,
 }
 
-/// The end of a wait.
+/// What a connection has reserved for its next request. The token is taken when the wait begins, so that each connection
+/// wakes once, and in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Grant {
-    /// The request gets the token that was taken for it when the wait began. So each connection wakes once, in order.
-    Token,
-    /// The request times out, because the tokens up to then are taken by others.
-    Timeout,
+enum Reserved {
+    Nothing,
+    /// The request gets a token at this time.
+    Token(Instant),
+    /// The request times out at this time, because the tokens up to then are taken by others.
+    Timeout(Instant),
+    /// A token that has come, for a request that is incomplete or whose reply is pending.
+    Unused,
 }
 
 impl<H> RateLimited<H> {
@@ -65,29 +70,32 @@ impl Quota {
     pub(crate) fn new(
         client: IpAddr,
         bucket: Arc<Mutex<TokenBucket>>,
-        rate: u32,
+        rate: Arc<AtomicU32>,
         timeout: Duration,
         limits_reached: Arc<LimitsReached>,
     ) -> Self {
-        Self { client, bucket, rate, timeout, limits_reached, wait: None }
+        Self { client, bucket, rate, timeout, limits_reached, reserved: Reserved::Nothing }
     }
 
-    fn bucket<T>(&self, use_bucket: impl FnOnce(&mut TokenBucket) -> T) -> T {
+    fn rate(&self) -> u32 {
+        self.rate.load(Ordering::Acquire)
+    }
+
+    fn bucket(&self) -> MutexGuard<'_, TokenBucket> {
         // The lock is never poisoned: no code that can panic runs while it is held.
-        use_bucket(&mut self.bucket.lock().unwrap_or_else(PoisonError::into_inner))
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the next token that comes within the timeout, and waits for it.
-    fn wait(&mut self, now: Instant) -> WaitFor {
+    fn wait(&mut self, rate: u32, now: Instant) -> WaitFor {
         let limit = LimitReached::RequestRate;
         if let Some(suppressed) = self.limits_reached.add(limit) {
             tracing::warn!(client = %self.client, %limit, suppressed, "request waits: limit reached");
         }
         let times_out = now + self.timeout;
-        let token_at = self.bucket(|bucket| bucket.reserve(self.rate, now, times_out));
-        let (grant, deadline) = token_at.map_or((Grant::Timeout, times_out), |token_at| (Grant::Token, token_at));
-        self.wait = Some((grant, deadline));
-        WaitFor::Reply { deadline }
+        let token_at = self.bucket().reserve(rate, now, times_out);
+        self.reserved = token_at.map_or(Reserved::Timeout(times_out), Reserved::Token);
+        WaitFor::Reply { deadline: token_at.unwrap_or(times_out) }
     }
 
     fn handle<H: Handler>(
@@ -98,40 +106,64 @@ impl Quota {
         output: &mut BytesMut,
         max_replies: usize,
     ) -> Progress {
-        let now = Instant::now();
-        if let (Some((_, deadline)), Event::ReplyReady) = (self.wait, event)
-            && now < deadline
+        let (now, rate) = (Instant::now(), self.rate());
+        if let (Reserved::Token(at) | Reserved::Timeout(at), Event::ReplyReady) = (self.reserved, event)
+            && now < at
         {
-            return Progress { replies: 0, wait_for: WaitFor::Reply { deadline } };
+            return Progress { replies: 0, wait_for: WaitFor::Reply { deadline: at } };
         }
-        let available = self.bucket(|bucket| bucket.available(self.rate, now));
-        // The event for the handler, the tokens that it may use, and those of them that are taken already.
-        let (event, tokens, taken) = match (self.wait.take(), event) {
-            (Some((Grant::Token, _)), Event::ReplyReady) => (Event::Data, available.saturating_add(1), 1),
+        let has_waited = self.is_waiting();
+        let has_token = match mem::replace(&mut self.reserved, Reserved::Nothing) {
             // An error at most, which is not a request.
-            (Some((Grant::Timeout, _)), Event::ReplyReady) => {
+            Reserved::Timeout(_) if event == Event::ReplyReady => {
                 let Progress { replies, .. } = handler.handle(Event::RateTimeout, input, output, 0);
                 return Progress { replies, wait_for: WaitFor::CloseTimedOut };
             }
+            Reserved::Token(_) | Reserved::Unused => true,
+            Reserved::Timeout(_) | Reserved::Nothing => false,
+        };
+        // The handler does not know of the wait.
+        let (is_shutdown, event) = (event == Event::Shutdown, if has_waited { Event::Data } else { event });
+        let tokens = match event {
             // A drain waits for no rate.
-            (Some(_), Event::Shutdown) => (Event::Data, max_replies, 0),
-            (_, Event::Data) => (Event::Data, available, 0),
+            _ if rate == 0 || is_shutdown => max_replies,
+            Event::Data => self.bucket().available(rate, now).saturating_add(has_token.into()),
             // The other events are about a request that has begun already.
-            (_, event) => (event, available.max(1), 0),
+            _ => self.bucket().available(rate, now).saturating_add(has_token.into()).max(1),
         };
         if tokens == 0 {
-            return Progress { replies: 0, wait_for: self.wait(now) };
+            return Progress { replies: 0, wait_for: self.wait(rate, now) };
         }
         let Progress { replies, wait_for } = handler.handle(event, input, output, tokens.min(max_replies));
-        let available = self.bucket(|bucket| {
-            bucket.take(replies.saturating_sub(taken), self.rate, now);
-            bucket.available(self.rate, now)
-        });
-        let wait_for = match wait_for {
-            WaitFor::Turn if available == 0 => self.wait(now),
-            wait_for => wait_for,
+        if rate == 0 {
+            return Progress { replies, wait_for };
+        }
+        // A pending reply has its token already.
+        let used = replies + u64::from(matches!(wait_for, WaitFor::Reply { .. }));
+        let available = {
+            let mut bucket = self.bucket();
+            bucket.take(used.saturating_sub(has_token.into()), rate, now);
+            bucket.available(rate, now)
         };
+        if replies < used.max(has_token.into()) {
+            self.reserved = Reserved::Unused;
+        } else if wait_for == WaitFor::Turn && available == 0 {
+            return Progress { replies, wait_for: self.wait(rate, now) };
+        }
         Progress { replies, wait_for }
+    }
+
+    fn is_waiting(&self) -> bool {
+        matches!(self.reserved, Reserved::Token(_) | Reserved::Timeout(_))
+    }
+}
+
+impl Drop for Quota {
+    /// Gives a reserved token back, for the other connections of the client network.
+    fn drop(&mut self) {
+        if matches!(self.reserved, Reserved::Token(_) | Reserved::Unused) {
+            self.bucket().give_back(self.rate());
+        }
     }
 }
 
@@ -141,7 +173,8 @@ impl<H: Handler> Handler for RateLimited<H> {
 
     fn read_bytes(&self) -> usize {
         // A connection holds what it has read for as long as it waits. The rest stays in the socket, whose buffer is fixed.
-        if self.quota.is_some() { H::READ_BYTES.min(MAX_READ_BYTES) } else { H::READ_BYTES }
+        let has_rate = self.quota.as_ref().is_some_and(|quota| quota.rate() > 0);
+        if has_rate { H::READ_BYTES.min(MAX_READ_BYTES) } else { H::READ_BYTES }
     }
 
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress {
@@ -154,7 +187,7 @@ impl<H: Handler> Handler for RateLimited<H> {
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &self.quota {
             // The deadline of the wait ends it.
-            Some(quota) if quota.wait.is_some() => Poll::Pending,
+            Some(quota) if quota.is_waiting() => Poll::Pending,
             _ => self.handler.poll_reply(cx),
         }
     }
@@ -170,7 +203,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Replies to each byte with the same byte, and to a timeout with `t`.
+    /// Replies to each byte with the same byte, and to a timeout with `t`. A space is the beginning of a request, and to a
+    /// dot the reply is pending.
     struct Echo;
 
     impl Handler for Echo {
@@ -184,21 +218,28 @@ mod tests {
             output: &mut BytesMut,
             max_replies: usize,
         ) -> Progress {
-            if event == Event::RateTimeout {
-                output.put_u8(b't');
-            } else {
-                let replies = input.len().min(max_replies);
-                output.put_slice(&input[..replies]);
-                input.advance(replies);
-            }
-            let wait_for = if input.is_empty() { WaitFor::Request } else { WaitFor::Turn };
+            let wait_for = match (event, &input[..]) {
+                (Event::RateTimeout, _) => {
+                    output.put_u8(b't');
+                    WaitFor::Close
+                }
+                (Event::Data, b" ") => WaitFor::MoreData,
+                (Event::Data, b".") => WaitFor::Reply { deadline: Instant::now() + 60 * SECOND },
+                _ => {
+                    let replies = input.len().min(max_replies);
+                    output.put_slice(&input[..replies]);
+                    input.advance(replies);
+                    if input.is_empty() { WaitFor::Request } else { WaitFor::Turn }
+                }
+            };
             Progress { replies: output.len() as u64, wait_for }
         }
     }
 
     fn limited(bucket: &Arc<Mutex<TokenBucket>>) -> RateLimited<Echo> {
         let client = Ipv4Addr::LOCALHOST.into();
-        RateLimited::new(Echo, Some(Quota::new(client, Arc::clone(bucket), 2, 5 * SECOND, Arc::default())))
+        let rate = Arc::new(AtomicU32::new(2));
+        RateLimited::new(Echo, Some(Quota::new(client, Arc::clone(bucket), rate, 5 * SECOND, Arc::default())))
     }
 
     /// Delivers an event and returns the replies.
@@ -256,5 +297,56 @@ mod tests {
         tokio::time::advance(SECOND).await;
         let available = bucket.lock().unwrap().available(2, Instant::now());
         assert_eq!(available, 2, "the timeouts have used none");
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_ends_gives_its_token_back() {
+        let bucket = Arc::new(Mutex::new(TokenBucket::default()));
+        bucket.lock().unwrap().take(2, 2, Instant::now());
+        let waiting: Vec<_> = (0..8)
+            .map(|_| {
+                let mut handler = limited(&bucket);
+                assert_eq!(deliver(&mut handler, Event::Data, &mut BytesMut::from(&b"a"[..])).0, "");
+                handler
+            })
+            .collect();
+        let next = |bucket: &Mutex<TokenBucket>| {
+            let now = Instant::now();
+            { *bucket.lock().unwrap() }.reserve(2, now, now + 60 * SECOND).unwrap() - now
+        };
+        assert_eq!(next(&bucket), 9 * SECOND / 2);
+        drop(waiting);
+        assert_eq!(next(&bucket), SECOND / 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_in_pieces_takes_one_token() {
+        let bucket = Arc::new(Mutex::new(TokenBucket::default()));
+        bucket.lock().unwrap().take(2, 2, Instant::now());
+        let mut handler = limited(&bucket);
+        let mut input = BytesMut::from(&b" "[..]);
+        let deadline = Instant::now() + SECOND / 2;
+        assert_eq!(deliver(&mut handler, Event::Data, &mut input), (String::new(), WaitFor::Reply { deadline }));
+        tokio::time::advance(SECOND / 2).await;
+        assert_eq!(deliver(&mut handler, Event::ReplyReady, &mut input), (String::new(), WaitFor::MoreData));
+        let mut input = BytesMut::from(&b"a"[..]);
+        assert_eq!(deliver(&mut handler, Event::Data, &mut input), ("a".into(), WaitFor::Request));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pending_reply_has_its_token_before_it_is_ready() {
+        let bucket = Arc::new(Mutex::new(TokenBucket::default()));
+        let mut handlers: Vec<_> = (0..3).map(|_| limited(&bucket)).collect();
+        let mut inputs = vec![BytesMut::from(&b"."[..]); handlers.len()];
+        let deadlines: Vec<_> = (handlers.iter_mut().zip(&mut inputs))
+            .map(|(handler, input)| match deliver(handler, Event::Data, input) {
+                (replies, WaitFor::Reply { deadline }) if replies.is_empty() => deadline - Instant::now(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(deadlines, [60 * SECOND, 60 * SECOND, SECOND / 2], "the third move waits for the rate");
+        assert_eq!(deliver(&mut handlers[0], Event::ReplyReady, &mut inputs[0]), (".".into(), WaitFor::Request));
+        assert_eq!(bucket.lock().unwrap().available(2, Instant::now()), 0);
+        drop(handlers);
+        assert_eq!(bucket.lock().unwrap().available(2, Instant::now()), 1, "the other two were not used");
     }
 }

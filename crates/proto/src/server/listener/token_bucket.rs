@@ -48,6 +48,11 @@ impl TokenBucket {
         })
     }
 
+    /// Gives a token back that was taken and is not used.
+    pub(crate) fn give_back(&mut self, rate: u32) {
+        self.full_at = self.full_at.and_then(|full_at| full_at.checked_sub(per_token(rate)));
+    }
+
     /// Returns how long it takes until the bucket is full.
     fn missing(&self, now: Instant) -> Duration {
         self.full_at.map_or(Duration::ZERO, |full_at| full_at.saturating_duration_since(now))
