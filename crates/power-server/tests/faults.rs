@@ -472,6 +472,27 @@ fn row_33_a_client_over_the_rate_delays_no_other_address() {
 }
 
 #[test]
+fn row_33_aborted_connections_do_not_use_up_the_rate() {
+    let server = start(&["--set", "limits.requests_per_ip=1", "--set", "timeouts.request=1h"]);
+    let (baseline, power) = (server.baseline(), server.address("power"));
+    let clients: Vec<_> = (0..200)
+        .map(|_| {
+            let mut stream = connect(power);
+            stream.write_all(b"a2\n").unwrap();
+            reset_on_close(&stream);
+            stream
+        })
+        .collect();
+    let waiting = |server: &ServerProcess| server.metric("power_limits_reached_total{limit=\"requests_per_ip\"}") > 150;
+    server.eventually(waiting, "makes requests wait");
+    drop(clients);
+    server.eventually(|server| server.metric("power_connections") == 0, "has no clients");
+    // The requests of all of them would take longer than the test.
+    assert_eq!(exchange(power, b"a3"), "d9.0");
+    server.returns_to(baseline, "power");
+}
+
+#[test]
 fn row_33_a_request_that_waits_for_the_rate_times_out() {
     let server = start(&["--set", "limits.requests_per_ip=1", "--set", "timeouts.request=200ms"]);
     let (baseline, began) = (server.baseline(), Instant::now());
@@ -523,7 +544,7 @@ fn row_33_a_drain_reports_a_partial_request_behind_one_that_waited_for_the_rate(
 }
 
 #[test]
-fn row_33_a_reload_changes_the_rates_of_new_connections() {
+fn row_33_a_reload_changes_the_rates() {
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("rates.toml");
     let config = |requests: u32, connections: u32| {
         let rates = format!("limits.requests_per_ip = {requests}\nlimits.new_connections_per_ip = {connections}\n");
@@ -545,13 +566,14 @@ fn row_33_a_reload_changes_the_rates_of_new_connections() {
     config(1, 1_000_000);
     reload(1);
     let (mut limited, began) = (connect(power), Instant::now());
-    // At the new rate, this would take longer than the test.
+    // At the new rate, this would take longer than the test. The connection was accepted without any limit per client.
     ask(&mut unlimited, 1000);
     ask(&mut limited, 3);
     assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
     config(1_000_000, 1);
     reload(2);
     ask(&mut connect(power), 1000);
+    ask(&mut limited, 1000);
     // One a second, so that a machine must take more than 20 s to have all served.
     let began = Instant::now();
     let rejected = (0..20).filter(|_| !is_served(power)).count();
