@@ -31,6 +31,8 @@ fn a_reload_applies_settings_and_names_those_that_need_a_restart() {
     server.signal("HUP");
     server.eventually(|server| server.metric("power_config_reloads_total{result=\"ok\"}") == 1, "reloads");
     assert_eq!(exchange(power, request), "d4.0");
+    server.signal("HUP");
+    server.eventually(|server| server.metric("power_config_reloads_total{result=\"ok\"}") == 2, "reloads");
     let mut silent = connect(power);
     assert_eq!(read_to_end(&mut silent), "eTIMEOUT no whole request came within 300ms");
     assert_eq!(server.metric("power_connections_max"), 20);
@@ -50,6 +52,8 @@ fn a_reload_applies_settings_and_names_those_that_need_a_restart() {
     for key in ["workers = 3", "limits.backlog = 5", "log.format"] {
         assert!(restart.contains(key) && !changed.contains(key), "{log}");
     }
+    assert_eq!(log.matches("config changes need a restart").count(), 2, "at each reload: {log}");
+    assert!(!log.contains("no changes"), "{log}");
     assert!(log.contains("DEBUG"), "{log}");
 }
 

@@ -148,13 +148,12 @@ fn log_changes(needs_restart: &[&str], at_start: &Settings, current: &Settings, 
             .collect::<Vec<_>>()
             .join(", ")
     };
-    let changed = diff(current, false);
-    if changed.is_empty() {
-        tracing::info!("config reloaded: no changes");
-    } else {
+    let (changed, settings) = (diff(current, false), diff(at_start, true));
+    if !changed.is_empty() {
         tracing::info!(changed, "config reloaded; new connections use it");
+    } else if settings.is_empty() {
+        tracing::info!("config reloaded: no changes");
     }
-    let settings = diff(at_start, true);
     if !settings.is_empty() {
         tracing::warn!(settings, "config changes need a restart");
     }
