@@ -9,7 +9,7 @@ use power_server::config::Config;
 use power_server::{Server, healthcheck};
 use proto::server::config::{CommandLine, Options, Override, parse_arguments};
 use proto::server::program::{Program, Startup};
-use proto::server::{self, ListenOptions, SocketBuffers, Summary};
+use proto::server::{self, ListenOptions, ReloadSignal, SocketBuffers, Summary};
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 
@@ -37,9 +37,12 @@ Exit codes: 0 stopped by a signal; 1 cannot serve, or unhealthy; 2 invalid
 arguments or configuration; 130 or 143 aborted by a second signal";
 
 fn main() -> ExitCode {
+    // First: until then, a SIGHUP ends the process.
+    let reload_signal = ReloadSignal::catch();
     let PowerServerArguments { listen, options } = parse_arguments();
     let overrides = vec![Override { argument: "listen", key: "listen", value: listen }];
-    match Program::configure(CommandLine { program: PROGRAM, options, overrides }, healthcheck) {
+    let command_line = CommandLine { program: PROGRAM, options, overrides };
+    match Program::configure(reload_signal, command_line, healthcheck) {
         Ok(program) => program.run(serve),
         // --check-config, --healthcheck, or an invalid configuration.
         Err(exit_code) => exit_code,

@@ -129,6 +129,23 @@ fn row_16_a_second_signal_aborts_at_once() {
     }
 }
 
+#[test]
+fn row_16_before_the_server_runs_sighup_is_caught_and_other_signals_end_the_process() {
+    for (signal, code) in [("HUP", Some(0)), ("TERM", None), ("INT", None)] {
+        // A health check runs between the reading of the configuration and the start of the server. The test is its server,
+        // so the time of the signal is known.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let mut check = ChildProcess::start(&mut command(&["--listen", &address, "--healthcheck"]));
+        let (mut stream, _) = listener.accept().unwrap();
+        check.signal(signal);
+        // Fails if the signal has ended the process.
+        let _ = stream.write_all(b"d1.0");
+        drop(stream);
+        assert_eq!(check.wait(), code, "SIG{signal}");
+    }
+}
+
 /// Returns free addresses, for a server whose log the test cannot read. No other test uses this IP address, so they stay free.
 fn free_addresses() -> [SocketAddr; 2] {
     let bound = [(); 2].map(|()| TcpListener::bind("127.0.0.17:0").unwrap());

@@ -8,7 +8,7 @@ use clap::Parser;
 use proto::server::config::OptionalAddress;
 use proto::server::config::{CommandLine, Options, Override, parse_arguments};
 use proto::server::program::{Program, Startup};
-use proto::server::{self, ListenOptions, SocketBuffers, Summary};
+use proto::server::{self, ListenOptions, ReloadSignal, SocketBuffers, Summary};
 use rps_server::config::Config;
 use rps_server::duel::rounds::DuelStats;
 use rps_server::house::{House, ThreadGenerator};
@@ -45,12 +45,15 @@ Exit codes: 0 stopped by a signal; 1 cannot serve, or unhealthy; 2 invalid
 arguments or configuration; 130 or 143 aborted by a second signal";
 
 fn main() -> ExitCode {
+    // First: until then, a SIGHUP ends the process.
+    let reload_signal = ReloadSignal::catch();
     let RpsServerArguments { solo_listen, duel_listen, options } = parse_arguments();
     let overrides = vec![
         Override { argument: "solo-listen", key: "solo.listen", value: solo_listen },
         Override { argument: "duel-listen", key: "duel.listen", value: duel_listen },
     ];
-    match Program::configure(CommandLine { program: PROGRAM, options, overrides }, healthcheck) {
+    let command_line = CommandLine { program: PROGRAM, options, overrides };
+    match Program::configure(reload_signal, command_line, healthcheck) {
         Ok(program) => program.run(serve),
         // --check-config, --healthcheck, or an invalid configuration.
         Err(exit_code) => exit_code,

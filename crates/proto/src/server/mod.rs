@@ -98,5 +98,5 @@ pub use connection::{
     CloseReason, ConnectionMetrics, ConnectionTimeouts, Event, Handler, MAX_OUTPUT_BYTES, Progress, SendQueue, Stream,
     Summary, WaitFor,
 };
-pub use lifecycle::Shutdown;
+pub use lifecycle::{ReloadSignal, Shutdown};
 pub use listener::{Admission, LimitReached, ListenOptions, Listener, Service, SocketBuffers, bind, serve};

@@ -1,8 +1,9 @@
 //! The program of a server: from its command line to its exit code.
 //!
-//! It is the top of `proto::server`: it may use every folder, and no folder uses it. The `main` of a server parses its
-//! arguments, [configures](Program::configure) the program and [runs](Program::run) it. The server's own code then
-//! binds the listeners, [starts the operations](Startup::start_operations) and serves.
+//! It is the top of `proto::server`: it may use every folder, and no folder uses it. The `main` of a server
+//! [catches SIGHUP](ReloadSignal::catch), parses its arguments, [configures](Program::configure) the program and
+//! [runs](Program::run) it. The server's own code then binds the listeners,
+//! [starts the operations](Startup::start_operations) and serves.
 
 use std::fmt;
 use std::future::Future;
@@ -24,7 +25,7 @@ use crate::server::config::command_line::{CommandLine, Loaded, print_config, rep
 use crate::server::config::sections::ServerConfig;
 use crate::server::connection::metrics::{ConnectionMetrics, Summary};
 use crate::server::connection::stream::Stream;
-use crate::server::lifecycle::reload::{Reload, ReloadMetrics};
+use crate::server::lifecycle::reload::{Reload, ReloadMetrics, ReloadSignal};
 use crate::server::lifecycle::runtime;
 use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::listener::{accept, open_files, socket};
@@ -35,6 +36,7 @@ use crate::wire::quoted::Printable;
 /// A program with a valid configuration, before anything is started.
 #[derive(Debug)]
 pub struct Program<C> {
+    reload_signal: ReloadSignal,
     command_line: CommandLine,
     loaded: Loaded<C>,
 }
@@ -47,6 +49,7 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
     /// Returns the exit code if the server must not run: the configuration is invalid, or one of these two options was
     /// given.
     pub fn configure(
+        reload_signal: ReloadSignal,
         command_line: CommandLine,
         healthcheck: impl AsyncFnOnce(&C) -> Result<(), String>,
     ) -> Result<Self, ExitCode> {
@@ -58,7 +61,7 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
         if options.healthcheck {
             return Err(runtime::healthcheck(program, healthcheck(&loaded.config)));
         }
-        Ok(Self { command_line, loaded })
+        Ok(Self { reload_signal, command_line, loaded })
     }
 
     /// Starts the log and the runtime, runs `serve`, and returns the exit code.
@@ -68,7 +71,7 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
     where
         S: Future<Output = io::Result<Summary>> + Send + 'static,
     {
-        let Self { command_line, loaded } = self;
+        let Self { reload_signal, command_line, loaded } = self;
         let log = match log::start(loaded.config.log()) {
             Ok(log) => log,
             Err(error) => return runtime::fail(command_line.program, error),
@@ -76,7 +79,8 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
         let workers = loaded.config.workers();
         let shutdown = Shutdown::new(loaded.config.timeouts().drain.get());
         let reloads = Arc::default();
-        let mut startup = Startup { command_line, loaded, log: log.clone(), shutdown: shutdown.clone(), reloads };
+        let mut startup =
+            Startup { reload_signal, command_line, loaded, log: log.clone(), shutdown: shutdown.clone(), reloads };
         runtime::run(workers, &log, &shutdown, async move {
             open_files::clamp_to_nofile(startup.loaded.config.connection_limits())?;
             let summary = serve(startup).await?;
@@ -89,6 +93,7 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
 /// The argument of a server's `serve` function, which runs on the program's runtime with the log open.
 #[derive(Debug)]
 pub struct Startup<C> {
+    reload_signal: ReloadSignal,
     command_line: CommandLine,
     loaded: Loaded<C>,
     log: Log,
@@ -123,7 +128,7 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
     ///
     /// # Errors
     ///
-    /// Fails if the admin listener cannot be bound, its thread cannot be started, or the signal handler cannot be
+    /// Fails if the admin listener cannot be bound, its thread cannot be started, or the signal handler could not be
     /// installed.
     pub fn start_operations(
         self,
@@ -131,7 +136,7 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         registry: Registry,
         apply: impl Fn(&C) + Send + 'static,
     ) -> io::Result<()> {
-        let Self { command_line, loaded, log, shutdown, reloads } = self;
+        let Self { reload_signal, command_line, loaded, log, shutdown, reloads } = self;
         let admin = loaded.config.admin().listen.0;
         let admin = admin.map(|address| start_admin(address, registry, shutdown.clone())).transpose()?;
         let file = loaded.file.clone();
@@ -142,7 +147,7 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
             apply(config);
             Ok(())
         };
-        tokio::spawn(reload.reload_on_sighup(loaded, load, apply)?);
+        tokio::spawn(reload.reload_on_sighup(reload_signal, loaded, load, apply)?);
 
         if let Some(file) = file {
             tracing::info!(file = %Printable(&file.to_string_lossy()), "configuration loaded");

@@ -12,4 +12,5 @@ pub(crate) mod runtime;
 pub(crate) mod shutdown;
 mod workers;
 
+pub use reload::ReloadSignal;
 pub use shutdown::Shutdown;

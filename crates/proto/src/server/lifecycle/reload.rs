@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::thread;
 
 use prometheus_client::encoding::DescriptorEncoder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use toml::{Table, Value};
 
@@ -40,6 +41,25 @@ impl ReloadMetrics {
     }
 }
 
+/// The SIGHUPs that the process gets.
+#[derive(Debug)]
+pub struct ReloadSignal(io::Result<Signal>);
+
+impl ReloadSignal {
+    /// Installs the signal handler. A program calls this first, because the default action of SIGHUP ends the process. A
+    /// SIGHUP before the server runs causes a reload at its start, because the file may have been read before. A failure is
+    /// reported when the server starts.
+    #[must_use]
+    pub fn catch() -> Self {
+        // The handler and the signals that it has recorded outlive this runtime: tokio delivers them in the next one.
+        let runtime = Builder::new_current_thread().enable_io().build();
+        Self(runtime.and_then(|runtime| {
+            let _entered = runtime.enter();
+            signal(SignalKind::hangup())
+        }))
+    }
+}
+
 /// The parts of a server that a reload uses and that every server has.
 #[derive(Debug)]
 pub(crate) struct Reload {
@@ -52,8 +72,7 @@ pub(crate) struct Reload {
 }
 
 impl Reload {
-    /// Reloads the configuration at each SIGHUP for as long as the returned future is polled. The signal handler is
-    /// installed by this call.
+    /// Reloads the configuration at each SIGHUP for as long as the returned future is polled.
     ///
     /// `started` is the configuration that the server started with. `load` loads it again from the same sources. `apply`
     /// lowers limits to fit the process and applies the configuration to the server; if it fails, the server keeps the
@@ -61,9 +80,10 @@ impl Reload {
     ///
     /// # Errors
     ///
-    /// Fails if the handler cannot be installed.
+    /// Fails if the signal handler could not be installed.
     pub(crate) fn reload_on_sighup<C, L, A>(
         self,
+        signal: ReloadSignal,
         started: Loaded<C>,
         load: L,
         apply: A,
@@ -73,12 +93,12 @@ impl Reload {
         L: Fn() -> Result<Loaded<C>, ConfigErrors> + Send + Sync + 'static,
         A: Fn(&mut C) -> io::Result<()>,
     {
-        let mut hangup = signal(SignalKind::hangup())?;
+        let mut signal = signal.0?;
         let load = Arc::new(load);
         Ok(async move {
             let at_start = settings(&started.config);
             let mut current = at_start.clone();
-            while hangup.recv().await.is_some() {
+            while signal.recv().await.is_some() {
                 if self.shutdown.started_at().is_some() {
                     tracing::info!("config reload skipped: draining");
                     continue;
@@ -175,4 +195,19 @@ fn settings<C: Configuration>(config: &C) -> Settings {
     // A configuration is deserialized from a TOML table, so it also serializes to one.
     flatten("", Table::try_from(config).unwrap_or_default(), &mut settings);
     settings
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::*;
+
+    #[test]
+    fn a_sighup_before_the_runtime_is_delivered_in_it() {
+        let mut signal = ReloadSignal::catch().0.unwrap();
+        kill_process(getpid(), Signal::HUP).unwrap();
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        assert_eq!(runtime.block_on(signal.recv()), Some(()));
+    }
 }
