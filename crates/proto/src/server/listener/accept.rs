@@ -118,6 +118,10 @@ const MAX_BACKLOG: usize = 65_536;
 /// delays the clients whose SYNs are dropped, and the next process.
 const DRAIN_ACCEPT_GRACE: Duration = Duration::from_millis(250);
 
+/// Additional time at the end of a drain. If the process was stopped past the end, the drivers need it for the final read,
+/// because requests may have arrived meanwhile.
+const DRAIN_END_GRACE: Duration = Duration::from_millis(100);
+
 /// A rejected connection is closed after this long, whether or not the client has read the reply.
 const REJECTION_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -282,15 +286,17 @@ impl<S: Service> Acceptor<S> {
         }
     }
 
-    /// Waits for the connections to end, at most until the drain timeout is over.
+    /// Waits for the connections to end, until the drain timeout is over and at most for [`DRAIN_END_GRACE`] more.
     async fn drain(self) {
         self.tasks.close();
         self.rejected.close();
-        let ended = async { tokio::join!(self.tasks.wait(), self.rejected.wait()) };
+        let mut ended = pin!(async { tokio::join!(self.tasks.wait(), self.rejected.wait()) });
+        // Each driver ends its connection at the drain deadline, which is a little earlier. So connections are left only if
+        // the process was stopped or had no CPU time, or by a bug.
         if let Some(end) = self.context.shutdown.end()
-            && timeout_at(end, ended).await.is_err()
+            && timeout_at(end, &mut ended).await.is_err()
+            && timeout(DRAIN_END_GRACE, ended).await.is_err()
         {
-            // Normally none: each driver aborts its connection at the drain deadline, which is a little earlier.
             self.context.metrics.closed_many(&CloseReason::Aborted, self.tasks.len());
         }
     }

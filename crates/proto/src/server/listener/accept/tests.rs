@@ -126,6 +126,18 @@ impl GreeterServer {
         })
     }
 
+    /// Returns another accept loop of this server.
+    fn acceptor(&self) -> Acceptor<GreetingService> {
+        Acceptor {
+            services: self.services.subscribe(),
+            service: Arc::clone(&self.services.borrow()),
+            admission: Arc::clone(&self.admission),
+            context: self.context(),
+            tasks: TaskTracker::new(),
+            rejected: TaskTracker::new(),
+        }
+    }
+
     async fn stop(self) -> Summary {
         self.shutdown.trigger();
         self.served.await.unwrap();
@@ -251,22 +263,26 @@ async fn connections_in_the_accept_queue_at_shutdown_are_served() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_ends_when_its_timeout_is_over_and_counts_unfinished_tasks() {
     let server = start(10, vec![]);
-    let acceptor = Acceptor {
-        services: server.services.subscribe(),
-        service: Arc::clone(&server.services.borrow()),
-        admission: Arc::clone(&server.admission),
-        context: server.context(),
-        tasks: TaskTracker::new(),
-        rejected: TaskTracker::new(),
-    };
+    let acceptor = server.acceptor();
     // A driver always ends at the drain deadline; this task never ends.
     acceptor.tasks.spawn(std::future::pending::<()>());
     acceptor.tasks.spawn(std::future::ready(()));
     let start = Instant::now();
     server.shutdown.trigger();
     acceptor.drain().await;
-    assert_eq!(start.elapsed(), 8 * SECOND);
+    assert_eq!(start.elapsed(), 8 * SECOND + DRAIN_END_GRACE);
     assert_eq!(server.metrics.summary(), Summary { aborted: 1, ..Summary::default() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_pause_past_its_end_a_drain_waits_for_the_final_reads() {
+    let server = start(10, vec![]);
+    let acceptor = server.acceptor();
+    server.shutdown.trigger();
+    tokio::time::advance(60 * SECOND).await;
+    acceptor.tasks.spawn(sleep(DRAIN_END_GRACE / 2));
+    acceptor.drain().await;
+    assert_eq!(server.metrics.summary(), Summary::default());
 }
 
 #[tokio::test(start_paused = true)]
