@@ -97,8 +97,8 @@ fn a_line_without_a_line_end_exits_with_4_and_no_result() {
 #[test]
 fn single_bytes_do_not_extend_the_timeout() {
     let server = Fake::new(|stream| {
-        stream.write_all(b"d")?;
         read_some(stream)?;
+        stream.write_all(b"d")?;
         // Ends with an error when the client closes.
         loop {
             stream.write_all(b"1")?;
