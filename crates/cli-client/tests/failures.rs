@@ -229,9 +229,19 @@ fn a_close_without_a_reply_exits_with_5() {
         run(&format!("power square 2 {flags} --addr {server}")).assert_failed(
             5,
             "",
-            &["closed the connection without a reply"],
+            &["the server closed the connection without a reply"],
         );
     }
+    let server = Fake::new(|stream| {
+        read_some(stream)?;
+        Ok(Then::Close)
+    });
+    run(&format!("rps throw rock --addr {server}")).assert_failed(
+        5,
+        "",
+        &[": the server closed the connection without"],
+    );
+    run(&format!("--lang zh rps throw rock --addr {server}")).assert_failed(5, "", &["：服务器没有应答就关闭了连接"]);
     let server = Fake::new(|_| Ok(Then::Close));
     for flags in FRAMINGS {
         // Whether the client notices this while sending or while waiting for the reply depends on timing.

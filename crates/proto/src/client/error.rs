@@ -44,6 +44,10 @@ impl fmt::Display for Error {
             (ErrorKind::Io(error), Phase::End) => {
                 write!(f, "{address}: the connection broke during the reply: {error}")
             }
+            // The protocols allow it after an idle timeout, for instance.
+            (ErrorKind::Protocol(Violation::NoReply), _) => {
+                write!(f, "{address}: the server closed the connection without a reply")
+            }
             (ErrorKind::Protocol(violation), _) => write!(f, "{address}: the server broke the protocol: {violation}"),
             (ErrorKind::Full, _) => write!(f, "{address}: the server is full: try again later"),
             (ErrorKind::Closed, _) => {
