@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::io::{SCRATCH, poll_read};
@@ -19,7 +20,11 @@ use crate::server::lifecycle::shutdown::Shutdown;
 /// Maximum wait for the peer's FIN.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 
-/// Maximum bytes discarded with one read.
+/// Maximum bytes discarded in one turn. Beside 64 closed connections whose peers send without a pause, the median exchange
+/// of other clients took 0.4 to 1.1 ms, that is 7 to 17 µs a turn, and twice as long with 16 KiB.
+const DISCARD_TURN: usize = 4 * 1024;
+
+/// Maximum bytes discarded with one read of a close that does not wait.
 const DISCARD_CHUNK: usize = 16 * 1024;
 
 /// The longest time between two checks whether the peer has taken its replies.
@@ -59,11 +64,13 @@ where
 {
     let discard = async {
         stream.shutdown().await?;
-        while poll_fn(|cx| poll_discard(stream, cx)).await? > 0 {}
+        while poll_fn(|cx| poll_discard(stream, cx, DISCARD_TURN)).await? > 0 {
+            // A peer that sends without a pause takes turns with the other connections of the thread.
+            yield_now().await;
+        }
         io::Result::Ok(())
     };
-    // The result does not matter: the connection is closed either way. `timeout` elapses even if there is always more
-    // data to read; a `sleep` in a select would not be polled then.
+    // The result does not matter: the connection is closed either way.
     let _ = timeout(linger, discard).await;
 }
 
@@ -99,15 +106,15 @@ where
 {
     let _ = stream.shutdown().await;
     for _ in 0..(128 * 1024 / DISCARD_CHUNK) {
-        if !matches!(poll_fn(|cx| poll_discard(stream, cx)).await, Ok(1..)) {
+        if !matches!(poll_fn(|cx| poll_discard(stream, cx, DISCARD_CHUNK)).await, Ok(1..)) {
             break;
         }
     }
 }
 
-fn poll_discard<S: AsyncRead + Unpin>(stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+fn poll_discard<S: AsyncRead + Unpin>(stream: &mut S, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<usize>> {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.input.clear();
-        poll_read(stream, cx, &mut scratch.input, DISCARD_CHUNK)
+        poll_read(stream, cx, &mut scratch.input, limit)
     })
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{advance, sleep, timeout};
 
 use super::*;
-use crate::server::connection::close::LINGER;
+use crate::server::connection::close::{LINGER, half_close};
 use crate::server::connection::handler::Progress;
 use crate::server::connection::timer::DRAIN_IDLE_GRACE;
 
@@ -323,6 +323,13 @@ async fn a_request_that_arrives_just_before_the_final_read_gets_a_reply() {
 /// stream need real time, because a paused clock does not advance while a task is ready.
 struct EndlessStream {
     data: &'static [u8],
+    reads: Arc<AtomicUsize>,
+}
+
+impl EndlessStream {
+    fn new(data: &'static [u8]) -> Self {
+        Self { data, reads: Arc::default() }
+    }
 }
 
 impl AsyncRead for EndlessStream {
@@ -333,6 +340,7 @@ impl AsyncRead for EndlessStream {
     ) -> Poll<io::Result<()>> {
         let coop = task::ready!(tokio::task::coop::poll_proceed(cx));
         coop.made_progress();
+        self.reads.fetch_add(1, Ordering::Relaxed);
         while into.remaining() >= self.data.len() {
             into.put_slice(self.data);
         }
@@ -368,7 +376,7 @@ async fn serve_endless(
     shutdown: Shutdown,
 ) -> (CloseReason, Duration) {
     let start = Instant::now();
-    let served = tokio::spawn(run(EndlessStream { data }, WordHandler, context(timeouts, &shutdown)));
+    let served = tokio::spawn(run(EndlessStream::new(data), WordHandler, context(timeouts, &shutdown)));
     let closed = timeout(30 * SECOND, served).await.expect("endless data does not stop the timers");
     (closed.unwrap(), start.elapsed())
 }
@@ -378,6 +386,20 @@ async fn a_close_ends_in_time_even_if_the_peer_never_stops_sending() {
     let (closed, took) = serve_endless(b"end!", timeouts(), not_triggered()).await;
     assert!(matches!(closed, CloseReason::Finished));
     assert!(took >= LINGER, "{took:?}");
+}
+
+#[tokio::test]
+async fn a_close_lets_other_tasks_run_after_each_discarded_chunk() {
+    let mut endless = EndlessStream::new(b"more.");
+    let reads = Arc::clone(&endless.reads);
+    let closed = tokio::spawn(async move { half_close(&mut endless, 60 * SECOND).await });
+    for polls in 1..=1000 {
+        yield_now().await;
+        let reads = reads.load(Ordering::Relaxed);
+        assert!(reads <= 2 * polls, "{reads} reads in {polls} polls");
+    }
+    assert!(reads.load(Ordering::Relaxed) >= 500);
+    closed.abort();
 }
 
 #[tokio::test]
@@ -407,7 +429,7 @@ impl Handler for TurnHandler {
 #[tokio::test]
 async fn a_connection_that_always_has_requests_lets_other_tasks_run_after_each_turn() {
     let turns = Arc::<AtomicUsize>::default();
-    let endless = EndlessStream { data: b"more." };
+    let endless = EndlessStream::new(b"more.");
     let served = tokio::spawn(run(endless, TurnHandler(Arc::clone(&turns)), context(timeouts(), &not_triggered())));
     for polls in 1..=1000 {
         yield_now().await;

@@ -158,7 +158,7 @@ async fn a_drain_aborts_a_connection_with_endless_requests_and_no_ready_reply() 
     let (_replies, receiver) = mpsc::unbounded_channel();
     let timeouts = ConnectionTimeouts { request: None, ..timeouts() };
     let handler = RelayHandler { replies: receiver, reply: None };
-    let served = tokio::spawn(run(EndlessStream { data: b"????" }, handler, context(timeouts, &shutdown)));
+    let served = tokio::spawn(run(EndlessStream::new(b"????"), handler, context(timeouts, &shutdown)));
     let closed = timeout(30 * SECOND, served).await.expect("the drain ends").unwrap();
     assert!(matches!(closed, CloseReason::Aborted), "{closed:?}");
     assert!(start.elapsed() >= SECOND / 3);
