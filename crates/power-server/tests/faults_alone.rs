@@ -414,16 +414,20 @@ fn row_16_a_signal_drains_a_server_that_is_pid_1() {
     }
 }
 
+/// A request that takes 10 µs, 100 times as long as others: its number has 21 digits and is next to the middle between two
+/// doubles.
+const COSTLY: &str = "d2.22507385850720138309e-308\n";
+
 #[test]
 #[ignore = "measures a time: needs an idle machine"]
 fn row_21_clients_and_health_checks_beside_100_floods_wait_less_than_100_ms() {
     let server = start(&["--set", "workers=1", "--set", "timeouts.request=1h", "--set", "timeouts.write=1h"]);
     let (baseline, power) = (server.baseline(), server.address("power"));
-    for floods in [1, 100] {
-        let flood = Clients::flood(power, floods, &"a2\n".repeat(16 * 1024));
+    for (floods, request) in [(1, "a2\n"), (100, "a2\n"), (1, COSTLY), (100, COSTLY)] {
+        let flood = Clients::flood(power, floods, &request.repeat(16 * 1024));
         assert!(eventually(Duration::from_mins(1), || flood.least_progress() > 0));
         let clients = Clients::ping_pong(power, 16, "a2\n", 5, |reply| reply == b"d4.0\n");
-        clients.measure(&server, &format!("row 21: power beside {floods} floods"), SOON);
+        clients.measure(&server, &format!("row 21: power beside {floods} floods of {request:?}"), SOON);
         flood.stop();
     }
     server.returns_to(baseline, "power");

@@ -154,3 +154,38 @@ fn a_turn_writes_a_bounded_number_of_bytes_and_the_next_one_continues() {
     let progress = handler.handle(Event::Data, &mut input, &mut output, 1);
     assert_eq!((progress.replies, progress.wait_for), (0, WaitFor::MoreData));
 }
+
+/// Returns how many of ten equal requests get a reply in the first turn of at most `max_replies`.
+fn replies_of_a_turn(request: &str, max_replies: usize) -> u64 {
+    let mut handler = PowerHandler::new(Arc::new(PowerSettings::new(&Config::default(), Arc::default())));
+    let mut input = BytesMut::from(request.repeat(10).as_bytes());
+    let mut output = BytesMut::new();
+    let progress = handler.handle(Event::Data, &mut input, &mut output, max_replies);
+    assert_eq!(output[..].split(|&byte| byte == b'\n').skip(1).count() as u64, progress.replies, "{request:?}");
+    assert_eq!(progress.wait_for == WaitFor::Turn, progress.replies < 10, "{request:?}");
+    progress.replies
+}
+
+#[test]
+fn a_turn_has_few_requests_that_take_long_to_parse() {
+    let longest = format!("d1.{}e-300\n", "7".repeat(500));
+    for costly in
+        ["d2.22507385850720138309e-308\n", "d17976931348623158079e289\r\n", " \n\nd12345678901234567890\n", &longest]
+    {
+        assert_eq!(replies_of_a_turn(costly, PowerHandler::TURN_REPLIES), 2, "{costly:?}");
+        assert_eq!(replies_of_a_turn(costly, 1), 1, "{costly:?}");
+        assert_eq!(replies_of_a_turn(costly, usize::MAX), 10, "{costly:?}");
+    }
+    let padded = format!("d{}1\n", " ".repeat(300));
+    let invalid = format!("d{}x\n", "1".repeat(300));
+    for cheap in [
+        "a2\n",
+        "d-2.2250738585072014e-308\r\n",
+        "d-0.00012345678901234567\n",
+        "d9007199254740993.0\n",
+        &padded,
+        &invalid,
+    ] {
+        assert_eq!(replies_of_a_turn(cheap, 9), 9, "{cheap:?}");
+    }
+}

@@ -15,7 +15,8 @@ pub trait Handler: Send + 'static {
     const READ_BYTES: usize;
 
     /// Maximum replies of a turn while other connections of the thread have work too. With about 20 µs of work, hundreds of
-    /// connections that always have requests delay the others by milliseconds. A longer turn saves system calls.
+    /// connections that always have requests delay the others by milliseconds. A longer turn saves system calls. A request
+    /// that can take much longer than others counts as several replies.
     const TURN_REPLIES: usize;
 
     /// Returns the maximum bytes of the next read, if it is less than [`READ_BYTES`](Self::READ_BYTES).

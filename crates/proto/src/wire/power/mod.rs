@@ -27,7 +27,7 @@ use std::fmt;
 pub use error_reply::{ErrorCode, ErrorReply};
 pub use operation::Operation;
 
-use crate::wire::number::{Literal, Number, NumberError, classify};
+use crate::wire::number::{Literal, Number, NumberError, classify, is_costly};
 
 /// One request.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,6 +71,11 @@ impl<'a> RequestText<'a> {
             Some((operation, classify(number)))
         });
         Self { text, operation }
+    }
+
+    /// Returns whether parsing can take hundreds of times as long as usual.
+    fn is_costly(self) -> bool {
+        matches!(self.operation, Some((_, Literal::Complete(literal))) if is_costly(literal))
     }
 
     fn parse(self) -> Result<Request, ErrorReply> {
