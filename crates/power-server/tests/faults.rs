@@ -496,7 +496,8 @@ fn row_33_aborted_connections_do_not_use_up_the_rate() {
 fn row_33_a_request_that_waits_for_the_rate_times_out() {
     let server = start(&["--set", "limits.requests_per_ip=1", "--set", "timeouts.request=200ms"]);
     let (baseline, began) = (server.baseline(), Instant::now());
-    // One request a second, and none may wait for that long. If the machine pauses, a few can.
+    // The rate is one request a second, and none waits for so long. So only the first is served, and one for each second
+    // for which the machine pauses.
     let received = exchange(server.address("power"), &b"a2\n".repeat(100));
     let most = 1 + usize::try_from(began.elapsed().as_secs()).unwrap();
     let error = "eTIMEOUT more requests come from this address than this server takes: this one waited 200ms\n";

@@ -139,7 +139,7 @@ fn row_16_before_the_server_runs_sighup_is_caught_and_other_signals_end_the_proc
         let mut check = ChildProcess::start(&mut command(&["--listen", &address, "--healthcheck"]));
         let (mut stream, _) = listener.accept().unwrap();
         check.signal(signal);
-        // To the half-close, or to the end of the process.
+        // Reads until the half-close, or until the process exits.
         read_to_end(&mut stream);
         let _ = stream.write_all(b"d1.0");
         drop(stream);

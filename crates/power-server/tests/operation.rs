@@ -99,7 +99,7 @@ fn the_admin_listener_is_independent_of_the_client_limits_and_serves_three_paths
     // After a half-close too, the client gets the response and a clean close; bytes after its request are discarded.
     let received = exchange(server.address("admin"), b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\nGET /");
     assert!(received.starts_with("HTTP/1.1 200 ") && received.ends_with("\r\n\r\nok\n"), "{received}");
-    // Also if it takes the response slowly.
+    // A slow reader also gets the whole response.
     let mut slow = connect_with_small_buffers(server.address("admin"));
     slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     slow.shutdown(Shutdown::Write).unwrap();

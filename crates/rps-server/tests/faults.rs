@@ -491,7 +491,7 @@ fn row_33_a_move_that_waits_for_the_rate_as_long_as_the_idle_timeout_ends_the_co
     let server = start(&settings);
     let baseline = server.baseline();
     for (service, source) in [("solo", 2), ("duel", 3)] {
-        // One move a second, and none may wait for that long. If the machine pauses, a few can.
+        // The rate is one move a second, and none waits for so long. If the machine pauses, a few more are played.
         let mut player = connect_from(Ipv4Addr::new(127, 0, 0, source), server.address(service));
         player.write_all(&[b'1'; 100]).unwrap();
         let count = read_to_end(&mut player).len();

@@ -23,8 +23,7 @@ pub fn connect_from(source: Ipv4Addr, address: SocketAddr) -> TcpStream {
     with_timeouts(OwnedFd::from(socket).into())
 }
 
-/// Connects with the smallest buffers that the kernel allows, so that it receives at most 2,304 bytes of replies for a
-/// client that does not read.
+/// Connects with the smallest buffers that the kernel allows, so that it holds at most 2,304 bytes of unread replies.
 pub fn connect_with_small_buffers(address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(1).unwrap();

@@ -56,8 +56,8 @@ pub fn check_unread_replies(server: &ServerProcess, service: &str, prefix: &str,
     server.eventually(|server| server.orphans(service) == 0, "has no orphans");
 }
 
-/// The settings of a server for [`check_unread_replies`]. The clients send their requests within the write timeout. Two of
-/// it are less than the 100 s (`TCP_USER_TIMEOUT`) after which the kernel would end the connections.
+/// The settings of a server for [`check_unread_replies`]. The clients send their requests within the write timeout. Twice
+/// the write timeout is less than the 100 s (`TCP_USER_TIMEOUT`) after which the kernel would end the connections.
 pub const SETTINGS: [&str; 4] = ["--set", "timeouts.write=40s", "--set", "timeouts.idle=1h"];
 
 /// Sends `requests` repeatedly on each connection, up to `most` bytes, until no socket has taken a byte for a second.
@@ -70,7 +70,7 @@ fn send_all(clients: &[TcpStream], requests: &[u8], most: usize) {
     while idle_rounds < 10 && left.iter().any(|&left| left > 0) {
         let sent: usize = clients.iter().zip(&mut left).map(|(stream, left)| send(stream, requests, left)).sum();
         idle_rounds = if sent == 0 { idle_rounds + 1 } else { 0 };
-        // The kernel and the server take what has been sent.
+        // Gives the kernel and the server time to read.
         thread::sleep(Duration::from_millis(100));
     }
 }
@@ -120,7 +120,7 @@ struct MemoryGroup {
 }
 
 impl MemoryGroup {
-    /// Creates one with a limit, if this process may.
+    /// Creates a memory cgroup with a limit. Returns `None` without the permission.
     fn new(limit: u64) -> Option<Self> {
         let kinds = [("v2", "/sys/fs/cgroup", "memory.max"), ("v1", "/sys/fs/cgroup/memory", "memory.limit_in_bytes")];
         kinds.into_iter().find_map(|(kind, root, file)| {

@@ -1,6 +1,6 @@
 //! The limit on the requests of a client network: a handler that makes requests over the rate wait.
 //!
-//! It depends on `connection`, `limit_reached` and the token bucket of `admission`.
+//! It depends on `connection`, `limit_reached` and `token_bucket`.
 
 use std::mem;
 use std::net::IpAddr;
@@ -23,7 +23,8 @@ use crate::server::connection::handler::{Event, Handler, Progress, WaitFor};
 #[derive(Debug)]
 pub(crate) struct RateLimited<H> {
     handler: H,
-    /// `None` without any limit per client network. Boxed, because most servers have none, and every idle connection holds its handler.
+    /// `None` without any limit per client network. Boxed, because most servers have none, and every idle connection holds
+    /// its handler.
     quota: Option<Box<Quota>>,
 }
 
@@ -46,16 +47,16 @@ pub(crate) struct Quota {
     reserved: Reserved,
 }
 
-/// What a connection has reserved for its next request. The token is taken when the wait begins, so that each connection
-/// wakes once, and in order.
+/// The reservation of a connection for its next request. The token is taken when the wait begins, so that connections wake
+/// in order, and each wakes once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reserved {
     Nothing,
     /// The request gets a token at this time.
     Token(Instant),
-    /// The request times out at this time, because the tokens up to then are taken by others.
+    /// The request times out at this time, because other requests have reserved the tokens up to then.
     Timeout(Instant),
-    /// A token that has come, for a request that is incomplete or whose reply is pending.
+    /// A token is there, for a request that is incomplete or whose reply is pending.
     Unused,
 }
 
@@ -86,7 +87,7 @@ impl Quota {
         self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the next token that comes within the timeout, and waits for it.
+    /// Reserves the next token, if it comes within the timeout. Returns the wait for it, or for the timeout.
     fn wait(&mut self, rate: u32, now: Instant) -> WaitFor {
         let limit = LimitReached::RequestRate;
         if let Some(suppressed) = self.limits_reached.add(limit) {
