@@ -77,8 +77,8 @@ impl Handler for PowerHandler {
     /// Enough for the longest request that can be configured, and for hundreds of short ones in flight.
     const READ_BYTES: usize = 4096;
 
-    /// About 20 µs of work. A request with more digits than a double needs can take 100 times as long as others, so it counts
-    /// as `COSTLY_WEIGHT` replies.
+    /// About 20 µs of work. A number of more than 19 significant digits can take 100 times as long as others, so it counts as
+    /// `COSTLY_WEIGHT` replies.
     const TURN_REPLIES: usize = 128;
 
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress {

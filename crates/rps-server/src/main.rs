@@ -45,7 +45,7 @@ Exit codes: 0 stopped by a signal; 1 cannot serve, or unhealthy; 2 invalid
 arguments or configuration; 130 or 143 aborted by a second signal";
 
 fn main() -> ExitCode {
-    // First: until then, a SIGHUP ends the process.
+    // First, because before this call a SIGHUP ends the process.
     let reload_signal = ReloadSignal::catch();
     let RpsServerArguments { solo_listen, duel_listen, options } = parse_arguments();
     let overrides = vec![

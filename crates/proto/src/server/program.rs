@@ -28,6 +28,7 @@ use crate::server::connection::stream::Stream;
 use crate::server::lifecycle::reload::{Reload, ReloadMetrics, ReloadSignal};
 use crate::server::lifecycle::runtime;
 use crate::server::lifecycle::shutdown::Shutdown;
+use crate::server::lifecycle::workers::TASKS_ADVICE;
 use crate::server::listener::{accept, open_files, socket};
 use crate::server::observe::admin;
 use crate::server::observe::log::{self, Log};
@@ -227,11 +228,9 @@ fn start_admin(address: SocketAddr, registry: Registry, shutdown: Shutdown) -> i
         }
     });
     // This blocks only until the thread runs, at the start of the program.
+    let thread = thread.map_err(|error| io::Error::new(error.kind(), format!("{error}; {TASKS_ADVICE}")));
     match thread.and_then(|_detached| started.recv().unwrap_or_else(|ended| Err(io::Error::other(ended)))) {
         Ok(()) => Ok(address),
-        Err(error) => {
-            let advice = "raise the limit on tasks (TasksMax=, pids_limit, ulimit -u)";
-            Err(io::Error::new(error.kind(), format!("cannot start the admin thread: {error}; {advice}")))
-        }
+        Err(error) => Err(io::Error::new(error.kind(), format!("cannot start the admin thread: {error}"))),
     }
 }

@@ -47,7 +47,7 @@ pub(super) async fn close<S: Stream>(stream: &mut S, write_timeout: Duration, sh
         biased;
         is_taken = async {
             half_close(stream, LINGER).await;
-            is_taken(stream, acknowledged, half_closed, write_timeout).await
+            wait_until_taken(stream, acknowledged, half_closed, write_timeout).await
         } => is_taken,
         () = shutdown.deadline_passed() => return true,
     };
@@ -75,10 +75,15 @@ where
 }
 
 /// Waits until the peer has acknowledged everything, or acknowledges nothing for a write timeout. Returns whether it has
-/// acknowledged everything. It had `acknowledged` some bytes at the half-close.
+/// acknowledged everything. `acknowledged` is the number of bytes that it had acknowledged at the half-close.
 ///
 /// The kernel sends no event for that, so check after a round trip, and then after twice as long each time.
-async fn is_taken<S: Stream>(stream: &S, mut acknowledged: u64, half_closed: Instant, write_timeout: Duration) -> bool {
+async fn wait_until_taken<S: Stream>(
+    stream: &S,
+    mut acknowledged: u64,
+    half_closed: Instant,
+    write_timeout: Duration,
+) -> bool {
     let mut interval = stream.send_queue().round_trip + Duration::from_millis(1);
     let mut progress = half_closed;
     loop {

@@ -10,7 +10,7 @@ pub enum CloseReason {
     PeerClosed,
     /// The handler closed the connection.
     Finished,
-    /// A request was not complete within the request timeout.
+    /// A request was not complete within the request timeout, or waited too long for the rate of its client network.
     RequestTimeout,
     /// No request arrived within the idle timeout.
     IdleTimeout,
@@ -18,7 +18,7 @@ pub enum CloseReason {
     Drained,
     /// The connection was not finished at the drain deadline.
     Aborted,
-    /// The peer acknowledged no reply within the write timeout.
+    /// The peer acknowledged nothing within the write timeout, or after a half-close not everything within six of them.
     WriteTimeout,
     /// A read or write failed, most often because the peer reset the connection.
     Io(io::Error),

@@ -19,7 +19,7 @@ pub trait Handler: Send + 'static {
     /// that can take much longer than others counts as several replies.
     const TURN_REPLIES: usize;
 
-    /// Returns the maximum bytes of the next read, if it is less than [`READ_BYTES`](Self::READ_BYTES).
+    /// Returns the maximum bytes of the next read, at most [`READ_BYTES`](Self::READ_BYTES).
     fn read_bytes(&self) -> usize {
         Self::READ_BYTES
     }
@@ -59,7 +59,8 @@ pub enum Event {
     Settled,
     /// A request was not complete within its timeout.
     RequestTimeout,
-    /// A request waited too long for the rate of its client network. [`Event::Data`] delivers only requests within the rate.
+    /// A request waited too long for the rate of its client network. The handler need not check the rate:
+    /// it limits `max_replies`.
     RateTimeout,
     /// The peer closed its sending half.
     Eof,

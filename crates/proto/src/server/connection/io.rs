@@ -143,7 +143,7 @@ where
     pub(super) fn read_now(&mut self) -> impl Future<Output = io::Result<Option<Handled>>> + Send {
         poll_fn(|cx| match self.poll_data(cx) {
             Poll::Ready(handled) => Poll::Ready(handled.map(Some)),
-            // The runtime has not asked the kernel yet, or another thread is just doing that. It will wake this task.
+            // The kernel has data that the runtime has not reported yet. The runtime then wakes this task.
             Poll::Pending if self.stream.has_unread() => Poll::Pending,
             Poll::Pending => Poll::Ready(Ok(None)),
         })

@@ -79,14 +79,11 @@ impl ConnectionMetrics {
 impl Collector for ConnectionMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let encoder = &mut encoder;
-        let series = |label: &'static str, values: &[&'static str], count: &dyn Fn(usize) -> u64| {
-            values.iter().enumerate().map(|(index, value)| ([(label, *value)], count(index))).collect::<Vec<_>>()
-        };
-        let by_result = series("result", &["accepted", "rejected"], &|index| self.by_result.read(index));
+        let by_result = self.by_result.series("result", &["accepted", "rejected"]);
         counter(encoder, "connections", "Incoming connections, by result", by_result)?;
-        let closed = series("reason", &CloseReason::LABELS, &|index| self.closed.read(index));
+        let closed = self.closed.series("reason", &CloseReason::LABELS);
         counter(encoder, "connections_closed", "Closed connections, by reason", closed)?;
-        let errors = series("kind", &["aborted", "exhausted"], &|index| self.accept_errors.read(index));
+        let errors = self.accept_errors.series("kind", &["aborted", "exhausted"]);
         counter(
             encoder,
             "accept_errors",

@@ -19,8 +19,8 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
     /// that does not read yet. A half-close by the peer is not an error.
     fn wait_error(&self) -> impl Future<Output = io::Error> + Send;
 
-    /// Whether the kernel holds data that can be read. It knows earlier than the runtime. The default is for streams that
-    /// the runtime does not have to poll.
+    /// Returns whether the kernel has data to read, even if the runtime has not reported it yet. The default is for streams
+    /// in memory.
     fn has_unread(&self) -> bool {
         false
     }

@@ -134,12 +134,12 @@ impl ConnectionTimer {
             self.idle_deadline = now + timeouts.idle;
             self.send_queue_check.get_or_insert(now + timeouts.write);
         }
-        // It can wait for the rate of its client network when only a part of it has arrived.
+        // A partial request can also be in `Reply`, while it waits for the rate of its client network.
         let is_partial = matches!(self.wait_for, WaitFor::MoreData | WaitFor::Settle | WaitFor::Reply { .. });
         let same_request = is_partial && !handled.consumed && !handled.wrote;
         if !same_request {
             self.request_deadline = match timeouts.request {
-                // Not extended by blank lines, which get no reply.
+                // Blank lines get no reply. They extend the deadline by at most one request timeout.
                 Some(request) if self.replied => now.min(self.idle_deadline) + request,
                 _ => self.idle_deadline,
             };
@@ -203,7 +203,7 @@ impl ConnectionTimer {
                 (settled.min(self.request_deadline), Step::Deliver(Event::Settled))
             }
             WaitFor::Reply { deadline } => (deadline, Step::Deliver(Event::ReplyReady)),
-            // The driver closes the connection before it asks for a step.
+            // The next turn is due at once. The driver closes a connection before it asks for a step.
             WaitFor::Close | WaitFor::CloseTimedOut | WaitFor::Turn => (self.last_progress, Step::Deliver(Event::Data)),
         };
         let (Some(started_at), Some(deadline)) = (shutdown.started_at(), shutdown.deadline()) else { return step };

@@ -10,7 +10,7 @@
 pub(crate) mod reload;
 pub(crate) mod runtime;
 pub(crate) mod shutdown;
-mod workers;
+pub(crate) mod workers;
 
 pub use reload::ReloadSignal;
 pub use shutdown::Shutdown;

@@ -20,6 +20,7 @@ use crate::server::config::builder::{ConfigErrors, Configuration, shorten};
 use crate::server::config::command_line::Loaded;
 use crate::server::config::sections::ServerConfig;
 use crate::server::lifecycle::shutdown::Shutdown;
+use crate::server::lifecycle::workers::TASKS_ADVICE;
 use crate::server::observe::log::Log;
 use crate::server::observe::metrics::counters::Counters;
 use crate::server::observe::metrics::encode::counter;
@@ -35,8 +36,7 @@ impl ReloadMetrics {
     }
 
     pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let results = [("ok", 0), ("rejected", 1)];
-        let series = results.map(|(result, index)| ([("result", result)], self.by_result.read(index)));
+        let series = self.by_result.series("result", &["ok", "rejected"]);
         counter(encoder, "config_reloads", "Configuration reloads at SIGHUP, by result", series)
     }
 }
@@ -149,7 +149,7 @@ where
     // The receiver is gone if the server has stopped.
     let load = move || drop(sender.send(load()));
     let thread = thread::Builder::new().name("reload".to_owned()).spawn(load);
-    thread.map_err(|error| format!("cannot start a thread: {error}"))?;
+    thread.map_err(|error| format!("cannot start a thread: {error}; {TASKS_ADVICE}"))?;
     match loaded.await {
         Ok(loaded) => loaded.map_err(|errors| errors.to_string()),
         Err(_) => Err("loading it panicked".to_owned()),

@@ -11,7 +11,7 @@ use std::process::{self, ExitCode};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::server::lifecycle::shutdown::Shutdown;
-use crate::server::lifecycle::workers::default_workers;
+use crate::server::lifecycle::workers::{TASKS_ADVICE, default_workers};
 use crate::server::observe::log::Log;
 
 /// Runs `server` on `workers` threads (0: see [`default_workers`]) and returns the exit code: 0 if it finishes, 1 if it
@@ -79,17 +79,14 @@ fn start(workers: usize, log: &Log) -> io::Result<Runtime> {
     let log = log.clone();
     panic::set_hook(Box::new(move |panic| {
         let reason = panic.payload_as_str().unwrap_or("no text");
-        tracing::error!(
-            "cannot start {workers} worker threads: {reason}; raise the limit on tasks (TasksMax=, pids_limit, ulimit -u) \
-             or lower `workers`"
-        );
+        tracing::error!("cannot start {workers} worker threads: {reason}; {TASKS_ADVICE} or lower `workers`");
         log.flush();
         process::exit(1);
     }));
     let runtime = Builder::new_multi_thread()
         .worker_threads(workers)
-        // Half of tokio's default. Two players who pipeline wake each other, so their worker never runs out of tasks, and
-        // others wait for this many. Measured beside such a pair: 66 % of the throughput of others, and 56 % by default.
+        // Half of tokio's default. Two players who pipeline wake each other, so their worker always has a task. New data of
+        // other connections then waits until the worker has run this many tasks. Measured beside such a pair: 66 % of the throughput of others, and 56 % by default.
         .event_interval(31)
         .enable_all()
         .build();

@@ -11,6 +11,9 @@ use procfs::ProcessCGroup;
 use procfs::process::Process;
 use rustix::process::{Resource, getrlimit};
 
+/// What to do if a thread cannot be started.
+pub(crate) const TASKS_ADVICE: &str = "raise the limit on tasks (TasksMax=, pids_limit, ulimit -u)";
+
 /// Tasks that a server needs besides its workers: its main, log, admin and reload threads, and a few for other processes
 /// of its container or unit, such as a health check.
 const RESERVED_TASKS: usize = 8;

@@ -50,7 +50,7 @@ pub trait Service: Send + Sync + 'static {
     /// Returns the timeouts of a connection.
     fn timeouts(&self) -> ConnectionTimeouts;
 
-    /// Returns the bytes that a connection gets which is rejected because of `limit`.
+    /// Returns the reply to a connection that is rejected because of `limit`.
     fn rejection(&self, limit: LimitReached) -> Bytes;
 }
 

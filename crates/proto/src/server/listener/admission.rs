@@ -1,8 +1,9 @@
 //! The limits on connections: in total, and per client network.
 //!
-//! It depends on the limits in `config`, on `limit_reached`, `quota`, `token_bucket` and metrics. A [`Permit`] is held for as long as its connection is
-//! open, and dropping it frees its slot on every exit path. The table of client networks holds those with open
-//! connections, so at most as many as the limit, and at most [`MAX_CLOSED_CLIENTS`] that have used their rate recently.
+//! It depends on the limits in `config`, on `limit_reached`, `quota`, `token_bucket` and metrics. A [`Permit`] is held for
+//! as long as its connection is open, and dropping it frees its slot on every exit path. The table of client networks has
+//! those with open connections, so at most as many as the limit, and at most [`MAX_CLOSED_CLIENTS`] that have used their
+//! rate recently.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

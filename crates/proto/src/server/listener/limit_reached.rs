@@ -54,8 +54,7 @@ impl LimitsReached {
     }
 
     pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let counts =
-            LimitReached::KEYS.iter().enumerate().map(|(index, key)| ([("limit", *key)], self.counts.read(index)));
-        counter(encoder, "limits_reached", "Rejected connections and requests that had to wait, by limit", counts)
+        let series = self.counts.series("limit", &LimitReached::KEYS);
+        counter(encoder, "limits_reached", "Rejected connections and requests that had to wait, by limit", series)
     }
 }

@@ -115,7 +115,7 @@ impl Quota {
         }
         let has_waited = self.is_waiting();
         let has_token = match mem::replace(&mut self.reserved, Reserved::Nothing) {
-            // An error at most, which is not a request.
+            // The handler writes at most an error reply, which takes no token.
             Reserved::Timeout(_) if event == Event::ReplyReady => {
                 let Progress { replies, .. } = handler.handle(Event::RateTimeout, input, output, 0);
                 return Progress { replies, wait_for: WaitFor::CloseTimedOut };
@@ -123,13 +123,13 @@ impl Quota {
             Reserved::Token(_) | Reserved::Unused => true,
             Reserved::Timeout(_) | Reserved::Nothing => false,
         };
-        // The handler does not know of the wait.
+        // `ReplyReady` and `Shutdown` end the wait for the rate. The input is delivered as data.
         let (is_shutdown, event) = (event == Event::Shutdown, if has_waited { Event::Data } else { event });
         let tokens = match event {
-            // A drain waits for no rate.
+            // A drain ignores the rate.
             _ if rate == 0 || is_shutdown => max_replies,
             Event::Data => self.bucket().available(rate, now).saturating_add(has_token.into()),
-            // The other events are about a request that has begun already.
+            // The other events are about a request in progress, so at least one reply is allowed.
             _ => self.bucket().available(rate, now).saturating_add(has_token.into()).max(1),
         };
         if tokens == 0 {
@@ -139,14 +139,14 @@ impl Quota {
         if rate == 0 {
             return Progress { replies, wait_for };
         }
-        // A pending reply has its token already.
-        let used = replies + u64::from(matches!(wait_for, WaitFor::Reply { .. }));
+        // A pending reply takes its token now.
+        let is_pending = matches!(wait_for, WaitFor::Reply { .. });
         let available = {
             let mut bucket = self.bucket();
-            bucket.take(used.saturating_sub(has_token.into()), rate, now);
+            bucket.take((replies + u64::from(is_pending)).saturating_sub(has_token.into()), rate, now);
             bucket.available(rate, now)
         };
-        if replies < used.max(has_token.into()) {
+        if is_pending || (has_token && replies == 0) {
             self.reserved = Reserved::Unused;
         } else if wait_for == WaitFor::Turn && available == 0 {
             return Progress { replies, wait_for: self.wait(rate, now) };
@@ -299,6 +299,7 @@ mod tests {
         let available = bucket.lock().unwrap().available(2, Instant::now());
         assert_eq!(available, 2, "the timeouts have used none");
     }
+
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_ends_gives_its_token_back() {
         let bucket = Arc::new(Mutex::new(TokenBucket::default()));

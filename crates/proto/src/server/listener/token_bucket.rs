@@ -78,7 +78,7 @@ mod tests {
             assert_eq!(bucket.available(rate, start), rate as usize);
             bucket.take(rate.into(), rate, start);
             assert_eq!(bucket.available(rate, start), 0);
-            let next = TokenBucket { ..bucket }.reserve(rate, start, start + 2 * CAPACITY).unwrap();
+            let next = { bucket }.reserve(rate, start, start + 2 * CAPACITY).unwrap();
             assert!(next > start && next <= start + CAPACITY + Duration::from_millis(1), "{rate}");
             assert_eq!(bucket.available(rate, next), 1, "{rate}");
             assert_eq!(bucket.available(rate, next - Duration::from_nanos(u64::from(rate) + 1)), 0, "{rate}");

@@ -36,8 +36,8 @@ const TAKEN_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 /// The smallest size that hyper accepts, which is more than any request needs here.
 const MAX_HEADER_BYTES: usize = 8192;
 
-/// Serves the connections that `accept` returns, one request each. Never returns. `is_taken` tells whether the client of a
-/// stream has acknowledged everything. `/readyz` replies 503 unless `is_ready`.
+/// Serves the connections that `accept` returns, one request each. Never returns. `is_taken` returns whether the client of
+/// a stream has acknowledged everything. `/readyz` replies 503 unless `is_ready`.
 ///
 /// Slow clients cannot delay a client that sends its request at once: if all slots are taken, the oldest exchange is
 /// dropped.

@@ -148,6 +148,7 @@ impl RequestDecoder {
     fn finish(&mut self, error_reply: ErrorReply) -> Received {
         let terminator = self.terminator();
         self.state = DecoderState::Finished;
+        self.is_costly = false;
         Received::Request { operation: None, request: Err(error_reply), terminator }
     }
 

@@ -49,6 +49,18 @@ impl<const N: usize> Counters<N> {
     }
 }
 
+impl<const N: usize> Counters<N> {
+    /// Returns the values with their labels, for [`counter`](super::encode::counter). `values` has the values of `label`, one
+    /// for each counter.
+    pub(crate) fn series(
+        &self,
+        label: &'static str,
+        values: &[&'static str; N],
+    ) -> [([(&'static str, &'static str); 1], u64); N] {
+        std::array::from_fn(|index| ([(label, values[index])], self.read(index)))
+    }
+}
+
 /// Returns this thread's number. Threads are numbered from 0 in the order in which they first count.
 fn thread_number() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
