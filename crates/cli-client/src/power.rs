@@ -36,7 +36,7 @@ pub(crate) async fn run(command: PowerCommand, session: &Session) -> Result<(), 
         return Err(CliError::Usage(texts::keep_alive_needs_lines()));
     }
     let framing = arguments.framing.unwrap_or_default();
-    let mut client = Client::new(session.endpoint(&address)).with_framing(framing);
+    let mut client = Client::new(session.connector(&address)).with_framing(framing);
     let piece_len = arguments.split.and_then(|bytes| NonZeroUsize::new(usize::try_from(bytes).ok()?));
     if let Some(bytes) = piece_len {
         client = client.with_chunking(Chunking { bytes, pause: arguments.delay });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proto::client::power::Client;
 use proto::client::rps::{Connection, Round};
-use proto::client::{Endpoint, ErrorKind, Phase, Timeouts};
+use proto::client::{Connector, ErrorKind, Phase, Timeouts};
 use proto::wire::number::Number;
 use proto::wire::power::Operation;
 use proto::wire::rps::Move;
@@ -42,12 +42,12 @@ pub(crate) async fn run(command: ProbeCommand, session: &Session) -> Result<(), 
             Some(_) => timeout.min(whole_millis(deadline - started).max(PAUSE)),
             None => timeout,
         };
-        let mut endpoint = session.endpoint(&address).with_timeouts(Timeouts::all(attempt_timeout));
+        let mut connector = session.connector(&address).with_timeouts(Timeouts::all(attempt_timeout));
         if wait.is_some() {
             // All phases of an attempt share its time.
-            endpoint = endpoint.with_deadline(started + attempt_timeout);
+            connector = connector.with_deadline(started + attempt_timeout);
         }
-        match exchange(target, endpoint).await {
+        match exchange(target, connector).await {
             Ok(()) if session.output.quiet => return Ok(()),
             Ok(()) => {
                 let (probe, latency) = (target.name(), started.elapsed());
@@ -79,28 +79,28 @@ struct ProbeResult {
 }
 
 /// Makes one exchange, and verifies the reply.
-async fn exchange(target: Target, endpoint: Endpoint) -> Result<(), CliError> {
+async fn exchange(target: Target, connector: Connector) -> Result<(), CliError> {
     match target {
-        Target::Power => power(endpoint).await,
-        Target::Rps => rps(endpoint).await,
+        Target::Power => power(connector).await,
+        Target::Rps => rps(connector).await,
         // A valid move would start a round with a waiting player, or wait for one.
-        Target::Duel => Ok(Connection::open(endpoint).await?.check().await?),
+        Target::Duel => Ok(Connection::open(connector).await?.check().await?),
     }
 }
 
-async fn power(endpoint: Endpoint) -> Result<(), CliError> {
+async fn power(connector: Connector) -> Result<(), CliError> {
     let (operand, expected) = (Number::from(3), Number::from(9));
-    let address = endpoint.address().to_owned();
-    match Client::new(endpoint).request(Operation::Square, operand).await? {
+    let address = connector.address().to_owned();
+    match Client::new(connector).request(Operation::Square, operand).await? {
         Ok(square) if square == expected => Ok(()),
         Ok(square) => Err(CliError::WrongReply(texts::wrong_square(&address, operand, square, expected))),
         Err(reply) => Err(CliError::from_reply(&address, &reply)),
     }
 }
 
-async fn rps(endpoint: Endpoint) -> Result<(), CliError> {
-    let address = endpoint.address().to_owned();
-    let round = Connection::open(endpoint).await?.throw(Move::Rock).await.map_err(|error| {
+async fn rps(connector: Connector) -> Result<(), CliError> {
+    let address = connector.address().to_owned();
+    let round = Connection::open(connector).await?.throw(Move::Rock).await.map_err(|error| {
         CliError::from(error).with_hint(|kind, phase| {
             matches!((kind, phase), (ErrorKind::TimedOut(_), Phase::Reply)).then(texts::hint_is_duel)
         })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proto::client::{Endpoint, Timeouts};
+use proto::client::{Connector, Timeouts};
 
 use crate::arguments::Common;
 use crate::error::CliError;
@@ -48,12 +48,12 @@ impl Session {
         }
     }
 
-    /// Returns an endpoint for the address; `--verbose` and `--trace` attach the trace.
-    pub(crate) fn endpoint(&self, address: &str) -> Endpoint {
-        let endpoint = Endpoint::new(address).with_timeouts(self.timeouts);
+    /// Returns a connector for the address; `--verbose` and `--trace` attach the trace.
+    pub(crate) fn connector(&self, address: &str) -> Connector {
+        let connector = Connector::new(address).with_timeouts(self.timeouts);
         match &self.trace {
-            Some(trace) => endpoint.with_observer(trace.clone()),
-            None => endpoint,
+            Some(trace) => connector.with_observer(trace.clone()),
+            None => connector,
         }
     }
 }

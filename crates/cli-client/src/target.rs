@@ -3,7 +3,7 @@
 use std::env;
 
 use clap::Arg;
-use proto::client::Endpoint;
+use proto::client::Connector;
 
 use crate::error::CliError;
 use crate::language::texts;
@@ -61,5 +61,5 @@ impl Target {
 
 /// Parses an address.
 pub(crate) fn address(text: &str) -> Result<String, String> {
-    text.parse::<Endpoint>().map(|_| text.to_owned()).map_err(|_| texts::not_an_address())
+    text.parse::<Connector>().map(|_| text.to_owned()).map_err(|_| texts::not_an_address())
 }

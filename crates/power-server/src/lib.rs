@@ -28,7 +28,7 @@ use bytes::{Bytes, BytesMut};
 use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use proto::client::power::Client;
-use proto::client::{Endpoint, Timeouts};
+use proto::client::{Connector, Timeouts};
 use proto::server::listener::connect_addr;
 use proto::server::observe::metrics::registry;
 use proto::server::{self, Admission, ConnectionTimeouts, LimitReached, Listener, Service, Shutdown, Summary};
@@ -147,7 +147,7 @@ impl Service for PowerService {
 pub async fn healthcheck(config: &Config) -> Result<(), String> {
     let timeout = config.timeouts.request.get();
     let address = connect_addr(config.listen.0).to_string();
-    let client = Client::new(Endpoint::new(address).with_timeouts(Timeouts::all(timeout)));
+    let client = Client::new(Connector::new(address).with_timeouts(Timeouts::all(timeout)));
     let one = Number::from(1);
     match client.request(Operation::Echo, one).await {
         Ok(Ok(reply)) if reply == one => Ok(()),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use proto::client::power::{Chunking, Client};
 use proto::client::rps::Connection;
 use proto::client::stream::{Observer, StreamEvent};
-use proto::client::{Endpoint, Error, ErrorKind, Phase, Pipeline, Timeouts, Violation};
+use proto::client::{Connector, Error, ErrorKind, Phase, Pipeline, Timeouts, Violation};
 use proto::testing::TEST_TIMEOUT;
 use proto::wire::number::Number;
 use proto::wire::power::Operation;
@@ -22,8 +22,8 @@ use tokio_util::codec::BytesCodec;
 
 const SHORT: Timeouts = Timeouts::all(Duration::from_millis(200));
 
-fn endpoint(address: &str) -> Endpoint {
-    Endpoint::new(address).with_timeouts(SHORT)
+fn connector(address: &str) -> Connector {
+    Connector::new(address).with_timeouts(SHORT)
 }
 
 /// Starts a server that sends `reply` to each client after its first byte, and then keeps the connection open.
@@ -42,11 +42,11 @@ async fn server(reply: &'static [u8]) -> Result<String, std::io::Error> {
 }
 
 async fn request(address: String) -> Option<Error> {
-    Client::new(endpoint(&address)).request(Operation::Square, Number::from(2)).await.err()
+    Client::new(connector(&address)).request(Operation::Square, Number::from(2)).await.err()
 }
 
 async fn throw(address: &str) -> Option<Error> {
-    match Connection::open(endpoint(address)).await {
+    match Connection::open(connector(address)).await {
         Ok(mut game) => game.throw(Move::Rock).await.err(),
         Err(error) => Some(error),
     }
@@ -86,8 +86,8 @@ async fn a_silent_server_fails_in_the_reply_phase() {
 async fn a_deadline_ends_every_phase_before_its_timeout() {
     let long = Timeouts::all(TEST_TIMEOUT);
     let silent = server(b"").await.unwrap();
-    let endpoint = |address: &str| {
-        Endpoint::new(address).with_timeouts(long).with_deadline(Instant::now() + Duration::from_secs(1))
+    let connector = |address: &str| {
+        Connector::new(address).with_timeouts(long).with_deadline(Instant::now() + Duration::from_secs(1))
     };
     // The error reports the timeout of its phase, which has not passed.
     let started = Instant::now();
@@ -95,11 +95,11 @@ async fn a_deadline_ends_every_phase_before_its_timeout() {
         let kind = assert_failed(error, phase);
         assert!(matches!(kind, ErrorKind::TimedOut(limit) if limit == long.reply), "{kind:?}");
     };
-    let client = Client::new(endpoint(&silent));
+    let client = Client::new(connector(&silent));
     assert_timed_out(client.request(Operation::Square, Number::from(2)).await.err(), Phase::Reply);
-    let mut game = Connection::open(endpoint(&silent)).await.unwrap();
+    let mut game = Connection::open(connector(&silent)).await.unwrap();
     assert_timed_out(game.throw(Move::Rock).await.err(), Phase::Reply);
-    let (mut requests, mut replies) = Client::new(endpoint(&silent)).connect().await.unwrap();
+    let (mut requests, mut replies) = Client::new(connector(&silent)).connect().await.unwrap();
     requests.send(Operation::Square, Number::from(2)).await.unwrap();
     requests.flush().await.unwrap();
     assert_timed_out(replies.receive().await.err(), Phase::Reply);
@@ -110,7 +110,7 @@ async fn a_deadline_ends_every_phase_before_its_timeout() {
     let listener = socket.listen(1).unwrap();
     let mut queue = Vec::new();
     let error = loop {
-        match endpoint(&listener.local_addr().unwrap().to_string()).connect().await {
+        match connector(&listener.local_addr().unwrap().to_string()).connect().await {
             Ok(stream) => queue.push(stream),
             Err(error) => break error,
         }
@@ -142,7 +142,7 @@ async fn close_after(replies: &'static [u8], moves: usize) -> std::io::Result<us
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let playing = async {
-        let mut game = Connection::open(endpoint(&address)).await.unwrap();
+        let mut game = Connection::open(connector(&address)).await.unwrap();
         for _ in 0..moves {
             let _ = game.throw(Move::Rock).await;
         }
@@ -169,7 +169,7 @@ async fn dropping_a_connection_resets_it_only_if_a_move_has_no_reply() {
 #[tokio::test]
 async fn after_a_timeout_the_connection_rejects_the_next_move() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut game = Connection::open(endpoint(&listener.local_addr().unwrap().to_string())).await.unwrap();
+    let mut game = Connection::open(connector(&listener.local_addr().unwrap().to_string())).await.unwrap();
     let (mut stream, _) = listener.accept().await.unwrap();
     assert_eq!(game.throw(Move::Rock).await.unwrap_err().phase, Phase::Reply);
     stream.write_u8(b'y').await.unwrap();
@@ -183,7 +183,7 @@ async fn after_a_timeout_the_connection_rejects_the_next_move() {
 #[tokio::test]
 async fn a_check_accepts_only_the_error_for_an_invalid_move() {
     for (reply, is_valid) in [(&b"e"[..], true), (b"v", false), (b"x", false), (b"f", false)] {
-        let mut game = Connection::open(endpoint(&server(reply).await.unwrap())).await.unwrap();
+        let mut game = Connection::open(connector(&server(reply).await.unwrap())).await.unwrap();
         assert_eq!(game.check().await.is_ok(), is_valid, "{}", reply.escape_ascii());
     }
 }
@@ -227,15 +227,15 @@ async fn server_after_eof(reply: &'static [u8]) -> String {
 #[tokio::test]
 async fn an_observer_gets_all_events_in_order() {
     let recorder = Arc::new(Recorder::default());
-    let endpoint = endpoint(&server_after_eof(b"d4.0").await).with_observer(recorder.clone());
-    Client::new(endpoint.clone()).request(Operation::Square, Number::from(2)).await.unwrap().unwrap();
+    let connector = connector(&server_after_eof(b"d4.0").await).with_observer(recorder.clone());
+    Client::new(connector.clone()).request(Operation::Square, Number::from(2)).await.unwrap().unwrap();
     let short = ["resolve", "1 resolved", "connect", "connected from 127.0.0.1"];
     let short = [&short[..], &["> a2.0", "half-closed", "< d4.0", "ended", "closed"]].concat();
     assert_eq!(*recorder.0.lock().unwrap(), short);
 
     recorder.0.lock().unwrap().clear();
     let chunking = Chunking { bytes: NonZeroUsize::new(3).unwrap(), pause: Duration::from_millis(1) };
-    let client = Client::new(endpoint).with_chunking(chunking);
+    let client = Client::new(connector).with_chunking(chunking);
     client.request(Operation::Cube, Number::from(-3)).await.unwrap().unwrap();
     let (mut requests, replies) = client.connect().await.unwrap();
     requests.send(Operation::Square, Number::from(2)).await.unwrap();
@@ -249,7 +249,7 @@ async fn an_observer_gets_all_events_in_order() {
 async fn an_observer_gets_the_event_of_a_failed_connect() {
     let recorder = Arc::new(Recorder::default());
     let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let result = endpoint(&unused.to_string()).with_observer(recorder.clone()).connect().await;
+    let result = connector(&unused.to_string()).with_observer(recorder.clone()).connect().await;
     assert_failed(result.err(), Phase::Connect);
     assert_eq!(*recorder.0.lock().unwrap(), ["resolve", "1 resolved", "connect", "failed: Connect"]);
 }
@@ -257,9 +257,9 @@ async fn an_observer_gets_the_event_of_a_failed_connect() {
 #[tokio::test]
 async fn a_connection_uses_the_given_local_address() {
     let recorder = Arc::new(Recorder::default());
-    let endpoint = endpoint(&server_after_eof(b"d4.0").await).with_observer(recorder.clone());
-    let endpoint = endpoint.with_local_addrs([[127, 0, 0, 9].into()]);
-    Client::new(endpoint).request(Operation::Square, Number::from(2)).await.unwrap().unwrap();
+    let connector = connector(&server_after_eof(b"d4.0").await).with_observer(recorder.clone());
+    let connector = connector.with_local_addrs([[127, 0, 0, 9].into()]);
+    Client::new(connector).request(Operation::Square, Number::from(2)).await.unwrap().unwrap();
     assert!(recorder.0.lock().unwrap().contains(&"connected from 127.0.0.9".to_owned()));
 }
 
@@ -267,7 +267,7 @@ async fn a_connection_uses_the_given_local_address() {
 async fn pipeline(final_error: Option<u8>, early: &'static [u8], length: usize, replies: &'static [u8]) -> Pipeline {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let pipeline = Pipeline::open(endpoint(&address), 64, final_error).await.unwrap();
+    let pipeline = Pipeline::open(connector(&address), 64, final_error).await.unwrap();
     let (mut stream, _) = listener.accept().await.unwrap();
     stream.write_all(early).await.unwrap();
     tokio::spawn(async move {
@@ -297,8 +297,8 @@ async fn requests_larger_than_the_socket_buffers_do_not_deadlock() {
     const COUNT: usize = 1 << 24;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let endpoint = Endpoint::new(address).with_timeouts(Timeouts::all(TEST_TIMEOUT));
-    let mut pipeline = Pipeline::open(endpoint, 65_536, None).await.unwrap();
+    let connector = Connector::new(address).with_timeouts(Timeouts::all(TEST_TIMEOUT));
+    let mut pipeline = Pipeline::open(connector, 65_536, None).await.unwrap();
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let (mut read, mut write) = stream.split();
@@ -352,7 +352,7 @@ async fn an_unsolicited_reply_is_an_error_unless_it_is_a_final_error() {
 
 #[tokio::test]
 async fn operands_before_an_error_get_their_replies() {
-    let client = Client::new(endpoint(&server_after_eof(b"d4.0\nd9.0\n").await));
+    let client = Client::new(connector(&server_after_eof(b"d4.0\nd9.0\n").await));
     let error = Error { address: "input".to_owned(), phase: Phase::Send, kind: ErrorKind::Closed };
     let operands = futures::stream::iter([Ok(Number::from(2)), Ok(Number::from(3)), Err(error)]);
     let mut replies = Vec::new();

@@ -33,7 +33,7 @@ use futures::future::OptionFuture;
 use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use proto::client::rps::{Connection, Round};
-use proto::client::{Endpoint, Error, ErrorKind};
+use proto::client::{Connector, Error, ErrorKind};
 use proto::server::listener::connect_addr;
 use proto::server::observe::metrics::registry;
 use proto::server::{self, Admission, ConnectionTimeouts, LimitReached, Listener, Service, Shutdown, Summary};
@@ -247,7 +247,7 @@ pub async fn healthcheck(config: &Config) -> Result<(), String> {
 }
 
 async fn open(address: SocketAddr) -> Result<Connection, Error> {
-    Connection::open(Endpoint::new(connect_addr(address).to_string())).await
+    Connection::open(Connector::new(connect_addr(address).to_string())).await
 }
 
 /// Returns the result of a check; `None` if the server is full.

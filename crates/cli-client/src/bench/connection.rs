@@ -86,7 +86,7 @@ impl LoadConnection {
         };
         // The semaphore is never closed.
         let _turn = self.connecting.acquire().await;
-        let pipeline = Pipeline::open(plan.endpoint.clone(), min_read_bytes, final_error).await?;
+        let pipeline = Pipeline::open(plan.connector.clone(), min_read_bytes, final_error).await?;
         if plan.workload == Workload::Duel {
             // A reset withdraws a move in play. After a FIN the server would still play it against another player.
             let _ = pipeline.stream().set_zero_linger();
@@ -241,7 +241,7 @@ impl Verifier {
     }
 
     fn address(&self) -> &str {
-        self.plan.endpoint.address()
+        self.plan.connector.address()
     }
 
     fn wrong_reply(&self, request: &str, reply: &str, expected: &str) -> CliError {

@@ -78,7 +78,7 @@ async fn drive(load: &Arc<ThreadLoad>, stop: &CancellationToken) -> io::Result<S
     if let Some(until) = load.until {
         // A server that sends each reply just in time must not extend the run by the number of requests in flight. At
         // this deadline every request has waited for the whole reply timeout.
-        plan.endpoint = plan.endpoint.with_deadline((until + SEND_GRACE + plan.reply_timeout).into());
+        plan.connector = plan.connector.with_deadline((until + SEND_GRACE + plan.reply_timeout).into());
     }
     let plan = Arc::new(plan);
     let template = LoadConnection::new(Arc::clone(&plan));

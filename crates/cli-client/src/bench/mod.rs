@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proto::client::rps::Connection;
-use proto::client::{Endpoint, Timeouts};
+use proto::client::{Connector, Timeouts};
 use proto::wire::power::client::Framing;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
@@ -85,8 +85,8 @@ fn plans(command: BenchCommand, reply_timeout: Duration) -> Result<Vec<Plan>, Cl
         let keep_alive = keep_alive || pipeline.is_some();
         let framing = if keep_alive { Framing::Line } else { framing };
         let in_flight = pipeline.unwrap_or(1);
-        let endpoint = Endpoint::new(&*address);
-        Plan { workload, keep_alive, framing, address, endpoint, load, in_flight, reply_timeout }
+        let connector = Connector::new(&*address);
+        Plan { workload, keep_alive, framing, address, connector, load, in_flight, reply_timeout }
     };
     let plan = match command {
         BenchCommand::Power(PowerLoad { load, keep_alive, pipeline, framing, compare, op, number, addr }) => {
@@ -130,13 +130,13 @@ async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, CliError> {
     for source in &sources {
         UdpSocket::bind((*source, 0)).map_err(|error| CliError::Usage(texts::source_not_local(source, error)))?;
     }
-    let endpoint = session.endpoint(&plan.address).with_local_addrs(sources.clone());
+    let connector = session.connector(&plan.address).with_local_addrs(sources.clone());
     let peer = if plan.workload == Workload::Duel {
-        let mut connection = Connection::open(endpoint).await?;
+        let mut connection = Connection::open(connector).await?;
         connection.check().await?;
         connection.peer_addr().ok()
     } else {
-        let mut connection = LoadConnection::new(Arc::new(Plan { in_flight: 1, endpoint, ..plan.clone() }));
+        let mut connection = LoadConnection::new(Arc::new(Plan { in_flight: 1, connector, ..plan.clone() }));
         connection.connect().await?;
         let peer = connection.peer_addr();
         let mut verified = Ok(Outcomes::default());
@@ -147,7 +147,7 @@ async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, CliError> {
     // Resolve the name once, not for each connection.
     let peer = peer.map_or_else(|| plan.address.clone(), |peer| peer.to_string());
     let timeouts = Timeouts { reply: plan.reply_timeout, ..session.timeouts };
-    plan.endpoint = Endpoint::new(peer).with_timeouts(timeouts).with_local_addrs(sources);
+    plan.connector = Connector::new(peer).with_timeouts(timeouts).with_local_addrs(sources);
     Ok(plan)
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use proto::client::Endpoint;
+use proto::client::Connector;
 use proto::wire::number::Number;
 use proto::wire::power::client::{ClientCodec, Framing};
 use proto::wire::power::{Operation, Request};
@@ -28,7 +28,7 @@ pub(super) struct Plan {
     /// The server's address as given by the user.
     pub(super) address: String,
     /// The server. After the first exchange it has the resolved address instead of the name.
-    pub(super) endpoint: Endpoint,
+    pub(super) connector: Connector,
     pub(super) load: LoadOptions,
     /// Number of requests in flight on a connection.
     pub(super) in_flight: u64,

@@ -3,14 +3,14 @@
 //! Every operation has a timeout, and every error names the phase in which it happened. The module depends on
 //! [`wire`](crate::wire) for the bytes.
 //!
-//! - [`endpoint`]: a server's address, and how to connect to it;
+//! - [`connector`]: a server's address, and how to connect to it;
 //! - [`power`]: the power client, with one connection per request or with one connection for many requests in flight;
 //! - [`rps`]: the rock-paper-scissors client, with one long connection and one reply per move;
 //! - [`pipeline`]: a connection that sends requests while it reads replies, for games and load generators;
 //! - [`stream`]: a connection's byte stream, with an observer for tracing;
 //! - [`error`]: the errors of a client.
 
-pub mod endpoint;
+pub mod connector;
 pub mod error;
 pub mod pipeline;
 pub mod power;
@@ -19,7 +19,7 @@ pub mod stream;
 
 use std::time::Duration;
 
-pub use endpoint::Endpoint;
+pub use connector::Connector;
 pub use error::{Error, ErrorKind, Phase, Violation};
 pub use pipeline::Pipeline;
 

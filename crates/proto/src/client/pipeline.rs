@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_util::codec::Decoder;
 
 use super::stream::ClientStream;
-use super::{Endpoint, Error, ErrorKind, Phase, Violation};
+use super::{Connector, Error, ErrorKind, Phase, Violation};
 
 /// A connection with any number of requests in flight.
 ///
@@ -20,7 +20,7 @@ use super::{Endpoint, Error, ErrorKind, Phase, Violation};
 ///
 /// ```
 /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
-/// use proto::client::{Endpoint, Pipeline};
+/// use proto::client::{Connector, Pipeline};
 /// use proto::wire::power::client::{ClientCodec, Framing};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -33,7 +33,7 @@ use super::{Endpoint, Error, ErrorKind, Phase, Violation};
 /// #     stream.write_all(b"d4.0\nd9.0\n").await.unwrap();
 /// # });
 /// let mut codec = ClientCodec::new(Framing::Line);
-/// let mut pipeline = Pipeline::open(Endpoint::new(address), ClientCodec::MAX_REPLY_LEN, Some(ClientCodec::ERROR_BYTE)).await?;
+/// let mut pipeline = Pipeline::open(Connector::new(address), ClientCodec::MAX_REPLY_LEN, Some(ClientCodec::ERROR_BYTE)).await?;
 /// pipeline.send(b"a2.0\na3.0\n"[..].into(), false);
 /// for square in [4.0, 9.0] {
 ///     assert_eq!(pipeline.reply(&mut codec).await?.map(|number| number.value()), Ok(square));
@@ -44,7 +44,7 @@ use super::{Endpoint, Error, ErrorKind, Phase, Violation};
 #[derive(Debug)]
 pub struct Pipeline {
     duplex: Duplex,
-    endpoint: Endpoint,
+    connector: Connector,
     /// Received bytes that are not decoded yet.
     bytes: BytesMut,
     min_read_bytes: usize,
@@ -62,10 +62,10 @@ impl Pipeline {
     /// # Errors
     ///
     /// Fails if the connection cannot be made within the timeouts.
-    pub async fn open(endpoint: Endpoint, min_read_bytes: usize, final_error: Option<u8>) -> Result<Self, Error> {
-        let stream = endpoint.connect().await?;
+    pub async fn open(connector: Connector, min_read_bytes: usize, final_error: Option<u8>) -> Result<Self, Error> {
+        let stream = connector.connect().await?;
         let duplex = Duplex { stream, unsent: Bytes::new(), half_close: false, send_error: None };
-        Ok(Self { duplex, endpoint, bytes: BytesMut::new(), min_read_bytes, final_error, replied: false })
+        Ok(Self { duplex, connector, bytes: BytesMut::new(), min_read_bytes, final_error, replied: false })
     }
 
     /// Returns the connection's stream.
@@ -106,7 +106,7 @@ impl Pipeline {
         ErrorKind: From<D::Error>,
     {
         let reply = read_reply(&mut self.duplex, decoder, &mut self.bytes, self.min_read_bytes, self.final_error);
-        let kind = match self.endpoint.with_timeout(self.endpoint.timeouts().reply, reply).await {
+        let kind = match self.connector.with_timeout(self.connector.timeouts().reply, reply).await {
             Ok(Some(reply)) => {
                 self.replied = true;
                 return Ok(reply);
@@ -119,7 +119,7 @@ impl Pipeline {
         // A violation concerns the reply as a whole, not its rest.
         let is_protocol = matches!(kind, ErrorKind::Protocol(_) | ErrorKind::Closed);
         let phase = if is_protocol { Phase::Reply } else { phase_of(&self.bytes) };
-        Err(self.endpoint.error(phase, kind))
+        Err(self.connector.error(phase, kind))
     }
 
     /// Checks that no bytes have been read after the last reply.
@@ -131,12 +131,12 @@ impl Pipeline {
         if self.bytes.is_empty() {
             Ok(())
         } else {
-            Err(self.endpoint.error(Phase::Reply, Violation::Unsolicited.into()))
+            Err(self.connector.error(Phase::Reply, Violation::Unsolicited.into()))
         }
     }
 
-    pub(super) fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+    pub(super) fn connector(&self) -> &Connector {
+        &self.connector
     }
 
     /// Returns the bytes after the last reply.

@@ -18,7 +18,7 @@ use tokio_util::codec::Encoder;
 
 use super::pipeline::{phase_of, read_reply};
 use super::stream::ClientStream;
-use super::{Endpoint, Error, ErrorKind, Phase, Violation};
+use super::{Connector, Error, ErrorKind, Phase, Violation};
 use crate::wire::number::Number;
 use crate::wire::power::client::{ClientCodec, Framing};
 use crate::wire::power::{Operation, Reply, Request};
@@ -28,7 +28,7 @@ use crate::wire::power::{Operation, Reply, Request};
 ///
 /// ```
 /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
-/// use proto::client::Endpoint;
+/// use proto::client::Connector;
 /// use proto::client::power::Client;
 /// use proto::wire::power::Operation;
 ///
@@ -42,7 +42,7 @@ use crate::wire::power::{Operation, Reply, Request};
 /// #     stream.write_all(b"d4.0").await.unwrap();
 /// # });
 /// // `address` is that of a running server, such as "localhost:5000".
-/// let client = Client::new(Endpoint::new(address));
+/// let client = Client::new(Connector::new(address));
 /// let reply = client.request(Operation::Square, "2".parse()?).await?;
 /// match reply {
 ///     Ok(number) => assert_eq!(number.to_string(), "4.0"),
@@ -53,7 +53,7 @@ use crate::wire::power::{Operation, Reply, Request};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Client {
-    endpoint: Endpoint,
+    connector: Connector,
     framing: Framing,
     chunking: Option<Chunking>,
 }
@@ -61,8 +61,8 @@ pub struct Client {
 impl Client {
     /// Creates a client. Does not connect yet.
     #[must_use]
-    pub fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, framing: Framing::default(), chunking: None }
+    pub fn new(connector: Connector) -> Self {
+        Self { connector, framing: Framing::default(), chunking: None }
     }
 
     /// Sets the framing of [`request`](Self::request).
@@ -83,16 +83,16 @@ impl Client {
     ///
     /// Fails if no valid reply arrives within the timeouts.
     pub async fn request(&self, operation: Operation, operand: Number) -> Result<Reply, Error> {
-        let (mut reading, mut writing) = self.endpoint.connect().await?.into_split();
-        let timeouts = self.endpoint.timeouts();
+        let (mut reading, mut writing) = self.connector.connect().await?.into_split();
+        let timeouts = self.connector.timeouts();
         let mut codec = ClientCodec::new(self.framing);
         let (mut request, mut bytes) = (BytesMut::new(), BytesMut::new());
         let encoded = codec.encode(Request { operation, operand }, &mut request);
         let sending = async {
             encoded?;
-            send(&mut writing, &request, self.chunking, &self.endpoint).await?;
+            send(&mut writing, &request, self.chunking, &self.connector).await?;
             if self.framing == Framing::EndOfStream {
-                self.endpoint.with_timeout(timeouts.send, writing.shutdown()).await?;
+                self.connector.with_timeout(timeouts.send, writing.shutdown()).await?;
             }
             Ok::<_, ErrorKind>(())
         };
@@ -103,7 +103,7 @@ impl Client {
                 biased;
                 // A server that rejects a connection replies and closes without reading, so sending may fail. Its reply
                 // is the better error.
-                sent = &mut sending => (self.endpoint.with_timeout(timeouts.reply, reply).await, sent),
+                sent = &mut sending => (self.connector.with_timeout(timeouts.reply, reply).await, sent),
                 // A server may reply before it has received the whole request. Return that reply at once.
                 early = &mut reply => (early, Ok(())),
             }
@@ -115,8 +115,8 @@ impl Client {
             Err(kind) => kind,
         };
         Err(match sent {
-            Ok(()) => self.endpoint.error(phase_of(&bytes), kind),
-            Err(kind) => self.endpoint.error(Phase::Send, kind),
+            Ok(()) => self.connector.error(phase_of(&bytes), kind),
+            Err(kind) => self.connector.error(Phase::Send, kind),
         })
     }
 
@@ -156,7 +156,7 @@ impl Client {
     ///
     /// ```
     /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    /// use proto::client::Endpoint;
+    /// use proto::client::Connector;
     /// use proto::client::power::Client;
     /// use proto::wire::power::Operation;
     ///
@@ -169,7 +169,7 @@ impl Client {
     /// #     stream.read_to_end(&mut Vec::new()).await.unwrap();
     /// #     stream.write_all(b"d4.0\nd9.0\n").await.unwrap();
     /// # });
-    /// let (mut requests, mut replies) = Client::new(Endpoint::new(address)).connect().await?;
+    /// let (mut requests, mut replies) = Client::new(Connector::new(address)).connect().await?;
     /// let sending = async {
     ///     for number in ["2", "3"] {
     ///         requests.send(Operation::Square, number.parse()?).await?;
@@ -195,16 +195,17 @@ impl Client {
     ///
     /// Fails if the connection cannot be made within the timeouts.
     pub async fn connect(&self) -> Result<(Requests, Replies), Error> {
-        let (read, write) = self.endpoint.connect().await?.into_split();
+        let (read, write) = self.connector.connect().await?.into_split();
         // One item per request in flight: the channel's capacity limits their number.
         let (sent, in_flight) = mpsc::channel(MAX_IN_FLIGHT);
-        let endpoint = self.endpoint.clone();
+        let connector = self.connector.clone();
         let codec = ClientCodec::new(Framing::Line);
         let stream = BufWriter::new(write);
-        let requests = Requests { stream, codec, chunking: self.chunking, in_flight: sent, endpoint: endpoint.clone() };
+        let requests =
+            Requests { stream, codec, chunking: self.chunking, in_flight: sent, connector: connector.clone() };
         let bytes = BytesMut::new();
         let replies =
-            Replies { stream: read, codec, in_flight, bytes, replied: false, is_unsolicited: false, endpoint };
+            Replies { stream: read, codec, in_flight, bytes, replied: false, is_unsolicited: false, connector };
         Ok((requests, replies))
     }
 }
@@ -223,11 +224,11 @@ async fn send<S: AsyncWrite + Unpin>(
     stream: &mut S,
     bytes: &[u8],
     chunking: Option<Chunking>,
-    endpoint: &Endpoint,
+    connector: &Connector,
 ) -> Result<(), ErrorKind> {
-    let timeout = endpoint.timeouts().send;
+    let timeout = connector.timeouts().send;
     let Some(Chunking { bytes: size, pause }) = chunking else {
-        return endpoint.with_timeout(timeout, stream.write_all(bytes)).await;
+        return connector.with_timeout(timeout, stream.write_all(bytes)).await;
     };
     for (number, chunk) in bytes.chunks(size.get()).enumerate() {
         if number > 0 {
@@ -237,7 +238,7 @@ async fn send<S: AsyncWrite + Unpin>(
             stream.write_all(chunk).await?;
             stream.flush().await
         };
-        endpoint.with_timeout(timeout, written).await?;
+        connector.with_timeout(timeout, written).await?;
     }
     Ok(())
 }
@@ -256,7 +257,7 @@ pub struct Requests {
     codec: ClientCodec,
     chunking: Option<Chunking>,
     in_flight: mpsc::Sender<()>,
-    endpoint: Endpoint,
+    connector: Connector,
 }
 
 impl Requests {
@@ -276,7 +277,7 @@ impl Requests {
         let mut line = BytesMut::new();
         let written = async {
             self.codec.encode(Request { operation, operand }, &mut line)?;
-            send(&mut self.stream, &line, self.chunking, &self.endpoint).await
+            send(&mut self.stream, &line, self.chunking, &self.connector).await
         };
         written.await.map_err(|kind| self.failed(kind))
     }
@@ -287,8 +288,8 @@ impl Requests {
     ///
     /// Fails if they cannot be written within the send timeout.
     pub async fn flush(&mut self) -> Result<(), Error> {
-        self.endpoint
-            .with_timeout(self.endpoint.timeouts().send, self.stream.flush())
+        self.connector
+            .with_timeout(self.connector.timeouts().send, self.stream.flush())
             .await
             .map_err(|kind| self.failed(kind))
     }
@@ -324,14 +325,14 @@ impl Requests {
     ///
     /// Fails if the requests cannot be written within the send timeout.
     pub async fn finish(mut self) -> Result<(), Error> {
-        self.endpoint
-            .with_timeout(self.endpoint.timeouts().send, self.stream.shutdown())
+        self.connector
+            .with_timeout(self.connector.timeouts().send, self.stream.shutdown())
             .await
             .map_err(|kind| self.failed(kind))
     }
 
     fn failed(&self, kind: ErrorKind) -> Error {
-        self.endpoint.error(Phase::Send, kind)
+        self.connector.error(Phase::Send, kind)
     }
 }
 
@@ -346,7 +347,7 @@ pub struct Replies {
     replied: bool,
     /// Whether the server has sent a reply without a request.
     is_unsolicited: bool,
-    endpoint: Endpoint,
+    connector: Connector,
 }
 
 impl Replies {
@@ -383,7 +384,7 @@ impl Replies {
                 MIN_READ_BYTES,
                 Some(ClientCodec::ERROR_BYTE),
             );
-            match self.endpoint.with_timeout(self.endpoint.timeouts().reply, reply).await {
+            match self.connector.with_timeout(self.connector.timeouts().reply, reply).await {
                 Ok(Some(reply)) => {
                     self.replied = true;
                     if self.in_flight.is_empty() {
@@ -397,7 +398,7 @@ impl Replies {
                 Err(kind) => kind,
             }
         };
-        Err(self.endpoint.error(phase_of(&self.bytes), kind))
+        Err(self.connector.error(phase_of(&self.bytes), kind))
     }
 
     /// Checks, while no request is in flight, that the received bytes are not a number: it would have no request.

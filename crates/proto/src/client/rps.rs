@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::{Endpoint, Error, ErrorKind, Phase, Pipeline, Violation};
+use super::{Connector, Error, ErrorKind, Phase, Pipeline, Violation};
 use crate::wire::quoted::Quoted;
 use crate::wire::rps::{ClientCodec, Move, Outcome, Reply};
 
@@ -37,7 +37,7 @@ impl fmt::Display for Round {
 ///
 /// ```
 /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
-/// use proto::client::Endpoint;
+/// use proto::client::Connector;
 /// use proto::client::rps::{Connection, Round};
 /// use proto::wire::rps::{Move, Outcome};
 ///
@@ -51,7 +51,7 @@ impl fmt::Display for Round {
 /// #     stream.write_all(b"y").await.unwrap();
 /// # });
 /// // `address` is that of a running server, such as "localhost:5001".
-/// let mut game = Connection::open(Endpoint::new(address)).await?;
+/// let mut game = Connection::open(Connector::new(address)).await?;
 /// match game.throw(Move::Rock).await? {
 ///     Round::Judged(Outcome::Win) => println!("the house had scissors"),
 ///     Round::Judged(Outcome::Lose) => println!("the house had paper"),
@@ -74,9 +74,9 @@ impl Connection {
     /// # Errors
     ///
     /// Fails if the connection cannot be made within the timeouts.
-    pub async fn open(endpoint: Endpoint) -> Result<Self, Error> {
+    pub async fn open(connector: Connector) -> Result<Self, Error> {
         // A reply is one byte. The buffer is longer to show extra bytes in the error.
-        let pipeline = Pipeline::open(endpoint, 64, Some(Reply::Full.byte())).await?;
+        let pipeline = Pipeline::open(connector, 64, Some(Reply::Full.byte())).await?;
         Ok(Self { pipeline, awaiting: false })
     }
 
@@ -156,7 +156,7 @@ impl Connection {
     }
 
     fn error(&self, phase: Phase, kind: ErrorKind) -> Error {
-        self.pipeline.endpoint().error(phase, kind)
+        self.pipeline.connector().error(phase, kind)
     }
 }
 

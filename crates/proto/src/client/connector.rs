@@ -23,7 +23,7 @@ use crate::wire::quoted::is_printable;
 #[derive(Debug, Default)]
 struct LocalAddrs {
     addresses: Vec<IpAddr>,
-    /// The number of connections so far. All clones of an endpoint share it.
+    /// The number of connections so far. All clones of a connector share it.
     count: AtomicUsize,
 }
 
@@ -36,7 +36,7 @@ impl LocalAddrs {
 
 /// A server's address and the options of every connection to it.
 #[derive(Clone, Debug)]
-pub struct Endpoint {
+pub struct Connector {
     address: Arc<str>,
     timeouts: Timeouts,
     deadline: Option<Instant>,
@@ -44,8 +44,8 @@ pub struct Endpoint {
     observer: Option<Arc<dyn Observer>>,
 }
 
-impl Endpoint {
-    /// Creates an endpoint for `address`, a host name or an IP address with a port. Does not connect yet.
+impl Connector {
+    /// Creates a connector for `address`, a host name or an IP address with a port. Does not connect yet.
     #[must_use]
     pub fn new(address: impl Into<Arc<str>>) -> Self {
         Self {
@@ -182,7 +182,7 @@ async fn connect(address: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpSt
     socket.connect(address).await
 }
 
-impl FromStr for Endpoint {
+impl FromStr for Connector {
     type Err = InvalidAddress;
 
     /// Parses a host name, an IPv4 address or an IPv6 address in brackets, and a port. The name is not resolved yet.
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn an_address_has_a_host_and_a_port() {
         for valid in ["localhost:5000", "石头.example:80", "127.0.0.1:1", "[::1]:65535", "example.com:80"] {
-            assert!(valid.parse::<Endpoint>().is_ok_and(|endpoint| endpoint.address() == valid), "{valid}");
+            assert!(valid.parse::<Connector>().is_ok_and(|connector| connector.address() == valid), "{valid}");
         }
         for invalid in [
             "",
@@ -244,7 +244,7 @@ mod tests {
             "h\u{202e}:80",
             "http://h:80",
         ] {
-            assert!(invalid.parse::<Endpoint>().is_err(), "{invalid}");
+            assert!(invalid.parse::<Connector>().is_err(), "{invalid}");
         }
     }
 }
