@@ -10,6 +10,7 @@
 //! - [`clients`]: clients that send without end, on a separate thread;
 //! - [`memory`]: the memory of a server under clients that never read;
 //! - [`unread`]: the timeouts of a server for clients that do not read, or read slowly;
+//! - [`certificates`]: certificates for the tests of TLS;
 //! - `breakable` (with feature `server`): an in-memory stream that a test can break;
 //! - [`transcript`]: replays the transcripts of PROTOCOL.md;
 //! - [`python`]: peers written in Python;
@@ -29,6 +30,7 @@
 pub mod blocking;
 #[cfg(feature = "server")]
 pub mod breakable;
+pub mod certificates;
 pub mod clients;
 pub mod generator;
 pub mod memory;

@@ -1,0 +1,92 @@
+//! Certificates for the tests of TLS, in files of a temporary folder.
+
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd,
+};
+use tempfile::TempDir;
+
+/// A certificate authority. Dropping it removes its files.
+#[derive(Debug)]
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: TempDir,
+    /// The file with the certificate of the authority, in PEM.
+    pub certificate: PathBuf,
+}
+
+/// The files of a certificate, in PEM.
+#[derive(Clone, Debug)]
+pub struct CertificateFiles {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+impl Authority {
+    /// Creates an authority.
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "test authority");
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let folder = TempDir::new().unwrap();
+        let certificate = folder.path().join("authority.pem");
+        std::fs::write(&certificate, issuer.pem()).unwrap();
+        Self { issuer, folder, certificate }
+    }
+
+    /// Returns the folder of its files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Issues a certificate for a server: for `localhost`, `127.0.0.1` and `::1`. It is P-256.
+    pub fn issue_server(&self) -> CertificateFiles {
+        self.issue("server", &["localhost", "127.0.0.1", "::1"], |_| {})
+    }
+
+    /// Issues a certificate for a server with another name, `wrong.example`.
+    pub fn issue_wrong_host(&self) -> CertificateFiles {
+        self.issue("wrong-host", &["wrong.example"], |_| {})
+    }
+
+    /// Issues a certificate for `localhost`, `127.0.0.1` and `::1` that expired in 2001.
+    pub fn issue_expired(&self) -> CertificateFiles {
+        self.issue("expired", &["localhost", "127.0.0.1", "::1"], |params| {
+            params.not_before = date_time_ymd(2000, 1, 1);
+            params.not_after = date_time_ymd(2001, 1, 1);
+        })
+    }
+
+    /// Issues a certificate for a client.
+    pub fn issue_client(&self) -> CertificateFiles {
+        self.issue("client", &["client.example"], |params| {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        })
+    }
+
+    fn issue(&self, name: &str, alt_names: &[&str], change: impl Fn(&mut CertificateParams)) -> CertificateFiles {
+        let alt_names: Vec<_> = alt_names.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(alt_names).unwrap();
+        params.distinguished_name.push(DnType::CommonName, format!("test {name}"));
+        params.use_authority_key_identifier_extension = true;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let file = |suffix| self.folder.path().join(format!("{name}{suffix}"));
+        let files = CertificateFiles { certificate: file(".pem"), key: file("-key.pem") };
+        std::fs::write(&files.certificate, certificate.pem()).unwrap();
+        std::fs::write(&files.key, key.serialize_pem()).unwrap();
+        files
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
