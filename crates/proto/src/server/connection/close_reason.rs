@@ -22,13 +22,19 @@ pub enum CloseReason {
     WriteTimeout,
     /// A read or write failed, most often because the peer reset the connection.
     Io(io::Error),
+    /// The peer owed a PROXY protocol header and sent none, or an invalid one.
+    BadProxyHeader(io::Error),
+    /// The TLS handshake failed or took too long.
+    TlsFailed(io::Error),
+    /// The peer ended a TLS connection without a `close_notify` alert.
+    TlsTruncated,
     /// The connection's task panicked.
     Panic,
 }
 
 impl CloseReason {
     /// The values of the label `reason`, in the order of the variants.
-    pub(super) const LABELS: [&str; 9] = [
+    pub(super) const LABELS: [&str; 12] = [
         "peer_closed",
         "finished",
         "request_timeout",
@@ -37,6 +43,9 @@ impl CloseReason {
         "aborted",
         "write_timeout",
         "io_error",
+        "bad_proxy_header",
+        "tls_failed",
+        "tls_truncated",
         "panic",
     ];
 
@@ -51,7 +60,10 @@ impl CloseReason {
             Self::Aborted => 5,
             Self::WriteTimeout => 6,
             Self::Io(_) => 7,
-            Self::Panic => 8,
+            Self::BadProxyHeader(_) => 8,
+            Self::TlsFailed(_) => 9,
+            Self::TlsTruncated => 10,
+            Self::Panic => 11,
         }
     }
 }
@@ -59,6 +71,9 @@ impl CloseReason {
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(Self::LABELS[self.index()])?;
-        if let Self::Io(error) = self { write!(f, ": {error}") } else { Ok(()) }
+        match self {
+            Self::Io(error) | Self::BadProxyHeader(error) | Self::TlsFailed(error) => write!(f, ": {error}"),
+            _ => Ok(()),
+        }
     }
 }

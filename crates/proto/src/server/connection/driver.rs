@@ -4,6 +4,7 @@
 //! `ConnectionIo` performs it, and the handler returns the next event to wait for. Each of the three can be read alone.
 
 use std::future::Future;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -31,8 +32,6 @@ pub struct ConnectionContext {
 }
 
 /// Serves one connection until it ends.
-///
-/// The driver does not flush the stream, so a stream that buffers writes is not supported.
 ///
 /// Every idle connection holds this future, so it is kept small. Captured arguments are used in place, because an `async`
 /// block stores a moved value twice. Locals that are not needed across an `await` are neither borrowed nor in scope
@@ -91,6 +90,8 @@ where
                             now = Instant::now();
                             continue;
                         }
+                        // TLS: the peer's FIN came without close_notify. Earlier requests have their replies.
+                        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break CloseReason::TlsTruncated,
                         Err(error) => return CloseReason::Io(error),
                     }
                 };
@@ -104,7 +105,9 @@ where
                 now = Instant::now();
                 done.observe(&context.metrics.latency, timer.last_progress(), now);
                 match (done.event, done.progress.wait_for) {
-                    (Event::Eof, _) if io.send_queue().is_empty => return CloseReason::PeerClosed,
+                    (Event::Eof, _) if !S::HAS_END_MESSAGE && io.send_queue().is_empty => {
+                        return CloseReason::PeerClosed;
+                    }
                     (Event::Eof, _) => break CloseReason::PeerClosed,
                     (Event::RequestTimeout, _) | (_, WaitFor::CloseTimedOut) => break CloseReason::RequestTimeout,
                     // The rest of a request did not come in time.

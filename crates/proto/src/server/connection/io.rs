@@ -191,12 +191,16 @@ where
                 }
             }
         }
+        // TLS can hold encrypted bytes that the socket had no room for.
+        if self.unsent.is_none() && Pin::new(&mut self.stream).poll_flush(cx)?.is_pending() {
+            self.unsent = Some(Box::default());
+        }
         Ok(Handled { event, started, wrote, consumed, progress, waited: true })
     }
 
-    /// Writes the replies that the socket had no room for, while the peer takes any within each `timeout`. Returns
-    /// `handled`, so that the caller need not store it in the meantime. Nothing is read: a peer that does not read its
-    /// replies must not cause more of them.
+    /// Writes the replies that the socket had no room for and flushes the stream, while the peer takes any within each
+    /// `timeout`. Returns `handled`, so that the caller need not store it in the meantime. Nothing is read: a peer that
+    /// does not read its replies must not cause more of them.
     pub(super) fn flush<'a>(
         &'a mut self,
         unsent: Box<Box<[u8]>>,
@@ -206,13 +210,21 @@ where
     ) -> BoxFuture<'a, Result<Handled, CloseReason>> {
         Box::pin(async move {
             let mut rest = &unsent[..];
-            while !rest.is_empty() {
+            loop {
                 let acknowledged = self.stream.send_queue().acknowledged;
+                let write_or_flush = async {
+                    if rest.is_empty() {
+                        self.stream.flush().await.map(|()| None)
+                    } else {
+                        self.stream.write(rest).await.map(Some)
+                    }
+                };
                 tokio::select! {
                     biased;
-                    written = self.stream.write(rest) => match written {
-                        Ok(0) => return Err(CloseReason::Io(io::ErrorKind::WriteZero.into())),
-                        Ok(written) => rest = &rest[written..],
+                    written = write_or_flush => match written {
+                        Ok(None) => return Ok(handled),
+                        Ok(Some(0)) => return Err(CloseReason::Io(io::ErrorKind::WriteZero.into())),
+                        Ok(Some(written)) => rest = &rest[written..],
                         Err(error) => return Err(CloseReason::Io(error)),
                     },
                     // A slow peer can take some of the replies without making enough room for more.
@@ -224,7 +236,6 @@ where
                     () = shutdown.deadline_passed() => return Err(CloseReason::Aborted),
                 }
             }
-            Ok(handled)
         })
     }
 

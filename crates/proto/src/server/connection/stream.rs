@@ -1,18 +1,26 @@
-//! The byte stream of a connection: TCP, or in memory in tests. It depends on no other module.
+//! The byte stream of a connection: TCP, a Unix socket, TLS over either, or in memory in tests. It depends on no other
+//! module.
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use nix::sys::socket::getsockopt;
 use nix::{getsockopt_impl, libc, sockopt_impl};
 use rustix::io::ioctl_fionread;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
 
 /// A bidirectional byte stream that reports errors such as a reset.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
+    /// Whether the end of the data is a message of its own, so that dropping the stream would not send it. Such a stream is
+    /// shut down before it is dropped.
+    const HAS_END_MESSAGE: bool = false;
+
     /// Waits for an error of the connection, most often a reset by the peer, and returns it.
     ///
     /// A read returns the error only after the data that arrived before it. This method returns it at once, for a caller
@@ -82,6 +90,124 @@ impl Stream for TcpStream {
     fn reset_on_close(&self) {
         // It fails only if the socket is closed, and then there is nothing to discard.
         let _ = self.set_zero_linger();
+    }
+}
+
+/// The stream of an accepted connection.
+#[derive(Debug)]
+pub enum SocketStream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A Unix stream socket.
+    Unix(UnixStream),
+}
+
+impl AsyncRead for SocketStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for SocketStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    /// Returns at once: a socket buffers nothing outside the kernel.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+impl Stream for SocketStream {
+    async fn wait_error(&self) -> io::Error {
+        match self {
+            Self::Tcp(stream) => stream.wait_error().await,
+            Self::Unix(stream) => stream.wait_error().await,
+        }
+    }
+
+    fn has_unread(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.has_unread(),
+            Self::Unix(stream) => stream.has_unread(),
+        }
+    }
+
+    fn send_queue(&self) -> SendQueue {
+        match self {
+            Self::Tcp(stream) => stream.send_queue(),
+            Self::Unix(stream) => stream.send_queue(),
+        }
+    }
+
+    fn set_send_timeout(&self, timeout: Duration) {
+        match self {
+            Self::Tcp(stream) => stream.set_send_timeout(timeout),
+            Self::Unix(stream) => stream.set_send_timeout(timeout),
+        }
+    }
+
+    fn reset_on_close(&self) {
+        match self {
+            Self::Tcp(stream) => stream.reset_on_close(),
+            Self::Unix(stream) => stream.reset_on_close(),
+        }
+    }
+}
+
+/// The kernel has no `TCP_INFO` for a Unix socket, and keeps at most its send buffer for a peer that does not read. A close
+/// with unread requests resets the peer, and no option makes another close do so.
+impl Stream for UnixStream {
+    async fn wait_error(&self) -> io::Error {
+        match self.ready(Interest::ERROR).await.and_then(|_| self.take_error()) {
+            Ok(None) => io::ErrorKind::ConnectionReset.into(),
+            Ok(Some(error)) | Err(error) => error,
+        }
+    }
+
+    fn has_unread(&self) -> bool {
+        ioctl_fionread(self).is_ok_and(|bytes| bytes > 0)
+    }
+
+    fn reset_on_close(&self) {}
+}
+
+/// A reset, unread data and the send queue are those of the socket. The end of the data is a `close_notify` alert.
+impl<S: Stream> Stream for TlsStream<S> {
+    const HAS_END_MESSAGE: bool = true;
+
+    fn wait_error(&self) -> impl Future<Output = io::Error> + Send {
+        self.get_ref().0.wait_error()
+    }
+
+    fn has_unread(&self) -> bool {
+        self.get_ref().0.has_unread()
+    }
+
+    fn send_queue(&self) -> SendQueue {
+        self.get_ref().0.send_queue()
+    }
+
+    fn set_send_timeout(&self, timeout: Duration) {
+        self.get_ref().0.set_send_timeout(timeout);
+    }
+
+    fn reset_on_close(&self) {
+        self.get_ref().0.reset_on_close();
     }
 }
 
