@@ -1,16 +1,16 @@
 //! The power server's configuration; `config/power-server.toml` says what each key is for.
 
 use proto::server::ConnectionTimeouts;
-use proto::server::config::{self, AdminConfig, ConnectionLimits, LogConfig, ServerConfig};
-use proto::server::config::{Address, Count, TimeoutValue};
+use proto::server::config::{self, AdminConfig, ConnectionLimits, LogConfig, ServerConfig, TlsConfig};
 use proto::server::config::{Configuration, Conflict};
+use proto::server::config::{Count, EndpointList, ServerEndpoint, TimeoutValue};
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// The address to listen on.
-    pub listen: Address,
+    /// The endpoints to listen on.
+    pub listen: EndpointList<1>,
     /// Worker threads; 0 for one per core, or fewer under a limit on tasks.
     pub workers: Count<0, 1024>,
     /// Limits on connections and requests.
@@ -19,6 +19,8 @@ pub struct Config {
     pub timeouts: PowerTimeouts,
     /// How the end of a request is found.
     pub framing: FramingConfig,
+    /// The certificate of `tls://` endpoints.
+    pub tls: TlsConfig,
     /// The log.
     pub log: LogConfig,
     /// The admin listener.
@@ -55,10 +57,8 @@ pub struct FramingConfig {
 
 impl Default for Config {
     fn default() -> Self {
-        const LISTEN: std::net::SocketAddr =
-            std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5000);
         Self {
-            listen: Address(LISTEN),
+            listen: EndpointList::loopback(5000),
             workers: const { Count::new(0) },
             limits: PowerLimits {
                 connections: ConnectionLimits::default(),
@@ -70,6 +70,7 @@ impl Default for Config {
                 shared: config::TimeoutsConfig::with_idle(const { TimeoutValue::from_secs(60) }),
             },
             framing: FramingConfig { settle: const { TimeoutValue::from_secs(0) } },
+            tls: TlsConfig::default(),
             log: LogConfig::default(),
             admin: AdminConfig::default(),
         }
@@ -92,8 +93,8 @@ impl Configuration for Config {
             problem: format!("the settle time {settle} is not shorter than the request timeout {request}"),
             remedy: "set it to less than timeouts.request",
         });
-        let admin = self.admin.conflict_with("listen", Some(self.listen.0));
-        [settling, admin, self.limits.connections.conflict()].into_iter().flatten().collect()
+        let conflicts = [settling, self.limits.connections.conflict()].into_iter().flatten();
+        conflicts.chain(self.listener_conflicts()).collect()
     }
 }
 
@@ -118,5 +119,13 @@ impl ServerConfig for Config {
 
     fn admin(&self) -> &AdminConfig {
         &self.admin
+    }
+
+    fn tls(&self) -> &TlsConfig {
+        &self.tls
+    }
+
+    fn listeners(&self) -> Vec<(&'static str, &[ServerEndpoint])> {
+        vec![("listen", self.listen.as_slice())]
     }
 }

@@ -4,7 +4,7 @@
 //! - [`handler`]: the handler of one connection, from bytes to bytes;
 //! - [`metrics`](mod@metrics): the request counters;
 //! - [`config`]: the server's configuration;
-//! - [`Server`]: serves a listener until the shutdown.
+//! - [`Server`]: serves listeners until the shutdown.
 //!
 //! # The path of a request
 //!
@@ -25,11 +25,12 @@ pub mod metrics;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use futures::future::join_all;
 use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use proto::client::power::Client;
 use proto::client::{Connector, Timeouts};
-use proto::server::listener::connect_addr;
+use proto::server::listener::healthcheck_address;
 use proto::server::observe::metrics::registry;
 use proto::server::{self, Admission, ConnectionTimeouts, LimitReached, Listener, Service, Shutdown, Summary};
 use proto::wire::number::Number;
@@ -71,11 +72,14 @@ impl Server {
         self.services.send_replace(Arc::new(PowerService::new(config, Arc::clone(&self.metrics))));
     }
 
-    /// Serves the connections of `listener` until the shutdown is triggered, then drains.
-    pub async fn serve<L: Listener>(&self, listener: L) -> Summary {
-        let connections = Arc::clone(&self.metrics.connections);
-        let services = self.services.subscribe();
-        server::serve(listener, services, Arc::clone(&self.admission), connections, self.shutdown.clone()).await;
+    /// Serves the connections of `listeners` until the shutdown is triggered, then drains.
+    pub async fn serve<L: Listener>(&self, listeners: impl IntoIterator<Item = L>) -> Summary {
+        let serve = |listener| {
+            let connections = Arc::clone(&self.metrics.connections);
+            let services = self.services.subscribe();
+            server::serve(listener, services, Arc::clone(&self.admission), connections, self.shutdown.clone())
+        };
+        join_all(listeners.into_iter().map(serve)).await;
         self.metrics.connections.summary()
     }
 
@@ -146,7 +150,8 @@ impl Service for PowerService {
 /// Returns a sentence that says why the check failed.
 pub async fn healthcheck(config: &Config) -> Result<(), String> {
     let timeout = config.timeouts.request.get();
-    let address = connect_addr(config.listen.0).to_string();
+    let address = healthcheck_address(config.listen.as_slice()).ok_or("no endpoint")?;
+    let address = address.to_string();
     let client = Client::new(Connector::new(address).with_timeouts(Timeouts::all(timeout)));
     let one = Number::from(1);
     match client.request(Operation::Echo, one).await {

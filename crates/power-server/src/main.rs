@@ -9,7 +9,7 @@ use power_server::config::Config;
 use power_server::{Server, healthcheck};
 use proto::server::config::{CommandLine, Options, Override, parse_arguments};
 use proto::server::program::{Program, Startup};
-use proto::server::{self, ListenOptions, ReloadSignal, SocketBuffers, Summary};
+use proto::server::{ListenOptions, ReloadSignal, SocketBuffers, Summary};
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 
@@ -17,8 +17,8 @@ const PROGRAM: &str = env!("CARGO_PKG_NAME");
 #[derive(Parser)]
 #[command(name = PROGRAM, version, max_term_width = 80, after_help = CONFIGURATION)]
 struct PowerServerArguments {
-    /// Address for power requests
-    #[arg(long, value_name = "ADDRESS")]
+    /// Endpoints for power requests, separated by commas
+    #[arg(long, value_name = "ENDPOINTS")]
     listen: Option<String>,
 
     #[command(flatten)]
@@ -49,16 +49,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// Binds the listener, serves until a signal, and drains.
-async fn serve(startup: Startup<Config>) -> io::Result<Summary> {
+/// Binds the listeners, serves until a signal, and drains.
+async fn serve(mut startup: Startup<Config>) -> io::Result<Summary> {
     let config = startup.config();
-    let backlog = config.limits.connections.backlog.get();
-    let options = ListenOptions { backlog, defer_accept: true, buffers: SocketBuffers::default() };
-    let listener = server::bind(config.listen.0, options)?;
-
+    let (listen, backlog) = (config.listen.clone(), config.limits.connections.backlog.get());
     let server = Arc::new(Server::new(config, startup.shutdown()));
-    let (registry, reloaded) = (server.registry(startup.metrics()), Arc::clone(&server));
-    startup.start_operations(&[("power", Some(&listener))], registry, move |config| reloaded.apply(config))?;
+    let options = ListenOptions { backlog, defer_accept: true, buffers: SocketBuffers::default() };
+    let listeners = startup.bind("power", listen.as_slice(), options)?;
 
-    Ok(server.serve(listener).await)
+    let (registry, reloaded) = (server.registry(startup.metrics()), Arc::clone(&server));
+    startup.start_operations(registry, move |config| reloaded.apply(config))?;
+
+    Ok(server.serve(listeners).await)
 }

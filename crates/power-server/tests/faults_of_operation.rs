@@ -310,7 +310,7 @@ fn row_30_a_configuration_that_is_no_regular_file_is_rejected() {
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     for (rejected, (target, kind)) in (1..).zip([("pipe", "pipe"), ("v1", "directory"), ("/dev/zero", "device")]) {
         link(target, &path);
-        let message = format!("it is a {kind}; the configuration must be a regular file");
+        let message = format!("it is a {kind}; it must be a regular file");
         let error = rejected_at_start(&path);
         assert!(error.contains("--config: cannot read ") && error.contains(&message), "{error}");
         reload(&server, "rejected", rejected);

@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::process::{Command, Output};
 
 use power_server::config::Config;
-use proto::server::config::{ConfigBuilder, Configuration};
+use proto::server::config::{ConfigBuilder, Configuration, EndpointList};
 use proto::testing::blocking::{connect, exchange, expect, read_to_end};
 use support::program::{clean_command, start};
 
@@ -25,7 +25,7 @@ fn the_shipped_file_has_every_key_at_its_default() {
     builder.add_file(path.as_ref(), &text);
     // The admin listener is off by default; the shipped file turns it on.
     let mut expected = Config::default();
-    expected.admin.listen.0 = Some("127.0.0.1:9500".parse().unwrap());
+    expected.admin.listen = EndpointList::loopback(9500);
     assert_eq!(builder.build().unwrap(), expected);
     let shipped: toml::Table = text.parse().unwrap();
     assert_eq!(shipped, toml::Table::try_from(expected).unwrap(), "no key is missing");
@@ -51,7 +51,7 @@ fn check_config_prints_the_configuration_of_file_environment_and_arguments() {
     let config = builder.build().unwrap();
     let mut expected = Config { workers: config.workers, ..Config::default() };
     assert_eq!(config.workers.get(), 1, "from the file");
-    expected.listen.0 = "127.0.0.1:2".parse().unwrap();
+    expected.listen = EndpointList::loopback(2);
     assert_eq!(config.listen, expected.listen, "the environment overrides the file");
     assert_eq!(config.limits.connections.backlog.get(), 3, "an argument overrides the file");
     assert_eq!(config.limits.connections.max_connections.get(), 1);

@@ -1,11 +1,9 @@
 //! The configuration of the rock-paper-scissors server. `config/rps-server.toml` explains each key.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
 use proto::server::ConnectionTimeouts;
-use proto::server::config::{AdminConfig, ConnectionLimits, LogConfig, ServerConfig, TimeoutsConfig};
+use proto::server::config::{AdminConfig, ConnectionLimits, LogConfig, ServerConfig, TimeoutsConfig, TlsConfig};
 use proto::server::config::{Configuration, Conflict};
-use proto::server::config::{Count, OptionalAddress, TimeoutValue};
+use proto::server::config::{Count, EndpointList, ServerEndpoint, TimeoutValue};
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration.
@@ -21,6 +19,8 @@ pub struct Config {
     pub limits: RpsLimits,
     /// The timeouts of connections and of the drain.
     pub timeouts: TimeoutsConfig,
+    /// The certificate of `tls://` endpoints.
+    pub tls: TlsConfig,
     /// The log.
     pub log: LogConfig,
     /// The admin listener.
@@ -30,15 +30,15 @@ pub struct Config {
 /// `[solo]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SoloConfig {
-    /// The address of the listener; off if empty.
-    pub listen: OptionalAddress,
+    /// The endpoints to listen on; off if empty.
+    pub listen: EndpointList<0>,
 }
 
 /// `[duel]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DuelConfig {
-    /// The address of the listener; off if empty.
-    pub listen: OptionalAddress,
+    /// The endpoints to listen on; off if empty.
+    pub listen: EndpointList<0>,
     /// How long a move waits for another move.
     pub window: TimeoutValue<1>,
 }
@@ -55,20 +55,18 @@ pub struct RpsLimits {
 
 impl Default for Config {
     fn default() -> Self {
-        const fn loopback(port: u16) -> OptionalAddress {
-            OptionalAddress(Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)))
-        }
         Self {
             workers: const { Count::new(0) },
-            solo: SoloConfig { listen: loopback(5001) },
+            solo: SoloConfig { listen: EndpointList::loopback(5001) },
             // 30 s is the rule of the game.
-            duel: DuelConfig { listen: loopback(5002), window: const { TimeoutValue::from_secs(30) } },
+            duel: DuelConfig { listen: EndpointList::loopback(5002), window: const { TimeoutValue::from_secs(30) } },
             limits: RpsLimits {
                 connections: ConnectionLimits::default(),
                 // Enough for the typing errors of a person, and few enough to close a client of another protocol soon.
                 max_bad_frames: const { Count::new(16) },
             },
             timeouts: TimeoutsConfig::with_idle(const { TimeoutValue::from_secs(300) }),
+            tls: TlsConfig::default(),
             log: LogConfig::default(),
             admin: AdminConfig::default(),
         }
@@ -86,7 +84,7 @@ impl Config {
     /// while the partner's move is in play.
     fn idle_conflict(&self) -> Option<Conflict> {
         let (idle, window) = (self.timeouts.idle, self.duel.window);
-        (self.duel.listen.0.is_some() && idle <= window).then(|| Conflict {
+        (!self.duel.listen.is_empty() && idle <= window).then(|| Conflict {
             keys: ["timeouts.idle", "duel.window"],
             problem: format!("{idle} is not longer than the duel window of {window}"),
             remedy: "make timeouts.idle longer than duel.window",
@@ -96,24 +94,13 @@ impl Config {
 
 impl Configuration for Config {
     fn conflicts(&self) -> Vec<Conflict> {
-        let keys = ["duel.listen", "solo.listen"];
-        let listeners = match (self.solo.listen.0, self.duel.listen.0) {
-            (None, None) => Some(Conflict {
-                keys,
-                problem: "both games are off".to_owned(),
-                remedy: "give one of them an address, such as \"127.0.0.1:5002\"",
-            }),
-            (Some(solo), Some(duel)) if solo == duel && duel.port() != 0 => Some(Conflict {
-                keys,
-                problem: format!("both games cannot listen on {duel}"),
-                remedy: "give each game its own port, or turn one off with \"\"",
-            }),
-            _ => None,
-        };
-        let admin_conflicts = [("solo.listen", self.solo.listen.0), ("duel.listen", self.duel.listen.0)]
-            .map(|(key, address)| self.admin.conflict_with(key, address));
-        let conflicts = [listeners, self.idle_conflict(), self.limits.connections.conflict()];
-        conflicts.into_iter().chain(admin_conflicts).flatten().collect()
+        let all_off = (self.solo.listen.is_empty() && self.duel.listen.is_empty()).then(|| Conflict {
+            keys: ["duel.listen", "solo.listen"],
+            problem: "both games are off".to_owned(),
+            remedy: "give one of them an endpoint, such as \"127.0.0.1:5002\"",
+        });
+        let conflicts = [all_off, self.idle_conflict(), self.limits.connections.conflict()].into_iter().flatten();
+        conflicts.chain(self.listener_conflicts()).collect()
     }
 }
 
@@ -139,5 +126,13 @@ impl ServerConfig for Config {
 
     fn admin(&self) -> &AdminConfig {
         &self.admin
+    }
+
+    fn tls(&self) -> &TlsConfig {
+        &self.tls
+    }
+
+    fn listeners(&self) -> Vec<(&'static str, &[ServerEndpoint])> {
+        vec![("solo.listen", self.solo.listen.as_slice()), ("duel.listen", self.duel.listen.as_slice())]
     }
 }

@@ -29,12 +29,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future::OptionFuture;
+use futures::future::join_all;
 use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use proto::client::rps::{Connection, Round};
 use proto::client::{Connector, Error, ErrorKind};
-use proto::server::listener::connect_addr;
+use proto::server::listener::healthcheck_address;
 use proto::server::observe::metrics::registry;
 use proto::server::{self, Admission, ConnectionTimeouts, LimitReached, Listener, Service, Shutdown, Summary};
 use proto::wire::rps::{Move, Reply};
@@ -48,13 +48,13 @@ use house::House;
 use metrics::{GamesCollector, Metrics};
 use solo::SoloHandler;
 
-/// The listeners of both games; `None` for a game that is off.
+/// The listeners of both games; none for a game that is off.
 #[derive(Debug)]
 pub struct Listeners<L> {
     /// For games against the house.
-    pub solo: Option<L>,
+    pub solo: Vec<L>,
     /// For games between two players.
-    pub duel: Option<L>,
+    pub duel: Vec<L>,
 }
 
 /// A server of both games. It holds the state that connections share, and the settings that a reload can change.
@@ -109,9 +109,9 @@ where
 
     /// Serves both games on `listeners` until the shutdown is triggered, and then drains.
     pub async fn serve<L: Listener>(&self, listeners: Listeners<L>) -> Summary {
-        let solo = listeners.solo.map(|listener| self.serve_listener(listener, self.solo.subscribe()));
-        let duel = listeners.duel.map(|listener| self.serve_listener(listener, self.duel.subscribe()));
-        tokio::join!(OptionFuture::from(solo), OptionFuture::from(duel));
+        let solo = listeners.solo.into_iter().map(|listener| self.serve_listener(listener, self.solo.subscribe()));
+        let duel = listeners.duel.into_iter().map(|listener| self.serve_listener(listener, self.duel.subscribe()));
+        tokio::join!(join_all(solo), join_all(duel));
         self.metrics.connections.summary()
     }
 
@@ -234,20 +234,20 @@ impl Service for DuelService {
 ///
 /// Returns a sentence that says which listener failed and why.
 pub async fn healthcheck(config: &Config) -> Result<(), String> {
-    if let Some(address) = config.solo.listen.0 {
+    if let Some(address) = healthcheck_address(config.solo.listen.as_slice()) {
         let round = unless_full(async { open(address).await?.throw(Move::Rock).await }.await)?;
         if round == Some(Round::Void) {
             return Err(format!("{address}: the house voided the round, but it always moves"));
         }
     }
-    if let Some(address) = config.duel.listen.0 {
+    if let Some(address) = healthcheck_address(config.duel.listen.as_slice()) {
         unless_full(async { open(address).await?.check().await }.await)?;
     }
     Ok(())
 }
 
 async fn open(address: SocketAddr) -> Result<Connection, Error> {
-    Connection::open(Connector::new(connect_addr(address).to_string())).await
+    Connection::open(Connector::new(address.to_string())).await
 }
 
 /// Returns the result of a check; `None` if the server is full.

@@ -5,10 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use proto::server::config::OptionalAddress;
 use proto::server::config::{CommandLine, Options, Override, parse_arguments};
 use proto::server::program::{Program, Startup};
-use proto::server::{self, ListenOptions, ReloadSignal, SocketBuffers, Summary};
+use proto::server::{ListenOptions, ReloadSignal, SocketBuffers, Summary};
 use rps_server::config::Config;
 use rps_server::duel::rounds::DuelStats;
 use rps_server::house::{House, ThreadGenerator};
@@ -20,12 +19,12 @@ const PROGRAM: &str = env!("CARGO_PKG_NAME");
 #[derive(Parser)]
 #[command(name = PROGRAM, version, max_term_width = 80, after_help = CONFIGURATION)]
 struct RpsServerArguments {
-    /// Address for games against the house ("" turns it off)
-    #[arg(long, value_name = "ADDRESS")]
+    /// Endpoints for games against the house, separated by commas ("" for off)
+    #[arg(long, value_name = "ENDPOINTS")]
     solo_listen: Option<String>,
 
-    /// Address for games between two players ("" turns it off)
-    #[arg(long, value_name = "ADDRESS")]
+    /// Endpoints for games between two players, separated by commas ("" for off)
+    #[arg(long, value_name = "ENDPOINTS")]
     duel_listen: Option<String>,
 
     #[command(flatten)]
@@ -61,29 +60,23 @@ fn main() -> ExitCode {
 }
 
 /// Binds the listeners, serves until a signal, and drains.
-async fn serve(startup: Startup<Config>) -> io::Result<Summary> {
+async fn serve(mut startup: Startup<Config>) -> io::Result<Summary> {
     let config = startup.config();
+    let (solo, duel) = (config.solo.listen.clone(), config.duel.listen.clone());
+    let backlog = config.limits.connections.backlog.get();
+    let server = Arc::new(Server::new(config, || House::new(ThreadGenerator), startup.shutdown()));
     // No TCP_DEFER_ACCEPT: a player may connect long before the first move, and the server must accept the connection
     // before that.
-    let backlog = config.limits.connections.backlog.get();
-    let bind = |address: OptionalAddress, buffers| {
-        let options = ListenOptions { backlog, defer_accept: false, buffers };
-        address.0.map(|address| server::bind(address, options)).transpose()
-    };
+    let options = |buffers| ListenOptions { backlog, defer_accept: false, buffers };
     let listeners = Listeners {
-        solo: bind(config.solo.listen, solo::BUFFERS)?,
-        duel: bind(config.duel.listen, SocketBuffers::default())?,
+        solo: startup.bind("solo", solo.as_slice(), options(solo::BUFFERS))?,
+        duel: startup.bind("duel", duel.as_slice(), options(SocketBuffers::default()))?,
     };
 
-    let server = Arc::new(Server::new(config, || House::new(ThreadGenerator), startup.shutdown()));
     let (registry, reloaded) = (server.registry(startup.metrics()), Arc::clone(&server));
-    startup.start_operations(
-        &[("solo", listeners.solo.as_ref()), ("duel", listeners.duel.as_ref())],
-        registry,
-        move |config| reloaded.apply(config),
-    )?;
+    startup.start_operations(registry, move |config| reloaded.apply(config))?;
 
-    let with_duel = listeners.duel.is_some();
+    let with_duel = !listeners.duel.is_empty();
     let summary = server.serve(listeners).await;
     if with_duel {
         let DuelStats { draws, wins, losses, voids, pairs_dissolved, .. } = server.hub().stats();

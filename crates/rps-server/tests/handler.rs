@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::server::connection::{self, ConnectionContext};
-use proto::server::{CloseReason, ConnectionTimeouts, Handler, Shutdown};
+use proto::server::{CloseReason, ConnectionTimeouts, Handler, Shutdown, SocketStream};
 use rps_server::config::Config;
 use rps_server::duel::handler::DuelHandler;
 use rps_server::duel::hub::DuelHub;
@@ -262,7 +262,7 @@ async fn an_idle_connection_takes_at_most_368_bytes_in_its_task() {
 }
 
 async fn size<H: Handler>(listener: &TcpListener, handler: H, timeouts: ConnectionTimeouts) -> usize {
-    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let stream = SocketStream::Tcp(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
     let context = ConnectionContext { timeouts, metrics: Arc::default(), shutdown: Shutdown::new(SECOND) };
     size_of_val(&connection::run(stream, handler, Arc::new(context)))
 }

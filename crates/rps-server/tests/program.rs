@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Output;
 
-use proto::server::config::{ConfigBuilder, Configuration};
+use proto::server::config::{ConfigBuilder, Configuration, EndpointList};
 use proto::testing::blocking::{connect, read_to_end};
 use proto::testing::program::ServerProcess;
 use rps_server::config::Config;
@@ -26,7 +26,7 @@ fn the_shipped_file_has_each_key_at_its_default() {
     builder.add_file(path.as_ref(), &text);
     // The admin listener is off by default; the shipped file turns it on.
     let mut expected = Config::default();
-    expected.admin.listen.0 = Some("127.0.0.1:9501".parse().unwrap());
+    expected.admin.listen = EndpointList::loopback(9501);
     assert_eq!(builder.build().unwrap(), expected);
     let shipped: toml::Table = text.parse().unwrap();
     assert_eq!(shipped, toml::Table::try_from(expected).unwrap(), "the file has exactly the keys of the configuration");

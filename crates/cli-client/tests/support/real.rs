@@ -5,13 +5,12 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use proto::server::connection::Summary;
-use proto::server::lifecycle::Shutdown;
+use proto::server::{EndpointListener, Listener, Shutdown, Summary};
 use proto::testing::blocking;
 use proto::testing::server::{ServerTask, config, listen, listen_at};
 use rps_server::Listeners;
 use rps_server::house::{House, ThreadGenerator};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpSocket;
 use tokio::runtime::{Builder, Runtime};
 
 /// A server that runs until it is dropped.
@@ -24,8 +23,8 @@ pub(crate) struct LocalServer {
 
 impl LocalServer {
     fn start<S>(
-        open: impl FnOnce() -> io::Result<TcpListener>,
-        serve: impl FnOnce(TcpListener, Shutdown) -> S,
+        open: impl FnOnce() -> io::Result<EndpointListener>,
+        serve: impl FnOnce(EndpointListener, Shutdown) -> S,
     ) -> io::Result<Self>
     where
         S: Future<Output = Summary> + Send + 'static,
@@ -74,7 +73,7 @@ pub(crate) fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("there is a runtime")
 }
 
-fn start<S>(serve: impl FnOnce(TcpListener, Shutdown) -> S) -> LocalServer
+fn start<S>(serve: impl FnOnce(EndpointListener, Shutdown) -> S) -> LocalServer
 where
     S: Future<Output = Summary> + Send + 'static,
 {
@@ -83,24 +82,24 @@ where
 
 fn serve_power(
     settings: &[(&str, &str)],
-    listener: TcpListener,
+    listener: EndpointListener,
     shutdown: Shutdown,
 ) -> impl Future<Output = Summary> + use<> {
     let server = power_server::Server::new(&config(settings), shutdown);
-    async move { server.serve(listener).await }
+    async move { server.serve([listener]).await }
 }
 
 fn serve_rps(
     settings: &[(&str, &str)],
-    listeners: Listeners<TcpListener>,
+    listeners: Listeners<EndpointListener>,
     shutdown: Shutdown,
 ) -> impl Future<Output = Summary> + use<> {
     let server = rps_server::Server::new(&config(settings), || House::new(ThreadGenerator), shutdown);
     async move { server.serve(listeners).await }
 }
 
-fn solo(listener: TcpListener) -> Listeners<TcpListener> {
-    Listeners { solo: Some(listener), duel: None }
+fn solo(listener: EndpointListener) -> Listeners<EndpointListener> {
+    Listeners { solo: vec![listener], duel: Vec::new() }
 }
 
 fn power_with(settings: &[(&str, &str)]) -> LocalServer {
@@ -145,7 +144,7 @@ pub(crate) fn rps_with_max_connections(connections: u32) -> LocalServer {
 pub(crate) fn duel(window: Duration) -> LocalServer {
     let window = format!("{}ms", window.as_millis());
     let settings = [("duel.window", window.as_str()), ("timeouts.idle", "1h")];
-    start(|listener, shutdown| serve_rps(&settings, Listeners { solo: None, duel: Some(listener) }, shutdown))
+    start(|listener, shutdown| serve_rps(&settings, Listeners { solo: Vec::new(), duel: vec![listener] }, shutdown))
 }
 
 /// Starts a power server that closes its first connection at once, like a server that is not ready yet.
@@ -158,11 +157,11 @@ pub(crate) fn rps_dropping_first_connection() -> LocalServer {
     dropping_first_connection(|listener, shutdown| serve_rps(&[], solo(listener), shutdown))
 }
 
-fn dropping_first_connection<S>(serve: impl FnOnce(TcpListener, Shutdown) -> S + Send + 'static) -> LocalServer
+fn dropping_first_connection<S>(serve: impl FnOnce(EndpointListener, Shutdown) -> S + Send + 'static) -> LocalServer
 where
     S: Future<Output = Summary> + Send,
 {
-    start(|listener, shutdown| async move {
+    start(|mut listener, shutdown| async move {
         tokio::select! {
             accepted = listener.accept() => drop(accepted),
             () = shutdown.triggered() => {}
@@ -194,8 +193,8 @@ impl ReservedPort {
     }
 
     /// Listens with this backlog. Must be called inside a runtime.
-    pub(crate) fn listen(self, backlog: u32) -> io::Result<TcpListener> {
-        self.socket.listen(backlog)
+    pub(crate) fn listen(self, backlog: u32) -> io::Result<EndpointListener> {
+        self.socket.listen(backlog).map(EndpointListener::from)
     }
 
     /// Starts a power server on this port.

@@ -31,7 +31,7 @@ pub(crate) fn start(settings: &[(&str, &str)]) -> TestServer {
     let address = listener.local_addr().unwrap();
     let shutdown = Shutdown::new(config.timeouts.shared.drain.get());
     let power = PowerServer::new(&config, shutdown.clone());
-    let task = ServerTask::spawn(shutdown.clone(), async move { power.serve(listener).await });
+    let task = ServerTask::spawn(shutdown.clone(), async move { power.serve([listener]).await });
     TestServer { address, shutdown, task }
 }
 

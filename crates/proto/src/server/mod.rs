@@ -95,8 +95,11 @@ pub mod observe;
 pub mod program;
 
 pub use connection::{
-    CloseReason, ConnectionMetrics, ConnectionTimeouts, Event, Handler, MAX_OUTPUT_BYTES, Progress, SendQueue, Stream,
-    Summary, WaitFor,
+    CloseReason, ConnectionMetrics, ConnectionTimeouts, Event, Handler, MAX_OUTPUT_BYTES, Progress, SendQueue,
+    SocketStream, Stream, Summary, WaitFor,
 };
 pub use lifecycle::{ReloadSignal, Shutdown};
-pub use listener::{Admission, LimitReached, ListenOptions, Listener, Service, SocketBuffers, bind, serve};
+pub use listener::{
+    Accepted, Admission, EndpointListener, LimitReached, ListenOptions, Listener, Peer, Service, SocketBuffers, bind,
+    serve,
+};

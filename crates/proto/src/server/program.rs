@@ -8,28 +8,33 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
 
+use futures::future::join_all;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
-use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 use crate::server::config::command_line::{CommandLine, Loaded, print_config, report_errors};
+use crate::server::config::endpoints::ServerEndpoint;
 use crate::server::config::sections::ServerConfig;
 use crate::server::connection::metrics::{ConnectionMetrics, Summary};
-use crate::server::connection::stream::Stream;
+use crate::server::connection::stream::{SocketStream, Stream};
 use crate::server::lifecycle::reload::{Reload, ReloadMetrics, ReloadSignal};
 use crate::server::lifecycle::runtime;
 use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::lifecycle::workers::TASKS_ADVICE;
-use crate::server::listener::{accept, open_files, socket};
+use crate::server::listener::accept::{Accepted, accept_with_backoff};
+use crate::server::listener::endpoint::{Binder, EndpointListener};
+use crate::server::listener::handshake::{Handshake, HandshakeSettings, Handshakes, warn_if_expired};
+use crate::server::listener::inherited::InheritedSockets;
+use crate::server::listener::open_files;
+use crate::server::listener::socket::{ListenOptions, SocketBuffers};
 use crate::server::observe::admin;
 use crate::server::observe::log::{self, Log};
 use crate::wire::quoted::Printable;
@@ -77,11 +82,22 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
             Ok(log) => log,
             Err(error) => return runtime::fail(command_line.program, error),
         };
+        let inherited = match InheritedSockets::from_environment() {
+            Ok(inherited) => inherited,
+            Err(error) => return runtime::fail(command_line.program, error),
+        };
         let workers = loaded.config.workers();
         let shutdown = Shutdown::new(loaded.config.timeouts().drain.get());
-        let reloads = Arc::default();
-        let mut startup =
-            Startup { reload_signal, command_line, loaded, log: log.clone(), shutdown: shutdown.clone(), reloads };
+        let mut startup = Startup {
+            handshakes: Arc::new(Handshakes::new(handshake_settings(&loaded))),
+            reload_signal,
+            command_line,
+            loaded,
+            log: log.clone(),
+            shutdown: shutdown.clone(),
+            reloads: Arc::default(),
+            inherited,
+        };
         runtime::run(workers, &log, &shutdown, async move {
             open_files::clamp_to_nofile(startup.loaded.config.connection_limits())?;
             let summary = serve(startup).await?;
@@ -100,6 +116,13 @@ pub struct Startup<C> {
     log: Log,
     shutdown: Shutdown,
     reloads: Arc<ReloadMetrics>,
+    handshakes: Arc<Handshakes>,
+    /// The inherited sockets that no endpoint has taken yet.
+    inherited: InheritedSockets,
+}
+
+fn handshake_settings<C: ServerConfig>(loaded: &Loaded<C>) -> HandshakeSettings {
+    HandshakeSettings { timeout: loaded.config.timeouts().handshake.get(), tls: loaded.tls.clone() }
 }
 
 impl<C: ServerConfig + Send + 'static> Startup<C> {
@@ -114,16 +137,53 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         self.shutdown.clone()
     }
 
-    /// Returns the metrics of the log and of reloads.
+    /// Returns the metrics of the log, of reloads and of TLS handshakes.
     pub fn metrics(&self) -> impl Collector + use<C> {
-        ProgramMetrics { log: self.log.clone(), reloads: Arc::clone(&self.reloads) }
+        ProgramMetrics {
+            log: self.log.clone(),
+            reloads: Arc::clone(&self.reloads),
+            handshakes: Arc::clone(&self.handshakes),
+        }
+    }
+
+    /// Opens the listening sockets of `service`, which is its name in the log.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a socket cannot listen on its endpoint.
+    pub fn bind(
+        &mut self,
+        service: &'static str,
+        endpoints: &[ServerEndpoint],
+        options: ListenOptions,
+    ) -> io::Result<Vec<EndpointListener>> {
+        self.bind_all(service, endpoints, options, false)
+    }
+
+    fn bind_all(
+        &mut self,
+        service: &'static str,
+        endpoints: &[ServerEndpoint],
+        options: ListenOptions,
+        is_admin: bool,
+    ) -> io::Result<Vec<EndpointListener>> {
+        let mut binder = Binder { inherited: &mut self.inherited, handshakes: &self.handshakes, is_admin, options };
+        let mut listeners = Vec::new();
+        for endpoint in endpoints {
+            listeners.extend(binder.bind(endpoint)?);
+        }
+        for listener in &listeners {
+            tracing::info!(service, address = listener.endpoint(), inherited = listener.inherited(), "listening");
+        }
+        Ok(listeners)
     }
 
     /// Starts the admin listener, which exposes `registry`, and the reload at SIGHUP, which calls `apply` with each new
-    /// configuration. Logs the address of each of `listeners`, which are pairs of a service's name and its listener.
+    /// configuration. Logs the endpoint of each listener.
     ///
-    /// `apply` must apply every key that is not in [`NEEDS_RESTART`](ServerConfig::NEEDS_RESTART): the limits
-    /// ([`Admission::set_limits`]), the drain timeout ([`Shutdown::set_timeout`]), and a new service for new connections.
+    /// `apply` must apply every key that is not in [`NEEDS_RESTART`](ServerConfig::NEEDS_RESTART) and not in `[log]`, `[tls]`
+    /// and `[admin]`: the limits ([`Admission::set_limits`]), the drain timeout ([`Shutdown::set_timeout`]), and a new service
+    /// for new connections.
     ///
     /// [`Admission::set_limits`]: crate::server::Admission::set_limits
     ///
@@ -131,34 +191,33 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
     ///
     /// Fails if the admin listener cannot be bound, its thread cannot be started, or the signal handler could not be
     /// installed.
-    pub fn start_operations(
-        self,
-        listeners: &[(&str, Option<&TcpListener>)],
-        registry: Registry,
-        apply: impl Fn(&C) + Send + 'static,
-    ) -> io::Result<()> {
-        let Self { reload_signal, command_line, loaded, log, shutdown, reloads } = self;
-        let admin = loaded.config.admin().listen.0;
-        let admin = admin.map(|address| start_admin(address, registry, shutdown.clone())).transpose()?;
+    pub fn start_operations(mut self, registry: Registry, apply: impl Fn(&C) + Send + 'static) -> io::Result<()> {
+        let endpoints = self.loaded.config.admin().listen.clone();
+        let listeners = self.bind_all("admin", endpoints.as_slice(), ADMIN_OPTIONS, true)?;
+        if !listeners.is_empty() {
+            start_admin(listeners, registry, self.shutdown.clone())?;
+        }
+        let Self { reload_signal, command_line, loaded, log, shutdown, reloads, handshakes, inherited } = self;
         let file = loaded.file.clone();
+        warn_if_expired(&loaded.tls);
         let reload = Reload { log, metrics: reloads, shutdown };
         let load = move || command_line.load();
-        let apply = move |config: &mut C| {
-            open_files::clamp_to_nofile(config.connection_limits())?;
-            apply(config);
+        let apply = move |loaded: &mut Loaded<C>| {
+            open_files::clamp_to_nofile(loaded.config.connection_limits())?;
+            handshakes.set(handshake_settings(loaded));
+            warn_if_expired(&loaded.tls);
+            apply(&loaded.config);
             Ok(())
         };
         tokio::spawn(reload.reload_on_sighup(reload_signal, loaded, load, apply)?);
 
+        if let Some(names) = inherited.untaken() {
+            tracing::warn!(names, "inherited sockets that no endpoint names; they stay open");
+        }
         if let Some(file) = file {
             tracing::info!(file = %Printable(&file.to_string_lossy()), "configuration loaded");
         } else {
             tracing::info!("no configuration file at the default path; using the built-in defaults");
-        }
-        let listeners =
-            listeners.iter().filter_map(|(service, listener)| Some((*service, listener.as_ref()?.local_addr())));
-        for (service, address) in listeners.chain(admin.map(|address| ("admin", Ok(address)))) {
-            tracing::info!(service, address = %address?, "listening");
         }
         Ok(())
     }
@@ -176,49 +235,41 @@ fn log_summary(summary: &Summary) {
 struct ProgramMetrics {
     log: Log,
     reloads: Arc<ReloadMetrics>,
+    handshakes: Arc<Handshakes>,
 }
 
 impl Collector for ProgramMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.handshakes.encode(&mut encoder)?;
         self.reloads.encode(&mut encoder)?;
         self.log.encode(&mut encoder)
     }
 }
 
-/// The length of the admin listener's accept queue. It is long because of floods: while their connections are accepted,
-/// it holds a health check behind them.
-const ADMIN_BACKLOG: u32 = 1024;
+/// The accept queue of the admin listener is long because of floods: while their connections are accepted, it holds a health
+/// check behind them. With deferred accept, the request is there when its connection is accepted.
+const ADMIN_OPTIONS: ListenOptions =
+    ListenOptions { backlog: 1024, defer_accept: true, buffers: SocketBuffers { send: 64 * 1024, receive: 16 * 1024 } };
 
-/// Binds the admin listener, serves it until the process ends, and returns its address. During a drain it still
-/// replies, and `/readyz` reports the drain.
+/// The stream of a connection to the admin listener.
+type AdminStream = Either<SocketStream, Box<TlsStream<SocketStream>>>;
+
+/// Serves the admin listeners until the process ends. During a drain they still reply, and `/readyz` reports the drain.
 ///
-/// It has a separate thread, which the kernel schedules beside those of the services: their load does not delay it, and
+/// They have a separate thread, which the kernel schedules beside those of the services: their load does not delay it, and
 /// its load takes the CPU time of one thread at most. The thread does not keep the process from exiting.
-fn start_admin(address: SocketAddr, registry: Registry, shutdown: Shutdown) -> io::Result<SocketAddr> {
-    // With deferred accept, the request is there when its connection is accepted.
-    let options = socket::ListenOptions {
-        backlog: ADMIN_BACKLOG,
-        defer_accept: true,
-        buffers: socket::SocketBuffers { send: 64 * 1024, ..Default::default() },
-    };
-    let listener = socket::bind(address, options)?;
-    let address = listener.local_addr()?;
-    // An accepted connection inherits this. Closing one before its client has closed sends a RST, and the kernel drops
-    // the part of the response that was not read, instead of keeping it after the exchange (socket(7), `SO_LINGER`).
-    SockRef::from(&listener).set_linger(Some(Duration::ZERO))?;
-    let listener = listener.into_std()?;
+fn start_admin(listeners: Vec<EndpointListener>, registry: Registry, shutdown: Shutdown) -> io::Result<()> {
     let (result, started) = mpsc::channel();
     let serve = move |result: &mpsc::Sender<io::Result<()>>| {
         // Built on this thread: tokio panics if a runtime is dropped on a thread of another runtime, even after an error.
         Builder::new_current_thread().enable_all().build()?.block_on(async {
-            let mut listener = TcpListener::from_std(listener)?;
+            let listeners: Vec<_> =
+                listeners.into_iter().map(EndpointListener::reregister).collect::<Result<_, _>>()?;
             // This and the other send cannot fail: the receiver waits for one of them.
             let _ = result.send(Ok(()));
-            // Not registered: the exported metrics count the services' connections only.
-            let unregistered = ConnectionMetrics::default();
-            let accept = async || accept::accept_with_backoff(&mut listener, &unregistered).await.0;
-            let is_taken = |stream: &TcpStream| stream.send_queue().is_empty;
-            admin::serve(accept, is_taken, registry, move || shutdown.started_at().is_none()).await;
+            let registry = Arc::new(registry);
+            let serve = |listener| serve_admin(listener, Arc::clone(&registry), shutdown.clone());
+            join_all(listeners.into_iter().map(serve)).await;
             Ok(())
         })
     };
@@ -229,8 +280,30 @@ fn start_admin(address: SocketAddr, registry: Registry, shutdown: Shutdown) -> i
     });
     // This blocks only until the thread runs, at the start of the program.
     let thread = thread.map_err(|error| io::Error::new(error.kind(), format!("{error}; {TASKS_ADVICE}")));
-    match thread.and_then(|_detached| started.recv().unwrap_or_else(|ended| Err(io::Error::other(ended)))) {
-        Ok(()) => Ok(address),
-        Err(error) => Err(io::Error::new(error.kind(), format!("cannot start the admin thread: {error}"))),
-    }
+    thread
+        .and_then(|_detached| started.recv().unwrap_or_else(|ended| Err(io::Error::other(ended))))
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot start the admin thread: {error}")))
+}
+
+/// Serves one admin listener.
+async fn serve_admin(mut listener: EndpointListener, registry: Arc<Registry>, shutdown: Shutdown) {
+    // Not registered: the exported metrics count the services' connections only.
+    let unregistered = ConnectionMetrics::default();
+    #[expect(clippy::async_yields_async, reason = "the accept loop must not wait for the handshake")]
+    let accept = async || {
+        let Accepted { stream, handshake, .. } = accept_with_backoff(&mut listener, &unregistered).await;
+        async move {
+            Ok(match handshake {
+                Some(Handshake { deadline, tls: Some(tls) }) => {
+                    Either::Right(Box::new(tls.accept(stream, deadline).await?))
+                }
+                _ => Either::Left(stream),
+            })
+        }
+    };
+    let is_taken = |stream: &AdminStream| match stream {
+        Either::Left(stream) => stream.send_queue().is_empty,
+        Either::Right(stream) => stream.send_queue().is_empty,
+    };
+    admin::serve(accept, is_taken, registry, move || shutdown.started_at().is_none()).await;
 }

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -12,7 +11,8 @@ use super::TEST_TIMEOUT;
 use crate::server::config::{ConfigBuilder, Configuration, Source};
 use crate::server::connection::{self, ConnectionContext};
 use crate::server::{
-    self, CloseReason, ConnectionTimeouts, Handler, ListenOptions, Shutdown, SocketBuffers, Stream, Summary,
+    self, CloseReason, ConnectionTimeouts, EndpointListener, Handler, ListenOptions, Shutdown, SocketBuffers, Stream,
+    Summary,
 };
 
 /// Returns the default configuration with these settings, each a key and a TOML value.
@@ -25,7 +25,7 @@ pub fn config<C: Configuration>(settings: &[(&str, &str)]) -> C {
 }
 
 /// Listens on a free port. Call this within a runtime.
-pub fn listen() -> TcpListener {
+pub fn listen() -> EndpointListener {
     listen_at(([127, 0, 0, 1], 0).into()).unwrap()
 }
 
@@ -34,7 +34,7 @@ pub fn listen() -> TcpListener {
 /// # Errors
 ///
 /// Fails if the address is not local or the port is in use.
-pub fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn listen_at(address: SocketAddr) -> io::Result<EndpointListener> {
     server::bind(address, ListenOptions { backlog: 1024, defer_accept: false, buffers: SocketBuffers::default() })
 }
 

@@ -7,15 +7,14 @@ pub(crate) mod program;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use proto::server::{CloseReason, Shutdown, Stream, Summary};
-use proto::testing::server::{self, ServerTask, config, listen};
+use proto::server::{CloseReason, ListenOptions, Shutdown, SocketBuffers, Stream, Summary, bind};
+use proto::testing::server::{self, ServerTask, config};
 use proto::testing::{TEST_TIMEOUT, nonblocking};
 use rps_server::config::Config;
 use rps_server::duel::handler::DuelHandler;
 use rps_server::duel::hub::DuelHub;
 use rps_server::house::{House, ThreadGenerator};
 use rps_server::{Listeners, Server as RpsServer};
-use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
@@ -38,15 +37,16 @@ where
 {
     let config: Config = config(settings);
     let [(solo, solo_listener), (duel, duel_listener)] = [(); 2].map(|()| {
-        let listener = listen();
-        // Accepted connections inherit this small send buffer. It fills soon if a player does not read.
-        SockRef::from(&listener).set_send_buffer_size(4096).unwrap();
+        // This send buffer fills soon if a player does not read.
+        let buffers = SocketBuffers { send: 4096, ..SocketBuffers::default() };
+        let options = ListenOptions { backlog: 1024, defer_accept: false, buffers };
+        let listener = bind(([127, 0, 0, 1], 0).into(), options).unwrap();
         (listener.local_addr().unwrap(), listener)
     });
     let shutdown = Shutdown::new(config.timeouts.drain.get());
     let server = RpsServer::new(&config, move || House::new(generator()), shutdown.clone());
     let hub = Arc::clone(server.hub());
-    let listeners = Listeners { solo: Some(solo_listener), duel: Some(duel_listener) };
+    let listeners = Listeners { solo: vec![solo_listener], duel: vec![duel_listener] };
     let running = ServerTask::spawn(shutdown.clone(), async move { server.serve(listeners).await });
     TestServer { solo, duel, hub, shutdown, running }
 }

@@ -35,6 +35,15 @@ pub struct Conflict {
     pub remedy: &'static str,
 }
 
+/// A valid value that cannot be used, such as the path of a file that cannot be read.
+#[derive(Clone, Debug)]
+pub struct InvalidKey {
+    /// The key.
+    pub key: &'static str,
+    /// The reason, and how to correct it.
+    pub problem: String,
+}
+
 /// The origin of a setting.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
@@ -205,6 +214,15 @@ impl<C: Configuration> ConfigBuilder<C> {
     /// Returns the errors of all sources: the first 20, and the number of the others. Without any, returns all conflicts
     /// between settings.
     pub fn build(self) -> Result<C, ConfigErrors> {
+        self.build_and(|_| Ok(())).map(|(configuration, ())| configuration)
+    }
+
+    /// Returns the merged configuration, and what `open` makes of it: for example the contents of files that it names.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`build`](Self::build); without any, that of `open`.
+    pub fn build_and<T>(self, open: impl FnOnce(&C) -> Result<T, InvalidKey>) -> Result<(C, T), ConfigErrors> {
         if !self.errors.is_empty() {
             let errors = self.errors.iter().map(|(source, error)| format!("{source}: {error}"));
             let further = (self.further_errors > 0).then(|| format!("and {} more", self.further_errors));
@@ -212,11 +230,16 @@ impl<C: Configuration> ConfigBuilder<C> {
         }
         let configuration: C = self.values.try_into().map_err(|error| ConfigErrors::one(error.to_string()))?;
         let conflicts = configuration.conflicts();
+        let source = |key: &str| self.sources.get(key).map_or("the default".to_owned(), Source::to_string);
         if conflicts.is_empty() {
-            return Ok(configuration);
+            return match open(&configuration) {
+                Ok(opened) => Ok((configuration, opened)),
+                Err(InvalidKey { key, problem }) => {
+                    Err(ConfigErrors::one(format!("{}: {key}: {problem}", source(key))))
+                }
+            };
         }
         let show = |Conflict { keys, problem, remedy }: &Conflict| {
-            let source = |key: &str| self.sources.get(key).map_or("the default".to_owned(), Source::to_string);
             let [first, second] = keys.map(source);
             format!("{first}: {}: {problem} ({}: {second}); {remedy}", keys[0], keys[1])
         };

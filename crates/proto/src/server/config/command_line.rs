@@ -1,21 +1,21 @@
 //! The arguments that every server takes, and the loading of a configuration.
 //!
-//! It depends on `builder`, `wire::quoted` and the process environment. [`CommandLine::load`] defines the precedence of the
+//! It depends on `builder`, `file`, `sections`, `tls`, `wire::quoted` and the process environment. [`CommandLine::load`] defines the precedence of the
 //! sources.
 
 use std::env;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::error::ContextValue;
 use clap::{Args, Parser};
-use rustix::fs::{OFlags, makedev};
 
 use crate::server::config::builder::{ConfigBuilder, ConfigErrors, Configuration, Source};
+use crate::server::config::file::read_text;
+use crate::server::config::sections::ServerConfig;
+use crate::server::config::tls::Tls;
 use crate::wire::quoted::Printable;
 
 /// Parses the arguments of this process. Prints help, the version or an error as clap does, and exits.
@@ -58,8 +58,8 @@ pub struct Options {
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
 
-    /// Address for health checks and metrics ("" turns it off)
-    #[arg(long, value_name = "ADDRESS")]
+    /// Endpoints for health checks and metrics, separated by commas ("" for off)
+    #[arg(long, value_name = "ENDPOINTS")]
     pub admin_listen: Option<String>,
 
     /// Set a configuration key, as in `--set limits.max_connections=100`; may be repeated
@@ -102,6 +102,8 @@ pub struct CommandLine {
 pub struct Loaded<C> {
     /// The configuration.
     pub config: C,
+    /// The contents of the files of `[tls]`.
+    pub tls: Tls,
     /// The file, or `None` if the file at the default path is missing.
     pub file: Option<PathBuf>,
 }
@@ -110,16 +112,14 @@ pub struct Loaded<C> {
 /// precedence.
 const RUST_LOG: &str = "RUST_LOG";
 
-/// The maximum size of a configuration file. A larger one is an error: the path is probably wrong.
-const MAX_FILE_BYTES: u64 = 1 << 20;
-
 impl CommandLine {
     /// Loads the configuration: the defaults, then the file, the environment and the arguments.
     ///
     /// # Errors
     ///
-    /// Returns all errors of all sources, or only the file's if it cannot be read.
-    pub fn load<C: Configuration>(&self) -> Result<Loaded<C>, ConfigErrors> {
+    /// Returns all errors of all sources, or only the file's if it cannot be read. Without any, returns the error of the files
+    /// of `[tls]`.
+    pub fn load<C: ServerConfig>(&self) -> Result<Loaded<C>, ConfigErrors> {
         let Options { log_level, log_format, admin_listen, set, .. } = &self.options;
         let mut builder = ConfigBuilder::from_defaults();
 
@@ -155,7 +155,8 @@ impl CommandLine {
                 builder.set_string(key, value, Source::Argument(format!("--{argument}")));
             }
         }
-        Ok(Loaded { config: builder.build()?, file })
+        let (config, tls) = builder.build_and(|config: &C| Tls::read(config.tls(), &config.admin().client_ca))?;
+        Ok(Loaded { config, tls, file })
     }
 
     /// Adds the file. Only the file at the default path may be missing.
@@ -166,7 +167,7 @@ impl CommandLine {
             (None, Some(path)) => (path.into(), Some(format!("environment variable {variable}"))),
             (None, None) => (Path::new("config").join(self.program).with_extension("toml"), None),
         };
-        match read(&path) {
+        match read_text(&path) {
             Ok(text) => {
                 builder.add_file(&path, &text);
                 Ok(Some(path))
@@ -208,34 +209,4 @@ pub(crate) fn print_config<C: Configuration>(config: &C) -> ExitCode {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
         _ => ExitCode::SUCCESS,
     }
-}
-
-/// Reads a configuration file. `/dev/null` is an empty one.
-///
-/// A pipe is an error: it can be read only once, and a reload that reads it again gets nothing, or waits forever. The
-/// opened file is checked and not the path, which may be a symbolic link and may change in between.
-fn read(path: &Path) -> io::Result<String> {
-    // Without `NONBLOCK`, the open of a pipe waits for its writer.
-    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
-    let metadata = file.metadata()?;
-    let kind = metadata.file_type();
-    let is_null = kind.is_char_device() && metadata.rdev() == makedev(1, 3);
-    if !kind.is_file() && !is_null {
-        let kind = if kind.is_dir() {
-            "directory"
-        } else if kind.is_fifo() {
-            "pipe"
-        } else {
-            "device"
-        };
-        let error =
-            format!("it is a {kind}; the configuration must be a regular file, because a reload reads it again");
-        return Err(io::Error::other(error));
-    }
-    let mut text = String::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(io::Error::other(format!("the file is larger than {MAX_FILE_BYTES} bytes")));
-    }
-    Ok(text)
 }

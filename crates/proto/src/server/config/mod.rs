@@ -4,16 +4,23 @@
 //! It depends on no other folder of `server`.
 //!
 //! - `types`: the types of values; each holds only valid values;
+//! - `endpoints`: where a server listens;
 //! - `sections`: the tables that every server has;
+//! - `tls`: reads the files of `[tls]`;
 //! - `builder`: merges the sources;
+//! - `file`: reads a file;
 //! - `command_line`: the arguments that every server takes.
 
 pub(crate) mod builder;
 pub(crate) mod command_line;
+pub(crate) mod endpoints;
+mod file;
 pub(crate) mod sections;
+pub(crate) mod tls;
 pub(crate) mod types;
 
-pub use builder::{ConfigBuilder, ConfigErrors, Configuration, Conflict, Source};
+pub use builder::{ConfigBuilder, ConfigErrors, Configuration, Conflict, InvalidKey, Source};
 pub use command_line::{CommandLine, Loaded, Options, Override, parse_arguments};
-pub use sections::{AdminConfig, ConnectionLimits, LogConfig, LogFormat, ServerConfig, TimeoutsConfig};
-pub use types::{Address, Count, LogFilter, OptionalAddress, TimeoutValue};
+pub use endpoints::{EndpointList, ServerEndpoint};
+pub use sections::{AdminConfig, ConnectionLimits, LogConfig, LogFormat, ServerConfig, TimeoutsConfig, TlsConfig};
+pub use types::{Count, LogFilter, TimeoutValue};

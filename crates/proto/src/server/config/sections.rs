@@ -1,13 +1,12 @@
 //! The configuration tables that every server has, with the reason for each default.
 //!
-//! It depends on `builder` and `types` only.
-
-use std::net::SocketAddr;
+//! It depends on `builder`, `endpoints` and `types` only.
 
 use serde::{Deserialize, Serialize};
 
 use super::builder::{Configuration, Conflict};
-use super::types::{Count, LogFilter, OptionalAddress, TimeoutValue};
+use super::endpoints::{self, EndpointList, ServerEndpoint};
+use super::types::{Count, LogFilter, TimeoutValue};
 
 /// A server's configuration: the tables that every server has, and the keys that a reload cannot change.
 pub trait ServerConfig: Configuration {
@@ -30,6 +29,20 @@ pub trait ServerConfig: Configuration {
 
     /// Returns `[admin]`.
     fn admin(&self) -> &AdminConfig;
+
+    /// Returns `[tls]`.
+    fn tls(&self) -> &TlsConfig;
+
+    /// Returns the keys of the services' listeners, such as `solo.listen`, and their endpoints.
+    fn listeners(&self) -> Vec<(&'static str, &[ServerEndpoint])>;
+
+    /// Returns the conflicts between the keys of listeners and of TLS.
+    fn listener_conflicts(&self) -> Vec<Conflict> {
+        let mut listeners = self.listeners();
+        listeners.push(("admin.listen", self.admin().listen.as_slice()));
+        let tls = self.tls().conflicts(&listeners, self.admin());
+        endpoints::conflicts(&listeners).into_iter().chain(tls).collect()
+    }
 }
 
 /// `[limits]`: the limits on connections, for all services of a server together.
@@ -84,6 +97,8 @@ pub struct TimeoutsConfig {
     pub idle: TimeoutValue<1>,
     /// Maximum time for the client to read its replies.
     pub write: TimeoutValue<1>,
+    /// Maximum time from accept for a PROXY protocol header and a TLS handshake together.
+    pub handshake: TimeoutValue<1>,
     /// Maximum time for open connections to finish at shutdown.
     pub drain: TimeoutValue<1>,
 }
@@ -93,7 +108,12 @@ impl TimeoutsConfig {
     #[must_use]
     pub fn with_idle(idle: TimeoutValue<1>) -> Self {
         // The drain ends before `docker stop` kills the process, which it does after ten seconds.
-        Self { idle, write: const { TimeoutValue::from_secs(5) }, drain: const { TimeoutValue::from_secs(8) } }
+        Self {
+            idle,
+            write: const { TimeoutValue::from_secs(5) },
+            handshake: const { TimeoutValue::from_secs(5) },
+            drain: const { TimeoutValue::from_secs(8) },
+        }
     }
 }
 
@@ -122,19 +142,47 @@ pub enum LogFormat {
 /// Off by default, so that no port opens that the operator does not expect. The shipped configuration files turn it on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AdminConfig {
-    /// The address to listen on.
-    pub listen: OptionalAddress,
+    /// The endpoints to listen on.
+    pub listen: EndpointList<0>,
+    /// A PEM file: clients of `tls://` endpoints must present a certificate signed by one of these. `""` for off.
+    pub client_ca: String,
 }
 
-impl AdminConfig {
-    /// Returns the conflict with the service whose address is `address`, the value of `key`, if both are the same.
-    #[must_use]
-    pub fn conflict_with(&self, key: &'static str, address: Option<SocketAddr>) -> Option<Conflict> {
-        let address = address.filter(|address| self.listen.0 == Some(*address) && address.port() != 0)?;
-        Some(Conflict {
-            keys: ["admin.listen", key],
-            problem: format!("{address} is also the address of a service"),
-            remedy: "give each listener a different port, or set admin.listen to \"\" for off",
-        })
+/// `[tls]`: PEM files, which a reload reads again. `""` for none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TlsConfig {
+    /// The certificate chain of the server, its own certificate first.
+    pub certificate: String,
+    /// The private key of the server.
+    pub key: String,
+    /// Clients of the services' `tls://` endpoints must present a certificate signed by one of these.
+    pub client_ca: String,
+}
+
+impl TlsConfig {
+    /// Returns the conflicts between these keys and those that need them.
+    fn conflicts(&self, listeners: &[(&'static str, &[ServerEndpoint])], admin: &AdminConfig) -> Vec<Conflict> {
+        let mut conflicts = Vec::new();
+        let mut conflict = |keys, problem: String, remedy| conflicts.push(Conflict { keys, problem, remedy });
+        let (has_certificate, has_key) = (!self.certificate.is_empty(), !self.key.is_empty());
+        if has_certificate != has_key {
+            let keys = ["tls.certificate", "tls.key"];
+            let keys = if has_certificate { keys } else { [keys[1], keys[0]] };
+            conflict(keys, format!("{} is not set", keys[1]), "set both, or neither");
+        }
+        if !has_certificate {
+            let remedy = "set tls.certificate and tls.key";
+            for (key, endpoints) in listeners {
+                if let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.is_tls()) {
+                    conflict([key, "tls.certificate"], format!("{endpoint} needs a certificate"), remedy);
+                }
+            }
+            for (key, file) in [("tls.client_ca", &self.client_ca), ("admin.client_ca", &admin.client_ca)] {
+                if !file.is_empty() {
+                    conflict([key, "tls.certificate"], "client certificates need TLS".to_owned(), remedy);
+                }
+            }
+        }
+        conflicts
     }
 }

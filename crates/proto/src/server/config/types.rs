@@ -3,7 +3,6 @@
 //! It depends on no other module of this crate. Each type serializes to the text that it is parsed from.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error, Expected, Unexpected, Visitor};
@@ -144,69 +143,6 @@ impl<'de, const MIN_MS: u64> Deserialize<'de> for TimeoutValue<MIN_MS> {
     }
 }
 
-/// An address to listen on: `"127.0.0.1:5000"` or `"[::1]:5000"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Address(pub SocketAddr);
-
-impl Serialize for Address {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Address {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AddressVisitor;
-        impl Visitor<'_> for AddressVisitor {
-            type Value = Address;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an IP address and a port, such as \"127.0.0.1:5000\" or \"[::1]:5000\"")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                text.parse().map(Address).map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
-            }
-        }
-        deserializer.deserialize_any(AddressVisitor)
-    }
-}
-
-/// An address to listen on, or `""` for none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OptionalAddress(pub Option<SocketAddr>);
-
-impl Serialize for OptionalAddress {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Some(address) => serializer.collect_str(&address),
-            None => serializer.serialize_str(""),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for OptionalAddress {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OptionalAddressVisitor;
-        impl Visitor<'_> for OptionalAddressVisitor {
-            type Value = OptionalAddress;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an IP address and a port, such as \"127.0.0.1:5000\" or \"[::1]:5000\", or \"\" for off")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                if text.is_empty() {
-                    return Ok(OptionalAddress(None));
-                }
-                let address = text.parse().map_err(|_| E::invalid_value(Unexpected::Str(text), &self))?;
-                Ok(OptionalAddress(Some(address)))
-            }
-        }
-        deserializer.deserialize_any(OptionalAddressVisitor)
-    }
-}
-
 /// The filter of log lines: a level, such as `"info"`, or a list of directives as in `RUST_LOG`, such as
 /// `"warn,proto::server::listener=debug"`.
 ///
@@ -335,16 +271,6 @@ mod tests {
         }
         assert!(parse::<TimeoutValue<1>>("0s").unwrap_err().contains("from 1ms"));
         assert!(parse::<TimeoutValue<0>>(5).unwrap_err().contains("integer `5`"));
-    }
-
-    #[test]
-    fn an_address_is_an_ip_address_and_a_port() {
-        for valid in ["127.0.0.1:0", "0.0.0.0:5000", "[::]:5000"] {
-            assert!(parse::<Address>(valid).is_ok(), "{valid}");
-        }
-        for invalid in ["", "localhost", "127.0.0.1", ":5000", "127.0.0.1:65536", "::1:5000:x"] {
-            assert!(parse::<Address>(invalid).unwrap_err().contains("an IP address and a port"), "{invalid}");
-        }
     }
 
     #[test]

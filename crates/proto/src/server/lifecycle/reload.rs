@@ -91,7 +91,7 @@ impl Reload {
     where
         C: ServerConfig + Send + 'static,
         L: Fn() -> Result<Loaded<C>, ConfigErrors> + Send + Sync + 'static,
-        A: Fn(&mut C) -> io::Result<()>,
+        A: Fn(&mut Loaded<C>) -> io::Result<()>,
     {
         let mut signal = signal.0?;
         let load = Arc::new(load);
@@ -124,17 +124,16 @@ impl Reload {
     fn apply<C: ServerConfig>(
         &self,
         file: Option<&PathBuf>,
-        loaded: Loaded<C>,
-        apply: &impl Fn(&mut C) -> io::Result<()>,
+        mut loaded: Loaded<C>,
+        apply: &impl Fn(&mut Loaded<C>) -> io::Result<()>,
     ) -> Result<Settings, String> {
         // If the server started with a file, a missing file is an error and does not mean the defaults.
         if let (Some(file), None) = (file, &loaded.file) {
             return Err(format!("cannot read {}: the file has been removed", file.display()));
         }
-        let mut config = loaded.config;
-        apply(&mut config).map_err(|error| error.to_string())?;
-        self.log.set_filter(&config.log().level);
-        Ok(settings(&config))
+        apply(&mut loaded).map_err(|error| error.to_string())?;
+        self.log.set_filter(&loaded.config.log().level);
+        Ok(settings(&loaded.config))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The accept loop and its drain.
 //!
-//! It depends on `socket`, `admission`, `quota`, `connection`, `lifecycle` and the rate limit in `observe`. Start reading at
+//! It depends on `admission`, `handshake`, `peer`, `quota`, `connection`, `lifecycle` and the rate limit in `observe`. Start reading at
 //! [`serve`].
 //!
 //! An accept error never ends the loop. An error of one connection is skipped; a resource shortage of the process or
@@ -8,7 +8,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,7 +17,6 @@ use bytes::Bytes;
 use futures::FutureExt;
 use rustix::io::Errno;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -34,9 +32,10 @@ use crate::server::connection::stream::Stream;
 use crate::server::connection::timer::ConnectionTimeouts;
 use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::listener::admission::{Admission, Permit};
+use crate::server::listener::handshake::Handshake;
 use crate::server::listener::limit_reached::LimitReached;
+use crate::server::listener::peer::Peer;
 use crate::server::listener::quota::RateLimited;
-use crate::server::listener::socket;
 use crate::server::observe::rate_limit::RateLimit;
 
 /// A factory of handlers, with everything that the connections of one listener share.
@@ -54,64 +53,37 @@ pub trait Service: Send + Sync + 'static {
     fn rejection(&self, limit: LimitReached) -> Bytes;
 }
 
-/// A source of connections: TCP, or a test.
+/// A source of connections: a listening socket, or a test.
 pub trait Listener: Send {
     /// A connection's stream.
     type Stream: Stream;
 
     /// Waits for the next connection. Dropping the future loses no connection.
-    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+    fn accept(&mut self) -> impl Future<Output = io::Result<Accepted<Self::Stream>>> + Send;
 
-    /// Drops the SYNs of new connections. Connections whose handshake has begun can still be accepted. Best effort.
-    fn drop_new_syns(&self);
+    /// Whether another process goes on accepting from the same socket, so that a drain leaves the accept queue to it. The
+    /// default is `false`.
+    fn is_inherited(&self) -> bool {
+        false
+    }
+
+    /// Stops new connections from entering the accept queue. Those whose TCP handshake has begun still do. Best effort.
+    fn refuse_new(&self);
 
     /// Stops listening and returns the connections that are in the accept queue.
-    fn close(self) -> impl Iterator<Item = (Self::Stream, SocketAddr)> + Send;
+    fn close(self) -> impl Iterator<Item = Accepted<Self::Stream>> + Send;
 }
 
-impl Listener for TcpListener {
-    type Stream = TcpStream;
-
-    fn accept(&mut self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send {
-        TcpListener::accept(self)
-    }
-
-    fn drop_new_syns(&self) {
-        if let Err(error) = socket::drop_new_syns(self) {
-            tracing::debug!(%error, "cannot drop new SYNs; connections in handshake may be reset");
-        }
-    }
-
-    fn close(self) -> impl Iterator<Item = (TcpStream, SocketAddr)> + Send {
-        // Accept from the kernel directly: the runtime may not have been notified yet of connections that the kernel
-        // has queued. The socket is non-blocking, so this ends with the queue, or after `MAX_BACKLOG` connections.
-        let listener = self.into_std().ok();
-        let mut attempts = 0..MAX_BACKLOG;
-        std::iter::from_fn(move || {
-            let listener = listener.as_ref()?;
-            attempts
-                .find_map(|_| match listener.accept().and_then(register) {
-                    Ok(accepted) => Some(Ok(accepted)),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Err(error)),
-                    Err(error) if is_connection_error(&error) => None,
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot empty the accept queue; queued connections are reset");
-                        Some(Err(error))
-                    }
-                })?
-                .ok()
-        })
-    }
+/// A connection that was accepted and is neither admitted nor rejected yet.
+#[derive(Debug)]
+pub struct Accepted<S> {
+    /// The byte stream.
+    pub stream: S,
+    /// The address of the client.
+    pub peer: Peer,
+    /// The handshake before the first request; `None` if the connection begins with a request.
+    pub handshake: Option<Handshake>,
 }
-
-fn register((stream, peer): (std::net::TcpStream, SocketAddr)) -> io::Result<(TcpStream, SocketAddr)> {
-    stream.set_nonblocking(true)?;
-    Ok((TcpStream::from_std(stream)?, peer))
-}
-
-/// Maximum connections accepted from the queue of a listener that closes: more than the largest backlog that can be
-/// configured, 65,535 (listen(2): a 16-bit value on older kernels, and limited to `net.core.somaxconn` on all).
-const MAX_BACKLOG: usize = 65_536;
 
 /// In a drain, connections are accepted for this long, so that requests in flight arrive: a round trip for a handshake that
 /// has begun, or half of one for a request behind a handshake. Clients farther away can lose a request. A longer time
@@ -146,46 +118,50 @@ pub async fn serve<L, S>(
 {
     let service = Arc::clone(&services.borrow());
     let context = ConnectionContext { timeouts: service.timeouts(), metrics, shutdown: shutdown.clone() };
-    let mut acceptor = Acceptor {
-        services,
+    let connections = Connections {
         service,
         admission,
         context: Arc::new(context),
         tasks: TaskTracker::new(),
         rejected: TaskTracker::new(),
     };
+    let mut acceptor = Acceptor { services, connections };
     let mut triggered = pin!(shutdown.triggered());
     loop {
-        let (stream, peer) = tokio::select! {
+        let accepted = tokio::select! {
             biased;
             () = &mut triggered => break,
-            accepted = accept_with_backoff(&mut listener, &acceptor.context.metrics) => accepted,
+            accepted = accept_with_backoff(&mut listener, &acceptor.connections.context.metrics) => accepted,
         };
-        acceptor.on_accept(stream, peer);
+        acceptor.on_accept(accepted);
+    }
+    if listener.is_inherited() {
+        drop(listener);
+        return acceptor.connections.drain().await;
     }
     // Clients in the accept queue have completed the handshake and may already have sent a request; closing the
-    // listener would reset them. So drop new SYNs first, accept what is in flight for `DRAIN_ACCEPT_GRACE`, empty the
-    // queue, then close.
-    listener.drop_new_syns();
+    // listener would reset them. So refuse new connections first, accept what is in flight for `DRAIN_ACCEPT_GRACE`, empty
+    // the queue, then close.
+    listener.refuse_new();
     let closing = Instant::now() + DRAIN_ACCEPT_GRACE;
     let closing = shutdown.deadline().map_or(closing, |deadline| deadline.min(closing));
     while Instant::now() < closing
-        && let Ok((stream, peer)) =
-            timeout_at(closing, accept_with_backoff(&mut listener, &acceptor.context.metrics)).await
+        && let Ok(accepted) =
+            timeout_at(closing, accept_with_backoff(&mut listener, &acceptor.connections.context.metrics)).await
     {
-        acceptor.on_accept(stream, peer);
+        acceptor.on_accept(accepted);
     }
-    for (stream, peer) in listener.close() {
-        acceptor.on_accept(stream, peer);
+    for accepted in listener.close() {
+        acceptor.on_accept(accepted);
     }
-    acceptor.drain().await;
+    acceptor.connections.drain().await;
 }
 
 /// Waits for the next connection; logs and counts accept errors. Dropping the future loses no connection.
 pub(crate) async fn accept_with_backoff<L: Listener>(
     listener: &mut L,
     metrics: &ConnectionMetrics,
-) -> (L::Stream, SocketAddr) {
+) -> Accepted<L::Stream> {
     let mut backoff = MIN_BACKOFF;
     loop {
         match listener.accept().await {
@@ -207,39 +183,61 @@ pub(crate) async fn accept_with_backoff<L: Listener>(
     }
 }
 
-/// Admits or rejects each accepted connection.
+/// Admits or rejects each accepted connection, with the current service.
 struct Acceptor<S> {
     services: watch::Receiver<Arc<S>>,
+    connections: Connections<S>,
+}
+
+/// The service of new connections, and what they share with earlier ones.
+struct Connections<S> {
     /// The current service.
     service: Arc<S>,
     admission: Arc<Admission>,
-    /// What its connections share.
     context: Arc<ConnectionContext>,
     tasks: TaskTracker,
     rejected: TaskTracker,
 }
 
-impl<S: Service> Acceptor<S> {
-    /// Spawns the connection's driver, or rejects the connection. It never waits: a rejected client that reads slowly does
-    /// not delay the next connection.
-    fn on_accept<I: Stream>(&mut self, stream: I, peer: SocketAddr) {
-        // `has_changed` is cheap: it compares two numbers. It fails once the sender is dropped; the service is then final.
-        if self.services.has_changed().unwrap_or(false) {
-            self.service = Arc::clone(&self.services.borrow_and_update());
-            self.context = Arc::new(ConnectionContext { timeouts: self.service.timeouts(), ..(*self.context).clone() });
-        }
-        match self.admission.admit(peer.ip()) {
-            Ok(permit) => self.spawn(stream, peer, permit),
-            Err(limit) => self.reject(stream, peer, limit),
+impl<S> Clone for Connections<S> {
+    fn clone(&self) -> Self {
+        Self {
+            service: Arc::clone(&self.service),
+            admission: Arc::clone(&self.admission),
+            context: Arc::clone(&self.context),
+            tasks: self.tasks.clone(),
+            rejected: self.rejected.clone(),
         }
     }
+}
 
-    fn spawn<I: Stream>(&self, stream: I, peer: SocketAddr, permit: Permit) {
-        self.context.metrics.accepted();
+impl<S: Service> Acceptor<S> {
+    /// Spawns the connection's driver or handshake, or rejects the connection. It never waits: a rejected client that reads
+    /// slowly does not delay the next connection.
+    fn on_accept<I: Stream>(&mut self, accepted: Accepted<I>) {
+        let Accepted { stream, peer, handshake } = accepted;
+        let connections = &mut self.connections;
+        // `has_changed` is cheap: it compares two numbers. It fails once the sender is dropped; the service is then final.
+        if self.services.has_changed().unwrap_or(false) {
+            let service = Arc::clone(&self.services.borrow_and_update());
+            let timeouts = service.timeouts();
+            connections.service = service;
+            connections.context = Arc::new(ConnectionContext { timeouts, ..(*connections.context).clone() });
+        }
+        match (connections.admission.admit(peer.ip()), handshake) {
+            (Ok(permit), None) => connections.spawn(stream, Admitted::new(peer, connections, permit)),
+            (Ok(permit), Some(handshake)) => connections.spawn_handshake(stream, peer, permit, handshake),
+            (Err(limit), None) => connections.reject(stream, peer, limit),
+            // A TLS client could read the rejection only after its handshake, which costs more than to serve it.
+            (Err(limit), Some(_)) => connections.count_rejected(peer, limit),
+        }
+    }
+}
+
+impl<S: Service> Connections<S> {
+    fn spawn<I: Stream>(&self, stream: I, admitted: Box<Admitted>) {
         // At debug level, like the events in it: a disabled span costs neither time nor memory.
-        let span = tracing::debug_span!("connection", %peer);
-        // Boxed: the small block fits into a gap that the alignment of tasks leaves in the heap.
-        let admitted = Box::new(Admitted { peer, metrics: Arc::clone(&self.context.metrics), permit });
+        let span = tracing::debug_span!("connection", peer = %admitted.peer);
         // A panic ends only its connection, also a panic in the creation of the handler.
         let Ok(handler) = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| self.service.handler()))) else {
             return span.in_scope(|| admitted.end(&CloseReason::Panic));
@@ -254,11 +252,40 @@ impl<S: Service> Acceptor<S> {
         }
     }
 
-    fn reject<I: Stream>(&self, mut stream: I, peer: SocketAddr, limit: LimitReached) {
+    /// Makes the handshake in a task of its own, which then spawns the connection's driver: an idle connection holds nothing
+    /// of its handshake.
+    fn spawn_handshake<I: Stream>(&self, stream: I, peer: Peer, permit: Permit, handshake: Handshake) {
+        let connections = self.clone();
+        let span = tracing::debug_span!("connection", %peer);
+        let task = async move {
+            let admitted = Admitted::new(peer, &connections, permit);
+            let Handshake { deadline, tls } = handshake;
+            let shutdown = &connections.context.shutdown;
+            let Some(tls) = tls else { return connections.spawn(stream, admitted) };
+            let established = AssertUnwindSafe(tls.accept(stream, deadline)).catch_unwind();
+            let reason = tokio::select! {
+                biased;
+                established = established => match established {
+                    Ok(Ok(stream)) => return connections.spawn(stream, admitted),
+                    Ok(Err(error)) => CloseReason::TlsFailed(error),
+                    Err(_) => CloseReason::Panic,
+                },
+                () = shutdown.deadline_passed() => CloseReason::Aborted,
+            };
+            admitted.end(&reason);
+        };
+        self.tasks.spawn(task.instrument(span));
+    }
+
+    fn count_rejected(&self, peer: Peer, limit: LimitReached) {
         if let Some(suppressed) = self.admission.limits_reached().add(limit) {
             tracing::warn!(%peer, %limit, suppressed, "connection rejected: limit reached");
         }
         self.context.metrics.rejected();
+    }
+
+    fn reject<I: Stream>(&self, mut stream: I, peer: Peer, limit: LimitReached) {
+        self.count_rejected(peer, limit);
         let rejection = self.service.rejection(limit);
         // A rejected connection counts against no limit, so the kernel must not hold its reply for long.
         stream.set_send_timeout(self.context.timeouts.write);
@@ -317,12 +344,21 @@ fn serve_admitted<I: Stream, H: Handler>(
 /// The state of an admitted connection from accept to its end. Owned by its task, so that the permit is released on every
 /// exit path.
 struct Admitted {
-    peer: SocketAddr,
+    peer: Peer,
     metrics: Arc<ConnectionMetrics>,
     permit: Permit,
 }
 
 impl Admitted {
+    /// Counts the connection as accepted. Boxed: the small block fits into a gap that the alignment of tasks leaves in the
+    /// heap.
+    #[expect(clippy::unnecessary_box_returns, reason = "every caller needs the box, for the reason above")]
+    fn new<S>(peer: Peer, connections: &Connections<S>, permit: Permit) -> Box<Self> {
+        let metrics = Arc::clone(&connections.context.metrics);
+        metrics.accepted();
+        Box::new(Self { peer, metrics, permit })
+    }
+
     fn end(&self, reason: &CloseReason) {
         static RATE_LIMIT: RateLimit = RateLimit::new();
         self.metrics.closed(reason);
@@ -336,7 +372,7 @@ impl Admitted {
 
 /// Whether an error of accept(2) concerns only the connection that was to be accepted, so that the next accept can
 /// succeed at once. The man page, "Error handling", has the list of network errors after which to retry.
-fn is_connection_error(error: &io::Error) -> bool {
+pub(super) fn is_connection_error(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
         Some(

@@ -93,24 +93,19 @@ impl Admission {
         self.requests_per_ip.store(limits.requests_per_ip.get(), Ordering::Release);
     }
 
-    /// Admits a connection from `peer`.
+    /// Admits a connection from `peer`. `None` counts against no limit per client network.
     ///
     /// # Errors
     ///
     /// Returns the limit that is reached.
-    pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Permit, LimitReached> {
+    pub fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<Permit, LimitReached> {
         let limit = self.max_connections.load(Ordering::Acquire);
         let increment = |open| (open < limit).then_some(open + 1);
         self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, increment).map_err(|_| LimitReached::Server)?;
         // Dropping it frees the slot if a limit per client network is reached.
         let mut permit = Permit { admission: Arc::clone(self), client: None };
-        let max_connections = self.max_connections_per_ip.load(Ordering::Acquire);
-        let new_connections = self.new_connections_per_ip.load(Ordering::Acquire);
-        let requests = self.requests_per_ip.load(Ordering::Acquire);
-        if max_connections > 0 || new_connections > 0 || requests > 0 {
-            let key = client_key(peer);
-            let requests = lock(&self.clients).connect(key, max_connections, new_connections)?;
-            permit.client = Some(Box::new(PermitClient { key, requests }));
+        if let Some(peer) = peer {
+            permit.identify(peer)?;
         }
         Ok(permit)
     }
@@ -230,6 +225,24 @@ struct PermitClient {
 }
 
 impl Permit {
+    /// Counts the connection against the limits of the client network of `peer`. Called once.
+    ///
+    /// # Errors
+    ///
+    /// Returns the limit that is reached.
+    pub(crate) fn identify(&mut self, peer: IpAddr) -> Result<(), LimitReached> {
+        let admission = &self.admission;
+        let max_connections = admission.max_connections_per_ip.load(Ordering::Acquire);
+        let new_connections = admission.new_connections_per_ip.load(Ordering::Acquire);
+        let requests = admission.requests_per_ip.load(Ordering::Acquire);
+        if max_connections > 0 || new_connections > 0 || requests > 0 {
+            let key = client_key(peer);
+            let requests = lock(&admission.clients).connect(key, max_connections, new_connections)?;
+            self.client = Some(Box::new(PermitClient { key, requests }));
+        }
+        Ok(())
+    }
+
     /// Returns the quota for the requests of the connection, if there is any limit per client network. Each request waits at
     /// most for `timeout`.
     pub(crate) fn quota(&self, timeout: Duration) -> Option<Quota> {
@@ -284,8 +297,8 @@ mod tests {
         lock(&admission.clients).by_key.len()
     }
 
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn ip(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
     }
 
     #[test]
@@ -347,9 +360,9 @@ mod tests {
     fn the_table_holds_only_client_networks_with_open_connections() {
         let admission = Admission::new(&limits(10, 5));
         for host in 0..100_000_u32 {
-            drop(admission.admit(IpAddr::from(host.to_be_bytes())).unwrap());
+            drop(admission.admit(Some(IpAddr::from(host.to_be_bytes()))).unwrap());
         }
-        let permits: Vec<_> = (0..20_u32).map(|host| admission.admit(IpAddr::from(host.to_be_bytes()))).collect();
+        let permits: Vec<_> = (0..20_u32).map(|host| admission.admit(Some(IpAddr::from(host.to_be_bytes())))).collect();
         assert_eq!(clients(&admission), 10);
         drop(permits);
         assert!(clients(&admission) == 0);
@@ -379,7 +392,7 @@ mod tests {
         let admission = Admission::new(&limits);
         let open = admission.admit(ip("2001:db8::1")).unwrap();
         for host in 0..200_000_u32 {
-            drop(admission.admit(IpAddr::from(host.to_be_bytes())).unwrap());
+            drop(admission.admit(Some(IpAddr::from(host.to_be_bytes()))).unwrap());
             assert!(clients(&admission) <= MAX_CLOSED_CLIENTS + 1);
         }
         tokio::time::advance(Duration::from_secs(1)).await;

@@ -2,7 +2,9 @@
 //!
 //! It depends on `connection`, `lifecycle`, `observe` and `config`.
 //!
-//! - `socket`: the listening socket, whose options every accepted connection inherits;
+//! - `endpoint`: the listening socket of an endpoint; `socket` opens those of TCP, `unix` those of Unix sockets;
+//! - `peer`: the address of a client;
+//! - `handshake`: what a connection does between accept and its first request;
 //! - `admission`: the limits on connections; `open_files` lowers them to fit `RLIMIT_NOFILE`;
 //! - `limit_reached`: which limits there are, and how often each was reached;
 //! - `quota`: the limit on the requests of a client network, which `token_bucket` counts;
@@ -10,13 +12,21 @@
 
 pub(crate) mod accept;
 pub(crate) mod admission;
+pub(crate) mod endpoint;
+pub(crate) mod handshake;
+pub(crate) mod inherited;
 pub(crate) mod limit_reached;
 pub(crate) mod open_files;
+pub(crate) mod peer;
 pub(crate) mod quota;
 pub(crate) mod socket;
 mod token_bucket;
+mod unix;
 
-pub use accept::{Listener, Service, serve};
+pub use accept::{Accepted, Listener, Service, serve};
 pub use admission::{Admission, Permit};
+pub use endpoint::{EndpointListener, bind};
+pub use handshake::Handshake;
 pub use limit_reached::LimitReached;
-pub use socket::{ListenOptions, SocketBuffers, bind, connect_addr};
+pub use peer::Peer;
+pub use socket::{ListenOptions, SocketBuffers, healthcheck_address};

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
@@ -86,27 +87,32 @@ sockopt_impl!(
 /// # Errors
 ///
 /// Fails if the socket cannot listen on `address`, most often because another socket does.
-pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<TcpListener> {
-    open(address, options).map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
-}
-
-fn open(address: SocketAddr, options: ListenOptions) -> io::Result<TcpListener> {
+pub(super) fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    // Before the listen, because the window is negotiated in the handshake (tcp(7), `SO_RCVBUF`).
+    configure(&socket, options)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Sets the options that accepted connections inherit, also on a socket that listens already.
+///
+/// # Errors
+///
+/// Fails if the kernel does not know one of them.
+pub(super) fn configure(listener: &impl AsFd, options: ListenOptions) -> io::Result<()> {
+    let socket = SockRef::from(listener);
     // A reply is written whole, so Nagle's algorithm would only delay it.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
     socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
     socket.set_send_buffer_size(options.buffers.send)?;
-    // Before the listen, because the window is negotiated in the handshake (tcp(7), `SO_RCVBUF`).
     socket.set_recv_buffer_size(options.buffers.receive)?;
-    if options.defer_accept {
-        // An optimization only: a kernel without this option works too.
-        let _ = setsockopt(&socket, DeferAccept, &DEFER_ACCEPT_SECS);
-    }
-    socket.bind(&SockAddr::from(address))?;
-    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-    TcpListener::from_std(socket.into())
+    // An optimization only: a kernel without this option works too.
+    let _ = setsockopt(listener, DeferAccept, &if options.defer_accept { DEFER_ACCEPT_SECS } else { 0 });
+    Ok(())
 }
 
 /// Drops the SYNs of new connections. Connections whose handshake has begun can still be accepted.
@@ -134,6 +140,14 @@ pub(crate) fn drop_new_syns(listener: &TcpListener) -> io::Result<()> {
         SockFilter::new(0x06, 0, 0, 0),
         SockFilter::new(0x06, 0, 0, u32::MAX),
     ])
+}
+
+/// TODO
+pub fn healthcheck_address(endpoints: &[crate::server::config::ServerEndpoint]) -> Option<SocketAddr> {
+    endpoints.iter().find_map(|endpoint| match endpoint {
+        crate::endpoint::Endpoint::Tcp(address) => Some(connect_addr(*address)),
+        _ => None,
+    })
 }
 
 /// Returns the address at which a client on this machine reaches a listener on `address`. A wildcard becomes the loopback
@@ -174,17 +188,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_error_for_an_address_in_use_names_the_address() {
-        let first = bind(ANY_PORT, OPTIONS).unwrap();
-        let address = first.local_addr().unwrap();
-        let error = bind(address, OPTIONS).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert!(error.to_string().contains(&address.to_string()), "{error}");
-    }
-
-    #[tokio::test]
     async fn with_deferred_accept_a_client_that_has_sent_data_is_accepted_first() {
-        let mut listener = bind(ANY_PORT, ListenOptions { defer_accept: true, ..OPTIONS }).unwrap();
+        let listener = bind(ANY_PORT, ListenOptions { defer_accept: true, ..OPTIONS }).unwrap();
         let address = listener.local_addr().unwrap();
         let start = Instant::now();
         let silent = std::net::TcpStream::connect(address).unwrap();
@@ -192,7 +197,7 @@ mod tests {
         std::io::Write::write_all(&mut sender, b"a2").unwrap();
         // On an overloaded machine, the deferral of the silent client may be over by now.
         let is_late = start.elapsed() >= Duration::from_millis(900);
-        let mut next = async || crate::server::listener::accept::Listener::accept(&mut listener).await.unwrap().1;
+        let next = async || listener.accept().await.unwrap().1;
         let order = [next().await, next().await];
         let (silent, sender) = (silent.local_addr().unwrap(), sender.local_addr().unwrap());
         assert!(order == [sender, silent] || (is_late && order == [silent, sender]), "{order:?}");
@@ -200,14 +205,14 @@ mod tests {
 
     #[tokio::test]
     async fn dropping_new_syns_keeps_queued_connections() {
-        let mut listener = bind(ANY_PORT, OPTIONS).unwrap();
+        let listener = bind(ANY_PORT, OPTIONS).unwrap();
         let address = listener.local_addr().unwrap();
         let mut queued = std::net::TcpStream::connect(address).unwrap();
         drop_new_syns(&listener).unwrap();
         let late = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200));
         assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
         std::io::Write::write_all(&mut queued, b"hello").unwrap();
-        let (mut accepted, _) = crate::server::listener::accept::Listener::accept(&mut listener).await.unwrap();
+        let (mut accepted, _) = listener.accept().await.unwrap();
         let mut received = [0; 5];
         tokio::io::AsyncReadExt::read_exact(&mut accepted, &mut received).await.unwrap();
         assert_eq!(&received, b"hello");

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::ready;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,23 +37,24 @@ const TAKEN_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 /// The smallest size that hyper accepts, which is more than any request needs here.
 const MAX_HEADER_BYTES: usize = 8192;
 
-/// Serves the connections that `accept` returns, one request each. Never returns. `is_taken` returns whether the client of
-/// a stream has acknowledged everything. `/readyz` replies 503 unless `is_ready`.
+/// Serves the connections that `accept` returns, one request each. Never returns. A connection comes as the future of its
+/// handshake, which returns the stream. `is_taken` returns whether the client of a stream has acknowledged everything.
+/// `/readyz` replies 503 unless `is_ready`.
 ///
 /// Slow clients cannot delay a client that sends its request at once: if all slots are taken, the oldest exchange is
 /// dropped.
-pub(crate) async fn serve<S>(
-    mut accept: impl AsyncFnMut() -> S,
+pub(crate) async fn serve<S, F>(
+    mut accept: impl AsyncFnMut() -> F,
     is_taken: impl Fn(&S) -> bool + Copy + Send + Sync + 'static,
-    registry: Registry,
+    registry: Arc<Registry>,
     is_ready: impl Fn() -> bool + Clone + Send + Sync + 'static,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
+    F: Future<Output = io::Result<S>> + Send + 'static,
 {
-    let registry = Arc::new(registry);
     let mut exchanges = VecDeque::<AbortHandle>::with_capacity(MAX_CONCURRENT_REQUESTS);
     loop {
-        let stream = accept().await;
+        let handshake = accept().await;
         exchanges.retain(|exchange| !exchange.is_finished());
         if exchanges.len() == MAX_CONCURRENT_REQUESTS
             && let Some(oldest) = exchanges.pop_front()
@@ -60,7 +62,7 @@ pub(crate) async fn serve<S>(
             oldest.abort();
         }
         // A task, so that a panic ends only this exchange.
-        let exchange = tokio::spawn(serve_exchange(stream, is_taken, Arc::clone(&registry), is_ready.clone()));
+        let exchange = tokio::spawn(serve_exchange(handshake, is_taken, Arc::clone(&registry), is_ready.clone()));
         exchanges.push_back(exchange.abort_handle());
         // Let the tasks run before the next accept: a request that is already there is served before a flood of
         // connections can take its slot.
@@ -68,9 +70,9 @@ pub(crate) async fn serve<S>(
     }
 }
 
-/// Serves one request on `stream`, and waits until the client has closed its side too and has taken the response.
+/// Serves one request after the handshake, and waits until the client has closed its side too and has taken the response.
 async fn serve_exchange<S>(
-    mut stream: S,
+    handshake: impl Future<Output = io::Result<S>>,
     is_taken: impl Fn(&S) -> bool,
     registry: Arc<Registry>,
     is_ready: impl Fn() -> bool,
@@ -78,6 +80,7 @@ async fn serve_exchange<S>(
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let exchange = async {
+        let Ok(mut stream) = handshake.await else { return };
         let handler = service_fn(|request: Request<Incoming>| {
             ready(Ok::<_, Infallible>(respond(request.method(), request.uri().path(), &registry, &is_ready)))
         });
@@ -141,9 +144,12 @@ mod tests {
     /// Runs `clients` beside the server. A stream that they send becomes a connection.
     async fn with_server(clients: impl AsyncFnOnce(UnboundedSender<DuplexStream>)) {
         let (connections, mut accepted) = unbounded_channel();
-        let accept = async || accepted.recv().await.unwrap();
+        let accept = async || {
+            let stream = accepted.recv().await.unwrap();
+            async { Ok(stream) }
+        };
         tokio::select! {
-            () = serve(accept, |_| true, Registry::default(), || true) => {}
+            () = serve(accept, |_| true, Arc::default(), || true) => {}
             () = clients(connections.clone()) => {}
         }
     }

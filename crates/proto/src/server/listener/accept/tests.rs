@@ -2,16 +2,20 @@
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
 use crate::server::config::sections::ConnectionLimits;
 use crate::server::connection::handler::{Event, Progress, WaitFor};
 use crate::server::connection::metrics::Summary;
+use crate::server::connection::stream::SocketStream;
 use crate::server::listener::admission::MAX_CONCURRENT_REJECTIONS;
+use crate::server::listener::endpoint::bind;
+use crate::server::listener::socket::{ListenOptions, SocketBuffers};
 
 const SECOND: Duration = Duration::from_secs(1);
-const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+const PEER: Peer = Peer::Ip(std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1));
 
 /// Returns the connections and errors that a test sends, and the connections in `queued` when it is closed.
 struct ScriptedListener {
@@ -22,17 +26,17 @@ struct ScriptedListener {
 impl Listener for ScriptedListener {
     type Stream = DuplexStream;
 
-    async fn accept(&mut self) -> io::Result<(DuplexStream, SocketAddr)> {
+    async fn accept(&mut self) -> io::Result<Accepted<DuplexStream>> {
         match self.incoming.recv().await {
-            Some(result) => result.map(|stream| (stream, PEER)),
+            Some(result) => result.map(|stream| Accepted { stream, peer: PEER, handshake: None }),
             None => std::future::pending().await,
         }
     }
 
-    fn drop_new_syns(&self) {}
+    fn refuse_new(&self) {}
 
-    fn close(self) -> impl Iterator<Item = (DuplexStream, SocketAddr)> + Send {
-        self.queued.into_iter().map(|stream| (stream, PEER))
+    fn close(self) -> impl Iterator<Item = Accepted<DuplexStream>> + Send {
+        self.queued.into_iter().map(|stream| Accepted { stream, peer: PEER, handshake: None })
     }
 }
 
@@ -127,9 +131,8 @@ impl GreeterServer {
     }
 
     /// Returns another accept loop of this server.
-    fn acceptor(&self) -> Acceptor<GreetingService> {
-        Acceptor {
-            services: self.services.subscribe(),
+    fn connections(&self) -> Connections<GreetingService> {
+        Connections {
             service: Arc::clone(&self.services.borrow()),
             admission: Arc::clone(&self.admission),
             context: self.context(),
@@ -263,13 +266,13 @@ async fn connections_in_the_accept_queue_at_shutdown_are_served() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_ends_when_its_timeout_is_over_and_counts_unfinished_tasks() {
     let server = start(10, vec![]);
-    let acceptor = server.acceptor();
+    let connections = server.connections();
     // A driver always ends at the drain deadline; this task never ends.
-    acceptor.tasks.spawn(std::future::pending::<()>());
-    acceptor.tasks.spawn(std::future::ready(()));
+    connections.tasks.spawn(std::future::pending::<()>());
+    connections.tasks.spawn(std::future::ready(()));
     let start = Instant::now();
     server.shutdown.trigger();
-    acceptor.drain().await;
+    connections.drain().await;
     assert_eq!(start.elapsed(), 8 * SECOND + DRAIN_END_GRACE);
     assert_eq!(server.metrics.summary(), Summary { aborted: 1, ..Summary::default() });
 }
@@ -277,11 +280,11 @@ async fn a_drain_ends_when_its_timeout_is_over_and_counts_unfinished_tasks() {
 #[tokio::test(start_paused = true)]
 async fn after_a_pause_past_its_end_a_drain_waits_for_the_final_reads() {
     let server = start(10, vec![]);
-    let acceptor = server.acceptor();
+    let connections = server.connections();
     server.shutdown.trigger();
     tokio::time::advance(60 * SECOND).await;
-    acceptor.tasks.spawn(sleep(DRAIN_END_GRACE / 2));
-    acceptor.drain().await;
+    connections.tasks.spawn(sleep(DRAIN_END_GRACE / 2));
+    connections.drain().await;
     assert_eq!(server.metrics.summary(), Summary::default());
 }
 
@@ -300,11 +303,12 @@ async fn a_drain_aborts_unfinished_connections_and_counts_them() {
 
 #[tokio::test]
 async fn closing_a_tcp_listener_returns_its_accept_queue() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let options = ListenOptions { backlog: 16, defer_accept: false, buffers: SocketBuffers::default() };
+    let listener = bind(([127, 0, 0, 1], 0).into(), options).unwrap();
     let address = listener.local_addr().unwrap();
     let clients: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
-    let peers: Vec<_> = Listener::close(listener).map(|(_, peer)| peer).collect();
-    let expected: Vec<_> = clients.iter().map(|client| client.local_addr().unwrap()).collect();
+    let peers: Vec<_> = listener.close().map(|accepted| accepted.peer).collect();
+    let expected: Vec<_> = clients.iter().map(|client| Peer::Ip(client.local_addr().unwrap())).collect();
     assert_eq!(peers, expected);
     assert!(std::net::TcpStream::connect(address).is_err(), "the listener is closed");
 }
@@ -327,7 +331,7 @@ async fn the_task_of_a_connection_takes_at_most_512_bytes() {
     const TOKIO_BYTES: usize = 112;
     let server = start(1, vec![]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let stream = SocketStream::Tcp(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
     let permit = server.admission.admit(PEER.ip()).unwrap();
     let admitted = Box::new(Admitted { peer: PEER, metrics: Arc::clone(&server.metrics), permit });
     let task = serve_admitted(stream, Large([0; 5]), server.context(), admitted);

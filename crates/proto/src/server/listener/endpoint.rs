@@ -1,0 +1,292 @@
+//! The listening socket of an endpoint.
+//!
+//! It depends on `socket`, `unix`, `handshake` and `peer`, and implements the [`Listener`] of the accept loop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use super::accept::{Accepted, Listener, is_connection_error};
+use super::handshake::{Handshakes, ListenerHandshakes};
+use super::inherited::{InheritedSocket, InheritedSockets};
+use super::peer::Peer;
+use super::socket::{self, ListenOptions, SocketBuffers};
+use super::unix::{self, SocketFile};
+use crate::endpoint::Endpoint;
+use crate::server::config::endpoints::ServerEndpoint;
+use crate::server::connection::stream::SocketStream;
+
+/// A listening socket with the handshake of its connections.
+#[derive(Debug)]
+pub struct EndpointListener {
+    socket: ListeningSocket,
+    /// The name of the inherited socket. Another process goes on accepting from it.
+    inherited: Option<String>,
+    connections: ConnectionSettings,
+}
+
+/// The settings of accepted connections.
+#[derive(Debug)]
+struct ConnectionSettings {
+    /// The size of the send buffer, which a Unix socket does not inherit from its listening socket.
+    send_buffer: usize,
+    /// `None` without any handshake.
+    handshakes: Option<ListenerHandshakes>,
+}
+
+impl ConnectionSettings {
+    fn accepted(&mut self, stream: SocketStream, peer: Peer) -> Accepted<SocketStream> {
+        if let SocketStream::Unix(stream) = &stream {
+            // The kernel holds at most this for a client that does not read. It fails only if the socket is closed.
+            let _ = SockRef::from(stream).set_send_buffer_size(self.send_buffer);
+        }
+        let handshake = self.handshakes.as_mut().and_then(|handshakes| handshakes.next(peer));
+        Accepted { stream, peer, handshake }
+    }
+}
+
+#[derive(Debug)]
+enum ListeningSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener, Option<SocketFile>),
+}
+
+/// Opens a listening TCP socket whose connections begin with a request. Call it within a tokio runtime.
+///
+/// # Errors
+///
+/// Fails if the socket cannot listen on `address`, most often because another socket does.
+pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<EndpointListener> {
+    let listener = socket::bind(address, options)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
+    Ok(listener.into())
+}
+
+/// A socket that the caller has opened. Its connections begin with a request.
+impl From<TcpListener> for EndpointListener {
+    fn from(listener: TcpListener) -> Self {
+        let connections = ConnectionSettings { send_buffer: SocketBuffers::default().send, handshakes: None };
+        Self { socket: ListeningSocket::Tcp(listener), inherited: None, connections }
+    }
+}
+
+/// Opens the listening sockets of endpoints.
+#[derive(Debug)]
+pub(crate) struct Binder<'a> {
+    /// The inherited sockets that no endpoint has taken yet.
+    pub(crate) inherited: &'a mut InheritedSockets,
+    pub(crate) handshakes: &'a Handshakes,
+    /// Whether they are those of the admin listener.
+    pub(crate) is_admin: bool,
+    pub(crate) options: ListenOptions,
+}
+
+impl Binder<'_> {
+    /// Opens the listening sockets of `endpoint`: one, or all inherited ones of a name. Call it within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the socket cannot listen on the endpoint.
+    pub(crate) fn bind(&mut self, endpoint: &ServerEndpoint) -> io::Result<Vec<EndpointListener>> {
+        let sockets = self.open(endpoint);
+        let listeners = sockets.and_then(|sockets| {
+            let listener = |(socket, inherited)| self.listener(socket, inherited, endpoint.is_tls());
+            sockets.into_iter().map(listener).collect()
+        });
+        listeners.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {endpoint}: {error}")))
+    }
+
+    /// Returns sockets, each with its name if it is inherited.
+    fn open(&mut self, endpoint: &ServerEndpoint) -> io::Result<Vec<(ListeningSocket, Option<String>)>> {
+        match endpoint {
+            Endpoint::Tcp(address) | Endpoint::Tls(address) => {
+                Ok(vec![(ListeningSocket::Tcp(socket::bind(*address, self.options)?), None)])
+            }
+            Endpoint::Unix(path) => {
+                let (listener, file) = unix::bind(path.as_path(), self.options.backlog)?;
+                Ok(vec![(ListeningSocket::Unix(listener, Some(file)), None)])
+            }
+            Endpoint::Inherited { name, .. } => {
+                let inherited = self.inherited.take(name.as_ref())?.into_iter();
+                let register = |socket| -> io::Result<_> {
+                    match socket {
+                        InheritedSocket::Tcp(listener) => {
+                            socket::configure(&listener, self.options)?;
+                            Ok(ListeningSocket::Tcp(TcpListener::from_std(listener)?))
+                        }
+                        InheritedSocket::Unix(listener) => {
+                            Ok(ListeningSocket::Unix(UnixListener::from_std(listener)?, None))
+                        }
+                    }
+                };
+                let name = name.as_ref().map(|name| name.as_str().to_owned()).unwrap_or_default();
+                inherited.map(|socket| Ok((register(socket)?, Some(name.clone())))).collect()
+            }
+        }
+    }
+
+    fn listener(
+        &self,
+        socket: ListeningSocket,
+        inherited: Option<String>,
+        is_tls: bool,
+    ) -> io::Result<EndpointListener> {
+        if let (true, ListeningSocket::Tcp(listener)) = (self.is_admin, &socket) {
+            // An accepted connection inherits this. Closing one before its client has closed sends a RST, and the kernel
+            // drops the part of the response that was not read, instead of keeping it after the exchange (socket(7),
+            // `SO_LINGER`).
+            SockRef::from(listener).set_linger(Some(Duration::ZERO))?;
+        }
+        let handshakes = Some(self.handshakes.of_listener(self.is_admin, is_tls));
+        let connections = ConnectionSettings { send_buffer: self.options.buffers.send, handshakes };
+        Ok(EndpointListener { socket, inherited, connections })
+    }
+}
+
+impl EndpointListener {
+    /// Registers the listening socket with the current runtime instead of the one in which it was opened.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel lacks memory.
+    pub(crate) fn reregister(self) -> io::Result<Self> {
+        let socket = match self.socket {
+            ListeningSocket::Tcp(listener) => ListeningSocket::Tcp(TcpListener::from_std(listener.into_std()?)?),
+            ListeningSocket::Unix(listener, file) => {
+                ListeningSocket::Unix(UnixListener::from_std(listener.into_std()?)?, file)
+            }
+        };
+        Ok(Self { socket, ..self })
+    }
+
+    /// Returns the address of a TCP socket.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is a Unix socket.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match &self.socket {
+            ListeningSocket::Tcp(listener) => listener.local_addr(),
+            ListeningSocket::Unix(..) => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, "a Unix socket has no IP address"))
+            }
+        }
+    }
+
+    /// Returns the endpoint on which the socket listens, for the log.
+    pub(crate) fn endpoint(&self) -> String {
+        let is_tls = self.connections.handshakes.as_ref().is_some_and(ListenerHandshakes::is_tls);
+        let scheme = if is_tls { "tls://" } else { "" };
+        match &self.socket {
+            ListeningSocket::Tcp(listener) => {
+                listener.local_addr().map(|address| format!("{scheme}{address}")).unwrap_or_default()
+            }
+            ListeningSocket::Unix(listener, _) => {
+                let address = listener.local_addr().ok();
+                let path = address.as_ref().and_then(|address| address.as_pathname());
+                format!("{scheme}unix:{}", path.map(Path::display).map(|path| path.to_string()).unwrap_or_default())
+            }
+        }
+    }
+
+    /// Returns the name of the inherited socket.
+    pub(crate) fn inherited(&self) -> Option<&str> {
+        self.inherited.as_deref()
+    }
+}
+
+impl Listener for EndpointListener {
+    type Stream = SocketStream;
+
+    async fn accept(&mut self) -> io::Result<Accepted<SocketStream>> {
+        let (stream, peer) = match &self.socket {
+            ListeningSocket::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                (SocketStream::Tcp(stream), Peer::Ip(address))
+            }
+            ListeningSocket::Unix(listener, _) => (SocketStream::Unix(listener.accept().await?.0), Peer::Unix),
+        };
+        Ok(self.connections.accepted(stream, peer))
+    }
+
+    fn is_inherited(&self) -> bool {
+        self.inherited.is_some()
+    }
+
+    fn refuse_new(&self) {
+        match &self.socket {
+            ListeningSocket::Tcp(listener) => {
+                if let Err(error) = socket::drop_new_syns(listener) {
+                    tracing::debug!(%error, "cannot drop new SYNs; connections in handshake may be reset");
+                }
+            }
+            ListeningSocket::Unix(_, file) => {
+                if let Some(file) = file {
+                    file.remove();
+                }
+            }
+        }
+    }
+
+    fn close(self) -> impl Iterator<Item = Accepted<SocketStream>> + Send {
+        // Accept from the kernel directly: the runtime may not have been notified yet of connections that the kernel
+        // has queued. The socket is non-blocking, so this ends with the queue, or after `MAX_BACKLOG` connections.
+        let Self { socket, mut connections, .. } = self;
+        let socket = socket.into_std();
+        let mut attempts = 0..MAX_BACKLOG;
+        std::iter::from_fn(move || {
+            let socket = socket.as_ref().ok()?;
+            let accepted = attempts.find_map(|_| match socket.accept() {
+                Ok(accepted) => Some(Ok(accepted)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Err(error)),
+                Err(error) if is_connection_error(&error) => None,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot empty the accept queue; queued connections are reset");
+                    Some(Err(error))
+                }
+            });
+            let (stream, peer) = accepted?.ok()?;
+            Some(connections.accepted(stream, peer))
+        })
+    }
+}
+
+/// Maximum connections accepted from the queue of a listener that closes: more than the largest backlog that can be
+/// configured, 65,535 (listen(2): a 16-bit value on older kernels, and limited to `net.core.somaxconn` on all).
+const MAX_BACKLOG: usize = 65_536;
+
+/// A listening socket that the runtime does not poll any more.
+enum StdSocket {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl ListeningSocket {
+    fn into_std(self) -> io::Result<StdSocket> {
+        match self {
+            Self::Tcp(listener) => listener.into_std().map(StdSocket::Tcp),
+            Self::Unix(listener, _) => listener.into_std().map(StdSocket::Unix),
+        }
+    }
+}
+
+impl StdSocket {
+    fn accept(&self) -> io::Result<(SocketStream, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok((SocketStream::Tcp(TcpStream::from_std(stream)?), Peer::Ip(address)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok((SocketStream::Unix(UnixStream::from_std(stream)?), Peer::Unix))
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What a connection does between accept and its first request: it reads a PROXY protocol header, and makes a TLS handshake.
+//!
+//! It depends on `peer`, on TLS and timeouts in `config`, on `connection` and metrics. The accept loop runs a handshake in the
+//! task of its connection, within `timeouts.handshake`.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use prometheus_client::encoding::DescriptorEncoder;
+use rustls::{AlertDescription, Error as TlsError, ServerConfig};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::peer::Peer;
+use crate::server::config::tls::Tls;
+use crate::server::connection::close::half_close;
+use crate::server::connection::stream::Stream;
+use crate::server::observe::metrics::counters::Counters;
+use crate::server::observe::metrics::encode::{counter, gauge};
+use crate::server::observe::metrics::latency::LatencyHistogram;
+
+/// The settings of handshakes, which a reload replaces, and their metrics. Shared by all listeners of a process.
+#[derive(Debug)]
+pub(crate) struct Handshakes {
+    settings: watch::Sender<Arc<HandshakeSettings>>,
+    metrics: Arc<TlsMetrics>,
+}
+
+/// The settings of handshakes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HandshakeSettings {
+    /// Maximum time from accept to the end of the handshake.
+    pub(crate) timeout: Duration,
+    /// The TLS configurations.
+    pub(crate) tls: Tls,
+}
+
+impl Handshakes {
+    pub(crate) fn new(settings: HandshakeSettings) -> Self {
+        Self { settings: watch::Sender::new(Arc::new(settings)), metrics: Arc::default() }
+    }
+
+    /// Replaces the settings for later connections.
+    pub(crate) fn set(&self, settings: HandshakeSettings) {
+        self.settings.send_replace(Arc::new(settings));
+    }
+
+    /// Returns the handshakes of one listener: of the admin listener or of a service, with or without TLS.
+    pub(crate) fn of_listener(&self, is_admin: bool, is_tls: bool) -> ListenerHandshakes {
+        let mut settings = self.settings.subscribe();
+        let current = Arc::clone(&settings.borrow_and_update());
+        ListenerHandshakes { is_admin, is_tls, settings, current, metrics: Arc::clone(&self.metrics) }
+    }
+
+    pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let TlsMetrics { results, duration } = &*self.metrics;
+        let series = results.series("result", &HandshakeResult::LABELS);
+        counter(encoder, "tls_handshakes", "TLS handshakes of the services, by result", series)?;
+        duration.encode(
+            encoder,
+            "tls_handshake_duration_seconds",
+            "Duration of complete TLS handshakes of the services",
+        )?;
+        if let Some(expiry) = self.settings.borrow().tls.expiry {
+            let help = "When the server's certificate expires, in seconds since 1970";
+            gauge(encoder, "tls_certificate_expiry_timestamp_seconds", help, &expiry)?;
+        }
+        Ok(())
+    }
+}
+
+/// The handshakes of one listener.
+#[derive(Debug)]
+pub(crate) struct ListenerHandshakes {
+    is_admin: bool,
+    is_tls: bool,
+    settings: watch::Receiver<Arc<HandshakeSettings>>,
+    /// The current settings.
+    current: Arc<HandshakeSettings>,
+    metrics: Arc<TlsMetrics>,
+}
+
+impl ListenerHandshakes {
+    pub(crate) fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    /// Returns the handshake of a connection; `None` if it begins with a request.
+    pub(crate) fn next(&mut self, _peer: Peer) -> Option<Handshake> {
+        // `has_changed` is cheap, and fails once the sender is dropped; the settings are then final.
+        if self.settings.has_changed().unwrap_or(false) {
+            self.current = Arc::clone(&self.settings.borrow_and_update());
+        }
+        let Tls { services, admin, .. } = &self.current.tls;
+        let tls = if self.is_admin { admin } else { services };
+        let tls = tls.as_ref().filter(|_| self.is_tls);
+        let tls = tls.map(|config| TlsHandshake { config: Arc::clone(config), metrics: Arc::clone(&self.metrics) });
+        tls.is_some().then(|| Handshake { deadline: Instant::now() + self.current.timeout, tls })
+    }
+}
+
+/// The handshake that one connection has to make.
+#[derive(Debug)]
+pub struct Handshake {
+    /// When it has to be complete.
+    pub(crate) deadline: Instant,
+    pub(crate) tls: Option<TlsHandshake>,
+}
+
+/// The TLS handshake of one connection.
+#[derive(Debug)]
+pub(crate) struct TlsHandshake {
+    config: Arc<ServerConfig>,
+    metrics: Arc<TlsMetrics>,
+}
+
+/// A failed handshake is closed after this long, whether or not the client has read the alert.
+const ALERT_TIMEOUT: Duration = Duration::from_millis(100);
+
+impl TlsHandshake {
+    /// Makes the handshake until `deadline`, and counts its result.
+    ///
+    /// # Errors
+    ///
+    /// Returns why it failed. The client then has the alert that says so, if TLS has one for it.
+    pub(crate) async fn accept<S: Stream>(self, stream: S, deadline: Instant) -> io::Result<TlsStream<S>> {
+        let started = Instant::now();
+        let handshake = TlsAcceptor::from(self.config).accept(stream).into_fallible();
+        let (error, stream) = match timeout_at(deadline, handshake).await {
+            Ok(Ok(stream)) => {
+                self.metrics.results.add(HandshakeResult::Ok as usize, 1);
+                self.metrics.duration.observe(started.elapsed(), 1);
+                return Ok(stream);
+            }
+            Ok(Err((error, stream))) => (error, Some(stream)),
+            Err(_) => (io::ErrorKind::TimedOut.into(), None),
+        };
+        self.metrics.results.add(HandshakeResult::of(&error) as usize, 1);
+        if let Some(mut stream) = stream {
+            // A close with unread data would reset the connection, and the client would not get the alert.
+            half_close(&mut stream, ALERT_TIMEOUT).await;
+        }
+        Err(error)
+    }
+}
+
+/// Counts TLS handshakes.
+#[derive(Debug, Default)]
+pub(crate) struct TlsMetrics {
+    results: Counters<{ HandshakeResult::LABELS.len() }>,
+    duration: LatencyHistogram,
+}
+
+/// The result of a TLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HandshakeResult {
+    Ok,
+    Timeout,
+    /// The client presented no certificate, but `client_ca` requires one.
+    NoCertificate,
+    /// The certificate of the client is not valid, or the client has rejected that of the server.
+    BadCertificate,
+    /// Not TLS, or no common version or cipher suite, or a violation of the protocol.
+    Protocol,
+    /// The client closed or reset the connection.
+    Closed,
+}
+
+impl HandshakeResult {
+    /// The values of the label `result`, in the order of the variants.
+    const LABELS: [&str; 6] = ["ok", "timeout", "no_certificate", "bad_certificate", "protocol", "closed"];
+
+    fn of(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::TimedOut {
+            return Self::Timeout;
+        }
+        match error.get_ref().and_then(|error| error.downcast_ref()) {
+            Some(TlsError::NoCertificatesPresented) => Self::NoCertificate,
+            Some(
+                TlsError::InvalidCertificate(_)
+                | TlsError::AlertReceived(
+                    AlertDescription::BadCertificate
+                    | AlertDescription::UnsupportedCertificate
+                    | AlertDescription::CertificateRevoked
+                    | AlertDescription::CertificateExpired
+                    | AlertDescription::CertificateUnknown
+                    | AlertDescription::UnknownCA,
+                ),
+            ) => Self::BadCertificate,
+            Some(_) => Self::Protocol,
+            None => Self::Closed,
+        }
+    }
+}
+
+/// Logs a warning if the certificate has expired.
+pub(crate) fn warn_if_expired(tls: &Tls) {
+    if tls.is_expired(SystemTime::now()) {
+        tracing::warn!("the TLS certificate has expired; clients reject it");
+    }
+}

@@ -1,0 +1,123 @@
+//! The file of a listening Unix socket. It depends on no other module.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::UnixListener;
+
+/// The permissions of a socket file: its owner and group can connect (unix(7)).
+const MODE: u32 = 0o660;
+
+/// The file of a listening socket, which is removed when the listener stops.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// The device and the inode, which tell it from a file that another process has created at the same path. The kernel
+    /// gives the inode to no other file before the listening socket is closed.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// Removes the file, unless another one has taken its place. New clients then cannot connect. Call it while the socket
+    /// still listens.
+    pub(super) fn remove(&self) {
+        if identity(&self.path).is_ok_and(|found| found == self.identity)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket file");
+        }
+    }
+}
+
+/// Opens a listening socket at `path`. Replaces the file of a socket on which no process listens. Call it within a tokio
+/// runtime.
+///
+/// # Errors
+///
+/// Fails if another process listens on `path`, the file is not a socket, or it cannot be created.
+pub(super) fn bind(path: &Path, backlog: u32) -> io::Result<(UnixListener, SocketFile)> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    let address = SockAddr::unix(path)?;
+    if let Err(error) = socket.bind(&address) {
+        if error.kind() != io::ErrorKind::AddrInUse {
+            return Err(error);
+        }
+        remove_stale(path)?;
+        socket.bind(&address)?;
+    }
+    // Before the listen: until then, no client can connect.
+    fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
+    let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok((UnixListener::from_std(socket.into())?, file))
+}
+
+/// Removes the file of a socket on which no process listens.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let found = identity(path)?;
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file exists and is not a socket; remove it"));
+    }
+    match UnixStream::connect(path) {
+        // Another process may have replaced it in the meantime.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && identity(path)? == found => {
+            fs::remove_file(path)
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        _ => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on it")),
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_one_in_use_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let (first, _file) = bind(&path, 16).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
+        let error = bind(&path, 16).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (io::ErrorKind::AddrInUse, "another process listens on it")
+        );
+        drop(first);
+        let (_second, second_file) = bind(&path, 16).unwrap();
+        assert!(UnixStream::connect(&path).is_ok());
+        second_file.remove();
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn the_file_of_another_socket_is_not_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let (_first, first_file) = bind(&path, 16).unwrap();
+        fs::remove_file(&path).unwrap();
+        let (_second, _file) = bind(&path, 16).unwrap();
+        first_file.remove();
+        assert!(UnixStream::connect(&path).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_not_a_socket_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes");
+        fs::write(&path, "text").unwrap();
+        assert!(bind(&path, 16).unwrap_err().to_string().contains("not a socket"));
+        assert_eq!(fs::read(&path).unwrap(), b"text");
+        let missing = folder.path().join("missing/socket");
+        assert_eq!(bind(&missing, 16).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}
