@@ -27,7 +27,9 @@ use crate::server::connection::metrics::{ConnectionMetrics, Summary};
 use crate::server::connection::stream::{SocketStream, Stream};
 use crate::server::lifecycle::reload::{Reload, ReloadMetrics, ReloadSignal};
 use crate::server::lifecycle::runtime;
+use crate::server::lifecycle::service_manager::ServiceManager;
 use crate::server::lifecycle::shutdown::Shutdown;
+use crate::server::lifecycle::watchdog::Heartbeats;
 use crate::server::lifecycle::workers::TASKS_ADVICE;
 use crate::server::listener::accept::{Accepted, accept_with_backoff};
 use crate::server::listener::endpoint::{Binder, EndpointListener};
@@ -88,6 +90,8 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
         };
         let workers = loaded.config.workers();
         let shutdown = Shutdown::new(loaded.config.timeouts().drain.get());
+        let manager = ServiceManager::from_environment();
+        let heartbeats = Heartbeats::new(manager.watchdog_timeout());
         let mut startup = Startup {
             handshakes: Arc::new(Handshakes::new(handshake_settings(&loaded))),
             reload_signal,
@@ -97,8 +101,10 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
             shutdown: shutdown.clone(),
             reloads: Arc::default(),
             inherited,
+            manager: manager.clone(),
+            heartbeats,
         };
-        runtime::run(workers, &log, &shutdown, async move {
+        runtime::run(workers, &log, &shutdown, manager, async move {
             open_files::clamp_to_nofile(startup.loaded.config.connection_limits())?;
             let summary = serve(startup).await?;
             log_summary(&summary);
@@ -119,6 +125,8 @@ pub struct Startup<C> {
     handshakes: Arc<Handshakes>,
     /// The inherited sockets that no endpoint has taken yet.
     inherited: InheritedSockets,
+    manager: ServiceManager,
+    heartbeats: Heartbeats,
 }
 
 fn handshake_settings<C: ServerConfig>(loaded: &Loaded<C>) -> HandshakeSettings {
@@ -167,7 +175,13 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         options: ListenOptions,
         is_admin: bool,
     ) -> io::Result<Vec<EndpointListener>> {
-        let mut binder = Binder { inherited: &mut self.inherited, handshakes: &self.handshakes, is_admin, options };
+        let mut binder = Binder {
+            inherited: &mut self.inherited,
+            handshakes: &self.handshakes,
+            heartbeats: &self.heartbeats,
+            is_admin,
+            options,
+        };
         let mut listeners = Vec::new();
         for endpoint in endpoints {
             listeners.extend(binder.bind(endpoint)?);
@@ -179,7 +193,7 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
     }
 
     /// Starts the admin listener, which exposes `registry`, and the reload at SIGHUP, which calls `apply` with each new
-    /// configuration. Logs the endpoint of each listener.
+    /// configuration. Then notifies the service manager that the server is ready, and starts the watchdog.
     ///
     /// `apply` must apply every key that is not in [`NEEDS_RESTART`](ServerConfig::NEEDS_RESTART) and not in `[log]`, `[tls]`
     /// and `[admin]`: the limits ([`Admission::set_limits`]), the drain timeout ([`Shutdown::set_timeout`]), and a new service
@@ -197,10 +211,11 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         if !listeners.is_empty() {
             start_admin(listeners, registry, self.shutdown.clone())?;
         }
-        let Self { reload_signal, command_line, loaded, log, shutdown, reloads, handshakes, inherited } = self;
+        let Self { reload_signal, command_line, loaded, log, shutdown, reloads, handshakes, inherited, .. } = self;
+        let (manager, heartbeats) = (self.manager, self.heartbeats);
         let file = loaded.file.clone();
         warn_if_expired(&loaded.tls);
-        let reload = Reload { log, metrics: reloads, shutdown };
+        let reload = Reload { log, metrics: reloads, shutdown, manager: manager.clone() };
         let load = move || command_line.load();
         let apply = move |loaded: &mut Loaded<C>| {
             open_files::clamp_to_nofile(loaded.config.connection_limits())?;
@@ -219,6 +234,8 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         } else {
             tracing::info!("no configuration file at the default path; using the built-in defaults");
         }
+        manager.ready();
+        tokio::spawn(heartbeats.watch(move || manager.watchdog()));
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The configuration reload at SIGHUP.
 //!
-//! It depends on `config`, the log, metrics and `shutdown`. A reload is all or nothing: an invalid configuration changes
+//! It depends on `config`, the log, metrics, `service_manager` and `shutdown`. A reload is all or nothing: an invalid configuration changes
 //! nothing. The file is read on a separate thread, because a slow disk must not delay connections.
 
 use std::fmt;
@@ -19,6 +19,7 @@ use toml::{Table, Value};
 use crate::server::config::builder::{ConfigErrors, Configuration, shorten};
 use crate::server::config::command_line::Loaded;
 use crate::server::config::sections::ServerConfig;
+use crate::server::lifecycle::service_manager::ServiceManager;
 use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::lifecycle::workers::TASKS_ADVICE;
 use crate::server::observe::log::Log;
@@ -69,6 +70,8 @@ pub(crate) struct Reload {
     pub metrics: Arc<ReloadMetrics>,
     /// Stops reloads once it is triggered.
     pub shutdown: Shutdown,
+    /// Is notified of the start and the end of each reload.
+    pub manager: ServiceManager,
 }
 
 impl Reload {
@@ -103,10 +106,12 @@ impl Reload {
                     tracing::info!("config reload skipped: draining");
                     continue;
                 }
+                self.manager.reloading();
                 let applied = load_on_thread(Arc::clone(&load))
                     .await
                     .and_then(|loaded| self.apply(started.file.as_ref(), loaded, &apply));
                 self.metrics.count(applied.is_ok());
+                self.manager.reloaded(applied.is_ok());
                 match applied {
                     Ok(new) => {
                         log_changes(C::NEEDS_RESTART, &at_start, &current, &new);

@@ -1,6 +1,6 @@
 //! The tokio runtime of a server, and the exit codes.
 //!
-//! It depends on `shutdown`, `workers` and the log.
+//! It depends on `shutdown`, `service_manager`, `workers` and the log.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -10,6 +10,7 @@ use std::process::{self, ExitCode};
 
 use tokio::runtime::{Builder, Runtime};
 
+use crate::server::lifecycle::service_manager::ServiceManager;
 use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::lifecycle::workers::{TASKS_ADVICE, default_workers};
 use crate::server::observe::log::Log;
@@ -17,19 +18,19 @@ use crate::server::observe::log::Log;
 /// Runs `server` on `workers` threads (0: see [`default_workers`]) and returns the exit code: 0 if it finishes, 1 if it
 /// fails.
 ///
-/// A first signal triggers `shutdown`; a second one aborts, with the exit code of that signal.
+/// A first signal notifies `manager` and triggers `shutdown`; a second one aborts, with the exit code of that signal.
 ///
 /// All threads share one multi-threaded runtime, whose idle threads take work from busy ones. One single-threaded
 /// runtime per core, each with its own listening socket, was measured: it used as much CPU, and its slowest replies took
 /// longer.
-pub(crate) fn run<S>(workers: usize, log: &Log, shutdown: &Shutdown, server: S) -> ExitCode
+pub(crate) fn run<S>(workers: usize, log: &Log, shutdown: &Shutdown, manager: ServiceManager, server: S) -> ExitCode
 where
     S: Future<Output = io::Result<()>> + Send + 'static,
 {
     let workers = if workers == 0 { default_workers() } else { workers };
     let result = start(workers, log).and_then(|runtime| {
         let result = runtime.block_on(async {
-            let second_signal = shutdown.handle_signals()?;
+            let second_signal = shutdown.handle_signals(manager)?;
             tokio::select! {
                 biased;
                 code = tokio::spawn(second_signal) => Ok(code.map_or(ExitCode::FAILURE, ExitCode::from)),

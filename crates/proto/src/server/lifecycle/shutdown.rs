@@ -1,6 +1,6 @@
 //! The shutdown of a server: a drain with a deadline.
 //!
-//! It depends on no other module. A signal [triggers](Shutdown::trigger) the shutdown. Every listener and connection then
+//! It depends on `service_manager`. A signal [triggers](Shutdown::trigger) the shutdown. Every listener and connection then
 //! finishes its work; connections that are not finished at the [deadline](Shutdown::deadline) are aborted, and the server
 //! stops at the [end](Shutdown::end) of the drain timeout.
 
@@ -13,6 +13,8 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+
+use crate::server::lifecycle::service_manager::ServiceManager;
 
 /// Maximum time between the deadline of a drain and its end, in which aborted connections are counted.
 const ABORT_MARGIN: Duration = Duration::from_millis(100);
@@ -51,8 +53,9 @@ impl Shutdown {
         Duration::from_millis(self.0.timeout_ms.load(Ordering::Relaxed))
     }
 
-    /// Installs handlers for SIGTERM and SIGINT. The first signal triggers the shutdown. The returned future ends at the
-    /// second signal, with the exit code of a process killed by that signal, which is 128 plus the signal's number.
+    /// Installs handlers for SIGTERM and SIGINT. The first signal notifies the service manager and triggers the shutdown.
+    /// The returned future ends at the second signal, with the exit code of a process killed by that signal, which is 128
+    /// plus the signal's number.
     ///
     /// The handlers are installed by this call, not when the future is first polled. They are needed in a container too:
     /// the kernel's default actions do not apply to PID 1.
@@ -60,13 +63,15 @@ impl Shutdown {
     /// # Errors
     ///
     /// Fails if the handlers cannot be installed.
-    pub fn handle_signals(&self) -> io::Result<impl Future<Output = u8> + use<>> {
+    pub(crate) fn handle_signals(&self, manager: ServiceManager) -> io::Result<impl Future<Output = u8> + use<>> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let shutdown = self.clone();
         Ok(async move {
             let (first, _) = next_signal(&mut terminate, &mut interrupt).await;
             tracing::info!(signal = first, timeout = ?shutdown.timeout(), "draining; a second signal aborts");
+            // First, because a drain without connections may end the process at once.
+            manager.stopping();
             shutdown.trigger();
             let (second, exit_code) = next_signal(&mut terminate, &mut interrupt).await;
             tracing::warn!(signal = second, "aborted by second signal");

@@ -1,6 +1,6 @@
 //! The listening socket of an endpoint.
 //!
-//! It depends on `socket`, `unix`, `handshake` and `peer`, and implements the [`Listener`] of the accept loop.
+//! It depends on `socket`, `unix`, `inherited`, `handshake` and `peer`, and implements the [`Listener`] of the accept loop.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +19,7 @@ use super::unix::{self, SocketFile};
 use crate::endpoint::Endpoint;
 use crate::server::config::endpoints::ServerEndpoint;
 use crate::server::connection::stream::SocketStream;
+use crate::server::lifecycle::watchdog::{Heartbeat, Heartbeats};
 
 /// A listening socket with the handshake of its connections.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct EndpointListener {
     socket: ListeningSocket,
     /// The name of the inherited socket. Another process goes on accepting from it.
     inherited: Option<String>,
+    /// Beats while the accept loop waits for connections.
+    heartbeat: Heartbeat,
     connections: ConnectionSettings,
 }
 
@@ -70,7 +73,7 @@ pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<EndpointL
 impl From<TcpListener> for EndpointListener {
     fn from(listener: TcpListener) -> Self {
         let connections = ConnectionSettings { send_buffer: SocketBuffers::default().send, handshakes: None };
-        Self { socket: ListeningSocket::Tcp(listener), inherited: None, connections }
+        Self { socket: ListeningSocket::Tcp(listener), inherited: None, heartbeat: Heartbeat::default(), connections }
     }
 }
 
@@ -80,6 +83,8 @@ pub(crate) struct Binder<'a> {
     /// The inherited sockets that no endpoint has taken yet.
     pub(crate) inherited: &'a mut InheritedSockets,
     pub(crate) handshakes: &'a Handshakes,
+    /// Each accept loop beats.
+    pub(crate) heartbeats: &'a Heartbeats,
     /// Whether they are those of the admin listener.
     pub(crate) is_admin: bool,
     pub(crate) options: ListenOptions,
@@ -143,7 +148,7 @@ impl Binder<'_> {
         }
         let handshakes = Some(self.handshakes.of_listener(self.is_admin, is_tls));
         let connections = ConnectionSettings { send_buffer: self.options.buffers.send, handshakes };
-        Ok(EndpointListener { socket, inherited, connections })
+        Ok(EndpointListener { socket, inherited, heartbeat: self.heartbeats.add(), connections })
     }
 }
 
@@ -203,13 +208,7 @@ impl Listener for EndpointListener {
     type Stream = SocketStream;
 
     async fn accept(&mut self) -> io::Result<Accepted<SocketStream>> {
-        let (stream, peer) = match &self.socket {
-            ListeningSocket::Tcp(listener) => {
-                let (stream, address) = listener.accept().await?;
-                (SocketStream::Tcp(stream), Peer::Ip(address))
-            }
-            ListeningSocket::Unix(listener, _) => (SocketStream::Unix(listener.accept().await?.0), Peer::Unix),
-        };
+        let (stream, peer) = self.heartbeat.during(self.socket.accept()).await?;
         Ok(self.connections.accepted(stream, peer))
     }
 
@@ -266,6 +265,16 @@ enum StdSocket {
 }
 
 impl ListeningSocket {
+    async fn accept(&self) -> io::Result<(SocketStream, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                Ok((SocketStream::Tcp(stream), Peer::Ip(address)))
+            }
+            Self::Unix(listener, _) => Ok((SocketStream::Unix(listener.accept().await?.0), Peer::Unix)),
+        }
+    }
+
     fn into_std(self) -> io::Result<StdSocket> {
         match self {
             Self::Tcp(listener) => listener.into_std().map(StdSocket::Tcp),
