@@ -18,4 +18,4 @@ pub(crate) mod workers;
 
 pub use reload::ReloadSignal;
 pub use shutdown::Shutdown;
-pub use watchdog::{Heartbeat, Heartbeats};
+

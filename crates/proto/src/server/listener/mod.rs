@@ -2,7 +2,8 @@
 //!
 //! It depends on `connection`, `lifecycle`, `observe` and `config`.
 //!
-//! - `endpoint`: the listening socket of an endpoint; `socket` opens those of TCP, `unix` those of Unix sockets;
+//! - `endpoint`: the listening socket of an endpoint; `socket` opens those of TCP, `unix` those of Unix sockets,
+//!   and `inherited` finds those that the process inherits;
 //! - `peer`: the address of a client;
 //! - `handshake`: what a connection does between accept and its first request;
 //! - `admission`: the limits on connections; `open_files` lowers them to fit `RLIMIT_NOFILE`;

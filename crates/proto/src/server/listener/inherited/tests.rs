@@ -1,0 +1,196 @@
+use std::fs::File;
+use std::net::{TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::process::{Command, Stdio};
+
+use super::*;
+
+fn name(text: &str) -> SocketName {
+    text.parse().unwrap()
+}
+
+fn tcp() -> OwnedFd {
+    TcpListener::bind("127.0.0.1:0").unwrap().into()
+}
+
+/// A Unix socket with an abstract name, which needs no file.
+fn unix(label: &str) -> UnixListener {
+    let name = format!("proto-inherited-{label}-{}", process::id());
+    UnixListener::bind_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap()
+}
+
+fn inherited(files: Vec<(&str, OwnedFd)>) -> InheritedSockets {
+    InheritedSockets::new(files.into_iter().map(|(name, file)| (name.to_owned(), file))).unwrap()
+}
+
+fn error(result: io::Result<Vec<InheritedSocket>>) -> String {
+    result.unwrap_err().to_string()
+}
+
+#[test]
+fn the_sockets_of_a_name_are_taken_once() {
+    let mut sockets = inherited(vec![("web", tcp()), ("admin", unix("taken").into()), ("web", tcp())]);
+    assert_eq!(sockets.untaken().as_deref(), Some(r#""web", "admin""#));
+    assert_eq!(
+        error(sockets.take(Some(&name("power")))),
+        r#"no inherited socket is named "power"; inherited: "web", "admin""#
+    );
+    let message = r#"the process inherits 3 sockets: name one of "web", "admin""#;
+    assert_eq!(error(sockets.take(None)), message);
+    let web = sockets.take(Some(&name("web"))).unwrap();
+    assert!(matches!(web[..], [InheritedSocket::Tcp(_), InheritedSocket::Tcp(_)]));
+    assert_eq!(sockets.untaken().as_deref(), Some(r#""admin""#));
+    let message = r#"the inherited socket 3 ("web") already belongs to another endpoint"#;
+    assert_eq!(error(sockets.take(Some(&name("web")))), message);
+    assert_eq!(error(sockets.take(None)), r#"the process inherits 3 sockets: name one of "web", "admin""#);
+    let admin = sockets.take(Some(&name("admin"))).unwrap();
+    assert!(matches!(admin[..], [InheritedSocket::Unix(_)]));
+    assert_eq!(sockets.untaken(), None);
+}
+
+#[test]
+fn the_only_socket_needs_no_name() {
+    let mut sockets = inherited(vec![("web", tcp())]);
+    assert_eq!(sockets.take(None).unwrap().len(), 1);
+    assert!(error(sockets.take(None)).contains("already belongs"));
+    for name in [None, Some(&name("web"))] {
+        assert_eq!(error(InheritedSockets::default().take(name)), "the process inherits no sockets");
+    }
+    assert_eq!(InheritedSockets::default().untaken(), None);
+}
+
+#[test]
+fn a_socket_that_is_taken_is_non_blocking_and_closed_at_exec() {
+    let mut sockets = inherited(vec![("web", tcp()), ("unix", unix("flags").into())]);
+    for taken in ["web", "unix"] {
+        let file: OwnedFd = match sockets.take(Some(&name(taken))).unwrap().remove(0) {
+            InheritedSocket::Tcp(listener) => listener.into(),
+            InheritedSocket::Unix(listener) => listener.into(),
+        };
+        assert!(rustix::fs::fcntl_getfl(&file).unwrap().contains(OFlags::NONBLOCK));
+        assert!(rustix::io::fcntl_getfd(&file).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+    }
+}
+
+#[test]
+fn what_does_not_listen_for_streams_is_an_error_only_if_it_is_taken() {
+    let listener = unix("connected");
+    let connected = UnixStream::connect_addr(&listener.local_addr().unwrap()).unwrap();
+    let mut sockets = inherited(vec![
+        ("udp", UdpSocket::bind("127.0.0.1:0").unwrap().into()),
+        ("file", File::open("/dev/null").unwrap().into()),
+        ("connected", connected.into()),
+    ]);
+    for (taken, what) in [
+        ("udp", "file 3 (\"udp\") is a datagram socket"),
+        ("file", "file 4 (\"file\") is not a socket"),
+        ("connected", "file 5 (\"connected\") is a socket that does not listen"),
+    ] {
+        let message = error(sockets.take(Some(&name(taken))));
+        assert_eq!(message, format!("the inherited {what}, not a listening stream socket"));
+    }
+}
+
+#[test]
+fn a_socket_that_is_not_taken_stays_open() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(inherited(vec![("web", listener.into())]));
+    TcpStream::connect(address).unwrap();
+}
+
+#[test]
+fn the_variables_are_those_of_systemd() {
+    let parse = |variables: &[(&str, &str)]| {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned()).ok_or(VarError::NotPresent)
+        };
+        names(variable, 7).map_err(|error| error.to_string())
+    };
+    let ours = ("LISTEN_PID", "7");
+    let ok = |names: &[&str]| Ok(names.iter().map(|name| (*name).to_owned()).collect());
+    assert_eq!(parse(&[]), ok(&[]));
+    assert_eq!(parse(&[ours]), ok(&[]));
+    assert_eq!(parse(&[("LISTEN_FDS", "1")]), ok(&[]));
+    assert_eq!(parse(&[("LISTEN_PID", "8"), ("LISTEN_FDS", "x")]), ok(&[]), "another process");
+    assert_eq!(parse(&[ours, ("LISTEN_FDS", "0")]), ok(&[]));
+    assert_eq!(parse(&[ours, ("LISTEN_FDS", "2")]), ok(&["unknown", "unknown"]));
+    assert_eq!(parse(&[ours, ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "")]), ok(&["unknown", "unknown"]));
+    assert_eq!(parse(&[ours, ("LISTEN_FDS", "3"), ("LISTEN_FDNAMES", "a::a")]), ok(&["a", "unknown", "a"]));
+    assert_eq!(parse(&[ours, ("LISTEN_FDS", "1024")]).unwrap().len(), 1024);
+    for (variables, message) in [
+        (&[("LISTEN_PID", "me")][..], "LISTEN_PID=\"me\": not a whole number, or too large"),
+        (&[ours, ("LISTEN_FDS", "-1")], "LISTEN_FDS=\"-1\": not a whole number, or too large"),
+        (&[ours, ("LISTEN_FDS", "1025")], "LISTEN_FDS=1025: more than 1024"),
+        (&[ours, ("LISTEN_FDS", "99999999999")], "LISTEN_FDS=\"99999999999\": not a whole number, or too large"),
+        (&[ours, ("LISTEN_FDS", "3"), ("LISTEN_FDNAMES", "a:b")], "LISTEN_FDNAMES=\"a:b\": 2 names for LISTEN_FDS=3"),
+    ] {
+        assert_eq!(parse(variables), Err(message.to_owned()));
+    }
+}
+
+#[test]
+fn a_file_that_is_not_open_or_not_inherited_is_an_error() {
+    let message = check_inherited(1_000_000_000).unwrap_err().to_string();
+    assert!(message.starts_with("the inherited file 1000000000 of LISTEN_FDS is not open"), "{message}");
+    let own = File::open("/dev/null").unwrap();
+    let number = std::os::fd::AsRawFd::as_raw_fd(&own.as_fd());
+    let message = check_inherited(number.try_into().unwrap()).unwrap_err().to_string();
+    assert_eq!(message, format!("the file {number} of LISTEN_FDS was not inherited"));
+    check_inherited(0).unwrap();
+}
+
+/// Names this test's process that inherits sockets.
+const IS_CHILD: &str = "PROTO_TEST_INHERITS";
+
+/// Runs this test in a new process, in which the files 3 and 4 are two listening sockets.
+fn run_child(test: &str, variables: &[(&str, &str)]) {
+    let test = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
+    let program = env::current_exe().unwrap();
+    let script = r#"LISTEN_PID=$$ exec "$@" 3<&0 4<&2 0</dev/null 2>&1"#;
+    let output = Command::new("sh")
+        .args(["-c", script, "sh"])
+        .arg(program)
+        .args(["--exact", &test, "--nocapture"])
+        .envs(variables.iter().copied())
+        .env(IS_CHILD, "1")
+        .stdin(Stdio::from(tcp()))
+        .stderr(Stdio::from(OwnedFd::from(unix(&test.replace(':', "-")))))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
+fn a_process_inherits_its_sockets_once() {
+    if env::var_os(IS_CHILD).is_none() {
+        return run_child(
+            "a_process_inherits_its_sockets_once",
+            &[("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "web:local")],
+        );
+    }
+    let mut sockets = InheritedSockets::from_environment().unwrap();
+    assert_eq!(sockets.untaken().as_deref(), Some(r#""web", "local""#));
+    assert_eq!(InheritedSockets::from_environment().unwrap().untaken(), None, "they have an owner");
+    let web = sockets.take(Some(&name("web"))).unwrap().remove(0);
+    let InheritedSocket::Tcp(listener) = web else { panic!("{web:?}") };
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let eventually_accepted = crate::testing::eventually(crate::testing::TEST_TIMEOUT, || listener.accept().is_ok());
+    assert!(eventually_accepted);
+    drop(client);
+}
+
+#[test]
+fn a_count_beyond_the_inherited_files_is_an_error() {
+    if env::var_os(IS_CHILD).is_none() {
+        return run_child("a_count_beyond_the_inherited_files_is_an_error", &[("LISTEN_FDS", "3")]);
+    }
+    // If the test opens a file of its own, it gets the number 5.
+    let _own = File::open("/dev/null").unwrap();
+    let message = InheritedSockets::from_environment().unwrap_err().to_string();
+    assert!(message.contains("file 5 of LISTEN_FDS "), "{message}");
+}
