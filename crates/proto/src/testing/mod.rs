@@ -5,6 +5,7 @@
 //!
 //! - [`process`]: a child process with its output, signals and exit code;
 //! - [`program`]: a server's binary as a child process, with its listeners and its admin endpoint;
+//! - [`service_manager`]: the service manager of such a process;
 //! - `server` (with feature `server`): a server in this process;
 //! - [`blocking`], [`nonblocking`]: TCP clients that send and receive raw bytes;
 //! - [`clients`]: clients that send without end, on a separate thread;
@@ -41,6 +42,7 @@ pub mod properties;
 pub mod python;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod service_manager;
 pub mod transcript;
 pub mod unread;
 

@@ -161,8 +161,8 @@ fn run_child(test: &str, variables: &[(&str, &str)]) {
         .stderr(Stdio::from(OwnedFd::from(unix(&test.replace(':', "-")))))
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
 }
 
 #[test]
