@@ -48,19 +48,40 @@ check_haproxy() {
     check_success "haproxy accepts haproxy.cfg without a warning" haproxy -c -dW -f "$deploy/haproxy.cfg"
 }
 
-# A unit is valid only if its program exists, so the check creates one.
-check_unit() { # UNIT
-    local program
-    program=$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$deploy/$1")
-    [[ $program == /* ]] || fail "$1: ExecStart has no absolute path of a program"
+# A unit is valid only if its program exists, so the check creates one. The units are checked together, because a socket
+# needs its service.
+check_units() { # SERVICE_UNIT...
+    local unit program type=notify-reload sockets=("$deploy"/*.socket)
+    # systemd-analyze 252, of Debian 12, does not know this type. It can still check the rest.
+    (($(systemd-analyze --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p') >= 253)) || type=notify
     printf '#!/bin/sh\n' >"$scratch/program"
     chmod +x "$scratch/program"
-    sed "s,^ExecStart=$program,ExecStart=$scratch/program," "$deploy/$1" >"$scratch/$1"
-    check_success "systemd-analyze accepts $1" systemd-analyze verify --man=no "$scratch/$1"
-    # For an unknown key, systemd-analyze prints a warning but exits with 0.
-    [[ ! -s $scratch/output.log ]] || fail "$1: systemd-analyze prints warnings"
-    check_success "the exposure of $1 is at most $max_exposure tenths" \
-        systemd-analyze security --offline=true --threshold="$max_exposure" --no-pager "$deploy/$1"
+    cp "${sockets[@]}" "$scratch"
+    for unit; do
+        program=$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$deploy/$unit")
+        [[ $program == /* ]] || fail "$unit: ExecStart has no absolute path of a program"
+        sed -e "s,^ExecStart=$program,ExecStart=$scratch/program," -e "s/^Type=notify-reload$/Type=$type/" \
+            "$deploy/$unit" >"$scratch/$unit"
+    done
+    for unit in "$@" "${sockets[@]##*/}"; do
+        check_success "systemd-analyze accepts $unit" systemd-analyze verify --man=no "$scratch/$unit"
+        # For an unknown key, systemd-analyze prints a warning but exits with 0.
+        [[ ! -s $scratch/output.log ]] || fail "$unit: systemd-analyze prints warnings: $(<"$scratch/output.log")"
+    done
+    for unit; do
+        check_success "the exposure of $unit is at most $max_exposure tenths" \
+            systemd-analyze security --offline=true --threshold="$max_exposure" --no-pager "$scratch/$unit"
+    done
+}
+# A socket unit that its service does not name is not passed to it when the service is started first.
+check_sockets() {
+    local unit service
+    for unit in "$deploy"/*.socket; do
+        service=$(sed -n 's/^Service=//p' "$unit")
+        unit=${unit##*/}
+        grep -qE "^Sockets=(.* )?$unit( |$)" "$deploy/$service" || fail "$service does not name $unit in Sockets="
+        pass "$service gets the socket of $unit"
+    done
 }
 
 # Prints the documents of this kind in kubernetes.yaml.
@@ -84,12 +105,11 @@ check_network_policies() {
 }
 
 check_files() {
-    local unit version profile
+    local version profile
     need haproxy systemd-analyze promtool docker-compose kubernetes-validate
     check_haproxy
-    for unit in power-server.service rps-server.service; do
-        check_unit "$unit"
-    done
+    check_units power-server.service rps-server.service
+    check_sockets
     check_success "promtool accepts prometheus.yml and alerts.yml" promtool check config --lint=all --lint-fatal "$deploy/prometheus.yml"
     check_success "the alert rules pass alerts_test.yml" promtool test rules "$deploy/alerts_test.yml"
     for profile in default monitoring; do
