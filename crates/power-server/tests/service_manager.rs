@@ -7,9 +7,10 @@ mod support;
 use std::io::Write;
 use std::path::Path;
 
-use proto::testing::blocking::{connect_with_small_buffers, read_to_end};
+use proto::testing::blocking::{connect, connect_with_small_buffers, read_to_end};
 use proto::testing::program::ServerProcess;
 use proto::testing::service_manager::{ServiceManager, WATCHDOG};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use support::program::{BINARY, command};
 
 /// A watchdog timeout in microseconds, short enough for many notifications in a test. No test depends on their rate.
@@ -76,7 +77,22 @@ fn the_watchdog_is_notified_while_idle_and_until_the_end_of_a_drain() {
     assert!(last.iter().all(|notification| notification == WATCHDOG), "{last:?}");
 }
 
-/// Another server shows how much time has passed: its watchdog has the same timeout.
+#[test]
+fn the_watchdog_is_notified_while_no_file_descriptor_is_left() {
+    let manager = ServiceManager::new();
+    let server = start(&manager, Some(WATCHDOG_USEC), &[]);
+    manager.next_state();
+    let pid = i32::try_from(server.id()).ok().and_then(Pid::from_raw);
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(0), maximum: getrlimit(Resource::Nofile).maximum }).unwrap();
+    let _waiting = connect(server.address("power"));
+    server.eventually(|server| server.log().contains("accept failed; backing off"), "has no file descriptor");
+    manager.queued();
+    for _ in 0..20 {
+        manager.expect_watchdog();
+    }
+}
+
+/// A second server shows how much time has passed: its watchdog has the same timeout.
 #[test]
 fn a_stopped_process_does_not_notify_the_watchdog() {
     let [manager, other_manager] = [ServiceManager::new(), ServiceManager::new()];

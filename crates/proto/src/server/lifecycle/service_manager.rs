@@ -8,6 +8,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::io;
+use std::mem;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -27,6 +28,8 @@ pub(crate) struct ServiceManager(Option<Arc<Manager>>);
 #[derive(Debug)]
 struct Manager {
     address: SocketAddr,
+    /// Open from the start, so that notifications need no file descriptor when none is left.
+    socket: UnixDatagram,
     /// Held while a notification is sent, so that none but the watchdog's follows `STOPPING=1`.
     state: Mutex<ManagerState>,
 }
@@ -42,17 +45,17 @@ impl ServiceManager {
     pub(crate) fn from_environment() -> Self {
         // An empty variable counts as unset.
         let socket = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty());
-        Self::at(socket.and_then(|socket| match address(&socket) {
-            Ok(address) => Some(address),
-            Err(error) => {
-                tracing::debug!(?socket, %error, "invalid NOTIFY_SOCKET; the service manager gets no notifications");
-                None
-            }
-        }))
+        let Some(socket) = socket else { return Self(None) };
+        address(&socket).and_then(Self::at).unwrap_or_else(|error| {
+            tracing::debug!(?socket, %error, "invalid NOTIFY_SOCKET; the service manager gets no notifications");
+            Self(None)
+        })
     }
 
-    fn at(address: Option<SocketAddr>) -> Self {
-        Self(address.map(|address| Arc::new(Manager { address, state: Mutex::default() })))
+    fn at(address: SocketAddr) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_write_timeout(Some(SEND_TIMEOUT))?;
+        Ok(Self(Some(Arc::new(Manager { address, socket, state: Mutex::default() }))))
     }
 
     /// Returns the time within which the manager expects each [watchdog](Self::watchdog) notification. `None` if it expects
@@ -91,41 +94,39 @@ impl ServiceManager {
         self.send(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
-    /// Reports that the server makes progress.
-    pub(crate) fn watchdog(&self) {
-        self.send(&[NotifyState::Watchdog]);
+    /// Reports that the server makes progress. Returns whether the notification could be sent.
+    pub(crate) fn watchdog(&self) -> bool {
+        self.send(&[NotifyState::Watchdog])
     }
 
-    fn send(&self, notification: &[NotifyState<'_>]) {
-        let Some(manager) = &self.0 else { return };
+    fn send(&self, notification: &[NotifyState<'_>]) -> bool {
+        let Some(manager) = &self.0 else { return true };
         let mut state = manager.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.is_stopping && !matches!(notification, [NotifyState::Watchdog]) {
-            return;
+            return true;
         }
         state.is_stopping |= matches!(notification, [NotifyState::Stopping, ..]);
-        if let Err(error) = manager.send(notification)
-            && !state.has_failed
+        let sent = manager.send(notification);
+        if let Err(error) = &sent
+            && !mem::replace(&mut state.has_failed, true)
         {
-            state.has_failed = true;
             tracing::debug!(%error, "cannot notify the service manager; later failures are not logged");
         }
+        sent.is_ok()
     }
 }
 
 impl Manager {
-    /// Sends one datagram. `sd_notify::notify` is not used: it knows no abstract addresses, and it would wait forever for a
-    /// manager that hangs.
+    /// Sends one datagram. `sd_notify::notify` is not used: it knows no abstract addresses, opens a socket each time, and
+    /// would wait forever for a manager that hangs.
     fn send(&self, notification: &[NotifyState<'_>]) -> io::Result<()> {
         let mut text = String::new();
         for line in notification {
             // Writing to a `String` cannot fail.
             let _ = writeln!(text, "{line}");
         }
-        // A new socket each time: a manager that was restarted has a new one too.
-        let socket = UnixDatagram::unbound()?;
-        socket.set_write_timeout(Some(SEND_TIMEOUT))?;
-        socket.connect_addr(&self.address)?;
-        socket.send(text.as_bytes()).map(drop)
+        // Not connected: a manager that was restarted has a new socket.
+        self.socket.send_to_addr(text.as_bytes(), &self.address).map(drop)
     }
 }
 
@@ -148,7 +149,7 @@ mod tests {
         let address = address(name.as_ref()).unwrap();
         let socket = UnixDatagram::bind_addr(&address).unwrap();
         socket.set_nonblocking(true).unwrap();
-        (socket, ServiceManager::at(Some(address)))
+        (socket, ServiceManager::at(address).unwrap())
     }
 
     fn received(socket: &UnixDatagram) -> Option<String> {
@@ -195,16 +196,14 @@ mod tests {
 
     #[test]
     fn a_manager_that_is_gone_or_does_not_read_fails_nothing() {
-        ServiceManager::at(None).ready();
+        ServiceManager(None).ready();
         let (socket, gone) = manager("gone");
         drop(socket);
         gone.ready();
-        gone.watchdog();
+        assert!(!gone.watchdog());
         let (_full, hangs) = manager("hangs");
-        // More than the queue has room for (unix(7), `max_dgram_qlen`), at least if it has its default of 10.
-        for _ in 0..12 {
-            hangs.watchdog();
-        }
+        // Until the queue is full, in which `net.unix.max_dgram_qlen` datagrams have room.
+        assert!((0..100_000).any(|_| !hangs.watchdog()));
     }
 
     #[test]

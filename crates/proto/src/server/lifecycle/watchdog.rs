@@ -81,15 +81,15 @@ impl Heartbeats {
         }))
     }
 
-    /// Calls `notify` at every half of the timeout while all heartbeats beat. Returns only if the watchdog is off.
-    pub(crate) async fn watch(self, notify: impl Fn()) {
+    /// Calls `notify` at every half of the timeout while all heartbeats beat, and again soon if it returns false, for a
+    /// notification that could not be sent. Returns only if the watchdog is off.
+    pub(crate) async fn watch(self, notify: impl Fn() -> bool) {
         let Some(rounds) = self.0 else { return };
         loop {
             sleep(rounds.part(2)).await;
-            while !rounds.all_have_beaten() {
+            while !(rounds.all_have_beaten() && notify()) {
                 sleep(rounds.part(16)).await;
             }
-            notify();
             rounds.current.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -162,7 +162,10 @@ mod tests {
         let times = Arc::new(Mutex::new(Vec::new()));
         let notify = {
             let times = Arc::clone(&times);
-            move || times.lock().unwrap().push((started.elapsed() + SECOND / 2).as_secs())
+            move || {
+                times.lock().unwrap().push((started.elapsed() + SECOND / 2).as_secs());
+                true
+            }
         };
         tokio::spawn(heartbeats.clone().watch(notify));
         times
@@ -268,6 +271,19 @@ mod tests {
         assert_eq!(heartbeat.during(async { 7 }).await, 7);
         assert_eq!(started.elapsed(), Duration::ZERO);
         assert_eq!(Heartbeat::default().during(async { 8 }).await, 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_notification_that_cannot_be_sent_is_repeated() {
+        let times = Mutex::new(Vec::new());
+        let started = Instant::now();
+        let notify = || {
+            let mut times = times.lock().unwrap();
+            times.push((started.elapsed() + SECOND / 2).as_secs());
+            times.len() > 2
+        };
+        assert!(timeout(20 * SECOND, Heartbeats::new(Some(TIMEOUT)).watch(notify)).await.is_err());
+        assert_eq!(*times.lock().unwrap(), [8, 9, 10, 18]);
     }
 
     #[tokio::test(start_paused = true)]

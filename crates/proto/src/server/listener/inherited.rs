@@ -61,7 +61,7 @@ impl InheritedSockets {
             return Ok(Self::default());
         }
         let names = names(variable, process::id())?;
-        // The crate takes ownership of whatever has these numbers, so check first that the numbers are right.
+        // The crate takes ownership of the files with these numbers, so check first that they are the inherited ones.
         for number in FIRST_FILE..FIRST_FILE + names.len() {
             check_inherited(number)?;
         }
