@@ -1,8 +1,8 @@
 //! The server framework: everything between a listening socket and the protocol handler of a connection.
 //!
-//! It knows no wire format: of [`wire`](crate::wire), it uses only [`quoted`](crate::wire::quoted), for error messages. A
-//! service implements two traits: a [`Service`] makes a [`Handler`] for each connection, and the handler maps events to
-//! reply bytes.
+//! It knows no wire format of a service: of [`wire`](crate::wire), it uses only [`quoted`](crate::wire::quoted), for error
+//! messages, and [`proxy_header`](crate::wire::proxy_header), for the header that a proxy sends. A service implements two
+//! traits: a [`Service`] makes a [`Handler`] for each connection, and the handler maps events to reply bytes.
 //!
 //! Each folder uses only the folders below it in this list:
 //!

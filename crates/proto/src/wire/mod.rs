@@ -9,9 +9,11 @@
 //! 2. [`number`]: parses and formats numbers.
 //! 3. [`power`]: requests and replies, and the three ways in which a request can end.
 //!
-//! [`quoted`] shows text from outside in error messages.
+//! [`proxy_header`] parses what a proxy sends before either protocol. [`quoted`] shows text from outside in error
+//! messages.
 
 pub mod number;
 pub mod power;
+pub mod proxy_header;
 pub mod quoted;
 pub mod rps;

@@ -8,7 +8,7 @@ pub struct Quoted<'a>(pub &'a [u8]);
 
 impl Quoted<'_> {
     /// Maximum bytes shown: enough to recognise the mistake. An escaped byte has up to four characters.
-    const MAX_BYTES: usize = 24;
+    pub(super) const MAX_BYTES: usize = 24;
 }
 
 impl fmt::Display for Quoted<'_> {

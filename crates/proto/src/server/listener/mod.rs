@@ -9,6 +9,7 @@
 //! - `admission`: the limits on connections; `open_files` lowers them to fit `RLIMIT_NOFILE`;
 //! - `limit_reached`: which limits there are, and how often each was reached;
 //! - `quota`: the limit on the requests of a client network, which `token_bucket` counts;
+//! - `proxy`: the PROXY header, with which a trusted proxy names its client;
 //! - `accept`: the accept loop, its backoff and its drain.
 
 pub(crate) mod accept;
@@ -19,6 +20,7 @@ pub(crate) mod inherited;
 pub(crate) mod limit_reached;
 pub(crate) mod open_files;
 pub(crate) mod peer;
+pub(crate) mod proxy;
 pub(crate) mod quota;
 pub(crate) mod socket;
 mod token_bucket;

@@ -4,6 +4,7 @@
 #[cfg(feature = "server")]
 pub mod configuration;
 pub mod power;
+pub mod proxy_header;
 pub mod rps;
 
 /// Calls `check` with each file of a fuzz target's corpus.
