@@ -7,6 +7,7 @@
 //! - `endpoints`: where a server listens;
 //! - `sections`: the tables that every server has;
 //! - `tls`: reads the files of `[tls]`;
+//! - `trusted_networks`: the table of the PROXY protocol, and its networks;
 //! - `builder`: merges the sources;
 //! - `file`: reads a file;
 //! - `command_line`: the arguments that every server takes.
@@ -17,10 +18,12 @@ pub(crate) mod endpoints;
 mod file;
 pub(crate) mod sections;
 pub(crate) mod tls;
+pub(crate) mod trusted_networks;
 pub(crate) mod types;
 
 pub use builder::{ConfigBuilder, ConfigErrors, Configuration, Conflict, InvalidKey, Source};
 pub use command_line::{CommandLine, Loaded, Options, Override, parse_arguments};
 pub use endpoints::{EndpointList, ServerEndpoint};
 pub use sections::{AdminConfig, ConnectionLimits, LogConfig, LogFormat, ServerConfig, TimeoutsConfig, TlsConfig};
+pub use trusted_networks::{ProxyProtocolConfig, TrustedNetworks};
 pub use types::{Count, LogFilter, TimeoutValue};
