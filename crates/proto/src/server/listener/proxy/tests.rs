@@ -7,6 +7,8 @@ use super::*;
 use crate::testing::properties::proxy_header::{HeaderV2, line};
 use crate::wire::proxy_header::LOCAL;
 
+mod haproxy;
+
 /// Valid headers with their sources, with every form and the longest lengths.
 fn headers() -> Vec<(Vec<u8>, Option<SocketAddr>)> {
     let v6: SocketAddr = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap();
