@@ -1,6 +1,6 @@
 //! Checks the wire properties with the stored fuzz corpus.
 
-use proto::testing::properties::{power, replay, rps};
+use proto::testing::properties::{power, proxy_header, replay, rps};
 
 #[test]
 fn the_power_wire_properties_hold_for_the_corpus() {
@@ -10,4 +10,9 @@ fn the_power_wire_properties_hold_for_the_corpus() {
 #[test]
 fn the_rock_paper_scissors_wire_properties_hold_for_the_corpus() {
     replay(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/rps_wire"), rps::check);
+}
+
+#[test]
+fn the_properties_of_the_proxy_header_hold_for_the_corpus() {
+    replay(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/proxy_header"), proxy_header::check);
 }
