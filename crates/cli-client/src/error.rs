@@ -2,9 +2,11 @@
 
 use std::io;
 
-use proto::client::{Error, ErrorKind, Phase};
+use proto::client::{Error, ErrorKind, HandshakeError, Phase, Violation};
 use proto::wire::power;
+use proto::wire::power::client::ReplyError;
 use proto::wire::quoted::Printable;
+use proto::wire::rps::UnknownByte;
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -54,6 +56,8 @@ pub(crate) enum FailureKind {
     /// The host name could not be resolved.
     Unresolved,
     Unreachable,
+    /// The TLS handshake failed.
+    Handshake,
     NoLocalPort,
     NoFiles,
     /// A valid reply with a wrong value.
@@ -70,7 +74,9 @@ impl FailureKind {
             ErrorKind::Protocol(_) => Self::Protocol,
             ErrorKind::Full => Self::Refused,
             ErrorKind::Closed => Self::Closed,
+            ErrorKind::Handshake(_) => Self::Handshake,
             ErrorKind::Io(_) if error.phase == Phase::Resolve => Self::Unresolved,
+            ErrorKind::Io(_) if error.phase == Phase::Handshake => Self::Handshake,
             ErrorKind::Io(cause) => match (cause.kind(), Errno::from_io_error(cause)) {
                 (io::ErrorKind::ConnectionRefused, _) => Self::Refused,
                 (io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse, _) => Self::NoLocalPort,
@@ -142,7 +148,8 @@ impl CliError {
             Self::NoReply(error, _) => match (&error.kind, error.phase) {
                 (ErrorKind::Full, _) => EXIT_FAILURE,
                 (ErrorKind::TimedOut(_), _) => EXIT_TIMEOUT,
-                (ErrorKind::Io(_), Phase::Resolve | Phase::Connect) => 3,
+                (ErrorKind::Handshake(_), _)
+                | (ErrorKind::Io(_), Phase::Resolve | Phase::Connect | Phase::Handshake) => 3,
                 // The request was sent, but no valid reply came.
                 (ErrorKind::Io(_) | ErrorKind::Protocol(_) | ErrorKind::Closed, _) => 5,
             },
@@ -155,12 +162,45 @@ impl From<Error> for CliError {
     fn from(error: Error) -> Self {
         let hint = match (FailureKind::from_error(&error), error.phase) {
             (FailureKind::Refused, Phase::Connect) => texts::hint_not_listening(),
+            (FailureKind::Unreachable, _) if is_missing_file(&error.kind) => texts::hint_not_listening(),
+            (FailureKind::Protocol, _) if is_tls_alert(&error.kind) => texts::hint_tls(),
+            (FailureKind::Handshake, _) => hint_of_handshake(&error.kind),
             (FailureKind::Timeout, _) => texts::hint_timeout(),
             (FailureKind::NoLocalPort, _) => texts::hint_ports(),
             (FailureKind::NoFiles, _) => texts::hint_files(),
             _ => String::new(),
         };
         Self::NoReply(error, hint)
+    }
+}
+
+/// Whether the path of a Unix socket does not exist.
+fn is_missing_file(kind: &ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Io(cause) if cause.kind() == io::ErrorKind::NotFound)
+}
+
+/// Whether a reply is a record of TLS with an alert (RFC 8446, section 5.1): 0x15, and a version that begins with 3.
+fn is_tls_alert(kind: &ErrorKind) -> bool {
+    match kind {
+        ErrorKind::Protocol(Violation::InvalidReply(
+            ReplyError::Malformed(quoted) | ReplyError::UnexpectedEof(quoted),
+        )) => quoted.starts_with(r"'\x15\x03"),
+        ErrorKind::Protocol(Violation::InvalidByte(UnknownByte(byte))) => *byte == 0x15,
+        _ => false,
+    }
+}
+
+/// Returns the option that helps, if any.
+fn hint_of_handshake(kind: &ErrorKind) -> String {
+    // A server without TLS may also reset the connection.
+    let ErrorKind::Handshake(reason) = kind else { return texts::hint_not_tls() };
+    match reason {
+        HandshakeError::UnknownAuthority | HandshakeError::NoAuthorities(_) => texts::hint_cacert(),
+        HandshakeError::WrongName(_) | HandshakeError::InvalidName(_) => texts::hint_server_name(),
+        HandshakeError::Expired => texts::hint_expired(),
+        HandshakeError::ClientCertificate(_) | HandshakeError::Refused => texts::hint_cert(),
+        HandshakeError::NotTls | HandshakeError::Closed => texts::hint_not_tls(),
+        HandshakeError::NoCommonVersion | HandshakeError::Other(_) => String::new(),
     }
 }
 

@@ -31,18 +31,19 @@ pub(crate) async fn run(command: PowerCommand, session: &Session) -> Result<(), 
         PowerCommand::Fourth(arguments) => (Operation::Fourth, arguments),
         PowerCommand::Echo(arguments) => (Operation::Echo, arguments),
     };
-    let address = Target::Power.address(arguments.addr)?;
+    let endpoint = Target::Power.endpoint(arguments.addr)?;
     if arguments.keep_alive && !matches!(arguments.framing, None | Some(Framing::Line)) {
         return Err(CliError::Usage(texts::keep_alive_needs_lines()));
     }
     let framing = arguments.framing.unwrap_or_default();
-    let mut client = Client::new(session.connector(&address)).with_framing(framing);
+    let mut client = Client::new(session.connector(&endpoint)).with_framing(framing);
     let piece_len = arguments.split.and_then(|bytes| NonZeroUsize::new(usize::try_from(bytes).ok()?));
     if let Some(bytes) = piece_len {
         client = client.with_chunking(Chunking { bytes, pause: arguments.delay });
     }
     let mut numbers = values(arguments.numbers, number);
-    let mut printer = Printer { output: session.output, address, operation, had_error_reply: false };
+    let mut printer =
+        Printer { output: session.output, address: endpoint.to_string(), operation, had_error_reply: false };
     let done = async {
         if arguments.keep_alive {
             return client.request_all(operation, numbers, |number, reply| printer.print_or_stop(number, reply)).await;

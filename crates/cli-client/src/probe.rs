@@ -32,7 +32,9 @@ pub(crate) async fn run(command: ProbeCommand, session: &Session) -> Result<(), 
         ProbeCommand::Rps(arguments) => (Target::Rps, arguments),
         ProbeCommand::Duel(arguments) => (Target::Duel, arguments),
     };
-    let address = target.address(addr)?;
+    // The first connector reads the system's authorities, which is not part of an exchange.
+    let connector = session.connector(&target.endpoint(addr)?);
+    let address = connector.address();
     let deadline = Instant::now() + wait.unwrap_or_default();
     loop {
         let started = Instant::now();
@@ -42,7 +44,7 @@ pub(crate) async fn run(command: ProbeCommand, session: &Session) -> Result<(), 
             Some(_) => timeout.min(whole_millis(deadline - started).max(PAUSE)),
             None => timeout,
         };
-        let mut connector = session.connector(&address).with_timeouts(Timeouts::all(attempt_timeout));
+        let mut connector = connector.clone().with_timeouts(Timeouts::all(attempt_timeout));
         if wait.is_some() {
             // All phases of an attempt share its time.
             connector = connector.with_deadline(started + attempt_timeout);
@@ -52,7 +54,7 @@ pub(crate) async fn run(command: ProbeCommand, session: &Session) -> Result<(), 
             Ok(()) => {
                 let (probe, latency) = (target.name(), started.elapsed());
                 let millis = format!("{:.1}", latency.as_secs_f64() * 1e3);
-                let line = texts::works(texts::server_at(probe, &address), millis);
+                let line = texts::works(texts::server_at(probe, address), millis);
                 return session.output.print(line, &ProbeResult { probe, address, latency_us: latency.as_micros() });
             }
             Err(error) if Instant::now() + PAUSE >= deadline => return Err(error),
@@ -72,9 +74,9 @@ fn whole_millis(duration: Duration) -> Duration {
 }
 
 #[derive(Serialize)]
-struct ProbeResult {
+struct ProbeResult<'a> {
     probe: &'static str,
-    address: String,
+    address: &'a str,
     latency_us: u128,
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use proto::client::{Connector, Timeouts};
+use proto::client::{Connector, Timeouts, Tls};
+use proto::endpoint::Endpoint;
 
 use crate::arguments::Common;
 use crate::error::CliError;
@@ -16,19 +17,22 @@ pub(crate) struct Session {
     pub(crate) interrupt: Interrupt,
     pub(crate) verbose: bool,
     trace: Option<Arc<Trace>>,
+    tls: Arc<Tls>,
 }
 
 impl Session {
     /// # Errors
     ///
-    /// Fails if signal handlers cannot be installed.
+    /// Fails if signal handlers cannot be installed or an option of TLS is invalid.
     pub(crate) fn new(common: &Common) -> Result<Self, CliError> {
+        let tls = Arc::new(common.tls.load()?);
         Ok(Self {
             output: common.output,
             timeouts: Timeouts::all(common.timeout),
             interrupt: Interrupt::listen()?,
             verbose: common.verbose,
             trace: (common.verbose || common.trace).then(|| Arc::new(Trace::new(common.trace))),
+            tls,
         })
     }
 
@@ -48,9 +52,9 @@ impl Session {
         }
     }
 
-    /// Returns a connector for the address; `--verbose` and `--trace` attach the trace.
-    pub(crate) fn connector(&self, address: &str) -> Connector {
-        let connector = Connector::new(address).with_timeouts(self.timeouts);
+    /// Returns a connector for the endpoint; `--verbose` and `--trace` attach the trace.
+    pub(crate) fn connector(&self, endpoint: &Endpoint) -> Connector {
+        let connector = Connector::new(endpoint.clone()).with_timeouts(self.timeouts).with_tls(Arc::clone(&self.tls));
         match &self.trace {
             Some(trace) => connector.with_observer(trace.clone()),
             None => connector,

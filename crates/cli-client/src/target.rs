@@ -1,9 +1,9 @@
-//! The servers and their addresses: from `--addr`, the environment, or the default.
+//! The servers and their endpoints: from `--addr`, the environment, or the default.
 
 use std::env;
 
 use clap::Arg;
-use proto::client::Connector;
+use proto::endpoint::Endpoint;
 
 use crate::error::CliError;
 use crate::language::texts;
@@ -40,26 +40,29 @@ impl Target {
         if argument.get_id() == "addr" { argument.help(self.addr_help()) } else { argument }
     }
 
-    /// Returns the address from `--addr`, the environment, or the default, in this order. An empty variable counts as
+    /// Returns the endpoint from `--addr`, the environment, or the default, in this order. An empty variable counts as
     /// unset.
     ///
     /// # Errors
     ///
-    /// [`CliError::Usage`] if the environment variable is not an address.
-    pub(crate) fn address(self, given: Option<String>) -> Result<String, CliError> {
+    /// [`CliError::Usage`] if the environment variable is not an endpoint.
+    pub(crate) fn endpoint(self, given: Option<Endpoint>) -> Result<Endpoint, CliError> {
         let (_, variable, default) = self.parts();
-        match (given, env::var(variable)) {
-            (Some(given), _) => Ok(given),
-            (None, Ok(value)) if !value.is_empty() => {
-                address(&value).map_err(|expected| CliError::Usage(texts::in_variable(variable, &value, expected)))
+        let value = match (given, env::var(variable)) {
+            (Some(given), _) => return Ok(given),
+            (None, Err(env::VarError::NotUnicode(_))) => {
+                return Err(CliError::Usage(texts::variable_not_text(variable)));
             }
-            (None, Err(env::VarError::NotUnicode(_))) => Err(CliError::Usage(texts::variable_not_text(variable))),
-            (None, _) => Ok(default.to_owned()),
-        }
+            (None, value) => value.ok().filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned()),
+        };
+        endpoint(&value).map_err(|expected| CliError::Usage(texts::in_variable(variable, &value, expected)))
     }
 }
 
-/// Parses an address.
-pub(crate) fn address(text: &str) -> Result<String, String> {
-    text.parse::<Connector>().map(|_| text.to_owned()).map_err(|_| texts::not_an_address())
+/// Parses an endpoint to which a client can connect.
+pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
+    match text.parse() {
+        Ok(Endpoint::Inherited { .. }) => Err(texts::not_for_clients()),
+        parsed => parsed.map_err(|_| texts::not_an_endpoint()),
+    }
 }

@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use proto::client::stream::{Observer, StreamEvent};
+use proto::client::tls;
+use proto::wire::quoted::Printable;
 
 use crate::language::{explain, texts};
 use crate::output::write_stderr;
@@ -55,8 +57,10 @@ impl Trace {
                 *connection = TracedConnection::start("");
                 texts::trace_connect(address)
             }
-            StreamEvent::Connected(local) => {
-                texts::trace_connected(local.map(|local| local.to_string()).unwrap_or_default())
+            StreamEvent::Connected(Some(local)) => texts::trace_connected(local),
+            StreamEvent::Connected(None) => texts::trace_connected_unnamed(),
+            StreamEvent::Handshaken(tls::Session { version, cipher_suite, subject }) => {
+                texts::trace_handshake(version, cipher_suite, Printable(subject))
             }
             StreamEvent::Failed(error) => texts::trace_failed(explain::error(error)),
             StreamEvent::Sent(bytes) => {

@@ -30,6 +30,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use proto::client::power::Client;
 use proto::client::{Connector, Timeouts};
+use proto::endpoint::Endpoint;
 use proto::server::listener::healthcheck_address;
 use proto::server::observe::metrics::registry;
 use proto::server::{self, Admission, ConnectionTimeouts, LimitReached, Listener, Service, Shutdown, Summary};
@@ -151,7 +152,7 @@ impl Service for PowerService {
 pub async fn healthcheck(config: &Config) -> Result<(), String> {
     let timeout = config.timeouts.request.get();
     let address = healthcheck_address(config.listen.as_slice()).ok_or("no endpoint")?;
-    let address = address.to_string();
+    let address = Endpoint::Tcp(address.into());
     let client = Client::new(Connector::new(address).with_timeouts(Timeouts::all(timeout)));
     let one = Number::from(1);
     match client.request(Operation::Echo, one).await {

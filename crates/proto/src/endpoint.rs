@@ -5,7 +5,7 @@
 
 use std::error;
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -123,6 +123,12 @@ impl fmt::Display for HostPort {
     }
 }
 
+impl From<SocketAddr> for HostPort {
+    fn from(address: SocketAddr) -> Self {
+        Self(address.to_string().into())
+    }
+}
+
 impl FromStr for HostPort {
     type Err = InvalidEndpoint;
 
@@ -198,8 +204,6 @@ impl FromStr for SocketName {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
 
     #[test]

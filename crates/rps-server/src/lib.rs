@@ -34,6 +34,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use proto::client::rps::{Connection, Round};
 use proto::client::{Connector, Error, ErrorKind};
+use proto::endpoint::Endpoint;
 use proto::server::listener::healthcheck_address;
 use proto::server::observe::metrics::registry;
 use proto::server::{self, Admission, ConnectionTimeouts, LimitReached, Listener, Service, Shutdown, Summary};
@@ -247,7 +248,7 @@ pub async fn healthcheck(config: &Config) -> Result<(), String> {
 }
 
 async fn open(address: SocketAddr) -> Result<Connection, Error> {
-    Connection::open(Connector::new(address.to_string())).await
+    Connection::open(Connector::new(Endpoint::Tcp(address.into()))).await
 }
 
 /// Returns the result of a check; `None` if the server is full.

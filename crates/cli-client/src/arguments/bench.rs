@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
+use proto::endpoint::Endpoint;
 use proto::wire::number::Number;
 use proto::wire::power::Operation;
 use proto::wire::power::client::Framing;
 
 use super::values::{SourceList, at_most, duration, escaped, framing, number, sources};
 use crate::language::texts;
-use crate::target::{Target, address};
+use crate::target::{Target, endpoint};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
@@ -73,8 +74,8 @@ pub(crate) struct PowerLoad {
           help = texts::number())]
     pub(crate) number: Number,
 
-    #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Target::Power.addr_help())]
-    pub(crate) addr: Option<String>,
+    #[arg(long, value_name = "ENDPOINT", value_parser = endpoint, help = Target::Power.addr_help())]
+    pub(crate) addr: Option<Endpoint>,
 }
 
 #[derive(Args, Debug)]
@@ -85,8 +86,8 @@ pub(crate) struct RpsLoad {
     #[arg(long, value_name = "COUNT", default_value = "1", value_parser = at_most::<MAX_IN_FLIGHT>, help = texts::pipeline())]
     pub(crate) pipeline: u64,
 
-    #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Target::Rps.addr_help())]
-    pub(crate) addr: Option<String>,
+    #[arg(long, value_name = "ENDPOINT", value_parser = endpoint, help = Target::Rps.addr_help())]
+    pub(crate) addr: Option<Endpoint>,
 }
 
 #[derive(Args, Debug)]
@@ -100,8 +101,8 @@ pub(crate) struct DuelLoad {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, help = texts::bench_window())]
     pub(crate) window: Duration,
 
-    #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Target::Duel.addr_help())]
-    pub(crate) addr: Option<String>,
+    #[arg(long, value_name = "ENDPOINT", value_parser = endpoint, help = Target::Duel.addr_help())]
+    pub(crate) addr: Option<Endpoint>,
 }
 
 #[derive(Args, Debug)]
@@ -121,13 +122,13 @@ pub(crate) struct ExchangeLoad {
     #[arg(long, value_name = "BYTES", value_parser = escaped, allow_hyphen_values = true, help = texts::exchange_expect())]
     pub(crate) expect: Bytes,
 
-    #[arg(long = "addr", value_name = "HOST:PORT", value_parser = address, help = texts::exchange_addr())]
-    pub(crate) address: String,
+    #[arg(long, value_name = "ENDPOINT", value_parser = endpoint, help = texts::exchange_addr())]
+    pub(crate) addr: Endpoint,
 }
 
 /// The usage that clap generates, in two lines to fit a terminal.
 const EXCHANGE_USAGE: &str = "cli-client bench exchange [OPTIONS] --send <BYTES> --expect <BYTES>
-                                 --addr <HOST:PORT>";
+                                 --addr <ENDPOINT>";
 
 /// Maximum pipeline. It takes 1 MB with short requests and 32 MB with the longest; more requests in flight change no
 /// measurement.

@@ -1,10 +1,11 @@
 //! The command line.
 //!
 //! - this file: the commands and their options, except those of `bench`;
-//! - `values`: value parsers; `help`: help in the language of the process; `usage`: reports of usage errors.
+//! - `tls`: the options of TLS; `values`: value parsers; `help`: help in the language of the process; `usage`: reports of usage errors.
 
 pub(crate) mod bench;
 mod help;
+pub(crate) mod tls;
 mod usage;
 pub(crate) mod values;
 
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use proto::endpoint::Endpoint;
 use proto::wire::number::{Literal, Number, classify};
 use proto::wire::power::client::Framing;
 use proto::wire::rps::Move;
@@ -21,8 +23,9 @@ use proto::wire::rps::Move;
 use crate::input::Argument;
 use crate::language::{Language, texts};
 use crate::output::Output;
-use crate::target::{Target, address};
+use crate::target::{Target, endpoint};
 use bench::BenchCommand;
+use tls::TlsOptions;
 use values::{at_most, duration, framing, number, odd, or_input, rps_move};
 
 #[derive(Debug, Parser)]
@@ -52,6 +55,9 @@ pub(crate) struct Common {
 
     #[arg(long, global = true, value_name = "DURATION", default_value = "5s", value_parser = duration, help = texts::timeout())]
     pub(crate) timeout: Duration,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsOptions,
 }
 
 #[derive(Debug, Subcommand)]
@@ -101,8 +107,8 @@ pub(crate) struct PowerArguments {
           help = texts::delay())]
     pub(crate) delay: Duration,
 
-    #[arg(long, value_name = "HOST:PORT", value_parser = address, help = Target::Power.addr_help())]
-    pub(crate) addr: Option<String>,
+    #[arg(long, value_name = "ENDPOINT", value_parser = endpoint, help = Target::Power.addr_help())]
+    pub(crate) addr: Option<Endpoint>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -140,8 +146,8 @@ pub(crate) struct OpponentArguments {
           help = texts::window())]
     pub(crate) window: Duration,
 
-    #[arg(long, value_name = "HOST:PORT", value_parser = address, help = texts::opponent_addr())]
-    pub(crate) addr: Option<String>,
+    #[arg(long, value_name = "ENDPOINT", value_parser = endpoint, help = texts::opponent_addr())]
+    pub(crate) addr: Option<Endpoint>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -156,8 +162,8 @@ pub(crate) enum ProbeCommand {
 
 #[derive(Args, Debug)]
 pub(crate) struct ProbeArguments {
-    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
-    pub(crate) addr: Option<String>,
+    #[arg(long, value_name = "ENDPOINT", value_parser = endpoint)]
+    pub(crate) addr: Option<Endpoint>,
 
     #[arg(long, value_name = "DURATION", value_parser = duration, help = texts::wait())]
     pub(crate) wait: Option<Duration>,

@@ -94,9 +94,9 @@ impl LoadConnection {
         Ok(pipeline)
     }
 
-    /// Returns the server's address if the connection is open and the kernel still knows the address.
+    /// Returns the server's IP address if the connection is open, and if it has one.
     pub(super) fn peer_addr(&self) -> Option<SocketAddr> {
-        self.open.as_ref()?.stream().peer_addr().ok()
+        self.open.as_ref()?.stream().peer_addr()
     }
 
     /// Sends `count` requests, and calls `on_verdict` as replies arrive. An error covers all requests without a

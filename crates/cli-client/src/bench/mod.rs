@@ -17,13 +17,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use proto::client::Timeouts;
 use proto::client::rps::Connection;
-use proto::client::{Connector, Timeouts};
+use proto::endpoint::Endpoint;
 use proto::wire::power::client::Framing;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
-use crate::arguments::bench::{BenchCommand, DuelLoad, ExchangeLoad, PowerLoad, RpsLoad};
+use crate::arguments::bench::{BenchCommand, DuelLoad, ExchangeLoad, LoadOptions, PowerLoad, RpsLoad};
 use crate::arguments::values::SourceList;
 use crate::error::CliError;
 use crate::language::texts;
@@ -51,7 +52,7 @@ const RESERVED_FDS: u64 = 64;
 /// Fails if the load cannot start, if a reply was not correct, or if a signal interrupted the run, whose report is
 /// still printed. A wrong reply decides the exit code, or else the most frequent kind of error in all runs.
 pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), CliError> {
-    let plans = plans(command, session.timeouts.reply)?;
+    let plans = plans(command, session)?;
     let is_comparison = plans.len() > 1;
     let mut reports = Vec::new();
     let mut result = Ok(());
@@ -80,37 +81,44 @@ pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), 
 }
 
 /// Returns the requested runs: one, or the runs to compare.
-fn plans(command: BenchCommand, reply_timeout: Duration) -> Result<Vec<Plan>, CliError> {
-    let plan = |workload, address: String, load, framing, keep_alive, pipeline: Option<u64>| {
+fn plans(command: BenchCommand, session: &Session) -> Result<Vec<Plan>, CliError> {
+    let reply_timeout = session.timeouts.reply;
+    let plan = |workload, endpoint: Endpoint, load: LoadOptions, framing, keep_alive, pipeline: Option<u64>| {
+        if load.sources.is_some() && matches!(endpoint, Endpoint::Unix(_)) {
+            return Err(CliError::Usage(texts::sources_need_ip(endpoint)));
+        }
         let keep_alive = keep_alive || pipeline.is_some();
         let framing = if keep_alive { Framing::Line } else { framing };
         let in_flight = pipeline.unwrap_or(1);
-        let connector = Connector::new(&*address);
-        Plan { workload, keep_alive, framing, address, connector, load, in_flight, reply_timeout }
+        let connector = session.connector(&endpoint);
+        Ok(Plan { workload, keep_alive, framing, connector, load, in_flight, reply_timeout })
     };
     let plan = match command {
         BenchCommand::Power(PowerLoad { load, keep_alive, pipeline, framing, compare, op, number, addr }) => {
-            let address = Target::Power.address(addr)?;
+            let endpoint = Target::Power.endpoint(addr)?;
             let workload = Workload::power(op, number).ok_or_else(|| CliError::Usage(texts::power_out_of_range()))?;
             let short = framing.unwrap_or_default();
             let plan = |keep_alive, pipeline| {
-                plan(workload.clone(), address.clone(), load.clone(), short, keep_alive, pipeline)
+                plan(workload.clone(), endpoint.clone(), load.clone(), short, keep_alive, pipeline)
             };
             if compare {
                 let pipeline = pipeline.or(Some(COMPARED_PIPELINE));
-                return Ok(vec![plan(false, None), plan(true, None), plan(true, pipeline)]);
+                return [(false, None), (true, None), (true, pipeline)]
+                    .into_iter()
+                    .map(|(keep, in_flight)| plan(keep, in_flight))
+                    .collect();
             }
-            plan(keep_alive, pipeline)
+            plan(keep_alive, pipeline)?
         }
         BenchCommand::Rps(RpsLoad { load, pipeline, addr }) => {
-            plan(Workload::Rps, Target::Rps.address(addr)?, load, Framing::Line, true, Some(pipeline))
+            plan(Workload::Rps, Target::Rps.endpoint(addr)?, load, Framing::Line, true, Some(pipeline))?
         }
         BenchCommand::Duel(DuelLoad { load, pipeline, window, addr }) => {
-            let plan = plan(Workload::Duel, Target::Duel.address(addr)?, load, Framing::Line, true, Some(pipeline));
+            let plan = plan(Workload::Duel, Target::Duel.endpoint(addr)?, load, Framing::Line, true, Some(pipeline))?;
             Plan { reply_timeout: reply_timeout + window, ..plan }
         }
-        BenchCommand::Exchange(ExchangeLoad { load, keep_alive, pipeline, send, expect, address }) => {
-            plan(Workload::Exchange { send, expect }, address, load, Framing::Bare, keep_alive, pipeline)
+        BenchCommand::Exchange(ExchangeLoad { load, keep_alive, pipeline, send, expect, addr }) => {
+            plan(Workload::Exchange { send, expect }, addr, load, Framing::Bare, keep_alive, pipeline)?
         }
     };
     Ok(vec![plan])
@@ -130,13 +138,14 @@ async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, CliError> {
     for source in &sources {
         UdpSocket::bind((*source, 0)).map_err(|error| CliError::Usage(texts::source_not_local(source, error)))?;
     }
-    let connector = session.connector(&plan.address).with_local_addrs(sources.clone());
+    let connector = plan.connector.clone().with_local_addrs(sources);
     let peer = if plan.workload == Workload::Duel {
-        let mut connection = Connection::open(connector).await?;
+        let mut connection = Connection::open(connector.clone()).await?;
         connection.check().await?;
-        connection.peer_addr().ok()
+        connection.peer_addr()
     } else {
-        let mut connection = LoadConnection::new(Arc::new(Plan { in_flight: 1, connector, ..plan.clone() }));
+        let mut connection =
+            LoadConnection::new(Arc::new(Plan { in_flight: 1, connector: connector.clone(), ..plan.clone() }));
         connection.connect().await?;
         let peer = connection.peer_addr();
         let mut verified = Ok(Outcomes::default());
@@ -145,9 +154,8 @@ async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, CliError> {
         peer
     };
     // Resolve the name once, not for each connection.
-    let peer = peer.map_or_else(|| plan.address.clone(), |peer| peer.to_string());
     let timeouts = Timeouts { reply: plan.reply_timeout, ..session.timeouts };
-    plan.connector = Connector::new(peer).with_timeouts(timeouts).with_local_addrs(sources);
+    plan.connector = connector.with_timeouts(timeouts).with_peer_addr(peer).without_observer();
     Ok(plan)
 }
 

@@ -25,9 +25,7 @@ pub(super) struct Plan {
     pub(super) keep_alive: bool,
     /// How a power request ends.
     pub(super) framing: Framing,
-    /// The server's address as given by the user.
-    pub(super) address: String,
-    /// The server. After the first exchange it has the resolved address instead of the name.
+    /// The server. After the first exchange its name is resolved.
     pub(super) connector: Connector,
     pub(super) load: LoadOptions,
     /// Number of requests in flight on a connection.
@@ -40,8 +38,8 @@ impl Plan {
     /// Returns the name of the server for text output.
     pub(super) fn server(&self) -> String {
         match self.workload {
-            Workload::Exchange { .. } => self.address.clone(),
-            _ => texts::server_at(self.workload.name(), &self.address),
+            Workload::Exchange { .. } => self.connector.address().to_owned(),
+            _ => texts::server_at(self.workload.name(), self.connector.address()),
         }
     }
 

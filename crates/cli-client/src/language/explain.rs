@@ -5,7 +5,8 @@
 
 use std::io;
 
-use proto::client::{Error, ErrorKind, Phase, Violation};
+use proto::client::tls::FileError;
+use proto::client::{Error, ErrorKind, HandshakeError, Phase, Violation};
 use proto::wire::power::client::{ClientCodec, ReplyError};
 
 use super::{Language, texts};
@@ -22,11 +23,14 @@ fn chinese_error(kind: &ErrorKind, phase: Phase) -> String {
     match (kind, phase) {
         (ErrorKind::TimedOut(timeout), Phase::Resolve) => format!("{timeout:?} 内未能解析出地址"),
         (ErrorKind::TimedOut(timeout), Phase::Connect) => format!("{timeout:?} 内未能连上"),
+        (ErrorKind::TimedOut(timeout), Phase::Handshake) => format!("{timeout:?} 内未能完成 TLS 握手"),
         (ErrorKind::TimedOut(timeout), Phase::Send) => format!("{timeout:?} 内未能发出请求"),
         (ErrorKind::TimedOut(timeout), Phase::Reply) => format!("{timeout:?} 内没有应答"),
         (ErrorKind::TimedOut(timeout), Phase::End) => format!("{timeout:?} 内只收到应答的开头，没有结尾"),
         (ErrorKind::Io(cause), Phase::Resolve) => format!("无法解析主机名：{}", system(cause)),
         (ErrorKind::Io(cause), Phase::Connect) => format!("无法连接：{}", system(cause)),
+        (ErrorKind::Io(cause), Phase::Handshake) => format!("TLS 握手失败：{}", system(cause)),
+        (ErrorKind::Handshake(reason), _) => format!("TLS 握手失败：{}", chinese_handshake(reason)),
         (ErrorKind::Io(cause), Phase::Send) => format!("无法发送请求：{}", system(cause)),
         (ErrorKind::Io(cause), Phase::Reply) => format!("收到应答之前连接断开：{}", system(cause)),
         (ErrorKind::Io(cause), Phase::End) => format!("应答中途连接断开：{}", system(cause)),
@@ -40,6 +44,7 @@ fn chinese_error(kind: &ErrorKind, phase: Phase) -> String {
 fn chinese_violation(violation: &Violation) -> String {
     match violation {
         Violation::NoReply => "没有应答就关闭了连接".to_owned(),
+        Violation::Truncated => "没有 close_notify 就结束了 TLS 连接，应答可能不完整".to_owned(),
         Violation::Unsolicited => "应答比请求多".to_owned(),
         Violation::InvalidReply(ReplyError::Malformed(quoted)) => format!("{quoted} 不是 power 协议的有效应答"),
         Violation::InvalidReply(ReplyError::UnexpectedEof(quoted)) => format!("应答在 {quoted} 之后中断"),
@@ -52,6 +57,36 @@ fn chinese_violation(violation: &Violation) -> String {
     }
 }
 
+fn chinese_handshake(reason: &HandshakeError) -> String {
+    match reason {
+        HandshakeError::UnknownAuthority => "服务器的证书不是由受信任的机构签发的".to_owned(),
+        HandshakeError::WrongName(name) => format!("服务器的证书对 {name} 无效"),
+        HandshakeError::Expired => "服务器的证书已过期".to_owned(),
+        HandshakeError::ClientCertificate(alert) => format!("服务器要求它所信任的客户端证书（警报 {alert:?}）"),
+        HandshakeError::Refused => "服务器拒绝：没有共同的密码套件，或要求客户端证书".to_owned(),
+        HandshakeError::NotTls => "服务器不使用 TLS".to_owned(),
+        HandshakeError::NoCommonVersion => "服务器既不支持 TLS 1.2 也不支持 TLS 1.3".to_owned(),
+        HandshakeError::Closed => "服务器关闭了连接：可能已满，或不使用 TLS".to_owned(),
+        HandshakeError::NoAuthorities(reason) => format!("系统中没有受信任机构的证书{reason}"),
+        HandshakeError::InvalidName(name) => format!("没有证书能对名称 '{name}' 有效"),
+        HandshakeError::Other(error) => error.to_string(),
+    }
+}
+
+/// Returns why a file with certificates or a key is invalid.
+pub(crate) fn file(error: &FileError) -> String {
+    match (Language::current(), error) {
+        (_, FileError::Read(cause)) => system(cause),
+        (Language::English, error) => error.to_string(),
+        (_, FileError::TooLong) => "超过 1 MiB".to_owned(),
+        (_, FileError::Malformed(cause)) => format!("不是有效的 PEM：{cause}"),
+        (_, FileError::NoCertificate) => "其中没有 PEM 格式的证书".to_owned(),
+        (_, FileError::NoKey) => "其中没有 PEM 格式的未加密私钥".to_owned(),
+        (_, FileError::Invalid(cause)) => cause.to_string(),
+        (_, FileError::Mismatch) => "与证书不匹配".to_owned(),
+    }
+}
+
 /// Translates the most common system errors; the others keep the system's message.
 pub(crate) fn system(cause: &io::Error) -> String {
     if Language::current() == Language::English {
@@ -61,6 +96,8 @@ pub(crate) fn system(cause: &io::Error) -> String {
         io::ErrorKind::ConnectionRefused => "连接被拒绝".to_owned(),
         io::ErrorKind::ConnectionReset => "连接被重置".to_owned(),
         io::ErrorKind::BrokenPipe => "管道已断开".to_owned(),
+        io::ErrorKind::NotFound => "文件不存在".to_owned(),
+        io::ErrorKind::PermissionDenied => "没有权限".to_owned(),
         io::ErrorKind::HostUnreachable => "主机不可达".to_owned(),
         io::ErrorKind::NetworkUnreachable => "网络不可达".to_owned(),
         io::ErrorKind::AddrNotAvailable => "没有可用的本地端口".to_owned(),

@@ -51,8 +51,8 @@ texts! {
     help_command "Print this help, or the help of a command" "显示帮助，或某个命令的帮助"
     version_flag "Print the version" "显示版本"
     timeout
-        "Timeout of each phase: resolve, connect, send, reply [default: 5s]"
-        "每个阶段的超时：解析地址、连接、发送、应答 [默认：5s]"
+        "Timeout of each phase: resolve, connect, handshake, send, reply [default: 5s]"
+        "每个阶段的超时：解析地址、连接、握手、发送、应答 [默认：5s]"
     lang
         "Language of the output: en or zh [default: from LC_ALL, LC_MESSAGES or LANG]"
         "输出的语言：en 或 zh [默认：依 LC_ALL、LC_MESSAGES、LANG]"
@@ -64,13 +64,22 @@ texts! {
     trace
         "Like --verbose, with every byte sent and received"
         "同 --verbose，并打印收发的每个字节"
+    cacert
+        "For tls://: trust the authorities in this PEM file instead of the system's"
+        "用于 tls://：信任这个 PEM 文件中的机构，而不是系统的"
+    cert "For tls://: present the certificate in this PEM file; needs --key" "用于 tls://：出示这个 PEM 文件中的证书，须有 --key"
+    key "For tls://: the private key of --cert, a PEM file" "用于 tls://：--cert 的私钥，PEM 文件"
+    server_name
+        "For tls://: the name in the server's certificate [default: the host of the endpoint]"
+        "用于 tls://：服务器证书中的名称 [默认：端点的主机]"
+    insecure "For tls://: accept any certificate of the server" "用于 tls://：接受服务器的任何证书"
     addr(variable, default)
-        "Address of the server [env: {variable}] [default: {default}]"
-        "服务器地址 [环境变量：{variable}] [默认：{default}]"
+        "Endpoint of the server: HOST:PORT, tls://HOST:PORT or unix:PATH [env: {variable}] [default: {default}]"
+        "服务器的端点：HOST:PORT、tls://HOST:PORT 或 unix:PATH [环境变量：{variable}] [默认：{default}]"
     opponent_addr
-        "Address of the server [env: RPS_ADDR; with --duel, DUEL_ADDR] \
+        "Endpoint of the server: HOST:PORT, tls://HOST:PORT or unix:PATH [env: RPS_ADDR; with --duel, DUEL_ADDR] \
          [default: 127.0.0.1:5001; with --duel, 127.0.0.1:5002]"
-        "服务器地址 [环境变量：RPS_ADDR；用 --duel 时：DUEL_ADDR] \
+        "服务器的端点：HOST:PORT、tls://HOST:PORT 或 unix:PATH [环境变量：RPS_ADDR；用 --duel 时：DUEL_ADDR] \
          [默认：127.0.0.1:5001；用 --duel 时：127.0.0.1:5002]"
 
     power "Compute powers of numbers, one result per line" "求数的幂，每行一个结果"
@@ -138,7 +147,9 @@ texts! {
         "The request: text with the escapes \\r, \\n, \\t, \\0, \\\\ and \\xHH"
         "请求：文本，可用转义 \\r、\\n、\\t、\\0、\\\\、\\xHH"
     exchange_expect "The expected reply, in the same notation; compared byte for byte" "预期的应答，写法相同，逐字节核对"
-    exchange_addr "Address of the server" "服务器地址"
+    exchange_addr
+        "Endpoint of the server: HOST:PORT, tls://HOST:PORT or unix:PATH"
+        "服务器的端点：HOST:PORT、tls://HOST:PORT 或 unix:PATH"
     pipeline_exchange
         "Requests in flight on each connection; implies --keep-alive [default: 1]"
         "每个连接上同时在途的请求数，自动启用 --keep-alive [默认：1]"
@@ -208,9 +219,18 @@ texts! {
         "unknown escape '\\{after}'; use \\r, \\n, \\t, \\0, \\\\ or \\xHH"
         "未知的转义 '\\{after}'；可用的有 \\r、\\n、\\t、\\0、\\\\、\\xHH"
     not_an_exchange "expected 1 to 512 bytes" "请输入 1 到 512 个字节"
-    not_an_address
-        "expected a host and a port, such as localhost:5000 or [::1]:5000"
-        "请输入主机和端口，如 localhost:5000、[::1]:5000"
+    not_an_endpoint
+        "expected HOST:PORT, tls://HOST:PORT or unix:PATH, such as localhost:5000 or [::1]:5000"
+        "请输入 HOST:PORT、tls://HOST:PORT 或 unix:PATH，如 localhost:5000、[::1]:5000"
+    not_for_clients
+        "only servers use inherited sockets; expected HOST:PORT, tls://HOST:PORT or unix:PATH"
+        "只有服务器使用继承的套接字；请输入 HOST:PORT、tls://HOST:PORT 或 unix:PATH"
+    not_a_server_name "expected a DNS name or an IP address" "请输入 DNS 名称或 IP 地址"
+    needs_option(option, other) "{option} needs {other}" "{option} 需要 {other}"
+    invalid_file(option, file, reason) "{option}: {file}: {reason}" "{option}：{file}：{reason}"
+    sources_need_ip(endpoint)
+        "--sources: {endpoint} is a Unix socket, which has no source addresses"
+        "--sources：{endpoint} 是 Unix 套接字，没有源地址"
     not_a_count(least, most)
         "expected a whole number from {least} to {most}; k stands for thousands, m for millions"
         "请输入 {least} 到 {most} 的整数；k 表示千，m 表示百万"
@@ -226,8 +246,8 @@ texts! {
         "--keep-alive needs line framing: remove --framing, or use --framing line"
         "--keep-alive 需要逐行：请去掉 --framing，或用 --framing line"
     in_variable(variable, value, expected)
-        "{variable}: '{value}' is not an address: {expected}"
-        "{variable}：'{value}' 不是地址：{expected}"
+        "{variable}: '{value}' is not an endpoint: {expected}"
+        "{variable}：'{value}' 不是端点：{expected}"
     variable_not_text(variable) "{variable}: not valid UTF-8" "{variable}：不是有效的 UTF-8 文本"
     input_line(line, message) "standard input, line {line}: {message}" "标准输入第 {line} 行：{message}"
     input_too_long(limit) "the line is longer than {limit} bytes" "这一行超过 {limit} 字节"
@@ -252,6 +272,23 @@ texts! {
     hint_not_listening
         "; nothing listens there: is the server running, and is the address right?"
         "；那里没有程序在监听：服务器在运行吗？地址对吗？"
+    hint_cacert
+        "; --cacert FILE names the certificate of the server's authority"
+        "；--cacert FILE 指定签发服务器证书的机构的证书"
+    hint_server_name
+        "; --server-name NAME expects another name in the certificate"
+        "；--server-name NAME 指定证书中的另一个名称"
+    hint_expired
+        "; the server needs a new one, unless the clock of this machine is wrong"
+        "；服务器需要换新证书，除非本机时钟有误"
+    hint_cert
+        "; --cert FILE and --key FILE present a certificate"
+        "；--cert FILE 和 --key FILE 用来出示证书"
+    hint_not_tls "; without TLS, leave out tls://" "；不用 TLS 时，请去掉 tls://"
+    hint_tls "; the server may speak TLS: try tls://HOST:PORT" "；服务器可能使用 TLS：可试 tls://HOST:PORT"
+    insecure_warning
+        "warning: --insecure: the server's certificate is not verified"
+        "警告：--insecure：不验证服务器的证书"
     hint_timeout "; --timeout sets how long to wait" "；--timeout 设定最多等多久"
     hint_framing
         "; if the server ends its replies in another way, try another --framing, such as bare"
@@ -384,6 +421,10 @@ texts! {
         "解析        {name} 即 {addresses}（{millis} 毫秒）"
     trace_connect(address) "connect     to {address}" "连接        {address}"
     trace_connected(local) "connected   from {local}" "已连上      从 {local}"
+    trace_connected_unnamed "connected" "已连上"
+    trace_handshake(version, suite, subject)
+        "handshake   {version}, {suite}, server's subject '{subject}'"
+        "TLS 握手    {version}，{suite}，服务器主体 '{subject}'"
     trace_failed(message) "failed      {message}" "失败        {message}"
     trace_half_closed
         "half-close  the client sends nothing more, but still receives"
@@ -423,6 +464,7 @@ names! {
         FailureKind::Closed => "closed" "连接被关闭"
         FailureKind::Unresolved => "name not resolved" "无法解析名字"
         FailureKind::Unreachable => "unreachable" "不可达"
+        FailureKind::Handshake => "TLS handshake" "TLS 握手"
         FailureKind::NoLocalPort => "no local port" "没有本地端口"
         FailureKind::NoFiles => "open-file limit" "打开的文件太多"
         FailureKind::Wrong => "wrong reply" "应答有误"

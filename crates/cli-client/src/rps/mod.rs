@@ -90,7 +90,7 @@ impl GameConnection {
     async fn start(opponent: OpponentArguments, session: &Session) -> Result<Self, CliError> {
         let window = opponent.duel.then_some(opponent.window);
         let target = if opponent.duel { Target::Duel } else { Target::Rps };
-        let connector = session.connector(&target.address(opponent.addr)?);
+        let connector = session.connector(&target.endpoint(opponent.addr)?);
         // Another player may use the whole window before the reply is late.
         let reply = session.timeouts.reply + window.unwrap_or_default();
         let connector = connector.with_timeouts(Timeouts { reply, ..session.timeouts });

@@ -1,23 +1,21 @@
-//! A server's address, and how a client connects to it.
+//! A server's endpoint, and how a client connects to it.
 
-use std::error;
-use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
-use tokio::time::{Instant, timeout_at};
+use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::stream::{ClientStream, Observer, StreamEvent};
+use super::stream::{ClientStream, Observer, StreamEvent, Transport};
+use super::tls::{self, Tls};
 use super::{Error, ErrorKind, Phase, Timeouts};
-use crate::wire::quoted::is_printable;
+use crate::endpoint::{Endpoint, HostPort, SocketPath};
 
 /// The local addresses to connect from, used in turn. If the list is empty, the kernel chooses.
 #[derive(Debug, Default)]
@@ -34,10 +32,17 @@ impl LocalAddrs {
     }
 }
 
-/// A server's address and the options of every connection to it.
+/// How long to wait before another attempt to connect to a Unix socket whose accept queue is full.
+const QUEUE_RETRY: Duration = Duration::from_millis(5);
+
+/// A server's endpoint and the options of every connection to it.
 #[derive(Clone, Debug)]
 pub struct Connector {
+    endpoint: Arc<Endpoint>,
+    /// The text of the endpoint.
     address: Arc<str>,
+    peer_addr: Option<SocketAddr>,
+    tls: Arc<Tls>,
     timeouts: Timeouts,
     deadline: Option<Instant>,
     local_addrs: Arc<LocalAddrs>,
@@ -45,11 +50,14 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Creates a connector for `address`, a host name or an IP address with a port. Does not connect yet.
+    /// Creates a connector for this endpoint. Does not connect yet.
     #[must_use]
-    pub fn new(address: impl Into<Arc<str>>) -> Self {
+    pub fn new(endpoint: Endpoint) -> Self {
         Self {
-            address: address.into(),
+            address: endpoint.to_string().into(),
+            endpoint: Arc::new(endpoint),
+            peer_addr: None,
+            tls: Arc::default(),
             timeouts: Timeouts::default(),
             deadline: None,
             local_addrs: Arc::default(),
@@ -80,13 +88,35 @@ impl Connector {
         Self { local_addrs: Arc::new(local_addrs), ..self }
     }
 
+    /// Sets the IP address and port to connect to, so that the host of the endpoint is not resolved.
+    #[must_use]
+    pub fn with_peer_addr(self, peer_addr: Option<SocketAddr>) -> Self {
+        Self { peer_addr, ..self }
+    }
+
+    /// Sets the options of TLS. For a TLS endpoint, reads the authorities of the system now rather than while connecting.
+    #[must_use]
+    pub fn with_tls(self, tls: Arc<Tls>) -> Self {
+        if self.endpoint.is_tls() {
+            // The first connection reports the error.
+            let _ = tls.config();
+        }
+        Self { tls, ..self }
+    }
+
     /// Sets the observer of all events on the connections.
     #[must_use]
     pub fn with_observer(self, observer: Arc<dyn Observer>) -> Self {
         Self { observer: Some(observer), ..self }
     }
 
-    /// Returns the address as given to [`Self::new`].
+    /// Removes the observer.
+    #[must_use]
+    pub fn without_observer(self) -> Self {
+        Self { observer: None, ..self }
+    }
+
+    /// Returns the text of the endpoint.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
@@ -102,15 +132,61 @@ impl Connector {
     ///
     /// # Errors
     ///
-    /// Fails if the name cannot be resolved or no address can be connected to within the timeouts.
+    /// Fails if the name cannot be resolved, no address can be connected to or the handshake is not done within the
+    /// timeouts; for [`Endpoint::Inherited`] always, with [`io::ErrorKind::Unsupported`].
     pub async fn connect(&self) -> Result<ClientStream, Error> {
-        self.notify(|| StreamEvent::Resolve(&self.address));
-        let resolved = self.with_timeout(self.timeouts.resolve, lookup_host(&*self.address)).await;
-        let resolved = resolved.map_err(|kind| self.failed(Phase::Resolve, kind))?;
+        let transport = match &*self.endpoint {
+            Endpoint::Tcp(address) => Transport::Tcp(self.connect_tcp(address).await?),
+            Endpoint::Tls(address) => {
+                let stream = self.connect_tcp(address).await?;
+                // Boxed, because the state of a handshake would make the futures of all connections larger.
+                let handshake = Box::pin(self.tls.handshake(stream, address.host()));
+                let stream = self.with_timeout(self.timeouts.handshake, handshake).await;
+                let stream = stream.map_err(|kind| self.failed(Phase::Handshake, kind))?;
+                self.notify(|| StreamEvent::Handshaken(tls::Session::of(&stream)));
+                Transport::Tls(Box::new(stream))
+            }
+            Endpoint::Unix(path) => Transport::Unix(self.connect_unix(path).await?),
+            Endpoint::Inherited { .. } => {
+                let error = io::Error::new(io::ErrorKind::Unsupported, "only a server can use an inherited socket");
+                return Err(self.failed(Phase::Connect, error.into()));
+            }
+        };
+        Ok(ClientStream::new(transport, self.observer.clone()))
+    }
+
+    async fn connect_unix(&self, path: &SocketPath) -> Result<UnixStream, Error> {
+        self.notify(|| StreamEvent::Connect(self.address.to_string()));
+        let connecting = async {
+            loop {
+                match UnixStream::connect(path.as_path()).await {
+                    // The accept queue is full. TCP would wait by itself.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(QUEUE_RETRY).await,
+                    done => return done,
+                }
+            }
+        };
+        let stream = self.with_timeout(self.timeouts.connect, connecting).await;
+        let stream = stream.map_err(|kind| self.failed(Phase::Connect, kind))?;
+        self.notify(|| StreamEvent::Connected(None));
+        Ok(stream)
+    }
+
+    async fn resolve(&self, address: &HostPort) -> Result<Vec<SocketAddr>, Error> {
+        if let Some(peer_addr) = self.peer_addr {
+            return Ok(vec![peer_addr]);
+        }
+        self.notify(|| StreamEvent::Resolve(address.as_str()));
+        let resolved = self.with_timeout(self.timeouts.resolve, lookup_host(address.as_str())).await;
+        Ok(resolved.map_err(|kind| self.failed(Phase::Resolve, kind))?.collect())
+    }
+
+    async fn connect_tcp(&self, address: &HostPort) -> Result<TcpStream, Error> {
+        let mut resolved = self.resolve(address).await?;
         let local = self.local_addrs.next();
         // An IPv4 source address reaches only IPv4 addresses, an IPv6 source address only IPv6 addresses.
         let is_reachable = |address: &SocketAddr| local.is_none_or(|local| local.is_ipv4() == address.is_ipv4());
-        let resolved: Vec<_> = resolved.filter(is_reachable).collect();
+        resolved.retain(is_reachable);
         self.notify(|| StreamEvent::Resolved(&resolved));
         if resolved.is_empty() {
             let error = io::Error::new(io::ErrorKind::NotFound, "it has no address of the source address's family");
@@ -123,14 +199,14 @@ impl Connector {
         for (tried, &address) in resolved.iter().enumerate() {
             let remaining = u32::try_from(resolved.len() - tried).unwrap_or(u32::MAX);
             let share = deadline.saturating_duration_since(Instant::now()) / remaining;
-            self.notify(|| StreamEvent::Connect(address));
+            self.notify(|| StreamEvent::Connect(address.to_string()));
             match self.with_timeout(share, connect(address, local)).await {
                 Ok(stream) => {
                     // Each request is one write, so Nagle's algorithm would only delay it. If the option cannot be set,
                     // the connection is broken, and the next read or write returns a better error.
                     let _ = stream.set_nodelay(true);
                     self.notify(|| StreamEvent::Connected(stream.local_addr().ok()));
-                    return Ok(ClientStream::new(stream, self.observer.clone()));
+                    return Ok(stream);
                 }
                 // Report the whole timeout, not this address's share of it.
                 Err(ErrorKind::TimedOut(_)) => last_error = ErrorKind::TimedOut(self.timeouts.connect),
@@ -166,7 +242,9 @@ impl Connector {
         error
     }
 
+    /// Returns the error of this phase, or of the handshake if that is why the phase failed.
     pub(super) fn error(&self, phase: Phase, kind: ErrorKind) -> Error {
+        let phase = if let ErrorKind::Handshake(_) = kind { Phase::Handshake } else { phase };
         Error { address: self.address.to_string(), phase, kind }
     }
 }
@@ -180,71 +258,4 @@ async fn connect(address: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpSt
     let _ = setsockopt(&socket.as_fd(), IpBindAddressNoPort, &true);
     socket.bind(SocketAddr::new(local, 0))?;
     socket.connect(address).await
-}
-
-impl FromStr for Connector {
-    type Err = InvalidAddress;
-
-    /// Parses a host name, an IPv4 address or an IPv6 address in brackets, and a port. The name is not resolved yet.
-    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
-        // An IPv6 address needs brackets: without them its last group would parse as the port. A URL is not an address.
-        let is_in_name =
-            |character: char| is_printable(character) && !character.is_whitespace() && !":/[]".contains(character);
-        let is_host = |host: &str| match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-            None => !host.is_empty() && host.chars().all(is_in_name),
-        };
-        let is_port = |port: &str| {
-            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
-        };
-        match text.rsplit_once(':') {
-            Some((host, port)) if is_host(host) && is_port(port) => Ok(Self::new(text)),
-            _ => Err(InvalidAddress),
-        }
-    }
-}
-
-/// The error for a text that is not a host and a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidAddress;
-
-impl fmt::Display for InvalidAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a host and a port, such as localhost:5000 or [::1]:5000")
-    }
-}
-
-impl error::Error for InvalidAddress {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_has_a_host_and_a_port() {
-        for valid in ["localhost:5000", "石头.example:80", "127.0.0.1:1", "[::1]:65535", "example.com:80"] {
-            assert!(valid.parse::<Connector>().is_ok_and(|connector| connector.address() == valid), "{valid}");
-        }
-        for invalid in [
-            "",
-            "localhost",
-            ":5000",
-            "localhost:",
-            "localhost:x",
-            "localhost:65536",
-            "localhost:0",
-            "::1",
-            "::1:5000",
-            "[::1]",
-            "[x]:1",
-            "h:+80",
-            "h h:80",
-            "h\n:80",
-            "\u{1b}[2J:80",
-            "h\u{202e}:80",
-            "http://h:80",
-        ] {
-            assert!(invalid.parse::<Connector>().is_err(), "{invalid}");
-        }
-    }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use super::tls::HandshakeError;
 use crate::wire::power::client::ReplyError;
 use crate::wire::quoted::Printable;
 use crate::wire::rps::{Move, UnknownByte};
@@ -28,6 +29,9 @@ impl fmt::Display for Error {
                 write!(f, "{address}: no address was found within {timeout:?}")
             }
             (ErrorKind::TimedOut(timeout), Phase::Connect) => write!(f, "{address}: no connection within {timeout:?}"),
+            (ErrorKind::TimedOut(timeout), Phase::Handshake) => {
+                write!(f, "{address}: no TLS handshake within {timeout:?}")
+            }
             (ErrorKind::TimedOut(timeout), Phase::Send) => {
                 write!(f, "{address}: the request could not be sent within {timeout:?}")
             }
@@ -37,6 +41,8 @@ impl fmt::Display for Error {
             }
             (ErrorKind::Io(error), Phase::Resolve) => write!(f, "{address}: the name cannot be resolved: {error}"),
             (ErrorKind::Io(error), Phase::Connect) => write!(f, "{address}: cannot connect: {error}"),
+            (ErrorKind::Io(error), Phase::Handshake) => write!(f, "{address}: the TLS handshake failed: {error}"),
+            (ErrorKind::Handshake(reason), _) => write!(f, "{address}: the TLS handshake failed: {reason}"),
             (ErrorKind::Io(error), Phase::Send) => write!(f, "{address}: the request could not be sent: {error}"),
             (ErrorKind::Io(error), Phase::Reply) => {
                 write!(f, "{address}: the connection broke before the reply: {error}")
@@ -61,6 +67,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
             ErrorKind::Io(error) => Some(error),
+            ErrorKind::Handshake(reason) => Some(reason),
             _ => None,
         }
     }
@@ -73,6 +80,8 @@ pub enum Phase {
     Resolve,
     /// Connecting.
     Connect,
+    /// The TLS handshake. In TLS 1.3 the server may reject the client's certificate after the client has sent a request.
+    Handshake,
     /// Sending a request.
     Send,
     /// Waiting for the reply.
@@ -86,6 +95,7 @@ impl fmt::Display for Phase {
         f.pad(match self {
             Self::Resolve => "resolve",
             Self::Connect => "connect",
+            Self::Handshake => "handshake",
             Self::Send => "send",
             Self::Reply => "reply",
             Self::End => "end",
@@ -100,6 +110,8 @@ pub enum ErrorKind {
     TimedOut(Duration),
     /// The operating system reported an error, such as unreachable, refused or reset.
     Io(io::Error),
+    /// The TLS handshake failed. The phase is always [`Phase::Handshake`].
+    Handshake(HandshakeError),
     /// The server's bytes violate the protocol, or the stream ended too early.
     Protocol(Violation),
     /// The server replied that it is full.
@@ -113,6 +125,9 @@ pub enum ErrorKind {
 pub enum Violation {
     /// The server closed the connection without a reply.
     NoReply,
+    /// The server ended its TLS connection without `close_notify`, and the reply was not complete before that. Anyone on
+    /// the network path can forge such an end.
+    Truncated,
     /// The server sent more replies than the client sent requests.
     Unsolicited,
     /// The reply is not valid on the power protocol.
@@ -136,6 +151,9 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoReply => f.write_str("it closed the connection without a reply"),
+            Self::Truncated => {
+                f.write_str("it ended the TLS connection without close_notify, so the reply may be incomplete")
+            }
             Self::Unsolicited => f.write_str("it sent more replies than there were requests"),
             Self::InvalidReply(error) => error.fmt(f),
             Self::InvalidByte(unknown) => {
@@ -157,15 +175,27 @@ impl From<Violation> for ErrorKind {
 }
 
 impl From<io::Error> for ErrorKind {
+    /// Finds the errors of rustls that are no errors of the connection. Sockets never return
+    /// [`io::ErrorKind::UnexpectedEof`]: for rustls, it is an EOF without `close_notify`.
     fn from(error: io::Error) -> Self {
-        Self::Io(error)
+        match HandshakeError::from_read(&error) {
+            Some(reason) => Self::Handshake(reason),
+            None if error.kind() == io::ErrorKind::UnexpectedEof => Violation::Truncated.into(),
+            None => Self::Io(error),
+        }
+    }
+}
+
+impl From<HandshakeError> for ErrorKind {
+    fn from(reason: HandshakeError) -> Self {
+        Self::Handshake(reason)
     }
 }
 
 impl From<ReplyError> for ErrorKind {
     fn from(error: ReplyError) -> Self {
         match error {
-            ReplyError::Io(error) => Self::Io(error),
+            ReplyError::Io(error) => error.into(),
             violation => Self::Protocol(Violation::InvalidReply(violation)),
         }
     }

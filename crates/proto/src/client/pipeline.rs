@@ -33,7 +33,7 @@ use super::{Connector, Error, ErrorKind, Phase, Violation};
 /// #     stream.write_all(b"d4.0\nd9.0\n").await.unwrap();
 /// # });
 /// let mut codec = ClientCodec::new(Framing::Line);
-/// let mut pipeline = Pipeline::open(Connector::new(address), ClientCodec::MAX_REPLY_LEN, Some(ClientCodec::ERROR_BYTE)).await?;
+/// let mut pipeline = Pipeline::open(Connector::new(address.parse()?), ClientCodec::MAX_REPLY_LEN, Some(ClientCodec::ERROR_BYTE)).await?;
 /// pipeline.send(b"a2.0\na3.0\n"[..].into(), false);
 /// for square in [4.0, 9.0] {
 ///     assert_eq!(pipeline.reply(&mut codec).await?.map(|number| number.value()), Ok(square));
@@ -165,6 +165,8 @@ impl Duplex {
             let written = ready!(Pin::new(&mut self.stream).poll_write(context, &self.unsent))?;
             self.unsent.advance(written);
         }
+        // TLS buffers what the socket has no room for.
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
         if self.half_close {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
             self.half_close = false;
@@ -215,11 +217,13 @@ where
             Ok(0) => return Ok(decoder.decode_eof(bytes)?),
             Ok(_) => {}
             Err(error) => {
+                let kind: ErrorKind = error.into();
                 // A close with unread requests in the server's receive buffer resets the connection. Of the bytes
                 // before the reset, accept only a final error: another reply may be incomplete.
                 let is_error = final_error.is_some() && bytes.first().copied() == final_error;
-                let last = if is_error { decoder.decode_eof(bytes).ok().flatten() } else { None };
-                return last.map(Some).ok_or(ErrorKind::Io(error));
+                let is_reset = matches!(kind, ErrorKind::Io(_));
+                let last = if is_error && is_reset { decoder.decode_eof(bytes).ok().flatten() } else { None };
+                return last.map(Some).ok_or(kind);
             }
         }
     }

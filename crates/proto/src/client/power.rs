@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use futures::{FutureExt, TryStreamExt};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadHalf, WriteHalf, split};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio::try_join;
@@ -42,7 +41,7 @@ use crate::wire::power::{Operation, Reply, Request};
 /// #     stream.write_all(b"d4.0").await.unwrap();
 /// # });
 /// // `address` is that of a running server, such as "localhost:5000".
-/// let client = Client::new(Connector::new(address));
+/// let client = Client::new(Connector::new(address.parse()?));
 /// let reply = client.request(Operation::Square, "2".parse()?).await?;
 /// match reply {
 ///     Ok(number) => assert_eq!(number.to_string(), "4.0"),
@@ -83,7 +82,7 @@ impl Client {
     ///
     /// Fails if no valid reply arrives within the timeouts.
     pub async fn request(&self, operation: Operation, operand: Number) -> Result<Reply, Error> {
-        let (mut reading, mut writing) = self.connector.connect().await?.into_split();
+        let (mut reading, mut writing) = split(self.connector.connect().await?);
         let timeouts = self.connector.timeouts();
         let mut codec = ClientCodec::new(self.framing);
         let (mut request, mut bytes) = (BytesMut::new(), BytesMut::new());
@@ -92,9 +91,10 @@ impl Client {
             encoded?;
             send(&mut writing, &request, self.chunking, &self.connector).await?;
             if self.framing == Framing::EndOfStream {
-                self.connector.with_timeout(timeouts.send, writing.shutdown()).await?;
+                self.connector.with_timeout(timeouts.send, writing.shutdown()).await
+            } else {
+                self.connector.with_timeout(timeouts.send, writing.flush()).await
             }
-            Ok::<_, ErrorKind>(())
         };
         let (reply, sent) = {
             let reply = read_reply(&mut reading, &mut codec, &mut bytes, MIN_READ_BYTES, Some(ClientCodec::ERROR_BYTE));
@@ -114,9 +114,10 @@ impl Client {
             Ok(None) => Violation::NoReply.into(),
             Err(kind) => kind,
         };
-        Err(match sent {
-            Ok(()) => self.connector.error(phase_of(&bytes), kind),
-            Err(kind) => self.connector.error(Phase::Send, kind),
+        Err(match (sent, kind) {
+            // The server's alert is the reason why sending failed.
+            (Ok(()), kind) | (Err(_), kind @ ErrorKind::Handshake(_)) => self.connector.error(phase_of(&bytes), kind),
+            (Err(kind), _) => self.connector.error(Phase::Send, kind),
         })
     }
 
@@ -169,7 +170,7 @@ impl Client {
     /// #     stream.read_to_end(&mut Vec::new()).await.unwrap();
     /// #     stream.write_all(b"d4.0\nd9.0\n").await.unwrap();
     /// # });
-    /// let (mut requests, mut replies) = Client::new(Connector::new(address)).connect().await?;
+    /// let (mut requests, mut replies) = Client::new(Connector::new(address.parse()?)).connect().await?;
     /// let sending = async {
     ///     for number in ["2", "3"] {
     ///         requests.send(Operation::Square, number.parse()?).await?;
@@ -195,7 +196,7 @@ impl Client {
     ///
     /// Fails if the connection cannot be made within the timeouts.
     pub async fn connect(&self) -> Result<(Requests, Replies), Error> {
-        let (read, write) = self.connector.connect().await?.into_split();
+        let (read, write) = split(self.connector.connect().await?);
         // One item per request in flight: the channel's capacity limits their number.
         let (sent, in_flight) = mpsc::channel(MAX_IN_FLIGHT);
         let connector = self.connector.clone();
@@ -250,10 +251,11 @@ const MAX_IN_FLIGHT: usize = 1024;
 /// The minimum read buffer in bytes. One read must deliver a whole bare reply, so the longest reply must fit.
 const MIN_READ_BYTES: usize = ClientCodec::MAX_REPLY_LEN;
 
-/// The sending direction of a connection.
+/// The sending direction of a connection. Dropping it without [`finish`](Self::finish) does not half-close: the connection is
+/// closed when the [`Replies`] are dropped, too.
 #[derive(Debug)]
 pub struct Requests {
-    stream: BufWriter<ClientStream<OwnedWriteHalf>>,
+    stream: BufWriter<WriteHalf<ClientStream>>,
     codec: ClientCodec,
     chunking: Option<Chunking>,
     in_flight: mpsc::Sender<()>,
@@ -339,7 +341,7 @@ impl Requests {
 /// The receiving direction of a connection.
 #[derive(Debug)]
 pub struct Replies {
-    stream: ClientStream<OwnedReadHalf>,
+    stream: ReadHalf<ClientStream>,
     codec: ClientCodec,
     in_flight: mpsc::Receiver<()>,
     bytes: BytesMut,
@@ -375,7 +377,7 @@ impl Replies {
         } else if in_flight.is_none() {
             return Ok(None);
         } else if let Some(error) = read_error {
-            ErrorKind::Io(error)
+            error.into()
         } else {
             let reply = read_reply(
                 &mut self.stream,

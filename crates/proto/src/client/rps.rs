@@ -51,7 +51,7 @@ impl fmt::Display for Round {
 /// #     stream.write_all(b"y").await.unwrap();
 /// # });
 /// // `address` is that of a running server, such as "localhost:5001".
-/// let mut game = Connection::open(Connector::new(address)).await?;
+/// let mut game = Connection::open(Connector::new(address.parse()?)).await?;
 /// match game.throw(Move::Rock).await? {
 ///     Round::Judged(Outcome::Win) => println!("the house had scissors"),
 ///     Round::Judged(Outcome::Lose) => println!("the house had paper"),
@@ -80,12 +80,9 @@ impl Connection {
         Ok(Self { pipeline, awaiting: false })
     }
 
-    /// Returns the server's address (getpeername(2)).
-    ///
-    /// # Errors
-    ///
-    /// Fails if the socket is not connected any more.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+    /// Returns the server's IP address; see [`ClientStream::peer_addr`](super::stream::ClientStream::peer_addr).
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.pipeline.stream().peer_addr()
     }
 
@@ -138,6 +135,8 @@ impl Connection {
         // A full server replies and closes without reading, so sending may fail. Its reply is the better error.
         let reply = match (self.pipeline.reply(&mut ClientCodec).await, self.pipeline.take_send_error()) {
             (Ok(Ok(Reply::Full)), _) => Ok(Reply::Full),
+            // The server's alert is the reason why sending failed.
+            (Err(error @ Error { kind: ErrorKind::Handshake(_), .. }), _) => return Err(error),
             (_, Some(error)) => return Err(self.error(Phase::Send, error.into())),
             (reply, None) => reply?,
         };

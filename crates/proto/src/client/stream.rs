@@ -5,13 +5,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use futures::FutureExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 
-use super::Error;
+use super::{Error, tls};
 
 /// An event of a connection, from name resolution to the close. The variants are in the order of the events; bytes are
 /// sent and received concurrently.
@@ -21,19 +22,21 @@ pub enum StreamEvent<'a> {
     Resolve(&'a str),
     /// The lookup has returned these addresses.
     Resolved(&'a [SocketAddr]),
-    /// The attempt to connect to this address begins.
-    Connect(SocketAddr),
-    /// The connection is established, from this local address (`None` if getsockname(2) fails).
+    /// The attempt to connect to this address begins: `IP:PORT` or `unix:PATH`.
+    Connect(String),
+    /// The connection is established, from this local address. A Unix socket has none.
     Connected(Option<SocketAddr>),
+    /// The TLS handshake is done. All bytes in other events are decrypted.
+    Handshaken(tls::Session),
     /// No connection could be established.
     Failed(&'a Error),
-    /// The kernel has accepted these bytes for sending.
+    /// The kernel, or the TLS layer, has accepted these bytes for sending.
     Sent(&'a [u8]),
-    /// The client has closed its sending direction (shutdown(2), `SHUT_WR`).
+    /// The client has closed its sending direction (shutdown(2), `SHUT_WR`; with TLS after `close_notify`).
     HalfClosed,
     /// These bytes have been received.
     Received(&'a [u8]),
-    /// The server has closed its sending direction (EOF).
+    /// The server has closed its sending direction (EOF; with TLS `close_notify`).
     Ended,
     /// Reading or writing has failed.
     Broken(&'a io::Error),
@@ -47,57 +50,64 @@ pub trait Observer: fmt::Debug + Send + Sync {
     fn observe(&self, event: &StreamEvent<'_>);
 }
 
-/// The observer of a connection, if any. When the last clone is dropped, the connection is closed.
-#[derive(Clone, Debug)]
-struct Hook(Option<Arc<CloseGuard>>);
+/// What carries the bytes of a connection.
+#[derive(Debug)]
+pub(super) enum Transport {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
 
-impl Hook {
-    fn notify<'a>(&self, event: impl FnOnce() -> StreamEvent<'a>) {
-        if let Some(guard) = &self.0 {
-            guard.0.observe(&event());
+trait ReadWrite: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> ReadWrite for S {}
+
+impl Transport {
+    fn stream(&mut self) -> Pin<&mut dyn ReadWrite> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream),
+            Self::Unix(stream) => Pin::new(stream),
+            Self::Tls(stream) => Pin::new(stream),
+        }
+    }
+
+    /// Returns the TCP socket; a Unix socket is none.
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Unix(_) => None,
+            Self::Tls(stream) => Some(stream.get_ref().0),
         }
     }
 }
 
-/// Reports [`StreamEvent::Closed`] when it is dropped.
+/// A connection. Dropping it closes the connection.
 #[derive(Debug)]
-struct CloseGuard(Arc<dyn Observer>);
-
-impl Drop for CloseGuard {
-    fn drop(&mut self) {
-        self.0.observe(&StreamEvent::Closed);
-    }
-}
-
-/// A connection, or one direction of it.
-#[derive(Debug)]
-pub struct ClientStream<S = TcpStream> {
-    stream: S,
-    hook: Hook,
+pub struct ClientStream {
+    transport: Transport,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl ClientStream {
-    pub(super) fn new(stream: TcpStream, observer: Option<Arc<dyn Observer>>) -> Self {
-        Self { stream, hook: Hook(observer.map(|observer| Arc::new(CloseGuard(observer)))) }
+    pub(super) fn new(transport: Transport, observer: Option<Arc<dyn Observer>>) -> Self {
+        Self { transport, observer }
     }
 
-    /// Returns the server's address (getpeername(2)).
-    ///
-    /// # Errors
-    ///
-    /// Fails if the socket is not connected any more.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.stream.peer_addr()
+    /// Returns the server's IP address (getpeername(2)); `None` for a Unix socket, and if the socket is not connected any
+    /// more.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.transport.tcp()?.peer_addr().ok()
     }
 
     /// Makes the close send a RST instead of a FIN, so that the server discards the pending reply (socket(7),
-    /// `SO_LINGER`).
+    /// `SO_LINGER`). Has no effect on a Unix socket, which has no RST.
     ///
     /// # Errors
     ///
     /// Fails if setsockopt(2) fails.
     pub fn set_zero_linger(&self) -> io::Result<()> {
-        self.stream.set_zero_linger()
+        self.transport.tcp().map_or(Ok(()), TcpStream::set_zero_linger)
     }
 
     /// Reads received bytes without waiting.
@@ -105,17 +115,37 @@ impl ClientStream {
     /// # Errors
     ///
     /// [`io::ErrorKind::WouldBlock`] if no bytes have been received, or an error of read(2).
-    pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.stream.try_read(buffer);
+    pub(super) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = match &mut self.transport {
+            Transport::Tcp(stream) => stream.try_read(buffer),
+            Transport::Unix(stream) => stream.try_read(buffer),
+            Transport::Tls(stream) => {
+                stream.read(buffer).now_or_never().unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
+            }
+        };
         if let Ok(length) = read {
-            self.hook.notify(|| received(&buffer[..length]));
+            self.notify(|| received(&buffer[..length]));
         }
         read
     }
 
-    pub(super) fn into_split(self) -> (ClientStream<OwnedReadHalf>, ClientStream<OwnedWriteHalf>) {
-        let (read, write) = self.stream.into_split();
-        (ClientStream { stream: read, hook: self.hook.clone() }, ClientStream { stream: write, hook: self.hook })
+    fn notify<'a>(&self, event: impl FnOnce() -> StreamEvent<'a>) {
+        if let Some(observer) = &self.observer {
+            observer.observe(&event());
+        }
+    }
+}
+
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        // The end of a TLS connection is `close_notify`; without it the server would report a truncation. Nothing waits
+        // for it to be sent. It must not come before a RST, because the server would take it for an ordinary close.
+        if let Transport::Tls(stream) = &mut self.transport
+            && !matches!(stream.get_ref().0.linger(), Ok(Some(_)))
+        {
+            let _ = Pin::new(stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
+        self.notify(|| StreamEvent::Closed);
     }
 }
 
@@ -123,15 +153,15 @@ fn received(bytes: &[u8]) -> StreamEvent<'_> {
     if bytes.is_empty() { StreamEvent::Ended } else { StreamEvent::Received(bytes) }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
+impl AsyncRead for ClientStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let len_before = buffer.filled().len();
-        let read = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
-        self.hook.notify(|| match &read {
+        let read = ready!(self.transport.stream().poll_read(context, buffer));
+        self.notify(|| match &read {
             Ok(()) => received(&buffer.filled()[len_before..]),
             Err(error) => StreamEvent::Broken(error),
         });
@@ -139,10 +169,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
+impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
-        self.hook.notify(|| match &written {
+        let written = ready!(self.transport.stream().poll_write(context, bytes));
+        self.notify(|| match &written {
             Ok(length) => StreamEvent::Sent(&bytes[..*length]),
             Err(error) => StreamEvent::Broken(error),
         });
@@ -150,12 +180,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        self.transport.stream().poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = ready!(Pin::new(&mut self.stream).poll_shutdown(context));
-        self.hook.notify(|| match &shut {
+        let shut = ready!(self.transport.stream().poll_shutdown(context));
+        self.notify(|| match &shut {
             Ok(()) => StreamEvent::HalfClosed,
             Err(error) => StreamEvent::Broken(error),
         });
