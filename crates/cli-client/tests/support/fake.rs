@@ -47,6 +47,11 @@ impl Fake {
         Self { address, stopped, thread: Some(thread) }
     }
 
+    /// Returns the address that the server listens on.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Reads until the client's half-close, sends these bytes, and closes.
     pub(crate) fn replying(bytes: &'static [u8]) -> Self {
         Self::new(move |stream| {

@@ -121,6 +121,11 @@ impl RunningClient {
         self.process.stdout.wait_for("another line", line)
     }
 
+    /// Waits until standard error contains this text.
+    pub(crate) fn wait_for_stderr(&self, text: &str) {
+        self.process.stderr.wait_for(text, |printed| printed.contains(text).then_some(()));
+    }
+
     /// Sends SIGINT, as Ctrl-C does.
     pub(crate) fn interrupt(&self) {
         self.process.signal("INT");

@@ -14,6 +14,7 @@
 //! - [`certificates`]: certificates for the tests of TLS;
 //! - `breakable` (with feature `server`): an in-memory stream that a test can break;
 //! - [`transcript`]: replays the transcripts of PROTOCOL.md;
+//! - [`front`]: TLS and Unix sockets in front of a plain server, with [`certificates`];
 //! - [`python`]: peers written in Python;
 //! - [`properties`]: properties that hold for any input, for the fuzz targets and their corpus;
 //! - [`generator`]: a random number generator whose bytes do not depend on the size of each draw.
@@ -33,6 +34,7 @@ pub mod blocking;
 pub mod breakable;
 pub mod certificates;
 pub mod clients;
+pub mod front;
 pub mod generator;
 pub mod memory;
 pub mod nonblocking;

@@ -1,0 +1,100 @@
+//! Unix sockets: every command, and each error.
+
+#![allow(clippy::expect_used, reason = "a failed setup fails the test")]
+
+mod support;
+
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use proto::testing::certificates::Authority;
+use proto::testing::front::Front;
+use support::fake::Fake;
+use support::load::run_bench_ok;
+use support::{client, real, run};
+
+/// Returns a path in the folder of an authority, which is removed with it.
+fn path(folder: &Authority, name: &str) -> PathBuf {
+    folder.folder().join(name)
+}
+
+#[test]
+fn every_command_works() {
+    let (power, rps, duel) = (real::power(), real::rps(), real::duel(Duration::from_secs(30)));
+    let folder = Authority::new();
+    let power = Front::unix(power.address(), &path(&folder, "power"));
+    let rps = Front::unix(rps.address(), &path(&folder, "rps"));
+    let duel = Front::unix(duel.address(), &path(&folder, "duel"));
+    for flags in ["", "--framing line", "--framing bare", "--keep-alive", "--framing eof --split 4"] {
+        run(&format!("power square 2 3 {flags} --addr {}", power.endpoint)).assert_success("4.0\n9.0\n");
+    }
+    client("power square 2").with_env("POWER_ADDR", &power.endpoint).run("").assert_success("4.0\n");
+    for (probe, server) in [("power", &power), ("rps", &rps), ("duel", &duel)] {
+        let finished = run(&format!("probe {probe} --addr {}", server.endpoint));
+        let works = format!("{probe} at {} works", server.endpoint);
+        assert!(finished.code == Some(0) && finished.stdout.starts_with(&works), "{finished:?}");
+    }
+    assert_eq!(run(&format!("rps throw rock paper --addr {}", rps.endpoint)).stdout.lines().count(), 2);
+    let report = run_bench_ok(100, &format!("power -n 100 -c 8 --addr {}", power.endpoint));
+    assert_eq!(report["address"], power.endpoint.as_str());
+    run_bench_ok(300, &format!("power -n 300 -c 4 --pipeline 16 --addr {}", power.endpoint));
+    run_bench_ok(300, &format!("rps -n 300 -c 4 --pipeline 64 --addr {}", rps.endpoint));
+    run_bench_ok(100, &format!("duel -n 100 -c 4 --addr {}", duel.endpoint));
+    let exchange = r"exchange --send a2\n --expect d4.0\n -n 100 --keep-alive";
+    run_bench_ok(100, &format!("{exchange} --addr {}", power.endpoint));
+    let sources = format!("bench power -n 1 --sources 127.0.0.2 --addr {}", power.endpoint);
+    run(&sources).assert_failed(2, "", &["is a Unix socket, which has no source addresses"]);
+    run(&format!("{sources} --lang zh")).assert_failed(2, "", &["是 Unix 套接字，没有源地址"]);
+}
+
+#[test]
+fn a_path_without_a_server_exits_with_3_and_a_hint() {
+    let folder = Authority::new();
+    let missing = path(&folder, "missing");
+    let message = "missing: cannot connect: No such file or directory (os error 2); nothing listens there";
+    run(&format!("power square 2 --addr unix:{}", missing.display())).assert_failed(3, "", &[message]);
+    let stale = path(&folder, "stale");
+    drop(UnixListener::bind(&stale).expect("the path is free"));
+    let message = "stale: cannot connect: Connection refused (os error 111); nothing listens there";
+    run(&format!("power square 2 --addr unix:{}", stale.display())).assert_failed(3, "", &[message]);
+}
+
+#[test]
+fn a_full_accept_queue_exits_with_4_in_the_connect_phase() {
+    let folder = Authority::new();
+    let path = path(&folder, "full");
+    let listener = UnixListener::bind(&path).expect("the path is free");
+    rustix::net::listen(&listener, 0).expect("it listens");
+    let _queued = std::os::unix::net::UnixStream::connect(&path).expect("the queue has room for one");
+    run(&format!("power square 2 --timeout 200ms --addr unix:{}", path.display())).assert_failed(
+        4,
+        "",
+        &["no connection within 200ms"],
+    );
+}
+
+#[test]
+fn a_trace_shows_the_path() {
+    let folder = Authority::new();
+    let backend = Fake::replying(b"d4.0");
+    let server = Front::unix(backend.address(), &path(&folder, "power"));
+    let finished = run(&format!("power square 2 --trace --addr {}", server.endpoint));
+    assert_eq!((finished.code, finished.stdout.as_str()), (Some(0), "4.0\n"), "{finished:?}");
+    let events: Vec<_> = finished.stderr.lines().map(|line| line[14..].trim_end()).collect();
+    assert_eq!(events[..2], [&format!("connect     to {}", server.endpoint), "connected"]);
+    assert_eq!(events.len(), 8, "{finished:?}");
+}
+
+#[test]
+fn inherited_sockets_and_bad_endpoints_are_usage_errors() {
+    for endpoint in ["fd:", "fd:power", "tls+fd:power"] {
+        run(&format!("power square 2 --addr {endpoint}")).assert_usage_error("only servers use inherited sockets");
+        client("power square 2").with_env("POWER_ADDR", endpoint).run("").assert_usage_error("only servers use");
+        run(&format!("power square 2 --lang zh --addr {endpoint}")).assert_usage_error("只有服务器使用继承的套接字");
+    }
+    for endpoint in ["unix:", "tls://", "tls://localhost", "tls:localhost:1", "http://localhost:1"] {
+        run(&format!("power square 2 --addr {endpoint}"))
+            .assert_usage_error("expected HOST:PORT, tls://HOST:PORT or unix:PATH");
+    }
+}
