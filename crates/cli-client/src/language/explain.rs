@@ -82,7 +82,8 @@ pub(crate) fn file(error: &FileError) -> String {
         (_, FileError::Malformed(cause)) => format!("不是有效的 PEM：{cause}"),
         (_, FileError::NoCertificate) => "其中没有 PEM 格式的证书".to_owned(),
         (_, FileError::NoKey) => "其中没有 PEM 格式的未加密私钥".to_owned(),
-        (_, FileError::Invalid(cause)) => cause.to_string(),
+        (_, FileError::InvalidCertificate) => "其中有无效的证书".to_owned(),
+        (_, FileError::InvalidKey(cause)) => format!("无法使用这个私钥：{cause}"),
         (_, FileError::Mismatch) => "与证书不匹配".to_owned(),
     }
 }

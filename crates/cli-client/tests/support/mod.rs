@@ -29,12 +29,12 @@ pub(crate) struct ClientCommand {
     command: Command,
 }
 
-/// Returns the client with these arguments, separated by blanks. The addresses and languages of the test's environment
-/// are removed.
+/// Returns the client with these arguments, separated by blanks. The addresses, languages and authorities of the test's
+/// environment are removed.
 pub(crate) fn client(arguments: &str) -> ClientCommand {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cli-client"));
     command.args(arguments.split_whitespace());
-    for variable in ["POWER_ADDR", "RPS_ADDR", "DUEL_ADDR", "LC_MESSAGES", "LANG"] {
+    for variable in ["POWER_ADDR", "RPS_ADDR", "DUEL_ADDR", "LC_MESSAGES", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
         command.env_remove(variable);
     }
     // These variables would decide about colours.

@@ -11,6 +11,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, PeerIncompatible, ProtocolVersion,
@@ -48,7 +49,7 @@ impl Tls {
     pub fn with_authorities(mut self, file: &Path) -> Result<Self, FileError> {
         let mut store = RootCertStore::empty();
         for certificate in certificates(file)? {
-            store.add(certificate).map_err(FileError::Invalid)?;
+            store.add(certificate).map_err(|_| FileError::InvalidCertificate)?;
         }
         self.authorities = Some(store);
         Ok(self)
@@ -67,7 +68,7 @@ impl Tls {
     ) -> Result<Self, FileError> {
         let identity = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => FileError::Mismatch,
-            other => FileError::Invalid(other),
+            other => FileError::InvalidKey(other),
         })?;
         self.identity = Some(Arc::new(identity));
         Ok(self)
@@ -149,11 +150,17 @@ fn system_authorities() -> Result<RootCertStore, HandshakeError> {
 ///
 /// # Errors
 ///
-/// Fails if the file cannot be read or has no certificate.
+/// Fails if the file cannot be read, has no certificate or an invalid one.
 pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(file)?).collect();
     let certificates = parsed.map_err(FileError::Malformed)?;
-    if certificates.is_empty() { Err(FileError::NoCertificate) } else { Ok(certificates) }
+    if certificates.is_empty() {
+        Err(FileError::NoCertificate)
+    } else if certificates.iter().any(|certificate| ParsedCertificate::try_from(certificate).is_err()) {
+        Err(FileError::InvalidCertificate)
+    } else {
+        Ok(certificates)
+    }
 }
 
 /// Returns the first private key of a PEM file.
@@ -192,9 +199,12 @@ pub enum FileError {
     /// The file has no private key.
     #[error("it contains no unencrypted private key in PEM")]
     NoKey,
-    /// A certificate or the key is invalid.
-    #[error("{0}")]
-    Invalid(rustls::Error),
+    /// A section is not a certificate of an authority or a server.
+    #[error("it contains an invalid certificate")]
+    InvalidCertificate,
+    /// The key is invalid, or its kind is not supported.
+    #[error("the key cannot be used: {0}")]
+    InvalidKey(rustls::Error),
     /// The key is not that of the certificate.
     #[error("it is not the key of the certificate")]
     Mismatch,
@@ -242,7 +252,10 @@ impl From<rustls::Error> for HandshakeError {
     fn from(error: rustls::Error) -> Self {
         use rustls::Error as Tls;
         match error {
-            Tls::InvalidCertificate(CertificateError::UnknownIssuer) => Self::UnknownAuthority,
+            // An authority with the name of a trusted one, but with another key, makes a bad signature.
+            Tls::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+                Self::UnknownAuthority
+            }
             Tls::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
                 Self::Expired
             }
@@ -287,6 +300,8 @@ fn rejects_certificate(alert: AlertDescription) -> bool {
             | AlertDescription::UnknownCA
             | AlertDescription::AccessDenied
             | AlertDescription::CertificateRequired
+            // The certificate is signed by another authority with the name of a trusted one.
+            | AlertDescription::DecryptError
     )
 }
 
