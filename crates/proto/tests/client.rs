@@ -9,8 +9,10 @@ use std::time::Duration;
 use proto::client::power::{Chunking, Client};
 use proto::client::rps::Connection;
 use proto::client::stream::{Observer, StreamEvent};
-use proto::client::{Connector, Error, ErrorKind, Phase, Pipeline, Timeouts, Violation};
+use proto::client::{Connector, Error, ErrorKind, Phase, Pipeline, Timeouts, Tls, Violation};
 use proto::testing::TEST_TIMEOUT;
+use proto::testing::certificates::Authority;
+use proto::testing::front::{End, Front, TLS13, server_config};
 use proto::wire::number::Number;
 use proto::wire::power::Operation;
 use proto::wire::power::client::{ClientCodec, Framing};
@@ -366,4 +368,93 @@ async fn operands_before_an_error_get_their_replies() {
     });
     assert_eq!(result.await.map_err(|error| error.address), Err("input".to_owned()));
     assert_eq!(replies, [(2.0, 4.0), (3.0, 9.0)]);
+}
+
+/// Starts a TLS server in front of `backend`, and returns a connector that trusts it.
+fn tls(backend: &str) -> (Front, Connector) {
+    let authority = Authority::new();
+    let config = server_config(&authority.issue_server(), None, &TLS13);
+    let front = Front::tls(backend.parse().unwrap(), config, End::CloseNotify);
+    let trusting = Tls::default().with_authorities(&authority.certificate).unwrap();
+    let connector = Connector::new(front.endpoint.parse().unwrap()).with_tls(Arc::new(trusting));
+    (front, connector.with_timeouts(Timeouts::all(TEST_TIMEOUT)))
+}
+
+#[tokio::test]
+async fn the_handshake_has_its_own_timeout_and_phase() {
+    let address = server(b"").await.unwrap();
+    let timeouts = Timeouts { handshake: Duration::from_millis(100), ..Timeouts::all(TEST_TIMEOUT) };
+    let recorder = Arc::new(Recorder::default());
+    let connector = Connector::new(format!("tls://{address}").parse().unwrap());
+    let connector = connector.with_timeouts(timeouts).with_observer(recorder.clone());
+    let kind = assert_failed(connector.connect().await.err(), Phase::Handshake);
+    assert!(matches!(kind, ErrorKind::TimedOut(timeout) if timeout == timeouts.handshake), "{kind:?}");
+    assert_eq!(recorder.0.lock().unwrap().last().unwrap(), "failed: Handshake");
+}
+
+#[tokio::test]
+async fn an_inherited_socket_cannot_be_connected_to() {
+    let kind = assert_failed(connector("fd:power").connect().await.err(), Phase::Connect);
+    assert!(matches!(kind, ErrorKind::Io(error) if error.kind() == std::io::ErrorKind::Unsupported));
+}
+
+#[tokio::test]
+async fn an_observer_gets_the_events_of_tls_and_of_a_unix_socket() {
+    let backend = server_after_eof(b"d4.0").await;
+    let rest = ["> a2.0", "half-closed", "< d4.0", "ended", "closed"];
+    let recorder = Arc::new(Recorder::default());
+    let (_front, connector) = tls(&backend);
+    let client = Client::new(connector.with_observer(recorder.clone()));
+    client.request(Operation::Square, Number::from(2)).await.unwrap().unwrap();
+    let first = ["resolve", "1 resolved", "connect", "connected from 127.0.0.1", "TLS 1.3 with CN=test server"];
+    assert_eq!(*recorder.0.lock().unwrap(), [&first[..], &rest].concat());
+
+    let recorder = Arc::new(Recorder::default());
+    let folder = Authority::new();
+    let front = Front::unix(backend.parse().unwrap(), &folder.folder().join("socket"));
+    let connector = connector(&front.endpoint).with_observer(recorder.clone());
+    assert_eq!(connector.connect().await.unwrap().peer_addr(), None);
+    recorder.0.lock().unwrap().clear();
+    Client::new(connector).request(Operation::Square, Number::from(2)).await.unwrap().unwrap();
+    assert_eq!(*recorder.0.lock().unwrap(), [&["connect to a Unix socket", "connected"][..], &rest].concat());
+}
+
+#[tokio::test]
+async fn large_requests_over_tls_do_not_deadlock() {
+    const COUNT: usize = 1 << 22;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (_front, connector) = tls(&listener.local_addr().unwrap().to_string());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut read, mut write) = stream.split();
+        tokio::io::copy(&mut read, &mut write).await.unwrap();
+    });
+    let mut pipeline = Pipeline::open(connector, 65_536, None).await.unwrap();
+    pipeline.send(vec![b'x'; COUNT].into(), true);
+    let mut bytes = 0;
+    while bytes < COUNT {
+        bytes += pipeline.reply(&mut BytesCodec::new()).await.unwrap().len();
+    }
+    assert_eq!(bytes, COUNT);
+    assert!(matches!(pipeline.reply(&mut BytesCodec::new()).await.unwrap_err().kind, ErrorKind::Closed));
+}
+
+#[tokio::test]
+async fn an_early_reply_over_tls_is_a_violation() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (_front, connector) = tls(&listener.local_addr().unwrap().to_string());
+    let mut pipeline = Pipeline::open(connector, 64, Some(b'e')).await.unwrap();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    pipeline.check_early().unwrap();
+    stream.write_all(b"d4.0\n").await.unwrap();
+    let early = async {
+        loop {
+            if let Err(error) = pipeline.check_early() {
+                return error;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let error = timeout(TEST_TIMEOUT, early).await.unwrap();
+    assert!(matches!(error.kind, ErrorKind::Protocol(Violation::Unsolicited)), "{error}");
 }

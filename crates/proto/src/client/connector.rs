@@ -94,7 +94,7 @@ impl Connector {
         Self { peer_addr, ..self }
     }
 
-    /// Sets the options of TLS. For a TLS endpoint, reads the authorities of the system now rather than while connecting.
+    /// Sets the options of TLS. For a TLS endpoint, reads the authorities of the system now, not while connecting.
     #[must_use]
     pub fn with_tls(self, tls: Arc<Tls>) -> Self {
         if self.endpoint.is_tls() {

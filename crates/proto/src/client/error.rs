@@ -80,7 +80,7 @@ pub enum Phase {
     Resolve,
     /// Connecting.
     Connect,
-    /// The TLS handshake. In TLS 1.3 the server may reject the client's certificate after the client has sent a request.
+    /// The TLS handshake. In TLS 1.3, the server may reject the client's certificate after the first request.
     Handshake,
     /// Sending a request.
     Send,
@@ -125,8 +125,8 @@ pub enum ErrorKind {
 pub enum Violation {
     /// The server closed the connection without a reply.
     NoReply,
-    /// The server ended its TLS connection without `close_notify`, and the reply was not complete before that. Anyone on
-    /// the network path can forge such an end.
+    /// The server ended its TLS connection without `close_notify`, before the reply was complete. Anyone on the network
+    /// path can forge such an end.
     Truncated,
     /// The server sent more replies than the client sent requests.
     Unsolicited,
@@ -175,7 +175,7 @@ impl From<Violation> for ErrorKind {
 }
 
 impl From<io::Error> for ErrorKind {
-    /// Finds the errors of rustls that are no errors of the connection. Sockets never return
+    /// Separates the errors of TLS from those of the connection. Sockets never return
     /// [`io::ErrorKind::UnexpectedEof`]: for rustls, it is an EOF without `close_notify`.
     fn from(error: io::Error) -> Self {
         match HandshakeError::from_read(&error) {

@@ -251,8 +251,8 @@ const MAX_IN_FLIGHT: usize = 1024;
 /// The minimum read buffer in bytes. One read must deliver a whole bare reply, so the longest reply must fit.
 const MIN_READ_BYTES: usize = ClientCodec::MAX_REPLY_LEN;
 
-/// The sending direction of a connection. Dropping it without [`finish`](Self::finish) does not half-close: the connection is
-/// closed when the [`Replies`] are dropped, too.
+/// The sending direction of a connection. Only [`finish`](Self::finish) half-closes. The connection is closed when this and
+/// the [`Replies`] are dropped.
 #[derive(Debug)]
 pub struct Requests {
     stream: BufWriter<WriteHalf<ClientStream>>,

@@ -71,7 +71,7 @@ impl Transport {
         }
     }
 
-    /// Returns the TCP socket; a Unix socket is none.
+    /// Returns the TCP socket, if it is one.
     fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(stream) => Some(stream),
@@ -93,8 +93,7 @@ impl ClientStream {
         Self { transport, observer }
     }
 
-    /// Returns the server's IP address (getpeername(2)); `None` for a Unix socket, and if the socket is not connected any
-    /// more.
+    /// Returns the server's IP address (getpeername(2)). A Unix socket and a broken connection have none.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.transport.tcp()?.peer_addr().ok()

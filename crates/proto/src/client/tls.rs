@@ -133,8 +133,8 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// Returns the authorities of the system, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`. Skips invalid certificates, as
-/// other programs do.
+/// Returns the authorities of the system, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`. Skips invalid certificates,
+/// because one of them must not disable all others.
 fn system_authorities() -> Result<RootCertStore, HandshakeError> {
     let found = rustls_native_certs::load_native_certs();
     let mut store = RootCertStore::empty();
