@@ -2,7 +2,7 @@
 
 use proto::server::ConnectionTimeouts;
 use proto::server::config::{self, AdminConfig, ConnectionLimits, LogConfig, ServerConfig, TlsConfig};
-use proto::server::config::{Configuration, Conflict};
+use proto::server::config::{Configuration, Conflict, ProxyProtocolConfig};
 use proto::server::config::{Count, EndpointList, ServerEndpoint, TimeoutValue};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,8 @@ pub struct Config {
     pub framing: FramingConfig,
     /// The certificate of `tls://` endpoints.
     pub tls: TlsConfig,
+    /// The clients that send a PROXY protocol header.
+    pub proxy_protocol: ProxyProtocolConfig,
     /// The log.
     pub log: LogConfig,
     /// The admin listener.
@@ -71,6 +73,7 @@ impl Default for Config {
             },
             framing: FramingConfig { settle: const { TimeoutValue::from_secs(0) } },
             tls: TlsConfig::default(),
+            proxy_protocol: ProxyProtocolConfig::default(),
             log: LogConfig::default(),
             admin: AdminConfig::default(),
         }
@@ -123,6 +126,10 @@ impl ServerConfig for Config {
 
     fn tls(&self) -> &TlsConfig {
         &self.tls
+    }
+
+    fn proxy_protocol(&self) -> &ProxyProtocolConfig {
+        &self.proxy_protocol
     }
 
     fn listeners(&self) -> Vec<(&'static str, &[ServerEndpoint])> {

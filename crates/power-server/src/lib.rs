@@ -28,10 +28,9 @@ use bytes::{Bytes, BytesMut};
 use futures::future::join_all;
 use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
+use proto::client::Timeouts;
 use proto::client::power::Client;
-use proto::client::{Connector, Timeouts};
-use proto::endpoint::Endpoint;
-use proto::server::listener::healthcheck_address;
+use proto::server::healthcheck;
 use proto::server::observe::metrics::registry;
 use proto::server::{self, Admission, ConnectionTimeouts, LimitReached, Listener, Service, Shutdown, Summary};
 use proto::wire::number::Number;
@@ -150,16 +149,16 @@ impl Service for PowerService {
 ///
 /// Returns a sentence that says why the check failed.
 pub async fn healthcheck(config: &Config) -> Result<(), String> {
-    let timeout = config.timeouts.request.get();
-    let address = healthcheck_address(config.listen.as_slice()).ok_or("no endpoint")?;
-    let address = Endpoint::Tcp(address.into());
-    let client = Client::new(Connector::new(address).with_timeouts(Timeouts::all(timeout)));
-    let one = Number::from(1);
-    match client.request(Operation::Echo, one).await {
-        Ok(Ok(reply)) if reply == one => Ok(()),
-        Ok(Ok(reply)) => Err(format!("the echo of {one} was {reply}")),
-        Ok(Err(error_reply)) if error_reply.code == ErrorCode::Busy => Ok(()),
-        Ok(Err(error_reply)) => Err(error_reply.to_string()),
-        Err(error) => Err(error.to_string()),
-    }
+    let timeouts = Timeouts::all(config.timeouts.request.get());
+    healthcheck::healthcheck(config, timeouts, async |_, connector| {
+        let one = Number::from(1);
+        match Client::new(connector).request(Operation::Echo, one).await {
+            Ok(Ok(reply)) if reply == one => Ok(()),
+            Ok(Ok(reply)) => Err(format!("the echo of {one} was {reply}")),
+            Ok(Err(error_reply)) if error_reply.code == ErrorCode::Busy => Ok(()),
+            Ok(Err(error_reply)) => Err(error_reply.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await
 }

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use power_server::config::Config;
 use power_server::handler::{PowerHandler, PowerSettings};
 use proto::server::connection::{ConnectionContext, run};
-use proto::server::{Event, Handler, MAX_OUTPUT_BYTES, Shutdown, SocketStream, WaitFor};
+use proto::server::{Event, Handler, MAX_OUTPUT_BYTES, Shutdown, WaitFor};
 use support::connect_in_memory as connect;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, split};
 use tokio::time::{Instant, sleep};

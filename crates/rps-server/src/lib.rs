@@ -25,7 +25,6 @@ pub mod house;
 pub mod metrics;
 pub mod solo;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -33,9 +32,8 @@ use futures::future::join_all;
 use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use proto::client::rps::{Connection, Round};
-use proto::client::{Connector, Error, ErrorKind};
-use proto::endpoint::Endpoint;
-use proto::server::listener::healthcheck_address;
+use proto::client::{Error, ErrorKind, Timeouts};
+use proto::server::healthcheck;
 use proto::server::observe::metrics::registry;
 use proto::server::{self, Admission, ConnectionTimeouts, LimitReached, Listener, Service, Shutdown, Summary};
 use proto::wire::rps::{Move, Reply};
@@ -235,20 +233,18 @@ impl Service for DuelService {
 ///
 /// Returns a sentence that says which listener failed and why.
 pub async fn healthcheck(config: &Config) -> Result<(), String> {
-    if let Some(address) = healthcheck_address(config.solo.listen.as_slice()) {
-        let round = unless_full(async { open(address).await?.throw(Move::Rock).await }.await)?;
+    healthcheck::healthcheck(config, Timeouts::default(), async |key, connector| {
+        let address = connector.address().to_owned();
+        if key == "duel.listen" {
+            return unless_full(async { Connection::open(connector).await?.check().await }.await).map(|_| ());
+        }
+        let round = unless_full(async { Connection::open(connector).await?.throw(Move::Rock).await }.await)?;
         if round == Some(Round::Void) {
             return Err(format!("{address}: the house voided the round, but it always moves"));
         }
-    }
-    if let Some(address) = healthcheck_address(config.duel.listen.as_slice()) {
-        unless_full(async { open(address).await?.check().await }.await)?;
-    }
-    Ok(())
-}
-
-async fn open(address: SocketAddr) -> Result<Connection, Error> {
-    Connection::open(Connector::new(Endpoint::Tcp(address.into()))).await
+        Ok(())
+    })
+    .await
 }
 
 /// Returns the result of a check; `None` if the server is full.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -16,6 +17,7 @@ use super::stream::{ClientStream, Observer, StreamEvent, Transport};
 use super::tls::{self, Tls};
 use super::{Error, ErrorKind, Phase, Timeouts};
 use crate::endpoint::{Endpoint, HostPort, SocketPath};
+use crate::wire::proxy_header;
 
 /// The local addresses to connect from, used in turn. If the list is empty, the kernel chooses.
 #[derive(Debug, Default)]
@@ -42,6 +44,8 @@ pub struct Connector {
     /// The text of the endpoint.
     address: Arc<str>,
     peer_addr: Option<SocketAddr>,
+    /// Whether connections begin with a PROXY protocol header.
+    sends_header: bool,
     tls: Arc<Tls>,
     timeouts: Timeouts,
     deadline: Option<Instant>,
@@ -57,6 +61,7 @@ impl Connector {
             address: endpoint.to_string().into(),
             endpoint: Arc::new(endpoint),
             peer_addr: None,
+            sends_header: false,
             tls: Arc::default(),
             timeouts: Timeouts::default(),
             deadline: None,
@@ -102,6 +107,13 @@ impl Connector {
             let _ = tls.config();
         }
         Self { tls, ..self }
+    }
+
+    /// Begins connections with the PROXY protocol header of a health check, which names no client. For servers that expect
+    /// a header.
+    #[must_use]
+    pub fn with_local_header(self) -> Self {
+        Self { sends_header: true, ..self }
     }
 
     /// Sets the observer of all events on the connections.
@@ -169,6 +181,15 @@ impl Connector {
         let stream = self.with_timeout(self.timeouts.connect, connecting).await;
         let stream = stream.map_err(|kind| self.failed(Phase::Connect, kind))?;
         self.notify(|| StreamEvent::Connected(None));
+        self.send_header(stream).await
+    }
+
+    /// Sends the PROXY protocol header, if there is one.
+    async fn send_header<S: AsyncWrite + Unpin>(&self, mut stream: S) -> Result<S, Error> {
+        if self.sends_header {
+            let sent = self.with_timeout(self.timeouts.send, stream.write_all(&proxy_header::LOCAL)).await;
+            sent.map_err(|kind| self.failed(Phase::Connect, kind))?;
+        }
         Ok(stream)
     }
 
@@ -206,7 +227,7 @@ impl Connector {
                     // the connection is broken, and the next read or write returns a better error.
                     let _ = stream.set_nodelay(true);
                     self.notify(|| StreamEvent::Connected(stream.local_addr().ok()));
-                    return Ok(stream);
+                    return self.send_header(stream).await;
                 }
                 // Report the whole timeout, not this address's share of it.
                 Err(ErrorKind::TimedOut(_)) => last_error = ErrorKind::TimedOut(self.timeouts.connect),

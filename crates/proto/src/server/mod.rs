@@ -12,7 +12,7 @@
 //! 4. [`observe`]: log, metrics, health;
 //! 5. [`config`]: merges defaults, file, environment and arguments into a valid configuration.
 //!
-//! [`program`] is above all of them: it has the steps of every server's `main`. Start reading in
+//! [`program`] is above all of them: it has the steps of every server's `main`. [`healthcheck`] is its client. Start reading in
 //! [`connection`], at `handler` and then `driver`.
 //!
 //! # Writing a service
@@ -89,6 +89,7 @@
 
 pub mod config;
 pub mod connection;
+pub mod healthcheck;
 pub mod lifecycle;
 pub mod listener;
 pub mod observe;

@@ -130,7 +130,11 @@ pub struct Startup<C> {
 }
 
 fn handshake_settings<C: ServerConfig>(loaded: &Loaded<C>) -> HandshakeSettings {
-    HandshakeSettings { timeout: loaded.config.timeouts().handshake.get(), tls: loaded.tls.clone() }
+    HandshakeSettings {
+        timeout: loaded.config.timeouts().handshake.get(),
+        trusted: loaded.config.proxy_protocol().trusted.clone(),
+        tls: loaded.tls.clone(),
+    }
 }
 
 impl<C: ServerConfig + Send + 'static> Startup<C> {
@@ -311,7 +315,7 @@ async fn serve_admin(mut listener: EndpointListener, registry: Arc<Registry>, sh
         let Accepted { stream, handshake, .. } = accept_with_backoff(&mut listener, &unregistered).await;
         async move {
             Ok(match handshake {
-                Some(Handshake { deadline, tls: Some(tls) }) => {
+                Some(Handshake { deadline, tls: Some(tls), .. }) => {
                     Either::Right(Box::new(tls.accept(stream, deadline).await?))
                 }
                 _ => Either::Left(stream),

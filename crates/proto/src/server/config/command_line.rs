@@ -15,7 +15,7 @@ use clap::{Args, Parser};
 use crate::server::config::builder::{ConfigBuilder, ConfigErrors, Configuration, Source};
 use crate::server::config::file::read_text;
 use crate::server::config::sections::ServerConfig;
-use crate::server::config::tls::Tls;
+use crate::server::config::tls::ServerTls;
 use crate::wire::quoted::Printable;
 
 /// Parses the arguments of this process. Prints help, the version or an error as clap does, and exits.
@@ -103,7 +103,7 @@ pub struct Loaded<C> {
     /// The configuration.
     pub config: C,
     /// The contents of the files of `[tls]`.
-    pub tls: Tls,
+    pub tls: ServerTls,
     /// The file, or `None` if the file at the default path is missing.
     pub file: Option<PathBuf>,
 }
@@ -155,7 +155,7 @@ impl CommandLine {
                 builder.set_string(key, value, Source::Argument(format!("--{argument}")));
             }
         }
-        let (config, tls) = builder.build_and(|config: &C| Tls::read(config.tls(), &config.admin().client_ca))?;
+        let (config, tls) = builder.build_and(|config: &C| ServerTls::read(config.tls(), &config.admin().client_ca))?;
         Ok(Loaded { config, tls, file })
     }
 

@@ -1,11 +1,12 @@
 //! The configuration tables that every server has, with the reason for each default.
 //!
-//! It depends on `builder`, `endpoints` and `types` only.
+//! It depends on `builder`, `endpoints`, `trusted_networks` and `types` only.
 
 use serde::{Deserialize, Serialize};
 
 use super::builder::{Configuration, Conflict};
 use super::endpoints::{self, EndpointList, ServerEndpoint};
+use super::trusted_networks::ProxyProtocolConfig;
 use super::types::{Count, LogFilter, TimeoutValue};
 
 /// A server's configuration: the tables that every server has, and the keys that a reload cannot change.
@@ -32,6 +33,9 @@ pub trait ServerConfig: Configuration {
 
     /// Returns `[tls]`.
     fn tls(&self) -> &TlsConfig;
+
+    /// Returns `[proxy_protocol]`.
+    fn proxy_protocol(&self) -> &ProxyProtocolConfig;
 
     /// Returns the keys of the services' listeners, such as `solo.listen`, and their endpoints.
     fn listeners(&self) -> Vec<(&'static str, &[ServerEndpoint])>;

@@ -22,7 +22,7 @@ use super::sections::TlsConfig;
 
 /// The TLS configurations of a server, `None` without a certificate.
 #[derive(Clone, Debug, Default)]
-pub struct Tls {
+pub struct ServerTls {
     /// For the endpoints of services.
     pub(crate) services: Option<Arc<ServerConfig>>,
     /// For the endpoints of the admin listener.
@@ -31,7 +31,7 @@ pub struct Tls {
     pub(crate) expiry: Option<i64>,
 }
 
-impl Tls {
+impl ServerTls {
     /// Reads the files of `[tls]`, and `admin.client_ca`.
     ///
     /// # Errors
@@ -133,20 +133,22 @@ fn expiry(certificate: &CertificateDer<'_>) -> Option<i64> {
 
 #[cfg(all(test, feature = "testing"))]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::testing::certificates::Authority;
 
     fn text(path: &Path) -> String {
-        path.to_str().unwrap().to_owned()
+        path.display().to_string()
     }
 
-    fn read_files(certificate: &Path, key: &Path, client_ca: Option<&Path>) -> Result<Tls, String> {
+    fn read_files(certificate: &Path, key: &Path, client_ca: Option<&Path>) -> Result<ServerTls, String> {
         let files = TlsConfig {
             certificate: text(certificate),
             key: text(key),
             client_ca: client_ca.map(text).unwrap_or_default(),
         };
-        Tls::read(&files, "").map_err(|InvalidKey { key, problem }| format!("{key}: {problem}"))
+        ServerTls::read(&files, "").map_err(|InvalidKey { key, problem }| format!("{key}: {problem}"))
     }
 
     #[test]
@@ -160,7 +162,7 @@ mod tests {
         let tls = read_files(&files.certificate, &files.key, None).unwrap();
         assert!(tls.is_expired(SystemTime::now()));
         assert_eq!(tls.expiry, Some(978_307_200), "2001-01-01");
-        assert!(Tls::read(&TlsConfig::default(), "").unwrap().services.is_none());
+        assert!(ServerTls::read(&TlsConfig::default(), "").unwrap().services.is_none());
     }
 
     #[test]
@@ -181,7 +183,7 @@ mod tests {
             (&server.certificate, &server.key, Some(&empty), "tls.client_ca: "),
             (&server.certificate, &server.key, Some(&server.key), "no certificate in the file"),
         ] {
-            let found = read_files(certificate, key, client_ca.map(|path| path.as_path())).unwrap_err();
+            let found = read_files(certificate, key, client_ca.map(PathBuf::as_path)).unwrap_err();
             assert!(found.contains(error), "{found}");
         }
     }

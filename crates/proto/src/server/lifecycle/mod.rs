@@ -18,4 +18,3 @@ pub(crate) mod workers;
 
 pub use reload::ReloadSignal;
 pub use shutdown::Shutdown;
-

@@ -27,7 +27,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 /// A registry of heartbeats. Clones share it. The default is off: its heartbeats do nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Heartbeats(Option<Arc<Rounds>>);
+pub(crate) struct Heartbeats(Option<Arc<Rounds>>);
 
 #[derive(Debug)]
 struct Rounds {
@@ -73,7 +73,7 @@ impl Heartbeats {
 
     /// Adds the heartbeat of an accept loop. It counts until it is dropped.
     #[must_use]
-    pub fn add(&self) -> Heartbeat {
+    pub(crate) fn add(&self) -> Heartbeat {
         Heartbeat(self.0.as_ref().map(|rounds| {
             let last_beat = Arc::new(AtomicU64::new(rounds.current()));
             rounds.beats.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&last_beat));
@@ -100,7 +100,7 @@ impl Heartbeats {
 /// If the loop ends in a drain, dropping the heartbeat takes it out of the registry. If the loop panics, the heartbeat
 /// counts as stopped forever, so that the service manager restarts the server.
 #[derive(Debug, Default)]
-pub struct Heartbeat(Option<Beating>);
+pub(crate) struct Heartbeat(Option<Beating>);
 
 #[derive(Debug)]
 struct Beating {
@@ -115,7 +115,7 @@ impl Heartbeat {
     /// Waits for `future`, and beats whenever it is polled. If the watchdog is on, the wait wakes up regularly to beat.
     ///
     /// The backoff of an accept loop belongs into `future` too.
-    pub async fn during<F: Future>(&mut self, future: F) -> F::Output {
+    pub(crate) async fn during<F: Future>(&mut self, future: F) -> F::Output {
         let Some(beating) = &mut self.0 else { return future.await };
         let Beating { rounds, last_beat, wake } = beating;
         let wake = wake.get_or_insert_with(|| {

@@ -35,6 +35,7 @@ use crate::server::listener::admission::{Admission, Permit};
 use crate::server::listener::handshake::Handshake;
 use crate::server::listener::limit_reached::LimitReached;
 use crate::server::listener::peer::Peer;
+use crate::server::listener::proxy::read_header;
 use crate::server::listener::quota::RateLimited;
 use crate::server::observe::rate_limit::RateLimit;
 
@@ -224,12 +225,16 @@ impl<S: Service> Acceptor<S> {
             connections.service = service;
             connections.context = Arc::new(ConnectionContext { timeouts, ..(*connections.context).clone() });
         }
-        match (connections.admission.admit(peer.ip()), handshake) {
+        let has_header = handshake.as_ref().is_some_and(|handshake| handshake.has_header);
+        // With a header, the client network is known after it.
+        let permit = connections.admission.admit(peer.ip().filter(|_| !has_header));
+        match (permit, handshake) {
             (Ok(permit), None) => connections.spawn(stream, Admitted::new(peer, connections, permit)),
             (Ok(permit), Some(handshake)) => connections.spawn_handshake(stream, peer, permit, handshake),
-            (Err(limit), None) => connections.reject(stream, peer, limit),
-            // A TLS client could read the rejection only after its handshake, which costs more than to serve it.
-            (Err(limit), Some(_)) => connections.count_rejected(peer, limit),
+            (Err(limit), handshake) => {
+                let is_tls = handshake.is_some_and(|handshake| handshake.tls.is_some());
+                connections.reject(stream, peer, limit, is_tls);
+            }
         }
     }
 }
@@ -257,35 +262,56 @@ impl<S: Service> Connections<S> {
     fn spawn_handshake<I: Stream>(&self, stream: I, peer: Peer, permit: Permit, handshake: Handshake) {
         let connections = self.clone();
         let span = tracing::debug_span!("connection", %peer);
-        let task = async move {
-            let admitted = Admitted::new(peer, &connections, permit);
-            let Handshake { deadline, tls } = handshake;
-            let shutdown = &connections.context.shutdown;
-            let Some(tls) = tls else { return connections.spawn(stream, admitted) };
-            let established = AssertUnwindSafe(tls.accept(stream, deadline)).catch_unwind();
-            let reason = tokio::select! {
-                biased;
-                established = established => match established {
-                    Ok(Ok(stream)) => return connections.spawn(stream, admitted),
-                    Ok(Err(error)) => CloseReason::TlsFailed(error),
-                    Err(_) => CloseReason::Panic,
-                },
-                () = shutdown.deadline_passed() => CloseReason::Aborted,
-            };
-            admitted.end(&reason);
-        };
+        let task = async move { connections.run_handshake(stream, peer, permit, handshake).await };
         self.tasks.spawn(task.instrument(span));
     }
 
-    fn count_rejected(&self, peer: Peer, limit: LimitReached) {
+    async fn run_handshake<I: Stream>(self, mut stream: I, mut peer: Peer, mut permit: Permit, handshake: Handshake) {
+        let Handshake { deadline, has_header, tls } = handshake;
+        if has_header {
+            let header = timeout_at(deadline, read_header(&mut stream)).map(|result| match result {
+                Ok(header) => header.map_err(io::Error::other),
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            });
+            match self.finish(header).await {
+                Ok(Ok(Some(client))) => peer = Peer::Ip(client),
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => return Admitted::new(peer, &self, permit).end(&CloseReason::BadProxyHeader(error)),
+                Err(reason) => return Admitted::new(peer, &self, permit).end(&reason),
+            }
+            if let Some(client) = peer.ip()
+                && let Err(limit) = permit.identify(client)
+            {
+                return self.reject(stream, peer, limit, tls.is_some());
+            }
+        }
+        let admitted = Admitted::new(peer, &self, permit);
+        let Some(tls) = tls else { return self.spawn(stream, admitted) };
+        match self.finish(tls.accept(stream, deadline)).await {
+            Ok(Ok(stream)) => self.spawn(stream, admitted),
+            Ok(Err(error)) => admitted.end(&CloseReason::TlsFailed(error)),
+            Err(reason) => admitted.end(&reason),
+        }
+    }
+
+    /// Awaits a step of a handshake. Returns the close reason if it panics, or does not end before the drain deadline.
+    async fn finish<F: Future>(&self, step: F) -> Result<F::Output, CloseReason> {
+        tokio::select! {
+            biased;
+            result = AssertUnwindSafe(step).catch_unwind() => result.map_err(|_| CloseReason::Panic),
+            () = self.context.shutdown.deadline_passed() => Err(CloseReason::Aborted),
+        }
+    }
+
+    fn reject<I: Stream>(&self, mut stream: I, peer: Peer, limit: LimitReached, is_tls: bool) {
         if let Some(suppressed) = self.admission.limits_reached().add(limit) {
             tracing::warn!(%peer, %limit, suppressed, "connection rejected: limit reached");
         }
         self.context.metrics.rejected();
-    }
-
-    fn reject<I: Stream>(&self, mut stream: I, peer: Peer, limit: LimitReached) {
-        self.count_rejected(peer, limit);
+        if is_tls {
+            // The client could read the reply only after its handshake, which costs more than to serve it.
+            return;
+        }
         let rejection = self.service.rejection(limit);
         // A rejected connection counts against no limit, so the kernel must not hold its reply for long.
         stream.set_send_timeout(self.context.timeouts.write);
@@ -360,12 +386,21 @@ impl Admitted {
     }
 
     fn end(&self, reason: &CloseReason) {
-        static RATE_LIMIT: RateLimit = RateLimit::new();
+        static PANICS: RateLimit = RateLimit::new();
+        static HANDSHAKES: RateLimit = RateLimit::new();
         self.metrics.closed(reason);
-        if !matches!(reason, CloseReason::Panic) {
-            tracing::debug!(%reason, "connection closed");
-        } else if let Some(suppressed) = RATE_LIMIT.allow() {
-            tracing::error!(peer = %self.peer, suppressed, "connection task panicked");
+        match reason {
+            CloseReason::Panic => {
+                if let Some(suppressed) = PANICS.allow() {
+                    tracing::error!(peer = %self.peer, suppressed, "connection task panicked");
+                }
+            }
+            CloseReason::BadProxyHeader(_) | CloseReason::TlsFailed(_) => {
+                if let Some(suppressed) = HANDSHAKES.allow() {
+                    tracing::debug!(%reason, suppressed, "handshake failed");
+                }
+            }
+            _ => tracing::debug!(%reason, "connection closed"),
         }
     }
 }

@@ -297,6 +297,7 @@ mod tests {
         lock(&admission.clients).by_key.len()
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "`admit` takes an option")]
     fn ip(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())
     }

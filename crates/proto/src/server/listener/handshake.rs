@@ -16,7 +16,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::peer::Peer;
-use crate::server::config::tls::Tls;
+use crate::server::config::tls::ServerTls;
+use crate::server::config::trusted_networks::TrustedNetworks;
 use crate::server::connection::close::half_close;
 use crate::server::connection::stream::Stream;
 use crate::server::observe::metrics::counters::Counters;
@@ -35,8 +36,10 @@ pub(crate) struct Handshakes {
 pub(crate) struct HandshakeSettings {
     /// Maximum time from accept to the end of the handshake.
     pub(crate) timeout: Duration,
+    /// The clients of services that begin with a PROXY protocol header.
+    pub(crate) trusted: TrustedNetworks,
     /// The TLS configurations.
-    pub(crate) tls: Tls,
+    pub(crate) tls: ServerTls,
 }
 
 impl Handshakes {
@@ -90,16 +93,18 @@ impl ListenerHandshakes {
     }
 
     /// Returns the handshake of a connection; `None` if it begins with a request.
-    pub(crate) fn next(&mut self, _peer: Peer) -> Option<Handshake> {
+    pub(crate) fn next(&mut self, peer: Peer) -> Option<Handshake> {
         // `has_changed` is cheap, and fails once the sender is dropped; the settings are then final.
         if self.settings.has_changed().unwrap_or(false) {
             self.current = Arc::clone(&self.settings.borrow_and_update());
         }
-        let Tls { services, admin, .. } = &self.current.tls;
+        let ServerTls { services, admin, .. } = &self.current.tls;
         let tls = if self.is_admin { admin } else { services };
         let tls = tls.as_ref().filter(|_| self.is_tls);
         let tls = tls.map(|config| TlsHandshake { config: Arc::clone(config), metrics: Arc::clone(&self.metrics) });
-        tls.is_some().then(|| Handshake { deadline: Instant::now() + self.current.timeout, tls })
+        let has_header = !self.is_admin && self.current.trusted.trusts(peer.ip());
+        let deadline = || Instant::now() + self.current.timeout;
+        (has_header || tls.is_some()).then(|| Handshake { deadline: deadline(), has_header, tls })
     }
 }
 
@@ -108,6 +113,8 @@ impl ListenerHandshakes {
 pub struct Handshake {
     /// When it has to be complete.
     pub(crate) deadline: Instant,
+    /// Whether a PROXY protocol header comes first.
+    pub(crate) has_header: bool,
     pub(crate) tls: Option<TlsHandshake>,
 }
 
@@ -198,7 +205,7 @@ impl HandshakeResult {
 }
 
 /// Logs a warning if the certificate has expired.
-pub(crate) fn warn_if_expired(tls: &Tls) {
+pub(crate) fn warn_if_expired(tls: &ServerTls) {
     if tls.is_expired(SystemTime::now()) {
         tracing::warn!("the TLS certificate has expired; clients reject it");
     }

@@ -5,7 +5,7 @@
 //! - `endpoint`: the listening socket of an endpoint; `socket` opens those of TCP, `unix` those of Unix sockets,
 //!   and `inherited` finds those that the process inherits;
 //! - `peer`: the address of a client;
-//! - `handshake`: what a connection does between accept and its first request;
+//! - `handshake`: what a connection does between accept and its first request; `proxy` reads the PROXY protocol header;
 //! - `admission`: the limits on connections; `open_files` lowers them to fit `RLIMIT_NOFILE`;
 //! - `limit_reached`: which limits there are, and how often each was reached;
 //! - `quota`: the limit on the requests of a client network, which `token_bucket` counts;
@@ -32,4 +32,4 @@ pub use endpoint::{EndpointListener, bind};
 pub use handshake::Handshake;
 pub use limit_reached::LimitReached;
 pub use peer::Peer;
-pub use socket::{ListenOptions, SocketBuffers, healthcheck_address};
+pub use socket::{ListenOptions, SocketBuffers};

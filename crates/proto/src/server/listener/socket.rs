@@ -4,7 +4,7 @@
 //! accept needs no further system calls.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -142,32 +142,12 @@ pub(crate) fn drop_new_syns(listener: &TcpListener) -> io::Result<()> {
     ])
 }
 
-/// TODO
-pub fn healthcheck_address(endpoints: &[crate::server::config::ServerEndpoint]) -> Option<SocketAddr> {
-    endpoints.iter().find_map(|endpoint| match endpoint {
-        crate::endpoint::Endpoint::Tcp(address) => Some(connect_addr(*address)),
-        _ => None,
-    })
-}
-
-/// Returns the address at which a client on this machine reaches a listener on `address`. A wildcard becomes the loopback
-/// address.
-#[must_use]
-pub fn connect_addr(address: SocketAddr) -> SocketAddr {
-    let ip = match address {
-        SocketAddr::V4(v4) if v4.ip().is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        SocketAddr::V6(v6) if v6.ip().is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        _ => address.ip(),
-    };
-    SocketAddr::new(ip, address.port())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Instant;
 
-    const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
     const BUFFERS: SocketBuffers = SocketBuffers { send: 8 * 1024, receive: 32 * 1024 };
     const OPTIONS: ListenOptions = ListenOptions { backlog: 16, defer_accept: false, buffers: BUFFERS };
 
@@ -216,14 +196,5 @@ mod tests {
         let mut received = [0; 5];
         tokio::io::AsyncReadExt::read_exact(&mut accepted, &mut received).await.unwrap();
         assert_eq!(&received, b"hello");
-    }
-
-    #[test]
-    fn the_connect_address_of_a_wildcard_is_the_loopback_address() {
-        for (listen, connect) in
-            [("0.0.0.0:5000", "127.0.0.1:5000"), ("[::]:5000", "[::1]:5000"), ("192.0.2.1:7", "192.0.2.1:7")]
-        {
-            assert_eq!(connect_addr(listen.parse().unwrap()), connect.parse().unwrap());
-        }
     }
 }
