@@ -9,14 +9,14 @@ use std::path::Path;
 
 use proto::testing::blocking::{connect, connect_with_small_buffers, read_to_end};
 use proto::testing::program::ServerProcess;
-use proto::testing::service_manager::{ServiceManager, WATCHDOG};
+use proto::testing::service_manager::{NotifySocket, WATCHDOG};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use support::program::{BINARY, command};
 
 /// A watchdog timeout in microseconds, short enough for many notifications in a test. No test depends on their rate.
 const WATCHDOG_USEC: u64 = 100_000;
 
-fn start(manager: &ServiceManager, watchdog: Option<u64>, arguments: &[&str]) -> ServerProcess {
+fn start(manager: &NotifySocket, watchdog: Option<u64>, arguments: &[&str]) -> ServerProcess {
     ServerProcess::start(manager.manage(&mut command(arguments), watchdog), BINARY.services)
 }
 
@@ -24,7 +24,7 @@ fn start(manager: &ServiceManager, watchdog: Option<u64>, arguments: &[&str]) ->
 fn the_manager_gets_the_start_each_reload_and_the_stop() {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("notified.toml");
     std::fs::write(&file, "").unwrap();
-    let manager = ServiceManager::new();
+    let manager = NotifySocket::new();
     let mut server = start(&manager, None, &["--config", file.to_str().unwrap()]);
     assert_eq!(manager.next(), "READY=1\nSTATUS=serving\n");
 
@@ -52,7 +52,7 @@ fn the_manager_gets_the_start_each_reload_and_the_stop() {
 
 #[test]
 fn the_watchdog_is_notified_while_idle_and_until_the_end_of_a_drain() {
-    let manager = ServiceManager::new();
+    let manager = NotifySocket::new();
     let mut server =
         start(&manager, Some(WATCHDOG_USEC), &["--set", "timeouts.drain=10m", "--set", "timeouts.write=10m"]);
     assert_eq!(manager.next(), "READY=1\nSTATUS=serving\n");
@@ -61,8 +61,9 @@ fn the_watchdog_is_notified_while_idle_and_until_the_end_of_a_drain() {
     }
     // The replies do not fit into the client's window, so the drain waits until the client reads.
     let mut client = connect_with_small_buffers(server.address("power"));
-    client.write_all(&b"a2\n".repeat(4096)).unwrap();
-    server.eventually(|server| server.metric("power_connections") == 1, "has a client");
+    client.write_all(&b"a2\n".repeat(1024)).unwrap();
+    let replies = |server: &ServerProcess| server.metric("power_requests_total{op=\"square\",result=\"ok\"}");
+    server.eventually(|server| replies(server) == 1024, "has replied");
     server.signal("TERM");
     assert_eq!(manager.next_state(), "STOPPING=1\nSTATUS=draining\n");
     server.signal("HUP");
@@ -79,7 +80,7 @@ fn the_watchdog_is_notified_while_idle_and_until_the_end_of_a_drain() {
 
 #[test]
 fn the_watchdog_is_notified_while_no_file_descriptor_is_left() {
-    let manager = ServiceManager::new();
+    let manager = NotifySocket::new();
     let server = start(&manager, Some(WATCHDOG_USEC), &[]);
     manager.next_state();
     let pid = i32::try_from(server.id()).ok().and_then(Pid::from_raw);
@@ -95,7 +96,7 @@ fn the_watchdog_is_notified_while_no_file_descriptor_is_left() {
 /// A second server shows how much time has passed: its watchdog has the same timeout.
 #[test]
 fn a_stopped_process_does_not_notify_the_watchdog() {
-    let [manager, other_manager] = [ServiceManager::new(), ServiceManager::new()];
+    let [manager, other_manager] = [NotifySocket::new(), NotifySocket::new()];
     let [server, _other] = [&manager, &other_manager].map(|manager| start(manager, Some(WATCHDOG_USEC), &[]));
     manager.next_state();
     other_manager.next_state();
@@ -115,20 +116,25 @@ fn a_stopped_process_does_not_notify_the_watchdog() {
 #[test]
 fn a_watchdog_of_another_process_is_off() {
     for (process, is_on) in [(Some("1"), false), (None, true)] {
-        let manager = ServiceManager::new();
+        let manager = NotifySocket::new();
         let mut command = command(&[]);
         command.envs(process.map(|process| ("WATCHDOG_PID", process)));
-        // The notifications are due every millisecond, so many are in the quarter of a second that a drain takes.
+        // If they were on, the notifications would be due every millisecond of the drain, which takes a quarter of a
+        // second.
         let mut server = ServerProcess::start(manager.manage(&mut command, Some(2_000)), BINARY.services);
+        assert_eq!(manager.next(), "READY=1\nSTATUS=serving\n");
+        if is_on {
+            manager.expect_watchdog();
+        }
         server.signal("TERM");
         let received = manager.until_exit(&mut server);
-        assert_eq!(received.iter().any(|notification| notification == WATCHDOG), is_on, "{received:?}");
+        assert!(is_on || received.iter().all(|notification| notification != WATCHDOG), "{received:?}");
     }
 }
 
 #[test]
 fn a_manager_that_is_gone_is_logged_once() {
-    let manager = ServiceManager::new();
+    let manager = NotifySocket::new();
     let mut command = command(&["--log-level", "debug"]);
     manager.manage(&mut command, Some(2_000));
     drop(manager);

@@ -5,12 +5,12 @@
 mod support;
 
 use proto::testing::program::ServerProcess;
-use proto::testing::service_manager::{ServiceManager, WATCHDOG};
+use proto::testing::service_manager::{NotifySocket, WATCHDOG};
 use support::program::{BINARY, command};
 
 #[test]
 fn the_manager_gets_the_start_the_watchdog_and_the_stop() {
-    let manager = ServiceManager::new();
+    let manager = NotifySocket::new();
     let mut server = ServerProcess::start(manager.manage(&mut command(&[]), Some(100_000)), BINARY.services);
     assert_eq!(manager.next(), "READY=1\nSTATUS=serving\n");
     manager.expect_watchdog();

@@ -1,4 +1,6 @@
-//! A service manager for a server's binary: the socket that `NOTIFY_SOCKET` names.
+//! The part of a service manager for a server's binary: the socket that `NOTIFY_SOCKET` names.
+//!
+//! It uses `program`.
 
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
@@ -9,9 +11,9 @@ use tempfile::TempDir;
 use super::program::ServerProcess;
 use super::{TEST_TIMEOUT, eventually};
 
-/// A service manager that receives the notifications of one server.
+/// The socket of a service manager, which receives the notifications of one server.
 #[derive(Debug)]
-pub struct ServiceManager {
+pub struct NotifySocket {
     socket: UnixDatagram,
     folder: TempDir,
 }
@@ -19,7 +21,7 @@ pub struct ServiceManager {
 /// The notification of the watchdog.
 pub const WATCHDOG: &str = "WATCHDOG=1\n";
 
-impl ServiceManager {
+impl NotifySocket {
     /// Starts to listen.
     #[expect(clippy::new_without_default, reason = "it opens a socket")]
     pub fn new() -> Self {
