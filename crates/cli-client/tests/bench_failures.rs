@@ -92,7 +92,7 @@ fn an_exchange_reply_is_compared_byte_for_byte() {
     for (wrong, message) in [
         ("--send a\\q --expect b --addr h:1", "unknown escape '\\q'; use \\r, \\n, \\t, \\0, \\\\ or \\xHH"),
         ("--send a --expect b\\x1 --addr h:1", "unknown escape '\\x1'"),
-        ("--send a --expect b", "--addr <HOST:PORT>"),
+        ("--send a --expect b", "--addr <ENDPOINT>"),
     ] {
         let finished = run(&format!("bench exchange {wrong}"));
         assert!(finished.code == Some(2) && finished.stderr.contains(message), "{finished:?}");

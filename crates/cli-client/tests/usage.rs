@@ -166,7 +166,7 @@ fn what_is_not_printable_in_arguments_and_variables_is_escaped() {
     ] {
         for suffix in ["", ":1"] {
             let finished = client(command).with_env(variable, &format!("{hostile}{suffix}")).run("");
-            finished.assert_failed(2, "", &[&format!("{variable}: '{escaped}{suffix}' is not an address")]);
+            finished.assert_failed(2, "", &[&format!("{variable}: '{escaped}{suffix}' is not an endpoint")]);
             finished.assert_printable();
         }
     }

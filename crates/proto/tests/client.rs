@@ -403,8 +403,8 @@ async fn an_observer_gets_the_events_of_tls_and_of_a_unix_socket() {
     let backend = server_after_eof(b"d4.0").await;
     let rest = ["> a2.0", "half-closed", "< d4.0", "ended", "closed"];
     let recorder = Arc::new(Recorder::default());
-    let (_front, connector) = tls(&backend);
-    let client = Client::new(connector.with_observer(recorder.clone()));
+    let (_front, trusting) = tls(&backend);
+    let client = Client::new(trusting.with_observer(recorder.clone()));
     client.request(Operation::Square, Number::from(2)).await.unwrap().unwrap();
     let first = ["resolve", "1 resolved", "connect", "connected from 127.0.0.1", "TLS 1.3 with CN=test server"];
     assert_eq!(*recorder.0.lock().unwrap(), [&first[..], &rest].concat());

@@ -138,7 +138,7 @@ async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, CliError> {
     for source in &sources {
         UdpSocket::bind((*source, 0)).map_err(|error| CliError::Usage(texts::source_not_local(source, error)))?;
     }
-    let connector = plan.connector.clone().with_local_addrs(sources);
+    let connector = plan.connector.clone().with_local_addrs(sources.clone());
     let peer = if plan.workload == Workload::Duel {
         let mut connection = Connection::open(connector.clone()).await?;
         connection.check().await?;
@@ -155,7 +155,8 @@ async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, CliError> {
     };
     // Resolve the name once, not for each connection.
     let timeouts = Timeouts { reply: plan.reply_timeout, ..session.timeouts };
-    plan.connector = connector.with_timeouts(timeouts).with_peer_addr(peer).without_observer();
+    let connector = connector.with_local_addrs(sources).with_timeouts(timeouts);
+    plan.connector = connector.with_peer_addr(peer).without_observer();
     Ok(plan)
 }
 

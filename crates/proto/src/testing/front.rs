@@ -39,7 +39,7 @@ pub enum End {
 pub struct Front {
     /// The endpoint.
     pub endpoint: String,
-    ends: Receiver<Result<(), io::ErrorKind>>,
+    ends: Receiver<Option<io::ErrorKind>>,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
@@ -84,7 +84,7 @@ impl Front {
     }
 
     fn start<F: Future<Output = ()>>(
-        serve: impl FnOnce(Sender<Result<(), io::ErrorKind>>, Sender<String>) -> F + Send + 'static,
+        serve: impl FnOnce(Sender<Option<io::ErrorKind>>, Sender<String>) -> F + Send + 'static,
     ) -> Self {
         let ((ended, ends), (sender, endpoint)) = (channel(), channel());
         let stop = CancellationToken::new();
@@ -97,8 +97,8 @@ impl Front {
         Self { endpoint, ends, stop, thread: Some(thread) }
     }
 
-    /// Waits for the next client that ends its data, and returns how: `Ok` is `close_notify`, or with a Unix socket EOF.
-    pub fn next_end(&self) -> Result<(), io::ErrorKind> {
+    /// Waits for the next client that ends its data. Returns the error if it was not `close_notify`, or EOF on a Unix socket.
+    pub fn next_end(&self) -> Option<io::ErrorKind> {
         self.ends.recv_timeout(TEST_TIMEOUT).unwrap()
     }
 }
@@ -114,7 +114,7 @@ impl Drop for Front {
 async fn pass_on(
     client: impl AsyncRead + AsyncWrite,
     backend: SocketAddr,
-    ended: Sender<Result<(), io::ErrorKind>>,
+    ended: Sender<Option<io::ErrorKind>>,
     before_end: impl FnOnce(),
 ) {
     let (mut client_read, mut client_write) = split(client);
@@ -123,7 +123,7 @@ async fn pass_on(
     let requests = async {
         let copied = copy(&mut client_read, &mut backend_write).await;
         // The test may have ended.
-        let _ = ended.send(copied.map(drop).map_err(|error| error.kind()));
+        let _ = ended.send(copied.err().map(|error| error.kind()));
         let _ = backend_write.shutdown().await;
     };
     let replies = async {
