@@ -242,7 +242,7 @@ impl<S: Service> Acceptor<S> {
 impl<S: Service> Connections<S> {
     fn spawn<I: Stream>(&self, stream: I, admitted: Box<Admitted>) {
         // At debug level, like the events in it: a disabled span costs neither time nor memory.
-        let span = tracing::debug_span!("connection", peer = %admitted.peer);
+        let span = tracing::debug_span!(parent: None, "connection", peer = %admitted.peer);
         // A panic ends only its connection, also a panic in the creation of the handler.
         let Ok(handler) = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| self.service.handler()))) else {
             return span.in_scope(|| admitted.end(&CloseReason::Panic));
