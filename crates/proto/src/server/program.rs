@@ -9,7 +9,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::process::ExitCode;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use futures::future::join_all;
@@ -37,6 +37,7 @@ use crate::server::listener::handshake::{Handshake, HandshakeSettings, Handshake
 use crate::server::listener::inherited::InheritedSockets;
 use crate::server::listener::open_files;
 use crate::server::listener::socket::{ListenOptions, SocketBuffers};
+use crate::server::listener::unix::SocketFile;
 use crate::server::observe::admin;
 use crate::server::observe::log::{self, Log};
 use crate::wire::quoted::Printable;
@@ -92,6 +93,7 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
         let shutdown = Shutdown::new(loaded.config.timeouts().drain.get());
         let manager = ServiceManager::from_environment();
         let heartbeats = Heartbeats::new(manager.watchdog_timeout());
+        let admin_files = Arc::<Mutex<Vec<SocketFile>>>::default();
         let mut startup = Startup {
             handshakes: Arc::new(Handshakes::new(handshake_settings(&loaded))),
             reload_signal,
@@ -103,10 +105,13 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
             inherited,
             manager: manager.clone(),
             heartbeats,
+            admin_files: Arc::clone(&admin_files),
         };
         runtime::run(workers, &log, &shutdown, manager, async move {
             open_files::clamp_to_nofile(startup.loaded.config.connection_limits())?;
             let summary = serve(startup).await?;
+            // The admin listeners stop only with the process.
+            admin_files.lock().unwrap_or_else(PoisonError::into_inner).clear();
             log_summary(&summary);
             Ok(())
         })
@@ -127,6 +132,8 @@ pub struct Startup<C> {
     inherited: InheritedSockets,
     manager: ServiceManager,
     heartbeats: Heartbeats,
+    /// The files of the admin listeners' Unix sockets.
+    admin_files: Arc<Mutex<Vec<SocketFile>>>,
 }
 
 fn handshake_settings<C: ServerConfig>(loaded: &Loaded<C>) -> HandshakeSettings {
@@ -211,7 +218,9 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
     /// installed.
     pub fn start_operations(mut self, registry: Registry, apply: impl Fn(&C) + Send + 'static) -> io::Result<()> {
         let endpoints = self.loaded.config.admin().listen.clone();
-        let listeners = self.bind_all("admin", endpoints.as_slice(), ADMIN_OPTIONS, true)?;
+        let mut listeners = self.bind_all("admin", endpoints.as_slice(), ADMIN_OPTIONS, true)?;
+        let files = listeners.iter_mut().filter_map(EndpointListener::take_file);
+        self.admin_files.lock().unwrap_or_else(PoisonError::into_inner).extend(files);
         if !listeners.is_empty() {
             start_admin(listeners, registry, self.shutdown.clone())?;
         }

@@ -47,7 +47,12 @@ pub(super) async fn close<S: Stream>(stream: &mut S, write_timeout: Duration, sh
         biased;
         is_taken = async {
             half_close(stream, LINGER).await;
-            wait_until_taken(stream, acknowledged, half_closed, write_timeout).await
+            let is_taken = wait_until_taken(stream, acknowledged, half_closed, write_timeout).await;
+            if S::HAS_END_MESSAGE && is_taken {
+                // The socket may have had no room for the message until now.
+                let _ = timeout(LINGER, stream.shutdown()).await;
+            }
+            is_taken
         } => is_taken,
         () = shutdown.deadline_passed() => return true,
     };

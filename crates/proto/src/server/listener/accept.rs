@@ -69,7 +69,7 @@ pub trait Listener: Send {
     }
 
     /// Stops new connections from entering the accept queue. Those whose TCP handshake has begun still do. Best effort.
-    fn refuse_new(&self);
+    fn refuse_new(&mut self);
 
     /// Stops listening and returns the connections that are in the accept queue.
     fn close(self) -> impl Iterator<Item = Accepted<Self::Stream>> + Send;

@@ -55,7 +55,8 @@ impl ConnectionSettings {
 #[derive(Debug)]
 enum ListeningSocket {
     Tcp(TcpListener),
-    Unix(UnixListener, Option<SocketFile>),
+    /// `None` if the file is not that of this process, or is removed already. It is dropped before the socket.
+    Unix(Option<SocketFile>, UnixListener),
 }
 
 /// Opens a listening TCP socket whose connections begin with a request. Call it within a tokio runtime.
@@ -113,7 +114,7 @@ impl Binder<'_> {
             }
             Endpoint::Unix(path) => {
                 let (listener, file) = unix::bind(path.as_path(), self.options.backlog)?;
-                Ok(vec![(ListeningSocket::Unix(listener, Some(file)), None)])
+                Ok(vec![(ListeningSocket::Unix(Some(file), listener), None)])
             }
             Endpoint::Inherited { name, .. } => {
                 let inherited = self.inherited.take(name.as_ref())?.into_iter();
@@ -124,7 +125,7 @@ impl Binder<'_> {
                             Ok(ListeningSocket::Tcp(TcpListener::from_std(listener)?))
                         }
                         InheritedSocket::Unix(listener) => {
-                            Ok(ListeningSocket::Unix(UnixListener::from_std(listener)?, None))
+                            Ok(ListeningSocket::Unix(None, UnixListener::from_std(listener)?))
                         }
                     }
                 };
@@ -161,8 +162,8 @@ impl EndpointListener {
     pub(crate) fn reregister(self) -> io::Result<Self> {
         let socket = match self.socket {
             ListeningSocket::Tcp(listener) => ListeningSocket::Tcp(TcpListener::from_std(listener.into_std()?)?),
-            ListeningSocket::Unix(listener, file) => {
-                ListeningSocket::Unix(UnixListener::from_std(listener.into_std()?)?, file)
+            ListeningSocket::Unix(file, listener) => {
+                ListeningSocket::Unix(file, UnixListener::from_std(listener.into_std()?)?)
             }
         };
         Ok(Self { socket, ..self })
@@ -190,11 +191,19 @@ impl EndpointListener {
             ListeningSocket::Tcp(listener) => {
                 listener.local_addr().map(|address| format!("{scheme}{address}")).unwrap_or_default()
             }
-            ListeningSocket::Unix(listener, _) => {
+            ListeningSocket::Unix(_, listener) => {
                 let address = listener.local_addr().ok();
                 let path = address.as_ref().and_then(|address| address.as_pathname());
                 format!("{scheme}unix:{}", path.map(Path::display).map(|path| path.to_string()).unwrap_or_default())
             }
+        }
+    }
+
+    /// Takes the file of a Unix socket. The caller drops it when the listener stops.
+    pub(crate) fn take_file(&mut self) -> Option<SocketFile> {
+        match &mut self.socket {
+            ListeningSocket::Tcp(_) => None,
+            ListeningSocket::Unix(file, _) => file.take(),
         }
     }
 
@@ -216,18 +225,14 @@ impl Listener for EndpointListener {
         self.inherited.is_some()
     }
 
-    fn refuse_new(&self) {
-        match &self.socket {
+    fn refuse_new(&mut self) {
+        match &mut self.socket {
             ListeningSocket::Tcp(listener) => {
                 if let Err(error) = socket::drop_new_syns(listener) {
                     tracing::debug!(%error, "cannot drop new SYNs; connections in handshake may be reset");
                 }
             }
-            ListeningSocket::Unix(_, file) => {
-                if let Some(file) = file {
-                    file.remove();
-                }
-            }
+            ListeningSocket::Unix(file, _) => drop(file.take()),
         }
     }
 
@@ -271,14 +276,14 @@ impl ListeningSocket {
                 let (stream, address) = listener.accept().await?;
                 Ok((SocketStream::Tcp(stream), Peer::Ip(address)))
             }
-            Self::Unix(listener, _) => Ok((SocketStream::Unix(listener.accept().await?.0), Peer::Unix)),
+            Self::Unix(_, listener) => Ok((SocketStream::Unix(listener.accept().await?.0), Peer::Unix)),
         }
     }
 
     fn into_std(self) -> io::Result<StdSocket> {
         match self {
             Self::Tcp(listener) => listener.into_std().map(StdSocket::Tcp),
-            Self::Unix(listener, _) => listener.into_std().map(StdSocket::Unix),
+            Self::Unix(_, listener) => listener.into_std().map(StdSocket::Unix),
         }
     }
 }

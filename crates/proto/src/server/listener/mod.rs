@@ -24,7 +24,7 @@ pub(crate) mod proxy;
 pub(crate) mod quota;
 pub(crate) mod socket;
 mod token_bucket;
-mod unix;
+pub(crate) mod unix;
 
 pub use accept::{Accepted, Listener, Service, serve};
 pub use admission::{Admission, Permit};

@@ -12,19 +12,18 @@ use tokio::net::UnixListener;
 /// The permissions of a socket file: its owner and group can connect (unix(7)).
 const MODE: u32 = 0o660;
 
-/// The file of a listening socket, which is removed when the listener stops.
+/// The file of a listening socket. Dropping it removes the file, unless another one has taken its place. Drop it while the
+/// socket still listens.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     /// The device and the inode, which tell it from a file that another process has created at the same path. The kernel
     /// gives the inode to no other file before the listening socket is closed.
     identity: (u64, u64),
 }
 
-impl SocketFile {
-    /// Removes the file, unless another one has taken its place. New clients then cannot connect. Call it while the socket
-    /// still listens.
-    pub(super) fn remove(&self) {
+impl Drop for SocketFile {
+    fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|found| found == self.identity)
             && let Err(error) = fs::remove_file(&self.path)
         {
@@ -85,17 +84,19 @@ mod tests {
     async fn a_stale_socket_is_replaced_and_one_in_use_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        let (first, _file) = bind(&path, 16).unwrap();
+        let (first, file) = bind(&path, 16).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
         let error = bind(&path, 16).unwrap_err();
         assert_eq!(
             (error.kind(), error.to_string().as_str()),
             (io::ErrorKind::AddrInUse, "another process listens on it")
         );
+        // As after a crash.
+        std::mem::forget(file);
         drop(first);
         let (_second, second_file) = bind(&path, 16).unwrap();
         assert!(UnixStream::connect(&path).is_ok());
-        second_file.remove();
+        drop(second_file);
         assert!(!path.exists());
     }
 
@@ -106,7 +107,7 @@ mod tests {
         let (_first, first_file) = bind(&path, 16).unwrap();
         fs::remove_file(&path).unwrap();
         let (_second, _file) = bind(&path, 16).unwrap();
-        first_file.remove();
+        drop(first_file);
         assert!(UnixStream::connect(&path).is_ok());
     }
 

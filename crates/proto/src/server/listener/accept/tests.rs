@@ -33,7 +33,7 @@ impl Listener for ScriptedListener {
         }
     }
 
-    fn refuse_new(&self) {}
+    fn refuse_new(&mut self) {}
 
     fn close(self) -> impl Iterator<Item = Accepted<DuplexStream>> + Send {
         self.queued.into_iter().map(|stream| Accepted { stream, peer: PEER, handshake: None })
