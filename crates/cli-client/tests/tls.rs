@@ -16,7 +16,7 @@ use proto::testing::front::{End, Front, SupportedProtocolVersion, TLS12, TLS13, 
 use proto::testing::process::ChildProcess;
 use support::fake::{Fake, Then, read_some};
 use support::load::{run_bench, run_bench_ok};
-use support::{Finished, client, real, run};
+use support::{client, real, run};
 
 const FRAMINGS: [&str; 4] = ["", "--framing line", "--framing bare", "--keep-alive"];
 
@@ -358,33 +358,6 @@ fn invalid_files_and_names_are_usage_errors_with_any_endpoint() {
     }
     let options = format!("{} {} --server-name x.example", trusting(&authority), presenting(&one));
     run(&format!("{options} power square 2 --addr {power}")).assert_success("4.0\n");
-}
-
-/// Returns the events of a trace without times.
-fn events(finished: &Finished) -> Vec<String> {
-    finished.stderr.lines().map(|line| line.get(14..).unwrap_or_default().to_owned()).collect()
-}
-
-#[test]
-fn a_trace_shows_the_handshake_and_decrypted_bytes() {
-    let power = real::power();
-    let authority = Authority::new();
-    for (version, suite) in [(&TLS12, "TLS 1.2, TLS_ECDHE_ECDSA_WITH_"), (&TLS13, "TLS 1.3, TLS13_AES_256_GCM_SHA384")]
-    {
-        let front = front(&authority, power.address(), version);
-        let finished = run(&format!("power square 2 --trace {} --addr {}", trusting(&authority), front.endpoint));
-        assert_eq!((finished.code, finished.stdout.as_str()), (Some(0), "4.0\n"), "{finished:?}");
-        let events = events(&finished);
-        assert!(events[0].starts_with("resolve     127.0.0.1:"), "{finished:?}");
-        assert!(events[3].starts_with(&format!("handshake   {suite}")), "{finished:?}");
-        assert!(events[3].ends_with("server's subject 'CN=test server'"), "{finished:?}");
-        assert!(events[4].starts_with(">  61 32 2e 30"), "{finished:?}");
-        assert_eq!(events[5..].len(), 5, "{finished:?}");
-        assert!(events[9].starts_with("close       4 bytes sent, 4 received"), "{finished:?}");
-    }
-    let silent = Fake::silent();
-    let finished = run(&format!("power square 2 -v --timeout 200ms --addr tls://{silent}"));
-    assert!(events(&finished)[3].starts_with("failed      "), "{finished:?}");
 }
 
 #[test]

@@ -8,6 +8,8 @@ use std::io::{Read, Write};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use proto::testing::certificates::Authority;
+use proto::testing::front::{End, Front, TLS12, TLS13, server_config};
 use support::fake::{Fake, Then, read_some, read_to_eof};
 use support::real::ReservedPort;
 use support::{Finished, client, real, run};
@@ -155,6 +157,38 @@ fn a_trace_shows_a_refused_connection() {
     // The error message comes last, the same as without a trace.
     let message = finished.stderr.lines().last().expect("there is a line");
     assert!(message.starts_with(&format!("cli-client: {why}")), "{finished:?}");
+}
+
+#[test]
+fn a_trace_shows_the_handshake_and_decrypted_bytes() {
+    let (power, authority) = (real::power(), Authority::new());
+    let rest = ["> 61 32 2e 30 a2.0", HALF_CLOSE, "first byte", "< 64 34 2e 30 d4.0", END];
+    let rest = [&rest[..], &["close 4 bytes sent, 4 received"]].concat();
+    for (version, agreed) in
+        [(&TLS12, "TLS 1.2, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"), (&TLS13, "TLS 1.3, TLS13_AES_256_GCM_SHA384")]
+    {
+        let config = server_config(&authority.issue_server(), None, version);
+        let front = Front::tls(power.address(), config, End::CloseNotify);
+        let options = format!("--cacert {} --addr {}", authority.certificate.display(), front.endpoint);
+        let finished = run(&format!("power square 2 --trace {options}"));
+        assert_eq!((finished.code, finished.stdout.as_str()), (Some(0), "4.0\n"), "{finished:?}");
+        let handshake = format!("handshake {agreed}, server's subject 'CN=test server'");
+        let address = front.endpoint.replace("tls://", "");
+        assert_eq!(events(&finished), from_connect(&address, &[&[&*handshake], &rest[..]].concat()));
+    }
+    let silent = Fake::silent();
+    let finished = run(&format!("power square 2 -v --timeout 200ms --addr tls://{silent}"));
+    assert_eq!(events(&finished)[3], format!("failed tls://{silent}: no TLS handshake within 200ms"));
+}
+
+#[test]
+fn a_trace_shows_the_path_of_a_unix_socket() {
+    let (backend, folder) = (Fake::replying(b"d4.0"), Authority::new());
+    let server = Front::unix(backend.address(), &folder.folder().join("power"));
+    let finished = run(&format!("power square 2 --trace --addr {}", server.endpoint));
+    assert_eq!((finished.code, finished.stdout.as_str()), (Some(0), "4.0\n"), "{finished:?}");
+    assert_eq!(events(&finished)[..2], [format!("connect to {}", server.endpoint), "connected".to_owned()]);
+    assert_eq!(events(&finished).len(), 8, "{finished:?}");
 }
 
 #[test]

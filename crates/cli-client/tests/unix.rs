@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use proto::testing::certificates::Authority;
 use proto::testing::front::Front;
-use support::fake::Fake;
 use support::load::run_bench_ok;
 use support::{client, real, run};
 
@@ -72,18 +71,6 @@ fn a_full_accept_queue_exits_with_4_in_the_connect_phase() {
         "",
         &["no connection within 200ms"],
     );
-}
-
-#[test]
-fn a_trace_shows_the_path() {
-    let folder = Authority::new();
-    let backend = Fake::replying(b"d4.0");
-    let server = Front::unix(backend.address(), &path(&folder, "power"));
-    let finished = run(&format!("power square 2 --trace --addr {}", server.endpoint));
-    assert_eq!((finished.code, finished.stdout.as_str()), (Some(0), "4.0\n"), "{finished:?}");
-    let events: Vec<_> = finished.stderr.lines().map(|line| line[14..].trim_end()).collect();
-    assert_eq!(events[..2], [&format!("connect     to {}", server.endpoint), "connected"]);
-    assert_eq!(events.len(), 8, "{finished:?}");
 }
 
 #[test]
