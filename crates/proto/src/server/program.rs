@@ -198,7 +198,7 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
             listeners.extend(binder.bind(endpoint)?);
         }
         for listener in &listeners {
-            tracing::info!(service, address = listener.endpoint(), inherited = listener.inherited(), "listening");
+            tracing::info!(service, address = %listener.endpoint(), inherited = listener.inherited(), "listening");
         }
         Ok(listeners)
     }
