@@ -103,6 +103,7 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
             shutdown: shutdown.clone(),
             reloads: Arc::default(),
             inherited,
+            listening: Vec::new(),
             manager: manager.clone(),
             heartbeats,
             admin_files: Arc::clone(&admin_files),
@@ -130,10 +131,19 @@ pub struct Startup<C> {
     handshakes: Arc<Handshakes>,
     /// The inherited sockets that no endpoint has taken yet.
     inherited: InheritedSockets,
+    listening: Vec<Listening>,
     manager: ServiceManager,
     heartbeats: Heartbeats,
     /// The files of the admin listeners' Unix sockets.
     admin_files: Arc<Mutex<Vec<SocketFile>>>,
+}
+
+/// A listening socket, for the log.
+#[derive(Debug)]
+struct Listening {
+    service: &'static str,
+    address: String,
+    inherited: Option<String>,
 }
 
 fn handshake_settings<C: ServerConfig>(loaded: &Loaded<C>) -> HandshakeSettings {
@@ -197,9 +207,11 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         for endpoint in endpoints {
             listeners.extend(binder.bind(endpoint)?);
         }
-        for listener in &listeners {
-            tracing::info!(service, address = %listener.endpoint(), inherited = listener.inherited(), "listening");
-        }
+        self.listening.extend(listeners.iter().map(|listener| Listening {
+            service,
+            address: listener.endpoint(),
+            inherited: listener.inherited().map(str::to_owned),
+        }));
         Ok(listeners)
     }
 
@@ -246,6 +258,10 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
             tracing::info!(file = %Printable(&file.to_string_lossy()), "configuration loaded");
         } else {
             tracing::info!("no configuration file at the default path; using the built-in defaults");
+        }
+        // Last, because the lines say that the server has started.
+        for Listening { service, address, inherited } in self.listening {
+            tracing::info!(service, %address, inherited, "listening");
         }
         manager.ready();
         tokio::spawn(heartbeats.watch(move || manager.watchdog()));
