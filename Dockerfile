@@ -8,9 +8,9 @@
 # BuildKit can build it. The classic builder builds every stage before the
 # target, so the stages of one service are kept together.
 
-# The image that compiles: it needs cargo, rustc, a C linker and a static libc. A
-# tag can move to another image. For a build that can be repeated, name the image
-# by its digest: --build-arg BUILDER=rust:1-slim-bookworm@sha256:...
+# The image that compiles: it needs cargo, rustc, a C compiler and linker, and a
+# static libc. A tag can move to another image. For a build that can be repeated,
+# name the image by its digest: --build-arg BUILDER=rust:1-slim-bookworm@sha256:...
 ARG BUILDER=rust:1-slim-bookworm
 
 # The workspace with every Rust source emptied. A change of code alone does not
