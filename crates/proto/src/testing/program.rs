@@ -221,5 +221,6 @@ fn address_in(log: &str, service: &str) -> Option<SocketAddr> {
     let json = format!("\"message\":\"listening\",\"service\":\"{service}\",\"address\":\"");
     let rest = log.split_once(&text).or_else(|| log.split_once(&json))?.1;
     // An incomplete line may have only part of the address.
-    rest.split_once(['\n', '"', ' '])?.0.parse().ok()
+    let address = rest.split_once(['\n', '"', ' '])?.0;
+    address.strip_prefix("tls://").unwrap_or(address).parse().ok()
 }

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -61,7 +60,9 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file exists and is not a socket; remove it"));
     }
-    match UnixStream::connect(path) {
+    // Non-blocking: while the accept queue of the other process is full, connect(2) would block.
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    match socket.connect(&SockAddr::unix(path)?) {
         // Another process may have replaced it in the meantime.
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && identity(path)? == found => {
             fs::remove_file(path)
@@ -78,6 +79,8 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     #[tokio::test]
@@ -98,6 +101,15 @@ mod tests {
         assert!(UnixStream::connect(&path).is_ok());
         drop(second_file);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_socket_whose_accept_queue_is_full_is_in_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let (_first, _file) = bind(&path, 0).unwrap();
+        let _queued = UnixStream::connect(&path).unwrap();
+        assert_eq!(bind(&path, 0).unwrap_err().to_string(), "another process listens on it");
     }
 
     #[tokio::test]
