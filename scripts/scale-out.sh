@@ -5,7 +5,7 @@
 #
 # Passes if no request of a short connection fails, long connections are closed only between a reply and the next move,
 # no duel waits for a player at the other replica, and each server exits with 0 and aborts no connection. A client over
-# HAProxy's limits per client does not keep other clients from being served.
+# the limits per client, of HAProxy or of the servers behind it, does not keep other clients from being served.
 #
 # Needs a Rust toolchain, bash (4.4 or later), coreutils, haproxy (2.6 or later) and python3 (3.9 or later). Takes less
 # than a minute once the workspace is built. Uses free ports of loopback.
@@ -16,16 +16,17 @@ cd "$root"
 
 load_seconds=600   # duration of the load, far longer than a slow machine needs; if it ends by itself, the check fails
 long_connections=8 # connections of the long load
+trust=(--set proxy_protocol.trusted=127.0.0.1) # HAProxy sends PROXY protocol headers
 
 # Starts HAProxy. It inherits its listening sockets, so that each has a free port that no other process can take before
 # HAProxy binds it. The first line of the log has the addresses.
 start_haproxy() { # NAME [VARIABLE=VALUE...]
-    launch "$1" env "${@:2}" \
+    launch "$1" env \
         POWER_1="${address[power-1 power]}" POWER_1_ADMIN_PORT="${address[power-1 admin]##*:}" \
         POWER_2="${address[power-2 power]}" POWER_2_ADMIN_PORT="${address[power-2 admin]##*:}" \
         SOLO_1="${address[rps-1 solo]}" DUEL_1="${address[rps-1 duel]}" RPS_1_ADMIN_PORT="${address[rps-1 admin]##*:}" \
         SOLO_2="${address[rps-2 solo]}" DUEL_2="${address[rps-2 duel]}" RPS_2_ADMIN_PORT="${address[rps-2 admin]##*:}" \
-        python3 -c '
+        "${@:2}" python3 -c '
 import os, socket
 listeners = {name: socket.create_server(("127.0.0.1", 0), backlog=1024) for name in ("POWER", "SOLO", "DUEL", "STATUS")}
 for name, listener in listeners.items():
@@ -57,8 +58,8 @@ replace() { # NUMBER
     # Wait for DOWN first: otherwise the UP below could be the state before the replacement.
     wait_for_haproxy DOWN "$from" "${backends[@]}"
     from=$(next_line haproxy)
-    start "power-$1"
-    start "rps-$1"
+    start "power-$1" "${trust[@]}"
+    start "rps-$1" "${trust[@]}"
     wait_for_haproxy UP "$from" "${backends[@]}"
     pass "HAProxy reports the new power-$1 and rps-$1 as up"
 }
@@ -189,6 +190,27 @@ assert is_served("POWER_ADDR", "127.0.0.3") and is_served("RPS_ADDR", "127.0.0.3
 '
 }
 
+# Exceeds limits.max_connections_per_ip (3) of the servers behind HAProxy. Fails if a client is served beyond it, gets no
+# rejection, or keeps another client from being served.
+exceed_server_limits() {
+    python3 -c '
+import os, socket
+
+socket.setdefaulttimeout(60)
+
+def connect(service, source):
+    host, port = os.environ[service].rsplit(":", 1)
+    connection = socket.create_connection((host, int(port)), source_address=(source, 0))
+    connection.sendall(b"a2\n" if service == "POWER_ADDR" else b"1")
+    return connection, connection.recv(16)
+
+for service, rejection in (("POWER_ADDR", b"eBUSY"), ("RPS_ADDR", b"f")):
+    held = [connect(service, f"127.0.0.{host}") for host in (2, 3) for _ in range(4)]
+    replies = [reply.startswith(rejection) for _, reply in held]
+    assert replies == [False, False, False, True] * 2, held
+'
+}
+
 # Checks that each metric in the rules of alerts.yml exists: otherwise the rule could never fire.
 check_metrics() {
     local name all count=0
@@ -224,7 +246,7 @@ set_up
 
 started=$SECONDS
 for name in power-1 power-2 rps-1 rps-2; do
-    start "$name"
+    start "$name" "${trust[@]}"
 done
 start_haproxy haproxy
 for service in power rps duel; do
@@ -268,4 +290,14 @@ done < <(grep -v '^playing$' "$scratch/players.log")
 start_haproxy limited CLIENT_CONNECTIONS=20 CLIENT_NEW_CONNECTIONS=60
 check 0 "" "" exceed_client_limits
 pass "a client over a limit is rejected, and other clients are served"
+
+for kind in power rps; do
+    start "$kind-limited" "${trust[@]}" --set limits.max_connections_per_ip=3
+done
+start_haproxy named POWER_1="${address[power-limited power]}" POWER_1_ADMIN_PORT="${address[power-limited admin]##*:}" \
+    POWER_2="${address[power-limited power]}" POWER_2_ADMIN_PORT="${address[power-limited admin]##*:}" \
+    SOLO_1="${address[rps-limited solo]}" SOLO_2="${address[rps-limited solo]}" \
+    RPS_1_ADMIN_PORT="${address[rps-limited admin]##*:}" RPS_2_ADMIN_PORT="${address[rps-limited admin]##*:}"
+check 0 "" "" exceed_server_limits
+pass "behind HAProxy, a server limits the connections of each client"
 echo "scale-out: $passed passed, 0 failed, in $((SECONDS - started)) s"
