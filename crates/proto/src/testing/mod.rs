@@ -15,6 +15,7 @@
 //! - `breakable` (with feature `server`): an in-memory stream that a test can break;
 //! - [`transcript`]: replays the transcripts of PROTOCOL.md;
 //! - [`front`]: TLS and Unix sockets in front of a plain server, with [`certificates`];
+//! - [`proxy`]: the PROXY protocol of a server;
 //! - [`python`]: peers written in Python;
 //! - [`properties`]: properties that hold for any input, for the fuzz targets and their corpus;
 //! - [`generator`]: a random number generator whose bytes do not depend on the size of each draw.
@@ -41,6 +42,7 @@ pub mod nonblocking;
 pub mod process;
 pub mod program;
 pub mod properties;
+pub mod proxy;
 pub mod python;
 #[cfg(feature = "server")]
 pub mod server;

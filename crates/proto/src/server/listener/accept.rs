@@ -276,6 +276,7 @@ impl<S: Service> Connections<S> {
             match self.finish(header).await {
                 Ok(Ok(Some(client))) => peer = Peer::Ip(client),
                 Ok(Ok(None)) => {}
+                // No half-close: there is no reply that a RST could discard.
                 Ok(Err(error)) => return Admitted::new(peer, &self, permit).end(&CloseReason::BadProxyHeader(error)),
                 Err(reason) => return Admitted::new(peer, &self, permit).end(&reason),
             }

@@ -1,0 +1,228 @@
+//! Endpoints of the program: lists of them, and Unix sockets (row 50 of FAULTS.md).
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::thread;
+
+use proto::testing::blocking::exchange;
+use proto::testing::program::ServerProcess;
+use proto::testing::{TEST_TIMEOUT, python};
+use support::program::{BINARY, clean_command, command};
+
+/// Returns a path for a socket. No other test uses it.
+fn path(name: &str) -> PathBuf {
+    let path = PathBuf::from(BINARY.folder).join(name);
+    let _ = fs::remove_file(&path);
+    path
+}
+
+/// Starts a server that listens only on the Unix socket, apart from its admin listener.
+fn start_unix(path: &str, settings: &[&str]) -> ServerProcess {
+    let listen = format!("unix:{path}");
+    let settings = settings.iter().flat_map(|&set| ["--set", set]);
+    ServerProcess::start(
+        &mut command(&["--listen", &listen].into_iter().chain(settings).collect::<Vec<_>>()),
+        &["admin"],
+    )
+}
+
+fn connect_unix(path: &str) -> UnixStream {
+    let stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+    stream.set_write_timeout(Some(TEST_TIMEOUT)).unwrap();
+    stream
+}
+
+fn exchange_unix(path: &str, request: &str) -> String {
+    let mut stream = connect_unix(path);
+    stream.write_all(request.as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut received = String::new();
+    stream.read_to_string(&mut received).unwrap();
+    received
+}
+
+fn fails(command: &mut Command, code: i32, message: &str) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let output = [stdout, stderr].concat();
+    let output = String::from_utf8_lossy(&output);
+    assert_eq!(status.code(), Some(code), "{command:?}: {output}");
+    assert!(output.contains(message), "{command:?}: {output}");
+}
+
+#[test]
+fn a_list_has_tcp_and_unix_endpoints() {
+    let socket = path("list");
+    let listen = format!("127.0.0.1:0, 127.0.0.1:0,unix:{}", socket.display());
+    for mut command in [command(&["--listen", &listen]), {
+        let mut command = command(&[]);
+        command.env("POWER_SERVER_LISTEN", &listen);
+        command
+    }] {
+        let server = ServerProcess::start(&mut command, &["power", "admin"]);
+        let addresses: Vec<SocketAddr> = server
+            .log()
+            .lines()
+            .filter_map(|line| line.split_once("service=\"power\" address=")?.1.parse().ok())
+            .collect();
+        assert_eq!(addresses.len(), 2, "{}", server.log());
+        for address in addresses {
+            assert_eq!(exchange(address, b"a2"), "d4.0");
+        }
+        assert_eq!(exchange_unix(socket.to_str().unwrap(), "a2"), "d4.0");
+        assert!(server.stop().contains("stopped accepted=3 rejected=0"));
+        assert!(!socket.exists());
+    }
+}
+
+#[test]
+fn an_invalid_list_exits_with_2() {
+    let long = format!("unix:/{}", "x".repeat(107));
+    for (listen, message) in [
+        ("127.0.0.1:1,127.0.0.1:1", "127.0.0.1:1 is in the list twice"),
+        ("127.0.0.1:1,tls://127.0.0.1:1", "tls://127.0.0.1:1 is in the list twice"),
+        ("unix:a,unix:a", "unix:a is in the list twice"),
+        ("", "--listen: listen: invalid value"),
+        ("127.0.0.1:1,", "--listen: listen: invalid value"),
+        (&long, "--listen: listen: invalid value"),
+    ] {
+        fails(clean_command().args(["--listen", listen]), 2, message);
+    }
+    let longest = format!("unix:/{}", "x".repeat(106));
+    assert!(clean_command().args(["--listen", &longest, "--check-config"]).status().unwrap().success());
+}
+
+#[test]
+fn row_50_a_socket_in_use_and_another_file_are_kept_and_a_stale_socket_is_replaced() {
+    let socket = path("stale");
+    let name = socket.to_str().unwrap();
+    // As after a crash: the socket is closed, and its file is still there.
+    drop(UnixListener::bind(&socket).unwrap());
+    let first = start_unix(name, &[]);
+    let metadata = fs::metadata(&socket).unwrap();
+    assert!(metadata.file_type().is_socket());
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o660);
+    let listen = format!("unix:{name}");
+    let in_use = format!("cannot listen on {listen}: another process listens on it");
+    fails(&mut command(&["--listen", &listen]), 1, &in_use);
+    assert_eq!(exchange_unix(name, "a2"), "d4.0");
+    // A hung process whose accept queue is full.
+    let hung = path("hung");
+    let _listener = UnixListener::bind(&hung).unwrap();
+    let mut queued = Vec::new();
+    loop {
+        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        match socket.connect(&socket2::SockAddr::unix(&hung).unwrap()) {
+            Ok(()) => queued.push(socket),
+            Err(error) => break assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+    }
+    fails(&mut command(&["--listen", &format!("unix:{}", hung.display())]), 1, "another process listens on it");
+
+    // Another process takes the path: this one does not remove its file.
+    fs::remove_file(&socket).unwrap();
+    let second = start_unix(name, &[]);
+    first.stop();
+    assert_eq!(exchange_unix(name, "b2"), "d8.0");
+    second.stop();
+    assert!(!socket.exists());
+
+    let notes = path("notes");
+    fs::write(&notes, "text").unwrap();
+    fails(&mut command(&["--listen", &format!("unix:{}", notes.display())]), 1, "is not a socket; remove it");
+    assert_eq!(fs::read(&notes).unwrap(), b"text");
+    // A start that fails removes its own file.
+    let admin = format!("unix:{}", notes.display());
+    fails(&mut command(&["--listen", &listen, "--admin-listen", &admin]), 1, "is not a socket; remove it");
+    assert!(!socket.exists());
+}
+
+#[test]
+fn row_50_clients_of_a_unix_socket_that_never_read_are_closed_and_their_memory_is_bounded() {
+    let socket = path("unread");
+    let name = socket.to_str().unwrap();
+    let server = start_unix(name, &["timeouts.write=1s", "limits.max_connections_per_ip=1"]);
+    let (baseline, before) = (server.baseline(), server.resident_kib());
+    let requests = "a2\n".repeat(10_000);
+    // The limit per IP does not apply to them.
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let mut stream = connect_unix(name);
+                let error = (0..).find_map(|_| stream.write_all(requests.as_bytes()).err()).unwrap();
+                assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
+            });
+        }
+    });
+    let growth = server.resident_kib().saturating_sub(before);
+    assert!(growth < 4096, "{growth} KiB for 16 clients");
+    assert_eq!(exchange_unix(name, "a2"), "d4.0");
+    server.returns_to(baseline, "power");
+    assert_eq!(server.metric("power_connections_closed_total{reason=\"write_timeout\"}"), 16);
+    assert_eq!(server.metric("power_connections_total{result=\"accepted\"}"), 17);
+    server.stop();
+}
+
+#[test]
+fn row_50_a_drain_serves_the_accept_queue_of_a_unix_socket() {
+    let socket = path("queue");
+    let name = socket.to_str().unwrap();
+    let server = start_unix(name, &[]);
+    server.signal("STOP");
+    server.eventually(ServerProcess::is_stopped, "stops");
+    let mut queued: Vec<_> = (0..10).map(|_| connect_unix(name)).collect();
+    for stream in &mut queued {
+        stream.write_all(b"a2\n").unwrap();
+    }
+    server.signal("TERM");
+    server.signal("CONT");
+    for stream in &mut queued {
+        let mut received = String::new();
+        stream.read_to_string(&mut received).unwrap();
+        assert_eq!(received, "d4.0\n");
+    }
+    let (code, log) = server.wait_for_exit();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("stopped accepted=10 rejected=0 panicked=0 aborted=0"), "{log}");
+    assert!(!socket.exists());
+}
+
+const CLIENT: &str = r#"
+import asyncio, sys
+
+async def request(text):
+    reader, writer = await asyncio.open_unix_connection(sys.argv[1])
+    writer.write(text.encode())
+    reply = (await reader.read(100)).decode()
+    writer.close()
+    await writer.wait_closed()
+    return reply
+
+async def main():
+    assert await request("a2") == "d4.0"
+    assert (await request("x5")).startswith("eBADOP ")
+    replies = await asyncio.gather(*(request(f"a{number}") for number in range(100)))
+    assert replies == [f"d{float(number) ** 2}" for number in range(100)], replies
+    print("all right")
+
+asyncio.run(asyncio.wait_for(main(), 60))
+"#;
+
+#[test]
+#[ignore = "needs python3: run with -- --ignored python"]
+fn python_programs_can_use_a_unix_socket() {
+    let socket = path("python");
+    let server = start_unix(socket.to_str().unwrap(), &[]);
+    python::run(&["-c", CLIENT], &[socket.to_str().unwrap()]);
+    server.stop();
+}
