@@ -74,7 +74,7 @@ fn the_games_cannot_share_an_endpoint() {
         let output = clean_command().args(["--solo-listen", endpoint, "--duel-listen", endpoint]).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{endpoint}: {stderr}");
-        assert!(stderr.contains(&format!("both games cannot listen on {endpoint}")), "{stderr}");
+        assert!(stderr.contains(&format!("both cannot listen on {endpoint}")), "{stderr}");
     }
     assert!(!fs::exists(PathBuf::from(BINARY.folder).join("game")).unwrap());
 }
