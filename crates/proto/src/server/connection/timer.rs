@@ -209,7 +209,11 @@ impl ConnectionTimer {
         let (Some(started_at), Some(deadline)) = (shutdown.started_at(), shutdown.deadline()) else { return step };
         let grace_end = started_at.max(self.last_progress) + DRAIN_IDLE_GRACE;
         let keep_alive_end = started_at + DRAIN_KEEP_ALIVE_TIMEOUT;
+        let first_timeout = timeouts.request.unwrap_or(timeouts.idle);
+        let is_new = !self.replied && self.last_progress + first_timeout == self.idle_deadline;
         let drain_step = match self.wait_for {
+            // The first request after a handshake that ended late is still in flight.
+            WaitFor::Request if is_new => (grace_end, Step::CloseDrained),
             // After the first second, don't wait for requests in flight: the client had time to stop. The final read
             // still serves a client that pipelines.
             WaitFor::Request if self.last_progress >= keep_alive_end => (self.last_progress, Step::CloseDrained),
@@ -369,6 +373,23 @@ mod tests {
         let mut timer = ConnectionTimer::new(&timeouts, start);
         assert_eq!(timer.step(deadline, &timeouts, &draining), Step::FinalRead);
         assert_eq!(timer.step(deadline, &timeouts, &draining), Step::CloseDrained, "nothing has arrived");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_handshake_ends_late_in_a_drain_has_the_grace_for_its_first_request() {
+        let (start, draining) = (Instant::now(), Shutdown::new(8 * SECOND));
+        draining.trigger();
+        let timeouts = timeouts(Duration::ZERO);
+        let late = start + 3 * SECOND;
+        let mut timer = ConnectionTimer::new(&timeouts, late);
+        assert_eq!(timer.next_deadline(&timeouts, &draining), (late + DRAIN_IDLE_GRACE, Step::CloseDrained));
+        let blank_line = handled(false, true, WaitFor::Request);
+        timer.on_progress(&blank_line, &timeouts, late + SECOND / 100);
+        assert_eq!(
+            timer.next_deadline(&timeouts, &draining),
+            (late + SECOND / 100, Step::CloseDrained),
+            "a blank line does not extend it"
+        );
     }
 
     #[tokio::test(start_paused = true)]
