@@ -195,7 +195,9 @@ impl HandshakeResult {
                     | AlertDescription::CertificateRevoked
                     | AlertDescription::CertificateExpired
                     | AlertDescription::CertificateUnknown
-                    | AlertDescription::UnknownCA,
+                    | AlertDescription::UnknownCA
+                    // The issuer has the name of an authority that the client trusts, but another key.
+                    | AlertDescription::DecryptError,
                 ),
             ) => Self::BadCertificate,
             Some(_) => Self::Protocol,
