@@ -3,7 +3,8 @@
 mod support;
 
 use proto::testing::python;
-use support::start;
+use proto::testing::tls::TestTls;
+use support::{program, start};
 
 const CLIENT: &str = r#"
 import asyncio, sys
@@ -42,4 +43,15 @@ async fn existing_python_programs_keep_working_unchanged() {
     let server = start(&[]);
     let port = server.address.port().to_string();
     tokio::task::spawn_blocking(move || python::run(&["-c", CLIENT], &[&port])).await.unwrap();
+}
+
+#[test]
+#[ignore = "needs python3: run with -- --ignored python"]
+fn existing_python_programs_keep_working_over_tls() {
+    let tls = TestTls::new();
+    let server = program::start(&tls.arguments(&["--listen", "tls://127.0.0.1:0"]));
+    let port = server.address("power").port().to_string();
+    let client = format!("{}{CLIENT}", python::OVER_TLS);
+    python::run(&["-c", &client], &[&port, tls.authority.certificate.to_str().unwrap()]);
+    server.stop();
 }

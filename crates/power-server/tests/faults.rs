@@ -1,7 +1,7 @@
 //! The rows of FAULTS.md about clients and networks, tested against the program. After each fault the server runs, has had no
 //! panic, and holds no more files than before.
 //!
-//! The rows about machines and operators are in `faults_of_operation.rs`; those that need the whole machine, minutes or root
+//! The rows about machines and operators are in `faults_of_operation.rs`, those about TLS in `faults_of_tls.rs`; those that need the whole machine, minutes or root
 //! are in `faults_alone.rs`. The rows about long connections are in the tests of `rps-server`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -588,16 +588,18 @@ fn faults_md_lists_exactly_the_existing_tests() {
     let table = include_str!("FAULTS.md");
     let rows: Vec<u32> =
         table.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();
-    assert_eq!(rows, (1..=36).chain(45..=50).collect::<Vec<_>>());
+    assert_eq!(rows, (1..=50).collect::<Vec<_>>());
     let named: BTreeSet<_> = table.split('`').filter(|text| text.starts_with("row_")).collect();
     let sources = [
         include_str!("faults.rs"),
         include_str!("faults_of_operation.rs"),
+        include_str!("faults_of_tls.rs"),
         include_str!("faults_alone.rs"),
         include_str!("proxy_protocol.rs"),
         include_str!("endpoints.rs"),
         include_str!("../../rps-server/tests/faults.rs"),
         include_str!("../../rps-server/tests/faults_alone.rs"),
+        include_str!("../../rps-server/tests/tls.rs"),
         include_str!("../../rps-server/tests/proxy_protocol.rs"),
         include_str!("../../rps-server/tests/endpoints.rs"),
     ];

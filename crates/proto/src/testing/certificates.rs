@@ -26,11 +26,16 @@ pub struct CertificateFiles {
 }
 
 impl Authority {
-    /// Creates an authority.
+    /// Creates an authority. All have the same name.
     pub fn new() -> Self {
+        Self::named("test authority")
+    }
+
+    /// Creates an authority with this name.
+    pub fn named(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "test authority");
+        params.distinguished_name.push(DnType::CommonName, name);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let folder = TempDir::new().unwrap();
         let certificate = folder.path().join("authority.pem");
@@ -46,6 +51,11 @@ impl Authority {
     /// Issues a certificate for a server: for `localhost`, `127.0.0.1` and `::1`. It is P-256.
     pub fn issue_server(&self) -> CertificateFiles {
         self.issue("server", &["localhost", "127.0.0.1", "::1"], |_| {})
+    }
+
+    /// Issues another certificate for the same names, in other files.
+    pub fn issue_other_server(&self) -> CertificateFiles {
+        self.issue("other-server", &["localhost", "127.0.0.1", "::1"], |_| {})
     }
 
     /// Issues a certificate for a server with another name, `wrong.example`.
@@ -65,6 +75,15 @@ impl Authority {
     pub fn issue_client(&self) -> CertificateFiles {
         self.issue("client", &["client.example"], |params| {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        })
+    }
+
+    /// Issues a certificate for a client that expired in 2001.
+    pub fn issue_expired_client(&self) -> CertificateFiles {
+        self.issue("expired-client", &["client.example"], |params| {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            params.not_before = date_time_ymd(2000, 1, 1);
+            params.not_after = date_time_ymd(2001, 1, 1);
         })
     }
 

@@ -12,6 +12,7 @@
 //! - [`memory`]: the memory of a server under clients that never read;
 //! - [`unread`]: the timeouts of a server for clients that do not read, or read slowly;
 //! - [`certificates`]: certificates for the tests of TLS;
+//! - [`tls`]: TLS clients that control each end of a connection;
 //! - `breakable` (with feature `server`): an in-memory stream that a test can break;
 //! - [`transcript`]: replays the transcripts of PROTOCOL.md;
 //! - [`front`]: TLS and Unix sockets in front of a plain server, with [`certificates`];
@@ -47,6 +48,7 @@ pub mod python;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod service_manager;
+pub mod tls;
 pub mod transcript;
 pub mod unread;
 

@@ -82,6 +82,13 @@ impl ServerProcess {
         self.addresses[service]
     }
 
+    /// Returns the address of the second endpoint of `service`.
+    pub fn second_address(&self, service: &str) -> SocketAddr {
+        let log = self.log();
+        let (_, rest) = log.split_once(&format!("listening service=\"{service}\"")).unwrap();
+        address_in(rest, service).unwrap()
+    }
+
     /// Returns the log so far.
     pub fn log(&self) -> String {
         self.process.stdout.text()
@@ -178,6 +185,8 @@ impl ServerProcess {
 
     /// Returns the server's baseline. It must have no clients.
     pub fn baseline(&self) -> Baseline {
+        // The admin listener opens files after its "listening" line.
+        self.eventually(|server| server.get("/healthz").is_some(), "serves the admin listener");
         // A recent connection to the admin listener may still be open. The minimum does not include it.
         let mut open_files = usize::MAX;
         eventually(Duration::from_millis(200), || {
@@ -221,6 +230,6 @@ fn address_in(log: &str, service: &str) -> Option<SocketAddr> {
     let json = format!("\"message\":\"listening\",\"service\":\"{service}\",\"address\":\"");
     let rest = log.split_once(&text).or_else(|| log.split_once(&json))?.1;
     // An incomplete line may have only part of the address.
-    let address = rest.split_once(['\n', '"', ' '])?.0;
-    address.strip_prefix("tls://").unwrap_or(address).parse().ok()
+    let endpoint = rest.split_once(['\n', '"', ' '])?.0;
+    endpoint.strip_prefix("tls://").unwrap_or(endpoint).parse().ok()
 }

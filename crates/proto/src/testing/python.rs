@@ -7,6 +7,14 @@ use std::process::{Command, Stdio};
 
 use super::process::ChildProcess;
 
+/// The beginning of a program whose connections of asyncio use TLS. It takes the last argument of the program, the file with
+/// the authority.
+pub const OVER_TLS: &str = "
+import asyncio, functools, ssl, sys
+context = ssl.create_default_context(cafile=sys.argv.pop())
+asyncio.open_connection = functools.partial(asyncio.open_connection, ssl=context)
+";
+
 /// Runs a peer, which prints `all right` if all its checks pass.
 ///
 /// `program` has the first arguments of python3: a file, or `-c` and the source.

@@ -1,10 +1,14 @@
-//! Replays the transcripts of PROTOCOL.md byte for byte, for the tests of both servers.
+//! Replays the transcripts of PROTOCOL.md byte for byte, for the tests of both servers: over TCP, and over TLS.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use rustls::ClientConfig;
 
 use super::blocking;
+use super::tls::{End, TlsClient};
 
 const PAGE: &str = include_str!("../../PROTOCOL.md");
 
@@ -16,6 +20,8 @@ const SERVICES: [&str; 3] = ["power", "solo", "duel"];
 pub struct Transcript {
     /// Settings of the server that differ from the default, as `key=value`.
     settings: Vec<String>,
+    /// Whether the transcript is one of TLS only.
+    is_tls: bool,
     steps: Vec<TranscriptStep>,
 }
 
@@ -31,13 +37,26 @@ struct TranscriptStep {
 enum StepAction {
     Send(Vec<u8>),
     HalfClose,
+    /// Sends a FIN without `close_notify`.
+    Truncate,
     /// Receives these bytes. Each byte has a list of allowed values.
     Receive(Vec<Vec<u8>>),
     ReceiveEof,
 }
 
-/// Returns the transcripts of a `service`, in the order of the page.
+/// Returns the transcripts of a `service` over TCP, in the order of the page.
 pub fn transcripts(service: &str) -> Vec<Transcript> {
+    read_page(service).into_iter().filter(|transcript| !transcript.is_tls).collect()
+}
+
+/// Returns the transcripts of a `service` over TLS: those of TLS only, and all others except those with a rejected client,
+/// who gets no reply over TLS.
+pub fn transcripts_over_tls(service: &str) -> Vec<Transcript> {
+    let is_rejecting = |setting: &String| setting.starts_with("limits.max_connections");
+    read_page(service).into_iter().filter(|transcript| !transcript.settings.iter().any(is_rejecting)).collect()
+}
+
+fn read_page(service: &str) -> Vec<Transcript> {
     let mut found = Vec::new();
     let mut lines = PAGE.lines().zip(1..);
     while let Some((line, number)) = lines.next() {
@@ -51,7 +70,8 @@ pub fn transcripts(service: &str) -> Vec<Transcript> {
         let block = lines.by_ref().map(|(line, number)| (line.trim(), number)).take_while(|&(line, _)| line != "```");
         let steps = block.map(|(line, number)| step(line, number)).collect();
         if name == service {
-            found.push(Transcript { settings: words.collect(), steps });
+            let (tls, settings): (Vec<_>, Vec<_>) = words.partition(|word| word == "tls");
+            found.push(Transcript { settings, is_tls: !tls.is_empty(), steps });
         }
     }
     assert!(!found.is_empty(), "the page has no transcript for {service}");
@@ -67,6 +87,7 @@ fn step(text: &str, line: usize) -> TranscriptStep {
         (">", bytes) => StepAction::Send(allowed_bytes(bytes, line).into_iter().map(|allowed| allowed[0]).collect()),
         ("<", bytes) => StepAction::Receive(allowed_bytes(bytes, line)),
         (">|", "") => StepAction::HalfClose,
+        (">!", "") => StepAction::Truncate,
         ("<|", "") => StepAction::ReceiveEof,
         _ => panic!("line {line}: {text:?} is not a step"),
     };
@@ -103,36 +124,85 @@ impl Transcript {
         self.settings.iter().flat_map(|setting| ["--set", setting]).collect()
     }
 
-    /// Performs the steps of all clients and compares the received bytes with the page. A client connects at its first
-    /// step. At the end, checks that no client receives further bytes.
+    /// Performs the steps of all clients over TCP. See [`replay_over_tls`](Self::replay_over_tls).
     pub fn replay(&self, server: SocketAddr) {
-        let mut clients: BTreeMap<u32, TcpStream> = BTreeMap::new();
+        self.replay_with(|| TranscriptClient::Tcp(blocking::connect(server)));
+    }
+
+    /// Performs the steps of all clients over TLS and compares the received bytes with the page. A client connects at its
+    /// first step. At the end, checks that no client receives further bytes.
+    pub fn replay_over_tls(&self, server: SocketAddr, config: &Arc<ClientConfig>) {
+        self.replay_with(|| TranscriptClient::Tls(Box::new(TlsClient::connect(server, config))));
+    }
+
+    fn replay_with(&self, connect: impl Fn() -> TranscriptClient) {
+        let mut clients: BTreeMap<u32, TranscriptClient> = BTreeMap::new();
         for TranscriptStep { line, client, action } in &self.steps {
-            let stream = clients.entry(*client).or_insert_with(|| blocking::connect(server));
+            let client = clients.entry(*client).or_insert_with(&connect);
             match action {
-                StepAction::Send(bytes) => stream.write_all(bytes).unwrap(),
-                StepAction::HalfClose => stream.shutdown(Shutdown::Write).unwrap(),
+                StepAction::Send(bytes) => client.stream().write_all(bytes).unwrap(),
+                StepAction::HalfClose => client.half_close().unwrap(),
+                StepAction::Truncate => client.truncate(),
                 StepAction::Receive(expected) => {
                     let mut received = vec![0; expected.len()];
-                    let result = stream.read_exact(&mut received);
+                    let result = client.stream().read_exact(&mut received);
                     let matches = expected.iter().zip(&received).all(|(allowed, byte)| allowed.contains(byte));
                     let text = String::from_utf8_lossy(&received);
                     assert!(result.is_ok() && matches, "line {line}: {result:?} {text:?}");
                 }
-                StepAction::ReceiveEof => assert_eof(stream, &format!("line {line}")),
+                StepAction::ReceiveEof => client.assert_eof(&format!("line {line}")),
             }
         }
-        for (client, mut stream) in clients {
+        for (number, mut client) in clients {
             // This fails if the client has already half-closed or the server has closed the connection.
-            let _ = stream.shutdown(Shutdown::Write);
-            assert_eof(&mut stream, &format!("line {}, the end of client {client}", self.steps[0].line));
+            let _ = client.half_close();
+            client.assert_eof(&format!("line {}, the end of client {number}", self.steps[0].line));
         }
     }
 }
 
-fn assert_eof(stream: &mut TcpStream, location: &str) {
-    let mut received = Vec::new();
-    let result = stream.read_to_end(&mut received);
-    let text = String::from_utf8_lossy(&received);
-    assert!(result.is_ok() && received.is_empty(), "{location}: {result:?} {text:?}");
+/// A client of a transcript.
+enum TranscriptClient {
+    Tcp(TcpStream),
+    Tls(Box<TlsClient>),
+}
+
+trait ReadWrite: Read + Write {}
+
+impl<S: Read + Write> ReadWrite for S {}
+
+impl TranscriptClient {
+    fn stream(&mut self) -> &mut dyn ReadWrite {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(client) => client,
+        }
+    }
+
+    fn half_close(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Tls(client) => client.half_close(),
+        }
+    }
+
+    fn truncate(&mut self) {
+        match self {
+            Self::Tcp(_) => panic!("a FIN is the end of the data"),
+            Self::Tls(client) => client.truncate(),
+        }
+    }
+
+    /// Checks that the server has ended its data, and not by a reset.
+    fn assert_eof(&mut self, location: &str) {
+        match self {
+            Self::Tcp(stream) => {
+                let mut received = Vec::new();
+                let result = stream.read_to_end(&mut received);
+                let text = String::from_utf8_lossy(&received);
+                assert!(result.is_ok() && received.is_empty(), "{location}: {result:?} {text:?}");
+            }
+            Self::Tls(client) => assert_eq!(client.read_rest(), (String::new(), End::CloseNotify), "{location}"),
+        }
+    }
 }
