@@ -110,7 +110,15 @@ impl Binder<'_> {
     fn open(&mut self, endpoint: &ServerEndpoint) -> io::Result<Vec<(ListeningSocket, Option<String>)>> {
         match endpoint {
             Endpoint::Tcp(address) | Endpoint::Tls(address) => {
-                Ok(vec![(ListeningSocket::Tcp(socket::bind(*address, self.options)?), None)])
+                let socket = socket::bind(*address, self.options).map_err(|error| {
+                    // A socket unit and the server have the same address.
+                    let inherited =
+                        (error.kind() == io::ErrorKind::AddrInUse).then(|| self.inherited.name_at(*address));
+                    let Some(name) = inherited.flatten() else { return error };
+                    let text = format!("{error}; the inherited socket {name:?} has it: name it as fd:{name}");
+                    io::Error::new(error.kind(), text)
+                })?;
+                Ok(vec![(ListeningSocket::Tcp(socket), None)])
             }
             Endpoint::Unix(path) => {
                 let (listener, file) = unix::bind(path.as_path(), self.options.backlog)?;

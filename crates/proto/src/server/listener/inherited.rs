@@ -8,7 +8,7 @@ use std::env::{self, VarError};
 use std::fs;
 use std::io;
 use std::mem;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::process;
@@ -104,6 +104,19 @@ impl InheritedSockets {
             return Err(io::Error::new(io::ErrorKind::NotFound, text));
         }
         sockets.iter_mut().map(|socket| socket.take()).collect()
+    }
+
+    /// Returns the name of the inherited socket on which the process cannot listen itself, because it has this address or
+    /// includes it.
+    pub(crate) fn name_at(&self, address: SocketAddr) -> Option<&str> {
+        let has_address = |socket: &&Inherited| {
+            let inherited = socket.file.as_ref().and_then(|file| SockRef::from(file).local_addr().ok()?.as_socket());
+            inherited.is_some_and(|inherited| {
+                let is_any = address.ip().is_unspecified() || inherited.ip().is_unspecified();
+                inherited.port() == address.port() && (inherited.ip() == address.ip() || is_any)
+            })
+        };
+        self.0.iter().find(has_address).map(|socket| socket.name.as_str())
     }
 
     /// Returns the names of the sockets that are not taken, for a warning; `None` if all are.

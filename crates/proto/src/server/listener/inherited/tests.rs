@@ -62,6 +62,20 @@ fn the_only_socket_needs_no_name() {
 }
 
 #[test]
+fn a_socket_is_found_by_its_address() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let at = |ip: [u8; 4]| std::net::SocketAddr::from((ip, address.port()));
+    let mut sockets = inherited(vec![("unix", unix("address").into()), ("web", listener.into())]);
+    assert_eq!(sockets.name_at(address), Some("web"));
+    assert_eq!(sockets.name_at(at([0, 0, 0, 0])), Some("web"));
+    assert_eq!(sockets.name_at(at([127, 0, 0, 2])), None);
+    assert_eq!(sockets.name_at(([127, 0, 0, 1], 0).into()), None);
+    let taken = sockets.take(Some(&name("web"))).unwrap();
+    assert_eq!(sockets.name_at(address), None, "{taken:?}");
+}
+
+#[test]
 fn a_socket_that_is_taken_is_non_blocking_and_closed_at_exec() {
     let mut sockets = inherited(vec![("web", tcp()), ("unix", unix("flags").into())]);
     for taken in ["web", "unix"] {
