@@ -23,14 +23,19 @@ use proto::testing::blocking::{
 };
 use proto::testing::clients::Clients;
 use proto::testing::eventually;
+use proto::testing::inherited::RestartedServer;
 use proto::testing::memory;
 use proto::testing::process::{ChildProcess, raise_open_files};
 use proto::testing::program::ServerProcess;
+use proto::testing::restart_load::{Exchange, RestartLoad, Use, restart_under_load};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use support::program::{BINARY, command, start};
 
 /// The most that a fault may delay a well-behaved client, or the rejection of a client over the limit.
 const SOON: Duration = Duration::from_millis(100);
+
+/// The restarts of row 51.
+const RESTARTS: usize = 20;
 
 #[test]
 #[ignore = "measures a time: needs an idle machine"]
@@ -597,4 +602,53 @@ fn row_31_metrics_omit_only_what_a_restricted_proc_hides() {
         }
         server.stop();
     }
+}
+
+/// A request without an LF, which a half-close ends, and one with it.
+const SHORT: Exchange = Exchange { request: b"a2", replies: &[b"d4.0"] };
+const LINE: Exchange = Exchange { request: b"a2\n", replies: &[b"d4.0\n"] };
+
+#[test]
+#[ignore = "takes 30 s, and needs python3"]
+fn row_51_restarts_with_an_inherited_socket_lose_no_request() {
+    let mut server = RestartedServer::start(&BINARY, RESTARTS, &["power=127.0.0.1:0"], &["--listen", "fd:power"]);
+    let power = server.address("power");
+    let milliseconds = Duration::from_millis;
+    let loads = vec![
+        ("power, short connections", RestartLoad::start(power, 8, SHORT, Use::Short(Duration::ZERO))),
+        // The kernel defers them until the request comes, whichever process there is then.
+        ("power, deferred connections", RestartLoad::start(power, 8, SHORT, Use::Short(milliseconds(20)))),
+        ("power, keep-alive without a pause", RestartLoad::start(power, 4, LINE, Use::KeepAlive(Duration::ZERO))),
+        ("power, keep-alive with pauses of 5 ms", RestartLoad::start(power, 8, LINE, Use::KeepAlive(milliseconds(5)))),
+        (
+            "power, keep-alive with pauses of 50 ms",
+            RestartLoad::start(power, 8, LINE, Use::KeepAlive(milliseconds(50))),
+        ),
+    ];
+    restart_under_load(&mut server, RESTARTS, loads);
+    let (is_right, log) = server.stop();
+    assert!(is_right && !log.contains("WARN") && !log.contains("ERROR"), "{log}");
+    assert_eq!(log.matches(" rejected=0 panicked=0 aborted=0").count(), RESTARTS + 1, "{log}");
+}
+
+#[test]
+#[ignore = "needs python3, and a network namespace of its own"]
+fn row_54_more_clients_than_the_accept_queue_holds_wait_for_a_restart() {
+    // The socket's backlog is 1,024.
+    const CLIENTS: usize = 1_500;
+    raise_open_files(12_000);
+    let mut server = RestartedServer::start(&BINARY, 1, &["power=127.0.0.1:0"], &["--listen", "fd:power"]);
+    let power = server.address("power");
+    let dropped = || network_counter("ListenOverflows");
+    let before = dropped();
+    server.stop_process();
+    let load = RestartLoad::start(power, CLIENTS, SHORT, Use::Short(Duration::ZERO));
+    assert!(eventually(Duration::from_mins(1), || dropped() > before), "the queue is not full");
+    server.begin_restart();
+    server.continue_process();
+    load.wait_for_replies(1);
+    let outcome = load.stop();
+    println!("row 54: {CLIENTS} clients, {} SYNs or requests dropped: {outcome}", dropped() - before);
+    assert_eq!(outcome.failures, [""; 0]);
+    assert!(server.stop().0);
 }

@@ -9,9 +9,11 @@ use std::time::Duration;
 use proto::testing::blocking::{exchange, send_without_reading};
 use proto::testing::clients::Clients;
 use proto::testing::eventually;
+use proto::testing::inherited::RestartedServer;
 use proto::testing::memory;
 use proto::testing::process::raise_open_files;
-use support::program::start;
+use proto::testing::restart_load::{Exchange, RestartLoad, Use, restart_under_load};
+use support::program::{BINARY, start};
 
 #[test]
 #[ignore = "measures memory: needs an idle machine"]
@@ -63,4 +65,29 @@ fn row_22_ten_thousand_players_who_never_read_fit_into_the_memory_of_a_deploymen
     assert_eq!(exchange(server.address("solo"), b"1").len(), 1);
     server.returns_to(baseline, "rps");
     server.stop();
+}
+
+#[test]
+#[ignore = "takes 30 s, and needs python3"]
+fn row_51_restarts_with_inherited_sockets_lose_no_move() {
+    const RESTARTS: usize = 20;
+    const SOLO: Exchange = Exchange { request: b"2", replies: &[b"x", b"y", b"z"] };
+    const DUEL: Exchange = Exchange { request: b"2", replies: &[b"x", b"v"] };
+    let sockets = ["solo=127.0.0.1:0", "duel=127.0.0.1:0"];
+    let arguments = ["--solo-listen", "fd:solo", "--duel-listen", "fd:duel"];
+    let mut server = RestartedServer::start(&BINARY, RESTARTS, &sockets, &arguments);
+    let [solo, duel] = [server.address("solo"), server.address("duel")];
+    let milliseconds = Duration::from_millis;
+    let loads = vec![
+        ("solo, short connections", RestartLoad::start(solo, 4, SOLO, Use::Short(Duration::ZERO))),
+        ("solo, games without a pause", RestartLoad::start(solo, 4, SOLO, Use::KeepAlive(Duration::ZERO))),
+        ("solo, games with pauses of 50 ms", RestartLoad::start(solo, 8, SOLO, Use::KeepAlive(milliseconds(50)))),
+        ("duel, short connections", RestartLoad::start(duel, 4, DUEL, Use::Short(Duration::ZERO))),
+        ("duel, games without a pause", RestartLoad::start(duel, 4, DUEL, Use::KeepAlive(Duration::ZERO))),
+        ("duel, games with pauses of 50 ms", RestartLoad::start(duel, 8, DUEL, Use::KeepAlive(milliseconds(50)))),
+    ];
+    restart_under_load(&mut server, RESTARTS, loads);
+    let (is_right, log) = server.stop();
+    assert!(is_right && !log.contains("WARN") && !log.contains("ERROR"), "{log}");
+    assert_eq!(log.matches(" rejected=0 panicked=0 aborted=0").count(), RESTARTS + 1, "{log}");
 }

@@ -17,6 +17,8 @@
 //! - [`transcript`]: replays the transcripts of PROTOCOL.md;
 //! - [`front`]: TLS and Unix sockets in front of a plain server, with [`certificates`];
 //! - [`proxy`]: the PROXY protocol of a server;
+//! - [`inherited`]: a server that inherits its listening sockets;
+//! - [`restart_load`]: clients that go on while it is restarted;
 //! - [`python`]: peers written in Python;
 //! - [`properties`]: properties that hold for any input, for the fuzz targets and their corpus;
 //! - [`generator`]: a random number generator whose bytes do not depend on the size of each draw.
@@ -38,6 +40,7 @@ pub mod certificates;
 pub mod clients;
 pub mod front;
 pub mod generator;
+pub mod inherited;
 pub mod memory;
 pub mod nonblocking;
 pub mod process;
@@ -45,6 +48,7 @@ pub mod program;
 pub mod properties;
 pub mod proxy;
 pub mod python;
+pub mod restart_load;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod service_manager;

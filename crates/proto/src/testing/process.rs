@@ -82,12 +82,22 @@ pub fn signal(id: u32, name: &str) {
         "CONT" => Signal::CONT,
         "HUP" => Signal::HUP,
         "INT" => Signal::INT,
+        "KILL" => Signal::KILL,
         "STOP" => Signal::STOP,
         "TERM" => Signal::TERM,
         _ => panic!("no test sends SIG{name}"),
     };
     let process = i32::try_from(id).ok().and_then(Pid::from_raw).expect("a process ID");
     kill_process(process, signal).expect("the process exists");
+}
+
+/// Returns whether SIGSTOP has stopped all threads of a process (proc(5), the state after the name).
+pub fn is_stopped(id: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{id}/task")).unwrap();
+    threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).unwrap()).all(|stat| {
+        let state = stat.rsplit_once(") ").unwrap().1;
+        state.starts_with('T')
+    })
 }
 
 /// Raises the open-file limit of this process, which its children inherit.

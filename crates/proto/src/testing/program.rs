@@ -145,11 +145,7 @@ impl ServerProcess {
 
     /// Returns whether SIGSTOP has stopped all of its threads (proc(5), the state after the name).
     pub fn is_stopped(&self) -> bool {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.id)).unwrap();
-        threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).unwrap()).all(|stat| {
-            let state = stat.rsplit_once(") ").unwrap().1;
-            state.starts_with('T')
-        })
+        process::is_stopped(self.id)
     }
 
     /// Returns the number of its open files.

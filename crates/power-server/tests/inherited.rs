@@ -1,0 +1,312 @@
+//! Inherited listening sockets, and the rows of FAULTS.md about them. The tests of `rps-server` have those of two services.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+
+use proto::client::power::Client;
+use proto::client::tls::Tls;
+use proto::client::{Connector, Timeouts};
+use proto::testing::blocking::{connect, exchange, expect, read_to_end};
+use proto::testing::certificates::Authority;
+use proto::testing::inherited::{RestartedServer, with_sockets};
+use proto::testing::process::ChildProcess;
+use proto::testing::program::ServerProcess;
+use proto::testing::{TEST_TIMEOUT, eventually};
+use proto::wire::power::Operation;
+use socket2::SockRef;
+use support::program::{BINARY, clean_command, command};
+
+const ANY: &str = "127.0.0.1:0";
+
+fn start(sockets: &[&str], arguments: &[&str]) -> ServerProcess {
+    ServerProcess::start(&mut with_sockets(&BINARY, sockets, arguments), BINARY.services)
+}
+
+/// Sends `a2` over a Unix socket and reads to the end.
+fn exchange_unix(path: &Path) -> String {
+    let mut stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+    stream.write_all(b"a2").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    reply
+}
+
+/// Runs a program that must not start, and returns its exit code and its log.
+fn failed(command: &mut Command) -> (Option<i32>, String) {
+    let Output { status, stdout, .. } = command.stdin(Stdio::null()).output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap())
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn python_all_sockets_of_a_name_are_served_and_admin_may_be_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("power.sock");
+    let sockets =
+        ["power=127.0.0.1:0", "power=127.0.0.1:0", &format!("power=unix:{}", path.display()), "admin=127.0.0.1:0"];
+    let server = start(&sockets, &["--listen", "fd:power", "--admin-listen", "fd:admin"]);
+    let log = server.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains(" listening service=\"power\"")).collect();
+    assert_eq!(lines.len(), 3, "{log}");
+    for line in &lines[..2] {
+        let address = line.split_once("address=").unwrap().1.split(' ').next().unwrap();
+        assert_eq!(exchange(address.parse().unwrap(), b"a2"), "d4.0");
+        assert!(line.ends_with(" inherited=\"power\""), "{line}");
+    }
+    assert!(lines[2].contains(&format!("unix:{}", path.display())), "{log}");
+    assert_eq!(exchange_unix(&path), "d4.0");
+    assert_eq!(server.get("/readyz").unwrap().0, 200);
+    assert!(!log.contains("WARN"), "{log}");
+    server.stop();
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn python_the_only_socket_needs_no_name() {
+    let server = start(&["any=127.0.0.1:0"], &["--listen", "fd:", "--admin-listen", ANY]);
+    assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
+    server.stop();
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn python_tls_on_an_inherited_socket() {
+    let authority = Authority::new();
+    let files = authority.issue_server();
+    let settings =
+        [format!("tls.certificate={}", files.certificate.display()), format!("tls.key={}", files.key.display())];
+    let arguments = ["--listen", "tls+fd:power", "--admin-listen", ANY, "--set", &settings[0], "--set", &settings[1]];
+    let mut command = with_sockets(&BINARY, &["power=127.0.0.1:0"], &arguments);
+    let server = ServerProcess::start(&mut command, &["admin"]);
+    let log = server.log();
+    let endpoint = log.lines().find_map(|line| line.split_once(" listening service=\"power\" address=")).unwrap().1;
+    let endpoint = endpoint.split(' ').next().unwrap();
+    assert!(endpoint.starts_with("tls://127.0.0.1:"), "{log}");
+    let tls = Arc::new(Tls::default().with_authorities(&authority.certificate).unwrap());
+    let connector = Connector::new(endpoint.parse().unwrap()).with_tls(tls).with_timeouts(Timeouts::all(TEST_TIMEOUT));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let reply = runtime.block_on(Client::new(connector).request(Operation::Square, "2".parse().unwrap()));
+    assert_eq!(reply.unwrap().unwrap().text().as_str(), "4.0");
+    server.stop();
+}
+
+/// The test has the same socket as the server, so it sees the options that the server sets.
+#[test]
+fn the_options_of_an_inherited_tcp_socket_are_those_of_the_servers_own() {
+    let listener = TcpListener::bind(ANY).unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "LISTEN_PID=$$ exec \"$@\" 3<&0 0</dev/null", "sh", BINARY.path, "--listen", "fd:"]);
+    command
+        .env("LISTEN_FDS", "1")
+        .current_dir(BINARY.folder)
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(listener.try_clone().unwrap())));
+    command.args(["--admin-listen", ANY]);
+    let server = ServerProcess::start(&mut command, BINARY.services);
+    let inherited = SockRef::from(&listener);
+    assert!(inherited.tcp_nodelay().unwrap() && inherited.keepalive().unwrap());
+    let keepalive = (inherited.tcp_keepalive_time().unwrap(), inherited.tcp_keepalive_interval().unwrap());
+    assert_eq!((keepalive.0.as_secs(), keepalive.1.as_secs()), (60, 15));
+    assert_eq!(inherited.tcp_user_timeout().unwrap().map(|timeout| timeout.as_secs()), Some(100));
+    // The kernel doubles them (socket(7)).
+    assert_eq!((inherited.send_buffer_size().unwrap(), inherited.recv_buffer_size().unwrap()), (32 * 1024, 32 * 1024));
+    assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
+    server.stop();
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn python_a_health_check_of_inherited_sockets_asks_the_admin_listener() {
+    let server = start(&["power=127.0.0.1:0"], &["--listen", "fd:power", "--admin-listen", ANY]);
+    let check = |admin: &str| {
+        let arguments = ["--listen", "fd:power", "--admin-listen", admin, "--healthcheck"];
+        let Output { status, stderr, .. } = clean_command().args(arguments).output().unwrap();
+        (status.code(), String::from_utf8(stderr).unwrap())
+    };
+    let admin = server.address("admin").to_string();
+    assert_eq!(check(&admin), (Some(0), String::new()));
+    let (code, error) = check("");
+    assert!(code == Some(1) && error.contains("listen: cannot ask: "), "{code:?} {error}");
+    // During a drain, /readyz says so.
+    let mut open = connect(server.address("power"));
+    open.write_all(b"a").unwrap();
+    server.eventually(|server| server.metric("power_connections") == 1, "has accepted the connection");
+    server.signal("TERM");
+    server.eventually(|server| server.get("/readyz").is_some_and(|(status, _)| status == 503), "drains");
+    let (code, error) = check(&admin);
+    assert!(code == Some(1) && error.contains("/readyz replied HTTP/1.1 503"), "{code:?} {error}");
+    drop(open);
+    assert_eq!(server.wait_for_exit().0, Some(0));
+    let (code, error) = check(&admin);
+    assert!(code == Some(1) && error.contains("refused"), "{code:?} {error}");
+}
+
+#[test]
+#[ignore = "needs python3 and systemd-socket-activate"]
+fn python_sockets_of_systemd_are_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("power.sock");
+    // It cannot choose a free port. No other program uses this address.
+    let address = TcpListener::bind("127.66.55.44:0").unwrap().local_addr().unwrap();
+    let mut command = Command::new("systemd-socket-activate");
+    command.args(["--listen", &address.to_string(), "--listen"]).arg(&path);
+    command.args(["--fdname=power:power", BINARY.path, "--listen", "fd:power"]).current_dir(BINARY.folder);
+    let mut process = ChildProcess::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    // It starts the server at the first connection.
+    assert!(eventually(TEST_TIMEOUT, || path.exists()), "{process:?}");
+    assert_eq!(exchange_unix(&path), "d4.0");
+    assert_eq!(exchange(address, b"a2"), "d4.0");
+    process.signal("TERM");
+    assert_eq!(process.wait(), Some(0));
+    assert!(path.exists());
+}
+
+#[test]
+fn without_inherited_sockets_the_start_fails() {
+    for process in [None, Some("1")] {
+        let mut command = command(&["--listen", "fd:power"]);
+        command
+            .envs(process.map(|process| ("LISTEN_PID", process)))
+            .env("LISTEN_FDS", "1")
+            .env("LISTEN_FDNAMES", "power");
+        let (code, log) = failed(&mut command);
+        assert!(code == Some(1) && log.contains("cannot listen on fd:power: the process inherits no sockets"), "{log}");
+    }
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn row_52_python_requests_in_a_stopped_process_and_its_accept_queue_get_their_replies() {
+    let mut server = RestartedServer::start(&BINARY, 1, &["power=127.0.0.1:0"], &["--listen", "fd:power"]);
+    let power = server.address("power");
+    // The first two are accepted, the third is deferred: it has sent nothing.
+    let mut open = [(); 2].map(|()| connect(power));
+    for stream in &mut open {
+        stream.write_all(b"a2\n").unwrap();
+        expect(stream, "d4.0\n");
+    }
+    let mut deferred = connect(power);
+    server.stop_process();
+    open[0].write_all(b"b2\n").unwrap();
+    let mut queued = [(); 100].map(|()| connect(power));
+    for stream in &mut queued {
+        stream.write_all(b"c2").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+    }
+    server.begin_restart();
+    server.continue_process();
+    expect(&mut open[0], "d8.0\n");
+    for stream in &mut open {
+        assert_eq!(read_to_end(stream), "");
+    }
+    deferred.write_all(b"d7\n").unwrap();
+    expect(&mut deferred, "d7.0\n");
+    for stream in &mut queued {
+        assert_eq!(read_to_end(stream), "d16.0");
+    }
+    let (is_right, log) = server.stop();
+    assert!(is_right && !log.contains("WARN"), "{log}");
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn row_53_python_a_killed_server_loses_only_its_open_connections() {
+    let mut server = RestartedServer::start(&BINARY, 1, &["power=127.0.0.1:0"], &["--listen", "fd:power"]);
+    let power = server.address("power");
+    let mut open = connect(power);
+    open.write_all(b"a2\n").unwrap();
+    expect(&mut open, "d4.0\n");
+    server.stop_process();
+    let mut queued = [(); 100].map(|()| connect(power));
+    for stream in &mut queued {
+        stream.write_all(b"a2").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+    }
+    server.kill();
+    assert!(matches!(open.read(&mut [0]), Ok(0) | Err(_)));
+    // They connect while no process runs.
+    let mut late = [(); 100].map(|()| connect(power));
+    for stream in &mut late {
+        stream.write_all(b"b2").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+    }
+    server.begin_restart();
+    for stream in &mut queued {
+        assert_eq!(read_to_end(stream), "d4.0");
+    }
+    for stream in &mut late {
+        assert_eq!(read_to_end(stream), "d8.0");
+    }
+    let (is_right, log) = server.stop();
+    assert!(!is_right && log.contains("stopped accepted=200 rejected=0 panicked=0 aborted=0"), "{log}");
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn row_55_python_a_name_without_a_socket_exits_with_1_and_a_socket_without_a_key_stays_open() {
+    for (sockets, listen, message) in [
+        (&["web=127.0.0.1:0"][..], "fd:power", "no inherited socket is named \"power\"; inherited: \"web\""),
+        (&["web=127.0.0.1:0", "b=127.0.0.1:0"], "fd:", "the process inherits 2 sockets: name one of \"web\", \"b\""),
+        (&["web=127.0.0.1:0", "web=127.0.0.1:0"], "fd:", "the process inherits 2 sockets: name one of \"web\""),
+    ] {
+        let (code, log) = failed(&mut with_sockets(&BINARY, sockets, &["--listen", listen]));
+        assert!(code == Some(1) && log.contains(&format!("cannot listen on {listen}: {message}")), "{code:?} {log}");
+    }
+
+    let sockets = ["power=127.0.0.1:0", "spare=127.0.0.1:0", "other=127.0.0.1:0"];
+    let mut command = with_sockets(&BINARY, &sockets, &["--listen", "fd:power", "--admin-listen", ANY]);
+    let mut process = ChildProcess::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let warning = " WARN ";
+    let log = process
+        .stdout
+        .wait_for("a warning", |log| (log.contains(warning) && log.ends_with('\n')).then(|| log.to_owned()));
+    assert!(
+        log.contains("inherited sockets that no endpoint names; they stay open names=\"spare\", \"other\""),
+        "{log}"
+    );
+    let spare = process.stderr.text();
+    let spare = spare.lines().find_map(|line| line.strip_prefix("spare=")).unwrap();
+    TcpStream::connect(spare).unwrap();
+    process.signal("TERM");
+    assert_eq!(process.wait(), Some(0));
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn row_55_python_an_address_of_an_inherited_socket_names_that_socket() {
+    let address = TcpListener::bind("127.66.55.43:0").unwrap().local_addr().unwrap();
+    for own in [address.to_string(), format!("0.0.0.0:{}", address.port())] {
+        let (code, log) = failed(&mut with_sockets(&BINARY, &[&format!("power={address}")], &["--listen", &own]));
+        let message =
+            format!("cannot listen on {own}: Address already in use (os error 98); the inherited socket \"power\"");
+        assert!(code == Some(1) && log.contains(&message) && log.contains("name it as fd:power"), "{code:?} {log}");
+    }
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn row_56_python_the_file_of_an_inherited_unix_socket_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("power.sock");
+    let socket = format!("power=unix:{}", path.display());
+    let mut server = RestartedServer::start(&BINARY, 1, &[&socket], &["--listen", "fd:power"]);
+    assert_eq!(exchange_unix(&path), "d4.0");
+    server.restart();
+    assert_eq!(exchange_unix(&path), "d4.0");
+    assert!(server.stop().0);
+    // The program that opened the socket has removed the file. Without that program, it is left.
+    let mut command = with_sockets(&BINARY, &[&socket], &["--listen", "fd:power", "--admin-listen", ANY]);
+    let server = ServerProcess::start(&mut command, &["admin"]);
+    assert_eq!(exchange_unix(&path), "d4.0");
+    server.stop();
+    assert!(path.exists());
+}
