@@ -73,14 +73,22 @@ check_units() { # SERVICE_UNIT...
             systemd-analyze security --offline=true --threshold="$max_exposure" --no-pager "$scratch/$unit"
     done
 }
-# A socket unit that its service does not name is not passed to it when the service is started first.
+# A socket unit that its service does not name is not passed to it when the service is started first. If the service
+# listens on the address itself, only one of the two can start.
 check_sockets() {
-    local unit service
+    local unit service address name configured
     for unit in "$deploy"/*.socket; do
         service=$(sed -n 's/^Service=//p' "$unit")
+        name=$(sed -n 's/^FileDescriptorName=//p' "$unit")
+        address=$(sed -n 's/^ListenStream=//p' "$unit")
         unit=${unit##*/}
         grep -qE "^Sockets=(.* )?$unit( |$)" "$deploy/$service" || fail "$service does not name $unit in Sockets="
-        pass "$service gets the socket of $unit"
+        grep -qE "^Also=(.* )?$unit( |$)" "$deploy/$service" || fail "$service does not name $unit in Also="
+        grep -qE "^Environment=(.* )?[A-Z_]+_LISTEN=fd:$name( |$)" "$deploy/$service" \
+            || fail "$service does not listen on fd:$name, the socket of $unit"
+        configured=config/${service%.service}.toml
+        grep -qxF "listen = \"$address\"" "$configured" || fail "$unit: $configured does not listen on $address"
+        pass "$service gets the socket of $unit as fd:$name, on the address of $configured"
     done
 }
 
