@@ -4,7 +4,7 @@
 #   scripts/deploy-check.sh         checks only the files; takes a few seconds
 #   scripts/deploy-check.sh --run   also builds the images, runs compose.yaml and replaces a replica under load
 #
-# Needs haproxy, systemd-analyze, promtool, docker-compose and kubernetes-validate (from PyPI; with the schemas of
+# Needs haproxy, systemd-analyze, promtool, docker-compose, openssl and kubernetes-validate (from PyPI; with the schemas of
 # Kubernetes), and fails if one is missing. --run also needs a Rust toolchain, a docker engine and, where no image
 # registry can be reached, two environment variables:
 #
@@ -112,9 +112,21 @@ check_network_policies() {
     pass "no NetworkPolicy opens the admin port to every source"
 }
 
+check_certificates() {
+    local certificate
+    check 0 '*' '' scripts/certificates.sh "$scratch/tls" example.com 192.0.2.1
+    for certificate in server client; do
+        check_success "the authority has signed the certificate of the $certificate" \
+            openssl verify -purpose "ssl$certificate" -CAfile "$scratch/tls/ca.pem" "$scratch/tls/$certificate.pem"
+    done
+    check 0 '*does match*' '' openssl x509 -in "$scratch/tls/server.pem" -noout -checkhost example.com
+    check 0 '*does match*' '' openssl x509 -in "$scratch/tls/server.pem" -noout -checkip ::1
+    check 1 '' '*exists; remove it*' scripts/certificates.sh "$scratch/tls"
+}
+
 check_files() {
     local version profile
-    need haproxy systemd-analyze promtool docker-compose kubernetes-validate
+    need haproxy systemd-analyze promtool docker-compose kubernetes-validate openssl
     check_haproxy
     check_units power-server.service rps-server.service
     check_sockets
@@ -124,10 +136,16 @@ check_files() {
         check_success "docker-compose accepts compose.yaml, profile $profile" \
             docker-compose --file "$deploy/compose.yaml" --profile "$profile" config --quiet
     done
+    check_success "docker-compose accepts compose.yaml with compose.tls.yaml" \
+        docker-compose --file "$deploy/compose.yaml" --file "$deploy/compose.tls.yaml" config --quiet
+    sed 's/# TLS: //' "$deploy/kubernetes.yaml" >"$scratch/kubernetes-tls.yaml"
     for version in "${kubernetes_versions[@]}"; do
         check_success "Kubernetes $version accepts kubernetes.yaml" \
             kubernetes-validate --strict --version "$version" "$deploy/kubernetes.yaml"
+        check_success "Kubernetes $version accepts kubernetes.yaml with TLS" \
+            kubernetes-validate --strict --version "$version" "$scratch/kubernetes-tls.yaml"
     done
+    check_certificates
     check_network_policies
 }
 
