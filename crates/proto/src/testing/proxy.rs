@@ -237,15 +237,14 @@ impl ProxiedService {
         let server = self.start(&[]);
         let (address, baseline) = (server.address(self.name), server.baseline());
         let mut other = connect_from(UNTRUSTED, address);
-        let mut count = 0;
-        for (name, bytes, half_closes) in bad_headers() {
+        for (index, (name, bytes, half_closes)) in bad_headers().into_iter().enumerate() {
             let mut stream = connect(address);
             stream.write_all(&bytes).unwrap();
             if half_closes {
                 stream.shutdown(Shutdown::Write).unwrap();
             }
             expect_close_without_reply(&mut stream, name);
-            count += 1;
+            let count = index as u64 + 1;
             server.eventually(|server| self.closed(server, "bad_proxy_header") == count, name);
             assert!(self.is_served(&mut other, b""), "{name}");
         }
