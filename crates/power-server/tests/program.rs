@@ -102,7 +102,7 @@ fn an_invalid_setting_fails_the_start_with_exit_code_2_and_names_its_source() {
         (&["--admin-listen", "9500"], "--admin-listen: admin.listen: ".to_owned()),
         (
             &["--admin-listen", "127.0.0.1:5000"],
-            "--admin-listen: admin.listen: 127.0.0.1:5000 is also the address of a service (listen: the default); give each"
+            "--admin-listen: admin.listen: both cannot listen on 127.0.0.1:5000 (listen: the default); give each listener"
                 .to_owned(),
         ),
     ] {

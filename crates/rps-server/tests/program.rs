@@ -65,11 +65,11 @@ fn an_invalid_setting_exits_with_2() {
         (&["--solo-listen", "", "--duel-listen", ""][..], "--duel-listen: duel.listen: both games are off"),
         (
             &["--duel-listen", "127.0.0.1:5001"],
-            "--duel-listen: duel.listen: both games cannot listen on 127.0.0.1:5001",
+            "--duel-listen: duel.listen: both cannot listen on 127.0.0.1:5001 (solo.listen: the default)",
         ),
         (
             &["--admin-listen", "127.0.0.1:5002"],
-            "--admin-listen: admin.listen: 127.0.0.1:5002 is also the address of a service (duel.listen: the default)",
+            "--admin-listen: admin.listen: both cannot listen on 127.0.0.1:5002 (duel.listen: the default)",
         ),
         (&["--duel-listen", "nowhere"], "--duel-listen: duel.listen: invalid value"),
         (&["--set", "duel.window=0s"], "duel.window: invalid value: string \"0s\""),
