@@ -42,7 +42,7 @@ fn accepted(server: &ServerProcess) -> u64 {
     server.metric("power_connections_total{result=\"accepted\"}")
 }
 
-/// The first flight of a client: one record with a ClientHello.
+/// The first flight of a client: one record with a `ClientHello`.
 fn client_hello(tls: &TestTls, address: SocketAddr) -> Vec<u8> {
     TlsClient::on(connect(address), &tls.client()).records()
 }
@@ -318,7 +318,7 @@ fn row_41_a_tls_client_over_a_limit_is_closed_without_a_byte() {
     server.stop();
 }
 
-/// A ClientHello for a connection that is open already.
+/// A `ClientHello` for a connection that is open already.
 fn client_hello_for(tls: &TestTls, socket: &TcpStream) -> Vec<u8> {
     TlsClient::on(socket.try_clone().unwrap(), &tls.client()).records()
 }
@@ -447,8 +447,8 @@ fn row_43_a_tls_client_that_reads_slowly_or_sends_much_gets_all_replies_in_order
     let tls = TestTls::new();
     let server = start(&tls, &["--set", "timeouts.write=4s"]);
     let power = server.address("power");
-    let requests: String = (0..200_000).map(|number| format!("d{number}\n")).collect();
-    let replies: String = (0..200_000).map(|number| format!("d{number}.0\n")).collect();
+    let requests = (0..200_000).map(|number| format!("d{number}\n")).collect::<Vec<_>>().concat();
+    let replies = (0..200_000).map(|number| format!("d{number}.0\n")).collect::<Vec<_>>().concat();
     for version in VERSIONS {
         let received = exchange(power, &tls.client_of(version), requests.as_bytes());
         assert!(received == replies, "{} of {} bytes", received.len(), replies.len());

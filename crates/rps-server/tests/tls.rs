@@ -103,7 +103,7 @@ fn row_43_a_player_who_never_reads_is_reset_and_many_moves_get_their_replies() {
         let error = std::iter::repeat_with(|| player.send(&[b'1'; 16 * 1024])).find_map(Result::err).unwrap();
         assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
         server.eventually(|server| server.metric("rps_connections") == 0, "closes the connection");
-        let replies = exchange(solo, &tls.client_of(version), &[b'1'; 1 << 20]);
+        let replies = exchange(solo, &tls.client_of(version), &vec![b'1'; 1 << 20]);
         assert!(replies.len() == 1 << 20 && replies.bytes().all(|reply| b"xyz".contains(&reply)));
     }
     assert_eq!(closed(&server, "write_timeout"), 2);
