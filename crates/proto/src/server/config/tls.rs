@@ -3,6 +3,7 @@
 //! It depends on `builder`, `file` and `sections`. It checks all that can be wrong with the files, so that a server starts,
 //! or accepts a reload, only with TLS that works.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,6 +30,8 @@ pub struct ServerTls {
     pub(crate) admin: Option<Arc<ServerConfig>>,
     /// When the server's certificate expires, in seconds since 1970.
     pub(crate) expiry: Option<i64>,
+    /// A hash of the files, which shows whether they have changed.
+    pub(crate) hash: u64,
 }
 
 impl ServerTls {
@@ -43,8 +46,10 @@ impl ServerTls {
         }
         let chain = certificates("tls.certificate", &files.certificate)?;
         let key = private_key("tls.key", &files.key)?;
-        let config = |client_ca_key, client_ca: &str| {
-            let builder = verify_clients(client_ca_key, client_ca)?;
+        let mut hasher = DefaultHasher::new();
+        (&chain, key.secret_der()).hash(&mut hasher);
+        let mut config = |client_ca_key, client_ca: &str| {
+            let builder = verify_clients(client_ca_key, client_ca, &mut hasher)?;
             let config = builder.with_single_cert(chain.clone(), key.clone_key());
             let mut config = config.map_err(|error| {
                 let problem = match error {
@@ -66,11 +71,9 @@ impl ServerTls {
             })?;
             Ok(Arc::new(config))
         };
-        Ok(Self {
-            services: Some(config("tls.client_ca", &files.client_ca)?),
-            admin: Some(config("admin.client_ca", admin_client_ca)?),
-            expiry: expiry(&chain[0]),
-        })
+        let services = Some(config("tls.client_ca", &files.client_ca)?);
+        let admin = Some(config("admin.client_ca", admin_client_ca)?);
+        Ok(Self { services, admin, expiry: expiry(&chain[0]), hash: hasher.finish() })
     }
 
     /// Returns whether the certificate has expired at `now`.
@@ -84,6 +87,7 @@ impl ServerTls {
 fn verify_clients(
     key: &'static str,
     client_ca: &str,
+    hasher: &mut DefaultHasher,
 ) -> Result<ConfigBuilder<ServerConfig, rustls::server::WantsServerCert>, InvalidKey> {
     let provider = Arc::new(ring::default_provider());
     let invalid = |problem: String| InvalidKey { key, problem: format!("{client_ca}: {problem}") };
@@ -96,6 +100,7 @@ fn verify_clients(
     }
     let mut roots = RootCertStore::empty();
     for certificate in certificates(key, client_ca)? {
+        certificate.hash(hasher);
         roots.add(certificate).map_err(|error| invalid(format!("not the certificate of an authority: {error}")))?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
@@ -136,7 +141,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::testing::certificates::Authority;
+    use crate::testing::certificates::{Authority, CertificateFiles};
 
     fn text(path: &Path) -> String {
         path.display().to_string()
@@ -163,6 +168,19 @@ mod tests {
         assert!(tls.is_expired(SystemTime::now()));
         assert_eq!(tls.expiry, Some(978_307_200), "2001-01-01");
         assert!(ServerTls::read(&TlsConfig::default(), "").unwrap().services.is_none());
+    }
+
+    #[test]
+    fn the_hash_changes_with_the_certificate_and_with_the_authority_of_clients() {
+        let (authority, other) = (Authority::new(), Authority::new());
+        let hash =
+            |files: &CertificateFiles, client_ca| read_files(&files.certificate, &files.key, client_ca).unwrap().hash;
+        let files = authority.issue_server();
+        let first = hash(&files, Some(&*authority.certificate));
+        assert_eq!(hash(&files, Some(&authority.certificate)), first);
+        assert_ne!(hash(&files, Some(&other.certificate)), first);
+        let renewed = authority.issue_server();
+        assert_ne!(hash(&renewed, Some(&authority.certificate)), first);
     }
 
     #[test]

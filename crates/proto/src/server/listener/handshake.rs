@@ -49,6 +49,9 @@ impl Handshakes {
 
     /// Replaces the settings for later connections.
     pub(crate) fn set(&self, settings: HandshakeSettings) {
+        if settings.tls.hash != self.settings.borrow().tls.hash {
+            tracing::info!("TLS files replaced; new connections use them");
+        }
         self.settings.send_replace(Arc::new(settings));
     }
 
