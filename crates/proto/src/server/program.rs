@@ -5,40 +5,33 @@
 //! [runs](Program::run) it. The server's own code then binds the listeners,
 //! [starts the operations](Startup::start_operations) and serves.
 
+mod admin;
+
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::future::join_all;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
-use tokio::runtime::Builder;
-use tokio_rustls::server::TlsStream;
-use tokio_util::either::Either;
 
 use crate::server::config::command_line::{CommandLine, Loaded, print_config, report_errors};
 use crate::server::config::endpoints::ServerEndpoint;
 use crate::server::config::sections::ServerConfig;
-use crate::server::connection::metrics::{ConnectionMetrics, Summary};
-use crate::server::connection::stream::{SocketStream, Stream};
+use crate::server::connection::metrics::Summary;
 use crate::server::lifecycle::reload::{Reload, ReloadMetrics, ReloadSignal};
 use crate::server::lifecycle::runtime;
 use crate::server::lifecycle::service_manager::ServiceManager;
 use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::lifecycle::watchdog::Heartbeats;
-use crate::server::lifecycle::workers::TASKS_ADVICE;
-use crate::server::listener::accept::{Accepted, accept_with_backoff};
 use crate::server::listener::endpoint::{Binder, EndpointListener};
-use crate::server::listener::handshake::{Handshake, HandshakeSettings, Handshakes, warn_if_expired};
+use crate::server::listener::handshake::{HandshakeSettings, Handshakes, warn_if_expired};
 use crate::server::listener::inherited::InheritedSockets;
 use crate::server::listener::open_files;
-use crate::server::listener::socket::{ListenOptions, SocketBuffers};
+use crate::server::listener::socket::ListenOptions;
 use crate::server::listener::unix::SocketFile;
-use crate::server::observe::admin;
 use crate::server::observe::log::{self, Log};
 use crate::wire::quoted::Printable;
 
@@ -230,11 +223,11 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
     /// installed.
     pub fn start_operations(mut self, registry: Registry, apply: impl Fn(&C) + Send + 'static) -> io::Result<()> {
         let endpoints = self.loaded.config.admin().listen.clone();
-        let mut listeners = self.bind_all("admin", endpoints.as_slice(), ADMIN_OPTIONS, true)?;
+        let mut listeners = self.bind_all("admin", endpoints.as_slice(), admin::OPTIONS, true)?;
         let files = listeners.iter_mut().filter_map(EndpointListener::take_file);
         self.admin_files.lock().unwrap_or_else(PoisonError::into_inner).extend(files);
         if !listeners.is_empty() {
-            start_admin(listeners, registry, self.shutdown.clone())?;
+            admin::start(listeners, registry, self.shutdown.clone())?;
         }
         let Self { reload_signal, command_line, loaded, log, shutdown, reloads, handshakes, inherited, .. } = self;
         let (manager, heartbeats) = (self.manager, self.heartbeats);
@@ -290,66 +283,4 @@ impl Collector for ProgramMetrics {
         self.reloads.encode(&mut encoder)?;
         self.log.encode(&mut encoder)
     }
-}
-
-/// The accept queue of the admin listener is long because of floods: while their connections are accepted, it holds a health
-/// check behind them. With deferred accept, the request is there when its connection is accepted.
-const ADMIN_OPTIONS: ListenOptions =
-    ListenOptions { backlog: 1024, defer_accept: true, buffers: SocketBuffers { send: 64 * 1024, receive: 16 * 1024 } };
-
-/// The stream of a connection to the admin listener.
-type AdminStream = Either<SocketStream, Box<TlsStream<SocketStream>>>;
-
-/// Serves the admin listeners until the process ends. During a drain they still reply, and `/readyz` reports the drain.
-///
-/// They have a separate thread, which the kernel schedules beside those of the services: their load does not delay it, and
-/// its load takes the CPU time of one thread at most. The thread does not keep the process from exiting.
-fn start_admin(listeners: Vec<EndpointListener>, registry: Registry, shutdown: Shutdown) -> io::Result<()> {
-    let (result, started) = mpsc::channel();
-    let serve = move |result: &mpsc::Sender<io::Result<()>>| {
-        // Built on this thread: tokio panics if a runtime is dropped on a thread of another runtime, even after an error.
-        Builder::new_current_thread().enable_all().build()?.block_on(async {
-            let listeners: Vec<_> =
-                listeners.into_iter().map(EndpointListener::reregister).collect::<Result<_, _>>()?;
-            // This and the other send cannot fail: the receiver waits for one of them.
-            let _ = result.send(Ok(()));
-            let registry = Arc::new(registry);
-            let serve = |listener| serve_admin(listener, Arc::clone(&registry), shutdown.clone());
-            join_all(listeners.into_iter().map(serve)).await;
-            Ok(())
-        })
-    };
-    let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
-        if let Err(error) = serve(&result) {
-            let _ = result.send(Err(error));
-        }
-    });
-    // This blocks only until the thread runs, at the start of the program.
-    let thread = thread.map_err(|error| io::Error::new(error.kind(), format!("{error}; {TASKS_ADVICE}")));
-    thread
-        .and_then(|_detached| started.recv().unwrap_or_else(|ended| Err(io::Error::other(ended))))
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot start the admin thread: {error}")))
-}
-
-/// Serves one admin listener.
-async fn serve_admin(mut listener: EndpointListener, registry: Arc<Registry>, shutdown: Shutdown) {
-    // Not registered: the exported metrics count the services' connections only.
-    let unregistered = ConnectionMetrics::default();
-    #[expect(clippy::async_yields_async, reason = "the accept loop must not wait for the handshake")]
-    let accept = async || {
-        let Accepted { stream, handshake, .. } = accept_with_backoff(&mut listener, &unregistered).await;
-        async move {
-            Ok(match handshake {
-                Some(Handshake { deadline, tls: Some(tls), .. }) => {
-                    Either::Right(Box::new(tls.accept(stream, deadline).await?))
-                }
-                _ => Either::Left(stream),
-            })
-        }
-    };
-    let is_taken = |stream: &AdminStream| match stream {
-        Either::Left(stream) => stream.send_queue().is_empty,
-        Either::Right(stream) => stream.send_queue().is_empty,
-    };
-    admin::serve(accept, is_taken, registry, move || shutdown.started_at().is_none()).await;
 }
