@@ -98,7 +98,8 @@ fn check_project_script(path: &str, arguments: &[&str]) -> Result<(), String> {
         source += &read_all(&files("scripts/bench"), "py");
     }
     let is_name = |word: &str| word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-');
-    for name in arguments.iter().filter(|word| is_name(word)) {
+    // Behind `--` is a command.
+    for name in arguments.iter().take_while(|word| **word != "--").filter(|word| is_name(word)) {
         ensure(source.contains(name), || format!("it does not know {name}"))?;
     }
     Ok(())
