@@ -250,15 +250,15 @@ async fn a_drain_judges_moves_that_were_sent_before_it() {
     assert_eq!((read_to_end(&mut one).await, read_to_end(&mut other).await), ("z".into(), "y".into()));
 }
 
-/// A driver of 368 bytes makes a task of 512: the server and tokio add fields and round up to a multiple of 128.
+/// A driver of up to 376 bytes makes a task of 512: the server and tokio add fields and round up to a multiple of 128.
 #[tokio::test]
-async fn an_idle_connection_takes_at_most_368_bytes_in_its_task() {
+async fn an_idle_connection_takes_at_most_376_bytes_in_its_task() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let timeouts = Config::default().connection_timeouts();
     let solo = SoloHandler::new(House::new(ThreadGenerator), 16, Arc::default());
     let duel = DuelHandler::new(DuelHub::new(WINDOW).join(), 16, Arc::default());
     let (solo, duel) = (size(&listener, solo, timeouts).await, size(&listener, duel, timeouts).await);
-    assert!(solo <= 368 && duel <= 368, "solo {solo}, duel {duel}");
+    assert!(solo <= 376 && duel <= 376, "solo {solo}, duel {duel}");
 }
 
 async fn size<H: Handler>(listener: &TcpListener, handler: H, timeouts: ConnectionTimeouts) -> usize {
