@@ -245,7 +245,7 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         tokio::spawn(reload.reload_on_sighup(reload_signal, loaded, load, apply)?);
 
         if let Some(names) = inherited.untaken() {
-            tracing::warn!(names, "inherited sockets that no endpoint names; they stay open");
+            tracing::warn!(%names, "inherited sockets that no endpoint names; they stay open");
         }
         if let Some(file) = file {
             tracing::info!(file = %Printable(&file.to_string_lossy()), "configuration loaded");
