@@ -7,8 +7,8 @@
 # no duel waits for a player at the other replica, and each server exits with 0 and aborts no connection. A client over
 # the limits per client, of HAProxy or of the servers behind it, does not keep other clients from being served.
 #
-# Needs a Rust toolchain, bash (4.4 or later), coreutils, haproxy (2.6 or later) and python3 (3.9 or later). Takes less
-# than a minute once the workspace is built. Uses free ports of loopback.
+# Needs a Rust toolchain, bash (4.4 or later), coreutils, haproxy (2.6 or later), openssl and python3 (3.9 or later).
+# Takes less than a minute once the workspace is built. Uses free ports of loopback.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
@@ -16,7 +16,6 @@ cd "$root"
 
 load_seconds=600   # duration of the load, far longer than a slow machine needs; if it ends by itself, the check fails
 long_connections=8 # connections of the long load
-trust=(--set proxy_protocol.trusted=127.0.0.1) # HAProxy sends PROXY protocol headers
 
 # Starts HAProxy. It inherits its listening sockets, so that each has a free port that no other process can take before
 # HAProxy binds it. The first line of the log has the addresses.
@@ -58,8 +57,8 @@ replace() { # NUMBER
     # Wait for DOWN first: otherwise the UP below could be the state before the replacement.
     wait_for_haproxy DOWN "$from" "${backends[@]}"
     from=$(next_line haproxy)
-    start "power-$1" "${trust[@]}"
-    start "rps-$1" "${trust[@]}"
+    start "power-$1" "${settings[@]}"
+    start "rps-$1" "${settings[@]}"
     wait_for_haproxy UP "$from" "${backends[@]}"
     pass "HAProxy reports the new power-$1 and rps-$1 as up"
 }
@@ -240,13 +239,17 @@ stop_load() { # NAME
     ((status == 143)) || fail "$1: expected exit code 143 at SIGTERM, got $status and $summary"
 }
 
-need haproxy python3
+need haproxy openssl python3
 build --workspace
 set_up
+scripts/certificates.sh "$scratch/tls" >/dev/null
+# HAProxy sends PROXY protocol headers. The certificate is for its metric.
+settings=(--set proxy_protocol.trusted=127.0.0.1
+    --set "tls.certificate=$scratch/tls/server.pem" --set "tls.key=$scratch/tls/server-key.pem")
 
 started=$SECONDS
 for name in power-1 power-2 rps-1 rps-2; do
-    start "$name" "${trust[@]}"
+    start "$name" "${settings[@]}"
 done
 start_haproxy haproxy
 for service in power rps duel; do
@@ -292,7 +295,7 @@ check 0 "" "" exceed_client_limits
 pass "a client over a limit is rejected, and other clients are served"
 
 for kind in power rps; do
-    start "$kind-limited" "${trust[@]}" --set limits.max_connections_per_ip=3
+    start "$kind-limited" "${settings[@]}" --set limits.max_connections_per_ip=3
 done
 start_haproxy named POWER_1="${address[power-limited power]}" POWER_1_ADMIN_PORT="${address[power-limited admin]##*:}" \
     POWER_2="${address[power-limited power]}" POWER_2_ADMIN_PORT="${address[power-limited admin]##*:}" \
