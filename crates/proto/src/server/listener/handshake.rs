@@ -47,8 +47,12 @@ impl Handshakes {
         Self { settings: watch::Sender::new(Arc::new(settings)), metrics: Arc::default() }
     }
 
-    /// Replaces the settings for later connections.
-    pub(crate) fn set(&self, settings: HandshakeSettings) {
+    /// Replaces the settings for later connections. Without a certificate in them, the current one stays: a `tls://` endpoint
+    /// listens until a restart, and must not serve plain text meanwhile.
+    pub(crate) fn set(&self, mut settings: HandshakeSettings) {
+        if settings.tls.services.is_none() {
+            settings.tls = self.settings.borrow().tls.clone();
+        }
         if settings.tls.hash != self.settings.borrow().tls.hash {
             tracing::info!("TLS files replaced; new connections use them");
         }
@@ -59,7 +63,9 @@ impl Handshakes {
     pub(crate) fn of_listener(&self, is_admin: bool, is_tls: bool) -> ListenerHandshakes {
         let mut settings = self.settings.subscribe();
         let current = Arc::clone(&settings.borrow_and_update());
-        ListenerHandshakes { is_admin, is_tls, settings, current, metrics: Arc::clone(&self.metrics) }
+        // The exported metrics count the handshakes of the services only.
+        let metrics = if is_admin { Arc::default() } else { Arc::clone(&self.metrics) };
+        ListenerHandshakes { is_admin, is_tls, settings, current, metrics }
     }
 
     pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -213,5 +219,30 @@ impl HandshakeResult {
 pub(crate) fn warn_if_expired(tls: &ServerTls) {
     if tls.is_expired(SystemTime::now()) {
         tracing::warn!("the TLS certificate has expired; clients reject it");
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::server::config::sections::TlsConfig;
+    use crate::testing::certificates::Authority;
+
+    #[tokio::test]
+    async fn a_reload_without_a_certificate_does_not_turn_off_tls() {
+        let files = Authority::new();
+        let server = files.issue_server();
+        let paths = TlsConfig {
+            certificate: server.certificate.display().to_string(),
+            key: server.key.display().to_string(),
+            client_ca: String::new(),
+        };
+        let tls = ServerTls::read(&paths, "").unwrap();
+        let handshakes = Handshakes::new(HandshakeSettings { tls, ..HandshakeSettings::default() });
+        let mut listeners = [false, true].map(|is_admin| handshakes.of_listener(is_admin, true));
+        handshakes.set(HandshakeSettings::default());
+        for listener in &mut listeners {
+            assert!(listener.next(Peer::Unix).is_some_and(|handshake| handshake.tls.is_some()));
+        }
     }
 }
