@@ -21,7 +21,7 @@ use crate::server::config::trusted_networks::TrustedNetworks;
 ///
 /// # Errors
 ///
-/// Returns the first error, or that there is no endpoint to ask.
+/// Returns the first error. Fails if a listener has no endpoint that can be asked.
 pub async fn healthcheck<C: ServerConfig>(
     config: &C,
     timeouts: Timeouts,

@@ -15,7 +15,7 @@ use crate::endpoint::Endpoint;
 pub type ServerEndpoint = Endpoint<SocketAddr>;
 
 /// At least `MIN` endpoints: one, or a TOML list of them. A string with commas is a list too, for arguments and environment
-/// variables. With `MIN` 0, `""` is none.
+/// variables. With `MIN` 0, `""` is the empty list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointList<const MIN: usize>(Vec<ServerEndpoint>);
 
@@ -59,7 +59,7 @@ impl<const MIN: usize> EndpointList<MIN> {
     }
 }
 
-/// Whether a server cannot listen on both. Port 0 stands for any free port, so it is always another one.
+/// Whether a server cannot listen on both. Port 0 stands for any free port, so two endpoints with it never conflict.
 fn is_same_socket(one: &ServerEndpoint, other: &ServerEndpoint) -> bool {
     let any_port = |endpoint: &ServerEndpoint| matches!(endpoint, Endpoint::Tcp(address) | Endpoint::Tls(address) if address.port() == 0);
     !any_port(one) && one.has_same_socket(other)

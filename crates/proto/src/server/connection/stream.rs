@@ -17,8 +17,8 @@ use tokio_rustls::server::TlsStream;
 
 /// A bidirectional byte stream that reports errors such as a reset.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
-    /// Whether the end of the data is a message of its own, so that dropping the stream would not send it. Such a stream is
-    /// shut down before it is dropped.
+    /// Whether the stream ends with a message, such as `close_notify` of TLS. Dropping the stream does not send it, so such a
+    /// stream is shut down first.
     const HAS_END_MESSAGE: bool = false;
 
     /// Waits for an error of the connection, most often a reset by the peer, and returns it.

@@ -190,7 +190,7 @@ struct Acceptor<S> {
     connections: Connections<S>,
 }
 
-/// The service of new connections, and what they share with earlier ones.
+/// The service of new connections, and the state that all connections share.
 struct Connections<S> {
     /// The current service.
     service: Arc<S>,
@@ -257,8 +257,8 @@ impl<S: Service> Connections<S> {
         }
     }
 
-    /// Makes the handshake in a task of its own, which then spawns the connection's driver: an idle connection holds nothing
-    /// of its handshake.
+    /// Makes the handshake in a separate task, which then spawns the driver. So an idle connection holds no memory of its
+    /// handshake.
     fn spawn_handshake<I: Stream>(&self, stream: I, peer: Peer, permit: Permit, handshake: Handshake) {
         let connections = self.clone();
         let span = tracing::debug_span!("connection", %peer);
@@ -276,7 +276,7 @@ impl<S: Service> Connections<S> {
             match self.finish(header).await {
                 Ok(Ok(Some(client))) => peer = Peer::Ip(client),
                 Ok(Ok(None)) => {}
-                // No half-close: there is no reply that a RST could discard.
+                // No half-close: a RST discards nothing, because no reply was sent.
                 Ok(Err(error)) => return Admitted::new(peer, &self, permit).end(&CloseReason::BadProxyHeader(error)),
                 Err(reason) => return Admitted::new(peer, &self, permit).end(&reason),
             }

@@ -1,4 +1,4 @@
-//! What a connection does between accept and its first request: it reads a PROXY protocol header, and makes a TLS handshake.
+//! The steps of a connection between accept and its first request: the PROXY protocol header and the TLS handshake.
 //!
 //! It depends on `peer`, on TLS and timeouts in `config`, on `connection` and metrics. The accept loop runs a handshake in the
 //! task of its connection, within `timeouts.handshake`.
