@@ -75,10 +75,14 @@ fn a_list_has_tcp_and_unix_endpoints() {
             .filter_map(|line| line.split_once("service=\"power\" address=")?.1.parse().ok())
             .collect();
         assert_eq!(addresses.len(), 2, "{}", server.log());
-        for address in addresses {
-            assert_eq!(exchange(address, b"a2"), "d4.0");
-        }
+        assert_eq!(exchange(addresses[0], b"a2"), "d4.0");
         assert_eq!(exchange_unix(socket.to_str().unwrap(), "a2"), "d4.0");
+        assert_eq!(exchange_unix(socket.to_str().unwrap(), "b2"), "d8.0");
+        let unix = format!("unix:{}", socket.display());
+        for (endpoint, connections) in [(&addresses[0].to_string(), 1), (&addresses[1].to_string(), 0), (&unix, 2)] {
+            let series = format!("power_endpoint_connections_total{{endpoint=\"{endpoint}\"}}");
+            assert_eq!(server.metric(&series), connections, "{series}");
+        }
         assert!(server.stop().contains("stopped accepted=3 rejected=0"));
         assert!(!socket.exists());
     }

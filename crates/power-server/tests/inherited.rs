@@ -75,6 +75,7 @@ fn python_all_sockets_of_a_name_are_served_and_admin_may_be_one() {
 fn python_the_only_socket_needs_no_name() {
     let server = start(&["any=127.0.0.1:0"], &["--listen", "fd:", "--admin-listen", ANY]);
     assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
+    assert!(server.log().contains(" inherited=\"any\"\n"), "{}", server.log());
     server.stop();
 }
 

@@ -63,13 +63,13 @@ fn files_of_tls_that_cannot_be_used_exit_with_2_also_without_a_tls_endpoint() {
     let with = |setting: String| [pair(&server.certificate, &server.key), vec![setting]].concat();
     for (settings, error) in [
         (pair(&missing, &server.key), "tls.certificate: cannot read "),
-        (pair(&empty, &server.key), "no certificate in the file"),
+        (pair(&empty, &server.key), "it contains no certificate in PEM"),
         (pair(&server.certificate, &missing), "tls.key: cannot read "),
-        (pair(&server.certificate, &empty), "no private key in the file"),
-        (pair(&server.certificate, &client.key), "the key does not belong to the certificate"),
+        (pair(&server.certificate, &empty), "it contains no unencrypted private key in PEM"),
+        (pair(&server.certificate, &client.key), "it is not the key of the certificate"),
         (with(set("tls.client_ca", &missing)), "tls.client_ca: cannot read "),
-        (with(set("tls.client_ca", &empty)), "no certificate in the file"),
-        (with(set("admin.client_ca", &empty)), "no certificate in the file"),
+        (with(set("tls.client_ca", &empty)), "it contains no certificate in PEM"),
+        (with(set("admin.client_ca", &empty)), "it contains no certificate in PEM"),
         (vec!["listen=tls://127.0.0.1:0".to_owned()], "tls.certificate"),
     ] {
         for check in [&["--check-config"][..], &[]] {

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use proto::client::Tls;
-use proto::client::tls::{FileError, certificates, private_key};
+use proto::client::tls::{certificates, private_key};
+use proto::pem::PemError;
 
 use crate::error::CliError;
 use crate::language::{explain, texts};
@@ -61,6 +62,6 @@ impl TlsOptions {
     }
 }
 
-fn invalid(option: &str, file: &Path, error: &FileError) -> CliError {
+fn invalid(option: &str, file: &Path, error: &PemError) -> CliError {
     CliError::Usage(texts::invalid_file(option, file.display(), explain::file(error)))
 }

@@ -5,8 +5,8 @@
 
 use std::io;
 
-use proto::client::tls::FileError;
 use proto::client::{Error, ErrorKind, HandshakeError, Phase, Violation};
+use proto::pem::PemError;
 use proto::wire::power::client::{ClientCodec, ReplyError};
 
 use super::{Language, texts};
@@ -74,17 +74,17 @@ fn chinese_handshake(reason: &HandshakeError) -> String {
 }
 
 /// Returns why a file with certificates or a key is invalid.
-pub(crate) fn file(error: &FileError) -> String {
+pub(crate) fn file(error: &PemError) -> String {
     match (Language::current(), error) {
-        (_, FileError::Read(cause)) => system(cause),
+        (_, PemError::Read(cause)) => system(cause),
         (Language::English, error) => error.to_string(),
-        (_, FileError::TooLong) => "超过 1 MiB".to_owned(),
-        (_, FileError::Malformed(cause)) => format!("不是有效的 PEM：{cause}"),
-        (_, FileError::NoCertificate) => "其中没有 PEM 格式的证书".to_owned(),
-        (_, FileError::NoKey) => "其中没有 PEM 格式的未加密私钥".to_owned(),
-        (_, FileError::InvalidCertificate) => "其中有无效的证书".to_owned(),
-        (_, FileError::InvalidKey(cause)) => format!("无法使用这个私钥：{cause}"),
-        (_, FileError::Mismatch) => "与证书不匹配".to_owned(),
+        (_, PemError::TooLong) => "超过 1 MiB".to_owned(),
+        (_, PemError::Malformed(cause)) => format!("不是有效的 PEM：{cause}"),
+        (_, PemError::NoCertificate) => "其中没有 PEM 格式的证书".to_owned(),
+        (_, PemError::NoKey) => "其中没有 PEM 格式的未加密私钥".to_owned(),
+        (_, PemError::InvalidCertificate) => "其中有无效的证书".to_owned(),
+        (_, PemError::InvalidKey(cause)) => format!("无法使用这个私钥：{cause}"),
+        (_, PemError::Mismatch) => "与证书不匹配".to_owned(),
     }
 }
 

@@ -9,9 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, PeerIncompatible, ProtocolVersion,
@@ -25,6 +23,7 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
 use super::ErrorKind;
+use crate::pem::{self, PemError, provider};
 
 /// The options of all TLS connections: by default, the authorities of the system and no client certificate.
 #[derive(Debug, Default)]
@@ -46,12 +45,8 @@ impl Tls {
     /// # Errors
     ///
     /// Fails if the file has no certificate or an invalid one.
-    pub fn with_authorities(mut self, file: &Path) -> Result<Self, FileError> {
-        let mut store = RootCertStore::empty();
-        for certificate in certificates(file)? {
-            store.add(certificate).map_err(|_| FileError::InvalidCertificate)?;
-        }
-        self.authorities = Some(store);
+    pub fn with_authorities(mut self, file: &Path) -> Result<Self, PemError> {
+        self.authorities = Some(pem::authorities(&read(file)?)?);
         Ok(self)
     }
 
@@ -65,12 +60,8 @@ impl Tls {
         mut self,
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
-    ) -> Result<Self, FileError> {
-        let identity = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => FileError::Mismatch,
-            other => FileError::InvalidKey(other),
-        })?;
-        self.identity = Some(Arc::new(identity));
+    ) -> Result<Self, PemError> {
+        self.identity = Some(pem::certified_key(chain, key)?);
         Ok(self)
     }
 
@@ -129,10 +120,6 @@ impl Tls {
     }
 }
 
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
-
 /// Returns the authorities of the system, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`. Skips invalid certificates,
 /// because one of them must not disable all others.
 fn system_authorities() -> Result<RootCertStore, HandshakeError> {
@@ -146,21 +133,19 @@ fn system_authorities() -> Result<RootCertStore, HandshakeError> {
     Ok(store)
 }
 
+fn read(file: &Path) -> Result<Vec<u8>, PemError> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES { Err(PemError::TooLong) } else { Ok(bytes) }
+}
+
 /// Returns the certificates of a PEM file, at least one.
 ///
 /// # Errors
 ///
 /// Fails if the file cannot be read, has no certificate or an invalid one.
-pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
-    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(file)?).collect();
-    let certificates = parsed.map_err(FileError::Malformed)?;
-    if certificates.is_empty() {
-        Err(FileError::NoCertificate)
-    } else if certificates.iter().any(|certificate| ParsedCertificate::try_from(certificate).is_err()) {
-        Err(FileError::InvalidCertificate)
-    } else {
-        Ok(certificates)
-    }
+pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    pem::certificates(&read(file)?)
 }
 
 /// Returns the first private key of a PEM file.
@@ -168,46 +153,8 @@ pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, FileErr
 /// # Errors
 ///
 /// Fails if the file cannot be read or has no key that is not encrypted.
-pub fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
-    PrivateKeyDer::from_pem_slice(&read(file)?).map_err(|error| match error {
-        pem::Error::NoItemsFound => FileError::NoKey,
-        malformed => FileError::Malformed(malformed),
-    })
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, FileError> {
-    let mut bytes = Vec::new();
-    File::open(file)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES { Err(FileError::TooLong) } else { Ok(bytes) }
-}
-
-/// Why a file with certificates or a key is invalid.
-#[derive(Debug, Error)]
-pub enum FileError {
-    /// The file cannot be read.
-    #[error("{0}")]
-    Read(#[from] io::Error),
-    /// The file is longer than 1 MiB.
-    #[error("it is longer than 1 MiB")]
-    TooLong,
-    /// A section of the file is not valid PEM.
-    #[error("it is not valid PEM: {0}")]
-    Malformed(pem::Error),
-    /// The file has no certificate.
-    #[error("it contains no certificate in PEM")]
-    NoCertificate,
-    /// The file has no private key.
-    #[error("it contains no unencrypted private key in PEM")]
-    NoKey,
-    /// A section is not a certificate of an authority or a server.
-    #[error("it contains an invalid certificate")]
-    InvalidCertificate,
-    /// The key is invalid, or its kind is not supported.
-    #[error("the key cannot be used: {0}")]
-    InvalidKey(rustls::Error),
-    /// The key is not that of the certificate.
-    #[error("it is not the key of the certificate")]
-    Mismatch,
+pub fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
+    pem::private_key(&read(file)?)
 }
 
 /// Why a handshake failed.

@@ -26,6 +26,7 @@ use crate::server::lifecycle::runtime;
 use crate::server::lifecycle::service_manager::ServiceManager;
 use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::lifecycle::watchdog::Heartbeats;
+use crate::server::listener::accept::Listener;
 use crate::server::listener::endpoint::{Binder, EndpointListener};
 use crate::server::listener::handshake::{HandshakeSettings, Handshakes, warn_if_expired};
 use crate::server::listener::inherited::InheritedSockets;

@@ -196,7 +196,7 @@ impl ProxiedService {
                 // Another client is not at its limit.
                 assert!(self.is_served(&mut connect(address), &header_of("198.51.100.1:1")));
                 let client = client.map_or(held.local_addr().unwrap(), |client| client.parse().unwrap());
-                expected.push(format!("connection{{peer={client}}}"));
+                expected.push(format!("connection{{peer={client} "));
                 drop(held);
                 self.wait_for_open(&server, 0);
             }
@@ -310,7 +310,7 @@ impl ProxiedService {
         stream.shutdown(Shutdown::Write).unwrap();
         let mut received = String::new();
         stream.read_to_string(&mut received).unwrap();
-        let peer = format!("connection{{peer={}}}", stream.local_addr().unwrap());
+        let peer = format!("connection{{peer={} ", stream.local_addr().unwrap());
         drop(stream);
         self.wait_for_open(server, 0);
         server.eventually(|server| server.log().contains(&peer), "the real peer is in the log");
@@ -336,7 +336,7 @@ impl ProxiedService {
             let (reply, _) = exchange_tls(address, &header, &authority.certificate, self.request);
             assert!((self.is_reply)(&reply), "{client:?}: {reply}");
             if let Some(client) = client {
-                let span = format!("connection{{peer={client}}}");
+                let span = format!("connection{{peer={client} ");
                 server.eventually(|server| server.log().contains(&span), &span);
             }
         }
@@ -376,7 +376,7 @@ impl ProxiedService {
         let (reply, client) = exchange_tls(address, b"", &authority.certificate, self.request);
         assert!((self.is_reply)(&reply), "{reply}");
         drop(haproxy);
-        let span = format!("connection{{peer={client}}}");
+        let span = format!("connection{{peer={client} ");
         server.eventually(|server| server.log().contains(&span), &span);
         server.stop();
     }

@@ -9,17 +9,18 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
+use rustls::{ConfigBuilder, ServerConfig, WantsVerifier};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
 use super::builder::InvalidKey;
 use super::file::read_text;
 use super::sections::TlsConfig;
+use crate::pem::{self, PemError};
 
 /// The TLS configurations of a server, `None` without a certificate.
 #[derive(Clone, Debug, Default)]
@@ -39,41 +40,37 @@ impl ServerTls {
     ///
     /// # Errors
     ///
-    /// Fails if a file cannot be read, has no certificate or key, or if the key does not belong to the certificate.
+    /// Fails if a file cannot be read, has no certificate or key, or if the key is not that of the certificate.
     pub(crate) fn read(files: &TlsConfig, admin_client_ca: &str) -> Result<Self, InvalidKey> {
         if files.certificate.is_empty() {
             return Ok(Self::default());
         }
-        let chain = certificates("tls.certificate", &files.certificate)?;
-        let key = private_key("tls.key", &files.key)?;
+        let chain = read("tls.certificate", &files.certificate, pem::certificates)?;
+        let key = read("tls.key", &files.key, pem::private_key)?;
         let mut hasher = DefaultHasher::new();
         (&chain, key.secret_der()).hash(&mut hasher);
+        let expiry = expiry(&chain[0]);
+        let key = pem::certified_key(chain, key).map_err(|error| InvalidKey {
+            key: "tls.key",
+            problem: format!("cannot use {} with {}: {error}", files.key, files.certificate),
+        })?;
         let mut config = |client_ca_key, client_ca: &str| {
             let builder = verify_clients(client_ca_key, client_ca, &mut hasher)?;
-            let config = builder.with_single_cert(chain.clone(), key.clone_key());
-            let mut config = config.map_err(|error| {
-                let problem = match error {
-                    rustls::Error::InconsistentKeys(_) => {
-                        format!("{}: the key does not belong to the certificate in {}", files.key, files.certificate)
-                    }
-                    error => {
-                        format!("{}: cannot use the certificate in {} with it: {error}", files.key, files.certificate)
-                    }
-                };
-                InvalidKey { key: "tls.key", problem }
-            })?;
-            // A session is resumed with a ticket that the client keeps, so the server stores none. Each read of the files
-            // makes new ticket keys: a client that an earlier `client_ca` admitted cannot resume its session.
+            let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&key))));
+            // A session is resumed with a ticket that the client keeps, so the server stores none. A resumed session does not
+            // verify the client's certificate again, which may have expired, so with `client_ca` there are no tickets.
             config.session_storage = Arc::new(NoServerSessionStorage {});
-            config.ticketer = ring::Ticketer::new().map_err(|error| InvalidKey {
-                key: "tls.key",
-                problem: format!("cannot make a ticket key: {error}"),
-            })?;
+            if client_ca.is_empty() {
+                config.ticketer = ring::Ticketer::new().map_err(|error| InvalidKey {
+                    key: "tls.key",
+                    problem: format!("cannot make a ticket key: {error}"),
+                })?;
+            }
             Ok(Arc::new(config))
         };
         let services = Some(config("tls.client_ca", &files.client_ca)?);
         let admin = Some(config("admin.client_ca", admin_client_ca)?);
-        Ok(Self { services, admin, expiry: expiry(&chain[0]), hash: hasher.finish() })
+        Ok(Self { services, admin, expiry, hash: hasher.finish() })
     }
 
     /// Returns whether the certificate has expired at `now`.
@@ -89,7 +86,7 @@ fn verify_clients(
     client_ca: &str,
     hasher: &mut DefaultHasher,
 ) -> Result<ConfigBuilder<ServerConfig, rustls::server::WantsServerCert>, InvalidKey> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = pem::provider();
     let invalid = |problem: String| InvalidKey { key, problem: format!("{client_ca}: {problem}") };
     let builder: ConfigBuilder<ServerConfig, WantsVerifier> =
         ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -98,35 +95,22 @@ fn verify_clients(
     if client_ca.is_empty() {
         return Ok(builder.with_no_client_auth());
     }
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(key, client_ca)? {
-        certificate.hash(hasher);
-        roots.add(certificate).map_err(|error| invalid(format!("not the certificate of an authority: {error}")))?;
+    let authorities = read(key, client_ca, pem::authorities)?;
+    for authority in &authorities.roots {
+        let name_constraints = authority.name_constraints.as_deref();
+        (&*authority.subject, &*authority.subject_public_key_info, name_constraints).hash(hasher);
     }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider).build();
     Ok(builder.with_client_cert_verifier(verifier.map_err(|error| invalid(error.to_string()))?))
 }
 
-/// Reads the certificates of a PEM file; at least one.
-fn certificates(key: &'static str, path: &str) -> Result<Vec<CertificateDer<'static>>, InvalidKey> {
-    let text = read(key, path)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    match certificates {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => Err(InvalidKey { key, problem: format!("{path}: no certificate in the file; PEM is expected") }),
-        Err(error) => Err(InvalidKey { key, problem: format!("{path}: not valid PEM: {error}") }),
-    }
-}
-
-fn private_key(key: &'static str, path: &str) -> Result<PrivateKeyDer<'static>, InvalidKey> {
-    PrivateKeyDer::from_pem_slice(read(key, path)?.as_bytes()).map_err(|error| {
-        let problem = format!("{path}: no private key in the file: {error}; unencrypted PEM is expected");
-        InvalidKey { key, problem }
+/// Reads a PEM file with one of the functions of [`pem`].
+fn read<T>(key: &'static str, path: &str, parse: impl Fn(&[u8]) -> Result<T, PemError>) -> Result<T, InvalidKey> {
+    let read = read_text(Path::new(path)).map_err(PemError::from);
+    read.and_then(|text| parse(text.as_bytes())).map_err(|error| {
+        let action = if matches!(error, PemError::Read(_)) { "read" } else { "use" };
+        InvalidKey { key, problem: format!("cannot {action} {path}: {error}") }
     })
-}
-
-fn read(key: &'static str, path: &str) -> Result<String, InvalidKey> {
-    read_text(Path::new(path)).map_err(|error| InvalidKey { key, problem: format!("cannot read {path}: {error}") })
 }
 
 /// Returns when a certificate expires, in seconds since 1970.
@@ -192,14 +176,14 @@ mod tests {
         let missing = authority.folder().join("missing.pem");
         for (certificate, key, client_ca, error) in [
             (&missing, &server.key, None, "tls.certificate: cannot read "),
-            (&empty, &server.key, None, "no certificate in the file"),
-            (&server.key, &server.key, None, "no certificate in the file"),
+            (&empty, &server.key, None, "it contains no certificate in PEM"),
+            (&server.key, &server.key, None, "it contains no certificate in PEM"),
             (&server.certificate, &missing, None, "tls.key: cannot read "),
-            (&server.certificate, &empty, None, "no private key in the file"),
-            (&server.certificate, &server.certificate, None, "no private key in the file"),
-            (&server.certificate, &client.key, None, "the key does not belong to the certificate"),
+            (&server.certificate, &empty, None, "it contains no unencrypted private key in PEM"),
+            (&server.certificate, &server.certificate, None, "it contains no unencrypted private key in PEM"),
+            (&server.certificate, &client.key, None, "it is not the key of the certificate"),
             (&server.certificate, &server.key, Some(&empty), "tls.client_ca: "),
-            (&server.certificate, &server.key, Some(&server.key), "no certificate in the file"),
+            (&server.certificate, &server.key, Some(&server.key), "it contains no certificate in PEM"),
         ] {
             let found = read_files(certificate, key, client_ca.map(PathBuf::as_path)).unwrap_err();
             assert!(found.contains(error), "{found}");

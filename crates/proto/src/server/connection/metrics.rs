@@ -1,6 +1,7 @@
 //! The metrics of connections. They depend on `close_reason` and on the counters of `observe`.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -18,6 +19,8 @@ pub struct ConnectionMetrics {
     by_result: Counters<2>,
     closed: Counters<{ CloseReason::LABELS.len() }>,
     accept_errors: Counters<2>,
+    /// The admitted connections of each endpoint.
+    by_endpoint: Mutex<Vec<(String, Arc<Counters<1>>)>>,
 }
 
 /// The totals of a server's connections.
@@ -34,6 +37,17 @@ pub struct Summary {
 }
 
 impl ConnectionMetrics {
+    /// Returns the counter of the admitted connections of an endpoint. The configuration bounds the number of endpoints.
+    pub(crate) fn of_endpoint(&self, endpoint: &str) -> Arc<Counters<1>> {
+        let mut endpoints = self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, counter)) = endpoints.iter().find(|(name, _)| name == endpoint) {
+            return Arc::clone(counter);
+        }
+        let counter = Arc::<Counters<1>>::default();
+        endpoints.push((endpoint.to_owned(), Arc::clone(&counter)));
+        counter
+    }
+
     /// Counts an admitted connection.
     pub fn accepted(&self) {
         self.by_result.add(0, 1);
@@ -81,6 +95,9 @@ impl Collector for ConnectionMetrics {
         let encoder = &mut encoder;
         let by_result = self.by_result.series("result", &["accepted", "rejected"]);
         counter(encoder, "connections", "Incoming connections, by result", by_result)?;
+        let endpoints = self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_endpoint = endpoints.iter().map(|(name, counter)| ([("endpoint", name.as_str())], counter.read(0)));
+        counter(encoder, "endpoint_connections", "Admitted connections, by endpoint", by_endpoint)?;
         let closed = self.closed.series("reason", &CloseReason::LABELS);
         counter(encoder, "connections_closed", "Closed connections, by reason", closed)?;
         let errors = self.accept_errors.series("kind", &["aborted", "exhausted"]);

@@ -37,6 +37,7 @@ use crate::server::listener::limit_reached::LimitReached;
 use crate::server::listener::peer::Peer;
 use crate::server::listener::proxy::read_header;
 use crate::server::listener::quota::RateLimited;
+use crate::server::observe::metrics::counters::Counters;
 use crate::server::observe::rate_limit::RateLimit;
 
 /// A factory of handlers, with everything that the connections of one listener share.
@@ -61,6 +62,11 @@ pub trait Listener: Send {
 
     /// Waits for the next connection. Dropping the future loses no connection.
     fn accept(&mut self) -> impl Future<Output = io::Result<Accepted<Self::Stream>>> + Send;
+
+    /// Returns the endpoint, for the log and the metrics. The default is empty, for a test.
+    fn endpoint(&self) -> String {
+        String::new()
+    }
 
     /// Whether another process goes on accepting from the same socket, so that a drain leaves the accept queue to it. The
     /// default is `false`.
@@ -118,9 +124,13 @@ pub async fn serve<L, S>(
     S: Service,
 {
     let service = Arc::clone(&services.borrow());
+    let endpoint = listener.endpoint();
+    let accepted = metrics.of_endpoint(&endpoint);
     let context = ConnectionContext { timeouts: service.timeouts(), metrics, shutdown: shutdown.clone() };
     let connections = Connections {
         service,
+        endpoint: endpoint.into(),
+        accepted,
         admission,
         context: Arc::new(context),
         tasks: TaskTracker::new(),
@@ -194,6 +204,9 @@ struct Acceptor<S> {
 struct Connections<S> {
     /// The current service.
     service: Arc<S>,
+    endpoint: Arc<str>,
+    /// Counts the admitted connections of the endpoint.
+    accepted: Arc<Counters<1>>,
     admission: Arc<Admission>,
     context: Arc<ConnectionContext>,
     tasks: TaskTracker,
@@ -204,6 +217,8 @@ impl<S> Clone for Connections<S> {
     fn clone(&self) -> Self {
         Self {
             service: Arc::clone(&self.service),
+            endpoint: Arc::clone(&self.endpoint),
+            accepted: Arc::clone(&self.accepted),
             admission: Arc::clone(&self.admission),
             context: Arc::clone(&self.context),
             tasks: self.tasks.clone(),
@@ -242,7 +257,7 @@ impl<S: Service> Acceptor<S> {
 impl<S: Service> Connections<S> {
     fn spawn<I: Stream>(&self, stream: I, admitted: Box<Admitted>) {
         // At debug level, like the events in it: a disabled span costs neither time nor memory.
-        let span = tracing::debug_span!(parent: None, "connection", peer = %admitted.peer);
+        let span = tracing::debug_span!(parent: None, "connection", peer = %admitted.peer, endpoint = %self.endpoint);
         // A panic ends only its connection, also a panic in the creation of the handler.
         let Ok(handler) = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| self.service.handler()))) else {
             return span.in_scope(|| admitted.end(&CloseReason::Panic));
@@ -261,7 +276,7 @@ impl<S: Service> Connections<S> {
     /// handshake.
     fn spawn_handshake<I: Stream>(&self, stream: I, peer: Peer, permit: Permit, handshake: Handshake) {
         let connections = self.clone();
-        let span = tracing::debug_span!("connection", %peer);
+        let span = tracing::debug_span!("connection", %peer, endpoint = %self.endpoint);
         let task = async move { connections.run_handshake(stream, peer, permit, handshake).await };
         self.tasks.spawn(task.instrument(span));
     }
@@ -306,7 +321,7 @@ impl<S: Service> Connections<S> {
 
     fn reject<I: Stream>(&self, mut stream: I, peer: Peer, limit: LimitReached, is_tls: bool) {
         if let Some(suppressed) = self.admission.limits_reached().add(limit) {
-            tracing::warn!(%peer, %limit, suppressed, "connection rejected: limit reached");
+            tracing::warn!(%peer, endpoint = %self.endpoint, %limit, suppressed, "connection rejected: limit reached");
         }
         self.context.metrics.rejected();
         if is_tls {
@@ -383,6 +398,7 @@ impl Admitted {
     fn new<S>(peer: Peer, connections: &Connections<S>, permit: Permit) -> Box<Self> {
         let metrics = Arc::clone(&connections.context.metrics);
         metrics.accepted();
+        connections.accepted.add(0, 1);
         Box::new(Self { peer, metrics, permit })
     }
 

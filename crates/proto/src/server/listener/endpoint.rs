@@ -126,19 +126,19 @@ impl Binder<'_> {
             }
             Endpoint::Inherited { name, .. } => {
                 let inherited = self.inherited.take(name.as_ref())?.into_iter();
-                let register = |socket| -> io::Result<_> {
-                    match socket {
+                let register = |(name, socket)| -> io::Result<_> {
+                    let socket = match socket {
                         InheritedSocket::Tcp(listener) => {
                             socket::configure(&listener, self.options)?;
-                            Ok(ListeningSocket::Tcp(TcpListener::from_std(listener)?))
+                            ListeningSocket::Tcp(TcpListener::from_std(listener)?)
                         }
                         InheritedSocket::Unix(listener) => {
-                            Ok(ListeningSocket::Unix(None, UnixListener::from_std(listener)?))
+                            ListeningSocket::Unix(None, UnixListener::from_std(listener)?)
                         }
-                    }
+                    };
+                    Ok((socket, Some(name)))
                 };
-                let name = name.as_ref().map(|name| name.as_str().to_owned()).unwrap_or_default();
-                inherited.map(|socket| Ok((register(socket)?, Some(name.clone())))).collect()
+                inherited.map(register).collect()
             }
         }
     }
@@ -191,22 +191,6 @@ impl EndpointListener {
         }
     }
 
-    /// Returns the endpoint on which the socket listens, for the log.
-    pub(crate) fn endpoint(&self) -> String {
-        let is_tls = self.connections.handshakes.as_ref().is_some_and(ListenerHandshakes::is_tls);
-        let scheme = if is_tls { "tls://" } else { "" };
-        match &self.socket {
-            ListeningSocket::Tcp(listener) => {
-                listener.local_addr().map(|address| format!("{scheme}{address}")).unwrap_or_default()
-            }
-            ListeningSocket::Unix(_, listener) => {
-                let address = listener.local_addr().ok();
-                let path = address.as_ref().and_then(|address| address.as_pathname());
-                format!("{scheme}unix:{}", path.map(Path::display).map(|path| path.to_string()).unwrap_or_default())
-            }
-        }
-    }
-
     /// Takes the file of a Unix socket. The caller drops it when the listener stops.
     pub(crate) fn take_file(&mut self) -> Option<SocketFile> {
         match &mut self.socket {
@@ -227,6 +211,22 @@ impl Listener for EndpointListener {
     async fn accept(&mut self) -> io::Result<Accepted<SocketStream>> {
         let (stream, peer) = self.heartbeat.during(self.socket.accept()).await?;
         Ok(self.connections.accepted(stream, peer))
+    }
+
+    fn endpoint(&self) -> String {
+        let is_tls = self.connections.handshakes.as_ref().is_some_and(ListenerHandshakes::is_tls);
+        match &self.socket {
+            ListeningSocket::Tcp(listener) => {
+                let scheme = if is_tls { "tls://" } else { "" };
+                listener.local_addr().map(|address| format!("{scheme}{address}")).unwrap_or_default()
+            }
+            ListeningSocket::Unix(_, listener) => {
+                let scheme = if is_tls { "tls+unix:" } else { "unix:" };
+                let address = listener.local_addr().ok();
+                let path = address.as_ref().and_then(|address| address.as_pathname());
+                format!("{scheme}{}", path.map(Path::display).map(|path| path.to_string()).unwrap_or_default())
+            }
+        }
     }
 
     fn is_inherited(&self) -> bool {

@@ -79,12 +79,12 @@ impl InheritedSockets {
         sockets.collect::<io::Result<_>>().map(Self)
     }
 
-    /// Takes all sockets of this name; for `None`, the only inherited socket.
+    /// Takes all sockets of this name, each with its name; for `None`, the only inherited socket.
     ///
     /// # Errors
     ///
     /// Fails if there is none, if it was taken before, if `None` is ambiguous, or if one is not a listening stream socket.
-    pub(crate) fn take(&mut self, name: Option<&SocketName>) -> io::Result<Vec<InheritedSocket>> {
+    pub(crate) fn take(&mut self, name: Option<&SocketName>) -> io::Result<Vec<(String, InheritedSocket)>> {
         let inherited = self.quoted(|_| true);
         let mut sockets: Vec<_> = match name {
             _ if self.0.is_empty() => {
@@ -103,7 +103,7 @@ impl InheritedSockets {
             let text = format!("no inherited socket is named {name:?}; inherited: {inherited}");
             return Err(io::Error::new(io::ErrorKind::NotFound, text));
         }
-        sockets.iter_mut().map(|socket| socket.take()).collect()
+        sockets.iter_mut().map(|socket| Ok((socket.name.clone(), socket.take()?))).collect()
     }
 
     /// Returns the name of the inherited socket on which the process cannot listen itself, because it has this address or

@@ -134,6 +134,8 @@ impl GreeterServer {
     fn connections(&self) -> Connections<GreetingService> {
         Connections {
             service: Arc::clone(&self.services.borrow()),
+            endpoint: "test".into(),
+            accepted: self.metrics.of_endpoint("test"),
             admission: Arc::clone(&self.admission),
             context: self.context(),
             tasks: TaskTracker::new(),

@@ -25,7 +25,7 @@ fn inherited(files: Vec<(&str, OwnedFd)>) -> InheritedSockets {
     InheritedSockets::new(files.into_iter().map(|(name, file)| (name.to_owned(), file))).unwrap()
 }
 
-fn error(result: io::Result<Vec<InheritedSocket>>) -> String {
+fn error(result: io::Result<Vec<(String, InheritedSocket)>>) -> String {
     result.unwrap_err().to_string()
 }
 
@@ -40,20 +40,21 @@ fn the_sockets_of_a_name_are_taken_once() {
     let message = r#"the process inherits 3 sockets: name one of "web", "admin""#;
     assert_eq!(error(sockets.take(None)), message);
     let web = sockets.take(Some(&name("web"))).unwrap();
-    assert!(matches!(web[..], [InheritedSocket::Tcp(_), InheritedSocket::Tcp(_)]));
+    assert!(matches!(web[..], [(_, InheritedSocket::Tcp(_)), (_, InheritedSocket::Tcp(_))]));
     assert_eq!(sockets.untaken().as_deref(), Some(r#""admin""#));
     let message = r#"the inherited socket 3 ("web") already belongs to another endpoint"#;
     assert_eq!(error(sockets.take(Some(&name("web")))), message);
     assert_eq!(error(sockets.take(None)), r#"the process inherits 3 sockets: name one of "web", "admin""#);
     let admin = sockets.take(Some(&name("admin"))).unwrap();
-    assert!(matches!(admin[..], [InheritedSocket::Unix(_)]));
+    assert!(matches!(admin[..], [(_, InheritedSocket::Unix(_))]));
     assert_eq!(sockets.untaken(), None);
 }
 
 #[test]
 fn the_only_socket_needs_no_name() {
     let mut sockets = inherited(vec![("web", tcp())]);
-    assert_eq!(sockets.take(None).unwrap().len(), 1);
+    let taken = sockets.take(None).unwrap();
+    assert!(matches!(&taken[..], [(name, InheritedSocket::Tcp(_))] if name == "web"), "{taken:?}");
     assert!(error(sockets.take(None)).contains("already belongs"));
     for name in [None, Some(&name("web"))] {
         assert_eq!(error(InheritedSockets::default().take(name)), "the process inherits no sockets");
@@ -79,7 +80,7 @@ fn a_socket_is_found_by_its_address() {
 fn a_socket_that_is_taken_is_non_blocking_and_closed_at_exec() {
     let mut sockets = inherited(vec![("web", tcp()), ("unix", unix("flags").into())]);
     for taken in ["web", "unix"] {
-        let file: OwnedFd = match sockets.take(Some(&name(taken))).unwrap().remove(0) {
+        let file: OwnedFd = match sockets.take(Some(&name(taken))).unwrap().remove(0).1 {
             InheritedSocket::Tcp(listener) => listener.into(),
             InheritedSocket::Unix(listener) => listener.into(),
         };
@@ -191,7 +192,7 @@ fn a_process_inherits_its_sockets_once() {
     assert_eq!(sockets.untaken().as_deref(), Some(r#""web", "local""#));
     assert_eq!(InheritedSockets::from_environment().unwrap().untaken(), None, "they have an owner");
     let web = sockets.take(Some(&name("web"))).unwrap().remove(0);
-    let InheritedSocket::Tcp(listener) = web else { panic!("{web:?}") };
+    let (_, InheritedSocket::Tcp(listener)) = web else { panic!("{web:?}") };
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let eventually_accepted = crate::testing::eventually(crate::testing::TEST_TIMEOUT, || listener.accept().is_ok());
     assert!(eventually_accepted);

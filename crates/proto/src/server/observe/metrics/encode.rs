@@ -10,11 +10,11 @@ use prometheus_client::metrics::MetricType;
 /// # Errors
 ///
 /// Fails if the text cannot be written.
-pub fn counter<const N: usize>(
+pub fn counter<'a, const N: usize>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    values: impl IntoIterator<Item = ([(&'static str, &'static str); N], u64)>,
+    values: impl IntoIterator<Item = ([(&'static str, &'a str); N], u64)>,
 ) -> fmt::Result {
     let mut series = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (labels, value) in values {
