@@ -25,7 +25,6 @@ pub mod metrics;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures::future::join_all;
 use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use proto::client::Timeouts;
@@ -37,6 +36,7 @@ use proto::wire::number::Number;
 use proto::wire::power::server::ReplyEncoder;
 use proto::wire::power::{ErrorCode, ErrorReply, Operation, Terminator};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::codec::Encoder;
 
 use config::Config;
@@ -73,13 +73,15 @@ impl Server {
     }
 
     /// Serves the connections of `listeners` until the shutdown is triggered, then drains.
-    pub async fn serve<L: Listener>(&self, listeners: impl IntoIterator<Item = L>) -> Summary {
-        let serve = |listener| {
+    pub async fn serve<L: Listener + 'static>(&self, listeners: impl IntoIterator<Item = L>) -> Summary {
+        // In separate tasks, so that a flood of connections on one endpoint does not delay the others.
+        let mut accept_loops = JoinSet::new();
+        for listener in listeners {
             let connections = Arc::clone(&self.metrics.connections);
-            let services = self.services.subscribe();
-            server::serve(listener, services, Arc::clone(&self.admission), connections, self.shutdown.clone())
-        };
-        join_all(listeners.into_iter().map(serve)).await;
+            let (services, admission) = (self.services.subscribe(), Arc::clone(&self.admission));
+            accept_loops.spawn(server::serve(listener, services, admission, connections, self.shutdown.clone()));
+        }
+        accept_loops.join_all().await;
         self.metrics.connections.summary()
     }
 

@@ -28,7 +28,6 @@ pub mod solo;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future::join_all;
 use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use proto::client::rps::{Connection, Round};
@@ -39,6 +38,7 @@ use proto::server::{self, Admission, ConnectionTimeouts, LimitReached, Listener,
 use proto::wire::rps::{Move, Reply};
 use rand::CryptoRng;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use config::Config;
 use duel::handler::DuelHandler;
@@ -107,10 +107,16 @@ where
     }
 
     /// Serves both games on `listeners` until the shutdown is triggered, and then drains.
-    pub async fn serve<L: Listener>(&self, listeners: Listeners<L>) -> Summary {
-        let solo = listeners.solo.into_iter().map(|listener| self.serve_listener(listener, self.solo.subscribe()));
-        let duel = listeners.duel.into_iter().map(|listener| self.serve_listener(listener, self.duel.subscribe()));
-        tokio::join!(join_all(solo), join_all(duel));
+    pub async fn serve<L: Listener + 'static>(&self, listeners: Listeners<L>) -> Summary {
+        // In separate tasks, so that a flood of connections on one endpoint does not delay the others.
+        let mut accept_loops = JoinSet::new();
+        for listener in listeners.solo {
+            accept_loops.spawn(self.serve_listener(listener, self.solo.subscribe()));
+        }
+        for listener in listeners.duel {
+            accept_loops.spawn(self.serve_listener(listener, self.duel.subscribe()));
+        }
+        accept_loops.join_all().await;
         self.metrics.connections.summary()
     }
 

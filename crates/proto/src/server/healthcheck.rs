@@ -43,8 +43,8 @@ pub async fn healthcheck<C: ServerConfig>(
     match connector(admin.listen.as_slice(), !admin.client_ca.is_empty(), &TrustedNetworks::default()) {
         Some(connector) => ask_readyz(&connector.with_timeouts(timeouts)).await,
         None => Err(format!(
-            "{key}: cannot ask: the endpoints need a client certificate, or are inherited, and admin.listen has none \
-             that can be asked instead"
+            "{key}: cannot ask: its endpoints need a client certificate or are inherited, and admin.listen has no endpoint \
+             that can be asked instead; add one, such as \"127.0.0.1:9500\""
         )),
     }
 }

@@ -12,8 +12,8 @@
 //! 4. [`observe`]: log, metrics, health;
 //! 5. [`config`]: merges defaults, file, environment and arguments into a valid configuration.
 //!
-//! [`program`] is above all of them: it has the steps of every server's `main`. [`healthcheck`] is its client. Start reading in
-//! [`connection`], at `handler` and then `driver`.
+//! [`program`] is above all of them: it has the steps of every server's `main`. [`healthcheck`] asks a running server, with
+//! the [`client`](crate::client). Start reading in [`connection`], at `handler` and then `driver`.
 //!
 //! # Writing a service
 //!

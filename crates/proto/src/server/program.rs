@@ -57,12 +57,14 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
         healthcheck: impl AsyncFnOnce(&C) -> Result<(), String>,
     ) -> Result<Self, ExitCode> {
         let CommandLine { program, options, .. } = &command_line;
-        let loaded = command_line.load::<C>().map_err(|errors| report_errors(program, &errors))?;
+        let report = |errors| report_errors(program, &errors);
+        if options.healthcheck && !options.check_config {
+            let config = command_line.load_for_healthcheck().map_err(report)?;
+            return Err(runtime::healthcheck(program, healthcheck(&config)));
+        }
+        let loaded = command_line.load::<C>().map_err(report)?;
         if options.check_config {
             return Err(print_config(&loaded.config));
-        }
-        if options.healthcheck {
-            return Err(runtime::healthcheck(program, healthcheck(&loaded.config)));
         }
         Ok(Self { reload_signal, command_line, loaded })
     }
@@ -81,13 +83,19 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
         };
         let inherited = match InheritedSockets::from_environment() {
             Ok(inherited) => inherited,
-            Err(error) => return runtime::fail(command_line.program, error),
+            Err(error) => {
+                tracing::error!("{error}");
+                log.flush();
+                return ExitCode::FAILURE;
+            }
         };
         let workers = loaded.config.workers();
         let shutdown = Shutdown::new(loaded.config.timeouts().drain.get());
         let manager = ServiceManager::from_environment();
         let heartbeats = Heartbeats::new(manager.watchdog_timeout());
         let admin_files = Arc::<Mutex<Vec<SocketFile>>>::default();
+        let endpoints = loaded.config.listeners().iter().map(|(_, endpoints)| endpoints.len()).sum::<usize>();
+        let listening_files = inherited.len() + endpoints + loaded.config.admin().listen.as_slice().len();
         let mut startup = Startup {
             handshakes: Arc::new(Handshakes::new(handshake_settings(&loaded))),
             reload_signal,
@@ -97,19 +105,21 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
             shutdown: shutdown.clone(),
             reloads: Arc::default(),
             inherited,
+            listening_files,
             listening: Vec::new(),
             manager: manager.clone(),
             heartbeats,
             admin_files: Arc::clone(&admin_files),
         };
-        runtime::run(workers, &log, &shutdown, manager, async move {
-            open_files::clamp_to_nofile(startup.loaded.config.connection_limits())?;
+        let exit_code = runtime::run(workers, &log, &shutdown, manager, async move {
+            open_files::clamp_to_nofile(startup.loaded.config.connection_limits(), startup.listening_files)?;
             let summary = serve(startup).await?;
-            // The admin listeners stop only with the process.
-            admin_files.lock().unwrap_or_else(PoisonError::into_inner).clear();
             log_summary(&summary);
             Ok(())
-        })
+        });
+        // The admin listeners stop only with the process.
+        admin_files.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        exit_code
     }
 }
 
@@ -125,6 +135,8 @@ pub struct Startup<C> {
     handshakes: Arc<Handshakes>,
     /// The inherited sockets that no endpoint has taken yet.
     inherited: InheritedSockets,
+    /// The maximum number of files of listening sockets, including inherited ones that no endpoint names.
+    listening_files: usize,
     listening: Vec<Listening>,
     manager: ServiceManager,
     heartbeats: Heartbeats,
@@ -212,9 +224,9 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
     /// Starts the admin listener, which exposes `registry`, and the reload at SIGHUP, which calls `apply` with each new
     /// configuration. Then notifies the service manager that the server is ready, and starts the watchdog.
     ///
-    /// `apply` must apply every key that is not in [`NEEDS_RESTART`](ServerConfig::NEEDS_RESTART) and not in `[log]`, `[tls]`
-    /// and `[admin]`: the limits ([`Admission::set_limits`]), the drain timeout ([`Shutdown::set_timeout`]), and a new service
-    /// for new connections.
+    /// `apply` must apply every key that is not in [`NEEDS_RESTART`](ServerConfig::NEEDS_RESTART): the limits
+    /// ([`Admission::set_limits`]), the drain timeout ([`Shutdown::set_timeout`]), and a new service for new connections. The
+    /// program itself applies `[log]`, `[tls]`, `[proxy_protocol]`, `[admin]` and `timeouts.handshake`.
     ///
     /// [`Admission::set_limits`]: crate::server::Admission::set_limits
     ///
@@ -231,13 +243,14 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
             admin::start(listeners, registry, self.shutdown.clone())?;
         }
         let Self { reload_signal, command_line, loaded, log, shutdown, reloads, handshakes, inherited, .. } = self;
-        let (manager, heartbeats) = (self.manager, self.heartbeats);
+        let (manager, heartbeats, listening_files) = (self.manager, self.heartbeats, self.listening_files);
         let file = loaded.file.clone();
         warn_if_expired(&loaded.tls);
+        warn_if_unused(&loaded.config);
         let reload = Reload { log, metrics: reloads, shutdown, manager: manager.clone() };
         let load = move || command_line.load();
         let apply = move |loaded: &mut Loaded<C>| {
-            open_files::clamp_to_nofile(loaded.config.connection_limits())?;
+            open_files::clamp_to_nofile(loaded.config.connection_limits(), listening_files)?;
             handshakes.set(handshake_settings(loaded));
             warn_if_expired(&loaded.tls);
             apply(&loaded.config);
@@ -260,6 +273,22 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         manager.ready();
         tokio::spawn(heartbeats.watch(move || manager.watchdog()));
         Ok(())
+    }
+}
+
+/// Logs a warning for each setting that has no effect because no endpoint uses TLS.
+fn warn_if_unused(config: &impl ServerConfig) {
+    let use_tls = |endpoints: &[ServerEndpoint]| endpoints.iter().any(ServerEndpoint::is_tls);
+    let services = config.listeners().iter().any(|(_, endpoints)| use_tls(endpoints));
+    let admin = use_tls(config.admin().listen.as_slice());
+    for (key, value, is_used) in [
+        ("tls.certificate", &config.tls().certificate, services || admin),
+        ("tls.client_ca", &config.tls().client_ca, services),
+        ("admin.client_ca", &config.admin().client_ca, admin),
+    ] {
+        if !value.is_empty() && !is_used {
+            tracing::warn!(key, "the setting has no effect: no endpoint that it is for uses TLS");
+        }
     }
 }
 

@@ -251,8 +251,8 @@ impl ProxiedService {
         drop(other);
         server.returns_to(baseline, self.prefix);
         let log = server.stop();
-        assert!(log.contains("handshake failed reason=bad_proxy_header: "), "{log}");
-        assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+        assert!(log.contains(" handshake failed peer=127.0.0.1:") && log.contains(" reason=bad_proxy_header: "), "{log}");
+        assert!(!log.contains("ERROR"), "{log}");
     }
 
     /// Checks that connections without a complete header are closed at `timeouts.handshake`, and 1,000 of them do not delay

@@ -214,15 +214,15 @@ impl<C: Configuration> ConfigBuilder<C> {
     /// Returns the errors of all sources: the first 20, and the number of the others. Without any, returns all conflicts
     /// between settings.
     pub fn build(self) -> Result<C, ConfigErrors> {
-        self.build_and(|_| Ok(())).map(|(configuration, ())| configuration)
+        self.build_with(|_| Ok(())).map(|(configuration, ())| configuration)
     }
 
-    /// Returns the merged configuration, and what `open` makes of it: for example the contents of files that it names.
+    /// Returns the merged configuration and the result of `open`, such as the contents of the files that it names.
     ///
     /// # Errors
     ///
     /// Those of [`build`](Self::build); without any, that of `open`.
-    pub fn build_and<T>(self, open: impl FnOnce(&C) -> Result<T, InvalidKey>) -> Result<(C, T), ConfigErrors> {
+    pub(crate) fn build_with<T>(self, open: impl FnOnce(&C) -> Result<T, InvalidKey>) -> Result<(C, T), ConfigErrors> {
         if !self.errors.is_empty() {
             let errors = self.errors.iter().map(|(source, error)| format!("{source}: {error}"));
             let further = (self.further_errors > 0).then(|| format!("and {} more", self.further_errors));

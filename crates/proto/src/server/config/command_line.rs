@@ -97,7 +97,7 @@ pub struct CommandLine {
     pub overrides: Vec<Override>,
 }
 
-/// A configuration and its file.
+/// A configuration, its file, and the contents of its TLS files.
 #[derive(Debug)]
 pub struct Loaded<C> {
     /// The configuration.
@@ -113,13 +113,31 @@ pub struct Loaded<C> {
 const RUST_LOG: &str = "RUST_LOG";
 
 impl CommandLine {
-    /// Loads the configuration: the defaults, then the file, the environment and the arguments.
+    /// Loads the configuration: the defaults, then the file, the environment and the arguments. Reads the files of `[tls]`.
     ///
     /// # Errors
     ///
-    /// Returns all errors of all sources, or only the file's if it cannot be read. Without any, returns the error of the files
-    /// of `[tls]`.
+    /// Returns all errors of all sources, or only the file's if it cannot be read. Without any, returns the error of the
+    /// files of `[tls]`.
     pub fn load<C: ServerConfig>(&self) -> Result<Loaded<C>, ConfigErrors> {
+        let (builder, file) = self.builder()?;
+        let (config, tls) =
+            builder.build_with(|config: &C| ServerTls::read(config.tls(), &config.admin().client_ca))?;
+        Ok(Loaded { config, tls, file })
+    }
+
+    /// Loads the configuration for a health check, which needs no file of `[tls]`: a running server keeps its certificate
+    /// while a bad one is in the file.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`load`](Self::load), except for the files of `[tls]`.
+    pub(crate) fn load_for_healthcheck<C: ServerConfig>(&self) -> Result<C, ConfigErrors> {
+        self.builder()?.0.build()
+    }
+
+    /// Merges all sources. Returns the file too.
+    fn builder<C: ServerConfig>(&self) -> Result<(ConfigBuilder<C>, Option<PathBuf>), ConfigErrors> {
         let Options { log_level, log_format, admin_listen, set, .. } = &self.options;
         let mut builder = ConfigBuilder::from_defaults();
 
@@ -155,8 +173,7 @@ impl CommandLine {
                 builder.set_string(key, value, Source::Argument(format!("--{argument}")));
             }
         }
-        let (config, tls) = builder.build_and(|config: &C| ServerTls::read(config.tls(), &config.admin().client_ca))?;
-        Ok(Loaded { config, tls, file })
+        Ok((builder, file))
     }
 
     /// Adds the file. Only the file at the default path may be missing.

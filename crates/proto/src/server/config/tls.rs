@@ -8,12 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustls::WantsVerifier;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ConfigBuilder, ServerConfig, WantsVerifier};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
@@ -26,12 +26,12 @@ use crate::pem::{self, PemError};
 #[derive(Clone, Debug, Default)]
 pub struct ServerTls {
     /// For the endpoints of services.
-    pub(crate) services: Option<Arc<ServerConfig>>,
+    pub(crate) services: Option<Arc<rustls::ServerConfig>>,
     /// For the endpoints of the admin listener.
-    pub(crate) admin: Option<Arc<ServerConfig>>,
+    pub(crate) admin: Option<Arc<rustls::ServerConfig>>,
     /// When the server's certificate expires, in seconds since 1970.
     pub(crate) expiry: Option<i64>,
-    /// A hash of the files, which shows whether they have changed.
+    /// A hash of the files, which shows whether they have changed; 0 without a certificate.
     pub(crate) hash: u64,
 }
 
@@ -85,11 +85,11 @@ fn verify_clients(
     key: &'static str,
     client_ca: &str,
     hasher: &mut DefaultHasher,
-) -> Result<ConfigBuilder<ServerConfig, rustls::server::WantsServerCert>, InvalidKey> {
+) -> Result<rustls::ConfigBuilder<rustls::ServerConfig, rustls::server::WantsServerCert>, InvalidKey> {
     let provider = pem::provider();
     let invalid = |problem: String| InvalidKey { key, problem: format!("{client_ca}: {problem}") };
-    let builder: ConfigBuilder<ServerConfig, WantsVerifier> =
-        ServerConfig::builder_with_provider(Arc::clone(&provider))
+    let builder: rustls::ConfigBuilder<rustls::ServerConfig, WantsVerifier> =
+        rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13, &TLS12])
             .map_err(|error| invalid(error.to_string()))?;
     if client_ca.is_empty() {

@@ -22,7 +22,7 @@ pub enum CloseReason {
     WriteTimeout,
     /// A read or write failed, most often because the peer reset the connection.
     Io(io::Error),
-    /// The peer owed a PROXY protocol header and sent none, or an invalid one.
+    /// The peer had to send a PROXY protocol header, and sent none or an invalid one.
     BadProxyHeader(io::Error),
     /// The TLS handshake failed or took too long.
     TlsFailed(io::Error),

@@ -1,7 +1,7 @@
 //! The byte stream of a connection: TCP, a Unix socket, TLS over either, or in memory in tests. It depends on no other
 //! module.
 
-use std::future::Future;
+use std::future::{self, Future};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -26,6 +26,11 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
     /// A read returns the error only after the data that arrived before it. This method returns it at once, for a caller
     /// that does not read yet. A half-close by the peer is not an error.
     fn wait_error(&self) -> impl Future<Output = io::Error> + Send;
+
+    /// Waits until the peer has sent bytes or has closed the connection. The default is for streams in memory.
+    fn wait_input(&self) -> impl Future<Output = ()> + Send {
+        future::ready(())
+    }
 
     /// Returns whether the kernel has data to read, even if the runtime has not reported it yet. The default is for streams
     /// in memory.
@@ -70,6 +75,11 @@ impl Stream for TcpStream {
             Ok(None) => io::ErrorKind::ConnectionReset.into(),
             Ok(Some(error)) | Err(error) => error,
         }
+    }
+
+    async fn wait_input(&self) {
+        // The read that follows returns the error.
+        let _ = self.readable().await;
     }
 
     fn has_unread(&self) -> bool {
@@ -140,6 +150,13 @@ impl Stream for SocketStream {
         }
     }
 
+    async fn wait_input(&self) {
+        match self {
+            Self::Tcp(stream) => stream.wait_input().await,
+            Self::Unix(stream) => stream.wait_input().await,
+        }
+    }
+
     fn has_unread(&self) -> bool {
         match self {
             Self::Tcp(stream) => stream.has_unread(),
@@ -169,14 +186,18 @@ impl Stream for SocketStream {
     }
 }
 
-/// The kernel has no `TCP_INFO` for a Unix socket, and keeps at most its send buffer for a peer that does not read. A close
-/// with unread requests resets the peer, and no option makes another close do so.
+/// The kernel has no `TCP_INFO` for a Unix socket, and keeps at most its send buffer for a peer that does not read. Closing
+/// with unread requests resets the peer; no option forces a reset otherwise.
 impl Stream for UnixStream {
     async fn wait_error(&self) -> io::Error {
         match self.ready(Interest::ERROR).await.and_then(|_| self.take_error()) {
             Ok(None) => io::ErrorKind::ConnectionReset.into(),
             Ok(Some(error)) | Err(error) => error,
         }
+    }
+
+    async fn wait_input(&self) {
+        let _ = self.readable().await;
     }
 
     fn has_unread(&self) -> bool {

@@ -17,8 +17,8 @@ use crate::server::lifecycle::shutdown::Shutdown;
 /// The timeouts of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionTimeouts {
-    /// Maximum time for a complete request: from accept for the first one, from its first byte for a later one. `None`:
-    /// the idle timeout applies instead, to the first request and to an incomplete one.
+    /// Maximum time for a complete request: for the first one from accept or from the end of the handshake, for a later one
+    /// from its first byte. `None`: the idle timeout applies instead, to the first request and to an incomplete one.
     pub request: Option<Duration>,
     /// Maximum time from a reply to the first byte of the next request, or to its end if `request` is `None`.
     pub idle: Duration,
@@ -71,6 +71,10 @@ pub(super) enum Step {
 /// on such a request of another connection is awaited for the same time.
 pub(crate) const DRAIN_IDLE_GRACE: Duration = Duration::from_millis(50);
 
+/// In a drain, the first bytes of a connection are awaited for this long: of its handshake, and of its first request after
+/// a handshake. In TLS 1.2 the client sends that request a round trip after the server's last message.
+pub(crate) const DRAIN_FIRST_BYTES_GRACE: Duration = Duration::from_millis(250);
+
 /// After this long in a drain, a connection closes after its next reply, unless the next request has arrived by then: its
 /// peer may send each request right after the last reply. Pending replies are awaited a [`DRAIN_IDLE_GRACE`] longer, so
 /// that both players of a duel get the result of their last round. The rest of a request is awaited until then, so that a
@@ -80,7 +84,7 @@ const DRAIN_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The state of one connection from which its next step follows.
 #[derive(Debug)]
 pub(super) struct ConnectionTimer {
-    /// When the handler last handled an event; before that, when the connection was accepted.
+    /// When the handler last handled an event; before that, when the connection was accepted or its handshake ended.
     last_progress: Instant,
     /// When the connection closes if no part of a request arrives.
     idle_deadline: Instant,
@@ -208,12 +212,14 @@ impl ConnectionTimer {
         };
         let (Some(started_at), Some(deadline)) = (shutdown.started_at(), shutdown.deadline()) else { return step };
         let grace_end = started_at.max(self.last_progress) + DRAIN_IDLE_GRACE;
-        let keep_alive_end = started_at + DRAIN_KEEP_ALIVE_TIMEOUT;
-        let first_timeout = timeouts.request.unwrap_or(timeouts.idle);
-        let is_new = !self.replied && self.last_progress + first_timeout == self.idle_deadline;
+        // A connection whose handshake ends in the drain has the time from then on.
+        let accepted = self.idle_deadline - timeouts.request.unwrap_or(timeouts.idle);
+        let is_late = !self.replied && accepted > started_at;
+        let keep_alive_end = if is_late { accepted } else { started_at } + DRAIN_KEEP_ALIVE_TIMEOUT;
         let drain_step = match self.wait_for {
-            // The first request after a handshake that ended late is still in flight.
-            WaitFor::Request if is_new => (grace_end, Step::CloseDrained),
+            WaitFor::Request if is_late && self.last_progress == accepted => {
+                (accepted + DRAIN_FIRST_BYTES_GRACE, Step::CloseDrained)
+            }
             // After the first second, don't wait for requests in flight: the client had time to stop. The final read
             // still serves a client that pipelines.
             WaitFor::Request if self.last_progress >= keep_alive_end => (self.last_progress, Step::CloseDrained),
@@ -376,20 +382,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_whose_handshake_ends_late_in_a_drain_has_the_grace_for_its_first_request() {
+    async fn a_connection_whose_handshake_ends_late_in_a_drain_has_time_for_its_first_request() {
         let (start, draining) = (Instant::now(), Shutdown::new(8 * SECOND));
         draining.trigger();
         let timeouts = timeouts(Duration::ZERO);
-        let late = start + 3 * SECOND;
+        let (late, later) = (start + 3 * SECOND, start + 3 * SECOND + SECOND / 10);
         let mut timer = ConnectionTimer::new(&timeouts, late);
-        assert_eq!(timer.next_deadline(&timeouts, &draining), (late + DRAIN_IDLE_GRACE, Step::CloseDrained));
-        let blank_line = handled(false, true, WaitFor::Request);
-        timer.on_progress(&blank_line, &timeouts, late + SECOND / 100);
-        assert_eq!(
-            timer.next_deadline(&timeouts, &draining),
-            (late + SECOND / 100, Step::CloseDrained),
-            "a blank line does not extend it"
-        );
+        assert_eq!(timer.next_deadline(&timeouts, &draining), (late + DRAIN_FIRST_BYTES_GRACE, Step::CloseDrained));
+        timer.on_progress(&handled(false, true, WaitFor::Request), &timeouts, later);
+        let after_blank_line = timer.next_deadline(&timeouts, &draining);
+        assert_eq!(after_blank_line, (later + DRAIN_IDLE_GRACE, Step::CloseDrained));
+        timer.on_progress(&handled(false, false, WaitFor::MoreData), &timeouts, later);
+        let in_request = timer.next_deadline(&timeouts, &draining);
+        assert_eq!(in_request, (late + DRAIN_KEEP_ALIVE_TIMEOUT, Step::Deliver(Event::Shutdown)));
+        timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, later);
+        let after_reply = timer.next_deadline(&timeouts, &draining);
+        assert_eq!(after_reply, (later, Step::CloseDrained), "the time is for the first request");
     }
 
     #[tokio::test(start_paused = true)]

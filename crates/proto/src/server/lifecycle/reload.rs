@@ -1,7 +1,7 @@
 //! The configuration reload at SIGHUP.
 //!
-//! It depends on `config`, the log, metrics, `service_manager` and `shutdown`. A reload is all or nothing: an invalid configuration changes
-//! nothing. The file is read on a separate thread, because a slow disk must not delay connections.
+//! It depends on `config`, the log, metrics, `service_manager` and `shutdown`. A reload is all or nothing: an invalid
+//! configuration changes nothing. The file is read on a separate thread, because a slow disk must not delay connections.
 
 use std::fmt;
 use std::future::Future;
@@ -100,7 +100,7 @@ impl Reload {
         let load = Arc::new(load);
         Ok(async move {
             let at_start = settings(&started.config);
-            let mut current = at_start.clone();
+            let (mut current, mut tls) = (at_start.clone(), started.tls.hash);
             while signal.recv().await.is_some() {
                 if self.shutdown.started_at().is_some() {
                     tracing::info!("config reload skipped: draining");
@@ -113,9 +113,13 @@ impl Reload {
                 self.metrics.count(applied.is_ok());
                 self.manager.reloaded(applied.is_ok());
                 match applied {
-                    Ok(new) => {
-                        log_changes(C::NEEDS_RESTART, &at_start, &current, &new);
+                    Ok((new, new_tls)) => {
+                        let tls_change = TlsChange::new(tls, new_tls);
+                        log_changes(C::NEEDS_RESTART, &at_start, &current, &new, tls_change);
                         current = new;
+                        if tls_change != TlsChange::Removed {
+                            tls = new_tls;
+                        }
                     }
                     Err(reason) => {
                         tracing::error!(reason, "config reload rejected; keeping the current configuration");
@@ -125,20 +129,40 @@ impl Reload {
         })
     }
 
-    /// Applies the loaded configuration, and returns its settings.
+    /// Applies the loaded configuration, and returns its settings and the hash of its TLS files.
     fn apply<C: ServerConfig>(
         &self,
         file: Option<&PathBuf>,
         mut loaded: Loaded<C>,
         apply: &impl Fn(&mut Loaded<C>) -> io::Result<()>,
-    ) -> Result<Settings, String> {
+    ) -> Result<(Settings, u64), String> {
         // If the server started with a file, a missing file is an error and does not mean the defaults.
         if let (Some(file), None) = (file, &loaded.file) {
             return Err(format!("cannot read {}: the file has been removed", file.display()));
         }
         apply(&mut loaded).map_err(|error| error.to_string())?;
         self.log.set_filter(&loaded.config.log().level);
-        Ok(settings(&loaded.config))
+        Ok((settings(&loaded.config), loaded.tls.hash))
+    }
+}
+
+/// How a reload changes the files of TLS.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TlsChange {
+    None,
+    Replaced,
+    /// The configuration names no certificate any more. `tls://` endpoints keep the current one until a restart.
+    Removed,
+}
+
+impl TlsChange {
+    /// Compares the hashes of the files. That of no files is 0.
+    fn new(current: u64, new: u64) -> Self {
+        match (current, new) {
+            (current, new) if current == new => Self::None,
+            (_, 0) => Self::Removed,
+            _ => Self::Replaced,
+        }
     }
 }
 
@@ -161,10 +185,15 @@ where
 }
 
 /// Logs the settings that have changed since the last reload, and those that differ from the start and need a restart.
-fn log_changes(needs_restart: &[&str], at_start: &Settings, current: &Settings, new: &Settings) {
+fn log_changes(needs_restart: &[&str], at_start: &Settings, current: &Settings, new: &Settings, tls_change: TlsChange) {
+    let needs_restart = |key: &str| {
+        let is_tls = key.starts_with("tls.") || key == "admin.client_ca";
+        needs_restart.contains(&key) || (is_tls && tls_change == TlsChange::Removed)
+    };
+
     let diff = |before: &Settings, restart: bool| {
         let is_changed = |(key, value): &&(String, Value)| {
-            needs_restart.contains(&key.as_str()) == restart && !before.contains(&(key.clone(), value.clone()))
+            needs_restart(key) == restart && !before.contains(&(key.clone(), value.clone()))
         };
         new.iter()
             .filter(is_changed)
@@ -173,9 +202,12 @@ fn log_changes(needs_restart: &[&str], at_start: &Settings, current: &Settings, 
             .join(", ")
     };
     let (changed, settings) = (diff(current, false), diff(at_start, true));
+    if tls_change == TlsChange::Replaced {
+        tracing::info!("TLS files replaced; new connections use them");
+    }
     if !changed.is_empty() {
         tracing::info!(changed, "config reloaded; new connections use it");
-    } else if settings.is_empty() {
+    } else if settings.is_empty() && tls_change == TlsChange::None {
         tracing::info!("config reloaded: no changes");
     }
     if !settings.is_empty() {

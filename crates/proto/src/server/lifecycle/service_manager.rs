@@ -47,7 +47,7 @@ impl ServiceManager {
         let socket = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty());
         let Some(socket) = socket else { return Self(None) };
         address(&socket).and_then(Self::at).unwrap_or_else(|error| {
-            tracing::debug!(?socket, %error, "invalid NOTIFY_SOCKET; the service manager gets no notifications");
+            tracing::warn!(?socket, %error, "invalid NOTIFY_SOCKET; the service manager gets no notifications");
             Self(None)
         })
     }
@@ -110,7 +110,7 @@ impl ServiceManager {
         if let Err(error) = &sent
             && !mem::replace(&mut state.has_failed, true)
         {
-            tracing::debug!(%error, "cannot notify the service manager; later failures are not logged");
+            tracing::warn!(%error, "cannot notify the service manager; later failures are not logged");
         }
         sent.is_ok()
     }

@@ -114,7 +114,7 @@ struct Beating {
 impl Heartbeat {
     /// Waits for `future`, and beats whenever it is polled. If the watchdog is on, the wait wakes up regularly to beat.
     ///
-    /// The loop may pause between two waits, for example to back off, for less than half of the timeout.
+    /// Between two waits the loop may pause, for example to back off, for up to 15/16 of the timeout.
     pub(crate) async fn during<F: Future>(&mut self, future: F) -> F::Output {
         let Some(beating) = &mut self.0 else { return future.await };
         let Beating { rounds, last_beat, wake } = beating;

@@ -1,7 +1,7 @@
 //! The accept loop and its drain.
 //!
-//! It depends on `admission`, `handshake`, `peer`, `quota`, `connection`, `lifecycle` and the rate limit in `observe`. Start reading at
-//! [`serve`].
+//! It depends on `admission`, `handshake`, `limit_reached`, `peer`, `proxy`, `quota`, `connection`, `lifecycle`, and the rate
+//! limit and the counters in `observe`. Start reading at [`serve`].
 //!
 //! An accept error never ends the loop. An error of one connection is skipped; a resource shortage of the process or
 //! the machine makes the loop back off. Every accepted connection is either admitted, or rejected with a reply.
@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::server::connection::close::{half_close, half_close_now};
 use crate::server::connection::close_reason::CloseReason;
@@ -29,7 +29,7 @@ use crate::server::connection::driver::{self, ConnectionContext};
 use crate::server::connection::handler::Handler;
 use crate::server::connection::metrics::ConnectionMetrics;
 use crate::server::connection::stream::Stream;
-use crate::server::connection::timer::ConnectionTimeouts;
+use crate::server::connection::timer::{ConnectionTimeouts, DRAIN_FIRST_BYTES_GRACE};
 use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::listener::admission::{Admission, Permit};
 use crate::server::listener::handshake::Handshake;
@@ -240,9 +240,9 @@ impl<S: Service> Acceptor<S> {
             connections.service = service;
             connections.context = Arc::new(ConnectionContext { timeouts, ..(*connections.context).clone() });
         }
-        let has_header = handshake.as_ref().is_some_and(|handshake| handshake.has_header);
+        let expects_header = handshake.as_ref().is_some_and(|handshake| handshake.expects_header);
         // With a header, the client network is known after it.
-        let permit = connections.admission.admit(peer.ip().filter(|_| !has_header));
+        let permit = connections.admission.admit(peer.ip().filter(|_| !expects_header));
         match (permit, handshake) {
             (Ok(permit), None) => connections.spawn(stream, Admitted::new(peer, connections, permit)),
             (Ok(permit), Some(handshake)) => connections.spawn_handshake(stream, peer, permit, handshake),
@@ -255,9 +255,14 @@ impl<S: Service> Acceptor<S> {
 }
 
 impl<S: Service> Connections<S> {
+    /// Returns the span of a connection. It is at debug level, like the events in it: a disabled span costs neither time nor
+    /// memory.
+    fn span(&self, peer: Peer) -> Span {
+        tracing::debug_span!(parent: None, "connection", %peer, endpoint = %self.endpoint)
+    }
+
     fn spawn<I: Stream>(&self, stream: I, admitted: Box<Admitted>) {
-        // At debug level, like the events in it: a disabled span costs neither time nor memory.
-        let span = tracing::debug_span!(parent: None, "connection", peer = %admitted.peer, endpoint = %self.endpoint);
+        let span = self.span(admitted.peer);
         // A panic ends only its connection, also a panic in the creation of the handler.
         let Ok(handler) = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| self.service.handler()))) else {
             return span.in_scope(|| admitted.end(&CloseReason::Panic));
@@ -272,46 +277,92 @@ impl<S: Service> Connections<S> {
         }
     }
 
-    /// Makes the handshake in a separate task, which then spawns the driver. So an idle connection holds no memory of its
-    /// handshake.
+    /// Makes each step of the handshake in a separate task. The last one spawns the driver, so an idle connection holds no
+    /// memory of its handshake.
     fn spawn_handshake<I: Stream>(&self, stream: I, peer: Peer, permit: Permit, handshake: Handshake) {
         let connections = self.clone();
-        let span = tracing::debug_span!("connection", %peer, endpoint = %self.endpoint);
-        let task = async move { connections.run_handshake(stream, peer, permit, handshake).await };
-        self.tasks.spawn(task.instrument(span));
+        if handshake.expects_header {
+            let span = self.span(peer);
+            let header = async move { connections.read_header(stream, peer, permit, handshake).await };
+            self.tasks.spawn(header.instrument(span));
+        } else {
+            self.after_header(stream, Admitted::new(peer, self, permit), handshake);
+        }
     }
 
-    async fn run_handshake<I: Stream>(self, mut stream: I, mut peer: Peer, mut permit: Permit, handshake: Handshake) {
-        let Handshake { deadline, has_header, tls } = handshake;
-        if has_header {
-            let header = timeout_at(deadline, read_header(&mut stream)).map(|result| match result {
-                Ok(header) => header.map_err(io::Error::other),
-                Err(_) => Err(io::ErrorKind::TimedOut.into()),
-            });
-            match self.finish(header).await {
-                Ok(Ok(Some(client))) => peer = Peer::Ip(client),
-                Ok(Ok(None)) => {}
+    async fn read_header<I: Stream>(self, mut stream: I, peer: Peer, mut permit: Permit, handshake: Handshake) {
+        let header = async {
+            self.wait_first_bytes(&stream, handshake.deadline).await?;
+            let header = timeout_at(handshake.deadline, read_header(&mut stream));
+            self.run_step(header).await
+        };
+        let client = match header.await {
+            Ok(Ok(Ok(client))) => client,
+            failed => {
+                let reason = match failed {
+                    Ok(Ok(Err(error))) => CloseReason::BadProxyHeader(io::Error::other(error)),
+                    Err(reason) => reason,
+                    _ => CloseReason::BadProxyHeader(io::ErrorKind::TimedOut.into()),
+                };
                 // No half-close: a RST discards nothing, because no reply was sent.
-                Ok(Err(error)) => return Admitted::new(peer, &self, permit).end(&CloseReason::BadProxyHeader(error)),
-                Err(reason) => return Admitted::new(peer, &self, permit).end(&reason),
+                return Admitted::new(peer, &self, permit).end(&reason);
             }
-            if let Some(client) = peer.ip()
-                && let Err(limit) = permit.identify(client)
-            {
-                return self.reject(stream, peer, limit, tls.is_some());
-            }
+        };
+        let peer = client.map_or(peer, Peer::Ip);
+        if let Some(client) = peer.ip()
+            && let Err(limit) = permit.admit_client(client)
+        {
+            return self.reject(stream, peer, limit, handshake.tls.is_some());
         }
-        let admitted = Admitted::new(peer, &self, permit);
+        self.after_header(stream, Admitted::new(peer, &self, permit), handshake);
+    }
+
+    fn after_header<I: Stream>(&self, stream: I, admitted: Box<Admitted>, handshake: Handshake) {
+        let Handshake { deadline, tls, .. } = handshake;
         let Some(tls) = tls else { return self.spawn(stream, admitted) };
-        match self.finish(tls.accept(stream, deadline)).await {
-            Ok(Ok(stream)) => self.spawn(stream, admitted),
-            Ok(Err(error)) => admitted.end(&CloseReason::TlsFailed(error)),
-            Err(reason) => admitted.end(&reason),
+        let connections = self.clone();
+        let span = self.span(admitted.peer);
+        let handshake = async move {
+            let accepted = async {
+                connections.wait_first_bytes(&stream, deadline).await?;
+                connections.run_step(tls.accept(stream, deadline)).await
+            };
+            match accepted.await {
+                Ok(Ok(stream)) => connections.spawn(stream, admitted),
+                Ok(Err(error)) => admitted.end(&CloseReason::TlsFailed(error)),
+                Err(reason) => admitted.end(&reason),
+            }
+        };
+        self.tasks.spawn(handshake.instrument(span));
+    }
+
+    /// Waits for the first bytes of a step, until its deadline.
+    ///
+    /// # Errors
+    ///
+    /// Returns the close reason if they do not come within [`DRAIN_FIRST_BYTES_GRACE`] in a drain: a client that connects
+    /// before it needs the connection must not delay a restart.
+    async fn wait_first_bytes<I: Stream>(&self, stream: &I, deadline: Instant) -> Result<(), CloseReason> {
+        let shutdown = &self.context.shutdown;
+        let drained = async {
+            shutdown.triggered().await;
+            // The result does not matter: either time is over.
+            let _ = timeout(DRAIN_FIRST_BYTES_GRACE, shutdown.deadline_passed()).await;
+        };
+        tokio::select! {
+            biased;
+            // At its deadline, the step fails by itself.
+            _ = timeout_at(deadline, stream.wait_input()) => Ok(()),
+            () = drained => Err(CloseReason::Drained),
         }
     }
 
-    /// Awaits a step of a handshake. Returns the close reason if it panics, or does not end before the drain deadline.
-    async fn finish<F: Future>(&self, step: F) -> Result<F::Output, CloseReason> {
+    /// Awaits a step of a handshake.
+    ///
+    /// # Errors
+    ///
+    /// Returns the close reason if the step panics, or does not end before the drain deadline.
+    async fn run_step<F: Future>(&self, step: F) -> Result<F::Output, CloseReason> {
         tokio::select! {
             biased;
             result = AssertUnwindSafe(step).catch_unwind() => result.map_err(|_| CloseReason::Panic),
@@ -321,11 +372,11 @@ impl<S: Service> Connections<S> {
 
     fn reject<I: Stream>(&self, mut stream: I, peer: Peer, limit: LimitReached, is_tls: bool) {
         if let Some(suppressed) = self.admission.limits_reached().add(limit) {
-            tracing::warn!(%peer, endpoint = %self.endpoint, %limit, suppressed, "connection rejected: limit reached");
+            tracing::warn!(parent: None, %peer, endpoint = %self.endpoint, %limit, suppressed, "connection rejected: limit reached");
         }
         self.context.metrics.rejected();
         if is_tls {
-            // The client could read the reply only after its handshake, which costs more than to serve it.
+            // A TLS client can read a reply only after the handshake, and the handshake costs more than the request.
             return;
         }
         let rejection = self.service.rejection(limit);
@@ -359,7 +410,11 @@ impl<S: Service> Connections<S> {
     async fn drain(self) {
         self.tasks.close();
         self.rejected.close();
-        let mut ended = pin!(async { tokio::join!(self.tasks.wait(), self.rejected.wait()) });
+        // In this order: the header of a connection can name a client over its limit, which is then rejected.
+        let mut ended = pin!(async {
+            self.tasks.wait().await;
+            self.rejected.wait().await;
+        });
         // Each driver ends its connection at the drain deadline, which is a little earlier. So connections are left only if
         // the process was stopped or had no CPU time, or by a bug.
         if let Some(end) = self.context.shutdown.end()
@@ -404,6 +459,7 @@ impl Admitted {
 
     fn end(&self, reason: &CloseReason) {
         static PANICS: RateLimit = RateLimit::new();
+        static HEADERS: RateLimit = RateLimit::new();
         static HANDSHAKES: RateLimit = RateLimit::new();
         self.metrics.closed(reason);
         match reason {
@@ -412,7 +468,13 @@ impl Admitted {
                     tracing::error!(peer = %self.peer, suppressed, "connection task panicked");
                 }
             }
-            CloseReason::BadProxyHeader(_) | CloseReason::TlsFailed(_) => {
+            // The peer is in a trusted network, so its configuration or that of this server is wrong.
+            CloseReason::BadProxyHeader(_) => {
+                if let Some(suppressed) = HEADERS.allow() {
+                    tracing::warn!(parent: None, peer = %self.peer, %reason, suppressed, "handshake failed");
+                }
+            }
+            CloseReason::TlsFailed(_) => {
                 if let Some(suppressed) = HANDSHAKES.allow() {
                     tracing::debug!(%reason, suppressed, "handshake failed");
                 }

@@ -105,7 +105,7 @@ impl Admission {
         // Dropping it frees the slot if a limit per client network is reached.
         let mut permit = Permit { admission: Arc::clone(self), client: None };
         if let Some(peer) = peer {
-            permit.identify(peer)?;
+            permit.admit_client(peer)?;
         }
         Ok(permit)
     }
@@ -230,7 +230,7 @@ impl Permit {
     /// # Errors
     ///
     /// Returns the limit that is reached.
-    pub(crate) fn identify(&mut self, peer: IpAddr) -> Result<(), LimitReached> {
+    pub(crate) fn admit_client(&mut self, peer: IpAddr) -> Result<(), LimitReached> {
         let admission = &self.admission;
         let max_connections = admission.max_connections_per_ip.load(Ordering::Acquire);
         let new_connections = admission.new_connections_per_ip.load(Ordering::Acquire);

@@ -12,9 +12,9 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::accept::{Accepted, Listener, is_connection_error};
 use super::handshake::{Handshakes, ListenerHandshakes};
-use super::inherited::{InheritedSocket, InheritedSockets};
+use super::inherited::InheritedSockets;
 use super::peer::Peer;
-use super::socket::{self, ListenOptions, SocketBuffers};
+use super::socket::{self, ListenOptions, SocketBuffers, StdListener};
 use super::unix::{self, SocketFile};
 use crate::endpoint::Endpoint;
 use crate::server::config::endpoints::ServerEndpoint;
@@ -47,7 +47,7 @@ impl ConnectionSettings {
             // The kernel holds at most this for a client that does not read. It fails only if the socket is closed.
             let _ = SockRef::from(stream).set_send_buffer_size(self.send_buffer);
         }
-        let handshake = self.handshakes.as_mut().and_then(|handshakes| handshakes.next(peer));
+        let handshake = self.handshakes.as_mut().and_then(|handshakes| handshakes.for_connection(peer));
         Accepted { stream, peer, handshake }
     }
 }
@@ -115,7 +115,10 @@ impl Binder<'_> {
                     let inherited =
                         (error.kind() == io::ErrorKind::AddrInUse).then(|| self.inherited.name_at(*address));
                     let Some(name) = inherited.flatten() else { return error };
-                    let text = format!("{error}; the inherited socket {name:?} has it: name it as fd:{name}");
+                    let scheme = if endpoint.is_tls() { "tls+fd" } else { "fd" };
+                    let text = format!(
+                        "{error}; the inherited socket {name:?} has this address: use {scheme}:{name} as the endpoint"
+                    );
                     io::Error::new(error.kind(), text)
                 })?;
                 Ok(vec![(ListeningSocket::Tcp(socket), None)])
@@ -128,13 +131,11 @@ impl Binder<'_> {
                 let inherited = self.inherited.take(name.as_ref())?.into_iter();
                 let register = |(name, socket)| -> io::Result<_> {
                     let socket = match socket {
-                        InheritedSocket::Tcp(listener) => {
+                        StdListener::Tcp(listener) => {
                             socket::configure(&listener, self.options)?;
                             ListeningSocket::Tcp(TcpListener::from_std(listener)?)
                         }
-                        InheritedSocket::Unix(listener) => {
-                            ListeningSocket::Unix(None, UnixListener::from_std(listener)?)
-                        }
+                        StdListener::Unix(listener) => ListeningSocket::Unix(None, UnixListener::from_std(listener)?),
                     };
                     Ok((socket, Some(name)))
                 };
@@ -271,12 +272,6 @@ impl Listener for EndpointListener {
 /// configured, 65,535 (listen(2): a 16-bit value on older kernels, and limited to `net.core.somaxconn` on all).
 const MAX_BACKLOG: usize = 65_536;
 
-/// A listening socket that the runtime does not poll any more.
-enum StdSocket {
-    Tcp(std::net::TcpListener),
-    Unix(std::os::unix::net::UnixListener),
-}
-
 impl ListeningSocket {
     async fn accept(&self) -> io::Result<(SocketStream, Peer)> {
         match self {
@@ -288,15 +283,15 @@ impl ListeningSocket {
         }
     }
 
-    fn into_std(self) -> io::Result<StdSocket> {
+    fn into_std(self) -> io::Result<StdListener> {
         match self {
-            Self::Tcp(listener) => listener.into_std().map(StdSocket::Tcp),
-            Self::Unix(_, listener) => listener.into_std().map(StdSocket::Unix),
+            Self::Tcp(listener) => listener.into_std().map(StdListener::Tcp),
+            Self::Unix(_, listener) => listener.into_std().map(StdListener::Unix),
         }
     }
 }
 
-impl StdSocket {
+impl StdListener {
     fn accept(&self) -> io::Result<(SocketStream, Peer)> {
         match self {
             Self::Tcp(listener) => {

@@ -1,7 +1,7 @@
 //! The steps of a connection between accept and its first request: the PROXY protocol header and the TLS handshake.
 //!
-//! It depends on `peer`, on TLS and timeouts in `config`, on `connection` and metrics. The accept loop runs a handshake in the
-//! task of its connection, within `timeouts.handshake`.
+//! It depends on `peer`, on TLS and timeouts in `config`, on `connection` and metrics. The accept loop runs each step in a
+//! separate task, within `timeouts.handshake`.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use prometheus_client::encoding::DescriptorEncoder;
-use rustls::{AlertDescription, Error as TlsError, ServerConfig};
+use rustls::{AlertDescription, Error as TlsError};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -52,9 +52,6 @@ impl Handshakes {
     pub(crate) fn set(&self, mut settings: HandshakeSettings) {
         if settings.tls.services.is_none() {
             settings.tls = self.settings.borrow().tls.clone();
-        }
-        if settings.tls.hash != self.settings.borrow().tls.hash {
-            tracing::info!("TLS files replaced; new connections use them");
         }
         self.settings.send_replace(Arc::new(settings));
     }
@@ -102,7 +99,7 @@ impl ListenerHandshakes {
     }
 
     /// Returns the handshake of a connection; `None` if it begins with a request.
-    pub(crate) fn next(&mut self, peer: Peer) -> Option<Handshake> {
+    pub(crate) fn for_connection(&mut self, peer: Peer) -> Option<Handshake> {
         // `has_changed` is cheap, and fails once the sender is dropped; the settings are then final.
         if self.settings.has_changed().unwrap_or(false) {
             self.current = Arc::clone(&self.settings.borrow_and_update());
@@ -111,9 +108,9 @@ impl ListenerHandshakes {
         let tls = if self.is_admin { admin } else { services };
         let tls = tls.as_ref().filter(|_| self.is_tls);
         let tls = tls.map(|config| TlsHandshake { config: Arc::clone(config), metrics: Arc::clone(&self.metrics) });
-        let has_header = !self.is_admin && self.current.trusted.trusts(peer.ip());
+        let expects_header = !self.is_admin && self.current.trusted.trusts(peer.ip());
         let deadline = || Instant::now() + self.current.timeout;
-        (has_header || tls.is_some()).then(|| Handshake { deadline: deadline(), has_header, tls })
+        (expects_header || tls.is_some()).then(|| Handshake { deadline: deadline(), expects_header, tls })
     }
 }
 
@@ -123,14 +120,14 @@ pub struct Handshake {
     /// When it has to be complete.
     pub(crate) deadline: Instant,
     /// Whether a PROXY protocol header comes first.
-    pub(crate) has_header: bool,
+    pub(crate) expects_header: bool,
     pub(crate) tls: Option<TlsHandshake>,
 }
 
 /// The TLS handshake of one connection.
 #[derive(Debug)]
 pub(crate) struct TlsHandshake {
-    config: Arc<ServerConfig>,
+    config: Arc<rustls::ServerConfig>,
     metrics: Arc<TlsMetrics>,
 }
 
@@ -218,7 +215,7 @@ impl HandshakeResult {
 /// Logs a warning if the certificate has expired.
 pub(crate) fn warn_if_expired(tls: &ServerTls) {
     if tls.is_expired(SystemTime::now()) {
-        tracing::warn!("the TLS certificate has expired; clients reject it");
+        tracing::warn!("the TLS certificate has expired; clients reject it until a reload reads another one");
     }
 }
 
@@ -242,7 +239,7 @@ mod tests {
         let mut listeners = [false, true].map(|is_admin| handshakes.of_listener(is_admin, true));
         handshakes.set(HandshakeSettings::default());
         for listener in &mut listeners {
-            assert!(listener.next(Peer::Unix).is_some_and(|handshake| handshake.tls.is_some()));
+            assert!(listener.for_connection(Peer::Unix).is_some_and(|handshake| handshake.tls.is_some()));
         }
     }
 }

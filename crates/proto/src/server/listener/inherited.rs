@@ -1,6 +1,6 @@
 //! The listening sockets that the process inherits: the socket activation of systemd.
 //!
-//! It depends on no other module of this folder. The protocol is that of `sd_listen_fds(3)`: the sockets are the open files
+//! It depends on `socket`. The protocol is that of `sd_listen_fds(3)`: the sockets are the open files
 //! from 3 on, `LISTEN_FDS` is their number, `LISTEN_PID` the process that they are for, and `LISTEN_FDNAMES` has their
 //! names, with colons in between.
 
@@ -8,15 +8,15 @@ use std::env::{self, VarError};
 use std::fs;
 use std::io;
 use std::mem;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::OFlags;
 use socket2::{Domain, Protocol, SockRef, Type};
 
+use super::socket::StdListener;
 use crate::endpoint::SocketName;
 
 /// The number of the first inherited file (`SD_LISTEN_FDS_START`).
@@ -39,13 +39,6 @@ struct Inherited {
     name: String,
     /// `None` after it is taken.
     file: Option<OwnedFd>,
-}
-
-/// An inherited listening socket. It is non-blocking, and closed at exec.
-#[derive(Debug)]
-pub(crate) enum InheritedSocket {
-    Tcp(TcpListener),
-    Unix(UnixListener),
 }
 
 impl InheritedSockets {
@@ -79,16 +72,24 @@ impl InheritedSockets {
         sockets.collect::<io::Result<_>>().map(Self)
     }
 
-    /// Takes all sockets of this name, each with its name; for `None`, the only inherited socket.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Takes all sockets of this name, each with its name; for `None`, the only inherited socket. They are non-blocking, and
+    /// closed at exec.
     ///
     /// # Errors
     ///
     /// Fails if there is none, if it was taken before, if `None` is ambiguous, or if one is not a listening stream socket.
-    pub(crate) fn take(&mut self, name: Option<&SocketName>) -> io::Result<Vec<(String, InheritedSocket)>> {
+    pub(crate) fn take(&mut self, name: Option<&SocketName>) -> io::Result<Vec<(String, StdListener)>> {
         let inherited = self.quoted(|_| true);
         let mut sockets: Vec<_> = match name {
             _ if self.0.is_empty() => {
-                return Err(io::Error::new(io::ErrorKind::NotFound, "the process inherits no sockets"));
+                return Err(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "the process inherits no sockets; start it from a socket unit",
+                ));
             }
             None if self.0.len() > 1 => {
                 let count = self.0.len();
@@ -148,14 +149,16 @@ impl Drop for InheritedSockets {
 }
 
 impl Inherited {
-    fn take(&mut self) -> io::Result<InheritedSocket> {
+    fn take(&mut self) -> io::Result<StdListener> {
         let Self { number, name, file } = self;
         let invalid = |what: &str| {
             let text = format!("the inherited file {number} ({name:?}) is {what}, not a listening stream socket");
             io::Error::new(io::ErrorKind::InvalidInput, text)
         };
         let Some(file) = file.take() else {
-            let text = format!("the inherited socket {number} ({name:?}) already belongs to another endpoint");
+            let text = format!(
+                "the inherited socket {number} ({name:?}) already belongs to another endpoint: fd: and fd:NAME can be the same socket"
+            );
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
         };
         let socket = SockRef::from(&file);
@@ -175,7 +178,7 @@ impl Inherited {
             return Err(invalid("a socket of a protocol other than TCP and Unix"));
         }
         socket.set_nonblocking(true)?;
-        Ok(if is_tcp { InheritedSocket::Tcp(file.into()) } else { InheritedSocket::Unix(file.into()) })
+        Ok(if is_tcp { StdListener::Tcp(file.into()) } else { StdListener::Unix(file.into()) })
     }
 }
 
@@ -204,7 +207,7 @@ fn names(variable: impl Fn(&str) -> Result<String, VarError>, process: u32) -> i
     };
     let count = count as usize;
     if count > MAX_SOCKETS {
-        return Err(malformed("LISTEN_FDS", &count, "more than 1024"));
+        return Err(malformed("LISTEN_FDS", &count, &format!("more than {MAX_SOCKETS}")));
     }
     // An empty variable counts as unset.
     let Some(names) = variable("LISTEN_FDNAMES")?.filter(|names| !names.is_empty()) else {
@@ -223,8 +226,8 @@ fn malformed(variable: &str, value: &dyn std::fmt::Debug, why: &str) -> io::Erro
 
 /// Checks that this file is open and that the process has inherited it.
 ///
-/// An inherited file is not closed at exec, or it would not be here. All files that this process opens itself are, in the
-/// standard library and in tokio. So a number that is too large never names a file of another owner.
+/// An inherited file lacks close-on-exec; otherwise exec would have closed it. The standard library and tokio set
+/// close-on-exec on every file that they open. So a file without it was inherited.
 fn check_inherited(number: usize) -> io::Result<()> {
     // proc(5): the line "flags:" is octal.
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).map_err(|error| {
@@ -235,7 +238,7 @@ fn check_inherited(number: usize) -> io::Result<()> {
     if flags.is_some_and(|flags| flags & OFlags::CLOEXEC.bits() == 0) {
         Ok(())
     } else {
-        let text = format!("the file {number} of LISTEN_FDS was not inherited");
+        let text = format!("the file {number} of LISTEN_FDS was opened by this process: the number is too large");
         Err(io::Error::new(io::ErrorKind::InvalidInput, text))
     }
 }

@@ -5,11 +5,11 @@
 //! - `endpoint`: the listening socket of an endpoint; `socket` opens those of TCP, `unix` those of Unix sockets,
 //!   and `inherited` finds those that the process inherits;
 //! - `peer`: the address of a client;
-//! - `handshake`: the steps of a connection between accept and its first request; `proxy` reads the PROXY protocol header;
+//! - `handshake`: the steps of a connection between accept and its first request;
+//! - `proxy`: reads the PROXY protocol header, in which a trusted proxy names its client;
 //! - `admission`: the limits on connections; `open_files` lowers them to fit `RLIMIT_NOFILE`;
 //! - `limit_reached`: which limits there are, and how often each was reached;
 //! - `quota`: the limit on the requests of a client network, which `token_bucket` counts;
-//! - `proxy`: the PROXY header, with which a trusted proxy names its client;
 //! - `accept`: the accept loop, its backoff and its drain.
 
 pub(crate) mod accept;

@@ -10,17 +10,18 @@ use crate::server::config::sections::ConnectionLimits;
 use crate::server::listener::admission::MAX_CONCURRENT_REJECTIONS;
 use crate::server::observe::admin;
 
-/// Files that a server needs besides its connections: standard streams, listeners, the runtime's, and a few spare ones.
-const RESERVED_FDS: usize = 32;
+/// Files that a server needs besides its sockets: standard streams, the runtime's, and a few spare ones.
+const RESERVED_FDS: usize = 30;
 
-/// Lowers `limits.max_connections` to fit the open-file limit (`RLIMIT_NOFILE`), and logs a warning if it does.
+/// Lowers `limits.max_connections` to fit the open-file limit (`RLIMIT_NOFILE`) beside this many listening sockets, and logs
+/// a warning if it does.
 ///
 /// # Errors
 ///
 /// Fails if there is room for 0 connections.
-pub(crate) fn clamp_to_nofile(limits: &mut ConnectionLimits) -> io::Result<()> {
+pub(crate) fn clamp_to_nofile(limits: &mut ConnectionLimits, listening: usize) -> io::Result<()> {
     let files = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| files.try_into().unwrap_or(usize::MAX));
-    let reserved = RESERVED_FDS + MAX_CONCURRENT_REJECTIONS + admin::MAX_CONCURRENT_REQUESTS;
+    let reserved = RESERVED_FDS + listening + MAX_CONCURRENT_REJECTIONS + admin::MAX_CONCURRENT_REQUESTS;
     let configured = limits.max_connections;
     match files.saturating_sub(reserved) {
         0 => Err(io::Error::other(format!(

@@ -26,6 +26,13 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// The value tolerates a short network outage and keeps the total below two minutes.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(100);
 
+/// A listening socket that the runtime does not poll.
+#[derive(Debug)]
+pub(crate) enum StdListener {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
+
 /// The options of a listening socket that depend on the service.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenOptions {

@@ -44,12 +44,16 @@ pub(super) fn bind(path: &Path, backlog: u32) -> io::Result<(UnixListener, Socke
         if error.kind() != io::ErrorKind::AddrInUse {
             return Err(error);
         }
-        remove_stale(path)?;
+        match remove_stale(path) {
+            // Another process has removed it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
         socket.bind(&address)?;
     }
+    let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
     // Before the listen: until then, no client can connect.
     fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
-    let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok((UnixListener::from_std(socket.into())?, file))
 }
@@ -67,7 +71,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && identity(path)? == found => {
             fs::remove_file(path)
         }
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound) => Err(error),
         _ => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on it")),
     }
 }

@@ -42,7 +42,8 @@ const MAX_HEADER_BYTES: usize = 8192;
 /// `/readyz` replies 503 unless `is_ready`.
 ///
 /// Slow clients cannot delay a client that sends its request at once: if all slots are taken, the oldest exchange is
-/// dropped.
+/// dropped. That does not protect a client of TLS, whose handshake takes a round trip: other connections can take all slots
+/// meanwhile.
 pub(crate) async fn serve<S, F>(
     mut accept: impl AsyncFnMut() -> F,
     is_taken: impl Fn(&S) -> bool + Copy + Send + Sync + 'static,

@@ -21,6 +21,7 @@ use crate::server::listener::endpoint::EndpointListener;
 use crate::server::listener::handshake::Handshake;
 use crate::server::listener::socket::{ListenOptions, SocketBuffers};
 use crate::server::observe::admin;
+use crate::server::observe::rate_limit::RateLimit;
 
 /// The accept queue of the admin listener is long because of floods: while their connections are accepted, it holds a health
 /// check behind them. With deferred accept, the request is there when its connection is accepted.
@@ -67,11 +68,18 @@ async fn serve_listener(mut listener: EndpointListener, registry: Arc<Registry>,
     let unregistered = ConnectionMetrics::default();
     #[expect(clippy::async_yields_async, reason = "the accept loop must not wait for the handshake")]
     let accept = async || {
-        let Accepted { stream, handshake, .. } = accept_with_backoff(&mut listener, &unregistered).await;
+        let Accepted { stream, peer, handshake } = accept_with_backoff(&mut listener, &unregistered).await;
         async move {
             Ok(match handshake {
                 Some(Handshake { deadline, tls: Some(tls), .. }) => {
-                    Either::Right(Box::new(tls.accept(stream, deadline).await?))
+                    let accepted = tls.accept(stream, deadline).await;
+                    let accepted = accepted.inspect_err(|error| {
+                        static RATE_LIMIT: RateLimit = RateLimit::new();
+                        if let Some(suppressed) = RATE_LIMIT.allow() {
+                            tracing::debug!(%peer, %error, suppressed, "admin handshake failed");
+                        }
+                    });
+                    Either::Right(Box::new(accepted?))
                 }
                 _ => Either::Left(stream),
             })

@@ -1,8 +1,8 @@
 use std::fs::File;
-use std::net::{TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 
 use super::*;
@@ -25,7 +25,7 @@ fn inherited(files: Vec<(&str, OwnedFd)>) -> InheritedSockets {
     InheritedSockets::new(files.into_iter().map(|(name, file)| (name.to_owned(), file))).unwrap()
 }
 
-fn error(result: io::Result<Vec<(String, InheritedSocket)>>) -> String {
+fn error(result: io::Result<Vec<(String, StdListener)>>) -> String {
     result.unwrap_err().to_string()
 }
 
@@ -40,13 +40,14 @@ fn the_sockets_of_a_name_are_taken_once() {
     let message = r#"the process inherits 3 sockets: name one of "web", "admin""#;
     assert_eq!(error(sockets.take(None)), message);
     let web = sockets.take(Some(&name("web"))).unwrap();
-    assert!(matches!(web[..], [(_, InheritedSocket::Tcp(_)), (_, InheritedSocket::Tcp(_))]));
+    assert!(matches!(web[..], [(_, StdListener::Tcp(_)), (_, StdListener::Tcp(_))]));
     assert_eq!(sockets.untaken().as_deref(), Some(r#""admin""#));
-    let message = r#"the inherited socket 3 ("web") already belongs to another endpoint"#;
+    let message =
+        r#"the inherited socket 3 ("web") already belongs to another endpoint: fd: and fd:NAME can be the same socket"#;
     assert_eq!(error(sockets.take(Some(&name("web")))), message);
     assert_eq!(error(sockets.take(None)), r#"the process inherits 3 sockets: name one of "web", "admin""#);
     let admin = sockets.take(Some(&name("admin"))).unwrap();
-    assert!(matches!(admin[..], [(_, InheritedSocket::Unix(_))]));
+    assert!(matches!(admin[..], [(_, StdListener::Unix(_))]));
     assert_eq!(sockets.untaken(), None);
 }
 
@@ -54,10 +55,13 @@ fn the_sockets_of_a_name_are_taken_once() {
 fn the_only_socket_needs_no_name() {
     let mut sockets = inherited(vec![("web", tcp())]);
     let taken = sockets.take(None).unwrap();
-    assert!(matches!(&taken[..], [(name, InheritedSocket::Tcp(_))] if name == "web"), "{taken:?}");
+    assert!(matches!(&taken[..], [(name, StdListener::Tcp(_))] if name == "web"), "{taken:?}");
     assert!(error(sockets.take(None)).contains("already belongs"));
     for name in [None, Some(&name("web"))] {
-        assert_eq!(error(InheritedSockets::default().take(name)), "the process inherits no sockets");
+        assert_eq!(
+            error(InheritedSockets::default().take(name)),
+            "the process inherits no sockets; start it from a socket unit"
+        );
     }
     assert_eq!(InheritedSockets::default().untaken(), None);
 }
@@ -81,8 +85,8 @@ fn a_socket_that_is_taken_is_non_blocking_and_closed_at_exec() {
     let mut sockets = inherited(vec![("web", tcp()), ("unix", unix("flags").into())]);
     for taken in ["web", "unix"] {
         let file: OwnedFd = match sockets.take(Some(&name(taken))).unwrap().remove(0).1 {
-            InheritedSocket::Tcp(listener) => listener.into(),
-            InheritedSocket::Unix(listener) => listener.into(),
+            StdListener::Tcp(listener) => listener.into(),
+            StdListener::Unix(listener) => listener.into(),
         };
         assert!(rustix::fs::fcntl_getfl(&file).unwrap().contains(OFlags::NONBLOCK));
         assert!(rustix::io::fcntl_getfd(&file).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
@@ -154,7 +158,7 @@ fn a_file_that_is_not_open_or_not_inherited_is_an_error() {
     let own = File::open("/dev/null").unwrap();
     let number = std::os::fd::AsRawFd::as_raw_fd(&own.as_fd());
     let message = check_inherited(number.try_into().unwrap()).unwrap_err().to_string();
-    assert_eq!(message, format!("the file {number} of LISTEN_FDS was not inherited"));
+    assert_eq!(message, format!("the file {number} of LISTEN_FDS was opened by this process: the number is too large"));
     check_inherited(0).unwrap();
 }
 
@@ -192,7 +196,7 @@ fn a_process_inherits_its_sockets_once() {
     assert_eq!(sockets.untaken().as_deref(), Some(r#""web", "local""#));
     assert_eq!(InheritedSockets::from_environment().unwrap().untaken(), None, "they have an owner");
     let web = sockets.take(Some(&name("web"))).unwrap().remove(0);
-    let (_, InheritedSocket::Tcp(listener)) = web else { panic!("{web:?}") };
+    let (_, StdListener::Tcp(listener)) = web else { panic!("{web:?}") };
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let eventually_accepted = crate::testing::eventually(crate::testing::TEST_TIMEOUT, || listener.accept().is_ok());
     assert!(eventually_accepted);
@@ -204,7 +208,7 @@ fn a_count_beyond_the_inherited_files_is_an_error() {
     if env::var_os(IS_CHILD).is_none() {
         return run_child("a_count_beyond_the_inherited_files_is_an_error", &[("LISTEN_FDS", "3")]);
     }
-    // If the test opens a file of its own, it gets the number 5.
+    // A file that the test opens gets the number 5.
     let _own = File::open("/dev/null").unwrap();
     let message = InheritedSockets::from_environment().unwrap_err().to_string();
     assert!(message.contains("file 5 of LISTEN_FDS "), "{message}");
