@@ -251,7 +251,10 @@ impl ProxiedService {
         drop(other);
         server.returns_to(baseline, self.prefix);
         let log = server.stop();
-        assert!(log.contains(" handshake failed peer=127.0.0.1:") && log.contains(" reason=bad_proxy_header: "), "{log}");
+        assert!(
+            log.contains(" handshake failed peer=127.0.0.1:") && log.contains(" reason=bad_proxy_header: "),
+            "{log}"
+        );
         assert!(!log.contains("ERROR"), "{log}");
     }
 

@@ -3,6 +3,8 @@
 
 use std::future::{self, Future};
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -79,7 +81,7 @@ impl Stream for TcpStream {
 
     async fn wait_input(&self) {
         // The read that follows returns the error.
-        let _ = self.readable().await;
+        let _ = self.async_io(Interest::READABLE, || peek(self)).await;
     }
 
     fn has_unread(&self) -> bool {
@@ -197,7 +199,7 @@ impl Stream for UnixStream {
     }
 
     async fn wait_input(&self) {
-        let _ = self.readable().await;
+        let _ = self.async_io(Interest::READABLE, || peek(self)).await;
     }
 
     fn has_unread(&self) -> bool {
@@ -239,6 +241,11 @@ impl Stream for DuplexStream {
     }
 
     fn reset_on_close(&self) {}
+}
+
+/// Reads a byte that stays in the kernel. The runtime assumes that a new socket is readable until a read would block.
+fn peek(socket: &impl AsFd) -> io::Result<usize> {
+    SockRef::from(socket).peek(&mut [MaybeUninit::uninit()])
 }
 
 /// The first words of `struct tcp_info` (linux/tcp.h), up to `tcpi_notsent_bytes`, which Linux 4.6 added last of them.
