@@ -108,8 +108,11 @@ fn check_project_script(path: &str, arguments: &[&str]) -> Result<(), String> {
 /// Checks the arguments of a server. Its own program does, if cargo has built it: `cargo test --workspace` does.
 fn check_server(program: &str, variables: &[String], arguments: &[&str]) -> Result<(), String> {
     if Path::new(programs()).join(program).exists() {
-        let has_mode = arguments.iter().any(|argument| matches!(*argument, "--check-config" | "--healthcheck"));
-        return check_run(program, variables, arguments, if has_mode { "--help" } else { "--check-config" });
+        // `--check-config` reads the files of TLS, which an earlier command of the page makes.
+        let is_help_only =
+            |argument: &&str| matches!(*argument, "--check-config" | "--healthcheck") || argument.starts_with("tls.");
+        let option = if arguments.iter().any(is_help_only) { "--help" } else { "--check-config" };
+        return check_run(program, variables, arguments, option);
     }
     let source =
         read(&format!("crates/{program}/src/main.rs")) + &read("crates/proto/src/server/config/command_line.rs");
