@@ -426,6 +426,30 @@ fn row_42_a_client_certificate_is_verified_on_each_connection() {
 }
 
 #[test]
+fn row_57_a_long_chain_of_client_certificates_is_rejected_before_it_is_verified() {
+    let tls = TestTls::new();
+    let server = start(&tls, &["--set", &format!("tls.client_ca={}", tls.authority.certificate.display())]);
+    let power = server.address("power");
+    let identity = tls.authority.issue_client();
+    let connect_with_another = || {
+        let mut chain = fs::read(&identity.certificate).unwrap();
+        chain.extend(fs::read(&Authority::named("same name").certificate).unwrap());
+        fs::write(&identity.certificate, chain).unwrap();
+        let config = client_config(&tls.authority.certificate, Some(&identity), &[&TLS12]);
+        let mut client = TlsClient::try_connect(power, &config)?;
+        client.send(b"a2\n")?;
+        client.expect("d4.0\n");
+        std::io::Result::Ok(())
+    };
+    for _ in 0..4 {
+        connect_with_another().unwrap();
+    }
+    connect_with_another().unwrap_err();
+    server.eventually(|server| handshakes(server, "bad_certificate") == 1, "rejects the chain");
+    server.stop();
+}
+
+#[test]
 fn row_43_a_tls_client_that_never_reads_is_reset_at_the_write_timeout() {
     let tls = TestTls::new();
     let server = start(&tls, &["--set", "timeouts.write=500ms"]);

@@ -44,10 +44,10 @@ fn a_health_check_does_not_read_the_files_of_tls() {
 #[test]
 fn a_connection_that_sends_nothing_does_not_delay_a_restart() {
     let tls = TestTls::new();
-    let long = ["--set", "timeouts.handshake=1h", "--set", "timeouts.drain=1h"];
+    let patient = ["--set", "timeouts.handshake=1h", "--set", "timeouts.drain=1h"];
     let trusted = ["--set", "proxy_protocol.trusted=127.0.0.1"];
     for trusted in [&[][..], &trusted] {
-        let server = start(&tls.arguments(&[&TLS_ENDPOINT, &long[..], trusted].concat()));
+        let server = start(&tls.arguments(&[&TLS_ENDPOINT, &patient[..], trusted].concat()));
         let silent = connect(server.address("power"));
         server.eventually(|server| accepted(server) + server.metric("power_connections") > 0, "accepts the client");
         server.signal("TERM");

@@ -8,12 +8,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustls::WantsVerifier;
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme, WantsVerifier};
+use thiserror::Error;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
@@ -101,7 +104,64 @@ fn verify_clients(
         (&*authority.subject, &*authority.subject_public_key_info, name_constraints).hash(hasher);
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider).build();
-    Ok(builder.with_client_cert_verifier(verifier.map_err(|error| invalid(error.to_string()))?))
+    let verifier = verifier.map_err(|error| invalid(error.to_string()))?;
+    Ok(builder.with_client_cert_verifier(Arc::new(ShortChains(verifier))))
+}
+
+/// Rejects long certificate chains, and verifies the others.
+///
+/// The search for a path from a client's certificate to an authority tries all orders of the other certificates, if they
+/// claim to have issued each other. Measured with rustls-webpki 0.103 for such self-made ones: 4 take 0.75 ms, 6 take 5 ms
+/// and 10 take 120 ms, in which a worker thread serves nobody else.
+#[derive(Debug)]
+struct ShortChains(Arc<dyn ClientCertVerifier>);
+
+/// Maximum certificates between that of a client and that of an authority. One or two are common.
+const MAX_INTERMEDIATES: usize = 4;
+
+/// A client sent more than 4 certificates besides its own.
+#[derive(Debug, Error)]
+#[error("the client sent more than {MAX_INTERMEDIATES} intermediate certificates")]
+struct ChainTooLong;
+
+impl ClientCertVerifier for ShortChains {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        if intermediates.len() > MAX_INTERMEDIATES {
+            return Err(CertificateError::Other(OtherError(Arc::new(ChainTooLong))).into());
+        }
+        self.0.verify_client_cert(end_entity, intermediates, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 /// Reads a PEM file with one of the functions of [`pem`].

@@ -53,7 +53,7 @@ where
         let mut triggered = Box::pin(context.shutdown.triggered().fuse());
         let mut now = timer.last_progress();
         let reason = loop {
-            let takes_turns = {
+            let turns = {
                 let done = {
                     let result = match timer.step(now, &context.timeouts, &context.shutdown) {
                         Step::Wait(deadline) => {
@@ -115,13 +115,15 @@ where
                     (_, WaitFor::Close) => break CloseReason::Finished,
                     (_, wait_for) => {
                         timer.on_progress(&done, &context.timeouts, now);
-                        !done.waited || wait_for == WaitFor::Turn
+                        if !done.waited || wait_for == WaitFor::Turn { done.read_turns } else { 0 }
                     }
                 }
             };
             // A connection that always has more work takes turns with the others and with the accept loop.
-            if takes_turns {
-                yield_now().await;
+            if turns > 0 {
+                for _ in 0..turns {
+                    yield_now().await;
+                }
                 now = Instant::now();
             }
         };

@@ -59,7 +59,16 @@ pub(super) struct Handled {
     pub(super) progress: Progress,
     /// Whether the connection had to wait for the event. If not, it may always have more work to do.
     pub(super) waited: bool,
+    /// The number of turns that the read took: 1, or more if TLS had much to do. Messages such as `KeyUpdate` cost it far
+    /// more than the data between them.
+    pub(super) read_turns: u8,
 }
+
+/// The duration of a turn of the read.
+const READ_TURN: Duration = Duration::from_micros(20);
+/// Maximum turns of one read: more than all messages in a read can take, and a limit on a wrong measurement, for example
+/// because the thread was not running.
+const MAX_READ_TURNS: u8 = 64;
 
 impl Handled {
     /// Counts the durations of its replies, which were written by `now`. `last` is when the previous event was handled.
@@ -163,9 +172,15 @@ where
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.load(self.unconsumed.as_deref());
             let limit = self.handler.read_bytes();
+            let began = S::HAS_END_MESSAGE.then(Instant::now);
             let read = task::ready!(poll_read(&mut self.stream, cx, &mut scratch.input, limit))?;
             let event = if read == 0 { Event::Eof } else { Event::Data };
-            Poll::Ready(self.handle(cx, event, scratch))
+            let handled = self.handle(cx, event, scratch)?;
+            let read_turns = began.map_or(1, |began| {
+                let turns = (handled.started - began).as_nanos() / READ_TURN.as_nanos();
+                u8::try_from(turns).unwrap_or(MAX_READ_TURNS).clamp(1, MAX_READ_TURNS)
+            });
+            Poll::Ready(Ok(Handled { read_turns, ..handled }))
         })
     }
 
@@ -195,7 +210,7 @@ where
         if self.unsent.is_none() && Pin::new(&mut self.stream).poll_flush(cx)?.is_pending() {
             self.unsent = Some(Box::default());
         }
-        Ok(Handled { event, started, wrote, consumed, progress, waited: true })
+        Ok(Handled { event, started, wrote, consumed, progress, waited: true, read_turns: 1 })
     }
 
     /// Writes the replies that the socket had no room for and flushes the stream, while the peer takes any within each

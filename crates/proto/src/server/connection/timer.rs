@@ -250,7 +250,7 @@ mod tests {
     /// The result of handling `Event::Data`.
     fn handled(wrote: bool, consumed: bool, wait_for: WaitFor) -> Handled {
         let progress = Progress { replies: 0, wait_for };
-        Handled { event: Event::Data, started: Instant::now(), wrote, consumed, progress, waited: true }
+        Handled { event: Event::Data, started: Instant::now(), wrote, consumed, progress, waited: true, read_turns: 1 }
     }
 
     #[tokio::test(start_paused = true)]

@@ -117,6 +117,8 @@ pub(super) fn configure(listener: &impl AsFd, options: ListenOptions) -> io::Res
     socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
     socket.set_send_buffer_size(options.buffers.send)?;
     socket.set_recv_buffer_size(options.buffers.receive)?;
+    // An inherited socket may have it from an earlier use as an admin listener.
+    socket.set_linger(None)?;
     // An optimization only: a kernel without this option works too.
     let _ = setsockopt(listener, DeferAccept, &if options.defer_accept { DEFER_ACCEPT_SECS } else { 0 });
     Ok(())

@@ -4,12 +4,18 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 
 /// The permissions of a socket file: its owner and group can connect (unix(7)).
 const MODE: u32 = 0o660;
+
+/// The file of a socket is stale if no process listens on it after this long: one that starts binds its socket some
+/// microseconds before it listens.
+const LISTEN_GRACE: Duration = Duration::from_millis(50);
 
 /// The file of a listening socket. Dropping it removes the file, unless another one has taken its place. Drop it while the
 /// socket still listens.
@@ -66,7 +72,11 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
     // Non-blocking: while the accept queue of the other process is full, connect(2) would block.
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-    match socket.connect(&SockAddr::unix(path)?) {
+    let address = SockAddr::unix(path)?;
+    if socket.connect(&address).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+        thread::sleep(LISTEN_GRACE);
+    }
+    match socket.connect(&address) {
         // Another process may have replaced it in the meantime.
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && identity(path)? == found => {
             fs::remove_file(path)
