@@ -11,7 +11,8 @@
 #   client.pem client-key.pem     a client: cli-client --cert and --key
 #
 # The key of the authority is deleted, so that it cannot sign other certificates. The script refuses to
-# overwrite a file. It needs openssl 1.1.1 or later. In production, use certificates of a real authority.
+# overwrite a file. Only the user who runs it can read the keys: change the owner of server-key.pem for a server of
+# another user. It needs openssl 1.1.1 or later. In production, use certificates of a real authority.
 set -euo pipefail
 
 days=30
@@ -37,9 +38,9 @@ for name; do
     fi
 done
 
-# Only the user can read the keys, from the first byte on.
+# Only the user can read the keys, from the first byte on. The user of a container can enter the folder.
 umask 077
-mkdir -p "$folder"
+(umask 022 && mkdir -p "$folder")
 for file in "${files[@]}"; do
     [[ ! -e $folder/$file ]] || fail "$folder/$file exists; remove it, or name another folder"
 done

@@ -2,7 +2,8 @@
 # Checks each file in config/deploy with the program that reads it:
 #
 #   scripts/deploy-check.sh         checks only the files; takes a few seconds
-#   scripts/deploy-check.sh --run   also builds the images, runs compose.yaml and replaces a replica under load
+#   scripts/deploy-check.sh --run   also builds the images, runs compose.yaml, replaces a replica under load, and runs
+#                                   compose.tls.yaml
 #
 # Needs haproxy, systemd-analyze, promtool, docker-compose, openssl and kubernetes-validate (from PyPI; with the schemas of
 # Kubernetes), and fails if one is missing. --run also needs a Rust toolchain, a docker engine and, where no image
@@ -115,6 +116,8 @@ check_network_policies() {
 check_certificates() {
     local certificate
     check 0 '*' '' scripts/certificates.sh "$scratch/tls" example.com 192.0.2.1
+    # The user of a container must be able to enter the folder.
+    check 0 $'755\n600\n600' "" stat --format %a "$scratch/tls" "$scratch/tls"/{server,client}-key.pem
     for certificate in server client; do
         check_success "the authority has signed the certificate of the $certificate" \
             openssl verify -purpose "ssl$certificate" -CAfile "$scratch/tls/ca.pem" "$scratch/tls/$certificate.pem"
@@ -151,8 +154,9 @@ check_files() {
 
 # --- The services
 
+compose_files=("$deploy/compose.yaml")
 compose() {
-    docker-compose --file "$deploy/compose.yaml" --project-name "deploy-check-$$" "$@"
+    docker-compose "${compose_files[@]/#/--file=}" --project-name "deploy-check-$$" "$@"
 }
 container() { # SERVICE
     compose ps --quiet "$1"
@@ -165,6 +169,17 @@ build_images() {
     for server in power rps; do
         check_success "the image of $server-server is built" docker build --quiet --force-rm \
             --target "$server-server" --tag "deploy-check-$server-server:$$" "${build_args[@]}" .
+    done
+}
+
+# Sends a request to each service through HAProxy. Sets the variables with the endpoints of the client.
+probe_services() { # SCHEME ARGUMENT...
+    local service
+    POWER_ADDR=$1$(compose port haproxy 5000)
+    RPS_ADDR=$1$(compose port haproxy 5001)
+    DUEL_ADDR=$1$(compose port haproxy 5002)
+    for service in power rps duel; do
+        check 0 "$service at $1* works *" "" cli-client probe "$service" --wait "${wait_seconds}s" "${@:2}"
     done
 }
 
@@ -183,6 +198,18 @@ check_container_stopped() { # CONTAINER NAME
     [[ $status == 0 && $last == *" stopped "*" panicked=0 aborted=0" ]] \
         || fail "$2: expected exit code 0 and no aborted connection, got $status and '$last'"
     pass "$2 stopped: exit code 0, ${last##* stopped }"
+}
+
+# Starts the stopped containers again, with TLS. A replica is healthy only if its check and its command find the
+# certificate, and the probes work only if the replicas also trust HAProxy.
+run_tls() {
+    local -x TLS_FOLDER=$scratch/tls
+    compose_files+=("$deploy/compose.tls.yaml")
+    # Instead of chown, which needs root. The folder above is private.
+    chmod 0644 "$TLS_FOLDER/server-key.pem"
+    check_success "compose.tls.yaml starts and all replicas are healthy" compose up --detach --no-color
+    wait_until_healthy haproxy "$(container haproxy)"
+    probe_services tls:// --cacert "$TLS_FOLDER/ca.pem"
 }
 
 run() {
@@ -206,12 +233,7 @@ run() {
     pass "all containers are read-only and unprivileged"
 
     local -x POWER_ADDR RPS_ADDR DUEL_ADDR
-    POWER_ADDR=$(compose port haproxy 5000)
-    RPS_ADDR=$(compose port haproxy 5001)
-    DUEL_ADDR=$(compose port haproxy 5002)
-    for service in power rps duel; do
-        check 0 "$service at * works *" "" cli-client probe "$service" --wait "${wait_seconds}s"
-    done
+    probe_services ""
 
     # Under load, a replica reloads its configuration and is then replaced by a new container. The load lasts longer
     # than both. Its timeout is long for slow machines.
@@ -240,6 +262,7 @@ run() {
     for service in power-1 power-2 rps-1 rps-2; do
         check_container_stopped "$(container "$service")" "$service"
     done
+    run_tls
 }
 
 (($# == 0)) || [[ $* == --run ]] || fail "usage: $0 [--run]"
