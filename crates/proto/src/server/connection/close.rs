@@ -9,11 +9,11 @@ use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::io::{SCRATCH, poll_read};
+use super::io::SCRATCH;
 use super::stream::Stream;
 use crate::server::lifecycle::shutdown::Shutdown;
 
@@ -65,7 +65,7 @@ pub(super) async fn close<S: Stream>(stream: &mut S, write_timeout: Duration, sh
 /// Half-closes `stream`, then discards incoming data until the peer closes too, at most for `linger`.
 pub(crate) async fn half_close<S>(stream: &mut S, linger: Duration)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Stream,
 {
     let discard = async {
         stream.shutdown().await?;
@@ -112,7 +112,7 @@ async fn wait_until_taken<S: Stream>(
 /// Half-closes like [`half_close`], but without waiting. Discards at most 128 KiB, more than a new socket has room for.
 pub(crate) async fn half_close_now<S>(stream: &mut S)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Stream,
 {
     let _ = stream.shutdown().await;
     for _ in 0..(128 * 1024 / DISCARD_CHUNK) {
@@ -122,9 +122,9 @@ where
     }
 }
 
-fn poll_discard<S: AsyncRead + Unpin>(stream: &mut S, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<usize>> {
+fn poll_discard<S: Stream>(stream: &mut S, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<usize>> {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.input.clear();
-        poll_read(stream, cx, &mut scratch.input, limit)
+        stream.poll_append(cx, &mut scratch.input, limit)
     })
 }

@@ -12,11 +12,10 @@ use std::ptr;
 use std::task::{self, Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::{Buf, BytesMut};
 use futures::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, Sleep, sleep};
-use tokio_util::io::poll_read_buf;
 
 use super::close::close;
 use super::close_reason::CloseReason;
@@ -173,7 +172,7 @@ where
             scratch.load(self.unconsumed.as_deref());
             let limit = self.handler.read_bytes();
             let began = S::HAS_END_MESSAGE.then(Instant::now);
-            let read = task::ready!(poll_read(&mut self.stream, cx, &mut scratch.input, limit))?;
+            let read = task::ready!(self.stream.poll_append(cx, &mut scratch.input, limit))?;
             let event = if read == 0 { Event::Eof } else { Event::Data };
             let handled = self.handle(cx, event, scratch)?;
             let read_turns = began.map_or(1, |began| {
@@ -283,18 +282,4 @@ where
 /// Copies the rest of a thread's buffer for the connection to own.
 fn to_boxed(bytes: &[u8]) -> Option<Box<[u8]>> {
     (!bytes.is_empty()).then(|| bytes.into())
-}
-
-/// Reads up to `limit` bytes and appends them to `input`.
-pub(super) fn poll_read<S>(
-    stream: &mut S,
-    cx: &mut Context<'_>,
-    input: &mut BytesMut,
-    limit: usize,
-) -> Poll<io::Result<usize>>
-where
-    S: AsyncRead + Unpin,
-{
-    input.reserve(limit);
-    poll_read_buf(Pin::new(stream), cx, &mut input.limit(limit))
 }

@@ -6,22 +6,31 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{BufMut, BytesMut};
 use nix::sys::socket::getsockopt;
 use nix::{getsockopt_impl, libc, sockopt_impl};
 use rustix::io::ioctl_fionread;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
+use tokio_util::io::poll_read_buf;
 
 /// A bidirectional byte stream that reports errors such as a reset.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
     /// Whether the stream ends with a message, such as `close_notify` of TLS. Dropping the stream does not send it, so such a
     /// stream is shut down first.
     const HAS_END_MESSAGE: bool = false;
+
+    /// Reads up to `limit` bytes and appends them to `input`. Returns their number, 0 at the end of the stream. It does a
+    /// bounded amount of work.
+    fn poll_append(&mut self, cx: &mut Context<'_>, input: &mut BytesMut, limit: usize) -> Poll<io::Result<usize>> {
+        input.reserve(limit);
+        poll_read_buf(Pin::new(self), cx, &mut input.limit(limit))
+    }
 
     /// Waits for an error of the connection, most often a reset by the peer, and returns it.
     ///
@@ -212,6 +221,23 @@ impl Stream for UnixStream {
 /// A reset, unread data and the send queue are those of the socket. The end of the data is a `close_notify` alert.
 impl<S: Stream> Stream for TlsStream<S> {
     const HAS_END_MESSAGE: bool = true;
+
+    /// Reads from the socket until there is data, and then only the data that is decrypted already. `poll_read` would go on
+    /// until the socket or the limit is exhausted, through any number of `KeyUpdate` messages.
+    fn poll_append(&mut self, cx: &mut Context<'_>, input: &mut BytesMut, limit: usize) -> Poll<io::Result<usize>> {
+        let mut appended = 0;
+        loop {
+            let data = ready!(Pin::new(&mut *self).poll_fill_buf(cx))?;
+            let len = data.len().min(limit - appended);
+            input.extend_from_slice(&data[..len]);
+            Pin::new(&mut *self).consume(len);
+            appended += len;
+            let has_more = !self.get_ref().1.wants_read();
+            if len == 0 || appended == limit || !has_more {
+                return Poll::Ready(Ok(appended));
+            }
+        }
+    }
 
     fn wait_error(&self) -> impl Future<Output = io::Error> + Send {
         self.get_ref().0.wait_error()
