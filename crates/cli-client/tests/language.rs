@@ -179,7 +179,11 @@ fn usage_errors_are_completely_in_chinese() {
     for (command, variable) in [("power square 2", "POWER_ADDR"), ("rps play", "RPS_ADDR"), ("probe duel", "DUEL_ADDR")]
     {
         let client = client(&format!("{command} --lang zh")).with_env(variable, "x");
-        client.run("").assert_failed(2, "", &[&format!("{variable}：'x' 不是端点：请输入 HOST:PORT")]);
+        client.run("").assert_failed(
+            2,
+            "",
+            &[&format!("{variable}：'x' 不是端点：缺少端口，或端口无效；请输入 HOST:PORT")],
+        );
     }
     // With an invalid `--lang` the environment decides.
     let client = client("power square 2 --lang de").with_env("LC_ALL", "zh_CN.UTF-8");

@@ -72,16 +72,3 @@ fn a_full_accept_queue_exits_with_4_in_the_connect_phase() {
         &["no connection within 200ms"],
     );
 }
-
-#[test]
-fn inherited_sockets_and_bad_endpoints_are_usage_errors() {
-    for endpoint in ["fd:", "fd:power", "tls+fd:power"] {
-        run(&format!("power square 2 --addr {endpoint}")).assert_usage_error("only servers use inherited sockets");
-        client("power square 2").with_env("POWER_ADDR", endpoint).run("").assert_usage_error("only servers use");
-        run(&format!("power square 2 --lang zh --addr {endpoint}")).assert_usage_error("只有服务器使用继承的套接字");
-    }
-    for endpoint in ["unix:", "tls://", "tls://localhost", "tls:localhost:1", "http://localhost:1"] {
-        run(&format!("power square 2 --addr {endpoint}"))
-            .assert_usage_error("expected HOST:PORT, tls://HOST:PORT or unix:PATH");
-    }
-}

@@ -6,6 +6,7 @@
 use std::io;
 
 use proto::client::{Error, ErrorKind, HandshakeError, Phase, Violation};
+use proto::endpoint::InvalidEndpoint;
 use proto::pem::PemError;
 use proto::wire::power::client::{ClientCodec, ReplyError};
 
@@ -88,7 +89,23 @@ pub(crate) fn file(error: &PemError) -> String {
     }
 }
 
-/// Translates the most common system errors; the others keep the system's message.
+/// Returns why a text is not an endpoint, and which endpoints are valid.
+pub(crate) fn endpoint(error: InvalidEndpoint) -> String {
+    let reason = match (Language::current(), error) {
+        (_, InvalidEndpoint::SocketName) => return texts::not_for_clients(),
+        (Language::English, error) => error.to_string(),
+        (_, InvalidEndpoint::Port) => "缺少端口，或端口无效".to_owned(),
+        (_, InvalidEndpoint::Host) => "主机不是名称、IPv4 地址，也不是方括号中的 IPv6 地址".to_owned(),
+        (_, InvalidEndpoint::NotIpAddress) => "主机不是 IP 地址".to_owned(),
+        (_, InvalidEndpoint::Scheme) => "协议名未知".to_owned(),
+        (_, InvalidEndpoint::BarePath) => "套接字的路径前要有 'unix:'".to_owned(),
+        (_, InvalidEndpoint::PathLength(bytes)) => format!("套接字的路径为 1 到 107 字节，这个有 {bytes} 字节"),
+        (_, InvalidEndpoint::NotPrintable) => "有不可打印的字符".to_owned(),
+    };
+    texts::not_an_endpoint(reason)
+}
+
+/// Translates the most common system errors; the others keep their message.
 pub(crate) fn system(cause: &io::Error) -> String {
     if Language::current() == Language::English {
         return cause.to_string();

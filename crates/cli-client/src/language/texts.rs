@@ -219,9 +219,9 @@ texts! {
         "unknown escape '\\{after}'; use \\r, \\n, \\t, \\0, \\\\ or \\xHH"
         "未知的转义 '\\{after}'；可用的有 \\r、\\n、\\t、\\0、\\\\、\\xHH"
     not_an_exchange "expected 1 to 512 bytes" "请输入 1 到 512 个字节"
-    not_an_endpoint
-        "expected HOST:PORT, tls://HOST:PORT or unix:PATH, such as localhost:5000 or [::1]:5000"
-        "请输入 HOST:PORT、tls://HOST:PORT 或 unix:PATH，如 localhost:5000、[::1]:5000"
+    not_an_endpoint(reason)
+        "{reason}; expected HOST:PORT, tls://HOST:PORT or unix:PATH, such as localhost:5000 or [::1]:5000"
+        "{reason}；请输入 HOST:PORT、tls://HOST:PORT 或 unix:PATH，如 localhost:5000、[::1]:5000"
     not_for_clients
         "only servers use inherited sockets; expected HOST:PORT, tls://HOST:PORT or unix:PATH"
         "只有服务器使用继承的套接字；请输入 HOST:PORT、tls://HOST:PORT 或 unix:PATH"
