@@ -318,6 +318,9 @@ fn invalid_files_and_names_are_usage_errors_with_any_endpoint() {
     let (empty, malformed) =
         (file("empty.pem", ""), file("bad.pem", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"));
     let garbage = file("garbage.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let truncated = file("cut.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n");
+    let encrypted =
+        file("secret.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n");
     let long = file("long.pem", &"x".repeat((1 << 20) + 1));
     let (cert, key) = (one.certificate.display(), one.key.display());
     for (options, english, chinese) in [
@@ -332,6 +335,16 @@ fn invalid_files_and_names_are_usage_errors_with_any_endpoint() {
             format!("--cacert {garbage}"),
             "garbage.pem: it contains an invalid certificate",
             "garbage.pem：其中有无效的证书",
+        ),
+        (
+            format!("--cacert {truncated}"),
+            "cut.pem: it is truncated: the END line of the section 'CERTIFICATE' is missing",
+            "cut.pem：不完整：缺少 'CERTIFICATE' 一段的 END 行",
+        ),
+        (
+            format!("--cert {cert} --key {encrypted}"),
+            "secret.pem: the private key is encrypted; decrypt it with: openssl pkey -in FILE -out NEW",
+            "secret.pem：私钥是加密的；可用 openssl pkey -in FILE -out NEW 解密",
         ),
         (format!("--cacert {long}"), "long.pem: it is longer than 1 MiB", "long.pem：超过 1 MiB"),
         (format!("--cert {cert}"), "--cert needs --key", "--cert 需要 --key"),
