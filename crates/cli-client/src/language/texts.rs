@@ -429,6 +429,9 @@ texts! {
     trace_half_closed
         "half-close  the client sends nothing more, but still receives"
         "半关闭      客户端不再发送，但仍在接收"
+    trace_half_closed_tls
+        "half-close  close_notify and FIN: the client only receives now"
+        "半关闭      close_notify 和 FIN：客户端此后只接收"
     trace_ended "end         the server sends nothing more" "结束        服务器不再发送"
     trace_broken(error) "broken      {error}" "断开        {error}"
     trace_closed(sent, received)
