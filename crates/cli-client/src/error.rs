@@ -137,8 +137,8 @@ impl CliError {
         }
     }
 
-    /// Returns the exit code: 0 success; 1 error reply, server full, or failed check; 2 usage error; 3 cannot connect;
-    /// 4 timeout; 5 protocol violation or broken connection; 128 + n for signal n.
+    /// Returns the exit code: 0 success; 1 error reply, server full, or failed check; 2 usage error; 3 cannot connect,
+    /// or the TLS handshake failed; 4 timeout; 5 protocol violation or broken connection; 128 + n for signal n.
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::OutputClosed => 0,

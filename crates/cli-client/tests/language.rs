@@ -316,7 +316,9 @@ fn completions_are_printed_for_every_shell() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = run(&format!("completions {shell}"));
         script.assert_exit_code(0);
-        for name in ["power", "rps", "bench", "probe", "completions", "--keep-alive", "--lang"] {
+        let names =
+            "power rps bench probe completions --keep-alive --lang --cacert --cert --key --server-name --insecure";
+        for name in names.split(' ') {
             let name = if shell == "fish" { name.trim_start_matches('-') } else { name };
             assert!(script.stdout.contains(name), "{shell}: {name}");
         }

@@ -236,14 +236,17 @@ fn a_silent_server_exits_with_4_in_the_handshake_phase() {
 
 #[test]
 fn a_plain_client_of_a_tls_server_is_told_so() {
-    let (power, rps) = (real::power(), real::rps());
+    let (power, rps, duel) = (real::power(), real::rps(), real::duel(Duration::from_secs(30)));
     let authority = Authority::new();
     let hint = "; the server may speak TLS: try tls://HOST:PORT";
     for version in [&TLS12, &TLS13] {
-        let [power, rps] = [&power, &rps].map(|server| front(&authority, server.address(), version));
+        let [power, rps, duel] = [&power, &rps, &duel].map(|server| front(&authority, server.address(), version));
         let plain = |server: &Front| server.endpoint.replace("tls://", "");
         run(&format!("power square 2 --addr {}", plain(&power))).assert_failed(5, "", &[hint]);
         run(&format!("rps throw rock --addr {}", plain(&rps))).assert_failed(5, "", &[hint]);
+        for (load, server) in [("power", &power), ("rps", &rps), ("duel", &duel)] {
+            run(&format!("bench {load} -n 10 --addr {}", plain(server))).assert_failed(5, "", &[hint]);
+        }
         let chinese = "；服务器可能使用 TLS：可试 tls://HOST:PORT";
         run(&format!("power square 2 --lang zh --addr {}", plain(&power))).assert_failed(5, "", &[chinese]);
     }

@@ -38,10 +38,10 @@ texts! {
     about "A client for the power server and the rock-paper-scissors server" "power 服务器和 rps（猜拳）服务器的客户端"
     exit_codes
         "Exit codes: 0 success; 1 error reply, server full, or a check failed;\n\
-         2 usage error; 3 cannot connect; 4 timeout; 5 protocol violation or broken\n\
-         connection; 130 Ctrl-C"
+         2 usage error; 3 cannot connect, or the TLS handshake failed; 4 timeout;\n\
+         5 protocol violation or broken connection; 130 Ctrl-C"
         "退出码：0 成功；1 错误应答、服务器已满，或检查未通过；2 用法错误；\n\
-         3 无法连接；4 超时；5 违反协议或连接断开；130 Ctrl-C"
+         3 无法连接，或 TLS 握手失败；4 超时；5 违反协议或连接断开；130 Ctrl-C"
     help_commands "Commands" "命令"
     help_arguments "Arguments" "参数"
     help_options "Options" "选项"
