@@ -192,15 +192,20 @@ fn is_tls_alert(kind: &ErrorKind) -> bool {
 
 /// Returns the option that helps, if any.
 fn hint_of_handshake(kind: &ErrorKind) -> String {
-    // A server without TLS may also reset the connection.
-    let ErrorKind::Handshake(reason) = kind else { return texts::hint_not_tls() };
+    let ErrorKind::Handshake(reason) = kind else { return String::new() };
     match reason {
-        HandshakeError::UnknownAuthority | HandshakeError::NoAuthorities(_) => texts::hint_cacert(),
+        HandshakeError::UnknownAuthority
+        | HandshakeError::NoAuthorities(_)
+        | HandshakeError::UnreadableAuthorities { .. } => texts::hint_cacert(),
         HandshakeError::WrongName(_) | HandshakeError::InvalidName(_) => texts::hint_server_name(),
-        HandshakeError::Expired => texts::hint_expired(),
+        HandshakeError::Expired | HandshakeError::NotValidYet => texts::hint_expired(),
+        HandshakeError::WrongPurpose => texts::hint_purpose(),
+        HandshakeError::IsAuthority => texts::hint_not_an_authority(),
         HandshakeError::ClientCertificate(_) | HandshakeError::Refused => texts::hint_cert(),
-        HandshakeError::NotTls | HandshakeError::Closed => texts::hint_not_tls(),
-        HandshakeError::NoCommonVersion | HandshakeError::Other(_) => String::new(),
+        HandshakeError::RejectedCertificate(_) => texts::hint_other_cert(),
+        HandshakeError::NotTls => texts::hint_not_tls(),
+        HandshakeError::Closed => texts::hint_closed(),
+        HandshakeError::UnusableKey | HandshakeError::NoCommonVersion | HandshakeError::Other(_) => String::new(),
     }
 }
 

@@ -281,10 +281,24 @@ texts! {
     hint_expired
         "; the server needs a new one, unless the clock of this machine is wrong"
         "；服务器需要换新证书，除非本机时钟有误"
+    hint_purpose
+        "; the server needs a certificate with extendedKeyUsage serverAuth"
+        "；服务器需要 extendedKeyUsage 为 serverAuth 的证书"
+    hint_not_an_authority
+        "; the server needs a certificate without CA:TRUE in basicConstraints: create a self-signed one with \
+         openssl req -x509 -addext basicConstraints=critical,CA:FALSE"
+        "；服务器需要 basicConstraints 中没有 CA:TRUE 的证书：自签名证书可用 \
+         openssl req -x509 -addext basicConstraints=critical,CA:FALSE 生成"
+    hint_other_cert
+        "; --cert FILE and --key FILE must present another certificate"
+        "；请用 --cert FILE 和 --key FILE 出示另一个证书"
     hint_cert
         "; --cert FILE and --key FILE present a certificate"
         "；--cert FILE 和 --key FILE 用来出示证书"
     hint_not_tls "; without TLS, leave out tls://" "；不用 TLS 时，请去掉 tls://"
+    hint_closed
+        "; try again later, and check the address and the log of the server"
+        "；请稍后再试，并检查地址和服务器的日志"
     hint_tls "; the server may speak TLS: try tls://HOST:PORT" "；服务器可能使用 TLS：可试 tls://HOST:PORT"
     insecure_warning
         "warning: --insecure: the server's certificate is not verified"
