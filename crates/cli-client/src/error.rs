@@ -137,8 +137,8 @@ impl CliError {
         }
     }
 
-    /// Returns the exit code: 0 success; 1 error reply, server full, or failed check; 2 usage error; 3 cannot connect;
-    /// 4 timeout; 5 protocol violation or broken connection; 128 + n for signal n.
+    /// Returns the exit code: 0 success; 1 error reply, server full, or failed check; 2 usage error; 3 cannot connect,
+    /// or the TLS handshake failed; 4 timeout; 5 protocol violation or broken connection; 128 + n for signal n.
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::OutputClosed => 0,
@@ -192,15 +192,20 @@ fn is_tls_alert(kind: &ErrorKind) -> bool {
 
 /// Returns the option that helps, if any.
 fn hint_of_handshake(kind: &ErrorKind) -> String {
-    // A server without TLS may also reset the connection.
-    let ErrorKind::Handshake(reason) = kind else { return texts::hint_not_tls() };
+    let ErrorKind::Handshake(reason) = kind else { return String::new() };
     match reason {
-        HandshakeError::UnknownAuthority | HandshakeError::NoAuthorities(_) => texts::hint_cacert(),
+        HandshakeError::UnknownAuthority
+        | HandshakeError::NoAuthorities(_)
+        | HandshakeError::UnreadableAuthorities { .. } => texts::hint_cacert(),
         HandshakeError::WrongName(_) | HandshakeError::InvalidName(_) => texts::hint_server_name(),
-        HandshakeError::Expired => texts::hint_expired(),
+        HandshakeError::Expired | HandshakeError::NotValidYet => texts::hint_expired(),
+        HandshakeError::WrongPurpose => texts::hint_purpose(),
+        HandshakeError::IsAuthority => texts::hint_not_an_authority(),
         HandshakeError::ClientCertificate(_) | HandshakeError::Refused => texts::hint_cert(),
-        HandshakeError::NotTls | HandshakeError::Closed => texts::hint_not_tls(),
-        HandshakeError::NoCommonVersion | HandshakeError::Other(_) => String::new(),
+        HandshakeError::RejectedCertificate(_) => texts::hint_other_cert(),
+        HandshakeError::NotTls => texts::hint_not_tls(),
+        HandshakeError::Closed => texts::hint_closed(),
+        HandshakeError::UnusableKey | HandshakeError::NoCommonVersion | HandshakeError::Other(_) => String::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The state shared by all commands: output, timeouts, signals and trace.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use proto::client::{Connector, Timeouts, Tls};
 use proto::endpoint::Endpoint;
@@ -8,7 +8,8 @@ use proto::endpoint::Endpoint;
 use crate::arguments::Common;
 use crate::error::CliError;
 use crate::interrupt::Interrupt;
-use crate::output::Output;
+use crate::language::texts;
+use crate::output::{Output, write_stderr};
 use crate::trace::Trace;
 
 pub(crate) struct Session {
@@ -18,6 +19,8 @@ pub(crate) struct Session {
     pub(crate) verbose: bool,
     trace: Option<Arc<Trace>>,
     tls: Arc<Tls>,
+    /// The warning of `--insecure`, if it is given.
+    insecure_warning: Option<Once>,
 }
 
 impl Session {
@@ -33,6 +36,7 @@ impl Session {
             verbose: common.verbose,
             trace: (common.verbose || common.trace).then(|| Arc::new(Trace::new(common.trace))),
             tls,
+            insecure_warning: common.tls.insecure.then(Once::new),
         })
     }
 
@@ -52,8 +56,14 @@ impl Session {
         }
     }
 
-    /// Returns a connector for the endpoint; `--verbose` and `--trace` attach the trace.
+    /// Returns a connector for the endpoint; `--verbose` and `--trace` attach the trace. For TLS, warns once of
+    /// `--insecure`.
     pub(crate) fn connector(&self, endpoint: &Endpoint) -> Connector {
+        if let Some(warning) = &self.insecure_warning
+            && endpoint.is_tls()
+        {
+            warning.call_once(|| write_stderr(&format!("cli-client: {}\n", texts::insecure_warning())));
+        }
         let connector = Connector::new(endpoint.clone()).with_timeouts(self.timeouts).with_tls(Arc::clone(&self.tls));
         match &self.trace {
             Some(trace) => connector.with_observer(trace.clone()),

@@ -6,7 +6,7 @@ use clap::Arg;
 use proto::endpoint::Endpoint;
 
 use crate::error::CliError;
-use crate::language::texts;
+use crate::language::{explain, texts};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
@@ -63,6 +63,7 @@ impl Target {
 pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
     match text.parse() {
         Ok(Endpoint::Inherited { .. }) => Err(texts::not_for_clients()),
-        parsed => parsed.map_err(|_| texts::not_an_endpoint()),
+        Ok(endpoint) => Ok(endpoint),
+        Err(error) => Err(explain::endpoint(error)),
     }
 }

@@ -26,13 +26,14 @@ struct TracedConnection {
     /// Time 0 of the printed times.
     started: Instant,
     name: String,
+    is_tls: bool,
     sent: u64,
     received: u64,
 }
 
 impl TracedConnection {
     fn start(name: &str) -> Self {
-        Self { started: Instant::now(), name: name.to_owned(), sent: 0, received: 0 }
+        Self { started: Instant::now(), name: name.to_owned(), is_tls: false, sent: 0, received: 0 }
     }
 }
 
@@ -60,6 +61,7 @@ impl Trace {
             StreamEvent::Connected(Some(local)) => texts::trace_connected(local),
             StreamEvent::Connected(None) => texts::trace_connected_unnamed(),
             StreamEvent::Handshaken(tls::Session { version, cipher_suite, subject }) => {
+                connection.is_tls = true;
                 texts::trace_handshake(version, cipher_suite, Printable(subject))
             }
             StreamEvent::Failed(error) => texts::trace_failed(explain::error(error)),
@@ -72,6 +74,7 @@ impl Trace {
                 connection.received += bytes.len() as u64;
                 return first.into_iter().chain(dump('<', bytes)).collect();
             }
+            StreamEvent::HalfClosed if connection.is_tls => texts::trace_half_closed_tls(),
             StreamEvent::HalfClosed => texts::trace_half_closed(),
             StreamEvent::Ended => texts::trace_ended(),
             StreamEvent::Broken(error) => texts::trace_broken(explain::system(error)),

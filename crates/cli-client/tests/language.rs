@@ -138,6 +138,12 @@ fn errors_are_in_chinese() {
     ] {
         run(&format!("power square 2 --timeout 200ms --lang zh --addr {server}")).assert_failed(code, "", &[expected]);
     }
+    // The error of the client's own, not of the system.
+    run("bench power -n 1 --sources 127.0.0.2 --lang zh --addr [::1]:1").assert_failed(
+        3,
+        "",
+        &["[::1]:1：它没有与源地址同一 IP 版本的地址"],
+    );
     for (arguments, expected) in [
         ("power square abc", "错误：'<NUMBER>...' 的值 'abc' 无效：不是 2、-0.5、1e-3 这样的十进制数"),
         ("power square 1e999", "超出最大的双精度数"),
@@ -179,7 +185,11 @@ fn usage_errors_are_completely_in_chinese() {
     for (command, variable) in [("power square 2", "POWER_ADDR"), ("rps play", "RPS_ADDR"), ("probe duel", "DUEL_ADDR")]
     {
         let client = client(&format!("{command} --lang zh")).with_env(variable, "x");
-        client.run("").assert_failed(2, "", &[&format!("{variable}：'x' 不是端点：请输入 HOST:PORT")]);
+        client.run("").assert_failed(
+            2,
+            "",
+            &[&format!("{variable}：'x' 不是端点：缺少端口，或端口无效；请输入 HOST:PORT")],
+        );
     }
     // With an invalid `--lang` the environment decides.
     let client = client("power square 2 --lang de").with_env("LC_ALL", "zh_CN.UTF-8");
@@ -312,7 +322,9 @@ fn completions_are_printed_for_every_shell() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = run(&format!("completions {shell}"));
         script.assert_exit_code(0);
-        for name in ["power", "rps", "bench", "probe", "completions", "--keep-alive", "--lang"] {
+        let names =
+            "power rps bench probe completions --keep-alive --lang --cacert --cert --key --server-name --insecure";
+        for name in names.split(' ') {
             let name = if shell == "fish" { name.trim_start_matches('-') } else { name };
             assert!(script.stdout.contains(name), "{shell}: {name}");
         }

@@ -130,28 +130,92 @@ fn a_certificate_that_cannot_be_trusted_exits_with_3_and_the_remedy() {
         "服务器的证书已过期；服务器需要换新证书",
     );
 
-    let insecure = run(&format!("power square 2 --insecure --addr {}", server.endpoint));
-    insecure.assert_failed(0, "4.0\n", &["warning: --insecure: the server's certificate is not verified"]);
-    let insecure = run(&format!("power square 2 3 --insecure --lang zh --addr {}", server.endpoint));
-    insecure.assert_failed(0, "4.0\n9.0\n", &["警告：--insecure：不验证服务器的证书"]);
+    for (files, english, chinese) in [
+        (
+            authority.issue_not_yet_valid(),
+            "the server's certificate is not valid yet; the server needs a new one, unless the clock",
+            "服务器的证书尚未生效；服务器需要换新证书，除非本机时钟有误",
+        ),
+        (
+            authority.issue_client(),
+            "the server's certificate is not for servers; the server needs a certificate with extendedKeyUsage",
+            "服务器的证书不能用于服务器；服务器需要 extendedKeyUsage 为 serverAuth 的证书",
+        ),
+        (
+            authority.issue_authority(),
+            "the server's certificate is that of an authority, not of a server; the server needs a certificate without \
+             CA:TRUE",
+            "服务器的证书是签发机构的证书，不是服务器的；服务器需要 basicConstraints 中没有 CA:TRUE 的证书",
+        ),
+    ] {
+        let server = front_with(&files);
+        let options = format!("{} --addr {}", trusting(&authority), server.endpoint);
+        assert_handshake_fails(&options, english, chinese);
+    }
+}
+
+#[test]
+fn insecure_accepts_any_certificate_and_warns_once() {
+    let power = real::power();
+    let authority = Authority::new();
+    let server = Front::tls(power.address(), server_config(&authority.issue_expired(), None, &TLS13), End::CloseNotify);
+    let insecure = format!("--insecure --addr {}", server.endpoint);
+    let warning = "warning: --insecure: the server's certificate is not verified";
+    run(&format!("power square 2 {insecure}")).assert_failed(0, "4.0\n", &[warning]);
+    run(&format!("power square 2 3 --lang zh {insecure}")).assert_failed(
+        0,
+        "4.0\n9.0\n",
+        &["警告：--insecure：不验证服务器的证书"],
+    );
+    let object = |result| format!("{{\"schema\":1,\"op\":\"square\",\"operand\":2.0,\"result\":{result}}}\n");
+    run(&format!("power square 2 --json {insecure}")).assert_failed(0, &object("4.0"), &[warning]);
+    let compared = run(&format!("bench power --compare -n 10 --json {insecure}"));
+    compared.assert_failed(0, &compared.stdout, &[warning]);
+    // Without TLS there is no certificate.
+    run(&format!("power square 2 --insecure --addr {power}")).assert_success("4.0\n");
 }
 
 #[test]
 fn a_server_that_requires_a_certificate_exits_with_3_and_names_cert() {
     let (power, rps) = (real::power(), real::rps());
     let (authority, other) = (Authority::new(), Authority::new());
-    let (client, stranger) = (authority.issue_client(), other.issue_client());
+    let namesake = Authority::named("another authority");
+    let client = authority.issue_client();
+    let required = "the server requires a client certificate that it trusts (alert CertificateRequired); --cert FILE and \
+                    --key FILE present a certificate";
+    let rejected =
+        |reason: &str| format!("the server rejects the client's certificate: {reason}; --cert FILE and --key FILE");
+    let untrusted = "it is not signed by an authority that the server trusts";
+    let cases = [
+        (String::new(), required.to_owned(), "服务器要求它所信任的客户端证书（警报 CertificateRequired）；--cert FILE"),
+        (
+            presenting(&other.issue_client()),
+            rejected(&format!("{untrusted} (alert DecryptError)")),
+            "服务器拒绝客户端的证书：不是由它信任的机构签发的（警报 DecryptError）；请用 --cert FILE",
+        ),
+        (
+            presenting(&namesake.issue_client()),
+            rejected(&format!("{untrusted} (alert UnknownCA)")),
+            "服务器拒绝客户端的证书：不是由它信任的机构签发的（警报 UnknownCA）；请用 --cert FILE",
+        ),
+        (
+            presenting(&authority.issue_expired_client()),
+            rejected("it has expired, or is not valid yet (alert CertificateExpired)"),
+            "服务器拒绝客户端的证书：已过期或尚未生效（警报 CertificateExpired）；请用 --cert FILE",
+        ),
+        (
+            presenting(&authority.issue_other_server()),
+            rejected("it is not for clients (alert UnsupportedCertificate)"),
+            "服务器拒绝客户端的证书：不能用于客户端（警报 UnsupportedCertificate）；请用 --cert FILE",
+        ),
+    ];
     for version in [&TLS12, &TLS13] {
         let config = || server_config(&authority.issue_server(), Some(&authority.certificate), version);
         let front = Front::tls(power.address(), config(), End::CloseNotify);
         let options = format!("{} --addr {}", trusting(&authority), front.endpoint);
-        for (presented, alert) in [(String::new(), "CertificateRequired"), (presenting(&stranger), "DecryptError")] {
+        for (presented, english, chinese) in &cases {
             for flags in FRAMINGS {
-                assert_handshake_fails(
-                    &format!("{options} {presented} {flags}"),
-                    &format!("the server requires a client certificate that it trusts (alert {alert}); --cert FILE"),
-                    &format!("服务器要求它所信任的客户端证书（警报 {alert}）；--cert FILE"),
-                );
+                assert_handshake_fails(&format!("{options} {presented} {flags}"), english, chinese);
             }
         }
         run(&format!("power square 2 {options} {}", presenting(&client))).assert_success("4.0\n");
@@ -177,27 +241,32 @@ fn sending(bytes: &'static [u8]) -> Fake {
 #[test]
 fn a_server_without_tls_exits_with_3_and_says_to_leave_it_out() {
     let (power, rps) = (real::power(), real::rps());
+    let authority = Authority::new();
     for server in [&power, &rps] {
         assert_handshake_fails(
-            &format!("--addr tls://{server}"),
+            &format!("{} --addr tls://{server}", trusting(&authority)),
             "the server does not speak TLS; without TLS, leave out tls://",
             "服务器不使用 TLS；不用 TLS 时，请去掉 tls://",
         );
     }
-    let closing = Fake::new(|_| Ok(Then::Close));
-    let finished = run(&format!("power square 2 --addr tls://{closing}"));
-    // The server may close before it has read, which resets the connection.
-    finished.assert_failed(3, "", &["the TLS handshake failed: "]);
-    assert!(finished.stderr.contains("leave out tls://"), "{finished:?}");
+}
+
+/// A full server closes without reading, which resets the connection.
+#[test]
+fn a_server_that_closes_during_the_handshake_may_be_full() {
+    let authority = Authority::new();
     let closing = Fake::new(|stream| {
         read_record(stream)?;
         Ok(Then::Close)
     });
-    assert_handshake_fails(
-        &format!("--addr tls://{closing}"),
-        "the server closed the connection: it may be full, or not speak TLS; without TLS, leave out tls://",
-        "服务器关闭了连接：可能已满，或不使用 TLS；不用 TLS 时，请去掉 tls://",
-    );
+    for server in [closing, Fake::resetting_after(read_some)] {
+        assert_handshake_fails(
+            &format!("{} --addr tls://{server}", trusting(&authority)),
+            "the server closed the connection before the handshake was done: it may be full, expect a PROXY protocol \
+             header, or not speak TLS; try again later, and check the address and the log of the server",
+            "握手完成之前服务器关闭了连接：可能已满，或需要 PROXY 协议头，或不使用 TLS；请稍后再试，并检查地址和服务器的日志",
+        );
+    }
 }
 
 /// Reads a whole TLS record, so that closing does not reset the connection.
@@ -210,15 +279,16 @@ fn read_record(stream: &mut std::net::TcpStream) -> std::io::Result<()> {
 
 #[test]
 fn alerts_of_a_server_are_explained() {
+    let authority = Authority::new();
     let versions = sending(b"\x15\x03\x01\x00\x02\x02\x46");
     assert_handshake_fails(
-        &format!("--addr tls://{versions}"),
+        &format!("{} --addr tls://{versions}", trusting(&authority)),
         "the server speaks neither TLS 1.2 nor TLS 1.3",
         "服务器既不支持 TLS 1.2 也不支持 TLS 1.3",
     );
     let refusing = sending(b"\x15\x03\x03\x00\x02\x02\x28");
     assert_handshake_fails(
-        &format!("--addr tls://{refusing}"),
+        &format!("{} --addr tls://{refusing}", trusting(&authority)),
         "the server refused it: no cipher suite in common, or it requires a client certificate; --cert FILE",
         "服务器拒绝：没有共同的密码套件，或要求客户端证书；--cert FILE",
     );
@@ -226,8 +296,8 @@ fn alerts_of_a_server_are_explained() {
 
 #[test]
 fn a_silent_server_exits_with_4_in_the_handshake_phase() {
-    let silent = Fake::silent();
-    let options = format!("power square 2 --timeout 200ms --addr tls://{silent}");
+    let (silent, authority) = (Fake::silent(), Authority::new());
+    let options = format!("power square 2 --timeout 200ms {} --addr tls://{silent}", trusting(&authority));
     run(&options).assert_failed(4, "", &["no TLS handshake within 200ms; --timeout sets how long to wait"]);
     run(&format!("{options} --lang zh")).assert_failed(4, "", &["200ms 内未能完成 TLS 握手；--timeout"]);
     let json = run(&format!("{options} --json"));
@@ -236,14 +306,17 @@ fn a_silent_server_exits_with_4_in_the_handshake_phase() {
 
 #[test]
 fn a_plain_client_of_a_tls_server_is_told_so() {
-    let (power, rps) = (real::power(), real::rps());
+    let (power, rps, duel) = (real::power(), real::rps(), real::duel(Duration::from_secs(30)));
     let authority = Authority::new();
     let hint = "; the server may speak TLS: try tls://HOST:PORT";
     for version in [&TLS12, &TLS13] {
-        let [power, rps] = [&power, &rps].map(|server| front(&authority, server.address(), version));
+        let [power, rps, duel] = [&power, &rps, &duel].map(|server| front(&authority, server.address(), version));
         let plain = |server: &Front| server.endpoint.replace("tls://", "");
         run(&format!("power square 2 --addr {}", plain(&power))).assert_failed(5, "", &[hint]);
         run(&format!("rps throw rock --addr {}", plain(&rps))).assert_failed(5, "", &[hint]);
+        for (load, server) in [("power", &power), ("rps", &rps), ("duel", &duel)] {
+            run(&format!("bench {load} -n 10 --addr {}", plain(server))).assert_failed(5, "", &[hint]);
+        }
         let chinese = "；服务器可能使用 TLS：可试 tls://HOST:PORT";
         run(&format!("power square 2 --lang zh --addr {}", plain(&power))).assert_failed(5, "", &[chinese]);
     }
@@ -285,6 +358,42 @@ fn a_truncated_reply_is_a_violation_unless_it_was_complete() {
 }
 
 #[test]
+fn an_error_reply_that_is_cut_is_no_error_reply() {
+    let authority = Authority::new();
+    // A bare reply is the bytes of one read, and that of a game is one byte, so only the lack of a reply shows.
+    let (backend, silent) = (sending(b"eRANGE the squ"), sending(b""));
+    let cases = [
+        (&backend, "power square 2"),
+        (&backend, "power square 2 --framing line"),
+        (&backend, "power square 2 --keep-alive"),
+        (&backend, "bench power -n 1"),
+        (&backend, "bench power -n 1 --keep-alive"),
+        (&silent, "power square 2 --framing bare"),
+        (&silent, "rps throw rock"),
+    ];
+    for version in [&TLS12, &TLS13] {
+        let config = server_config(&authority.issue_server(), None, version);
+        for (backend, command) in cases {
+            let command = |end| {
+                let server = Front::tls(backend.address(), config.clone(), end);
+                let command = format!("{command} {} --addr {}", trusting(&authority), server.endpoint);
+                (server, command)
+            };
+            let (_server, garbage) = command(End::Garbage);
+            let message = "the server broke the protocol: the TLS connection failed: cannot decrypt peer's message";
+            run(&garbage).assert_failed(5, "", &[message]);
+            let json = run(&format!("{garbage} --json"));
+            assert!(json.code == Some(5) && json.stdout.contains(r#""kind":"protocol""#), "{json:?}");
+            // The reset may interrupt the request or the reply, so only the start of the message is certain.
+            let (_server, reset) = command(End::Reset);
+            let finished = run(&reset);
+            finished.assert_failed(5, "", &["tls://"]);
+            assert!(!finished.stderr.contains("error reply"), "{finished:?}");
+        }
+    }
+}
+
+#[test]
 fn the_authorities_of_the_system_are_the_default() {
     let power = real::power();
     let authority = Authority::new();
@@ -295,9 +404,23 @@ fn the_authorities_of_the_system_are_the_default() {
     };
     with_file(&authority.certificate).run("").assert_success("4.0\n");
     let none = with_file(Path::new("/dev/null")).run("");
-    let message = "the TLS handshake failed: this system has no certificates of trusted authorities";
+    let message = "the TLS handshake failed: /dev/null has no certificates of trusted authorities; --cacert FILE";
     none.assert_failed(3, "", &[message]);
-    assert!(none.stderr.contains("--cacert FILE"), "{none:?}");
+    let none = with_file(Path::new("/dev/null")).with_env("LC_ALL", "zh_CN.UTF-8").run("");
+    none.assert_failed(3, "", &["TLS 握手失败：/dev/null 中没有受信任机构的证书；--cacert FILE"]);
+    // Also with other certificates, the file must be readable.
+    let folder = authority.folder().to_str().expect("a path in UTF-8");
+    for folder in [folder, ""] {
+        let missing = |language| {
+            let missing = with_file(Path::new("/nowhere/authorities.pem"));
+            missing.with_env("SSL_CERT_DIR", folder).with_env("LC_ALL", language).run("")
+        };
+        let message = "the certificates of trusted authorities cannot be read: /nowhere/authorities.pem: No such file or \
+                       directory (os error 2); --cacert FILE";
+        missing("C").assert_failed(3, "", &[message]);
+        let message = "无法读取受信任机构的证书：/nowhere/authorities.pem：文件不存在；--cacert FILE";
+        missing("zh_CN.UTF-8").assert_failed(3, "", &[message]);
+    }
     // Without TLS they do not matter.
     client(&format!("power square 2 --addr {power}"))
         .with_env("SSL_CERT_FILE", "/dev/null")
@@ -318,6 +441,9 @@ fn invalid_files_and_names_are_usage_errors_with_any_endpoint() {
     let (empty, malformed) =
         (file("empty.pem", ""), file("bad.pem", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"));
     let garbage = file("garbage.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let truncated = file("cut.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n");
+    let encrypted =
+        file("secret.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n");
     let long = file("long.pem", &"x".repeat((1 << 20) + 1));
     let (cert, key) = (one.certificate.display(), one.key.display());
     for (options, english, chinese) in [
@@ -332,6 +458,16 @@ fn invalid_files_and_names_are_usage_errors_with_any_endpoint() {
             format!("--cacert {garbage}"),
             "garbage.pem: it contains an invalid certificate",
             "garbage.pem：其中有无效的证书",
+        ),
+        (
+            format!("--cacert {truncated}"),
+            "cut.pem: it is truncated: the END line of the section 'CERTIFICATE' is missing",
+            "cut.pem：不完整：缺少 'CERTIFICATE' 一段的 END 行",
+        ),
+        (
+            format!("--cert {cert} --key {encrypted}"),
+            "secret.pem: the private key is encrypted; decrypt it with: openssl pkey -in FILE -out NEW",
+            "secret.pem：私钥是加密的；可用 openssl pkey -in FILE -out NEW 解密",
         ),
         (format!("--cacert {long}"), "long.pem: it is longer than 1 MiB", "long.pem：超过 1 MiB"),
         (format!("--cert {cert}"), "--cert needs --key", "--cert 需要 --key"),
@@ -381,7 +517,10 @@ fn openssl_s_server_is_understood() {
         let options = format!("{exchange} {} --addr tls://{address}", trusting(&authority));
         if works {
             assert_eq!(run(&options).code, Some(0), "{flags}");
-            run(&format!("{exchange} --keep-alive --addr tls://{address}")).assert_failed(3, "", &["--cacert FILE"]);
+            let other = Authority::new();
+            let options = trusting(&other);
+            let untrusted = run(&format!("{exchange} --keep-alive {options} --addr tls://{address}"));
+            untrusted.assert_failed(3, "", &["--cacert FILE"]);
         } else {
             run(&options).assert_failed(3, "", &["; --cert FILE"]);
             let client = presenting(&authority.issue_client());

@@ -5,26 +5,20 @@
 mod support;
 
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use proto::testing::certificates::Authority;
 use proto::testing::front::Front;
 use support::load::run_bench_ok;
 use support::{client, real, run};
-
-/// Returns a path in the folder of an authority, which is removed with it.
-fn path(folder: &Authority, name: &str) -> PathBuf {
-    folder.folder().join(name)
-}
+use tempfile::tempdir;
 
 #[test]
 fn every_command_works() {
     let (power, rps, duel) = (real::power(), real::rps(), real::duel(Duration::from_secs(30)));
-    let folder = Authority::new();
-    let power = Front::unix(power.address(), &path(&folder, "power"));
-    let rps = Front::unix(rps.address(), &path(&folder, "rps"));
-    let duel = Front::unix(duel.address(), &path(&folder, "duel"));
+    let folder = tempdir().expect("there is a folder for temporary files");
+    let power = Front::unix(power.address(), &folder.path().join("power"));
+    let rps = Front::unix(rps.address(), &folder.path().join("rps"));
+    let duel = Front::unix(duel.address(), &folder.path().join("duel"));
     for flags in ["", "--framing line", "--framing bare", "--keep-alive", "--framing eof --split 4"] {
         run(&format!("power square 2 3 {flags} --addr {}", power.endpoint)).assert_success("4.0\n9.0\n");
     }
@@ -49,11 +43,11 @@ fn every_command_works() {
 
 #[test]
 fn a_path_without_a_server_exits_with_3_and_a_hint() {
-    let folder = Authority::new();
-    let missing = path(&folder, "missing");
+    let folder = tempdir().expect("there is a folder for temporary files");
+    let missing = folder.path().join("missing");
     let message = "missing: cannot connect: No such file or directory (os error 2); nothing listens there";
     run(&format!("power square 2 --addr unix:{}", missing.display())).assert_failed(3, "", &[message]);
-    let stale = path(&folder, "stale");
+    let stale = folder.path().join("stale");
     drop(UnixListener::bind(&stale).expect("the path is free"));
     let message = "stale: cannot connect: Connection refused (os error 111); nothing listens there";
     run(&format!("power square 2 --addr unix:{}", stale.display())).assert_failed(3, "", &[message]);
@@ -61,8 +55,8 @@ fn a_path_without_a_server_exits_with_3_and_a_hint() {
 
 #[test]
 fn a_full_accept_queue_exits_with_4_in_the_connect_phase() {
-    let folder = Authority::new();
-    let path = path(&folder, "full");
+    let folder = tempdir().expect("there is a folder for temporary files");
+    let path = folder.path().join("full");
     let listener = UnixListener::bind(&path).expect("the path is free");
     rustix::net::listen(&listener, 0).expect("it listens");
     let _queued = std::os::unix::net::UnixStream::connect(&path).expect("the queue has room for one");
@@ -71,17 +65,4 @@ fn a_full_accept_queue_exits_with_4_in_the_connect_phase() {
         "",
         &["no connection within 200ms"],
     );
-}
-
-#[test]
-fn inherited_sockets_and_bad_endpoints_are_usage_errors() {
-    for endpoint in ["fd:", "fd:power", "tls+fd:power"] {
-        run(&format!("power square 2 --addr {endpoint}")).assert_usage_error("only servers use inherited sockets");
-        client("power square 2").with_env("POWER_ADDR", endpoint).run("").assert_usage_error("only servers use");
-        run(&format!("power square 2 --lang zh --addr {endpoint}")).assert_usage_error("只有服务器使用继承的套接字");
-    }
-    for endpoint in ["unix:", "tls://", "tls://localhost", "tls:localhost:1", "http://localhost:1"] {
-        run(&format!("power square 2 --addr {endpoint}"))
-            .assert_usage_error("expected HOST:PORT, tls://HOST:PORT or unix:PATH");
-    }
 }

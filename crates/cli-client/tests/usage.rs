@@ -110,6 +110,36 @@ fn an_ipv6_address_without_brackets_and_a_url_are_not_addresses() {
 }
 
 #[test]
+fn a_client_cannot_connect_to_an_inherited_socket() {
+    for endpoint in ["fd:", "fd:power", "tls+fd:power", "fd:a:b"] {
+        run(&format!("power square 2 --addr {endpoint}")).assert_usage_error("only servers use inherited sockets");
+        client("power square 2").with_env("POWER_ADDR", endpoint).run("").assert_usage_error("only servers use");
+        run(&format!("power square 2 --lang zh --addr {endpoint}")).assert_usage_error("只有服务器使用继承的套接字");
+    }
+}
+
+#[test]
+fn an_invalid_endpoint_is_explained() {
+    let long = format!("unix:/{}", "x".repeat(119));
+    for (endpoint, english, chinese) in [
+        (&*long, "1 to 107 bytes, and this one has 120; expected", "1 到 107 字节，这个有 120 字节；请输入 HOST:PORT"),
+        ("unix:", "and this one has 0; expected", "这个有 0 字节；请输入"),
+        ("/tmp/x.sock", "the path of a socket needs 'unix:' before it; expected", "套接字的路径前要有 'unix:'；请输入"),
+        ("tsl://localhost:1", "the scheme is unknown; expected", "协议名未知；请输入"),
+        ("tls:/x", "the scheme is unknown; expected", "协议名未知；请输入"),
+        ("http://localhost:1", "the scheme is unknown; expected", "协议名未知；请输入"),
+        ("tls://localhost", "the port is missing or invalid; expected", "缺少端口，或端口无效；请输入"),
+        ("tls:localhost:1", "the host is not a name, an IPv4 address", "主机不是名称、IPv4 地址"),
+        ("localhost\u{1b}:1", "a character is not printable; expected", "有不可打印的字符；请输入"),
+    ] {
+        run(&format!("power square 2 --addr {endpoint}")).assert_usage_error(english);
+        run(&format!("power square 2 --lang zh --addr {endpoint}")).assert_usage_error(chinese);
+        let valid = "expected HOST:PORT, tls://HOST:PORT or unix:PATH";
+        client("power square 2").with_env("POWER_ADDR", endpoint).run("").assert_failed(2, "", &[valid]);
+    }
+}
+
+#[test]
 fn an_address_without_a_host_or_a_port_exits_with_2() {
     for wrong in ["localhost", ":5000", "localhost:", "localhost:http", "localhost:65536", "localhost:0", "127.0.0.1"] {
         for command in ["power square 2", "rps throw rock", "probe power", "probe rps"] {

@@ -93,11 +93,11 @@ fn an_invalid_list_exits_with_2() {
     let long = format!("unix:/{}", "x".repeat(107));
     for (listen, message) in [
         ("127.0.0.1:1,127.0.0.1:1", "127.0.0.1:1 is in the list twice"),
-        ("127.0.0.1:1,tls://127.0.0.1:1", "tls://127.0.0.1:1 is in the list twice"),
+        ("127.0.0.1:1,tls://127.0.0.1:1", "have the same address and port; remove one"),
         ("unix:a,unix:a", "unix:a is in the list twice"),
         ("", "--listen: listen: invalid value"),
         ("127.0.0.1:1,", "--listen: listen: invalid value"),
-        (&long, "--listen: listen: invalid value"),
+        (&long, "1 to 107 bytes, and this one has 108), expected"),
     ] {
         fails(clean_command().args(["--listen", listen]), 2, message);
     }

@@ -215,7 +215,7 @@ fn row_18_an_invalid_configuration_fails_the_start_and_is_rejected_at_a_reload()
         ("[log]\nlevel = \"loud\"", ":2: log.level: unknown variant `loud`, expected one of `error`, `warn`"),
         (
             "listen = \"localhost\"",
-            ":1: listen: invalid value: string \"localhost\", expected an IP address and a port",
+            ":1: listen: invalid value: string \"localhost\" (the port is missing or invalid), expected",
         ),
         ("workers = 1\nworkers = 2", ":2: not valid TOML: duplicate key"),
         ("[limits", ":1: not valid TOML: "),

@@ -85,7 +85,7 @@ fn an_invalid_setting_fails_the_start_with_exit_code_2_and_names_its_source() {
         (&["--config", "/nowhere.toml"], "--config: cannot read /nowhere.toml: No such file".to_owned()),
         (
             &["--listen", "here"],
-            "--listen: listen: invalid value: string \"here\", expected an IP address and a port".to_owned(),
+            "--listen: listen: invalid value: string \"here\" (the port is missing or invalid), expected".to_owned(),
         ),
         (&["--set", "timeouts.request=0s"], "--set timeouts.request=0s: timeouts.request: invalid value".to_owned()),
         (&["--set", "nonsense"], "--set nonsense: write KEY=VALUE".to_owned()),

@@ -3,11 +3,12 @@
 //! It does no I/O. Of [`wire`](crate::wire), it uses only [`quoted`](crate::wire::quoted). Servers and the client parse the
 //! same notation; only the type of a TCP address differs, because a server needs an IP address and a client resolves names.
 
-use std::error;
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+use thiserror::Error;
 
 use crate::wire::quoted::is_printable;
 
@@ -34,14 +35,15 @@ impl<A> Endpoint<A> {
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_) | Self::Inherited { tls: true, .. })
     }
+}
 
-    /// Whether a server cannot listen on both: the address, path or name is the same, with or without TLS.
-    pub fn has_same_socket(&self, other: &Self) -> bool
-    where
-        A: PartialEq,
-    {
+impl Endpoint<SocketAddr> {
+    /// Whether a server cannot listen on both: the address, path or name is the same, with or without TLS. Port 0 stands
+    /// for any free port, so two endpoints with it differ.
+    #[must_use]
+    pub fn has_same_socket(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Tcp(one) | Self::Tls(one), Self::Tcp(other) | Self::Tls(other)) => one == other,
+            (Self::Tcp(one) | Self::Tls(one), Self::Tcp(other) | Self::Tls(other)) => one == other && one.port() != 0,
             (Self::Inherited { name: one, .. }, Self::Inherited { name: other, .. }) => one == other,
             _ => self == other,
         }
@@ -67,7 +69,7 @@ impl<A: FromStr> FromStr for Endpoint<A> {
     type Err = InvalidEndpoint;
 
     fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
-        let address = |text: &str| text.parse().map_err(|_| InvalidEndpoint);
+        let address = |text: &str| text.parse().map_err(|_| reason_of(text));
         let inherited = |name: &str, tls| {
             let name = (!name.is_empty()).then(|| name.parse()).transpose()?;
             Ok(Self::Inherited { name, tls })
@@ -86,17 +88,39 @@ impl<A: FromStr> FromStr for Endpoint<A> {
     }
 }
 
-/// The error for a text that is not an endpoint. The caller knows which endpoints are valid, and names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidEndpoint;
-
-impl fmt::Display for InvalidEndpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not an endpoint: HOST:PORT, tls://HOST:PORT or unix:PATH")
-    }
+/// Why a text is not an endpoint. The caller knows which endpoints are valid, and names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum InvalidEndpoint {
+    /// The port is missing, or is not a number from 1 to 65535.
+    #[error("the port is missing or invalid")]
+    Port,
+    /// The host is neither a name nor an IP address.
+    #[error("the host is not a name, an IPv4 address, or an IPv6 address in brackets")]
+    Host,
+    /// The address of a server has a name.
+    #[error("the host is not an IP address")]
+    NotIpAddress,
+    /// The text begins with another scheme than `tcp://`, `tls://`, `unix:`, `fd:` and `tls+fd:`.
+    #[error("the scheme is unknown")]
+    Scheme,
+    /// The text is a path without `unix:`.
+    #[error("the path of a socket needs 'unix:' before it")]
+    BarePath,
+    /// The path of a Unix socket is empty or too long. The value is its length in bytes.
+    #[error("the path of a socket has 1 to {MAX_PATH_BYTES} bytes, and this one has {0}")]
+    PathLength(usize),
+    /// The name of inherited sockets is too long, or has a colon or another invalid character.
+    #[error("the name of inherited sockets has at most 255 characters of printable ASCII, without colons")]
+    SocketName,
+    /// A character is not printable.
+    #[error("a character is not printable")]
+    NotPrintable,
 }
 
-impl error::Error for InvalidEndpoint {}
+/// Returns why a text is not the address of a server or of a client.
+fn reason_of(address: &str) -> InvalidEndpoint {
+    address.parse::<HostPort>().err().unwrap_or(InvalidEndpoint::NotIpAddress)
+}
 
 /// A host name, an IPv4 address or an IPv6 address in brackets, and a port from 1. The name is not resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -133,19 +157,31 @@ impl FromStr for HostPort {
     type Err = InvalidEndpoint;
 
     fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
-        // An IPv6 address needs brackets: without them its last group would parse as the port. A URL is not an address.
-        let is_in_name =
-            |character: char| is_printable(character) && !character.is_whitespace() && !":/[]".contains(character);
-        let is_host = |host: &str| match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        if !text.chars().all(is_printable) {
+            return Err(InvalidEndpoint::NotPrintable);
+        }
+        if text.starts_with(['/', '.']) {
+            return Err(InvalidEndpoint::BarePath);
+        }
+        // A URL is not an address.
+        if text.contains(":/") {
+            return Err(InvalidEndpoint::Scheme);
+        }
+        // An IPv6 address needs brackets: without them its last group would parse as the port.
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port),
+            _ => (text, ""),
+        };
+        let is_in_name = |character: char| !character.is_whitespace() && !":/[]".contains(character);
+        let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(address) => address.parse::<Ipv6Addr>().is_ok(),
             None => !host.is_empty() && host.chars().all(is_in_name),
         };
-        let is_port = |port: &str| {
-            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
-        };
-        match text.rsplit_once(':') {
-            Some((host, port)) if is_host(host) && is_port(port) => Ok(Self(text.into())),
-            _ => Err(InvalidEndpoint),
+        let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
+        match (is_host, is_port) {
+            (true, true) => Ok(Self(text.into())),
+            (false, _) => Err(InvalidEndpoint::Host),
+            (true, false) => Err(InvalidEndpoint::Port),
         }
     }
 }
@@ -175,8 +211,13 @@ impl FromStr for SocketPath {
     type Err = InvalidEndpoint;
 
     fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
-        let is_valid = (1..=MAX_PATH_BYTES).contains(&text.len()) && text.chars().all(is_printable);
-        if is_valid { Ok(Self(text.into())) } else { Err(InvalidEndpoint) }
+        if !(1..=MAX_PATH_BYTES).contains(&text.len()) {
+            Err(InvalidEndpoint::PathLength(text.len()))
+        } else if text.chars().all(is_printable) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidEndpoint::NotPrintable)
+        }
     }
 }
 
@@ -198,7 +239,7 @@ impl FromStr for SocketName {
     fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
         let is_in_name = |byte| matches!(byte, b' '..=b'~') && byte != b':';
         let is_valid = (1..=255).contains(&text.len()) && text.bytes().all(is_in_name);
-        if is_valid { Ok(Self(text.into())) } else { Err(InvalidEndpoint) }
+        if is_valid { Ok(Self(text.into())) } else { Err(InvalidEndpoint::SocketName) }
     }
 }
 
@@ -218,27 +259,29 @@ mod tests {
             let parsed: HostPort = valid.parse().unwrap();
             assert_eq!((parsed.as_str(), parsed.host()), (valid, host));
         }
-        for invalid in [
-            "",
-            "localhost",
-            ":5000",
-            "localhost:",
-            "localhost:x",
-            "localhost:65536",
-            "localhost:0",
-            "::1",
-            "::1:5000",
-            "[::1]",
-            "[x]:1",
-            "h:+80",
-            "h h:80",
-            "h\n:80",
-            "\u{1b}[2J:80",
-            "h\u{202e}:80",
-            "http://h:80",
+        for (invalid, reason) in [
+            ("", InvalidEndpoint::Host),
+            ("localhost", InvalidEndpoint::Port),
+            (":5000", InvalidEndpoint::Host),
+            ("localhost:", InvalidEndpoint::Port),
+            ("localhost:x", InvalidEndpoint::Port),
+            ("localhost:65536", InvalidEndpoint::Port),
+            ("localhost:0", InvalidEndpoint::Port),
+            ("::1", InvalidEndpoint::Host),
+            ("::1:5000", InvalidEndpoint::Host),
+            ("[::1]", InvalidEndpoint::Port),
+            ("[x]:1", InvalidEndpoint::Host),
+            ("h:+80", InvalidEndpoint::Port),
+            ("h h:80", InvalidEndpoint::Host),
+            ("h\n:80", InvalidEndpoint::NotPrintable),
+            ("\u{1b}[2J:80", InvalidEndpoint::NotPrintable),
+            ("h\u{202e}:80", InvalidEndpoint::NotPrintable),
+            ("http://h:80", InvalidEndpoint::Scheme),
+            ("/run/power.sock", InvalidEndpoint::BarePath),
+            ("./power.sock", InvalidEndpoint::BarePath),
         ] {
-            assert!(invalid.parse::<HostPort>().is_err(), "{invalid}");
-            assert!(invalid.parse::<Endpoint>().is_err(), "{invalid}");
+            assert_eq!(invalid.parse::<HostPort>(), Err(reason), "{invalid}");
+            assert_eq!(invalid.parse::<Endpoint>(), Err(reason), "{invalid}");
         }
     }
 
@@ -260,13 +303,23 @@ mod tests {
             assert_eq!(endpoint.to_string(), text);
         }
         assert_eq!("tcp://h:1".parse::<Endpoint>(), "h:1".parse());
-        for invalid in
-            ["unix:", "unix:a\nb", "tls:h:1", "tls://", "tls://h", "TLS://h:1", "fd:a:b", "fd:é", "udp://h:1"]
-        {
-            assert!(invalid.parse::<Endpoint>().is_err(), "{invalid}");
+        let long = |length| format!("unix:{}", "x".repeat(length));
+        assert!(long(107).parse::<Endpoint>().is_ok());
+        for (invalid, reason) in [
+            ("unix:", InvalidEndpoint::PathLength(0)),
+            (&*long(108), InvalidEndpoint::PathLength(108)),
+            ("unix:a\nb", InvalidEndpoint::NotPrintable),
+            ("tls:/h:1", InvalidEndpoint::Scheme),
+            ("tls://", InvalidEndpoint::Host),
+            ("tls://h", InvalidEndpoint::Port),
+            ("TLS://h:1", InvalidEndpoint::Scheme),
+            ("tsl://h:1", InvalidEndpoint::Scheme),
+            ("tls:h:1", InvalidEndpoint::Host),
+            ("fd:a:b", InvalidEndpoint::SocketName),
+            ("fd:é", InvalidEndpoint::SocketName),
+        ] {
+            assert_eq!(invalid.parse::<Endpoint>(), Err(reason), "{invalid}");
         }
-        assert!(format!("unix:{}", "x".repeat(107)).parse::<Endpoint>().is_ok());
-        assert!(format!("unix:{}", "x".repeat(108)).parse::<Endpoint>().is_err());
     }
 
     #[test]
@@ -274,19 +327,38 @@ mod tests {
         for valid in ["127.0.0.1:0", "tcp://[::]:5000", "tls://0.0.0.0:5000"] {
             assert!(valid.parse::<Endpoint<SocketAddr>>().is_ok(), "{valid}");
         }
-        assert!("localhost:5000".parse::<Endpoint<SocketAddr>>().is_err());
+        for (invalid, reason) in [
+            ("localhost:5000", InvalidEndpoint::NotIpAddress),
+            ("tls://300.0.0.1:5000", InvalidEndpoint::NotIpAddress),
+            ("127.0.0.1", InvalidEndpoint::Port),
+            ("::1:5000", InvalidEndpoint::Host),
+            ("tsl://127.0.0.1:5000", InvalidEndpoint::Scheme),
+        ] {
+            assert_eq!(invalid.parse::<Endpoint<SocketAddr>>(), Err(reason), "{invalid}");
+        }
     }
 
     #[test]
     fn endpoints_with_the_same_socket_are_found() {
         let has_same_socket = |one: &str, other: &str| {
-            let (one, other): (Endpoint, Endpoint) = (one.parse().unwrap(), other.parse().unwrap());
+            let [one, other] = [one, other].map(|text| text.parse::<Endpoint<SocketAddr>>().unwrap());
             one.has_same_socket(&other)
         };
-        for (one, other) in [("h:1", "tcp://h:1"), ("h:1", "tls://h:1"), ("unix:a", "unix:a"), ("fd:a", "tls+fd:a")] {
+        for (one, other) in [
+            ("127.0.0.1:1", "tcp://127.0.0.1:1"),
+            ("127.0.0.1:1", "tls://127.0.0.1:1"),
+            ("unix:a", "unix:a"),
+            ("fd:a", "tls+fd:a"),
+        ] {
             assert!(has_same_socket(one, other), "{one} {other}");
         }
-        for (one, other) in [("h:1", "h:2"), ("h:1", "unix:h:1"), ("unix:a", "unix:b"), ("fd:", "fd:a")] {
+        for (one, other) in [
+            ("127.0.0.1:1", "127.0.0.1:2"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("127.0.0.1:1", "unix:127.0.0.1:1"),
+            ("unix:a", "unix:b"),
+            ("fd:", "fd:a"),
+        ] {
             assert!(!has_same_socket(one, other), "{one} {other}");
         }
     }

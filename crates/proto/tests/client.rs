@@ -385,7 +385,8 @@ async fn the_handshake_has_its_own_timeout_and_phase() {
     let address = server(b"").await.unwrap();
     let timeouts = Timeouts { handshake: Duration::from_millis(100), ..Timeouts::all(TEST_TIMEOUT) };
     let recorder = Arc::new(Recorder::default());
-    let connector = Connector::new(format!("tls://{address}").parse().unwrap());
+    let trusting = Tls::default().with_authorities(&Authority::new().certificate).unwrap();
+    let connector = Connector::new(format!("tls://{address}").parse().unwrap()).with_tls(Arc::new(trusting));
     let connector = connector.with_timeouts(timeouts).with_observer(recorder.clone());
     let kind = assert_failed(connector.connect().await.err(), Phase::Handshake);
     assert!(matches!(kind, ErrorKind::TimedOut(timeout) if timeout == timeouts.handshake), "{kind:?}");
@@ -410,8 +411,8 @@ async fn an_observer_gets_the_events_of_tls_and_of_a_unix_socket() {
     assert_eq!(*recorder.0.lock().unwrap(), [&first[..], &rest].concat());
 
     let recorder = Arc::new(Recorder::default());
-    let folder = Authority::new();
-    let front = Front::unix(backend.parse().unwrap(), &folder.folder().join("socket"));
+    let folder = tempfile::tempdir().unwrap();
+    let front = Front::unix(backend.parse().unwrap(), &folder.path().join("socket"));
     let connector = connector(&front.endpoint).with_observer(recorder.clone());
     assert_eq!(connector.connect().await.unwrap().peer_addr(), None);
     recorder.0.lock().unwrap().clear();

@@ -9,7 +9,6 @@ use proto::pem::PemError;
 
 use crate::error::CliError;
 use crate::language::{explain, texts};
-use crate::output::write_stderr;
 
 #[derive(Args, Debug)]
 pub(crate) struct TlsOptions {
@@ -26,11 +25,11 @@ pub(crate) struct TlsOptions {
     server_name: Option<String>,
 
     #[arg(long, global = true, help = texts::insecure())]
-    insecure: bool,
+    pub(crate) insecure: bool,
 }
 
 impl TlsOptions {
-    /// Reads the files, also if no server uses TLS, and warns of `--insecure`.
+    /// Reads the files, also if no server uses TLS.
     ///
     /// # Errors
     ///
@@ -55,7 +54,6 @@ impl TlsOptions {
             tls = tls.with_server_name(name).map_err(invalid)?;
         }
         if self.insecure {
-            write_stderr(&format!("cli-client: {}\n", texts::insecure_warning()));
             tls = tls.without_verification();
         }
         Ok(tls)

@@ -149,8 +149,10 @@ async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, CliError> {
         connection.connect().await?;
         let peer = connection.peer_addr();
         let mut verified = Ok(Outcomes::default());
-        connection.request(1, |Verdict { result, .. }| verified = result).await?;
+        let requested = connection.request(1, |Verdict { result, .. }| verified = result).await;
+        // After a wrong reply, more bytes are no reason of their own.
         verified?;
+        requested?;
         peer
     };
     // Resolve the name once, not for each connection.

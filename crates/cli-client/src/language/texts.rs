@@ -38,10 +38,10 @@ texts! {
     about "A client for the power server and the rock-paper-scissors server" "power 服务器和 rps（猜拳）服务器的客户端"
     exit_codes
         "Exit codes: 0 success; 1 error reply, server full, or a check failed;\n\
-         2 usage error; 3 cannot connect; 4 timeout; 5 protocol violation or broken\n\
-         connection; 130 Ctrl-C"
+         2 usage error; 3 cannot connect, or the TLS handshake failed; 4 timeout;\n\
+         5 protocol violation or broken connection; 130 Ctrl-C"
         "退出码：0 成功；1 错误应答、服务器已满，或检查未通过；2 用法错误；\n\
-         3 无法连接；4 超时；5 违反协议或连接断开；130 Ctrl-C"
+         3 无法连接，或 TLS 握手失败；4 超时；5 违反协议或连接断开；130 Ctrl-C"
     help_commands "Commands" "命令"
     help_arguments "Arguments" "参数"
     help_options "Options" "选项"
@@ -219,9 +219,9 @@ texts! {
         "unknown escape '\\{after}'; use \\r, \\n, \\t, \\0, \\\\ or \\xHH"
         "未知的转义 '\\{after}'；可用的有 \\r、\\n、\\t、\\0、\\\\、\\xHH"
     not_an_exchange "expected 1 to 512 bytes" "请输入 1 到 512 个字节"
-    not_an_endpoint
-        "expected HOST:PORT, tls://HOST:PORT or unix:PATH, such as localhost:5000 or [::1]:5000"
-        "请输入 HOST:PORT、tls://HOST:PORT 或 unix:PATH，如 localhost:5000、[::1]:5000"
+    not_an_endpoint(reason)
+        "{reason}; expected HOST:PORT, tls://HOST:PORT or unix:PATH, such as localhost:5000 or [::1]:5000"
+        "{reason}；请输入 HOST:PORT、tls://HOST:PORT 或 unix:PATH，如 localhost:5000、[::1]:5000"
     not_for_clients
         "only servers use inherited sockets; expected HOST:PORT, tls://HOST:PORT or unix:PATH"
         "只有服务器使用继承的套接字；请输入 HOST:PORT、tls://HOST:PORT 或 unix:PATH"
@@ -281,10 +281,24 @@ texts! {
     hint_expired
         "; the server needs a new one, unless the clock of this machine is wrong"
         "；服务器需要换新证书，除非本机时钟有误"
+    hint_purpose
+        "; the server needs a certificate with extendedKeyUsage serverAuth"
+        "；服务器需要 extendedKeyUsage 为 serverAuth 的证书"
+    hint_not_an_authority
+        "; the server needs a certificate without CA:TRUE in basicConstraints: create a self-signed one with \
+         openssl req -x509 -addext basicConstraints=critical,CA:FALSE"
+        "；服务器需要 basicConstraints 中没有 CA:TRUE 的证书：自签名证书可用 \
+         openssl req -x509 -addext basicConstraints=critical,CA:FALSE 生成"
+    hint_other_cert
+        "; --cert FILE and --key FILE must present another certificate"
+        "；请用 --cert FILE 和 --key FILE 出示另一个证书"
     hint_cert
         "; --cert FILE and --key FILE present a certificate"
         "；--cert FILE 和 --key FILE 用来出示证书"
     hint_not_tls "; without TLS, leave out tls://" "；不用 TLS 时，请去掉 tls://"
+    hint_closed
+        "; try again later, and check the address and the log of the server"
+        "；请稍后再试，并检查地址和服务器的日志"
     hint_tls "; the server may speak TLS: try tls://HOST:PORT" "；服务器可能使用 TLS：可试 tls://HOST:PORT"
     insecure_warning
         "warning: --insecure: the server's certificate is not verified"
@@ -429,6 +443,9 @@ texts! {
     trace_half_closed
         "half-close  the client sends nothing more, but still receives"
         "半关闭      客户端不再发送，但仍在接收"
+    trace_half_closed_tls
+        "half-close  close_notify and FIN: the client only receives now"
+        "半关闭      close_notify 和 FIN：客户端此后只接收"
     trace_ended "end         the server sends nothing more" "结束        服务器不再发送"
     trace_broken(error) "broken      {error}" "断开        {error}"
     trace_closed(sent, received)

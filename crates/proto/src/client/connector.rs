@@ -250,6 +250,12 @@ impl Connector {
         }
     }
 
+    /// Returns the first byte of the replies that may end with a RST instead of a FIN: the error of a server that closes
+    /// without reading the requests. With TLS there is none, because anyone on the network path can forge a RST.
+    pub(super) fn reset_error(&self, final_error: Option<u8>) -> Option<u8> {
+        final_error.filter(|_| !self.endpoint.is_tls())
+    }
+
     /// Passes an event to the observer. Without an observer, the event is not built.
     fn notify<'a>(&self, event: impl FnOnce() -> StreamEvent<'a>) {
         if let Some(observer) = &self.observer {
@@ -265,6 +271,7 @@ impl Connector {
 
     /// Returns the error of this phase, or of the handshake if that is why the phase failed.
     pub(super) fn error(&self, phase: Phase, kind: ErrorKind) -> Error {
+        let kind = self.tls.explain(kind);
         let phase = if let ErrorKind::Handshake(_) = kind { Phase::Handshake } else { phase };
         Error { address: self.address.to_string(), phase, kind }
     }

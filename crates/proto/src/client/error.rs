@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use super::tls::HandshakeError;
+use super::tls::{HandshakeError, rejects_certificate};
 use crate::wire::power::client::ReplyError;
 use crate::wire::quoted::Printable;
 use crate::wire::rps::{Move, UnknownByte};
@@ -128,6 +128,8 @@ pub enum Violation {
     /// The server ended its TLS connection without `close_notify`, before the reply was complete. Anyone on the network
     /// path can forge such an end.
     Truncated,
+    /// A record of the server is invalid, or the server ended its TLS connection with an alert.
+    Tls(Box<rustls::Error>),
     /// The server sent more replies than the client sent requests.
     Unsolicited,
     /// The reply is not valid on the power protocol.
@@ -154,6 +156,7 @@ impl fmt::Display for Violation {
             Self::Truncated => {
                 f.write_str("it ended the TLS connection without close_notify, so the reply may be incomplete")
             }
+            Self::Tls(error) => write!(f, "the TLS connection failed: {error}"),
             Self::Unsolicited => f.write_str("it sent more replies than there were requests"),
             Self::InvalidReply(error) => error.fmt(f),
             Self::InvalidByte(unknown) => {
@@ -175,13 +178,17 @@ impl From<Violation> for ErrorKind {
 }
 
 impl From<io::Error> for ErrorKind {
-    /// Separates the errors of TLS from those of the connection. Sockets never return
+    /// Separates the errors of TLS from those of the connection. In TLS 1.3, the rejection of the client's certificate
+    /// arrives after the client has finished the handshake (RFC 8446, section 4.4.2.4). Sockets never return
     /// [`io::ErrorKind::UnexpectedEof`]: for rustls, it is an EOF without `close_notify`.
     fn from(error: io::Error) -> Self {
-        match HandshakeError::from_read(&error) {
-            Some(reason) => Self::Handshake(reason),
-            None if error.kind() == io::ErrorKind::UnexpectedEof => Violation::Truncated.into(),
-            None => Self::Io(error),
+        match error.downcast() {
+            Ok(rustls::Error::AlertReceived(alert)) if rejects_certificate(alert) => {
+                HandshakeError::ClientCertificate(alert).into()
+            }
+            Ok(error) => Violation::Tls(Box::new(error)).into(),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Violation::Truncated.into(),
+            Err(error) => Self::Io(error),
         }
     }
 }

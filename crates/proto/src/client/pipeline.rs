@@ -105,7 +105,8 @@ impl Pipeline {
         D: Decoder,
         ErrorKind: From<D::Error>,
     {
-        let reply = read_reply(&mut self.duplex, decoder, &mut self.bytes, self.min_read_bytes, self.final_error);
+        let reset_error = self.connector.reset_error(self.final_error);
+        let reply = read_reply(&mut self.duplex, decoder, &mut self.bytes, self.min_read_bytes, reset_error);
         let kind = match self.connector.with_timeout(self.connector.timeouts().reply, reply).await {
             Ok(Some(reply)) => {
                 self.replied = true;
@@ -195,13 +196,14 @@ pub(super) fn phase_of(bytes: &[u8]) -> Phase {
     if bytes.is_empty() { Phase::Reply } else { Phase::End }
 }
 
-/// Reads until the decoder has a reply. Returns `None` if the stream ends without one.
+/// Reads until the decoder has a reply. Returns `None` if the stream ends without one. A reply that begins with
+/// `reset_error` may end with a RST.
 pub(super) async fn read_reply<S, D>(
     stream: &mut S,
     decoder: &mut D,
     bytes: &mut BytesMut,
     min_read_bytes: usize,
-    final_error: Option<u8>,
+    reset_error: Option<u8>,
 ) -> Result<Option<D::Item>, ErrorKind>
 where
     S: AsyncRead + Unpin,
@@ -217,13 +219,12 @@ where
             Ok(0) => return Ok(decoder.decode_eof(bytes)?),
             Ok(_) => {}
             Err(error) => {
-                let kind: ErrorKind = error.into();
                 // A close with unread requests in the server's receive buffer resets the connection. Of the bytes
-                // before the reset, accept only a final error: another reply may be incomplete.
-                let is_error = final_error.is_some() && bytes.first().copied() == final_error;
-                let is_reset = matches!(kind, ErrorKind::Io(_));
+                // before the reset, accept only this error: another reply may be incomplete.
+                let is_error = reset_error.is_some() && bytes.first().copied() == reset_error;
+                let is_reset = matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
                 let last = if is_error && is_reset { decoder.decode_eof(bytes).ok().flatten() } else { None };
-                return last.map(Some).ok_or(kind);
+                return last.map(Some).ok_or_else(|| error.into());
             }
         }
     }

@@ -97,7 +97,8 @@ impl Client {
             }
         };
         let (reply, sent) = {
-            let reply = read_reply(&mut reading, &mut codec, &mut bytes, MIN_READ_BYTES, Some(ClientCodec::ERROR_BYTE));
+            let reset_error = self.connector.reset_error(Some(ClientCodec::ERROR_BYTE));
+            let reply = read_reply(&mut reading, &mut codec, &mut bytes, MIN_READ_BYTES, reset_error);
             let (mut reply, mut sending) = (pin!(reply), pin!(sending));
             tokio::select! {
                 biased;
@@ -116,7 +117,9 @@ impl Client {
         };
         Err(match (sent, kind) {
             // The server's alert is the reason why sending failed.
-            (Ok(()), kind) | (Err(_), kind @ ErrorKind::Handshake(_)) => self.connector.error(phase_of(&bytes), kind),
+            (Ok(()), kind) | (Err(_), kind @ (ErrorKind::Handshake(_) | ErrorKind::Protocol(Violation::Tls(_)))) => {
+                self.connector.error(phase_of(&bytes), kind)
+            }
             (Err(kind), _) => self.connector.error(Phase::Send, kind),
         })
     }
@@ -379,13 +382,8 @@ impl Replies {
         } else if let Some(error) = read_error {
             error.into()
         } else {
-            let reply = read_reply(
-                &mut self.stream,
-                &mut self.codec,
-                &mut self.bytes,
-                MIN_READ_BYTES,
-                Some(ClientCodec::ERROR_BYTE),
-            );
+            let reset_error = self.connector.reset_error(Some(ClientCodec::ERROR_BYTE));
+            let reply = read_reply(&mut self.stream, &mut self.codec, &mut self.bytes, MIN_READ_BYTES, reset_error);
             match self.connector.with_timeout(self.connector.timeouts().reply, reply).await {
                 Ok(Some(reply)) => {
                     self.replied = true;

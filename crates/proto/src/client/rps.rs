@@ -136,7 +136,9 @@ impl Connection {
         let reply = match (self.pipeline.reply(&mut ClientCodec).await, self.pipeline.take_send_error()) {
             (Ok(Ok(Reply::Full)), _) => Ok(Reply::Full),
             // The server's alert is the reason why sending failed.
-            (Err(error @ Error { kind: ErrorKind::Handshake(_), .. }), _) => return Err(error),
+            (Err(error @ Error { kind: ErrorKind::Handshake(_) | ErrorKind::Protocol(Violation::Tls(_)), .. }), _) => {
+                return Err(error);
+            }
             (_, Some(error)) => return Err(self.error(Phase::Send, error.into())),
             (reply, None) => reply?,
         };

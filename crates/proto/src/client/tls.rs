@@ -2,18 +2,20 @@
 //!
 //! It depends on rustls, and reads the files with certificates and keys. [`Tls`] comes first, then the errors.
 
+use std::env;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+pub use rustls::AlertDescription;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, PeerIncompatible, ProtocolVersion,
-    RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, PeerIncompatible, ProtocolVersion, RootCertStore,
+    SignatureScheme,
 };
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -113,11 +115,38 @@ impl Tls {
         };
         let connected = TlsConnector::from(self.config()?).connect(name, stream).await;
         connected.map_err(|error| match error.downcast::<rustls::Error>() {
-            Ok(error) => HandshakeError::from(error).into(),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => HandshakeError::Closed.into(),
+            Ok(error) => self.reason(error).into(),
+            Err(error) if is_close(&error) => HandshakeError::Closed.into(),
             Err(error) => ErrorKind::Io(error),
         })
     }
+
+    /// Returns why a handshake with these options failed.
+    fn reason(&self, error: rustls::Error) -> HandshakeError {
+        match error.into() {
+            // The chain is not verified, so the signature is that of the server in the handshake.
+            HandshakeError::UnknownAuthority if self.insecure => HandshakeError::UnusableKey,
+            reason => reason,
+        }
+    }
+
+    /// Adds to the alert of a server whether a client certificate was presented.
+    pub(super) fn explain(&self, kind: ErrorKind) -> ErrorKind {
+        match kind {
+            ErrorKind::Handshake(HandshakeError::ClientCertificate(alert))
+                if self.identity.is_some() && alert != AlertDescription::CertificateRequired =>
+            {
+                HandshakeError::RejectedCertificate(alert).into()
+            }
+            other => other,
+        }
+    }
+}
+
+/// Whether the server has closed the connection, with a FIN or with a RST. It sends a RST if it has not read everything.
+fn is_close(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
 }
 
 /// Returns the authorities of the system, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`. Skips invalid certificates,
@@ -126,9 +155,20 @@ fn system_authorities() -> Result<RootCertStore, HandshakeError> {
     let found = rustls_native_certs::load_native_certs();
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(found.certs);
+    let variable = |name| env::var_os(name).map(PathBuf::from);
+    let file = variable("SSL_CERT_FILE");
+    for error in found.errors {
+        // A file that the variable names must be readable, also if there are other certificates.
+        if let rustls_native_certs::ErrorKind::Io { inner, path } = error.kind
+            && (store.is_empty() || file.as_ref() == Some(&path))
+        {
+            let path = path.to_string_lossy().into();
+            return Err(HandshakeError::UnreadableAuthorities { path, error: Arc::new(inner) });
+        }
+    }
     if store.is_empty() {
-        let reason = found.errors.first().map(|error| format!(": {error}"));
-        return Err(HandshakeError::NoAuthorities(reason.unwrap_or_default()));
+        let place = file.or_else(|| variable("SSL_CERT_DIR"));
+        return Err(HandshakeError::NoAuthorities(place.map(|path| path.to_string_lossy().into())));
     }
     Ok(store)
 }
@@ -169,9 +209,25 @@ pub enum HandshakeError {
     /// The server's certificate has expired.
     #[error("the server's certificate has expired")]
     Expired,
+    /// The server's certificate is not valid yet.
+    #[error("the server's certificate is not valid yet")]
+    NotValidYet,
+    /// The server's certificate is for other purposes, such as clients.
+    #[error("the server's certificate is not for servers")]
+    WrongPurpose,
+    /// The server's certificate is that of an authority.
+    #[error("the server's certificate is that of an authority, not of a server")]
+    IsAuthority,
+    /// The server has signed the handshake with another key than that of its certificate. Where certificates are verified,
+    /// this is [`HandshakeError::UnknownAuthority`].
+    #[error("the key of the server's certificate cannot be used, or the server does not have it")]
+    UnusableKey,
     /// The server requires a client certificate that it trusts. It sent this alert.
     #[error("the server requires a client certificate that it trusts (alert {0:?})")]
     ClientCertificate(AlertDescription),
+    /// The server rejects the certificate of the client. It sent this alert.
+    #[error("the server rejects the client's certificate{reason} (alert {0:?})", reason = rejection(*.0))]
+    RejectedCertificate(AlertDescription),
     /// The server refused the parameters of the client, or a client without certificate.
     #[error("the server refused it: no cipher suite in common, or it requires a client certificate")]
     Refused,
@@ -181,12 +237,23 @@ pub enum HandshakeError {
     /// The server has neither TLS 1.2 nor TLS 1.3.
     #[error("the server speaks neither TLS 1.2 nor TLS 1.3")]
     NoCommonVersion,
-    /// The server closed the connection.
-    #[error("the server closed the connection: it may be full, or not speak TLS")]
+    /// The server closed the connection, with a FIN or with a RST.
+    #[error(
+        "the server closed the connection before the handshake was done: it may be full, expect a PROXY protocol header, \
+         or not speak TLS"
+    )]
     Closed,
-    /// The system has no certificates of authorities. The text is empty or a reason.
-    #[error("this system has no certificates of trusted authorities{0}")]
-    NoAuthorities(String),
+    /// There are no certificates of authorities in this file or folder, or on the system.
+    #[error("{place} has no certificates of trusted authorities", place = .0.as_deref().unwrap_or("this system"))]
+    NoAuthorities(Option<Box<str>>),
+    /// A file or folder with the certificates of authorities cannot be read.
+    #[error("the certificates of trusted authorities cannot be read: {path}: {error}")]
+    UnreadableAuthorities {
+        /// The path.
+        path: Box<str>,
+        /// Why it cannot be read.
+        error: Arc<io::Error>,
+    },
     /// A certificate cannot be for this host.
     #[error("no certificate can be valid for the name '{0}'")]
     InvalidName(String),
@@ -206,6 +273,16 @@ impl From<rustls::Error> for HandshakeError {
             Tls::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
                 Self::Expired
             }
+            Tls::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
+                Self::NotValidYet
+            }
+            Tls::InvalidCertificate(
+                CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
+            ) => Self::WrongPurpose,
+            // The error of rustls-webpki, which rustls does not export.
+            Tls::InvalidCertificate(CertificateError::Other(other)) if other.to_string() == "CaUsedAsEndEntity" => {
+                Self::IsAuthority
+            }
             Tls::InvalidCertificate(CertificateError::NotValidForNameContext { expected, .. }) => {
                 Self::WrongName(expected.to_str().into_owned())
             }
@@ -222,20 +299,21 @@ impl From<rustls::Error> for HandshakeError {
     }
 }
 
-impl HandshakeError {
-    /// Returns the reason if this error of a read is the server's rejection of the client's certificate. In TLS 1.3 it
-    /// arrives after the client has finished the handshake (RFC 8446, section 4.4.2.4).
-    pub(super) fn from_read(error: &io::Error) -> Option<Self> {
-        match error.get_ref()?.downcast_ref() {
-            Some(&rustls::Error::AlertReceived(alert)) if rejects_certificate(alert) => {
-                Some(Self::ClientCertificate(alert))
-            }
-            _ => None,
+/// Returns why a server rejects a certificate, if the alert says it.
+fn rejection(alert: AlertDescription) -> &'static str {
+    match alert {
+        AlertDescription::CertificateExpired => ": it has expired, or is not valid yet",
+        AlertDescription::UnknownCA | AlertDescription::DecryptError => {
+            ": it is not signed by an authority that the server trusts"
         }
+        AlertDescription::UnsupportedCertificate => ": it is not for clients",
+        AlertDescription::CertificateRevoked => ": it has been revoked",
+        _ => "",
     }
 }
 
-fn rejects_certificate(alert: AlertDescription) -> bool {
+/// Whether the server rejects the client's certificate with this alert, or the lack of one.
+pub(super) fn rejects_certificate(alert: AlertDescription) -> bool {
     matches!(
         alert,
         AlertDescription::NoCertificate
@@ -317,5 +395,17 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_signature_is_one_of_the_key_only_where_the_chain_is_not_verified() {
+        let reason = |tls: Tls| tls.reason(rustls::Error::InvalidCertificate(CertificateError::BadSignature));
+        assert!(matches!(reason(Tls::default()), HandshakeError::UnknownAuthority));
+        assert!(matches!(reason(Tls::default().without_verification()), HandshakeError::UnusableKey));
     }
 }

@@ -71,6 +71,21 @@ impl Authority {
         })
     }
 
+    /// Issues a certificate for `localhost`, `127.0.0.1` and `::1` that is not valid before 2100.
+    pub fn issue_not_yet_valid(&self) -> CertificateFiles {
+        self.issue("not-yet-valid", &["localhost", "127.0.0.1", "::1"], |params| {
+            params.not_before = date_time_ymd(2100, 1, 1);
+            params.not_after = date_time_ymd(2101, 1, 1);
+        })
+    }
+
+    /// Issues a certificate for an authority with the names `localhost`, `127.0.0.1` and `::1`.
+    pub fn issue_authority(&self) -> CertificateFiles {
+        self.issue("issued-authority", &["localhost", "127.0.0.1", "::1"], |params| {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        })
+    }
+
     /// Issues a certificate for a client.
     pub fn issue_client(&self) -> CertificateFiles {
         self.issue("client", &["client.example"], |params| {

@@ -1,7 +1,7 @@
 //! Servers that speak TLS or listen on a Unix socket, in front of a server that speaks plain TCP.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::TEST_TIMEOUT;
+use super::blocking::reset_on_close;
 use super::certificates::CertificateFiles;
 use crate::client::tls::{certificates, private_key};
 
@@ -32,7 +33,18 @@ pub enum End {
     CloseNotify,
     /// With a FIN only.
     Truncation,
+    /// With a RST.
+    Reset,
+    /// With a record that the client cannot decrypt.
+    Garbage,
 }
+
+/// A record of application data (RFC 8446, section 5.2) that no key decrypts.
+const GARBAGE: [u8; 37] = {
+    let mut record = [0; 37];
+    (record[0], record[1], record[2], record[4]) = (23, 3, 3, 32);
+    record
+};
 
 /// A server that passes all bytes on, until it is dropped.
 #[derive(Debug)]
@@ -58,13 +70,14 @@ impl Front {
                     stream.set_nodelay(true).unwrap();
                     let socket: std::net::TcpStream = stream.as_fd().try_clone_to_owned().unwrap().into();
                     let Ok(stream) = acceptor.accept(stream).await else { return };
-                    let truncate = || {
-                        if end == End::Truncation {
-                            // The client may have closed the connection.
-                            let _ = socket.shutdown(Shutdown::Write);
-                        }
+                    // The client may have closed the connection.
+                    let before_end = || match end {
+                        End::CloseNotify => {}
+                        End::Truncation => drop(socket.shutdown(Shutdown::Write)),
+                        End::Reset => reset_on_close(&socket),
+                        End::Garbage => drop((&socket).write_all(&GARBAGE)),
                     };
-                    pass_on(stream, backend, ended, truncate).await;
+                    pass_on(stream, backend, ended, before_end, end == End::Reset).await;
                 });
             }
         })
@@ -78,7 +91,7 @@ impl Front {
             endpoint.send(format!("unix:{}", path.display())).unwrap();
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(pass_on(stream, backend, ended.clone(), || {}));
+                connections.spawn(pass_on(stream, backend, ended.clone(), || {}, false));
             }
         })
     }
@@ -110,12 +123,14 @@ impl Drop for Front {
     }
 }
 
-/// Passes the bytes of both directions on. Calls `before_end` when the backend has ended its data.
+/// Passes the bytes of both directions on. Calls `before_end` when the backend has ended its data. With `abort`, closes the
+/// connection then.
 async fn pass_on(
     client: impl AsyncRead + AsyncWrite,
     backend: SocketAddr,
     ended: Sender<Option<io::ErrorKind>>,
     before_end: impl FnOnce(),
+    abort: bool,
 ) {
     let (mut client_read, mut client_write) = split(client);
     let Ok(backend) = TcpStream::connect(backend).await else { return };
@@ -125,13 +140,19 @@ async fn pass_on(
         // The test may have ended.
         let _ = ended.send(copied.err().map(|error| error.kind()));
         let _ = backend_write.shutdown().await;
+        Ok(())
     };
     let replies = async {
         let _ = copy(&mut backend_read, &mut client_write).await;
         before_end();
+        if abort {
+            return Err(());
+        }
         let _ = client_write.shutdown().await;
+        Ok(())
     };
-    tokio::join!(requests, replies);
+    // An error ends both directions.
+    let _ = tokio::try_join!(requests, replies);
 }
 
 /// Returns the configuration of a server with this certificate. With `client_ca`, clients must present a certificate that

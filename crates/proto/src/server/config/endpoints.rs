@@ -9,7 +9,7 @@ use serde::de::{Deserialize, Deserializer, Error, Expected, SeqAccess, Unexpecte
 use serde::ser::{Serialize, Serializer};
 
 use super::builder::Conflict;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, InvalidEndpoint};
 
 /// The endpoint of a server, whose TCP addresses are IP addresses.
 pub type ServerEndpoint = Endpoint<SocketAddr>;
@@ -42,27 +42,32 @@ impl<const MIN: usize> EndpointList<MIN> {
     }
 
     fn new<E: Error>(texts: &[&str], expected: &dyn Expected) -> Result<Self, E> {
+        // Checked before the pairs are compared, which takes quadratic time.
+        if texts.len() > MAX_ENDPOINTS {
+            return Err(E::custom(format_args!("{} endpoints; at most {MAX_ENDPOINTS} are allowed", texts.len())));
+        }
+        if texts.is_empty() {
+            return Err(E::invalid_value(Unexpected::Other("an empty list"), expected));
+        }
         let mut endpoints = Vec::<ServerEndpoint>::with_capacity(texts.len());
         for text in texts {
-            let invalid = |_| E::invalid_value(Unexpected::Str(text), expected);
-            let endpoint = text.parse().map_err(invalid)?;
-            if endpoints.iter().any(|other| is_same_socket(&endpoint, other)) {
-                return Err(E::custom(format_args!("{endpoint} is in the list twice")));
+            let invalid = |reason: InvalidEndpoint| {
+                E::invalid_value(Unexpected::Other(&format!("string {text:?} ({reason})")), expected)
+            };
+            let endpoint: ServerEndpoint = text.parse().map_err(invalid)?;
+            match endpoints.iter().find(|other| endpoint.has_same_socket(other)) {
+                None => endpoints.push(endpoint),
+                Some(other) if *other == endpoint => {
+                    return Err(E::custom(format_args!("{endpoint} is in the list twice")));
+                }
+                Some(other) => {
+                    let same = if let Endpoint::Inherited { .. } = endpoint { "name" } else { "address and port" };
+                    return Err(E::custom(format_args!("{other} and {endpoint} have the same {same}; remove one")));
+                }
             }
-            endpoints.push(endpoint);
         }
-        match endpoints.len() {
-            0 => Err(E::invalid_length(0, expected)),
-            1..=MAX_ENDPOINTS => Ok(Self(endpoints)),
-            length => Err(E::custom(format_args!("{length} endpoints; at most {MAX_ENDPOINTS} are allowed"))),
-        }
+        Ok(Self(endpoints))
     }
-}
-
-/// Whether a server cannot listen on both. Port 0 stands for any free port, so two endpoints with it never conflict.
-fn is_same_socket(one: &ServerEndpoint, other: &ServerEndpoint) -> bool {
-    let any_port = |endpoint: &ServerEndpoint| matches!(endpoint, Endpoint::Tcp(address) | Endpoint::Tls(address) if address.port() == 0);
-    !any_port(one) && one.has_same_socket(other)
 }
 
 impl<const MIN: usize> Serialize for EndpointList<MIN> {
@@ -86,7 +91,7 @@ impl<'de, const MIN: usize> Deserialize<'de> for EndpointList<MIN> {
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(
                     "an IP address and a port, such as \"127.0.0.1:5000\" or \"tls://[::1]:5000\", or \"unix:PATH\", \
-                     or \"fd:NAME\", or a list of them",
+                     \"fd:NAME\" or \"tls+fd:NAME\", or a list of them",
                 )?;
                 if MIN == 0 { f.write_str(", or \"\" for off") } else { Ok(()) }
             }
@@ -116,7 +121,7 @@ pub(crate) fn conflicts(listeners: &[(&'static str, &[ServerEndpoint])]) -> Vec<
     let mut conflicts = Vec::new();
     for (index, (key, endpoints)) in listeners.iter().enumerate() {
         for (other_key, others) in &listeners[..index] {
-            let is_taken = |endpoint: &&ServerEndpoint| others.iter().any(|other| is_same_socket(endpoint, other));
+            let is_taken = |endpoint: &&ServerEndpoint| others.iter().any(|other| endpoint.has_same_socket(other));
             if let Some(endpoint) = endpoints.iter().find(is_taken) {
                 conflicts.push(Conflict {
                     keys: [key, other_key],
@@ -156,25 +161,34 @@ mod tests {
     #[test]
     fn the_error_of_an_invalid_list_names_the_element_and_what_is_valid() {
         for (invalid, shown) in [
-            (Value::from("localhost"), "\"localhost\""),
-            (Value::from("127.0.0.1"), "\"127.0.0.1\""),
-            (Value::from("localhost:5000"), "\"localhost:5000\""),
-            (Value::from("127.0.0.1:1,"), "\"\""),
-            (Value::from(vec!["127.0.0.1:1", ""]), "\"\""),
-            (Value::from(vec![""]), "\"\""),
+            (Value::from("localhost"), "string \"localhost\" (the port is missing or invalid)"),
+            (Value::from("127.0.0.1"), "string \"127.0.0.1\" (the port is missing or invalid)"),
+            (Value::from("localhost:5000"), "string \"localhost:5000\" (the host is not an IP address)"),
+            (Value::from("tsl://[::1]:1"), "string \"tsl://[::1]:1\" (the scheme is unknown)"),
+            (Value::from("127.0.0.1:1,"), "string \"\" (the host "),
+            (Value::from(vec!["127.0.0.1:1", ""]), "string \"\" (the host "),
+            (Value::from(vec![""]), "string \"\" (the host "),
             (Value::from(5000), "integer `5000`"),
-            (Value::Array(Vec::new()), "length 0"),
+            (Value::Array(Vec::new()), "invalid value: an empty list"),
         ] {
             let error = parse::<0>(invalid).unwrap_err();
             assert!(error.contains(shown) && error.contains("an IP address and a port, such as"), "{error}");
             assert!(error.ends_with("or \"\" for off"), "{error}");
         }
         assert!(parse::<1>("").unwrap_err().ends_with("or a list of them"));
-        for twice in ["127.0.0.1:1,127.0.0.1:1", "127.0.0.1:1,tls://127.0.0.1:1", "unix:a,unix:a", "fd:a,tls+fd:a"] {
-            assert!(parse::<1>(twice).unwrap_err().ends_with("is in the list twice"), "{twice}");
+        for (twice, error) in [
+            ("127.0.0.1:1,127.0.0.1:1", "127.0.0.1:1 is in the list twice"),
+            (
+                "127.0.0.1:1,tls://127.0.0.1:1",
+                "127.0.0.1:1 and tls://127.0.0.1:1 have the same address and port; remove one",
+            ),
+            ("unix:a,unix:a", "unix:a is in the list twice"),
+            ("fd:a,tls+fd:a", "fd:a and tls+fd:a have the same name; remove one"),
+        ] {
+            assert_eq!(parse::<1>(twice).unwrap_err(), error);
         }
         assert!(parse::<1>("127.0.0.1:0,127.0.0.1:0").is_ok(), "two free ports");
-        let many = Value::from((0..65).map(|index| format!("unix:{index}")).collect::<Vec<_>>());
+        let many = Value::from((0..65).map(|_| "unix:a".to_owned()).collect::<Vec<_>>());
         assert_eq!(parse::<1>(many).unwrap_err(), "65 endpoints; at most 64 are allowed");
     }
 
