@@ -27,8 +27,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
-use proto::client::Timeouts;
 use proto::client::power::Client;
+use proto::client::{Error, ErrorKind, HandshakeError, Timeouts};
 use proto::server::healthcheck;
 use proto::server::observe::metrics::registry;
 use proto::server::{self, Admission, ConnectionTimeouts, LimitReached, Listener, Service, Shutdown, Summary};
@@ -159,6 +159,8 @@ pub async fn healthcheck(config: &Config) -> Result<(), String> {
             Ok(Ok(reply)) => Err(format!("the echo of {one} was {reply}")),
             Ok(Err(error_reply)) if error_reply.code == ErrorCode::Busy => Ok(()),
             Ok(Err(error_reply)) => Err(error_reply.to_string()),
+            // So a full server rejects a client of TLS.
+            Err(Error { kind: ErrorKind::Handshake(HandshakeError::Closed), .. }) => Ok(()),
             Err(error) => Err(error.to_string()),
         }
     })

@@ -8,7 +8,7 @@ use std::process::Output;
 
 use proto::testing::blocking::connect;
 use proto::testing::program::ServerProcess;
-use proto::testing::tls::{TestTls, exchange};
+use proto::testing::tls::{TestTls, TlsClient, exchange};
 use support::program::{clean_command, command, start};
 
 const ANY: &str = "127.0.0.1:0";
@@ -39,6 +39,23 @@ fn a_health_check_does_not_read_the_files_of_tls() {
     let checked = clean_command().args(&arguments).arg("--check-config").output().unwrap();
     assert_eq!(checked.status.code(), Some(2));
     server.stop();
+}
+
+#[test]
+fn a_full_server_with_tls_is_healthy() {
+    let tls = TestTls::new();
+    let server = start(&tls.arguments(&[&TLS_ENDPOINT[..], &["--set", "limits.max_connections=1"]].concat()));
+    let mut client = TlsClient::connect(server.address("power"), &tls.client());
+    client.send(b"a2\n").unwrap();
+    client.expect("d4.0\n");
+    let listen = format!("tls://{}", server.address("power"));
+    let arguments = tls.arguments(&["--listen", &listen, "--healthcheck"]);
+    let Output { status, stderr, .. } = clean_command().args(&arguments).output().unwrap();
+    assert_eq!(status.code(), Some(0), "{}", String::from_utf8_lossy(&stderr));
+    assert_eq!(server.metric("power_connections_total{result=\"rejected\"}"), 1);
+    server.stop();
+    let Output { status, .. } = clean_command().args(&arguments).output().unwrap();
+    assert_eq!(status.code(), Some(1));
 }
 
 #[test]

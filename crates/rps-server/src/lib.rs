@@ -31,7 +31,7 @@ use bytes::Bytes;
 use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use proto::client::rps::{Connection, Round};
-use proto::client::{Error, ErrorKind, Timeouts};
+use proto::client::{Error, ErrorKind, HandshakeError, Timeouts};
 use proto::server::healthcheck;
 use proto::server::observe::metrics::registry;
 use proto::server::{self, Admission, ConnectionTimeouts, LimitReached, Listener, Service, Shutdown, Summary};
@@ -257,7 +257,8 @@ pub async fn healthcheck(config: &Config) -> Result<(), String> {
 fn unless_full<T>(result: Result<T, Error>) -> Result<Option<T>, String> {
     match result {
         Ok(checked) => Ok(Some(checked)),
-        Err(Error { kind: ErrorKind::Full, .. }) => Ok(None),
+        // A full server closes the connection of a TLS client without a reply.
+        Err(Error { kind: ErrorKind::Full | ErrorKind::Handshake(HandshakeError::Closed), .. }) => Ok(None),
         Err(error) => Err(error.to_string()),
     }
 }
