@@ -69,7 +69,14 @@ impl Front {
                 connections.spawn(async move {
                     stream.set_nodelay(true).unwrap();
                     let socket: std::net::TcpStream = stream.as_fd().try_clone_to_owned().unwrap().into();
-                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let stream = match acceptor.accept(stream).await {
+                        Ok(stream) => stream,
+                        Err(error) => {
+                            // The test may have ended.
+                            let _ = ended.send(Some(error.kind()));
+                            return;
+                        }
+                    };
                     // The client may have closed the connection.
                     let before_end = || match end {
                         End::CloseNotify => {}
@@ -110,7 +117,7 @@ impl Front {
         Self { endpoint, ends, stop, thread: Some(thread) }
     }
 
-    /// Waits for the next client that ends its data. Returns the error if it was not `close_notify`, or EOF on a Unix socket.
+    /// Waits for the next client that ends its data or its handshake. Returns the error if it was not `close_notify`, or EOF on a Unix socket.
     pub fn next_end(&self) -> Option<io::ErrorKind> {
         self.ends.recv_timeout(TEST_TIMEOUT).unwrap()
     }
