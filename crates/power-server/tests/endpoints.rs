@@ -5,29 +5,24 @@
 mod support;
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::io::{ErrorKind, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command;
 use std::thread;
 
-use proto::testing::blocking::exchange;
+use proto::testing::blocking::{connect_unix, exchange, exchange_unix, read_to_end};
+use proto::testing::process::run;
 use proto::testing::program::ServerProcess;
-use proto::testing::{TEST_TIMEOUT, python};
-use support::program::{BINARY, clean_command, command};
-
-/// Returns a path for a socket. No other test uses it.
-fn path(name: &str) -> PathBuf {
-    let path = PathBuf::from(BINARY.folder).join(name);
-    let _ = fs::remove_file(&path);
-    path
-}
+use proto::testing::python;
+use support::program::{clean_command, command};
+use tempfile::tempdir;
 
 /// Starts a server that listens only on the Unix socket, apart from its admin listener.
-fn start_unix(path: &str, settings: &[&str]) -> ServerProcess {
-    let listen = format!("unix:{path}");
+fn start_unix(path: &Path, settings: &[&str]) -> ServerProcess {
+    let listen = format!("unix:{}", path.display());
     let settings = settings.iter().flat_map(|&set| ["--set", set]);
     ServerProcess::start(
         &mut command(&["--listen", &listen].into_iter().chain(settings).collect::<Vec<_>>()),
@@ -35,33 +30,16 @@ fn start_unix(path: &str, settings: &[&str]) -> ServerProcess {
     )
 }
 
-fn connect_unix(path: &str) -> UnixStream {
-    let stream = UnixStream::connect(path).unwrap();
-    stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
-    stream.set_write_timeout(Some(TEST_TIMEOUT)).unwrap();
-    stream
-}
-
-fn exchange_unix(path: &str, request: &str) -> String {
-    let mut stream = connect_unix(path);
-    stream.write_all(request.as_bytes()).unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
-    let mut received = String::new();
-    stream.read_to_string(&mut received).unwrap();
-    received
-}
-
 fn fails(command: &mut Command, code: i32, message: &str) {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    let output = [stdout, stderr].concat();
-    let output = String::from_utf8_lossy(&output);
-    assert_eq!(status.code(), Some(code), "{command:?}: {output}");
-    assert!(output.contains(message), "{command:?}: {output}");
+    let exit = run(command, "");
+    assert_eq!(exit.code, Some(code), "{command:?}: {exit:?}");
+    assert!(exit.stdout.contains(message) || exit.stderr.contains(message), "{command:?}: {exit:?}");
 }
 
 #[test]
 fn a_list_has_tcp_and_unix_endpoints() {
-    let socket = path("list");
+    let folder = tempdir().unwrap();
+    let socket = folder.path().join("socket");
     let listen = format!("127.0.0.1:0, 127.0.0.1:0,unix:{}", socket.display());
     for mut command in [command(&["--listen", &listen]), {
         let mut command = command(&[]);
@@ -69,15 +47,12 @@ fn a_list_has_tcp_and_unix_endpoints() {
         command
     }] {
         let server = ServerProcess::start(&mut command, &["power", "admin"]);
-        let addresses: Vec<SocketAddr> = server
-            .log()
-            .lines()
-            .filter_map(|line| line.split_once("service=\"power\" address=")?.1.parse().ok())
-            .collect();
-        assert_eq!(addresses.len(), 2, "{}", server.log());
+        let endpoints = server.endpoints("power");
+        let addresses: [SocketAddr; 2] = [0, 1].map(|number| endpoints[number].parse().unwrap());
+        assert_eq!(endpoints.len(), 3, "{endpoints:?}");
         assert_eq!(exchange(addresses[0], b"a2"), "d4.0");
-        assert_eq!(exchange_unix(socket.to_str().unwrap(), "a2"), "d4.0");
-        assert_eq!(exchange_unix(socket.to_str().unwrap(), "b2"), "d8.0");
+        assert_eq!(exchange_unix(&socket, b"a2"), "d4.0");
+        assert_eq!(exchange_unix(&socket, b"b2"), "d8.0");
         let unix = format!("unix:{}", socket.display());
         for (endpoint, connections) in [(&addresses[0].to_string(), 1), (&addresses[1].to_string(), 0), (&unix, 2)] {
             let series = format!("power_endpoint_connections_total{{endpoint=\"{endpoint}\"}}");
@@ -107,20 +82,20 @@ fn an_invalid_list_exits_with_2() {
 
 #[test]
 fn row_50_a_socket_in_use_and_another_file_are_kept_and_a_stale_socket_is_replaced() {
-    let socket = path("stale");
-    let name = socket.to_str().unwrap();
+    let folder = tempdir().unwrap();
+    let socket = folder.path().join("socket");
     // As after a crash: the socket is closed, and its file is still there.
     drop(UnixListener::bind(&socket).unwrap());
-    let first = start_unix(name, &[]);
+    let first = start_unix(&socket, &[]);
     let metadata = fs::metadata(&socket).unwrap();
     assert!(metadata.file_type().is_socket());
     assert_eq!(metadata.permissions().mode() & 0o777, 0o660);
-    let listen = format!("unix:{name}");
+    let listen = format!("unix:{}", socket.display());
     let in_use = format!("cannot listen on {listen}: another process listens on it");
     fails(&mut command(&["--listen", &listen]), 1, &in_use);
-    assert_eq!(exchange_unix(name, "a2"), "d4.0");
+    assert_eq!(exchange_unix(&socket, b"a2"), "d4.0");
     // A hung process whose accept queue is full.
-    let hung = path("hung");
+    let hung = folder.path().join("hung");
     let _listener = UnixListener::bind(&hung).unwrap();
     let mut queued = Vec::new();
     loop {
@@ -135,13 +110,13 @@ fn row_50_a_socket_in_use_and_another_file_are_kept_and_a_stale_socket_is_replac
 
     // Another process takes the path: this one does not remove its file.
     fs::remove_file(&socket).unwrap();
-    let second = start_unix(name, &[]);
+    let second = start_unix(&socket, &[]);
     first.stop();
-    assert_eq!(exchange_unix(name, "b2"), "d8.0");
+    assert_eq!(exchange_unix(&socket, b"b2"), "d8.0");
     second.stop();
     assert!(!socket.exists());
 
-    let notes = path("notes");
+    let notes = folder.path().join("notes");
     fs::write(&notes, "text").unwrap();
     fails(&mut command(&["--listen", &format!("unix:{}", notes.display())]), 1, "is not a socket; remove it");
     assert_eq!(fs::read(&notes).unwrap(), b"text");
@@ -153,52 +128,62 @@ fn row_50_a_socket_in_use_and_another_file_are_kept_and_a_stale_socket_is_replac
 
 #[test]
 fn row_50_clients_of_a_unix_socket_that_never_read_are_closed_and_their_memory_is_bounded() {
-    let socket = path("unread");
-    let name = socket.to_str().unwrap();
-    let server = start_unix(name, &["timeouts.write=1s", "limits.max_connections_per_ip=1"]);
+    let folder = tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let server = start_unix(&socket, &["timeouts.write=1s", "limits.max_connections_per_ip=1"]);
     let (baseline, before) = (server.baseline(), server.resident_kib());
     let requests = "a2\n".repeat(10_000);
     // The limit per IP does not apply to them.
     thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
-                let mut stream = connect_unix(name);
-                let error = (0..).find_map(|_| stream.write_all(requests.as_bytes()).err()).unwrap();
+                let mut stream = connect_unix(&socket);
+                let error = (0..10_000).find_map(|_| stream.write_all(requests.as_bytes()).err()).unwrap();
                 assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
             });
         }
     });
-    let growth = server.resident_kib().saturating_sub(before);
+    let growth = server.peak_resident_kib().saturating_sub(before);
     assert!(growth < 4096, "{growth} KiB for 16 clients");
-    assert_eq!(exchange_unix(name, "a2"), "d4.0");
+    assert_eq!(exchange_unix(&socket, b"a2"), "d4.0");
     server.returns_to(baseline, "power");
-    assert_eq!(server.metric("power_connections_closed_total{reason=\"write_timeout\"}"), 16);
+    assert_eq!(server.closed("power", "write_timeout"), 16);
     assert_eq!(server.metric("power_connections_total{result=\"accepted\"}"), 17);
     server.stop();
 }
 
 #[test]
 fn row_50_a_drain_serves_the_accept_queue_of_a_unix_socket() {
-    let socket = path("queue");
-    let name = socket.to_str().unwrap();
-    let server = start_unix(name, &[]);
+    let folder = tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let server = start_unix(&socket, &[]);
     server.signal("STOP");
     server.eventually(ServerProcess::is_stopped, "stops");
-    let mut queued: Vec<_> = (0..10).map(|_| connect_unix(name)).collect();
+    let mut queued: Vec<_> = (0..10).map(|_| connect_unix(&socket)).collect();
     for stream in &mut queued {
         stream.write_all(b"a2\n").unwrap();
     }
     server.signal("TERM");
     server.signal("CONT");
     for stream in &mut queued {
-        let mut received = String::new();
-        stream.read_to_string(&mut received).unwrap();
-        assert_eq!(received, "d4.0\n");
+        assert_eq!(read_to_end(stream), "d4.0\n");
     }
     let (code, log) = server.wait_for_exit();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("stopped accepted=10 rejected=0 panicked=0 aborted=0"), "{log}");
     assert!(!socket.exists());
+}
+
+#[test]
+fn the_health_check_asks_a_unix_socket() {
+    let folder = tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let server = start_unix(&socket, &[]);
+    let listen = format!("unix:{}", socket.display());
+    let check = || run(clean_command().args(["--listen", &listen, "--healthcheck"]), "").code;
+    assert_eq!(check(), Some(0));
+    server.stop();
+    assert_eq!(check(), Some(1));
 }
 
 const CLIENT: &str = r#"
@@ -225,8 +210,9 @@ asyncio.run(asyncio.wait_for(main(), 60))
 #[test]
 #[ignore = "needs python3: run with -- --ignored python"]
 fn python_programs_can_use_a_unix_socket() {
-    let socket = path("python");
-    let server = start_unix(socket.to_str().unwrap(), &[]);
+    let folder = tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let server = start_unix(&socket, &[]);
     python::run(&["-c", CLIENT], &[socket.to_str().unwrap()]);
     server.stop();
 }

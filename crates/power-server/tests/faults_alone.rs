@@ -644,8 +644,7 @@ fn row_54_more_clients_than_the_accept_queue_holds_wait_for_a_restart() {
     server.stop_process();
     let load = RestartLoad::start(power, CLIENTS, SHORT, Use::Short(Duration::ZERO));
     assert!(eventually(Duration::from_mins(1), || dropped() > before), "the queue is not full");
-    server.begin_restart();
-    server.continue_process();
+    server.begin_restart_of_stopped();
     load.wait_for_replies(1);
     let outcome = load.stop();
     println!("row 54: {CLIENTS} clients, {} SYNs or requests dropped: {outcome}", dropped() - before);

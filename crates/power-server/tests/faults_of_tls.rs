@@ -7,19 +7,17 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use proto::testing::blocking::{
-    connect, connect_from, connect_with_small_buffers, expect_reset, read_to_end, reset_on_close,
-};
+use proto::testing::blocking::{connect, connect_from, connect_with_small_buffers, expect_reset, reset_on_close};
 use proto::testing::certificates::{Authority, CertificateFiles};
-use proto::testing::process::{ChildProcess, raise_open_files};
+use proto::testing::process::raise_open_files;
 use proto::testing::program::ServerProcess;
 use proto::testing::tls::{
-    End, HandshakeKind, TLS12, TLS13, TestTls, TlsClient, VERSIONS, client_config, exchange, resuming_client_config,
+    ConnectionEnd, HandshakeKind, TLS12, TLS13, TestTls, TlsClient, VERSIONS, client_config, exchange,
+    resuming_client_config,
 };
 use support::program;
 
@@ -28,10 +26,6 @@ const TLS_ENDPOINT: [&str; 2] = ["--listen", "tls://127.0.0.1:0"];
 /// Starts a server that listens with TLS.
 fn start(tls: &TestTls, arguments: &[&str]) -> ServerProcess {
     program::start(&tls.arguments(&[&TLS_ENDPOINT, arguments].concat()))
-}
-
-fn closed(server: &ServerProcess, reason: &str) -> u64 {
-    server.metric(&format!("power_connections_closed_total{{reason=\"{reason}\"}}"))
 }
 
 fn handshakes(server: &ServerProcess, result: &str) -> u64 {
@@ -72,7 +66,7 @@ fn rejection(address: SocketAddr, tls: &TestTls, identity: Option<&CertificateFi
 fn row_37_failed_handshakes_are_counted_by_result_and_affect_no_other_client() {
     let tls = TestTls::new();
     let client_ca = format!("tls.client_ca={}", tls.authority.certificate.display());
-    let server = start(&tls, &["--set", &client_ca, "--set", "timeouts.handshake=1s", "--log-level", "debug"]);
+    let server = start(&tls, &["--set", &client_ca, "--set", "timeouts.handshake=1h", "--log-level", "debug"]);
     let baseline = server.baseline();
     let power = server.address("power");
     let right = tls.authority.issue_client();
@@ -81,7 +75,7 @@ fn row_37_failed_handshakes_are_counted_by_result_and_affect_no_other_client() {
     open.send(b"a2\n").unwrap();
     open.expect("d4.0\n");
 
-    let mut expected = [("no_certificate", 0), ("bad_certificate", 0), ("protocol", 0), ("closed", 0), ("timeout", 0)];
+    let mut expected = [("no_certificate", 0), ("bad_certificate", 0), ("protocol", 0), ("closed", 0)];
     let mut check = |result: &str, count: u64| {
         let (_, total) = expected.iter_mut().find(|(name, _)| *name == result).unwrap();
         *total += count;
@@ -89,7 +83,7 @@ fn row_37_failed_handshakes_are_counted_by_result_and_affect_no_other_client() {
             server.eventually(|server| handshakes(server, result) == total, &format!("counts {total} {result}"));
         }
         let failed: u64 = expected.iter().map(|(_, total)| total).sum();
-        server.eventually(|server| closed(server, "tls_failed") == failed, "counts the close reason");
+        server.eventually(|server| server.closed("power", "tls_failed") == failed, "counts the close reason");
     };
     assert_eq!(
         rejection(power, &tls, None),
@@ -123,12 +117,15 @@ fn row_37_failed_handshakes_are_counted_by_result_and_affect_no_other_client() {
         assert!(matches!(received[..], [21, 3, _, 0, 2, 2, _]), "{received:?}");
         check("protocol", 1);
     }
-    let mut tls_1_1 = vec![22, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
-    tls_1_1.extend([7; 32]);
-    // No session, TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, no compression, no extensions.
-    tls_1_1.extend([0, 0, 2, 0xc0, 0x13, 1, 0]);
+    // A record with a hello of TLS 1.1, and its random bytes.
+    let start = [&[22, 3, 1, 0, 69, 1, 0, 0, 65, 3, 2][..], &[7; 32]].concat();
+    // No session, TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, no compression, and 22 bytes of extensions: groups, point formats and
+    // signature algorithms, so that only the version is wrong.
+    let rest = [0, 0, 2, 0xc0, 0x09, 1, 0, 0, 22];
+    let extensions = [0, 10, 0, 4, 0, 2, 0, 23, 0, 11, 0, 2, 1, 0, 0, 13, 0, 4, 0, 2, 4, 3];
+    let tls_1_1 = [&start[..], &rest, &extensions].concat();
     let received = send_plain(power, &tls_1_1);
-    assert!(matches!(received[..], [21, 3, _, 0, 2, 2, _]), "{received:?}");
+    assert!(matches!(received[..], [21, 3, _, 0, 2, 2, 70]), "protocol_version: {received:?}");
     check("protocol", 1);
 
     // The end of the connection in the handshake: after a part of the hello, after the hello, and a reset.
@@ -148,18 +145,6 @@ fn row_37_failed_handshakes_are_counted_by_result_and_affect_no_other_client() {
     drop(socket);
     check("closed", 1);
 
-    // Silence, from the beginning or after a hello.
-    for bytes in [&b""[..], &hello[..100], &hello] {
-        let began = Instant::now();
-        let mut socket = connect(power);
-        socket.write_all(bytes).unwrap();
-        let mut received = Vec::new();
-        socket.read_to_end(&mut received).unwrap();
-        assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
-        assert_eq!(received.is_empty(), bytes.len() < hello.len(), "only a whole hello gets an answer");
-        check("timeout", 1);
-    }
-
     // A slow handshake in single bytes is a handshake.
     let mut client = TlsClient::on(connect(power), &with(Some(&right)));
     client.handshake(1).unwrap();
@@ -170,8 +155,63 @@ fn row_37_failed_handshakes_are_counted_by_result_and_affect_no_other_client() {
     drop((open, client));
     server.returns_to(baseline, "power");
     assert_eq!(handshakes(&server, "ok"), 2);
+    assert_eq!(server.metric("power_tls_handshake_duration_seconds_count"), 2);
     let log = server.stop();
     assert!(log.contains("handshake failed") && !log.contains("WARN") && !log.contains("ERROR"), "{log}");
+}
+
+#[test]
+fn row_37_a_client_that_is_silent_in_the_handshake_is_closed_at_the_timeout() {
+    let tls = TestTls::new();
+    let server = start(&tls, &["--set", "timeouts.handshake=1s"]);
+    let (baseline, power) = (server.baseline(), server.address("power"));
+    let hello = client_hello(&tls, power);
+    for (bytes, count) in [(&b""[..], 1), (&hello[..100], 2), (&hello, 3)] {
+        let began = Instant::now();
+        let mut socket = connect(power);
+        socket.write_all(bytes).unwrap();
+        let mut received = Vec::new();
+        socket.read_to_end(&mut received).unwrap();
+        assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+        assert_eq!(received.is_empty(), bytes.len() < hello.len(), "only a whole hello gets a reply");
+        server.eventually(|server| handshakes(server, "timeout") == count, &format!("counts {count} timeouts"));
+    }
+    server.returns_to(baseline, "power");
+    server.stop();
+}
+
+#[test]
+fn row_37_a_client_rejects_a_certificate_for_another_host() {
+    let tls = TestTls::new();
+    replace(&tls, &tls.authority.issue_wrong_host());
+    let server = start(&tls, &[]);
+    for (version, count) in VERSIONS.into_iter().zip(1..) {
+        let error = TlsClient::try_connect(server.address("power"), &tls.client_of(version)).unwrap_err();
+        assert!(error.to_string().contains("not valid for name"), "{error}");
+        server.eventually(|server| handshakes(server, "bad_certificate") == count, "counts the alert of the client");
+    }
+    server.stop();
+}
+
+#[test]
+fn row_37_the_request_timeout_begins_after_the_handshake() {
+    let tls = TestTls::new();
+    let server = start(&tls, &["--set", "timeouts.request=1s", "--set", "timeouts.handshake=1h"]);
+    for version in VERSIONS {
+        let mut client = TlsClient::on(connect(server.address("power")), &tls.client_of(version));
+        let hello = client.records();
+        client.socket.write_all(&hello[..10]).unwrap();
+        // Not a wait: the handshake takes longer than the timeout.
+        thread::sleep(Duration::from_millis(1200));
+        client.socket.write_all(&hello[10..]).unwrap();
+        let began = Instant::now();
+        client.handshake(usize::MAX).unwrap();
+        let (reply, _) = client.read_rest();
+        assert!(reply.starts_with("eTIMEOUT "), "{reply}");
+        assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+    server.eventually(|server| server.closed("power", "request_timeout") == 2, "counts the timeouts");
+    server.stop();
 }
 
 #[test]
@@ -189,11 +229,15 @@ fn row_38_after_a_truncation_only_whole_requests_have_replies() {
                 let mut client = TlsClient::connect(server.address("power"), &tls.client_of(version));
                 client.send(bytes).unwrap();
                 client.truncate();
-                assert_eq!(client.read_rest(), ((*replies).to_owned(), End::CloseNotify), "{bytes:?}, settle {settle}");
+                assert_eq!(
+                    client.read_rest(),
+                    ((*replies).to_owned(), ConnectionEnd::CloseNotify),
+                    "{bytes:?}, settle {settle}"
+                );
             }
         }
         server.returns_to(baseline, "power");
-        assert_eq!(closed(&server, "tls_truncated"), 2 * cases.len() as u64);
+        assert_eq!(server.closed("power", "tls_truncated"), 2 * cases.len() as u64);
         server.stop();
     }
 }
@@ -239,7 +283,7 @@ fn row_39_a_thousand_handshakes_that_never_end_are_closed_at_the_timeout() {
 #[test]
 fn row_40_a_flood_of_key_updates_ends_its_connection() {
     let tls = TestTls::new();
-    let server = start(&tls, &[]);
+    let server = start(&tls, &["--set", "timeouts.request=1h"]);
     let (baseline, power) = (server.baseline(), server.address("power"));
     let mut other = TlsClient::connect(power, &tls.client());
     let mut flood = TlsClient::connect(power, &tls.client_of(&TLS13));
@@ -249,8 +293,8 @@ fn row_40_a_flood_of_key_updates_ends_its_connection() {
     }
     flood.send(b"a2\n").unwrap();
     flood.expect("d4.0\n");
-    while flood.send_key_update().is_ok() {}
-    server.eventually(|server| closed(server, "io_error") == 1, "closes the connection");
+    assert!((0..10_000).any(|_| flood.send_key_update().is_err()), "10,000 key updates are sent");
+    server.eventually(|server| server.closed("power", "io_error") == 1, "closes the connection");
     other.send(b"a3\n").unwrap();
     other.expect("d9.0\n");
     drop((flood, other));
@@ -259,28 +303,30 @@ fn row_40_a_flood_of_key_updates_ends_its_connection() {
 }
 
 #[test]
-#[ignore = "needs openssl, like the tests of Python: run with -- --ignored python"]
-fn row_40_a_flood_of_renegotiations_ends_its_connection_with_openssl_as_with_python() {
+fn row_40_a_flood_of_renegotiations_ends_its_connection() {
     let tls = TestTls::new();
-    let server = start(&tls, &["--set", "timeouts.request=2s"]);
+    let server = start(&tls, &["--set", "timeouts.request=1h"]);
     let (baseline, power) = (server.baseline(), server.address("power"));
     let mut other = TlsClient::connect(power, &tls.client());
-    other.send(b"a2\n").unwrap();
-    other.expect("d4.0\n");
-    let mut command = Command::new("openssl");
-    command.args(["s_client", "-tls1_2", "-legacy_renegotiation", "-connect", &power.to_string(), "-CAfile"]);
-    command.arg(&tls.authority.certificate).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut flood = ChildProcess::start(&mut command);
-    flood.stdout.wait_for("a handshake", |text| text.contains("Verify return code: 0 (ok)").then_some(()));
-    let mut input = flood.take_stdin().unwrap();
-    // A line that begins with R renegotiates. The refusal comes with the next reply, and openssl waits for it.
-    input.write_all("R\n".repeat(1000).as_bytes()).unwrap();
-    server.eventually(|server| server.metric("power_connections") == 1, "closes the connection");
-    drop(input);
-    flood.wait();
+    let mut config = resuming_client_config(&tls.authority.certificate, None, &[&TLS12]);
+    config.enable_secret_extraction = true;
+    let config = Arc::new(config);
+    let request_renegotiations = |count| {
+        let mut client = TlsClient::connect(power, &config);
+        client.send(b"a2\n").unwrap();
+        client.expect("d4.0\n");
+        client.request_renegotiations(&config, count)
+    };
+    // The first one is rejected with a warning alert, and the connection goes on until the FIN.
+    let mut first = request_renegotiations(1);
+    first.shutdown(Shutdown::Write).unwrap();
+    first.read_to_end(&mut Vec::new()).unwrap();
+    server.eventually(|server| server.closed("power", "tls_truncated") == 1, "goes on after the first one");
+    let flood = request_renegotiations(1000);
+    server.eventually(|server| server.closed("power", "io_error") == 1, "closes the connection");
     other.send(b"a3\n").unwrap();
     other.expect("d9.0\n");
-    drop(other);
+    drop((flood, other));
     server.returns_to(baseline, "power");
     server.stop();
 }
@@ -323,14 +369,6 @@ fn client_hello_for(tls: &TestTls, socket: &TcpStream) -> Vec<u8> {
     TlsClient::on(socket.try_clone().unwrap(), &tls.client()).records()
 }
 
-/// Makes the server read its files again, and waits for the result: `ok` or `rejected`.
-fn reload(server: &ServerProcess, result: &str) {
-    let series = format!("power_config_reloads_total{{result=\"{result}\"}}");
-    let before = server.metric(&series);
-    server.signal("HUP");
-    server.eventually(|server| server.metric(&series) == before + 1, &format!("a reload that is {result}"));
-}
-
 /// Replaces the certificate and the key of the server.
 fn replace(tls: &TestTls, files: &CertificateFiles) {
     fs::copy(&files.certificate, &tls.server.certificate).unwrap();
@@ -353,15 +391,15 @@ fn row_42_a_reload_replaces_the_certificate_and_rejects_a_bad_one() {
 
     replace(&tls, &tls.authority.issue_other_server());
     assert_eq!(certificate(), first_certificate, "not before the reload");
-    reload(&server, "ok");
+    server.reload("power", "ok");
     let second_certificate = certificate();
     assert_ne!(second_certificate, first_certificate);
 
     // A key of another certificate.
     fs::copy(&identity.key, &tls.server.key).unwrap();
-    reload(&server, "rejected");
+    server.reload("power", "rejected");
     fs::write(&tls.server.key, "").unwrap();
-    reload(&server, "rejected");
+    server.reload("power", "rejected");
     assert_eq!(certificate(), second_certificate);
     for reason in ["it is not the key of the certificate", "it contains no unencrypted private key in PEM"] {
         let line = "config reload rejected; keeping the current configuration";
@@ -375,7 +413,7 @@ fn row_42_a_reload_replaces_the_certificate_and_rejects_a_bad_one() {
     };
     assert!(!warns(&server));
     replace(&tls, &tls.authority.issue_expired());
-    reload(&server, "ok");
+    server.reload("power", "ok");
     assert_eq!(server.metric(expired), 978_307_200, "2001-01-01");
     server.eventually(warns, "warns of the certificate");
     let error = TlsClient::try_connect(power, &config).unwrap_err();
@@ -418,7 +456,7 @@ fn row_42_a_client_certificate_is_verified_on_each_connection() {
                 continue;
             }
             fs::copy(&Authority::named("stranger").certificate, &client_ca).unwrap();
-            reload(&server, "ok");
+            server.reload("power", "ok");
             let error = connect(power, &config).unwrap_err().to_string();
             assert!(error.contains("UnknownCA"), "{error}");
         }
@@ -465,7 +503,7 @@ fn row_43_a_tls_client_that_never_reads_is_reset_at_the_write_timeout() {
         server.eventually(|server| server.metric("power_connections") == 0, "closes the connections");
         expect_reset(&mut client.socket);
     }
-    assert_eq!(closed(&server, "write_timeout"), 4);
+    assert_eq!(server.closed("power", "write_timeout"), 4);
     server.returns_to(baseline, "power");
     assert_eq!(exchange(power, &tls.client(), b"a2"), "d4.0");
     server.stop();
@@ -498,7 +536,7 @@ fn row_43_a_tls_client_that_reads_slowly_or_sends_much_gets_all_replies_in_order
     }
     let (rest, end) = client.read_rest();
     received.push_str(&rest);
-    assert_eq!(end, End::CloseNotify);
+    assert_eq!(end, ConnectionEnd::CloseNotify);
     assert!(received.lines().count() == replies && received.lines().all(|line| line.starts_with("eBADOP 'x'")));
     server.stop();
 }
@@ -515,7 +553,7 @@ fn row_44_a_drain_finishes_handshakes_and_ends_connections_with_close_notify() {
         client.socket.write_all(&hello[..10]).unwrap();
         server.eventually(|server| accepted(server) == 2, "accepts the clients");
         server.signal("TERM");
-        assert_eq!(idle.read_rest(), (String::new(), End::CloseNotify));
+        assert_eq!(idle.read_rest(), (String::new(), ConnectionEnd::CloseNotify));
         drop(idle);
         // Later than connections that are idle are closed, and than a client that has had its replies may go on.
         thread::sleep(Duration::from_millis(1200));
@@ -523,23 +561,10 @@ fn row_44_a_drain_finishes_handshakes_and_ends_connections_with_close_notify() {
         client.handshake(usize::MAX).unwrap();
         client.send(b"a2").unwrap();
         client.expect("d4.0");
-        assert_eq!(client.read_rest(), (String::new(), End::CloseNotify));
+        assert_eq!(client.read_rest(), (String::new(), ConnectionEnd::CloseNotify));
         drop(client);
         let (code, log) = server.wait_for_exit();
         assert_eq!(code, Some(0), "{log}");
         assert!(log.contains("stopped accepted=2 rejected=0 panicked=0 aborted=0"), "{log}");
     }
-}
-
-#[test]
-fn a_tls_client_of_a_plain_listener_gets_an_error_reply() {
-    let tls = TestTls::new();
-    let server = program::start(&[]);
-    let mut socket = connect(server.address("power"));
-    let hello = client_hello_for(&tls, &socket);
-    socket.write_all(&hello).unwrap();
-    assert!(read_to_end(&mut socket).starts_with(r"eBADOP '\x16"));
-    let error = TlsClient::try_connect(server.address("power"), &tls.client()).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error}");
-    server.stop();
 }

@@ -4,25 +4,23 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use proto::client::power::Client;
 use proto::client::tls::Tls;
 use proto::client::{Connector, Timeouts};
-use proto::testing::blocking::{connect, exchange, expect, read_to_end};
-use proto::testing::certificates::Authority;
-use proto::testing::inherited::{RestartedServer, with_sockets};
-use proto::testing::process::ChildProcess;
+use proto::testing::blocking::{connect, exchange, exchange_unix, expect, read_to_end};
+use proto::testing::inherited::{self, RestartedServer, with_sockets};
+use proto::testing::process::{ChildProcess, Exit, run};
 use proto::testing::program::ServerProcess;
+use proto::testing::tls::TestTls;
 use proto::testing::{TEST_TIMEOUT, eventually};
 use proto::wire::power::Operation;
 use socket2::SockRef;
-use support::program::{BINARY, clean_command, command};
+use support::program::{BINARY, check_reply_to_openssl, clean_command, command, openssl};
 
 const ANY: &str = "127.0.0.1:0";
 
@@ -30,21 +28,10 @@ fn start(sockets: &[&str], arguments: &[&str]) -> ServerProcess {
     ServerProcess::start(&mut with_sockets(&BINARY, sockets, arguments), BINARY.services)
 }
 
-/// Sends `a2` over a Unix socket and reads to the end.
-fn exchange_unix(path: &Path) -> String {
-    let mut stream = UnixStream::connect(path).unwrap();
-    stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
-    stream.write_all(b"a2").unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply).unwrap();
-    reply
-}
-
 /// Runs a program that must not start, and returns its exit code and its log.
 fn failed(command: &mut Command) -> (Option<i32>, String) {
-    let Output { status, stdout, .. } = command.stdin(Stdio::null()).output().unwrap();
-    (status.code(), String::from_utf8(stdout).unwrap())
+    let Exit { code, stdout, .. } = run(command, "");
+    (code, stdout)
 }
 
 #[test]
@@ -55,16 +42,14 @@ fn python_all_sockets_of_a_name_are_served_and_admin_may_be_one() {
     let sockets =
         ["power=127.0.0.1:0", "power=127.0.0.1:0", &format!("power=unix:{}", path.display()), "admin=127.0.0.1:0"];
     let server = start(&sockets, &["--listen", "fd:power", "--admin-listen", "fd:admin"]);
-    let log = server.log();
-    let lines: Vec<_> = log.lines().filter(|line| line.contains(" listening service=\"power\"")).collect();
-    assert_eq!(lines.len(), 3, "{log}");
-    for line in &lines[..2] {
-        let address = line.split_once("address=").unwrap().1.split(' ').next().unwrap();
-        assert_eq!(exchange(address.parse().unwrap(), b"a2"), "d4.0");
-        assert!(line.ends_with(" inherited=\"power\""), "{line}");
+    let (log, endpoints) = (server.log(), server.endpoints("power"));
+    assert_eq!(endpoints.len(), 3, "{log}");
+    assert_eq!(log.matches(" inherited=\"power\"").count(), 3, "{log}");
+    for endpoint in &endpoints[..2] {
+        assert_eq!(exchange(endpoint.parse().unwrap(), b"a2"), "d4.0");
     }
-    assert!(lines[2].contains(&format!("unix:{}", path.display())), "{log}");
-    assert_eq!(exchange_unix(&path), "d4.0");
+    assert_eq!(endpoints[2], format!("unix:{}", path.display()));
+    assert_eq!(exchange_unix(&path, b"a2"), "d4.0");
     assert_eq!(server.get("/readyz").unwrap().0, 200);
     assert!(!log.contains("WARN"), "{log}");
     server.stop();
@@ -82,22 +67,30 @@ fn python_the_only_socket_needs_no_name() {
 #[test]
 #[ignore = "needs python3"]
 fn python_tls_on_an_inherited_socket() {
-    let authority = Authority::new();
-    let files = authority.issue_server();
-    let settings =
-        [format!("tls.certificate={}", files.certificate.display()), format!("tls.key={}", files.key.display())];
-    let arguments = ["--listen", "tls+fd:power", "--admin-listen", ANY, "--set", &settings[0], "--set", &settings[1]];
-    let mut command = with_sockets(&BINARY, &["power=127.0.0.1:0"], &arguments);
-    let server = ServerProcess::start(&mut command, &["admin"]);
-    let log = server.log();
-    let endpoint = log.lines().find_map(|line| line.split_once(" listening service=\"power\" address=")).unwrap().1;
-    let endpoint = endpoint.split(' ').next().unwrap();
-    assert!(endpoint.starts_with("tls://127.0.0.1:"), "{log}");
-    let tls = Arc::new(Tls::default().with_authorities(&authority.certificate).unwrap());
-    let connector = Connector::new(endpoint.parse().unwrap()).with_tls(tls).with_timeouts(Timeouts::all(TEST_TIMEOUT));
+    let tls = TestTls::new();
+    let arguments = tls.arguments(&["--listen", "tls+fd:power", "--admin-listen", ANY]);
+    let server = start(&["power=127.0.0.1:0"], &arguments);
+    let endpoint = server.endpoints("power").remove(0);
+    assert!(endpoint.starts_with("tls://127.0.0.1:"), "{endpoint}");
+    let roots = Arc::new(Tls::default().with_authorities(&tls.authority.certificate).unwrap());
+    let connector =
+        Connector::new(endpoint.parse().unwrap()).with_tls(roots).with_timeouts(Timeouts::all(TEST_TIMEOUT));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let reply = runtime.block_on(Client::new(connector).request(Operation::Square, "2".parse().unwrap()));
     assert_eq!(reply.unwrap().unwrap().text().as_str(), "4.0");
+    server.stop();
+}
+
+#[test]
+#[ignore = "needs python3 and openssl"]
+fn openssl_gets_a_reply_over_tls_on_an_inherited_unix_socket() {
+    let tls = TestTls::new();
+    let path = tls.authority.folder().join("power.sock");
+    let arguments = tls.arguments(&["--listen", "tls+fd:power", "--admin-listen", ANY]);
+    let mut command = with_sockets(&BINARY, &[&format!("power=unix:{}", path.display())], &arguments);
+    let server = ServerProcess::start(&mut command, &["admin"]);
+    let mut openssl = openssl(&tls, &tls.authority.issue_client());
+    check_reply_to_openssl(openssl.arg("-no_ign_eof").arg("-unix").arg(&path));
     server.stop();
 }
 
@@ -105,7 +98,7 @@ fn python_tls_on_an_inherited_socket() {
 #[test]
 fn the_options_of_an_inherited_tcp_socket_are_those_of_the_servers_own() {
     let listener = TcpListener::bind(ANY).unwrap();
-    let mut command = Command::new("sh");
+    let mut command = inherited::clean_command("sh");
     command.args(["-c", "LISTEN_PID=$$ exec \"$@\" 3<&0 0</dev/null", "sh", BINARY.path, "--listen", "fd:"]);
     command
         .env("LISTEN_FDS", "1")
@@ -130,8 +123,8 @@ fn python_a_health_check_of_inherited_sockets_asks_the_admin_listener() {
     let server = start(&["power=127.0.0.1:0"], &["--listen", "fd:power", "--admin-listen", ANY]);
     let check = |admin: &str| {
         let arguments = ["--listen", "fd:power", "--admin-listen", admin, "--healthcheck"];
-        let Output { status, stderr, .. } = clean_command().args(arguments).output().unwrap();
-        (status.code(), String::from_utf8(stderr).unwrap())
+        let Exit { code, stderr, .. } = run(clean_command().args(arguments), "");
+        (code, stderr)
     };
     let admin = server.address("admin").to_string();
     assert_eq!(check(&admin), (Some(0), String::new()));
@@ -152,19 +145,19 @@ fn python_a_health_check_of_inherited_sockets_asks_the_admin_listener() {
 }
 
 #[test]
-#[ignore = "needs python3 and systemd-socket-activate"]
-fn python_sockets_of_systemd_are_served() {
+#[ignore = "needs systemd-socket-activate"]
+fn systemd_socket_activate_passes_sockets_that_are_served() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("power.sock");
     // It cannot choose a free port. No other program uses this address.
     let address = TcpListener::bind("127.66.55.44:0").unwrap().local_addr().unwrap();
-    let mut command = Command::new("systemd-socket-activate");
+    let mut command = inherited::clean_command("systemd-socket-activate");
     command.args(["--listen", &address.to_string(), "--listen"]).arg(&path);
     command.args(["--fdname=power:power", BINARY.path, "--listen", "fd:power"]).current_dir(BINARY.folder);
     let mut process = ChildProcess::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
     // It starts the server at the first connection.
     assert!(eventually(TEST_TIMEOUT, || path.exists()), "{process:?}");
-    assert_eq!(exchange_unix(&path), "d4.0");
+    assert_eq!(exchange_unix(&path, b"a2"), "d4.0");
     assert_eq!(exchange(address, b"a2"), "d4.0");
     process.signal("TERM");
     assert_eq!(process.wait(), Some(0));
@@ -203,8 +196,7 @@ fn row_52_python_requests_in_a_stopped_process_and_its_accept_queue_get_their_re
         stream.write_all(b"c2").unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
     }
-    server.begin_restart();
-    server.continue_process();
+    server.begin_restart_of_stopped();
     expect(&mut open[0], "d8.0\n");
     for stream in &mut open {
         assert_eq!(read_to_end(stream), "");
@@ -233,7 +225,10 @@ fn row_53_python_a_killed_server_loses_only_its_open_connections() {
         stream.shutdown(Shutdown::Write).unwrap();
     }
     server.kill();
-    assert!(matches!(open.read(&mut [0]), Ok(0) | Err(_)));
+    match open.read(&mut [0]) {
+        Ok(count) => assert_eq!(count, 0),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+    }
     // They connect while no process runs.
     let mut late = [(); 100].map(|()| connect(power));
     for stream in &mut late {
@@ -300,14 +295,14 @@ fn row_56_python_the_file_of_an_inherited_unix_socket_stays() {
     let path = folder.path().join("power.sock");
     let socket = format!("power=unix:{}", path.display());
     let mut server = RestartedServer::start(&BINARY, 1, &[&socket], &["--listen", "fd:power"]);
-    assert_eq!(exchange_unix(&path), "d4.0");
+    assert_eq!(exchange_unix(&path, b"a2"), "d4.0");
     server.restart();
-    assert_eq!(exchange_unix(&path), "d4.0");
+    assert_eq!(exchange_unix(&path, b"a2"), "d4.0");
     assert!(server.stop().0);
     // The program that opened the socket has removed the file. Without that program, it is left.
     let mut command = with_sockets(&BINARY, &[&socket], &["--listen", "fd:power", "--admin-listen", ANY]);
     let server = ServerProcess::start(&mut command, &["admin"]);
-    assert_eq!(exchange_unix(&path), "d4.0");
+    assert_eq!(exchange_unix(&path, b"a2"), "d4.0");
     server.stop();
     assert!(path.exists());
 }

@@ -28,11 +28,9 @@ fn a_reload_applies_settings_and_names_those_that_need_a_restart() {
         "workers = 3\n[limits]\nmax_request_bytes = 100\nmax_connections = 20\nbacklog = 5\n[timeouts]\nrequest = \"300ms\"\n\
          [framing]\nsettle = \"100ms\"\n[log]\nlevel = \"debug\"\nformat = \"json\"\n",
     );
-    server.signal("HUP");
-    server.eventually(|server| server.metric("power_config_reloads_total{result=\"ok\"}") == 1, "reloads");
+    server.reload("power", "ok");
     assert_eq!(exchange(power, request), "d4.0");
-    server.signal("HUP");
-    server.eventually(|server| server.metric("power_config_reloads_total{result=\"ok\"}") == 2, "reloads");
+    server.reload("power", "ok");
     let mut silent = connect(power);
     assert_eq!(read_to_end(&mut silent), "eTIMEOUT no whole request came within 300ms");
     assert_eq!(server.metric("power_connections_max"), 20);
@@ -65,8 +63,7 @@ fn a_reload_can_set_the_log_level_of_one_module() {
     exchange(server.address("power"), b"a2");
     let level = "level = \"warn,proto::server::program=info,proto::server::listener=debug\"";
     std::fs::write(&path, format!("[log]\n{level}\n")).unwrap();
-    server.signal("HUP");
-    server.eventually(|server| server.metric("power_config_reloads_total{result=\"ok\"}") == 1, "reloads");
+    server.reload("power", "ok");
     exchange(server.address("power"), b"a2");
     server.eventually(|server| server.metric("power_connections") == 0, "has no connection");
     let log = server.stop();

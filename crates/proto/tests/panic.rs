@@ -9,6 +9,7 @@ use std::thread;
 
 use proto::server::config::{LogConfig, LogFormat};
 use proto::server::observe::log;
+use proto::testing::process::{Exit, run};
 
 /// The environment variable that makes this process the program that panics; its value is the log format.
 const FORMAT: &str = "PANIC_TEST_LOG_FORMAT";
@@ -29,10 +30,9 @@ fn a_panic_is_logged_once_with_a_backtrace_to_its_file_and_line() {
     for format in ["text", "json"] {
         let name = "a_panic_is_logged_once_with_a_backtrace_to_its_file_and_line";
         let mut program = Command::new(env::current_exe().unwrap());
-        let output = program.args([name, "--exact", "--nocapture"]).env(FORMAT, format).env("RUST_BACKTRACE", "0");
-        let output = output.output().unwrap();
-        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "only the log reports the panic");
-        let log = String::from_utf8(output.stdout).unwrap();
+        let program = program.args([name, "--exact", "--nocapture"]).env(FORMAT, format).env("RUST_BACKTRACE", "0");
+        let Exit { stdout: log, stderr, .. } = run(program, "");
+        assert_eq!(stderr, "", "only the log reports the panic");
         assert_eq!(log.matches("on purpose").count(), 1, "{log}");
         if format == "json" {
             let event = log.lines().find(|line| line.starts_with('{')).unwrap();

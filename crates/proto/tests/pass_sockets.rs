@@ -3,12 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
-use std::io::Read;
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
-use proto::testing::process::ChildProcess;
+use proto::testing::blocking::{connect, connect_unix, read_to_end};
+use proto::testing::process::{ChildProcess, run};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/pass_sockets.py");
 
@@ -44,10 +42,8 @@ fn start(options: &[&str], socket: &str, arguments: &[&str]) -> (ChildProcess, V
     (process, endpoints)
 }
 
-fn read(mut stream: impl Read) -> String {
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
+fn read(endpoint: &str) -> String {
+    read_to_end(&mut connect(endpoint.parse().unwrap()))
 }
 
 #[test]
@@ -59,9 +55,9 @@ fn python_passes_sockets_to_a_command() {
     assert_eq!(endpoints[2], format!("unix:{}", path.display()));
     let expected = format!("{} web:web:local", process.id());
     for endpoint in &endpoints[..2] {
-        assert_eq!(read(TcpStream::connect(endpoint).unwrap()), expected);
+        assert_eq!(read(endpoint), expected);
     }
-    assert_eq!(read(UnixStream::connect(&path).unwrap()), expected);
+    assert_eq!(read_to_end(&mut connect_unix(&path)), expected);
 }
 
 #[test]
@@ -77,18 +73,18 @@ fn python_keeps_sockets_open_during_restarts() {
         text.lines().filter_map(|line| line.strip_prefix("started ")).next_back().unwrap().to_owned()
     };
     let first = started(&process, 1);
-    let waiting = [&endpoints[0], &endpoints[1]].map(|endpoint| TcpStream::connect(endpoint).unwrap());
-    let waiting_locally = UnixStream::connect(&path).unwrap();
+    let waiting = [&endpoints[0], &endpoints[1]].map(|endpoint| connect(endpoint.parse().unwrap()));
+    let mut waiting_locally = connect_unix(&path);
     process.write("\n");
     let second = started(&process, 2);
     assert_ne!(first, second);
-    for stream in waiting {
-        assert_eq!(read(stream), format!("{second} web:web:local"));
+    for mut stream in waiting {
+        assert_eq!(read_to_end(&mut stream), format!("{second} web:web:local"));
     }
-    assert_eq!(read(waiting_locally), format!("{second} web:web:local"));
+    assert_eq!(read_to_end(&mut waiting_locally), format!("{second} web:web:local"));
     process.write("\n");
     let third = started(&process, 3);
-    assert_eq!(read(TcpStream::connect(&endpoints[1]).unwrap()), format!("{third} web:web:local"));
+    assert_eq!(read(&endpoints[1]), format!("{third} web:web:local"));
     drop(process.take_stdin());
     assert_eq!(process.wait(), Some(0), "{:?}", process.stderr);
     assert!(!fs::exists(path).unwrap());
@@ -104,9 +100,9 @@ fn python_names_a_command_or_an_endpoint_that_does_not_work() {
         (&["a", "--", "true"], 2, "a: write NAME=ENDPOINT"),
         (&["a=127.0.0.1:0"], 2, "write the command after --"),
     ] {
-        let output = Command::new("python3").arg(SCRIPT).args(arguments).stdin(Stdio::null()).output().unwrap();
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?} {stderr}");
+        let exit = run(Command::new("python3").arg(SCRIPT).args(arguments), "");
+        let stderr = exit.stderr;
+        assert_eq!(exit.code, Some(code), "{arguments:?} {stderr}");
         assert!(stderr.contains(message), "{stderr}");
     }
 }

@@ -9,24 +9,21 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use proto::testing::TEST_TIMEOUT;
+use proto::testing::blocking::connect_unix;
+use proto::testing::process::{Exit, run};
 use proto::testing::program::ServerProcess;
 use support::program::{BINARY, clean_command, command};
+use tempfile::{TempDir, tempdir};
 
-/// Starts a server whose games listen on Unix sockets. Returns it with their paths.
-fn start_unix(name: &str, settings: &[&str]) -> (ServerProcess, [PathBuf; 2]) {
-    let paths = ["solo", "duel"].map(|game| PathBuf::from(BINARY.folder).join(format!("{name}-{game}")));
+/// Starts a server whose games listen on Unix sockets. Returns it with their paths, in a folder that exists until it is
+/// dropped.
+fn start_unix(settings: &[&str]) -> (ServerProcess, [PathBuf; 2], TempDir) {
+    let folder = tempdir().unwrap();
+    let paths = ["solo", "duel"].map(|game| folder.path().join(game));
     let [solo, duel] = paths.each_ref().map(|path| format!("unix:{}", path.display()));
     let settings = settings.iter().flat_map(|&set| ["--set", set]);
     let arguments = ["--solo-listen", &solo, "--duel-listen", &duel].into_iter().chain(settings);
-    (ServerProcess::start(&mut command(&arguments.collect::<Vec<_>>()), &["admin"]), paths)
-}
-
-fn connect_unix(path: &PathBuf) -> UnixStream {
-    let stream = UnixStream::connect(path).unwrap();
-    stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
-    stream.set_write_timeout(Some(TEST_TIMEOUT)).unwrap();
-    stream
+    (ServerProcess::start(&mut command(&arguments.collect::<Vec<_>>()), &["admin"]), paths, folder)
 }
 
 fn read_reply(stream: &mut UnixStream) -> u8 {
@@ -37,7 +34,7 @@ fn read_reply(stream: &mut UnixStream) -> u8 {
 
 #[test]
 fn both_games_are_played_over_unix_sockets() {
-    let (server, [solo, duel]) = start_unix("both", &["limits.max_connections_per_ip=1"]);
+    let (server, [solo, duel], _folder) = start_unix(&["limits.max_connections_per_ip=1"]);
     let mut player = connect_unix(&solo);
     player.write_all(b"2").unwrap();
     assert!(b"xyz".contains(&read_reply(&mut player)));
@@ -48,7 +45,7 @@ fn both_games_are_played_over_unix_sockets() {
     assert_eq!(pair.each_mut().map(read_reply), *b"zy");
     let [solo_listen, duel_listen] = [&solo, &duel].map(|path| format!("unix:{}", path.display()));
     let arguments = ["--solo-listen", &solo_listen, "--duel-listen", &duel_listen, "--healthcheck"];
-    assert_eq!(clean_command().args(arguments).status().unwrap().code(), Some(0));
+    assert_eq!(run(clean_command().args(arguments), "").code, Some(0));
     drop((player, pair));
     server.stop();
     assert!(!solo.exists() && !duel.exists());
@@ -56,24 +53,24 @@ fn both_games_are_played_over_unix_sockets() {
 
 #[test]
 fn row_50_players_on_a_unix_socket_who_never_read_are_closed() {
-    let (server, [solo, _]) = start_unix("unread", &["timeouts.write=1s"]);
+    let (server, [solo, _], _folder) = start_unix(&["timeouts.write=1s"]);
     let baseline = server.baseline();
     let mut stream = connect_unix(&solo);
     let moves = "123".repeat(10_000);
-    let error = (0..).find_map(|_| stream.write_all(moves.as_bytes()).err()).unwrap();
+    let error = (0..10_000).find_map(|_| stream.write_all(moves.as_bytes()).err()).unwrap();
     assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
     drop(stream);
     server.returns_to(baseline, "rps");
-    assert_eq!(server.metric("rps_connections_closed_total{reason=\"write_timeout\"}"), 1);
+    assert_eq!(server.closed("rps", "write_timeout"), 1);
     server.stop();
 }
 
 #[test]
 fn the_games_cannot_share_an_endpoint() {
     for endpoint in ["127.0.0.1:1", "unix:game", "fd:game"] {
-        let output = clean_command().args(["--solo-listen", endpoint, "--duel-listen", endpoint]).output().unwrap();
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{endpoint}: {stderr}");
+        let arguments = ["--solo-listen", endpoint, "--duel-listen", endpoint];
+        let Exit { code, stderr, .. } = run(clean_command().args(arguments), "");
+        assert_eq!(code, Some(2), "{endpoint}: {stderr}");
         assert!(stderr.contains(&format!("both cannot listen on {endpoint}")), "{stderr}");
     }
     assert!(!fs::exists(PathBuf::from(BINARY.folder).join("game")).unwrap());

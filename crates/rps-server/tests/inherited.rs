@@ -6,13 +6,14 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
 
-use proto::testing::blocking::{connect, exchange};
-use proto::testing::inherited::with_sockets;
+use proto::testing::blocking::{connect, exchange, exchange_unix};
+use proto::testing::inherited::{clean_command as clean_command_of, with_sockets};
+use proto::testing::process::{ChildProcess, Exit, run};
 use proto::testing::program::ServerProcess;
+use proto::testing::{TEST_TIMEOUT, eventually};
 use support::program::{BINARY, clean_command, command};
 
 const KEYS: [&str; 4] = ["--solo-listen", "fd:solo", "--duel-listen", "fd:duel"];
@@ -39,27 +40,35 @@ fn python_each_service_has_the_sockets_of_its_name() {
         ["duel=127.0.0.1:0", &format!("solo=unix:{}", path.display()), "solo=127.0.0.1:0", "admin=127.0.0.1:0"];
     let arguments = [&KEYS[..], &["--admin-listen", "fd:admin"]].concat();
     let mut command = with_sockets(&BINARY, &sockets, &arguments);
-    // The first line of the solo game has the path of the Unix socket.
-    let server = ServerProcess::start(&mut command, &["duel", "admin"]);
-    let mut stream = UnixStream::connect(&path).unwrap();
-    stream.write_all(b"2").unwrap();
-    let mut reply = [0];
-    stream.read_exact(&mut reply).unwrap();
-    assert!(b"xyz".contains(&reply[0]));
-    drop(stream);
-    let log = server.log();
-    let solo =
-        log.lines().find_map(|line| line.split_once(" listening service=\"solo\" address=127.0.0.1:")).unwrap().1;
-    let port = solo.split(' ').next().unwrap().parse().unwrap();
-    assert!(b"xyz".contains(&exchange(([127, 0, 0, 1], port).into(), b"2").as_bytes()[0]));
+    let server = ServerProcess::start(&mut command, BINARY.services);
+    assert_eq!(server.endpoints("solo").len(), 2, "{}", server.log());
+    assert!(b"xyz".contains(&exchange_unix(&path, b"2").as_bytes()[0]));
+    assert!(b"xyz".contains(&exchange(server.address("solo"), b"2").as_bytes()[0]));
     play(server.address("duel"));
     // A health check asks the admin listener once for both.
     let admin = server.address("admin").to_string();
     let mut check = clean_command();
     check.args(KEYS).args(["--admin-listen", &admin, "--healthcheck"]);
-    assert_eq!(check.status().unwrap().code(), Some(0));
+    assert_eq!(run(&mut check, "").code, Some(0));
     server.stop();
     assert!(path.exists());
+}
+
+#[test]
+#[ignore = "needs systemd-socket-activate"]
+fn systemd_socket_activate_passes_the_sockets_of_both_games() {
+    // It cannot choose free ports. No other program uses this address.
+    let [solo, duel] = [(); 2].map(|()| TcpListener::bind("127.66.55.45:0").unwrap());
+    let [solo, duel] = [solo, duel].map(|listener| listener.local_addr().unwrap());
+    let mut command = clean_command_of("systemd-socket-activate");
+    command.args(["--listen", &solo.to_string(), "--listen", &duel.to_string(), "--fdname=solo:duel", BINARY.path]);
+    let mut process = ChildProcess::start(command.args(KEYS).current_dir(BINARY.folder).stdout(Stdio::piped()));
+    // It starts the server at the first connection.
+    assert!(eventually(TEST_TIMEOUT, || TcpStream::connect(solo).is_ok()), "{process:?}");
+    assert!(b"xyz".contains(&exchange(solo, b"2").as_bytes()[0]));
+    play(duel);
+    process.signal("TERM");
+    assert_eq!(process.wait(), Some(0));
 }
 
 #[test]
@@ -82,16 +91,14 @@ fn row_55_python_a_socket_belongs_to_one_service() {
             "cannot listen on fd:: the inherited socket 3 (\"solo\") already belongs to another endpoint",
         ),
     ] {
-        let output = with_sockets(&BINARY, sockets, arguments).stdin(Stdio::null()).output().unwrap();
-        let log = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.code() == Some(1) && log.contains(message), "{:?} {log}", output.status);
+        let Exit { code, stdout, stderr } = run(&mut with_sockets(&BINARY, sockets, arguments), "");
+        assert!(code == Some(1) && stdout.contains(message), "{code:?} {stdout} {stderr}");
     }
 }
 
 #[test]
 fn without_inherited_sockets_the_start_fails() {
-    let output = command(&KEYS).env("LISTEN_PID", "1").env("LISTEN_FDS", "2").output().unwrap();
-    let log = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    let Exit { code, stdout: log, .. } = run(command(&KEYS).env("LISTEN_PID", "1").env("LISTEN_FDS", "2"), "");
+    assert_eq!(code, Some(1));
     assert!(log.contains("cannot listen on fd:solo: the process inherits no sockets"), "{log}");
 }

@@ -5,9 +5,7 @@
 
 mod support;
 
-use std::path::Path;
-
-use proto::testing::proxy::{ProxiedService, header_of};
+use proto::testing::proxy::{ProxiedService, TlsWithHaProxy, header_of};
 use proto::wire::proxy_header::LOCAL;
 use support::program::{BINARY, clean_command};
 
@@ -39,7 +37,7 @@ fn row_45_a_tls_handshake_follows_the_header() {
 
 #[test]
 fn row_45_unix_sockets_can_be_trusted() {
-    SOLO.check_a_trusted_unix_socket(&Path::new(BINARY.folder).join("solo-trusted"));
+    SOLO.check_a_trusted_unix_socket();
 }
 
 #[test]
@@ -96,12 +94,26 @@ fn row_49_a_header_in_progress_is_served_within_the_drain() {
 
 #[test]
 #[ignore = "needs haproxy"]
+fn haproxy_names_the_client_in_headers_of_both_versions() {
+    for options in ["send-proxy", "send-proxy-v2"] {
+        SOLO.check_haproxy(options);
+    }
+}
+
+#[test]
+#[ignore = "needs haproxy"]
 fn haproxy_ends_tls_and_names_the_client() {
-    SOLO.check_tls_with_haproxy(true);
+    SOLO.check_tls_with_haproxy(TlsWithHaProxy::Ends);
 }
 
 #[test]
 #[ignore = "needs haproxy"]
 fn haproxy_sends_the_header_in_front_of_tls() {
-    SOLO.check_tls_with_haproxy(false);
+    SOLO.check_tls_with_haproxy(TlsWithHaProxy::PassesOn);
+}
+
+#[test]
+#[ignore = "needs haproxy"]
+fn haproxy_makes_a_tls_handshake_behind_its_header() {
+    SOLO.check_tls_with_haproxy(TlsWithHaProxy::Begins);
 }

@@ -1,8 +1,10 @@
-//! Blocking TCP clients that send and receive raw bytes.
+//! Blocking clients of TCP and Unix sockets that send and receive raw bytes.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -32,6 +34,22 @@ pub fn connect_with_small_buffers(address: SocketAddr) -> TcpStream {
     with_timeouts(OwnedFd::from(socket).into())
 }
 
+/// Connects to a Unix socket. Reads and writes of the connection time out after [`TEST_TIMEOUT`].
+pub fn connect_unix(path: &Path) -> UnixStream {
+    let stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+    stream.set_write_timeout(Some(TEST_TIMEOUT)).unwrap();
+    stream
+}
+
+/// Sends `bytes` to a Unix socket, half-closes, and reads to EOF. A reset fails the test.
+pub fn exchange_unix(path: &Path, bytes: &[u8]) -> String {
+    let mut stream = connect_unix(path);
+    stream.write_all(bytes).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    read_to_end(&mut stream)
+}
+
 fn with_timeouts(stream: TcpStream) -> TcpStream {
     stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     stream.set_write_timeout(Some(TEST_TIMEOUT)).unwrap();
@@ -52,14 +70,14 @@ pub fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
 }
 
 /// Reads to EOF. A reset fails the test.
-pub fn read_to_end(stream: &mut TcpStream) -> String {
+pub fn read_to_end(stream: &mut impl Read) -> String {
     let mut received = Vec::new();
     stream.read_to_end(&mut received).unwrap();
     String::from_utf8(received).unwrap()
 }
 
 /// Reads as many bytes as `expected` has, and compares.
-pub fn expect(stream: &mut TcpStream, expected: &str) {
+pub fn expect(stream: &mut impl Read, expected: &str) {
     let mut received = vec![0; expected.len()];
     stream.read_exact(&mut received).unwrap();
     assert_eq!(String::from_utf8_lossy(&received), expected);

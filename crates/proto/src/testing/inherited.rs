@@ -1,18 +1,17 @@
 //! Servers that inherit their listening sockets, which `scripts/pass_sockets.py` opens. It needs python3.
 
 use std::collections::HashMap;
+use std::env;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::process::{self, ChildProcess};
 use super::program::Binary;
+use super::service_manager::NotifySocket;
 use super::{TEST_TIMEOUT, eventually};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/pass_sockets.py");
-
-/// The last line of the log before a server is ready. The binaries of tests have no configuration file.
-const READY: &str = "no configuration file at the default path";
 
 /// Returns the command that runs a program with these listening sockets, each a `NAME=ENDPOINT`. It replaces itself with
 /// the program.
@@ -21,13 +20,18 @@ pub fn with_sockets(binary: &Binary, sockets: &[&str], arguments: &[&str]) -> Co
 }
 
 fn command(binary: &Binary, options: &[&str], sockets: &[&str], arguments: &[&str]) -> Command {
-    let mut command = Command::new("python3");
-    // python3 may need the environment, so only the variables that the servers read are removed.
-    for variable in binary.listeners.iter().chain(&["RUST_LOG", "NOTIFY_SOCKET", "WATCHDOG_USEC"]) {
-        command.env_remove(variable);
-    }
+    let mut command = clean_command("python3");
     command.arg(SCRIPT).args(options).args(sockets).arg("--").arg(binary.path).args(arguments);
     command.current_dir(binary.folder);
+    command
+}
+
+/// Returns the command of a program that runs a server. The server inherits its environment, so it has only the variables
+/// that the program itself may need to start.
+pub fn clean_command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    let variables = ["PATH", "HOME"].into_iter().filter_map(|name| Some((name, env::var_os(name)?)));
+    command.env_clear().envs(variables);
     command
 }
 
@@ -35,14 +39,16 @@ fn command(binary: &Binary, options: &[&str], sockets: &[&str], arguments: &[&st
 #[derive(Debug)]
 pub struct RestartedServer {
     process: ChildProcess,
+    manager: NotifySocket,
     addresses: HashMap<String, SocketAddr>,
-    runs: usize,
 }
 
 impl RestartedServer {
     /// Starts a server that is restarted at most `restarts` times.
     pub fn start(binary: &Binary, restarts: usize, sockets: &[&str], arguments: &[&str]) -> Self {
         let mut command = command(binary, &["--restart", &restarts.to_string()], sockets, arguments);
+        let manager = NotifySocket::new();
+        manager.manage(&mut command, None);
         let process = ChildProcess::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()));
         let addresses = process.stderr.wait_for("the endpoints", |text| {
             let lines: Vec<_> = text.lines().filter_map(|line| line.split_once('=')).collect();
@@ -51,7 +57,7 @@ impl RestartedServer {
                 lines.into_iter().filter_map(address).collect()
             })
         });
-        let server = Self { process, addresses, runs: 1 };
+        let server = Self { process, manager, addresses };
         server.wait_until_ready();
         server
     }
@@ -74,11 +80,6 @@ impl RestartedServer {
         assert!(eventually(TEST_TIMEOUT, || process::is_stopped(self.id())), "{self:?}");
     }
 
-    /// Lets a stopped server go on.
-    pub fn continue_process(&self) {
-        process::signal(self.id(), "CONT");
-    }
-
     /// Kills the server. The next one starts at the next restart.
     pub fn kill(&self) {
         process::signal(self.id(), "KILL");
@@ -87,12 +88,20 @@ impl RestartedServer {
     /// Sends SIGTERM to the server. The next one starts after its exit.
     pub fn begin_restart(&mut self) {
         self.process.write("\n");
-        self.runs += 1;
     }
 
-    /// Waits until the last run is ready.
+    /// Sends SIGTERM to a server that [`Self::stop_process`] has stopped, and then lets it go on. The next one starts after
+    /// its exit.
+    pub fn begin_restart_of_stopped(&mut self) {
+        let id = self.id();
+        self.begin_restart();
+        assert!(eventually(TEST_TIMEOUT, || process::is_pending(id, "TERM")), "{self:?}");
+        process::signal(id, "CONT");
+    }
+
+    /// Waits until the next run is ready: it listens on all sockets.
     pub fn wait_until_ready(&self) {
-        self.process.stdout.wait_for("a ready server", |text| (text.matches(READY).count() == self.runs).then_some(()));
+        while !self.manager.next().starts_with("READY=1\n") {}
     }
 
     /// Restarts the server. Returns the time from SIGTERM until the next run is ready.

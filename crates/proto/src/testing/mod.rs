@@ -7,7 +7,7 @@
 //! - [`program`]: a server's binary as a child process, with its listeners and its admin endpoint;
 //! - [`service_manager`]: the service manager of such a process;
 //! - `server` (with feature `server`): a server in this process;
-//! - [`blocking`], [`nonblocking`]: TCP clients that send and receive raw bytes;
+//! - [`blocking`], [`nonblocking`]: clients that send and receive raw bytes;
 //! - [`clients`]: clients that send without end, on a separate thread;
 //! - [`memory`]: the memory of a server under clients that never read;
 //! - [`unread`]: the timeouts of a server for clients that do not read, or read slowly;
@@ -17,6 +17,7 @@
 //! - [`transcript`]: replays the transcripts of PROTOCOL.md;
 //! - [`front`]: TLS and Unix sockets in front of a plain server, with [`certificates`];
 //! - [`proxy`]: the PROXY protocol of a server;
+//! - [`haproxy`]: haproxy in front of a server;
 //! - [`inherited`]: a server that inherits its listening sockets;
 //! - [`restart_load`]: clients that go on while it is restarted;
 //! - [`python`]: peers written in Python;
@@ -40,6 +41,7 @@ pub mod certificates;
 pub mod clients;
 pub mod front;
 pub mod generator;
+pub mod haproxy;
 pub mod inherited;
 pub mod memory;
 pub mod nonblocking;

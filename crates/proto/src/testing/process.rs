@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Command};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, Once};
 use std::thread;
 
@@ -66,6 +66,27 @@ impl ChildProcess {
     }
 }
 
+/// The exit code of a process, `None` if a signal terminated it, and its output.
+#[derive(Debug)]
+pub struct Exit {
+    /// The exit code.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+/// Runs a command with this standard input until it exits, which must be within [`TEST_TIMEOUT`].
+pub fn run(command: &mut Command, input: &str) -> Exit {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = ChildProcess::start(command);
+    // It may exit without reading its input.
+    let _ = process.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
+    let code = process.wait();
+    Exit { code, stdout: process.stdout.wait_for_end(), stderr: process.stderr.wait_for_end() }
+}
+
 impl Drop for ChildProcess {
     fn drop(&mut self) {
         // The process has already exited, unless the test has failed. Close its standard input first: if it is a
@@ -78,7 +99,12 @@ impl Drop for ChildProcess {
 
 /// Sends a signal to a process.
 pub fn signal(id: u32, name: &str) {
-    let signal = match name {
+    let process = i32::try_from(id).ok().and_then(Pid::from_raw).expect("a process ID");
+    kill_process(process, signal_of(name)).expect("the process exists");
+}
+
+fn signal_of(name: &str) -> Signal {
+    match name {
         "CONT" => Signal::CONT,
         "HUP" => Signal::HUP,
         "INT" => Signal::INT,
@@ -86,9 +112,19 @@ pub fn signal(id: u32, name: &str) {
         "STOP" => Signal::STOP,
         "TERM" => Signal::TERM,
         _ => panic!("no test sends SIG{name}"),
-    };
-    let process = i32::try_from(id).ok().and_then(Pid::from_raw).expect("a process ID");
-    kill_process(process, signal).expect("the process exists");
+    }
+}
+
+/// Returns whether a signal was sent to a process that has not received it yet.
+pub fn is_pending(id: u32, name: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    is_in_set(&status, "ShdPnd:", signal_of(name).as_raw())
+}
+
+/// Returns whether a signal is in a set of `/proc/…/status`: bit 0 is signal 1 (proc(5)).
+fn is_in_set(status: &str, set: &str, signal: i32) -> bool {
+    let bits = status.lines().find_map(|line| line.strip_prefix(set)).expect("Linux has this line");
+    u64::from_str_radix(bits.trim(), 16).unwrap() & (1 << (signal - 1)) != 0
 }
 
 /// Returns whether SIGSTOP has stopped all threads of a process (proc(5), the state after the name).
@@ -117,14 +153,11 @@ pub fn raise_open_files(files: u64) {
 fn catch_ignored_signals() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // `SigIgn` has one bit per signal; bit 0 is signal 1 (proc(5)).
         let status = fs::read_to_string("/proc/self/status").unwrap();
-        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("Linux has this line");
-        let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
         let runtime = Builder::new_current_thread().enable_io().build().unwrap();
         let _entered = runtime.enter();
         for kind in [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::terminate()] {
-            if ignored & (1 << (kind.as_raw_value() - 1)) != 0 {
+            if is_in_set(&status, "SigIgn:", kind.as_raw_value()) {
                 // The handler outlives both the stream and the runtime.
                 drop(catch(kind).unwrap());
             }

@@ -60,10 +60,13 @@ pub struct Baseline {
 }
 
 impl ServerProcess {
-    /// Starts a program and waits until its log has a "listening" line for each of these `services`.
+    /// Starts a program and waits until its log has a "listening" line with a TCP address for each of these `services`.
     pub fn start(command: &mut Command, services: &[&str]) -> Self {
         let process = ChildProcess::start(command.stdout(Stdio::piped()));
-        let address = |service: &&str| process.stdout.wait_for(service, |log| address_in(log, service));
+        let address = |service: &&str| {
+            let first = |log: &str| endpoints_in(log, service).iter().find_map(|endpoint| tcp_address(endpoint));
+            process.stdout.wait_for(service, first)
+        };
         let addresses = services.iter().map(|service| ((*service).to_owned(), address(service))).collect();
         Self { id: process.id(), addresses, process }
     }
@@ -82,11 +85,14 @@ impl ServerProcess {
         self.addresses[service]
     }
 
-    /// Returns the address of the second endpoint of `service`.
+    /// Returns the address of the second TCP endpoint of `service`.
     pub fn second_address(&self, service: &str) -> SocketAddr {
-        let log = self.log();
-        let (_, rest) = log.split_once(&format!("listening service=\"{service}\"")).unwrap();
-        address_in(rest, service).unwrap()
+        self.endpoints(service).iter().filter_map(|endpoint| tcp_address(endpoint)).nth(1).unwrap()
+    }
+
+    /// Returns the endpoints of `service`, as they are in the log.
+    pub fn endpoints(&self, service: &str) -> Vec<String> {
+        endpoints_in(&self.log(), service)
     }
 
     /// Returns the log so far.
@@ -143,6 +149,19 @@ impl ServerProcess {
         line.unwrap().rsplit(' ').next().unwrap().to_owned()
     }
 
+    /// Returns the number of connections that were closed for `reason`. The metrics begin with `prefix`.
+    pub fn closed(&self, prefix: &str, reason: &str) -> u64 {
+        self.metric(&format!("{prefix}_connections_closed_total{{reason=\"{reason}\"}}"))
+    }
+
+    /// Sends SIGHUP, and waits for the result of the reload: `ok` or `rejected`. The metrics begin with `prefix`.
+    pub fn reload(&self, prefix: &str, result: &str) {
+        let series = format!("{prefix}_config_reloads_total{{result=\"{result}\"}}");
+        let before = self.metric(&series);
+        self.signal("HUP");
+        self.eventually(|server| server.metric(&series) == before + 1, &format!("a reload that is {result}"));
+    }
+
     /// Returns whether SIGSTOP has stopped all of its threads (proc(5), the state after the name).
     pub fn is_stopped(&self) -> bool {
         process::is_stopped(self.id)
@@ -155,8 +174,17 @@ impl ServerProcess {
 
     /// Returns its resident memory in KiB (proc(5), `VmRSS`).
     pub fn resident_kib(&self) -> u64 {
+        self.memory_kib("VmRSS:")
+    }
+
+    /// Returns the maximum of its resident memory so far in KiB (proc(5), `VmHWM`).
+    pub fn peak_resident_kib(&self) -> u64 {
+        self.memory_kib("VmHWM:")
+    }
+
+    fn memory_kib(&self, field: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id)).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
@@ -197,7 +225,7 @@ impl ServerProcess {
         self.eventually(|server| server.metric(&format!("{prefix}_connections")) == 0, "has no connection");
         self.eventually(|server| server.open_files() <= baseline.open_files, "has as few open files as before");
         assert_eq!(self.get("/healthz"), Some((200, "ok\n".to_owned())));
-        assert!(self.metric(&format!("{prefix}_connections_closed_total{{reason=\"panic\"}}")) == 0);
+        assert_eq!(self.closed(prefix, "panic"), 0);
     }
 
     /// Waits until `condition` returns true. `what` names it in the failure.
@@ -220,12 +248,18 @@ impl ServerProcess {
     }
 }
 
-/// Returns the address in the "listening" line of `service` in a log, which may be text or JSON.
-fn address_in(log: &str, service: &str) -> Option<SocketAddr> {
+/// Returns the endpoints in the "listening" lines of `service` in a log, which may be text or JSON.
+fn endpoints_in(log: &str, service: &str) -> Vec<String> {
     let text = format!("listening service=\"{service}\" address=");
     let json = format!("\"message\":\"listening\",\"service\":\"{service}\",\"address\":\"");
-    let rest = log.split_once(&text).or_else(|| log.split_once(&json))?.1;
-    // An incomplete line may have only part of the address.
-    let endpoint = rest.split_once(['\n', '"', ' '])?.0;
+    let endpoint = |line: &str| {
+        let rest = line.split_once(&text).or_else(|| line.split_once(&json))?.1;
+        Some(rest.split(['"', ' ']).next().unwrap_or(rest).to_owned())
+    };
+    log.lines().filter_map(endpoint).collect()
+}
+
+/// Returns the address of a TCP endpoint, with or without TLS.
+fn tcp_address(endpoint: &str) -> Option<SocketAddr> {
     endpoint.strip_prefix("tls://").unwrap_or(endpoint).parse().ok()
 }

@@ -5,28 +5,18 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::runtime::Builder;
-use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
+use tempfile::tempdir;
 
-use super::TEST_TIMEOUT;
-use super::blocking::{connect, connect_from};
+use super::blocking::{connect, connect_from, connect_unix};
 use super::certificates::{Authority, CertificateFiles};
-use super::process::{ChildProcess, raise_open_files};
+use super::haproxy::{self, HaProxy};
+use super::process::raise_open_files;
 use super::program::{Binary, ServerProcess};
 use super::properties::proxy_header::{HeaderV2, line};
-use crate::client::tls::certificates;
+use super::tls::{ConnectionEnd, TlsClient, VERSIONS, client_config};
 use crate::wire::proxy_header::LOCAL;
 
 /// A service of a server.
@@ -58,6 +48,17 @@ enum Delivery {
     Together,
     ByteByByte,
     HeaderFirst,
+}
+
+/// The part of haproxy in TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsWithHaProxy {
+    /// The client makes its handshake with haproxy, and the server gets plain text.
+    Ends,
+    /// The client makes its handshake with the server, behind the header.
+    PassesOn,
+    /// The client sends plain text, and haproxy makes a handshake with the server.
+    Begins,
 }
 
 /// Returns a v1 header that names this client.
@@ -168,10 +169,6 @@ impl ProxiedService {
         self.is_served(stream, if matches!(delivery, Delivery::Together) { header } else { b"" })
     }
 
-    fn closed(&self, server: &ServerProcess, reason: &str) -> u64 {
-        server.metric(&format!("{}_connections_closed_total{{reason=\"{reason}\"}}", self.prefix))
-    }
-
     fn counted(&self, server: &ServerProcess, result: &str) -> u64 {
         server.metric(&format!("{}_connections_total{{result=\"{result}\"}}", self.prefix))
     }
@@ -245,7 +242,7 @@ impl ProxiedService {
             }
             expect_close_without_reply(&mut stream, name);
             let count = index as u64 + 1;
-            server.eventually(|server| self.closed(server, "bad_proxy_header") == count, name);
+            server.eventually(|server| server.closed(self.prefix, "bad_proxy_header") == count, name);
             assert!(self.is_served(&mut other, b""), "{name}");
         }
         drop(other);
@@ -258,28 +255,39 @@ impl ProxiedService {
         assert!(!log.contains("ERROR"), "{log}");
     }
 
-    /// Checks that connections without a complete header are closed at `timeouts.handshake`, and 1,000 of them do not delay
-    /// others.
+    /// Checks that 1,000 connections without a complete header delay no others, and are closed at `timeouts.handshake`.
     pub fn check_silent_proxies(&self) {
         raise_open_files(4096);
-        let server = self.start(&["timeouts.handshake=2s"]);
-        let (address, baseline, began) = (server.address(self.name), server.baseline(), Instant::now());
-        let mut silent: Vec<_> = (0..1_000).map(|_| connect(address)).collect();
-        for stream in &mut silent[..500] {
-            // The connection may be at its timeout.
-            let _ = stream.write_all(b"PROXY TCP4 192.0.2.1");
-        }
+        let connect_silent = |address: SocketAddr| {
+            let mut silent: Vec<_> = (0..1_000).map(|_| connect(address)).collect();
+            for stream in &mut silent[..500] {
+                // The connection may be at its timeout.
+                let _ = stream.write_all(b"PROXY TCP4 192.0.2.1");
+            }
+            silent
+        };
+        // No timeout makes room for the others.
+        let server = self.start(&["timeouts.handshake=1h"]);
+        let (address, baseline) = (server.address(self.name), server.baseline());
+        let silent = connect_silent(address);
         for _ in 0..20 {
             assert!(self.is_served(&mut connect(address), &header_of("192.0.2.1:7")));
             assert!(self.is_served(&mut connect_from(UNTRUSTED, address), b""));
         }
-        for stream in &mut silent {
-            expect_close_without_reply(stream, "silence");
-        }
-        assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+        self.wait_for_open(&server, 1_000);
+        assert_eq!(server.closed(self.prefix, "bad_proxy_header"), 0);
         drop(silent);
         server.returns_to(baseline, self.prefix);
-        assert_eq!(self.closed(&server, "bad_proxy_header"), 1_000);
+        server.stop();
+
+        let server = self.start(&["timeouts.handshake=1s"]);
+        let (address, baseline, began) = (server.address(self.name), server.baseline(), Instant::now());
+        for stream in &mut connect_silent(address) {
+            expect_close_without_reply(stream, "silence");
+        }
+        assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+        server.returns_to(baseline, self.prefix);
+        assert_eq!(server.closed(self.prefix, "bad_proxy_header"), 1_000);
         server.stop();
     }
 
@@ -317,7 +325,7 @@ impl ProxiedService {
         drop(stream);
         self.wait_for_open(server, 0);
         server.eventually(|server| server.log().contains(&peer), "the real peer is in the log");
-        assert_eq!(self.closed(server, "bad_proxy_header"), 0);
+        assert_eq!(server.closed(self.prefix, "bad_proxy_header"), 0);
         received
     }
 
@@ -330,13 +338,27 @@ impl ProxiedService {
         self.binary.start(&arguments.chain(settings.into_iter().flat_map(|set| ["--set", set])).collect::<Vec<_>>())
     }
 
+    /// Connects, sends `header`, makes a TLS handshake, sends a request and ends the data. Returns the replies and the address
+    /// of the client.
+    fn exchange_tls(&self, address: SocketAddr, header: &[u8], authority: &Authority) -> (String, SocketAddr) {
+        let mut socket = connect(address);
+        socket.write_all(header).unwrap();
+        let mut client = TlsClient::on(socket, &client_config(&authority.certificate, None, &VERSIONS));
+        client.handshake(usize::MAX).unwrap();
+        client.send(self.request.as_bytes()).unwrap();
+        client.half_close().unwrap();
+        let (reply, end) = client.read_rest();
+        assert_eq!(end, ConnectionEnd::CloseNotify);
+        (reply, client.socket.local_addr().unwrap())
+    }
+
     /// Checks that a TLS handshake follows the header, and that the header's address counts.
     pub fn check_a_header_before_tls(&self) {
         let authority = Authority::new();
         let server = self.start_tls(&authority.issue_server());
         let (address, baseline) = (server.address(self.name), server.baseline());
         for (header, client) in headers() {
-            let (reply, _) = exchange_tls(address, &header, &authority.certificate, self.request);
+            let (reply, _) = self.exchange_tls(address, &header, &authority);
             assert!((self.is_reply)(&reply), "{client:?}: {reply}");
             if let Some(client) = client {
                 let span = format!("connection{{peer={client} ");
@@ -349,59 +371,73 @@ impl ProxiedService {
         expect_close_without_reply(&mut stream, "TLS");
         drop(stream);
         server.returns_to(baseline, self.prefix);
-        assert_eq!((self.closed(&server, "bad_proxy_header"), self.closed(&server, "tls_failed")), (1, 0));
+        assert_eq!((server.closed(self.prefix, "bad_proxy_header"), server.closed(self.prefix, "tls_failed")), (1, 0));
         assert_eq!(server.metric(&format!("{}_tls_handshakes_total{{result=\"ok\"}}", self.prefix)), 10);
         server.stop();
     }
 
-    /// Checks TLS with haproxy: it ends TLS and sends a header, or sends a header in front of the TLS that it passes on.
-    pub fn check_tls_with_haproxy(&self, ends_tls: bool) {
-        let authority = Authority::new();
-        let files = authority.issue_server();
-        let server = if ends_tls { self.start(&[]) } else { self.start_tls(&files) };
-        let both = authority.folder().join("both.pem");
-        let parts = [files.certificate, files.key].map(|file| fs::read_to_string(file).unwrap());
-        fs::write(&both, parts.concat()).unwrap();
-        let options = if ends_tls { format!("ssl crt {}", both.display()) } else { String::new() };
-
-        // HAProxy inherits its listener as standard input, so the port is free, and clients can connect at once.
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, backend) = (listener.local_addr().unwrap(), server.address(self.name));
-        let config = authority.folder().join("haproxy.cfg");
-        let text = format!(
-            "defaults\n mode tcp\n timeout connect 1m\n timeout client 1m\n timeout server 1m\n\
-             listen test\n bind fd@0 {options}\n server test {backend} send-proxy-v2\n"
-        );
-        fs::write(&config, text).unwrap();
-        let mut command = Command::new("haproxy");
-        command.arg("-db").arg("-f").arg(&config).stdin(Stdio::from(OwnedFd::from(listener)));
-        let haproxy = ChildProcess::start(&mut command);
-        let (reply, client) = exchange_tls(address, b"", &authority.certificate, self.request);
-        assert!((self.is_reply)(&reply), "{reply}");
-        drop(haproxy);
-        let span = format!("connection{{peer={client} ");
+    /// Checks that the header of haproxy names the client, with these `options` of its connections to the server.
+    pub fn check_haproxy(&self, options: &str) {
+        let server = self.start(&[]);
+        let haproxy = HaProxy::start(Ipv4Addr::LOCALHOST.into(), server.address(self.name), "", options);
+        let mut stream = connect(haproxy.address);
+        assert!(self.is_served(&mut stream, b""), "{options}");
+        let span = format!("connection{{peer={} ", stream.local_addr().unwrap());
+        drop((stream, haproxy));
         server.eventually(|server| server.log().contains(&span), &span);
         server.stop();
     }
 
-    /// Checks that the peers of a Unix socket at `path` are trusted by `"unix"`, and have no limit per IP without an address.
-    pub fn check_a_trusted_unix_socket(&self, path: &Path) {
+    /// Checks TLS with haproxy, which sends a header: it ends TLS, passes it on, or makes a handshake with the server.
+    pub fn check_tls_with_haproxy(&self, tls: TlsWithHaProxy) {
+        let authority = Authority::new();
+        let files = authority.issue_server();
+        let server = if tls == TlsWithHaProxy::Ends { self.start(&[]) } else { self.start_tls(&files) };
+        let listen = match tls {
+            TlsWithHaProxy::Ends => format!("ssl crt {}", haproxy::joined(&files).display()),
+            TlsWithHaProxy::PassesOn | TlsWithHaProxy::Begins => String::new(),
+        };
+        let options = match tls {
+            TlsWithHaProxy::Ends | TlsWithHaProxy::PassesOn => "send-proxy-v2".to_owned(),
+            TlsWithHaProxy::Begins => format!(
+                "send-proxy-v2 ssl verify required verifyhost localhost ca-file {}",
+                authority.certificate.display()
+            ),
+        };
+        let haproxy = HaProxy::start(Ipv4Addr::LOCALHOST.into(), server.address(self.name), &listen, &options);
+        let client = if tls == TlsWithHaProxy::Begins {
+            let mut stream = connect(haproxy.address);
+            assert!(self.is_served(&mut stream, b""));
+            stream.local_addr().unwrap()
+        } else {
+            let (reply, client) = self.exchange_tls(haproxy.address, b"", &authority);
+            assert!((self.is_reply)(&reply), "{reply}");
+            client
+        };
+        drop(haproxy);
+        let span = format!("connection{{peer={client} ");
+        server.eventually(|server| server.log().contains(&span), &span);
+        if tls != TlsWithHaProxy::Ends {
+            assert_eq!(server.metric(&format!("{}_tls_handshakes_total{{result=\"ok\"}}", self.prefix)), 1);
+        }
+        server.stop();
+    }
+
+    /// Checks that the peers of a Unix socket are trusted by `"unix"`, and have no limit per IP without an address.
+    pub fn check_a_trusted_unix_socket(&self) {
+        let folder = tempdir().unwrap();
+        let path = &folder.path().join("socket");
         let endpoints = format!("127.0.0.1:0,unix:{}", path.display());
         let settings = ["proxy_protocol.trusted=unix", "limits.max_connections_per_ip=1"];
         let set = settings.into_iter().flat_map(|set| ["--set", set]);
         let server = self.binary.start(&[self.argument, &endpoints].into_iter().chain(set).collect::<Vec<_>>());
         let baseline = server.baseline();
-        let connect_unix = || {
-            let stream = UnixStream::connect(path).unwrap();
-            stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
-            stream
-        };
-        let mut held = connect_unix();
+        let mut held = connect_unix(path);
         assert!(self.is_served(&mut held, &header_of("192.0.2.1:7")));
-        assert!(!self.is_served(&mut connect_unix(), &header_of("192.0.2.1:8")));
-        let mut local = [connect_unix(), connect_unix()];
+        assert!(!self.is_served(&mut connect_unix(path), &header_of("192.0.2.1:8")));
+        let mut local = [connect_unix(path), connect_unix(path)];
         assert!(local.iter_mut().all(|stream| self.is_served(stream, &LOCAL)));
-        let mut without = connect_unix();
+        let mut without = connect_unix(path);
         without.write_all(self.request.as_bytes()).unwrap();
         expect_close_without_reply(&mut without, "no header");
         // TCP is not trusted.
@@ -414,7 +450,8 @@ impl ProxiedService {
 
     /// Checks that a reload changes `proxy_protocol.trusted` and `timeouts.handshake` for new connections only.
     pub fn check_a_reload(&self) {
-        let file = Path::new(self.binary.folder).join(format!("{}-proxy.toml", self.name));
+        let folder = tempdir().unwrap();
+        let file = folder.path().join("proxy.toml");
         let write = |trusted: &str, handshake: &str| {
             let text = format!("[proxy_protocol]\ntrusted = [{trusted}]\n[timeouts]\nhandshake = \"{handshake}\"\n");
             fs::write(&file, text).unwrap();
@@ -422,27 +459,22 @@ impl ProxiedService {
         write("", "1h");
         let server = self.binary.start(&["--config", file.to_str().unwrap()]);
         let (address, baseline) = (server.address(self.name), server.baseline());
-        let reload = |count: u64| {
-            server.signal("HUP");
-            let series = format!("{}_config_reloads_total{{result=\"ok\"}}", self.prefix);
-            server.eventually(|server| server.metric(&series) == count, "reloads");
-        };
         let mut plain = connect(address);
         assert!(self.is_served(&mut plain, b""));
         write("\"127.0.0.0/8\"", "1h");
-        reload(1);
+        server.reload(self.prefix, "ok");
         let mut owing = connect(address);
         owing.write_all(b"P").unwrap();
         self.wait_for_open(&server, 2);
         write("\"127.0.0.1\"", "1ms");
-        reload(2);
+        server.reload(self.prefix, "ok");
         let mut late = connect(address);
         late.write_all(b"P").unwrap();
         expect_close_without_reply(&mut late, "the new timeout");
         assert!(self.is_served(&mut owing, &header_of("192.0.2.1:7")[1..]), "the old timeout");
         assert!(self.is_served(&mut plain, b""), "an open connection");
         write("", "1h");
-        reload(3);
+        server.reload(self.prefix, "ok");
         assert!(self.is_served(&mut connect(address), b""));
         drop((plain, owing, late));
         server.returns_to(baseline, self.prefix);
@@ -476,27 +508,4 @@ fn expect_close_without_reply(stream: &mut impl Read, name: &str) {
         assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{name}: {error}");
     }
     assert!(received.is_empty(), "{name}: {}", received.escape_ascii());
-}
-
-/// Connects, sends `header`, makes a TLS handshake, sends `request` and ends the data. Returns the replies and the address of
-/// the client.
-fn exchange_tls(address: SocketAddr, header: &[u8], authority: &Path, request: &str) -> (String, SocketAddr) {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(certificates(authority).unwrap());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let connector = TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth()));
-    let exchange = async {
-        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        let client = stream.local_addr().unwrap();
-        stream.write_all(header).await.unwrap();
-        let mut stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        stream.shutdown().await.unwrap();
-        let mut received = String::new();
-        stream.read_to_string(&mut received).await.unwrap();
-        (received, client)
-    };
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { timeout(TEST_TIMEOUT, exchange).await.unwrap() })
 }

@@ -7,9 +7,13 @@ use std::sync::Arc;
 
 pub use rustls::HandshakeKind;
 use rustls::client::Resumption;
+use rustls::crypto::cipher::{OutboundChunks, OutboundPlainMessage};
 use rustls::crypto::ring::default_provider;
 pub use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, ProtocolVersion, RootCertStore, Stream,
+    SupportedCipherSuite, SupportedProtocolVersion,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
@@ -99,7 +103,7 @@ pub fn resuming_client_config(
 
 /// How the server ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum ConnectionEnd {
     /// With `close_notify` and a FIN.
     CloseNotify,
     /// With a FIN only.
@@ -195,6 +199,40 @@ impl TlsClient {
         self.socket.write_all(&records)
     }
 
+    /// Sends up to `count` requests for a renegotiation, each a `ClientHello`, until the server closes the connection. Returns
+    /// the connection.
+    ///
+    /// It encrypts them with the keys of the session, because rustls sends no such message. The session must be TLS 1.2, and
+    /// its configuration must have `enable_secret_extraction`.
+    pub fn request_renegotiations(self, config: &Arc<ClientConfig>, count: u64) -> TcpStream {
+        let hello = Self::on(self.socket.try_clone().unwrap(), config).records();
+        let Some(SupportedCipherSuite::Tls12(suite)) = self.session.negotiated_cipher_suite() else {
+            panic!("TLS 1.2")
+        };
+        let (first, secrets) = self.session.dangerous_extract_secrets().unwrap().tx;
+        let (ConnectionTrafficSecrets::Aes128Gcm { key, iv } | ConnectionTrafficSecrets::Aes256Gcm { key, iv }) =
+            secrets
+        else {
+            panic!("a suite with AES-GCM")
+        };
+        // The nonce has a part that is fixed and one that is sent (RFC 5288, section 3).
+        let (fixed, explicit) = iv.as_ref().split_at(4);
+        let mut encrypter = suite.aead_alg.encrypter(key, fixed, explicit);
+        for sequence in first..first + count {
+            let message = OutboundPlainMessage {
+                typ: ContentType::Handshake,
+                version: ProtocolVersion::TLSv1_2,
+                // Without the header of the record.
+                payload: OutboundChunks::Single(&hello[5..]),
+            };
+            let record = encrypter.encrypt(message, sequence).unwrap().encode();
+            if (&self.socket).write_all(&record).is_err() {
+                break;
+            }
+        }
+        self.socket
+    }
+
     /// Sends `bytes` in one write, without reading.
     ///
     /// # Errors
@@ -244,7 +282,7 @@ impl TlsClient {
     }
 
     /// Reads to the end. An alert fails the test.
-    pub fn read_rest(&mut self) -> (String, End) {
+    pub fn read_rest(&mut self) -> (String, ConnectionEnd) {
         self.try_read_rest().unwrap()
     }
 
@@ -253,17 +291,17 @@ impl TlsClient {
     /// # Errors
     ///
     /// Fails if the server sends an alert.
-    pub fn try_read_rest(&mut self) -> io::Result<(String, End)> {
+    pub fn try_read_rest(&mut self) -> io::Result<(String, ConnectionEnd)> {
         let mut received = Vec::new();
         let result = Read::read_to_end(self, &mut received);
         let end = match result.map_err(|error| (error.kind(), error)) {
             // `close_notify`; a FIN has to follow.
             Ok(_) => {
                 assert_eq!(self.socket.read(&mut [0; 64]).unwrap(), 0, "a FIN follows close_notify");
-                End::CloseNotify
+                ConnectionEnd::CloseNotify
             }
-            Err((ErrorKind::UnexpectedEof, _)) => End::Truncation,
-            Err((ErrorKind::ConnectionReset | ErrorKind::BrokenPipe, _)) => End::Reset,
+            Err((ErrorKind::UnexpectedEof, _)) => ConnectionEnd::Truncation,
+            Err((ErrorKind::ConnectionReset | ErrorKind::BrokenPipe, _)) => ConnectionEnd::Reset,
             Err((_, error)) => return Err(error),
         };
         Ok((String::from_utf8(received).unwrap(), end))

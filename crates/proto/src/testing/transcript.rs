@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 
 use super::blocking;
-use super::tls::{End, TlsClient};
+use super::tls::{ConnectionEnd, TlsClient};
 
 const PAGE: &str = include_str!("../../PROTOCOL.md");
 
@@ -202,7 +202,9 @@ impl TranscriptClient {
                 let text = String::from_utf8_lossy(&received);
                 assert!(result.is_ok() && received.is_empty(), "{location}: {result:?} {text:?}");
             }
-            Self::Tls(client) => assert_eq!(client.read_rest(), (String::new(), End::CloseNotify), "{location}"),
+            Self::Tls(client) => {
+                assert_eq!(client.read_rest(), (String::new(), ConnectionEnd::CloseNotify), "{location}");
+            }
         }
     }
 }

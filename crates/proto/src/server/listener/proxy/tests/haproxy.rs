@@ -1,15 +1,8 @@
 //! Reads the headers of haproxy, the reference implementation of the protocol.
 
-use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener as StdListener};
-use std::os::fd::OwnedFd;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use tempfile::TempDir;
+use rustls::pki_types::ServerName;
 use tokio::io::AsyncWrite;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_blocking;
@@ -19,7 +12,8 @@ use tokio_rustls::TlsConnector;
 use super::*;
 use crate::testing::TEST_TIMEOUT;
 use crate::testing::certificates::Authority;
-use crate::testing::process::ChildProcess;
+use crate::testing::haproxy::{self, HaProxy};
+use crate::testing::tls::{VERSIONS, client_config};
 
 /// The request of a client, which must stay behind the header.
 const REQUEST: &[u8] = b"a2\n";
@@ -29,40 +23,24 @@ const UNIQUE_ID: u8 = 0x05;
 const SSL: u8 = 0x20;
 
 /// A haproxy process in front of a listener of the test.
-struct HaProxy {
-    _process: ChildProcess,
-    _folder: TempDir,
-    /// The address at which haproxy listens.
-    address: SocketAddr,
+struct Proxied {
+    haproxy: HaProxy,
     backend: TcpListener,
 }
 
-impl HaProxy {
+impl Proxied {
     /// Starts it. `listen` and `server` are the options of its listener and of its connections to the test.
     async fn start(ip: IpAddr, listen: &str, server: &str) -> Self {
-        // HAProxy inherits its listener as standard input, so the port is free, and clients can connect at once.
-        let listener = StdListener::bind((ip, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
         let backend = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let folder = TempDir::new().unwrap();
-        let config = folder.path().join("haproxy.cfg");
-        let backend_address = backend.local_addr().unwrap();
-        let text = format!(
-            "defaults\n mode tcp\n timeout connect 1m\n timeout client 1m\n timeout server 1m\n\
-             frontend front\n bind fd@0 {listen}\n unique-id-format %[uuid()]\n default_backend back\n\
-             backend back\n server test {backend_address} {server}\n"
-        );
-        fs::write(&config, text).unwrap();
-        let mut command = Command::new("haproxy");
-        command.arg("-db").arg("-f").arg(config).stdin(Stdio::from(OwnedFd::from(listener)));
+        let (address, listen, server) = (backend.local_addr().unwrap(), listen.to_owned(), server.to_owned());
         // It blocks to restore the actions of signals.
-        let process = spawn_blocking(move || ChildProcess::start(&mut command)).await.unwrap();
-        Self { _process: process, _folder: folder, address, backend }
+        let haproxy = spawn_blocking(move || HaProxy::start(ip, address, &listen, &server)).await.unwrap();
+        Self { haproxy, backend }
     }
 
     /// Connects, sends a request, and returns the address of the client.
     async fn send_request(&self) -> SocketAddr {
-        let mut client = TcpStream::connect(self.address).await.unwrap();
+        let mut client = TcpStream::connect(self.haproxy.address).await.unwrap();
         send(&mut client).await;
         client.local_addr().unwrap()
     }
@@ -114,9 +92,9 @@ async fn the_headers_of_haproxy_name_the_client() {
         ("send-proxy-v2 proxy-v2-options crc32c", true, &[CRC32C]),
         ("send-proxy-v2 proxy-v2-options crc32c,unique-id", true, &[CRC32C, UNIQUE_ID]),
     ] {
-        let haproxy = HaProxy::start(Ipv4Addr::LOCALHOST.into(), "", server).await;
-        let client = haproxy.send_request().await;
-        let (header, source, rest) = haproxy.accept().await;
+        let proxied = Proxied::start(Ipv4Addr::LOCALHOST.into(), "", server).await;
+        let client = proxied.send_request().await;
+        let (header, source, rest) = proxied.accept().await;
         assert_eq!((source, &rest[..]), (Some(client), REQUEST), "{server}");
         assert_eq!(header.starts_with(b"PROXY TCP4 "), !is_v2, "{server}");
         if is_v2 {
@@ -130,27 +108,20 @@ async fn the_headers_of_haproxy_name_the_client() {
 async fn the_headers_of_haproxy_with_the_name_of_a_tls_client_are_read() {
     let authority = Authority::new();
     let (server, client) = (authority.issue_server(), authority.issue_client());
-    let both = authority.folder().join("both.pem");
-    let parts = [server.certificate, server.key].map(|file| fs::read_to_string(file).unwrap());
-    fs::write(&both, parts.concat()).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(&authority.certificate).unwrap()).unwrap();
-    let chain = vec![CertificateDer::from_pem_file(client.certificate).unwrap()];
-    let key = PrivateKeyDer::from_pem_file(client.key).unwrap();
-    let tls = ClientConfig::builder().with_root_certificates(roots).with_client_auth_cert(chain, key).unwrap();
-    let connector = TlsConnector::from(Arc::new(tls));
+    let both = haproxy::joined(&server);
+    let connector = TlsConnector::from(client_config(&authority.certificate, Some(&client), &VERSIONS));
 
     let listen = format!("ssl crt {} ca-file {} verify required", both.display(), authority.certificate.display());
     for (options, types) in [
         ("send-proxy-v2-ssl-cn", &[SSL][..]),
         ("send-proxy-v2-ssl-cn proxy-v2-options crc32c,unique-id,ssl,cert-cn,ssl-cipher", &[CRC32C, UNIQUE_ID, SSL]),
     ] {
-        let haproxy = HaProxy::start(Ipv4Addr::LOCALHOST.into(), &listen, options).await;
-        let stream = TcpStream::connect(haproxy.address).await.unwrap();
+        let proxied = Proxied::start(Ipv4Addr::LOCALHOST.into(), &listen, options).await;
+        let stream = TcpStream::connect(proxied.haproxy.address).await.unwrap();
         let address = stream.local_addr().unwrap();
         let mut stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
         send(&mut stream).await;
-        let (header, source, rest) = haproxy.accept().await;
+        let (header, source, rest) = proxied.accept().await;
         assert_eq!((source, &rest[..]), (Some(address), REQUEST), "{options}");
         assert_eq!(tlv_types(&header), types, "{options}");
         assert!(header.windows(11).any(|bytes| bytes == b"test client"), "{options}: the name of the certificate");
@@ -164,15 +135,15 @@ async fn a_health_check_of_haproxy_keeps_the_real_peer() {
         ("send-proxy-v2 check check-send-proxy inter 50ms", &LOCAL[..]),
         ("send-proxy check check-send-proxy inter 50ms", b"PROXY TCP4 127.0.0.1 127.0.0.1 "),
     ] {
-        let haproxy = HaProxy::start(Ipv4Addr::LOCALHOST.into(), "", server).await;
-        let (sent, source, rest) = haproxy.accept().await;
+        let proxied = Proxied::start(Ipv4Addr::LOCALHOST.into(), "", server).await;
+        let (sent, source, rest) = proxied.accept().await;
         assert!(sent.starts_with(header), "{}", sent.escape_ascii());
         assert_eq!(source.map(|source| source.ip()), sent.starts_with(b"P").then(|| Ipv4Addr::LOCALHOST.into()));
         assert_eq!(rest, b"");
     }
     let check = "send-proxy-v2 proxy-v2-options crc32c check check-send-proxy inter 50ms";
-    let haproxy = HaProxy::start(Ipv4Addr::LOCALHOST.into(), "", check).await;
-    let (sent, source, _) = haproxy.accept().await;
+    let proxied = Proxied::start(Ipv4Addr::LOCALHOST.into(), "", check).await;
+    let (sent, source, _) = proxied.accept().await;
     assert_eq!(sent[..14], LOCAL[..14], "with a checksum, it is longer");
     assert_eq!((sent.len(), source), (LOCAL.len() + 7, None));
 }
@@ -181,16 +152,16 @@ async fn a_health_check_of_haproxy_keeps_the_real_peer() {
 #[ignore = "needs haproxy and IPv6"]
 async fn the_headers_of_haproxy_name_clients_over_ipv6() {
     for server in ["send-proxy", "send-proxy-v2 proxy-v2-options crc32c"] {
-        let haproxy = HaProxy::start(Ipv6Addr::LOCALHOST.into(), "", server).await;
-        let client = haproxy.send_request().await;
-        let (_, source, rest) = haproxy.accept().await;
+        let proxied = Proxied::start(Ipv6Addr::LOCALHOST.into(), "", server).await;
+        let client = proxied.send_request().await;
+        let (_, source, rest) = proxied.accept().await;
         assert_eq!((source, &rest[..]), (Some(client), REQUEST), "{server}");
 
         // An IPv4 client at a listener for both families has an IPv4-mapped address, which counts as IPv4.
-        let mut haproxy = HaProxy::start(Ipv6Addr::UNSPECIFIED.into(), "", server).await;
-        haproxy.address.set_ip(Ipv4Addr::LOCALHOST.into());
-        let client = haproxy.send_request().await;
-        let (_, source, rest) = haproxy.accept().await;
+        let mut proxied = Proxied::start(Ipv6Addr::UNSPECIFIED.into(), "", server).await;
+        proxied.haproxy.address.set_ip(Ipv4Addr::LOCALHOST.into());
+        let client = proxied.send_request().await;
+        let (_, source, rest) = proxied.accept().await;
         assert_eq!((source, &rest[..]), (Some(client), REQUEST), "{server}");
     }
 }
