@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Checks the release binaries and the files in config/. Builds the workspace, starts each server alone with its shipped
 # configuration file, and checks: each command of the client with valid and invalid input, both protocols with plain TCP
-# clients, TLS with certificates of the clients, Unix sockets, and each server's health check, start, reload and drain. The
-# Rust tests check the behaviour in depth.
+# clients, TLS with certificates of the clients, Unix sockets, and each server's health check, start, reload and drain.
+# The Rust tests check the behaviour in depth.
 #
-# Needs a Rust toolchain, bash (4.4 or later), coreutils, openssl and python3 (3.8 or later). Takes a few seconds once the
-# workspace is built. Uses free ports. Stops at the first failed check.
+# Needs a Rust toolchain, bash (4.4 or later), coreutils, openssl and python3 (3.8 or later). Takes a few seconds once
+# the workspace is built. Uses free ports. Stops at the first failed check.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
@@ -168,8 +168,9 @@ for kind in tls unix; do
     check 0 "*1,000 correct replies*" "" cli-client bench rps -n 1k --addr "$solo" "${options[@]}"
     check 0 "duel at $duel works *" "" cli-client probe duel --addr "$duel" "${options[@]}"
 done
-check 3 "" "*certificate*--cert*" cli-client power square 2 --addr "${address[power-tls power]}" --cacert "$scratch/tls/ca.pem"
-check 3 "" "*certificate*--cacert*" cli-client power square 2 --addr "${address[power-tls power]}"
+power=${address[power-tls power]}
+check 3 "" "*certificate*--cert*" cli-client power square 2 --addr "$power" --cacert "$scratch/tls/ca.pem"
+check 3 "" "*certificate*--cacert*" cli-client power square 2 --addr "$power"
 stop power-tls 0
 stop rps-tls 0
 [[ -z $(compgen -G "$scratch/*.sock") ]] || fail "a Unix socket is left"
