@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Checks the release binaries and the files in config/. Builds the workspace, starts each server alone with its shipped
 # configuration file, and checks: each command of the client with valid and invalid input, both protocols with plain TCP
-# clients, and each server's health check, start, reload and drain. The Rust tests check the behaviour in depth.
+# clients, TLS with certificates of the clients, Unix sockets, and each server's health check, start, reload and drain.
+# The Rust tests check the behaviour in depth.
 #
-# Needs a Rust toolchain, bash (4.4 or later), coreutils and python3 (3.8 or later). Takes a few seconds once the
-# workspace is built. Uses free ports. Stops at the first failed check.
+# Needs a Rust toolchain, bash (4.4 or later), coreutils, openssl and python3 (3.8 or later). Takes a few seconds once
+# the workspace is built. Uses free ports. Stops at the first failed check.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
@@ -48,7 +49,7 @@ check_operation() { # NAME METRIC
     pass "$1 reloads its configuration at SIGHUP"
 }
 
-need python3
+need openssl python3
 build --workspace
 set_up
 PATH=$bin:$PATH
@@ -139,6 +140,40 @@ connect "${address[rps-full solo]}" 1 1 "[xyz]"
 check 1 "" "*full*" cli-client rps throw rock --addr "${address[rps-full solo]}"
 check 1 "" "*full*" cli-client rps throw rock --duel --addr "${address[rps-full duel]}"
 stop rps-full 2
+
+# --- TLS with certificates of the clients, and Unix sockets
+
+bash scripts/certificates.sh "$scratch/tls" >/dev/null
+server_tls=(--set "tls.certificate=$scratch/tls/server.pem" --set "tls.key=$scratch/tls/server-key.pem"
+    --set "tls.client_ca=$scratch/tls/ca.pem")
+client_tls=(--cacert "$scratch/tls/ca.pem" --cert "$scratch/tls/client.pem" --key "$scratch/tls/client-key.pem")
+for service in "power-tls power" "rps-tls solo" "rps-tls duel"; do
+    address[$service]=tls://127.0.0.1:0,unix:$scratch/${service#* }.sock
+done
+start power-tls "${server_tls[@]}"
+start rps-tls "${server_tls[@]}"
+for kind in tls unix; do
+    power=unix:$scratch/power.sock solo=unix:$scratch/solo.sock duel=unix:$scratch/duel.sock options=()
+    if [[ $kind == tls ]]; then
+        power=${address[power-tls power]} solo=${address[rps-tls solo]} duel=${address[rps-tls duel]}
+        options=("${client_tls[@]}")
+    fi
+    check 0 $'4.0\n0.25' "" cli-client power square 2 0.5 --addr "$power" "${options[@]}"
+    check 0 "power at $power works *" "" cli-client probe power --addr "$power" "${options[@]}"
+    check 0 "*1,000 correct replies*" "" cli-client bench power -n 1k --addr "$power" "${options[@]}"
+    check 0 "rock $outcome" "" cli-client rps throw rock --addr "$solo" "${options[@]}"
+    check 0 "rock $outcome"$'\n'"@([01] won, [01] lost, [01] drawn)" "" \
+        cli-client rps play --addr "$solo" "${options[@]}" < <(printf 'r\n')
+    check 0 "rps at $solo works *" "" cli-client probe rps --addr "$solo" "${options[@]}"
+    check 0 "*1,000 correct replies*" "" cli-client bench rps -n 1k --addr "$solo" "${options[@]}"
+    check 0 "duel at $duel works *" "" cli-client probe duel --addr "$duel" "${options[@]}"
+done
+power=${address[power-tls power]}
+check 3 "" "*certificate*--cert*" cli-client power square 2 --addr "$power" --cacert "$scratch/tls/ca.pem"
+check 3 "" "*certificate*--cacert*" cli-client power square 2 --addr "$power"
+stop power-tls 0
+stop rps-tls 0
+[[ -z $(compgen -G "$scratch/*.sock") ]] || fail "a Unix socket is left"
 
 # --- The client with the asyncio servers
 

@@ -21,8 +21,8 @@ pub struct HaProxy {
 }
 
 impl HaProxy {
-    /// Starts it with a listener on a free port of `ip`. `listen` and `server` are the options of the listener and of the
-    /// connections to `backend`.
+    /// Starts it with a listener on a free port of `ip`. `listen` and `server` are the options of the listener and of
+    /// the connections to `backend`.
     pub fn start(ip: IpAddr, backend: SocketAddr, listen: &str, server: &str) -> Self {
         // HAProxy inherits its listener as standard input, so the port is free, and clients can connect at once.
         let listener = TcpListener::bind((ip, 0)).unwrap();

@@ -26,8 +26,8 @@ fn command(binary: &Binary, options: &[&str], sockets: &[&str], arguments: &[&st
     command
 }
 
-/// Returns the command of a program that runs a server. The server inherits its environment, so it has only the variables
-/// that the program itself may need to start.
+/// Returns the command of a program that runs a server. The server inherits its environment, so it has only the
+/// variables that the program itself may need to start.
 pub fn clean_command(program: &str) -> Command {
     let mut command = Command::new(program);
     let variables = ["PATH", "HOME"].into_iter().filter_map(|name| Some((name, env::var_os(name)?)));
@@ -90,8 +90,8 @@ impl RestartedServer {
         self.process.write("\n");
     }
 
-    /// Sends SIGTERM to a server that [`Self::stop_process`] has stopped, and then lets it go on. The next one starts after
-    /// its exit.
+    /// Sends SIGTERM to a server that [`Self::stop_process`] has stopped, and then lets it go on. The next one starts
+    /// after its exit.
     pub fn begin_restart_of_stopped(&mut self) {
         let id = self.id();
         self.begin_restart();

@@ -338,8 +338,8 @@ impl ProxiedService {
         self.binary.start(&arguments.chain(settings.into_iter().flat_map(|set| ["--set", set])).collect::<Vec<_>>())
     }
 
-    /// Connects, sends `header`, makes a TLS handshake, sends a request and ends the data. Returns the replies and the address
-    /// of the client.
+    /// Connects, sends `header`, makes a TLS handshake, sends a request and ends the data. Returns the replies and the
+    /// address of the client.
     fn exchange_tls(&self, address: SocketAddr, header: &[u8], authority: &Authority) -> (String, SocketAddr) {
         let mut socket = connect(address);
         socket.write_all(header).unwrap();

@@ -112,8 +112,9 @@ impl RestartLoad {
         assert!(eventually(TEST_TIMEOUT, is_done), "a client gets no replies: {before:?}, {:?}", replies());
     }
 
-    /// Waits until each client with keep-alive has sent a request to a server that is stopped, which has to reply to all of
-    /// them. A client of short connections may wait for a FIN instead, and none of its requests may be lost at all.
+    /// Waits until each client with keep-alive has sent a request to a server that is stopped, which has to reply to
+    /// all of them. A client of short connections may wait for a FIN instead, and none of its requests may be lost at
+    /// all.
     fn expect_replies_in_flight(&self) {
         if matches!(self.usage, Use::Short(_)) {
             return;

@@ -199,11 +199,11 @@ impl TlsClient {
         self.socket.write_all(&records)
     }
 
-    /// Sends up to `count` requests for a renegotiation, each a `ClientHello`, until the server closes the connection. Returns
-    /// the connection.
+    /// Sends up to `count` requests for a renegotiation, each a `ClientHello`, until the server closes the connection.
+    /// Returns the connection.
     ///
-    /// It encrypts them with the keys of the session, because rustls sends no such message. The session must be TLS 1.2, and
-    /// its configuration must have `enable_secret_extraction`.
+    /// It encrypts them with the keys of the session, because rustls sends no such message. The session must be TLS
+    /// 1.2, and its configuration must have `enable_secret_extraction`.
     pub fn request_renegotiations(self, config: &Arc<ClientConfig>, count: u64) -> TcpStream {
         let hello = Self::on(self.socket.try_clone().unwrap(), config).records();
         let Some(SupportedCipherSuite::Tls12(suite)) = self.session.negotiated_cipher_suite() else {
