@@ -71,8 +71,9 @@ pub(super) enum Step {
 /// on such a request of another connection is awaited for the same time.
 pub(crate) const DRAIN_IDLE_GRACE: Duration = Duration::from_millis(50);
 
-/// In a drain, the first bytes of a connection are awaited for this long: of its handshake, and of its first request after
-/// a handshake. In TLS 1.2 the client sends that request a round trip after the server's last message.
+/// In a drain, the first bytes of a connection are awaited for this long after accept or the handshake: longer than a kernel
+/// waits before it sends a lost request again (200 ms), and a round trip, after which a client of TLS 1.2 sends its first
+/// request. The first bytes of a handshake are awaited for the same time.
 pub(crate) const DRAIN_FIRST_BYTES_GRACE: Duration = Duration::from_millis(250);
 
 /// After this long in a drain, a connection closes after its next reply, unless the next request has arrived by then: its
@@ -212,13 +213,13 @@ impl ConnectionTimer {
         };
         let (Some(started_at), Some(deadline)) = (shutdown.started_at(), shutdown.deadline()) else { return step };
         let grace_end = started_at.max(self.last_progress) + DRAIN_IDLE_GRACE;
-        // A connection whose handshake ends in the drain has the time from then on.
         let accepted = self.idle_deadline - timeouts.request.unwrap_or(timeouts.idle);
-        let is_late = !self.replied && accepted > started_at;
-        let keep_alive_end = if is_late { accepted } else { started_at } + DRAIN_KEEP_ALIVE_TIMEOUT;
+        // A connection whose handshake ends in the drain has the time from then on.
+        let began = if self.replied { started_at } else { started_at.max(accepted) };
+        let keep_alive_end = began + DRAIN_KEEP_ALIVE_TIMEOUT;
         let drain_step = match self.wait_for {
-            WaitFor::Request if is_late && self.last_progress == accepted => {
-                (accepted + DRAIN_FIRST_BYTES_GRACE, Step::CloseDrained)
+            WaitFor::Request if !self.replied && self.last_progress == accepted => {
+                (grace_end.max(accepted + DRAIN_FIRST_BYTES_GRACE), Step::CloseDrained)
             }
             // After the first second, don't wait for requests in flight: the client had time to stop. The final read
             // still serves a client that pipelines.
@@ -332,8 +333,11 @@ mod tests {
         let (start, draining) = (Instant::now(), Shutdown::new(8 * SECOND));
         draining.trigger();
         let timeouts = ConnectionTimeouts { request: Some(20 * SECOND), ..timeouts(Duration::ZERO) };
+        let before = ConnectionTimer::new(&timeouts, start - SECOND);
+        assert_eq!(before.next_deadline(&timeouts, &draining), (start + DRAIN_IDLE_GRACE, Step::CloseDrained));
         let mut timer = ConnectionTimer::new(&timeouts, start);
-        assert_eq!(timer.next_deadline(&timeouts, &draining), (start + DRAIN_IDLE_GRACE, Step::CloseDrained));
+        let first_bytes = timer.next_deadline(&timeouts, &draining);
+        assert_eq!(first_bytes, (start + DRAIN_FIRST_BYTES_GRACE, Step::CloseDrained), "accepted just now");
         timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, start + SECOND / 2);
         assert_eq!(
             timer.next_deadline(&timeouts, &draining),
@@ -368,8 +372,8 @@ mod tests {
         let deadline = start + SECOND / 2 - SECOND / 20;
         let timeouts = timeouts(Duration::ZERO);
         let mut timer = ConnectionTimer::new(&timeouts, start);
-        assert_eq!(timer.step(start, &timeouts, &draining), Step::Wait(start + DRAIN_IDLE_GRACE));
-        assert_eq!(timer.step(start + DRAIN_IDLE_GRACE, &timeouts, &draining), Step::FinalRead);
+        assert_eq!(timer.step(start, &timeouts, &draining), Step::Wait(start + DRAIN_FIRST_BYTES_GRACE));
+        assert_eq!(timer.step(start + DRAIN_FIRST_BYTES_GRACE, &timeouts, &draining), Step::FinalRead);
         timer.on_progress(&handled(true, true, WaitFor::Request), &timeouts, deadline - SECOND / 50);
         assert_eq!(timer.step(deadline - SECOND / 50, &timeouts, &draining), Step::Wait(deadline));
         assert_eq!(timer.step(deadline, &timeouts, &draining), Step::FinalRead, "data that has arrived is still read");
