@@ -70,7 +70,9 @@ impl Shutdown {
         Ok(async move {
             let (first, _) = next_signal(&mut terminate, &mut interrupt).await;
             tracing::info!(signal = first, timeout = ?shutdown.timeout(), "draining; a second signal aborts");
-            // First, because a drain without connections may end the process at once.
+            // From here on, no reload begins.
+            shutdown.0.started_at.get_or_init(Instant::now);
+            // Before the trigger, because a drain without connections may end the process at once.
             manager.stopping();
             shutdown.trigger();
             let (second, exit_code) = next_signal(&mut terminate, &mut interrupt).await;
