@@ -141,7 +141,7 @@ fn a_reload_replaces_the_certificate_of_the_admin_listener_and_the_authority_of_
     fs::copy(&stranger.certificate, &client_ca).unwrap();
     assert_eq!(ask(&right).unwrap(), first, "not before the reload");
     server.signal("HUP");
-    server.eventually(|server| server.log().contains("config reloaded"), "reloads");
+    server.eventually(|server| server.log().contains("TLS files replaced"), "reloads");
     assert_ne!(ask(&other).unwrap(), first);
     assert!(ask(&right).unwrap_err().to_string().contains("UnknownCA"));
     server.stop();
