@@ -284,7 +284,10 @@ fn row_55_python_an_address_of_an_inherited_socket_names_that_socket() {
         let (code, log) = failed(&mut with_sockets(&BINARY, &[&format!("power={address}")], &["--listen", &own]));
         let message =
             format!("cannot listen on {own}: Address already in use (os error 98); the inherited socket \"power\"");
-        assert!(code == Some(1) && log.contains(&message) && log.contains(": use fd:power as the endpoint"), "{code:?} {log}");
+        assert!(
+            code == Some(1) && log.contains(&message) && log.contains(": use fd:power as the endpoint"),
+            "{code:?} {log}"
+        );
     }
 }
 
