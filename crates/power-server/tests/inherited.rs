@@ -269,8 +269,9 @@ fn row_55_python_a_name_without_a_socket_exits_with_1_and_a_socket_without_a_key
         log.contains("inherited sockets that no endpoint names; they stay open names=\"spare\", \"other\""),
         "{log}"
     );
-    let spare = process.stderr.text();
-    let spare = spare.lines().find_map(|line| line.strip_prefix("spare=")).unwrap();
+    let spare = process.stderr.wait_for("the spare address", |text| {
+        text.lines().find_map(|line| line.strip_prefix("spare=")).map(str::to_owned)
+    });
     TcpStream::connect(spare).unwrap();
     process.signal("TERM");
     assert_eq!(process.wait(), Some(0));
