@@ -159,7 +159,7 @@ pub async fn healthcheck(config: &Config) -> Result<(), String> {
             Ok(Ok(reply)) => Err(format!("the echo of {one} was {reply}")),
             Ok(Err(error_reply)) if error_reply.code == ErrorCode::Busy => Ok(()),
             Ok(Err(error_reply)) => Err(error_reply.to_string()),
-            // So a full server rejects a client of TLS.
+            // A full server closes the connection of a TLS client without a reply.
             Err(Error { kind: ErrorKind::Handshake(HandshakeError::Closed), .. }) => Ok(()),
             Err(error) => Err(error.to_string()),
         }

@@ -616,7 +616,7 @@ fn row_51_restarts_with_an_inherited_socket_lose_no_request() {
     let milliseconds = Duration::from_millis;
     let loads = vec![
         ("power, short connections", RestartLoad::start(power, 8, SHORT, Use::Short(Duration::ZERO))),
-        // The kernel defers them until the request comes, whichever process there is then.
+        // The kernel defers each one until its request comes, and the process of that time accepts it.
         ("power, deferred connections", RestartLoad::start(power, 8, SHORT, Use::Short(milliseconds(20)))),
         ("power, keep-alive without a pause", RestartLoad::start(power, 4, LINE, Use::KeepAlive(Duration::ZERO))),
         ("power, keep-alive with pauses of 5 ms", RestartLoad::start(power, 8, LINE, Use::KeepAlive(milliseconds(5)))),

@@ -150,7 +150,7 @@ async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, CliError> {
         let peer = connection.peer_addr();
         let mut verified = Ok(Outcomes::default());
         let requested = connection.request(1, |Verdict { result, .. }| verified = result).await;
-        // After a wrong reply, more bytes are no reason of their own.
+        // A wrong reply is the reason, even if more bytes follow it.
         verified?;
         requested?;
         peer

@@ -243,7 +243,7 @@ pub enum HandshakeError {
          or not speak TLS"
     )]
     Closed,
-    /// There are no certificates of authorities in this file or folder, or on the system.
+    /// This file or folder, or the system, has no certificates of authorities.
     #[error("{place} has no certificates of trusted authorities", place = .0.as_deref().unwrap_or("this system"))]
     NoAuthorities(Option<Box<str>>),
     /// A file or folder with the certificates of authorities cannot be read.
@@ -330,7 +330,7 @@ pub(super) fn rejects_certificate(alert: AlertDescription) -> bool {
     )
 }
 
-/// What the two sides have agreed on in a handshake.
+/// The parameters that a handshake negotiated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// The version, such as `TLS 1.3`.

@@ -287,7 +287,7 @@ fn warn_if_unused(config: &impl ServerConfig) {
         ("admin.client_ca", &config.admin().client_ca, admin),
     ] {
         if !value.is_empty() && !is_used {
-            tracing::warn!(key, "the setting has no effect: no endpoint that it is for uses TLS");
+            tracing::warn!(key, "the setting has no effect: none of its endpoints uses TLS");
         }
     }
 }

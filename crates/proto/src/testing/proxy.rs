@@ -179,8 +179,8 @@ impl ProxiedService {
         server.eventually(|server| server.metric(&series) == count, &format!("{count} open connections"));
     }
 
-    /// Checks that the address in each header counts for `limits.max_connections_per_ip` and is in the log, however it
-    /// arrives. Without an address, the peer of the socket counts.
+    /// Checks that the address in each header counts for `limits.max_connections_per_ip` and is in the log, whether
+    /// the header arrives in one piece or in many. Without an address, the peer of the socket counts.
     pub fn check_headers_name_the_client(&self) {
         let server = self.start(&["limits.max_connections_per_ip=1"]);
         let (address, baseline) = (server.address(self.name), server.baseline());
@@ -481,7 +481,7 @@ impl ProxiedService {
         server.stop();
     }
 
-    /// Checks that a header in progress at SIGTERM is served within the drain, and one that stays incomplete is aborted.
+    /// Checks that a header in progress at SIGTERM is served within the drain, and an incomplete one is aborted.
     pub fn check_a_drain(&self) {
         let server = self.start(&["timeouts.handshake=1h", "timeouts.drain=5s"]);
         let address = server.address(self.name);

@@ -177,7 +177,7 @@ pub fn restart_under_load(server: &mut RestartedServer, restarts: usize, loads: 
         println!("{name}: {connections} clients, {outcome}");
         assert_eq!(outcome.failures, [""; 0], "{name}");
         assert!(outcome.closed + outcome.crossed <= restarts * connections, "{name}: {outcome}");
-        // A move is void only if the server stops before there is another one.
+        // A move is void only if the server stops before the other player moves.
         assert!(outcome.voids <= restarts * connections, "{name}: {outcome}");
     }
 }
@@ -188,7 +188,7 @@ struct Client {
     outcome: Arc<Mutex<Outcome>>,
 }
 
-/// Why there is no reply.
+/// The reason for a missing reply.
 enum NoReply {
     /// The server has closed or reset the connection before any byte of the reply.
     Closed(String),

@@ -215,7 +215,7 @@ impl TlsClient {
         else {
             panic!("a suite with AES-GCM")
         };
-        // The nonce has a part that is fixed and one that is sent (RFC 5288, section 3).
+        // The nonce has a fixed part and an explicit part, which the record carries (RFC 5288, section 3).
         let (fixed, explicit) = iv.as_ref().split_at(4);
         let mut encrypter = suite.aead_alg.encrypter(key, fixed, explicit);
         for sequence in first..first + count {

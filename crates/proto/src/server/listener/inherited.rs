@@ -81,7 +81,8 @@ impl InheritedSockets {
     ///
     /// # Errors
     ///
-    /// Fails if there is none, if it was taken before, if `None` is ambiguous, or if one is not a listening stream socket.
+    /// Fails if no socket has the name, if one was taken before or is not a listening stream socket, or if `None` is
+    /// ambiguous.
     pub(crate) fn take(&mut self, name: Option<&SocketName>) -> io::Result<Vec<(String, StdListener)>> {
         let inherited = self.quoted(|_| true);
         let mut sockets: Vec<_> = match name {

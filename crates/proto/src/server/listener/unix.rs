@@ -13,12 +13,12 @@ use tokio::net::UnixListener;
 /// The permissions of a socket file: its owner and group can connect (unix(7)).
 const MODE: u32 = 0o660;
 
-/// The file of a socket is stale if no process listens on it after this long: one that starts binds its socket some
+/// The file of a socket is stale if no process listens on it after this time. A starting process binds its socket some
 /// microseconds before it listens.
 const LISTEN_GRACE: Duration = Duration::from_millis(50);
 
-/// The file of a listening socket. Dropping it removes the file, unless another one has taken its place. Drop it while the
-/// socket still listens.
+/// The file of a listening socket. Dropping it removes the file, unless another process has replaced it. Drop it while
+/// the socket still listens.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
