@@ -291,22 +291,19 @@ impl<S: Service> Connections<S> {
     }
 
     async fn read_header<I: Stream>(self, mut stream: I, peer: Peer, mut permit: Permit, handshake: Handshake) {
+        let deadline = handshake.deadline;
         let header = async {
-            self.wait_first_bytes(&stream, handshake.deadline).await?;
-            let header = timeout_at(handshake.deadline, read_header(&mut stream));
-            self.run_step(header).await
+            self.wait_first_bytes(&stream, deadline).await?;
+            let header = match self.run_step(timeout_at(deadline, read_header(&mut stream))).await? {
+                Ok(header) => header.map_err(io::Error::other),
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            };
+            header.map_err(CloseReason::BadProxyHeader)
         };
         let client = match header.await {
-            Ok(Ok(Ok(client))) => client,
-            failed => {
-                let reason = match failed {
-                    Ok(Ok(Err(error))) => CloseReason::BadProxyHeader(io::Error::other(error)),
-                    Err(reason) => reason,
-                    _ => CloseReason::BadProxyHeader(io::ErrorKind::TimedOut.into()),
-                };
-                // No half-close: a RST discards nothing, because no reply was sent.
-                return Admitted::new(peer, &self, permit).end(&reason);
-            }
+            Ok(client) => client,
+            // No half-close: a RST discards nothing, because no reply was sent.
+            Err(reason) => return Admitted::new(peer, &self, permit).end(&reason),
         };
         let peer = client.map_or(peer, Peer::Ip);
         if let Some(client) = peer.ip()
@@ -325,11 +322,11 @@ impl<S: Service> Connections<S> {
         let handshake = async move {
             let accepted = async {
                 connections.wait_first_bytes(&stream, deadline).await?;
-                connections.run_step(tls.accept(stream, deadline)).await
+                let accepted = connections.run_step(tls.accept(stream, deadline)).await?;
+                accepted.map_err(CloseReason::TlsFailed)
             };
             match accepted.await {
-                Ok(Ok(stream)) => connections.spawn(stream, admitted),
-                Ok(Err(error)) => admitted.end(&CloseReason::TlsFailed(error)),
+                Ok(stream) => connections.spawn(stream, admitted),
                 Err(reason) => admitted.end(&reason),
             }
         };
