@@ -51,14 +51,20 @@ pub fn check_unread_replies(server: &ServerProcess, service: &str, prefix: &str,
         "none was closed before the measurement"
     );
     assert_eq!(server.get("/healthz"), Some((200, "ok\n".to_owned())));
+    let close_reasons = || {
+        let metrics = server.get("/metrics").unwrap().1;
+        let lines: Vec<_> = metrics.lines().filter(|line| line.contains("_connections")).collect();
+        lines.join("\n")
+    };
     let closed = || server.metric(&format!("{prefix}_connections_closed_total{{reason=\"write_timeout\"}}"));
-    assert!(eventually(4 * TEST_TIMEOUT, || closed() == CLIENTS as u64), "{} closed", closed());
+    assert!(eventually(4 * TEST_TIMEOUT, || closed() == CLIENTS as u64), "{}", close_reasons());
     server.eventually(|server| server.orphans(service) == 0, "has no orphans");
 }
 
-/// The settings of a server for [`check_unread_replies`]. The clients send their requests within the write timeout. Twice
-/// the write timeout is less than the 100 s (`TCP_USER_TIMEOUT`) after which the kernel would end the connections.
-pub const SETTINGS: [&str; 4] = ["--set", "timeouts.write=40s", "--set", "timeouts.idle=1h"];
+/// The settings of a server for [`check_unread_replies`]. The clients send their requests within the write timeout. The
+/// server closes them after two or three write timeouts, which is less than the 100 s (`TCP_USER_TIMEOUT`) after which the
+/// kernel would end the connections.
+pub const SETTINGS: [&str; 4] = ["--set", "timeouts.write=30s", "--set", "timeouts.idle=1h"];
 
 /// Sends `requests` repeatedly on each connection, up to `most` bytes, until no socket has taken a byte for a second.
 fn send_all(clients: &[TcpStream], requests: &[u8], most: usize) {
