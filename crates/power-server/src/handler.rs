@@ -121,7 +121,7 @@ impl Handler for PowerHandler {
                 replies += self.reply_to(received, output);
             }
             // This handler never waits for a reply.
-            Event::ReplyReady => {}
+            Event::ReplyReady | Event::Push => {}
         }
         let wait_for = match self.requests.pending() {
             _ if self.requests.is_finished() => WaitFor::Close,

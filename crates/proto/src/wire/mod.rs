@@ -9,9 +9,10 @@
 //! 2. [`number`]: parses and formats numbers.
 //! 3. [`power`]: requests and replies, and the three ways in which a request can end.
 //!
-//! [`proxy_header`] parses what a proxy sends before either protocol. [`quoted`] shows text from outside in error
+//! [`link`] is the protocol between two replicas of the game's server. [`proxy_header`] parses what a proxy sends before either protocol. [`quoted`] shows text from outside in error
 //! messages.
 
+pub mod link;
 pub mod number;
 pub mod power;
 pub mod proxy_header;

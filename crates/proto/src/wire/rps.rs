@@ -94,6 +94,15 @@ impl Outcome {
         }
     }
 
+    /// Returns the outcome of a byte.
+    #[must_use]
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match Reply::from_byte(byte) {
+            Some(Reply::Judged(outcome)) => Some(outcome),
+            _ => None,
+        }
+    }
+
     /// Returns the opponent's move. The wire does not carry it, but the outcome and the player's own move determine it.
     #[must_use]
     pub const fn opponent_move(self, own: Move) -> Move {

@@ -30,11 +30,13 @@ pub enum CloseReason {
     TlsTruncated,
     /// The connection's task panicked.
     Panic,
+    /// The last request has no reply, because its outcome is not known.
+    OutcomeUnknown,
 }
 
 impl CloseReason {
     /// The values of the label `reason`, in the order of the variants.
-    pub(super) const LABELS: [&str; 12] = [
+    pub(super) const LABELS: [&str; 13] = [
         "peer_closed",
         "finished",
         "request_timeout",
@@ -47,6 +49,7 @@ impl CloseReason {
         "tls_failed",
         "tls_truncated",
         "panic",
+        "outcome_unknown",
     ];
 
     /// Returns the index of this reason in [`LABELS`](Self::LABELS).
@@ -64,6 +67,7 @@ impl CloseReason {
             Self::TlsFailed(_) => 9,
             Self::TlsTruncated => 10,
             Self::Panic => 11,
+            Self::OutcomeUnknown => 12,
         }
     }
 }

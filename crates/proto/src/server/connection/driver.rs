@@ -110,6 +110,7 @@ where
                     }
                     (Event::Eof, _) => break CloseReason::PeerClosed,
                     (Event::RequestTimeout, _) | (_, WaitFor::CloseTimedOut) => break CloseReason::RequestTimeout,
+                    (_, WaitFor::CloseUnknown) => break CloseReason::OutcomeUnknown,
                     // The rest of a request did not come in time.
                     (Event::Shutdown, _) if !timer.waits_for_reply() => break CloseReason::Drained,
                     (_, WaitFor::Close) => break CloseReason::Finished,

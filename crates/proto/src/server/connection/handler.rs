@@ -44,6 +44,14 @@ pub trait Handler: Send + 'static {
     fn poll_reply(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
     }
+
+    /// Polls, while the driver waits for input, whether the handler has something to send without a request. The handler
+    /// writes it at [`Event::Push`].
+    ///
+    /// The default never becomes ready, for handlers that only reply.
+    fn poll_push(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
 }
 
 /// A handler whose replies can be longer than their requests ends its turn when they have this many bytes; the last reply
@@ -66,6 +74,8 @@ pub enum Event {
     Eof,
     /// The pending reply is ready, or its deadline has passed.
     ReplyReady,
+    /// The handler has something to send without a request.
+    Push,
     /// The server drains and does not wait longer for the pending reply, or for the rest of a request.
     Shutdown,
 }
@@ -99,4 +109,6 @@ pub enum WaitFor {
     Close,
     /// Nothing, like [`Close`](Self::Close), but the reason is a request that timed out.
     CloseTimedOut,
+    /// Nothing, like [`Close`](Self::Close), but the last request has no reply, because its outcome is not known.
+    CloseUnknown,
 }

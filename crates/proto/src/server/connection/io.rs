@@ -73,7 +73,7 @@ impl Handled {
     /// Counts the durations of its replies, which were written by `now`. `last` is when the previous event was handled.
     pub(super) fn observe(&self, latency: &LatencyHistogram, last: Instant, now: Instant) {
         let immediate = match self.event {
-            Event::Data | Event::Eof => self.progress.replies,
+            Event::Data | Event::Eof | Event::Push => self.progress.replies,
             // The first reply is to a request that has waited since `last`.
             Event::Settled | Event::RequestTimeout | Event::RateTimeout | Event::ReplyReady | Event::Shutdown => {
                 latency.observe(now - last, self.progress.replies.min(1));
@@ -106,7 +106,7 @@ where
         Self { stream, handler, unconsumed: None, unsent: None }
     }
 
-    /// Waits for data and handles it. Returns `None` when the shutdown is `triggered` or the `sleep` has elapsed.
+    /// Waits for data, or for something to send, and handles it. Returns `None` when the shutdown is `triggered` or the `sleep` has elapsed.
     pub(super) fn wait_data(
         &mut self,
         mut triggered: Pin<&mut (impl Future<Output = ()> + Send)>,
@@ -118,6 +118,9 @@ where
                 return Poll::Ready(handled.map(|handled| Some(Handled { waited, ..handled })));
             }
             waited = true;
+            if self.handler.poll_push(cx).is_ready() {
+                return self.poll_deliver(cx, Event::Push);
+            }
             if triggered.as_mut().poll(cx).is_ready() || sleep.as_mut().poll(cx).is_ready() {
                 Poll::Ready(Ok(None))
             } else {
@@ -159,11 +162,14 @@ where
 
     /// Handles an event that no read or write caused.
     pub(super) fn deliver(&mut self, event: Event) -> impl Future<Output = io::Result<Option<Handled>>> + Send {
-        poll_fn(move |cx| {
-            SCRATCH.with_borrow_mut(|scratch| {
-                scratch.load(self.unconsumed.as_deref());
-                Poll::Ready(self.handle(cx, event, scratch).map(Some))
-            })
+        poll_fn(move |cx| self.poll_deliver(cx, event))
+    }
+
+    /// Handles an event. Always ready.
+    fn poll_deliver(&mut self, cx: &mut Context<'_>, event: Event) -> Poll<io::Result<Option<Handled>>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.load(self.unconsumed.as_deref());
+            Poll::Ready(self.handle(cx, event, scratch).map(Some))
         })
     }
 

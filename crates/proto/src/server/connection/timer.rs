@@ -94,6 +94,8 @@ pub(super) struct ConnectionTimer {
     wait_for: WaitFor,
     /// Whether any reply was written. Before that, `idle_deadline` is the deadline of the first request.
     replied: bool,
+    /// Whether the handler still waits for a reply after it has handled the shutdown.
+    waits_past_shutdown: bool,
     /// Whether the last step was a final read.
     in_final_read: bool,
     /// When to check whether the peer takes replies; `None` if it has taken all.
@@ -111,6 +113,7 @@ impl ConnectionTimer {
             request_deadline: first,
             wait_for: WaitFor::Request,
             replied: false,
+            waits_past_shutdown: false,
             in_final_read: false,
             send_queue_check: None,
             acknowledged: 0,
@@ -150,6 +153,8 @@ impl ConnectionTimer {
             };
         }
         self.wait_for = handled.progress.wait_for;
+        self.waits_past_shutdown =
+            self.waits_for_reply() && (self.waits_past_shutdown || handled.event == Event::Shutdown);
     }
 
     /// Updates the state after a check of the send queue at `now`. Returns whether the peer has taken nothing since the last
@@ -209,7 +214,9 @@ impl ConnectionTimer {
             }
             WaitFor::Reply { deadline } => (deadline, Step::Deliver(Event::ReplyReady)),
             // The next turn is due at once. The driver closes a connection before it asks for a step.
-            WaitFor::Close | WaitFor::CloseTimedOut | WaitFor::Turn => (self.last_progress, Step::Deliver(Event::Data)),
+            WaitFor::Close | WaitFor::CloseTimedOut | WaitFor::CloseUnknown | WaitFor::Turn => {
+                (self.last_progress, Step::Deliver(Event::Data))
+            }
         };
         let (Some(started_at), Some(deadline)) = (shutdown.started_at(), shutdown.deadline()) else { return step };
         let grace_end = started_at.max(self.last_progress) + DRAIN_IDLE_GRACE;
@@ -226,9 +233,13 @@ impl ConnectionTimer {
             WaitFor::Request if self.last_progress >= keep_alive_end => (self.last_progress, Step::CloseDrained),
             WaitFor::Request => (grace_end, Step::CloseDrained),
             WaitFor::MoreData => (keep_alive_end, Step::Deliver(Event::Shutdown)),
+            // The handler ends the wait by itself.
+            WaitFor::Reply { .. } if self.waits_past_shutdown => (deadline, Step::Abort),
             WaitFor::Reply { .. } => (grace_end.min(keep_alive_end + DRAIN_IDLE_GRACE), Step::Deliver(Event::Shutdown)),
             // A complete request gets its reply.
-            WaitFor::Settle | WaitFor::Turn | WaitFor::Close | WaitFor::CloseTimedOut => (deadline, step.1),
+            WaitFor::Settle | WaitFor::Turn | WaitFor::Close | WaitFor::CloseTimedOut | WaitFor::CloseUnknown => {
+                (deadline, step.1)
+            }
         };
         let drain_step = (drain_step.0.min(deadline), drain_step.1);
         if drain_step.0 <= step.0 { drain_step } else { step }

@@ -192,6 +192,10 @@ impl<H: Handler> Handler for RateLimited<H> {
             _ => self.handler.poll_reply(cx),
         }
     }
+
+    fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.handler.poll_push(cx)
+    }
 }
 
 #[cfg(test)]
