@@ -150,7 +150,8 @@ fn play_on_rounds(row: &Row, partners: bool, timeout_first: bool) -> Vec<Timelin
             rounds.on_timeout(players[player], start + now, &mut actions);
             now
         };
-        for Action { player, reply } in actions.drain(..) {
+        for action in actions.drain(..) {
+            let Action::Reply { player, reply } = action else { panic!("{action:?} without guests") };
             let index = players.iter().position(|id| *id == player).unwrap();
             match reply {
                 ReplyState::Pending { deadline } => deadlines[index] = Some(deadline - start),
@@ -159,6 +160,7 @@ fn play_on_rounds(row: &Row, partners: bool, timeout_first: bool) -> Vec<Timelin
                     let word = if reply == Reply::Void { "void" } else { "judged" };
                     replies[index].push((word, now));
                 }
+                ReplyState::Unknown => panic!("the rounds judge every move"),
             }
         }
     }

@@ -226,7 +226,7 @@ impl<'a> Game<'a> {
 
     fn shut_down(&mut self, player: usize) {
         let id = self.players[player].id;
-        self.rounds.on_shutdown(id, &mut self.actions);
+        self.rounds.on_shutdown(id, self.start + self.now, &mut self.actions);
         self.check_actions("is shut down", id, true);
         assert!(self.player(id).in_play.is_none(), "still in play after the shutdown");
     }
@@ -272,7 +272,8 @@ impl<'a> Game<'a> {
             println!("{:?}: {of:?} {event}: {actions:?}", self.now);
         }
         let mut judged = Vec::new();
-        for &Action { player: id, reply } in &actions {
+        for &action in &actions {
+            let Action::Reply { player: id, reply } = action else { panic!("{action:?} without guests") };
             if let ReplyState::Ready(reply) = reply {
                 let in_play = self.player(id).in_play.take().expect("a move in play for each reply");
                 self.replies += 1;
@@ -289,9 +290,10 @@ impl<'a> Game<'a> {
             _ => panic!("an event judges at most one round: {judged:?}"),
         }
         // After the replies, since they dissolve pairs. A move can enter the lobby and meet the partner's in one event.
-        for (index, &Action { player: id, reply }) in actions.iter().enumerate() {
-            if let ReplyState::Pending { deadline } = reply
-                && actions[index + 1..].iter().all(|later| later.player != id)
+        let of = |action: &Action| if let Action::Reply { player, .. } = action { Some(*player) } else { None };
+        for (index, &action) in actions.iter().enumerate() {
+            if let Action::Reply { player: id, reply: ReplyState::Pending { deadline } } = action
+                && actions[index + 1..].iter().all(|later| of(later) != Some(id))
             {
                 self.check_pending(id, deadline - self.start);
             }

@@ -32,20 +32,26 @@ impl DuelHandler {
     fn play(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> WaitFor {
         let mut reply = match event {
             Event::ReplyReady | Event::Shutdown => self.player.take_reply(),
-            Event::Data | Event::Settled | Event::RequestTimeout | Event::RateTimeout | Event::Eof => None,
+            Event::Data | Event::Settled | Event::RequestTimeout | Event::RateTimeout | Event::Push | Event::Eof => {
+                None
+            }
         };
+        let mut stops_waiting = event == Event::Shutdown;
         loop {
             // Decoding and encoding in memory cannot fail; a byte that is not a move is a frame as well.
             match reply {
                 Some(ReplyState::Ready(reply)) => _ = ServerCodec.encode(reply, output),
                 // The drain has waited long enough for a partner's move; this move and those behind it are void.
-                Some(ReplyState::Pending { .. }) if event == Event::Shutdown => {
+                Some(ReplyState::Pending { .. }) if stops_waiting => {
+                    stops_waiting = false;
                     reply = self.player.stop_waiting();
                     continue;
                 }
                 Some(ReplyState::Pending { deadline }) => return WaitFor::Reply { deadline: deadline.into() },
+                Some(ReplyState::Unknown) => return WaitFor::CloseUnknown,
                 None => {}
             }
+            stops_waiting = event == Event::Shutdown;
             if self.bad_frames_left == 0 {
                 return WaitFor::Close;
             }

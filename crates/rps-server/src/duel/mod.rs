@@ -123,4 +123,5 @@
 
 pub mod handler;
 pub mod hub;
+pub mod replica;
 pub mod rounds;
