@@ -2,9 +2,11 @@
 
 use proto::server::ConnectionTimeouts;
 use proto::server::config::{AdminConfig, ConnectionLimits, LogConfig, ServerConfig, TimeoutsConfig, TlsConfig};
-use proto::server::config::{Configuration, Conflict, ProxyProtocolConfig};
+use proto::server::config::{Configuration, Conflict, InvalidKey, ProxyProtocolConfig};
 use proto::server::config::{Count, EndpointList, ServerEndpoint, TimeoutValue};
 use serde::{Deserialize, Serialize};
+
+use crate::duel::cluster::config::ClusterConfig;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +45,8 @@ pub struct DuelConfig {
     pub listen: EndpointList<0>,
     /// How long a move waits for another move.
     pub window: TimeoutValue<1>,
+    /// Players of other replicas.
+    pub cluster: ClusterConfig,
 }
 
 /// `[limits]`.
@@ -61,7 +65,7 @@ impl Default for Config {
             workers: const { Count::new(0) },
             solo: SoloConfig { listen: EndpointList::loopback(5001) },
             // 30 s is the rule of the game.
-            duel: DuelConfig { listen: EndpointList::loopback(5002), window: const { TimeoutValue::from_secs(30) } },
+            duel: DuelConfig { listen: EndpointList::loopback(5002), window: const { TimeoutValue::from_secs(30) }, cluster: ClusterConfig::default() },
             limits: RpsLimits {
                 connections: ConnectionLimits::default(),
                 // Enough for the typing errors of a person, and few enough to close a client of another protocol soon.
@@ -95,6 +99,19 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Returns a conflict between `[duel.cluster]` and other tables.
+    fn cluster_conflict(&self) -> Option<Conflict> {
+        let is_useless = self.duel.cluster.is_on() && self.duel.listen.is_empty();
+        let off = is_useless.then(|| Conflict {
+            keys: ["duel.cluster.engine", "duel.listen"],
+            problem: "the duel is off".to_owned(),
+            remedy: "give duel.listen an endpoint, or set duel.cluster.engine to \"\"",
+        });
+        off.or_else(|| self.duel.cluster.conflict())
+    }
+}
+
 impl Configuration for Config {
     fn conflicts(&self) -> Vec<Conflict> {
         let all_off = (self.solo.listen.is_empty() && self.duel.listen.is_empty()).then(|| Conflict {
@@ -102,14 +119,25 @@ impl Configuration for Config {
             problem: "both games are off".to_owned(),
             remedy: "give one of them an endpoint, such as \"127.0.0.1:5002\"",
         });
-        let conflicts = [all_off, self.idle_conflict(), self.limits.connections.conflict()].into_iter().flatten();
+        let conflicts = [all_off, self.idle_conflict(), self.limits.connections.conflict(), self.cluster_conflict()].into_iter().flatten();
         conflicts.chain(self.listener_conflicts()).collect()
     }
 }
 
 impl ServerConfig for Config {
-    const NEEDS_RESTART: &[&str] =
-        &["workers", "solo.listen", "duel.listen", "limits.backlog", "log.format", "admin.listen"];
+    const NEEDS_RESTART: &[&str] = &[
+        "workers",
+        "solo.listen",
+        "duel.listen",
+        "duel.cluster.engine",
+        "duel.cluster.listen",
+        "duel.cluster.advertise",
+        "duel.cluster.secret_file",
+        "duel.cluster.name",
+        "limits.backlog",
+        "log.format",
+        "admin.listen",
+    ];
 
     fn workers(&self) -> usize {
         self.workers.as_usize()
@@ -141,5 +169,14 @@ impl ServerConfig for Config {
 
     fn listeners(&self) -> Vec<(&'static str, &[ServerEndpoint])> {
         vec![("solo.listen", self.solo.listen.as_slice()), ("duel.listen", self.duel.listen.as_slice())]
+    }
+
+    fn internal_listeners(&self) -> Vec<(&'static str, &[ServerEndpoint])> {
+        let cluster = &self.duel.cluster;
+        if cluster.is_on() { vec![("duel.cluster.listen", cluster.listen.as_slice())] } else { Vec::new() }
+    }
+
+    fn check_files(&self) -> Result<(), InvalidKey> {
+        if self.duel.cluster.is_on() { self.duel.cluster.secret().map(|_| ()) } else { Ok(()) }
     }
 }

@@ -25,13 +25,15 @@ pub mod house;
 pub mod metrics;
 pub mod solo;
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use proto::client::rps::{Connection, Round};
 use proto::client::{Error, ErrorKind, HandshakeError, Timeouts};
+use proto::server::config::InvalidKey;
 use proto::server::healthcheck;
 use proto::server::observe::metrics::registry;
 use proto::server::{self, Admission, ConnectionTimeouts, LimitReached, Listener, Service, Shutdown, Summary};
@@ -41,6 +43,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use config::Config;
+use duel::cluster::config::ClusterConfig;
+use duel::cluster::engine::Engine;
+use duel::cluster::metrics::ClusterCollector;
+use duel::cluster::Links;
 use duel::handler::DuelHandler;
 use duel::hub::DuelHub;
 use house::House;
@@ -54,6 +60,8 @@ pub struct Listeners<L> {
     pub solo: Vec<L>,
     /// For games between two players.
     pub duel: Vec<L>,
+    /// For other replicas; none without a cluster.
+    pub cluster: Vec<L>,
 }
 
 /// A server of both games. It holds the state that connections share, and the settings that a reload can change.
@@ -66,7 +74,17 @@ pub struct Server<H> {
     metrics: Arc<Metrics>,
     house: Arc<H>,
     hub: Arc<DuelHub>,
+    cluster: Option<Cluster>,
     shutdown: Shutdown,
+}
+
+/// A replica's part in a cluster.
+#[derive(Debug)]
+struct Cluster {
+    links: Arc<Links>,
+    /// The engine, until the server runs.
+    engine: Mutex<Option<Engine>>,
+    engine_up: watch::Receiver<bool>,
 }
 
 impl<H, R> Server<H>
@@ -78,9 +96,30 @@ where
     /// connection, for the opponent.
     #[must_use]
     pub fn new(config: &Config, house: H, shutdown: Shutdown) -> Self {
+        Self::with_hub(config, house, shutdown, DuelHub::new(config.duel.window.get()))
+    }
+
+    /// Creates a server whose duel has players of other replicas too. Other replicas reach it at `address`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the secret cannot be read.
+    pub fn with_cluster(config: &Config, house: H, shutdown: Shutdown, address: String) -> io::Result<Self> {
+        let ClusterConfig { engine, name, .. } = &config.duel.cluster;
+        let secret = config.duel.cluster.secret().map_err(|InvalidKey { problem, .. }| io::Error::other(problem))?;
+        let hub = DuelHub::with_cluster(config.duel.window.get(), rand::random());
+        let engine = Engine::new(engine, &name.to_string(), rand::random(), address);
+        let cluster = Cluster {
+            links: Arc::new(Links::new(Arc::clone(&hub), secret, config.tls.clone())),
+            engine_up: engine.up(),
+            engine: Mutex::new(Some(engine)),
+        };
+        Ok(Self { cluster: Some(cluster), ..Self::with_hub(config, house, shutdown, hub) })
+    }
+
+    fn with_hub(config: &Config, house: H, shutdown: Shutdown, hub: Arc<DuelHub>) -> Self {
         let metrics = Arc::<Metrics>::default();
         let house = Arc::new(house);
-        let hub = DuelHub::new(config.duel.window.get());
         let shared = Shared::new(config, &metrics);
         let solo = SoloService { shared: shared.clone(), house: Arc::clone(&house) };
         let duel = DuelService { shared, hub: Arc::clone(&hub) };
@@ -91,6 +130,7 @@ where
             metrics,
             house,
             hub,
+            cluster: None,
             shutdown,
         }
     }
@@ -116,7 +156,22 @@ where
         for listener in listeners.duel {
             accept_loops.spawn(self.serve_listener(listener, self.duel.subscribe()));
         }
+        let Some(cluster) = &self.cluster else {
+            accept_loops.join_all().await;
+            return self.metrics.connections.summary();
+        };
+        let Cluster { links, engine, .. } = cluster;
+        let mut tasks = JoinSet::new();
+        for listener in listeners.cluster {
+            tasks.spawn(links.serve_listener(listener));
+        }
+        if let Some(engine) = engine.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            tasks.spawn(Arc::clone(links).run(engine, self.shutdown.clone()));
+        }
         accept_loops.join_all().await;
+        // The players' connections have ended; until then, other replicas may have their moves.
+        links.shutdown().trigger();
+        tasks.join_all().await;
         self.metrics.connections.summary()
     }
 
@@ -148,12 +203,16 @@ where
     /// Returns a registry of this server's metrics and `others`, for the admin listener.
     #[must_use]
     pub fn registry(&self, others: impl Collector) -> Registry {
-        let collectors: Vec<Box<dyn Collector>> = vec![
+        let mut collectors: Vec<Box<dyn Collector>> = vec![
             Box::new(GamesCollector { metrics: Arc::clone(&self.metrics), hub: Arc::clone(&self.hub) }),
             Box::new(Arc::clone(&self.metrics.connections)),
             Box::new(Arc::clone(&self.admission)),
             Box::new(others),
         ];
+        if let Some(Cluster { engine_up, .. }) = &self.cluster {
+            let (hub, engine) = (Arc::clone(&self.hub), engine_up.clone());
+            collectors.push(Box::new(ClusterCollector { hub, engine }));
+        }
         registry("rps", env!("CARGO_PKG_VERSION"), collectors)
     }
 }

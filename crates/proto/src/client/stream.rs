@@ -93,6 +93,12 @@ impl ClientStream {
         Self { transport, observer }
     }
 
+    /// Returns the TCP socket, if the connection has one.
+    #[cfg(feature = "server")]
+    pub(crate) fn tcp(&self) -> Option<&TcpStream> {
+        self.transport.tcp()
+    }
+
     /// Returns the server's IP address (getpeername(2)). A Unix socket and a broken connection have none.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {

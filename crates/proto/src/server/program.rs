@@ -94,7 +94,7 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
         let manager = ServiceManager::from_environment();
         let heartbeats = Heartbeats::new(manager.watchdog_timeout());
         let admin_files = Arc::<Mutex<Vec<SocketFile>>>::default();
-        let endpoints = loaded.config.listeners().iter().map(|(_, endpoints)| endpoints.len()).sum::<usize>();
+        let endpoints = loaded.config.all_listeners().iter().map(|(_, endpoints)| endpoints.len()).sum::<usize>();
         let listening_files = inherited.len() + endpoints + loaded.config.admin().listen.as_slice().len();
         let mut startup = Startup {
             handshakes: Arc::new(Handshakes::new(handshake_settings(&loaded))),
@@ -279,7 +279,7 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
 /// Logs a warning for each setting that has no effect because no endpoint uses TLS.
 fn warn_if_unused(config: &impl ServerConfig) {
     let use_tls = |endpoints: &[ServerEndpoint]| endpoints.iter().any(ServerEndpoint::is_tls);
-    let services = config.listeners().iter().any(|(_, endpoints)| use_tls(endpoints));
+    let services = config.all_listeners().iter().any(|(_, endpoints)| use_tls(endpoints));
     let admin = use_tls(config.admin().listen.as_slice());
     for (key, value, is_used) in [
         ("tls.certificate", &config.tls().certificate, services || admin),

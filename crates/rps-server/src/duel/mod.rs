@@ -121,6 +121,7 @@
 //! | moves at 0 | leaves at 2 | moves at 1  | is silent   | judged at 4 | nothing     | judged at 4 | nothing     |
 //! | moves at 0 | leaves at 2 | moves at 1  | leaves at 3 | judged at 3 | nothing     | judged at 3 | nothing     |
 
+pub mod cluster;
 pub mod handler;
 pub mod hub;
 pub mod replica;

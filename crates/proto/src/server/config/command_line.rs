@@ -121,8 +121,10 @@ impl CommandLine {
     /// files of `[tls]`.
     pub fn load<C: ServerConfig>(&self) -> Result<Loaded<C>, ConfigErrors> {
         let (builder, file) = self.builder()?;
-        let (config, tls) =
-            builder.build_with(|config: &C| ServerTls::read(config.tls(), &config.admin().client_ca))?;
+        let (config, tls) = builder.build_with(|config: &C| {
+            config.check_files()?;
+            ServerTls::read(config.tls(), &config.admin().client_ca)
+        })?;
         Ok(Loaded { config, tls, file })
     }
 

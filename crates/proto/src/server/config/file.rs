@@ -14,7 +14,11 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 ///
 /// A pipe is an error: it can be read only once, and a reload that reads it again gets nothing, or waits forever. The
 /// opened file is checked and not the path, which may be a symbolic link and may change in between.
-pub(super) fn read_text(path: &Path) -> io::Result<String> {
+///
+/// # Errors
+///
+/// Fails if the file cannot be read, is larger than 1 MiB, is not UTF-8 or is not a regular file.
+pub fn read_text(path: &Path) -> io::Result<String> {
     // Without `NONBLOCK`, the open of a pipe waits for its writer.
     let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
     let metadata = file.metadata()?;

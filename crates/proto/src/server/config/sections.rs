@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::builder::{Configuration, Conflict};
+use super::builder::{Configuration, Conflict, InvalidKey};
 use super::endpoints::{self, EndpointList, ServerEndpoint};
 use super::trusted_networks::ProxyProtocolConfig;
 use super::types::{Count, LogFilter, TimeoutValue};
@@ -40,9 +40,31 @@ pub trait ServerConfig: Configuration {
     /// Returns the keys of the services' listeners, such as `solo.listen`, and their endpoints.
     fn listeners(&self) -> Vec<(&'static str, &[ServerEndpoint])>;
 
+    /// Returns the keys of listeners that are not for clients, and their endpoints. A health check does not ask them. The
+    /// default is none.
+    fn internal_listeners(&self) -> Vec<(&'static str, &[ServerEndpoint])> {
+        Vec::new()
+    }
+
+    /// Returns all listeners except the admin listener.
+    fn all_listeners(&self) -> Vec<(&'static str, &[ServerEndpoint])> {
+        let mut listeners = self.listeners();
+        listeners.extend(self.internal_listeners());
+        listeners
+    }
+
+    /// Checks the files that the configuration names, except those of `[tls]`. The default is that there are none.
+    ///
+    /// # Errors
+    ///
+    /// Returns the key of a file that cannot be used.
+    fn check_files(&self) -> Result<(), InvalidKey> {
+        Ok(())
+    }
+
     /// Returns the conflicts between the keys of listeners and of TLS.
     fn listener_conflicts(&self) -> Vec<Conflict> {
-        let mut listeners = self.listeners();
+        let mut listeners = self.all_listeners();
         listeners.push(("admin.listen", self.admin().listen.as_slice()));
         let tls = self.tls().conflicts(&listeners, self.admin());
         endpoints::conflicts(&listeners).into_iter().chain(tls).collect()

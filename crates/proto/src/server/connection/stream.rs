@@ -1,5 +1,5 @@
-//! The byte stream of a connection: TCP, a Unix socket, TLS over either, or in memory in tests. It depends on no other
-//! module.
+//! The byte stream of a connection: TCP, a Unix socket, TLS over either, or in memory in tests. Of other modules, it depends
+//! only on the client's stream, for a server that connects to another one.
 
 use std::future::{self, Future};
 use std::io;
@@ -18,6 +18,8 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, DuplexStream, Interest, Rea
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 use tokio_util::io::poll_read_buf;
+
+use crate::client::stream::ClientStream;
 
 /// A bidirectional byte stream that reports errors such as a reset.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
@@ -257,6 +259,37 @@ impl<S: Stream> Stream for TlsStream<S> {
 
     fn reset_on_close(&self) {
         self.get_ref().0.reset_on_close();
+    }
+}
+
+/// A connection that this process has opened.
+impl Stream for ClientStream {
+    const HAS_END_MESSAGE: bool = true;
+
+    async fn wait_error(&self) -> io::Error {
+        match self.tcp() {
+            Some(stream) => stream.wait_error().await,
+            None => future::pending().await,
+        }
+    }
+
+    fn has_unread(&self) -> bool {
+        self.tcp().is_some_and(Stream::has_unread)
+    }
+
+    fn send_queue(&self) -> SendQueue {
+        self.tcp().map_or(SendQueue::EMPTY, Stream::send_queue)
+    }
+
+    fn set_send_timeout(&self, timeout: Duration) {
+        if let Some(stream) = self.tcp() {
+            stream.set_send_timeout(timeout);
+        }
+    }
+
+    fn reset_on_close(&self) {
+        // It fails only if the socket is closed.
+        let _ = self.set_zero_linger();
     }
 }
 

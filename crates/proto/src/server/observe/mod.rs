@@ -9,4 +9,4 @@
 pub(crate) mod admin;
 pub mod log;
 pub mod metrics;
-pub(crate) mod rate_limit;
+pub mod rate_limit;

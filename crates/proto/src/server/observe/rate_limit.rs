@@ -10,7 +10,7 @@ use tokio::time::Instant;
 ///
 /// Every warning that a client can cause has one, so that clients cannot flood the log.
 #[derive(Debug, Default)]
-pub(crate) struct RateLimit {
+pub struct RateLimit {
     last: Mutex<Option<Instant>>,
     suppressed: AtomicU64,
 }
@@ -20,12 +20,12 @@ impl RateLimit {
 
     /// Creates a rate limit that allows the first line.
     #[must_use]
-    pub(crate) const fn new() -> Self {
+    pub const fn new() -> Self {
         Self { last: Mutex::new(None), suppressed: AtomicU64::new(0) }
     }
 
     /// Returns the number of lines suppressed since the last allowed one, or `None` if this line is suppressed too.
-    pub(crate) fn allow(&self) -> Option<u64> {
+    pub fn allow(&self) -> Option<u64> {
         let now = Instant::now();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_some_and(|last| now < last + Self::INTERVAL) {

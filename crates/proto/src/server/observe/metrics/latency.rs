@@ -40,7 +40,7 @@ impl LatencyHistogram {
     }
 
     /// Encodes the histogram for Prometheus, in seconds.
-    pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str) -> fmt::Result {
+    pub fn encode(&self, encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str) -> fmt::Result {
         let buckets: Vec<(f64, u64)> = (0..=OVERFLOW)
             .map(|bucket| (BOUNDS.get(bucket).map_or(f64::INFINITY, |&micros| seconds(micros * 1000)), bucket))
             .map(|(bound, bucket)| (bound, self.counters.read(bucket)))

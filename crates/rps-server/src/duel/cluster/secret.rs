@@ -1,0 +1,110 @@
+//! Proves in the handshake of a link that both replicas know the secret and are of the same lobby.
+
+use std::fmt;
+use std::path::Path;
+
+use proto::server::config::read_text;
+use proto::wire::link::Bytes32;
+use ring::digest::{SHA256, digest};
+use ring::hmac::{self, HMAC_SHA256, Key};
+
+/// The secret of the replicas of a lobby.
+pub struct LinkSecret {
+    key: Key,
+    lobby: Bytes32,
+}
+
+impl fmt::Debug for LinkSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LinkSecret")
+    }
+}
+
+/// The side of a link that a proof is from, so that one side cannot send the other's proof back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Taker,
+    Owner,
+}
+
+/// Minimum length of a secret in bytes. An attacker who has seen one handshake can try secrets without the replicas.
+const MIN_SECRET_BYTES: usize = 16;
+
+/// Reads the secret from a file. White space at its ends is ignored.
+///
+/// # Errors
+///
+/// Returns what is wrong with the file.
+pub fn read(path: &str) -> Result<String, String> {
+    let text = read_text(Path::new(path)).map_err(|error| format!("cannot read {path}: {error}"))?;
+    let secret = text.trim();
+    if secret.len() < MIN_SECRET_BYTES {
+        return Err(format!(
+            "{path}: the secret has {} bytes; it needs at least {MIN_SECRET_BYTES}, such as those of openssl rand -hex 32",
+            secret.len()
+        ));
+    }
+    Ok(secret.to_owned())
+}
+
+impl LinkSecret {
+    /// Creates the secret of the lobby with this name. An empty secret proves nothing.
+    #[must_use]
+    pub fn new(secret: &str, lobby: &str) -> Self {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, lobby.as_bytes()).as_ref());
+        Self { key: Key::new(HMAC_SHA256, secret.as_bytes()), lobby: hash }
+    }
+
+    /// Returns the SHA-256 hash of the lobby's name.
+    pub(super) fn lobby(&self) -> Bytes32 {
+        self.lobby
+    }
+
+    /// Returns the proof of one side for the challenge of the other side.
+    pub(super) fn prove(&self, side: Side, challenge: &Bytes32) -> Bytes32 {
+        let mut proof = [0; 32];
+        proof.copy_from_slice(hmac::sign(&self.key, &self.text(side, challenge)).as_ref());
+        proof
+    }
+
+    /// Whether a proof is right. It takes the same time for each wrong one.
+    pub(super) fn verify(&self, side: Side, challenge: &Bytes32, proof: &Bytes32) -> bool {
+        hmac::verify(&self.key, &self.text(side, challenge), proof).is_ok()
+    }
+
+    fn text(&self, side: Side, challenge: &Bytes32) -> Vec<u8> {
+        let side: &[u8] = match side {
+            Side::Taker => b"taker",
+            Side::Owner => b"owner",
+        };
+        [side, challenge, &self.lobby].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_is_right_only_for_its_secret_side_challenge_and_lobby() {
+        let secret = LinkSecret::new("0123456789abcdef", "rps");
+        let proof = secret.prove(Side::Taker, &[1; 32]);
+        assert!(secret.verify(Side::Taker, &[1; 32], &proof));
+        assert!(!secret.verify(Side::Owner, &[1; 32], &proof));
+        assert!(!secret.verify(Side::Taker, &[2; 32], &proof));
+        assert!(!LinkSecret::new("0123456789abcdeF", "rps").verify(Side::Taker, &[1; 32], &proof));
+        assert!(!LinkSecret::new("0123456789abcdef", "other").verify(Side::Taker, &[1; 32], &proof));
+    }
+
+    #[test]
+    fn a_secret_has_at_least_16_bytes_without_white_space_at_its_ends() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        std::fs::write(path, "0123456789abcdef\n").unwrap();
+        assert_eq!(read(path).as_deref(), Ok("0123456789abcdef"));
+        std::fs::write(path, "0123456789abcde \n").unwrap();
+        assert!(read(path).unwrap_err().contains("has 15 bytes; it needs at least 16"));
+        assert!(read("/does/not/exist").unwrap_err().contains("cannot read /does/not/exist"));
+    }
+}
