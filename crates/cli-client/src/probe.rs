@@ -11,7 +11,7 @@ use proto::wire::rps::Move;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use crate::arguments::{ProbeArguments, ProbeCommand};
+use crate::arguments::{DuelProbeArguments, ProbeArguments, ProbeCommand};
 use crate::error::CliError;
 use crate::language::texts;
 use crate::output::write_stderr;
@@ -21,43 +21,68 @@ use crate::target::Target;
 /// Pause between two attempts: short compared with a server start, long compared with an exchange.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Repeats the exchange until it succeeds, or makes one without `--wait`, and prints how long it took.
+/// Probes each server in turn: repeats the exchange until it succeeds, or makes one without `--wait`, and prints how
+/// long it took. A failure is reported, and the next server is still probed.
+///
+/// # Errors
+///
+/// The exit code of the first failure.
+pub(crate) async fn run(command: ProbeCommand, session: &Session) -> Result<(), CliError> {
+    let (target, endpoints, wait) = match command {
+        ProbeCommand::Power(ProbeArguments { addr, wait }) => {
+            (Target::Power, vec![Target::Power.endpoint(addr)?], wait)
+        }
+        ProbeCommand::Rps(ProbeArguments { addr, wait }) => (Target::Rps, vec![Target::Rps.endpoint(addr)?], wait),
+        ProbeCommand::Duel(DuelProbeArguments { addr, wait }) => (Target::Duel, Target::Duel.endpoints(addr)?, wait),
+    };
+    // The first connector reads the system's authorities, which is not part of an exchange.
+    let connectors: Vec<_> = endpoints.iter().map(|endpoint| session.connector(endpoint)).collect();
+    let deadline = wait.map(|wait| Instant::now() + wait);
+    let mut result = Ok(());
+    for connector in connectors {
+        match measure_latency(target, &connector, deadline, session).await {
+            Ok(_) if session.output.quiet => {}
+            Ok(latency) => {
+                let (probe, address) = (target.name(), connector.address());
+                let millis = format!("{:.1}", latency.as_secs_f64() * 1e3);
+                let line = texts::works(texts::server_at(probe, address), millis);
+                session.output.print(line, &ProbeResult { probe, address, latency_us: latency.as_micros() })?;
+            }
+            Err(error) => {
+                session.output.report_error(&(), &error);
+                result = result.and(Err(CliError::Reported(error.code())));
+            }
+        }
+    }
+    result
+}
+
+/// Repeats the exchange until it succeeds or the deadline is near, or makes one without a deadline. Returns how long
+/// the last exchange took.
 ///
 /// # Errors
 ///
 /// The error of the last attempt.
-pub(crate) async fn run(command: ProbeCommand, session: &Session) -> Result<(), CliError> {
-    let (target, ProbeArguments { addr, wait }) = match command {
-        ProbeCommand::Power(arguments) => (Target::Power, arguments),
-        ProbeCommand::Rps(arguments) => (Target::Rps, arguments),
-        ProbeCommand::Duel(arguments) => (Target::Duel, arguments),
-    };
-    // The first connector reads the system's authorities, which is not part of an exchange.
-    let connector = session.connector(&target.endpoint(addr)?);
-    let address = connector.address();
-    let deadline = Instant::now() + wait.unwrap_or_default();
+async fn measure_latency(
+    target: Target,
+    connector: &Connector,
+    deadline: Option<Instant>,
+    session: &Session,
+) -> Result<Duration, CliError> {
     loop {
         let started = Instant::now();
         let timeout = session.timeouts.reply;
         // The last attempt ends with the wait, but has at least [`PAUSE`].
-        let attempt_timeout = match wait {
-            Some(_) => timeout.min(whole_millis(deadline - started).max(PAUSE)),
-            None => timeout,
-        };
+        let attempt_timeout =
+            deadline.map_or(timeout, |deadline| timeout.min(whole_millis(deadline - started).max(PAUSE)));
         let mut connector = connector.clone().with_timeouts(Timeouts::all(attempt_timeout));
-        if wait.is_some() {
+        if deadline.is_some() {
             // All phases of an attempt share its time.
             connector = connector.with_deadline(started + attempt_timeout);
         }
         match exchange(target, connector).await {
-            Ok(()) if session.output.quiet => return Ok(()),
-            Ok(()) => {
-                let (probe, latency) = (target.name(), started.elapsed());
-                let millis = format!("{:.1}", latency.as_secs_f64() * 1e3);
-                let line = texts::works(texts::server_at(probe, address), millis);
-                return session.output.print(line, &ProbeResult { probe, address, latency_us: latency.as_micros() });
-            }
-            Err(error) if Instant::now() + PAUSE >= deadline => return Err(error),
+            Ok(()) => return Ok(started.elapsed()),
+            Err(error) if deadline.is_none_or(|deadline| Instant::now() + PAUSE >= deadline) => return Err(error),
             Err(error) => {
                 if session.verbose {
                     write_stderr(&format!("{}\n", texts::not_yet(error.message().unwrap_or_default())));

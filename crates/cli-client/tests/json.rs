@@ -135,6 +135,15 @@ fn a_probe_object_has_service_address_and_latency() {
 }
 
 #[test]
+fn a_probe_of_several_addresses_prints_an_object_for_each() {
+    let (works, closed_port) = (real::duel(Duration::from_mins(10)), ReservedPort::new());
+    let (exit_code, objects) = run_json(&format!("probe duel --addr {closed_port},{works}"), "");
+    assert_eq!((exit_code, objects.len()), (Some(3), 2), "{objects:?}");
+    assert_eq!(objects[0]["error"]["address"], json!(closed_port.to_string()), "{objects:?}");
+    assert_eq!(objects[1]["address"], json!(works.to_string()), "{objects:?}");
+}
+
+#[test]
 fn a_void_round_is_an_outcome_and_counts_in_the_score() {
     let server = real::duel(Duration::from_millis(300));
     let void = "{\"schema\":1,\"move\":\"rock\",\"outcome\":\"void\"}\n";

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use support::fake::Fake;
@@ -157,4 +158,66 @@ fn a_silent_server_exits_with_4() {
             &["no reply within 200ms"],
         );
     }
+}
+
+/// Checks that each line reports a working duel server, in the order of the addresses.
+#[track_caller]
+fn assert_works(stdout: &str, addresses: &[&dyn Display]) {
+    assert_eq!(stdout.lines().count(), addresses.len(), "{stdout:?}");
+    for (line, address) in stdout.lines().zip(addresses) {
+        assert!(line.starts_with(&format!("duel at {address} works (")) && line.ends_with(" ms)"), "{stdout:?}");
+    }
+}
+
+#[test]
+fn several_duel_addresses_are_probed_in_turn_with_a_line_each() {
+    let (one, other) = (real::duel(Duration::from_mins(10)), real::duel(Duration::from_mins(10)));
+    for arguments in [
+        format!("--addr {one} --addr {other}"),
+        format!("--addr {one},{other}"),
+        format!("--wait 60s --addr={one},{other}"),
+    ] {
+        let finished = run(&format!("probe duel {arguments}"));
+        assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
+        assert_works(&finished.stdout, &[&one, &other]);
+        run(&format!("probe duel -q {arguments}")).assert_success("");
+    }
+    let finished = client("probe duel").with_env("DUEL_ADDR", &format!("{other}, {one}")).run("");
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
+    assert_works(&finished.stdout, &[&other, &one]);
+}
+
+#[test]
+fn the_first_failure_of_several_addresses_decides_the_exit_code() {
+    let (works, closed_port) = (real::duel(Duration::from_mins(10)), ReservedPort::new());
+    let other = Fake::replying_to_each_read(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    let (refused, broken) =
+        (format!("{closed_port}: cannot connect"), format!("{other}: the server broke the protocol"));
+    for (addresses, code, messages) in [
+        (format!("{works},{closed_port},{other}"), 3, [&refused, &broken]),
+        (format!("{other},{closed_port},{works}"), 5, [&broken, &refused]),
+    ] {
+        let finished = run(&format!("probe duel --addr {addresses}"));
+        finished.assert_failed(code, &finished.stdout, &messages.map(String::as_str));
+        assert_works(&finished.stdout, &[&works]);
+    }
+}
+
+#[test]
+fn wait_holds_for_all_addresses_together() {
+    let (one, reserved) = (real::duel(Duration::from_mins(10)), ReservedPort::new());
+    let mut probe = client(&format!("probe duel --wait 60s --addr {one},{reserved}")).start();
+    assert_works(&probe.next_line(), &[&one]);
+    // A solo server sends the same reply to an invalid move.
+    let address = reserved.address();
+    let _server = reserved.serve_rps();
+    assert_works(&probe.next_line(), &[&address]);
+    probe.finish().assert_exit_code(0);
+    // The first server uses all of the wait, so only the minimum is left for the second.
+    let (first, second) = (Fake::silent(), Fake::silent());
+    run(&format!("probe duel --timeout 1h --wait 300ms --addr {first},{second}")).assert_failed(
+        4,
+        "",
+        &[&first.to_string(), &format!("{second}: no reply within 100ms")],
+    );
 }

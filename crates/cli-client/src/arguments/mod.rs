@@ -156,14 +156,24 @@ pub(crate) enum ProbeCommand {
     Power(ProbeArguments),
     #[command(about = texts::probe_rps(), mut_args(|arg| Target::Rps.describe_addr(arg)))]
     Rps(ProbeArguments),
-    #[command(about = texts::probe_duel(), mut_args(|arg| Target::Duel.describe_addr(arg)))]
-    Duel(ProbeArguments),
+    #[command(about = texts::probe_duel())]
+    Duel(DuelProbeArguments),
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct ProbeArguments {
     #[arg(long, value_name = "ENDPOINT", value_parser = endpoint)]
     pub(crate) addr: Option<Endpoint>,
+
+    #[arg(long, value_name = "DURATION", value_parser = duration, help = texts::wait())]
+    pub(crate) wait: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DuelProbeArguments {
+    #[arg(long, value_name = "ENDPOINT", value_delimiter = ',', value_parser = endpoint,
+          help = Target::Duel.addrs_help())]
+    pub(crate) addr: Vec<Endpoint>,
 
     #[arg(long, value_name = "DURATION", value_parser = duration, help = texts::wait())]
     pub(crate) wait: Option<Duration>,

@@ -76,6 +76,11 @@ texts! {
     addr(variable, default)
         "Endpoint of the server: HOST:PORT, tls://HOST:PORT or unix:PATH [env: {variable}] [default: {default}]"
         "服务器的端点：HOST:PORT、tls://HOST:PORT 或 unix:PATH [环境变量：{variable}] [默认：{default}]"
+    addrs(variable, default)
+        "Endpoint of the server: HOST:PORT, tls://HOST:PORT or unix:PATH. Several, separated by commas or each with \
+         its own --addr, are used in turn [env: {variable}] [default: {default}]"
+        "服务器的端点：HOST:PORT、tls://HOST:PORT 或 unix:PATH。可有多个，用逗号隔开，或多次给出 --addr，依次使用 \
+         [环境变量：{variable}] [默认：{default}]"
     opponent_addr
         "Endpoint of the server: HOST:PORT, tls://HOST:PORT or unix:PATH [env: RPS_ADDR; with --duel, DUEL_ADDR] \
          [default: 127.0.0.1:5001; with --duel, 127.0.0.1:5002]"
@@ -222,6 +227,16 @@ texts! {
     not_an_endpoint(reason)
         "{reason}; expected HOST:PORT, tls://HOST:PORT or unix:PATH, such as localhost:5000 or [::1]:5000"
         "{reason}；请输入 HOST:PORT、tls://HOST:PORT 或 unix:PATH，如 localhost:5000、[::1]:5000"
+    no_address "the address is empty" "地址是空的"
+    one_endpoint
+        "expected one address; only 'bench duel' and 'probe duel' take a list"
+        "请只输入一个地址；只有 'bench duel' 和 'probe duel' 接受列表"
+    repeated_endpoint(source, endpoint)
+        "{source}: {endpoint} is in the list twice; give each address once"
+        "{source}：{endpoint} 在列表中重复；每个地址请只写一次"
+    too_many_endpoints(source, count, most)
+        "{source}: {count} addresses; at most {most} are allowed"
+        "{source}：有 {count} 个地址，最多 {most} 个"
     not_for_clients
         "only servers use inherited sockets; expected HOST:PORT, tls://HOST:PORT or unix:PATH"
         "只有服务器使用继承的套接字；请输入 HOST:PORT、tls://HOST:PORT 或 unix:PATH"
