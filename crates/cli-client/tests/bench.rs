@@ -4,8 +4,10 @@
 
 mod support;
 
+use std::io::{self, Write};
 use std::mem::take;
-use std::sync::mpsc::channel;
+use std::net::TcpStream;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,7 @@ use proto::testing::TEST_TIMEOUT;
 use serde_json::{Value, json};
 use support::fake::{Fake, Then, read_some};
 use support::load::{after_first_exchange, reply, reply_to_each, run_bench, run_bench_ok};
+use support::real::ReservedPort;
 use support::terminal::Terminal;
 use support::{client, closed_pipe, real, run};
 
@@ -193,7 +196,7 @@ fn a_house_that_always_plays_rock_is_detected() {
                 return Ok(Then::Close);
             }
             let replies: Vec<_> = moves.iter().map(|mv| b"zxy"[usize::from(mv - b'1')]).collect();
-            std::io::Write::write_all(stream, &replies)?;
+            stream.write_all(&replies)?;
         }
     });
     let report = run_bench_ok(300, &format!("rps -n 300 -c 1 --addr {house}"));
@@ -286,6 +289,84 @@ fn wins_and_losses_of_a_duel_are_equal() {
     let server = real::duel(SHORT);
     let alone = run_bench_ok(2, &format!("duel -n 2 -c 1 --window 200ms --addr {server}"));
     assert_eq!(outcomes(&alone), [0, 0, 0, 2].map(Some));
+}
+
+#[test]
+fn players_of_a_duel_use_several_addresses_in_turn() {
+    let (one, other) = (real::duel(LONG), real::duel(LONG));
+    for flags in ["-c 4", "-c 4 --threads 2", "-c 5 --threads 3 --pipeline 3"] {
+        for addresses in [format!("{one},{other}"), format!("{one} --addr {other}")] {
+            let report = run_bench_ok(200, &format!("duel -n 200 {flags} --addr {addresses}"));
+            assert_eq!(report["address"], json!(format!("{one},{other}")), "{flags}");
+        }
+    }
+    let table = client("bench duel -n 10 -c 4").with_env("DUEL_ADDR", &format!("{one}, {other}")).run("");
+    table.assert_exit_code(0);
+    let title = format!("duel at {one}, {other}: 4 players against each other, each with 1 in flight\n");
+    assert!(table.stdout.starts_with(&title), "{table:?}");
+    // Two players on two servers, which do not match their players, have no partners.
+    let (one, other) = (real::duel(SHORT), real::duel(SHORT));
+    for flags in ["", "--threads 2"] {
+        let report = run_bench_ok(4, &format!("duel -n 4 -c 2 {flags} --addr {one},{other}"));
+        assert_eq!(report["outcomes"]["void"], json!(4), "{flags}: {report}");
+    }
+}
+
+/// A duel server that replies to `?`, which the client sends before the load, and runs the script for other
+/// connections. Sends a message at the start of each connection.
+fn fake_duel(mut script: impl FnMut(&mut TcpStream) -> io::Result<Then> + Send + 'static) -> (Fake, Receiver<()>) {
+    let (sender, received) = channel();
+    let server = Fake::new(move |stream| {
+        let _ = sender.send(());
+        if read_some(stream)? == b"?" {
+            stream.write_all(b"e")?;
+            return Ok(Then::Close);
+        }
+        script(stream)
+    });
+    (server, received)
+}
+
+#[test]
+fn a_connection_of_a_duel_reconnects_to_its_own_address() {
+    let (sender, move_arrived) = channel();
+    let (silent, silent_connections) = fake_duel(move |_| {
+        let _ = sender.send(());
+        Ok(Then::Hold)
+    });
+    let mut is_first = true;
+    let (closing, closing_connections) = fake_duel(move |stream| {
+        // The run must not end before the first player has sent its move.
+        if take(&mut is_first) {
+            let _ = move_arrived.recv_timeout(TEST_TIMEOUT);
+        }
+        stream.write_all(b"x")?;
+        Ok(Then::Close)
+    });
+    // The first player gets no reply. The second gets one, loses its connection, and gets one on the next connection.
+    let report = run_bench(5, &format!("duel -n 3 -c 2 --addr {silent},{closing}"));
+    assert_eq!(
+        (&report["requests"], &report["right"], &report["in_play"]),
+        (&json!(3), &json!(2), &json!(1)),
+        "{report}"
+    );
+    drop((silent, closing));
+    assert_eq!((silent_connections.iter().count(), closing_connections.iter().count()), (1 + 1, 1 + 2));
+}
+
+#[test]
+fn a_duel_needs_a_working_server_at_each_address() {
+    let (server, closed_port) = (real::duel(LONG), ReservedPort::new());
+    run(&format!("bench duel -n 10 -c 2 --addr {server},{closed_port}")).assert_failed(
+        3,
+        "",
+        &[&format!("{closed_port}: cannot connect")],
+    );
+    run(&format!("bench duel --sources 127.0.0.2 --addr {server},unix:/duel.sock")).assert_failed(
+        2,
+        "",
+        &["--sources: unix:/duel.sock is a Unix socket"],
+    );
 }
 
 #[test]

@@ -157,6 +157,62 @@ fn an_address_without_a_host_or_a_port_exits_with_2() {
 }
 
 #[test]
+fn an_invalid_list_of_addresses_exits_with_2() {
+    let many: Vec<_> = (1..=65).map(|port| format!("localhost:{port}")).collect();
+    let many = many.join(",");
+    let long = format!("{many} --addr {many}");
+    for command in ["bench duel", "probe duel"] {
+        for (list, english, chinese) in [
+            (
+                "a:1,,b:2",
+                "'' for '--addr <ENDPOINT>': the address is empty; expected HOST:PORT",
+                "无效：地址是空的；请输入",
+            ),
+            (",a:1", "the address is empty; expected HOST:PORT", "地址是空的"),
+            ("a:1,", "the address is empty; expected HOST:PORT", "地址是空的"),
+            ("a:1,b", "'b' for '--addr <ENDPOINT>': the port is missing or invalid", "'b' 无效：缺少端口"),
+            ("a:1,fd:", "only servers use inherited sockets", "只有服务器使用继承的套接字"),
+            ("a:1,a:1", "--addr: a:1 is in the list twice; give each address once", "--addr：a:1 在列表中重复；"),
+            ("a:1,b:2 --addr tcp://a:1", "--addr: a:1 is in the list twice", "--addr：a:1 在列表中重复"),
+            (&many, "--addr: 65 addresses; at most 64 are allowed", "--addr：有 65 个地址，最多 64 个"),
+            (&long, "--addr: 130 addresses; at most 64 are allowed", "--addr：有 130 个地址，最多 64 个"),
+        ] {
+            run(&format!("{command} --addr {list}")).assert_usage_error(english);
+            run(&format!("{command} --lang zh --addr {list}")).assert_usage_error(chinese);
+        }
+        for (list, message) in [
+            ("a:1,,b:2", "DUEL_ADDR: '' is not an endpoint: the address is empty; expected HOST:PORT"),
+            ("a:1,b", "DUEL_ADDR: 'b' is not an endpoint: the port is missing or invalid; expected"),
+            ("a:1, a:1", "DUEL_ADDR: a:1 is in the list twice; give each address once"),
+            (&many, "DUEL_ADDR: 65 addresses; at most 64 are allowed"),
+        ] {
+            client(command).with_env("DUEL_ADDR", list).run("").assert_failed(2, "", &[message]);
+        }
+    }
+}
+
+#[test]
+fn other_commands_take_one_address() {
+    let one = "expected one address; only 'bench duel' and 'probe duel' take a list";
+    for list in ["a:1,b:2", "a:1, tls://b:2", "unix:/a,unix:/b"] {
+        for command in
+            ["power square 2", "rps throw 1 --duel", "rps play --duel", "probe rps", "bench power", "bench rps"]
+        {
+            let before: Vec<_> = command.split(' ').chain(["--addr", list]).collect();
+            client("").with_arguments(&before).run("").assert_usage_error(one);
+        }
+        for command in ["rps throw 1 --duel", "rps play --duel"] {
+            let message = format!("DUEL_ADDR: '{list}' is not an endpoint: {one}");
+            client(command).with_env("DUEL_ADDR", list).run("").assert_failed(2, "", &[&message]);
+        }
+        let chinese = format!("RPS_ADDR：'{list}' 不是端点：请只输入一个地址");
+        client("rps play --lang zh").with_env("RPS_ADDR", list).run("").assert_failed(2, "", &[&chinese]);
+    }
+    // The path of a socket may have a comma.
+    run("probe power --addr unix:/a,b.sock").assert_failed(3, "", &["unix:/a,b.sock: cannot connect"]);
+}
+
+#[test]
 fn what_is_not_printable_in_arguments_and_variables_is_escaped() {
     // A control sequence, a line feed that fakes a message, and a character that reverses the rest of the line.
     let hostile = "\x1b[2J\n\u{202e}\u{2066}石头";

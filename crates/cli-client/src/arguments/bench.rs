@@ -101,8 +101,9 @@ pub(crate) struct DuelLoad {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, help = texts::bench_window())]
     pub(crate) window: Duration,
 
-    #[arg(long, value_name = "ENDPOINT", value_parser = endpoint, help = Target::Duel.addr_help())]
-    pub(crate) addr: Option<Endpoint>,
+    #[arg(long, value_name = "ENDPOINT", value_delimiter = ',', value_parser = endpoint,
+          help = Target::Duel.addrs_help())]
+    pub(crate) addr: Vec<Endpoint>,
 }
 
 #[derive(Args, Debug)]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
-use proto::client::{Error, ErrorKind, Phase, Pipeline, Violation};
+use proto::client::{Connector, Error, ErrorKind, Phase, Pipeline, Violation};
 use proto::wire::power::client::{ClientCodec, Framing};
 use proto::wire::quoted::Quoted;
 use proto::wire::rps::{Move, Reply, UnknownByte};
@@ -46,23 +46,26 @@ pub(super) struct Verdict {
 }
 
 impl LoadConnection {
-    /// Creates a connection for this plan; [`LoadConnection::sibling`] creates more.
+    /// Creates a connection to the first server of this plan; [`LoadConnection::sibling`] creates more.
     pub(super) fn new(plan: Arc<Plan>) -> Self {
         let ring = if plan.workload.is_game() { MOVE_RING } else { 1 };
         let requests = plan.request_bytes(plan.batch() + ring - 1);
         let request_length = plan.request_bytes(1).len();
         let expected = plan.expected_reply();
-        let verifier = Verifier { plan, requests, request_length, expected, ring, next: 0, pending: 0 };
+        let verifier = Verifier { plan, server: 0, requests, request_length, expected, ring, next: 0, pending: 0 };
         Self { open: None, connecting: Arc::new(Semaphore::new(MAX_CONCURRENT_CONNECTS)), verifier }
     }
 
-    /// Creates another connection that shares the request bytes with this one.
-    pub(super) fn sibling(&self) -> Self {
+    /// Creates the connection with this number, from 0, which shares the request bytes with this one. Connections use
+    /// the servers in turn.
+    pub(super) fn sibling(&self, number: u64) -> Self {
+        let servers = self.verifier.plan.connectors.len() as u64;
+        let server = usize::try_from(number % servers).unwrap_or_default();
         let next = rand::rng().random_range(0..self.verifier.ring);
         Self {
             open: None,
             connecting: Arc::clone(&self.connecting),
-            verifier: Verifier { next, ..self.verifier.clone() },
+            verifier: Verifier { server, next, ..self.verifier.clone() },
         }
     }
 
@@ -86,7 +89,7 @@ impl LoadConnection {
         };
         // The semaphore is never closed.
         let _turn = self.connecting.acquire().await;
-        let pipeline = Pipeline::open(plan.connector.clone(), min_read_bytes, final_error).await?;
+        let pipeline = Pipeline::open(self.verifier.connector().clone(), min_read_bytes, final_error).await?;
         if plan.workload == Workload::Duel {
             // A reset withdraws a move in play. After a FIN the server would still play it against another player.
             let _ = pipeline.stream().set_zero_linger();
@@ -126,6 +129,8 @@ impl LoadConnection {
 #[derive(Clone, Debug)]
 struct Verifier {
     plan: Arc<Plan>,
+    /// Index of the server among the connectors of the plan.
+    server: usize,
     /// The requests of all connections. A game reads its moves from this ring; the next batch starts where the last one
     /// ended.
     requests: Bytes,
@@ -240,8 +245,12 @@ impl Verifier {
         Error { address: self.address().to_owned(), phase: Phase::Reply, kind }.into()
     }
 
+    fn connector(&self) -> &Connector {
+        &self.plan.connectors[self.server]
+    }
+
     fn address(&self) -> &str {
-        self.plan.connector.address()
+        self.connector().address()
     }
 
     fn wrong_reply(&self, request: &str, reply: &str, expected: &str) -> CliError {

@@ -78,13 +78,17 @@ async fn drive(load: &Arc<ThreadLoad>, stop: &CancellationToken) -> io::Result<S
     if let Some(until) = load.until {
         // A server that sends each reply just in time must not extend the run by the number of requests in flight. At
         // this deadline every request has waited for the whole reply timeout.
-        plan.connector = plan.connector.with_deadline((until + SEND_GRACE + plan.reply_timeout).into());
+        let deadline = until + SEND_GRACE + plan.reply_timeout;
+        plan.connectors =
+            plan.connectors.into_iter().map(|connector| connector.with_deadline(deadline.into())).collect();
     }
     let plan = Arc::new(plan);
     let template = LoadConnection::new(Arc::clone(&plan));
     let mut driven = JoinSet::new();
-    for _ in 0..share(plan.load.connections, *number, plan.threads()) {
-        driven.spawn(drive_connection(Arc::clone(load), template.sibling()));
+    // The numbers of the connections count over all threads, so that each server gets its share of all connections.
+    let threads = usize::try_from(plan.threads()).unwrap_or(usize::MAX);
+    for connection in (*number..plan.load.connections).step_by(threads) {
+        driven.spawn(drive_connection(Arc::clone(load), template.sibling(connection)));
     }
     tokio::select! {
         biased;

@@ -12,13 +12,13 @@ mod report;
 mod schedule;
 mod stats;
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use proto::client::Timeouts;
 use proto::client::rps::Connection;
+use proto::client::{Connector, Timeouts};
 use proto::endpoint::Endpoint;
 use proto::wire::power::client::Framing;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -83,15 +83,17 @@ pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), 
 /// Returns the requested runs: one, or the runs to compare.
 fn plans(command: BenchCommand, session: &Session) -> Result<Vec<Plan>, CliError> {
     let reply_timeout = session.timeouts.reply;
-    let plan = |workload, endpoint: Endpoint, load: LoadOptions, framing, keep_alive, pipeline: Option<u64>| {
-        if load.sources.is_some() && matches!(endpoint, Endpoint::Unix(_)) {
+    let plan = |workload, endpoints: Vec<Endpoint>, load: LoadOptions, framing, keep_alive, pipeline: Option<u64>| {
+        if load.sources.is_some()
+            && let Some(endpoint) = endpoints.iter().find(|endpoint| matches!(endpoint, Endpoint::Unix(_)))
+        {
             return Err(CliError::Usage(texts::sources_need_ip(endpoint)));
         }
         let keep_alive = keep_alive || pipeline.is_some();
         let framing = if keep_alive { Framing::Line } else { framing };
         let in_flight = pipeline.unwrap_or(1);
-        let connector = session.connector(&endpoint);
-        Ok(Plan { workload, keep_alive, framing, connector, load, in_flight, reply_timeout })
+        let connectors = endpoints.iter().map(|endpoint| session.connector(endpoint)).collect();
+        Ok(Plan { workload, keep_alive, framing, connectors, load, in_flight, reply_timeout })
     };
     let plan = match command {
         BenchCommand::Power(PowerLoad { load, keep_alive, pipeline, framing, compare, op, number, addr }) => {
@@ -99,7 +101,7 @@ fn plans(command: BenchCommand, session: &Session) -> Result<Vec<Plan>, CliError
             let workload = Workload::power(op, number).ok_or_else(|| CliError::Usage(texts::power_out_of_range()))?;
             let short = framing.unwrap_or_default();
             let plan = |keep_alive, pipeline| {
-                plan(workload.clone(), endpoint.clone(), load.clone(), short, keep_alive, pipeline)
+                plan(workload.clone(), vec![endpoint.clone()], load.clone(), short, keep_alive, pipeline)
             };
             if compare {
                 let pipeline = pipeline.or(Some(COMPARED_PIPELINE));
@@ -111,14 +113,14 @@ fn plans(command: BenchCommand, session: &Session) -> Result<Vec<Plan>, CliError
             plan(keep_alive, pipeline)?
         }
         BenchCommand::Rps(RpsLoad { load, pipeline, addr }) => {
-            plan(Workload::Rps, Target::Rps.endpoint(addr)?, load, Framing::Line, true, Some(pipeline))?
+            plan(Workload::Rps, vec![Target::Rps.endpoint(addr)?], load, Framing::Line, true, Some(pipeline))?
         }
         BenchCommand::Duel(DuelLoad { load, pipeline, window, addr }) => {
-            let plan = plan(Workload::Duel, Target::Duel.endpoint(addr)?, load, Framing::Line, true, Some(pipeline))?;
+            let plan = plan(Workload::Duel, Target::Duel.endpoints(addr)?, load, Framing::Line, true, Some(pipeline))?;
             Plan { reply_timeout: reply_timeout + window, ..plan }
         }
         BenchCommand::Exchange(ExchangeLoad { load, keep_alive, pipeline, send, expect, addr }) => {
-            plan(Workload::Exchange { send, expect }, addr, load, Framing::Bare, keep_alive, pipeline)?
+            plan(Workload::Exchange { send, expect }, vec![addr], load, Framing::Bare, keep_alive, pipeline)?
         }
     };
     Ok(vec![plan])
@@ -130,36 +132,42 @@ async fn run_plan(plan: Plan, session: &Session) -> Result<Report, CliError> {
     Ok(Report { plan, stats, quiet: session.output.quiet })
 }
 
-/// Makes one exchange to verify that the server works, since a load without a server measures nothing. Returns the plan
-/// with the resolved address and the local addresses.
-async fn checked(mut plan: Plan, session: &Session) -> Result<Plan, CliError> {
+/// Makes one exchange with each server to verify that it works, since a load without a server measures nothing. Returns
+/// the plan with the resolved addresses and the local addresses.
+async fn checked(plan: Plan, session: &Session) -> Result<Plan, CliError> {
     raise_nofile(plan.load.connections)?;
     let sources = plan.load.sources.clone().map(|SourceList(sources)| sources).unwrap_or_default();
     for source in &sources {
         UdpSocket::bind((*source, 0)).map_err(|error| CliError::Usage(texts::source_not_local(source, error)))?;
     }
-    let connector = plan.connector.clone().with_local_addrs(sources.clone());
-    let peer = if plan.workload == Workload::Duel {
-        let mut connection = Connection::open(connector.clone()).await?;
-        connection.check().await?;
-        connection.peer_addr()
-    } else {
-        let mut connection =
-            LoadConnection::new(Arc::new(Plan { in_flight: 1, connector: connector.clone(), ..plan.clone() }));
-        connection.connect().await?;
-        let peer = connection.peer_addr();
-        let mut verified = Ok(Outcomes::default());
-        let requested = connection.request(1, |Verdict { result, .. }| verified = result).await;
-        // A wrong reply is the reason, even if more bytes follow it.
-        verified?;
-        requested?;
-        peer
-    };
-    // Resolve the name once, not for each connection.
     let timeouts = Timeouts { reply: plan.reply_timeout, ..session.timeouts };
-    let connector = connector.with_local_addrs(sources).with_timeouts(timeouts);
-    plan.connector = connector.with_peer_addr(peer).without_observer();
-    Ok(plan)
+    let mut connectors = Vec::new();
+    for connector in &plan.connectors {
+        let peer = check_server(connector.clone().with_local_addrs(sources.clone()), &plan).await?;
+        // Resolve the name once, not for each connection.
+        let connector = connector.clone().with_local_addrs(sources.clone()).with_timeouts(timeouts);
+        connectors.push(connector.with_peer_addr(peer).without_observer());
+    }
+    Ok(Plan { connectors, ..plan })
+}
+
+/// Makes one exchange with a server, and returns its IP address if it has one.
+async fn check_server(connector: Connector, plan: &Plan) -> Result<Option<SocketAddr>, CliError> {
+    if plan.workload == Workload::Duel {
+        let mut connection = Connection::open(connector).await?;
+        connection.check().await?;
+        return Ok(connection.peer_addr());
+    }
+    let plan = Plan { in_flight: 1, connectors: vec![connector], ..plan.clone() };
+    let mut connection = LoadConnection::new(Arc::new(plan));
+    connection.connect().await?;
+    let peer = connection.peer_addr();
+    let mut verified = Ok(Outcomes::default());
+    let requested = connection.request(1, |Verdict { result, .. }| verified = result).await;
+    // A wrong reply is the reason, even if more bytes follow it.
+    verified?;
+    requested?;
+    Ok(peer)
 }
 
 /// Raises the soft open-file limit of this process to the hard limit, and checks that it is enough.

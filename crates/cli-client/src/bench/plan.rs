@@ -25,8 +25,8 @@ pub(super) struct Plan {
     pub(super) keep_alive: bool,
     /// How a power request ends.
     pub(super) framing: Framing,
-    /// The server. After the first exchange its name is resolved.
-    pub(super) connector: Connector,
+    /// The servers, at least one; connections use them in turn. After the first exchange their names are resolved.
+    pub(super) connectors: Vec<Connector>,
     pub(super) load: LoadOptions,
     /// Number of requests in flight on a connection.
     pub(super) in_flight: u64,
@@ -35,12 +35,18 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Returns the name of the server for text output.
+    /// Returns the name of the servers for text output.
     pub(super) fn server(&self) -> String {
+        let addresses = self.addresses(", ");
         match self.workload {
-            Workload::Exchange { .. } => self.connector.address().to_owned(),
-            _ => texts::server_at(self.workload.name(), self.connector.address()),
+            Workload::Exchange { .. } => addresses,
+            _ => texts::server_at(self.workload.name(), addresses),
         }
+    }
+
+    /// Returns the addresses of the servers.
+    pub(super) fn addresses(&self, separator: &str) -> String {
+        self.connectors.iter().map(Connector::address).collect::<Vec<_>>().join(separator)
     }
 
     /// Returns the maximum number of requests that are sent together.

@@ -179,7 +179,7 @@ impl Serialize for Report {
         let messages: BTreeMap<_, _> = stats.errors.iter().map(|(kind, error)| (kind, &error.first)).collect();
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("bench", plan.workload.name())?;
-        map.serialize_entry("address", plan.connector.address())?;
+        map.serialize_entry("address", &plan.addresses(","))?;
         entry(&mut map, "keep_alive", (!plan.workload.is_game()).then_some(plan.keep_alive))?;
         map.serialize_entry("connections", &plan.load.connections)?;
         map.serialize_entry("pipeline", &plan.in_flight)?;
