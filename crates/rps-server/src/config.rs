@@ -65,7 +65,11 @@ impl Default for Config {
             workers: const { Count::new(0) },
             solo: SoloConfig { listen: EndpointList::loopback(5001) },
             // 30 s is the rule of the game.
-            duel: DuelConfig { listen: EndpointList::loopback(5002), window: const { TimeoutValue::from_secs(30) }, cluster: ClusterConfig::default() },
+            duel: DuelConfig {
+                listen: EndpointList::loopback(5002),
+                window: const { TimeoutValue::from_secs(30) },
+                cluster: ClusterConfig::default(),
+            },
             limits: RpsLimits {
                 connections: ConnectionLimits::default(),
                 // Enough for the typing errors of a person, and few enough to close a client of another protocol soon.
@@ -119,7 +123,9 @@ impl Configuration for Config {
             problem: "both games are off".to_owned(),
             remedy: "give one of them an endpoint, such as \"127.0.0.1:5002\"",
         });
-        let conflicts = [all_off, self.idle_conflict(), self.limits.connections.conflict(), self.cluster_conflict()].into_iter().flatten();
+        let conflicts = [all_off, self.idle_conflict(), self.limits.connections.conflict(), self.cluster_conflict()]
+            .into_iter()
+            .flatten();
         conflicts.chain(self.listener_conflicts()).collect()
     }
 }

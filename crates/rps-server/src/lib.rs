@@ -43,10 +43,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use config::Config;
+use duel::cluster::Links;
 use duel::cluster::config::ClusterConfig;
 use duel::cluster::engine::Engine;
 use duel::cluster::metrics::ClusterCollector;
-use duel::cluster::Links;
 use duel::handler::DuelHandler;
 use duel::hub::DuelHub;
 use house::House;

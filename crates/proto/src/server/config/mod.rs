@@ -23,8 +23,8 @@ pub(crate) mod types;
 
 pub use builder::{ConfigBuilder, ConfigErrors, Configuration, Conflict, InvalidKey, Source};
 pub use command_line::{CommandLine, Loaded, Options, Override, parse_arguments};
-pub use file::read_text;
 pub use endpoints::{EndpointList, ServerEndpoint};
+pub use file::read_text;
 pub use sections::{AdminConfig, ConnectionLimits, LogConfig, LogFormat, ServerConfig, TimeoutsConfig, TlsConfig};
 pub use trusted_networks::{ProxyProtocolConfig, TrustedNetworks};
 pub use types::{Count, LogFilter, TimeoutValue};

@@ -156,3 +156,202 @@ impl Handler for LinkHandler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proto::server::Shutdown;
+    use proto::server::connection::CloseReason;
+    use proto::testing::server::serve;
+    use proto::wire::rps::Move;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::duel::cluster::LINK_TIMEOUTS;
+    use crate::duel::hub::ClusterStep;
+    use crate::duel::replica::{EngineCall, EngineReply, MAX_LINKS, Ticket};
+    use crate::duel::rounds::ReplyState;
+
+    const WINDOW: Duration = Duration::from_secs(30);
+
+    fn hub(seed: u8) -> Arc<DuelHub> {
+        DuelHub::with_cluster(WINDOW, [seed; 32])
+    }
+
+    fn secret(text: &str) -> Arc<LinkSecret> {
+        Arc::new(LinkSecret::new(text, "rps"))
+    }
+
+    fn serve_owner(hub: &Arc<DuelHub>, secret_text: &str) -> (DuplexStream, JoinHandle<CloseReason>) {
+        let (peer, stream) = duplex(1024);
+        let handler = LinkHandler::owner(Arc::clone(hub), secret(secret_text));
+        (peer, serve(stream, handler, LINK_TIMEOUTS, Shutdown::new(WINDOW)))
+    }
+
+    /// A player at `owner` waits, and one at `taker` has taken its ticket. Returns the link that the taker opens.
+    async fn ticket_taken(
+        owner: &Arc<DuelHub>,
+        taker: &Arc<DuelHub>,
+    ) -> (crate::duel::hub::PlayerHandle, crate::duel::hub::PlayerHandle, LinkHandle) {
+        let (mut waiting, mut other) = (owner.join(), taker.join());
+        assert!(matches!(waiting.play(Move::Rock), Some(ReplyState::Pending { .. })));
+        let EngineCall::Ask { nonce, .. } = owner.next_engine_call().await else { panic!("no ticket is posted") };
+        owner.on_engine_reply(EngineReply::Posted);
+        assert!(matches!(other.play(Move::Paper), Some(ReplyState::Pending { .. })));
+        assert!(matches!(taker.next_engine_call().await, EngineCall::Ask { .. }));
+        let ticket = Ticket { nonce, address: "127.0.0.1:1".to_owned() };
+        taker.on_engine_reply(EngineReply::Taken(ticket));
+        let ClusterStep::Connect(link, address) = taker.next_step() else { panic!("no link is opened") };
+        assert_eq!(address, "127.0.0.1:1");
+        (waiting, other, taker.opening_link(link))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_players_at_two_replicas_play_over_a_link() {
+        let (owner, taker) = (hub(1), hub(2));
+        let (mut waiting, mut other, link) = ticket_taken(&owner, &taker).await;
+        let (stream, served) = serve_owner(&owner, "secret");
+        let handler = LinkHandler::taker(link, secret("secret"));
+        let taker_served = serve(stream, handler, LINK_TIMEOUTS, Shutdown::new(WINDOW));
+        for round in 0..3 {
+            for (player, outcome) in [(&mut waiting, 'z'), (&mut other, 'y')] {
+                std::future::poll_fn(|cx| player.poll_reply(cx)).await;
+                let reply = player.take_reply();
+                assert!(matches!(reply, Some(ReplyState::Ready(reply)) if reply.byte() == outcome as u8), "{reply:?}");
+            }
+            if round % 2 == 0 {
+                assert!(matches!(waiting.play(Move::Rock), Some(ReplyState::Pending { .. })));
+                assert!(matches!(other.play(Move::Paper), Some(ReplyState::Pending { .. })));
+            } else {
+                assert!(matches!(other.play(Move::Paper), Some(ReplyState::Pending { .. })));
+                assert!(matches!(waiting.play(Move::Rock), Some(ReplyState::Pending { .. })));
+            }
+        }
+        assert_eq!(owner.cluster_stats().map(|stats| (stats.guests, stats.links)), Some((1, 1)));
+        assert_eq!(taker.cluster_stats().map(|stats| (stats.away, stats.links)), Some((1, 1)));
+        taker_served.abort();
+        assert!(matches!(served.await.unwrap(), CloseReason::PeerClosed));
+        assert_eq!(owner.cluster_stats().map(|stats| (stats.guests, stats.links)), Some((0, 0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_with_another_secret_or_lobby_gets_no_link() {
+        for (taker_secret, owner_secret) in [("one", "other"), ("", "other"), ("one", "")] {
+            let (owner, taker) = (hub(1), hub(2));
+            let (_waiting, _other, link) = ticket_taken(&owner, &taker).await;
+            let (stream, served) = serve_owner(&owner, owner_secret);
+            let handler = LinkHandler::taker(link, secret(taker_secret));
+            let reason = serve(stream, handler, LINK_TIMEOUTS, Shutdown::new(WINDOW)).await.unwrap();
+            assert!(matches!(reason, CloseReason::Finished), "{reason}: the owner's proof is wrong");
+            assert!(matches!(served.await.unwrap(), CloseReason::PeerClosed));
+        }
+        // A taker that does not check the owner's proof.
+        let owner = hub(1);
+        let (mut peer, served) = serve_owner(&owner, "secret");
+        peer.write_all(&Hello { lobby: secret("").lobby(), challenge: [0; 32] }.encode()).await.unwrap();
+        peer.read_exact(&mut [0; 64]).await.unwrap();
+        peer.write_all(&[0; 32]).await.unwrap();
+        assert_eq!(peer.read(&mut [0]).await.unwrap(), 0);
+        drop(peer);
+        assert!(matches!(served.await.unwrap(), CloseReason::Finished));
+        let (mut peer, _served) = serve_owner(&owner, "secret");
+        peer.write_all(&Hello { lobby: [0; 32], challenge: [0; 32] }.encode()).await.unwrap();
+        assert_eq!(peer.read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(owner.cluster_stats().map(|stats| stats.links), Some(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_or_invalid_peer_is_closed() {
+        let owner = hub(1);
+        for (bytes, closed_after) in [(&b""[..], 1), (b"rps", 1), (b"GET / HTTP/1.1\r\n", 0)] {
+            let (mut peer, served) = serve_owner(&owner, "secret");
+            let started = tokio::time::Instant::now();
+            peer.write_all(bytes).await.unwrap();
+            assert_eq!(peer.read(&mut [0]).await.unwrap(), 0);
+            assert_eq!(started.elapsed().as_secs(), closed_after);
+            drop(peer);
+            served.await.unwrap();
+        }
+    }
+
+    /// Makes the handshake as a taker.
+    async fn open(hub: &Arc<DuelHub>) -> (DuplexStream, JoinHandle<CloseReason>) {
+        let (mut peer, served) = serve_owner(hub, "secret");
+        let secret = secret("secret");
+        peer.write_all(&Hello { lobby: secret.lobby(), challenge: [0; 32] }.encode()).await.unwrap();
+        let mut challenge = BytesMut::zeroed(64);
+        peer.read_exact(&mut challenge).await.unwrap();
+        let Challenge { challenge, proof } = Challenge::decode(&mut challenge).unwrap();
+        assert!(secret.verify(Side::Owner, &[0; 32], &proof));
+        peer.write_all(&secret.prove(Side::Taker, &challenge)).await.unwrap();
+        (peer, served)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_breaks_the_protocol_is_closed_and_hurts_no_player() {
+        let owner = hub(1);
+        let mut waiting = owner.join();
+        assert!(matches!(waiting.play(Move::Rock), Some(ReplyState::Pending { .. })));
+        let claim = Message::Claim { session: 7, nonce: 0 };
+        for messages in [
+            &[Message::Accept { session: 1 }][..],
+            &[claim, claim],
+            &[Message::Verdict { session: 1, number: 1, outcome: proto::wire::rps::Outcome::Win }],
+        ] {
+            let (mut peer, served) = open(&owner).await;
+            let mut bytes = BytesMut::new();
+            for message in messages {
+                message.encode(&mut bytes);
+            }
+            peer.write_all(&bytes).await.unwrap();
+            let mut received = Vec::new();
+            peer.read_to_end(&mut received).await.unwrap();
+            drop(peer);
+            assert!(matches!(served.await.unwrap(), CloseReason::Finished), "{messages:?}");
+        }
+        let (mut peer, served) = open(&owner).await;
+        peer.write_all(b"?").await.unwrap();
+        peer.read_to_end(&mut Vec::new()).await.unwrap();
+        drop(peer);
+        assert!(matches!(served.await.unwrap(), CloseReason::Finished));
+        let stats = owner.cluster_stats().unwrap();
+        assert_eq!((stats.guests, stats.links), (0, 0));
+        assert_eq!(owner.stats().waiting, 1, "the player still waits");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_link_is_closed_after_three_seconds_and_links_are_limited() {
+        let owner = hub(1);
+        let ticking = Arc::clone(&owner);
+        let clock = tokio::spawn(async move {
+            loop {
+                if let ClusterStep::Wait(Some(at)) = ticking.next_step() {
+                    tokio::time::sleep_until(at).await;
+                    ticking.on_time();
+                } else {
+                    ticking.clock_changed().await;
+                }
+            }
+        });
+        let mut peers = Vec::new();
+        for _ in 0..MAX_LINKS {
+            let (mut peer, served) = open(&owner).await;
+            assert_eq!(peer.read_u8().await.unwrap(), b'T');
+            peers.push((peer, served));
+        }
+        let (mut peer, _served) = open(&owner).await;
+        assert_eq!(peer.read(&mut [0]).await.unwrap(), 0, "one too many");
+        assert_eq!(owner.cluster_stats().map(|stats| stats.links), Some(MAX_LINKS));
+        let started = tokio::time::Instant::now();
+        for (mut peer, served) in peers {
+            peer.read_to_end(&mut Vec::new()).await.unwrap();
+            drop(peer);
+            served.await.unwrap();
+        }
+        assert_eq!(started.elapsed().as_secs(), 3);
+        assert_eq!(owner.cluster_stats().map(|stats| stats.links), Some(0));
+        clock.abort();
+    }
+}

@@ -24,8 +24,14 @@ impl Collector for ClusterCollector {
         let encoder = &mut encoder;
         let Some(stats) = self.hub.cluster_stats() else { return Ok(()) };
         let ClusterStats { claims, links, away, guests, .. } = stats;
-        gauge(encoder, "cluster_engine_up", "1 if the engine has answered the last call", &u64::from(*self.engine.borrow()))?;
-        let claims = ClaimResult::ALL.into_iter().zip(claims).map(|(result, count)| ([("result", result.name())], count));
+        gauge(
+            encoder,
+            "cluster_engine_up",
+            "1 if the engine has answered the last call",
+            &u64::from(*self.engine.borrow()),
+        )?;
+        let claims =
+            ClaimResult::ALL.into_iter().zip(claims).map(|(result, count)| ([("result", result.name())], count));
         counter(encoder, "cluster_claims", "Claims of other replicas' waiting moves, by result", claims)?;
         let tickets = [
             ("posted", stats.tickets_posted),

@@ -49,7 +49,9 @@ use proto::client::{Connector, Timeouts};
 use proto::endpoint::Endpoint;
 use proto::server::config::{ConnectionLimits, Count, TlsConfig};
 use proto::server::connection::{ConnectionContext, run};
-use proto::server::{Admission, ConnectionMetrics, ConnectionTimeouts, LimitReached, Listener, Service, Shutdown, serve};
+use proto::server::{
+    Admission, ConnectionMetrics, ConnectionTimeouts, LimitReached, Listener, Service, Shutdown, serve,
+};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep_until;

@@ -1,6 +1,10 @@
 //! Connections whose replies are pending.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::duplex;
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -23,7 +27,7 @@ impl Handler for RelayHandler {
         match event {
             Event::ReplyReady => output.put_u8(self.reply.take().unwrap_or(b'd')),
             Event::Shutdown => output.put_u8(b'v'),
-            Event::Data | Event::Settled | Event::RequestTimeout | Event::RateTimeout | Event::Eof => {}
+            Event::Data | Event::Settled | Event::RequestTimeout | Event::RateTimeout | Event::Push | Event::Eof => {}
         }
         let wait_for = if input.is_empty() {
             WaitFor::Request
@@ -162,4 +166,99 @@ async fn a_drain_aborts_a_connection_with_endless_requests_and_no_ready_reply() 
     let closed = timeout(30 * SECOND, served).await.expect("the drain ends").unwrap();
     assert!(matches!(closed, CloseReason::Aborted), "{closed:?}");
     assert!(start.elapsed() >= SECOND / 3);
+}
+
+/// A handler that pushes bytes that the test sends, and replies to each byte with itself. The byte `?` waits for a reply past
+/// the shutdown, and `u` has no reply.
+struct PushHandler {
+    pushed: mpsc::UnboundedReceiver<u8>,
+    ready: Option<u8>,
+    shutdowns: Arc<AtomicUsize>,
+}
+
+impl Handler for PushHandler {
+    const READ_BYTES: usize = 4;
+    const TURN_REPLIES: usize = 4;
+
+    fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, _: usize) -> Progress {
+        output.extend(self.ready.take());
+        let wait_for = match (event, input.first()) {
+            (Event::ReplyReady, _) => {
+                output.put_u8(b'r');
+                WaitFor::Close
+            }
+            (Event::Shutdown, _) => {
+                self.shutdowns.fetch_add(1, Ordering::Relaxed);
+                WaitFor::Reply { deadline: Instant::now() + 2 * SECOND }
+            }
+            (_, Some(b'?')) => WaitFor::Reply { deadline: Instant::now() + REPLY_TIMEOUT },
+            (_, Some(b'u')) => WaitFor::CloseUnknown,
+            _ => {
+                output.extend_from_slice(input);
+                WaitFor::Request
+            }
+        };
+        input.clear();
+        Progress { replies: 0, wait_for }
+    }
+
+    fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.ready = task::ready!(self.pushed.poll_recv(cx));
+        Poll::Ready(())
+    }
+}
+
+struct PushConnection {
+    peer: DuplexStream,
+    pushes: mpsc::UnboundedSender<u8>,
+    shutdowns: Arc<AtomicUsize>,
+    served: JoinHandle<CloseReason>,
+}
+
+fn connect_push(shutdown: &Shutdown) -> PushConnection {
+    let (peer, stream) = duplex(64);
+    let (pushes, pushed) = mpsc::unbounded_channel();
+    let shutdowns = Arc::<AtomicUsize>::default();
+    let handler = PushHandler { pushed, ready: None, shutdowns: Arc::clone(&shutdowns) };
+    let served = tokio::spawn(run(stream, handler, context(timeouts(), shutdown)));
+    PushConnection { peer, pushes, shutdowns, served }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_pushes_bytes_while_it_waits_for_requests() {
+    let mut connection = connect_push(&Shutdown::new(8 * SECOND));
+    for byte in [b'1', b'2'] {
+        connection.pushes.send(byte).unwrap();
+        assert_eq!(connection.peer.read_u8().await.unwrap(), byte);
+        connection.peer.write_all(b"q").await.unwrap();
+        assert_eq!(connection.peer.read_u8().await.unwrap(), b'q');
+    }
+    connection.peer.shutdown().await.unwrap();
+    assert!(matches!(connection.served.await.unwrap(), CloseReason::PeerClosed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_outcome_closes_the_connection_without_a_reply() {
+    let mut connection = connect_push(&Shutdown::new(8 * SECOND));
+    connection.peer.write_all(b"a").await.unwrap();
+    assert_eq!(connection.peer.read_u8().await.unwrap(), b'a');
+    connection.peer.write_all(b"u").await.unwrap();
+    assert_eq!(connection.peer.read(&mut [0]).await.unwrap(), 0);
+    drop(connection.peer);
+    assert!(matches!(connection.served.await.unwrap(), CloseReason::OutcomeUnknown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_still_waits_after_the_shutdown_gets_the_event_once() {
+    let shutdown = Shutdown::new(8 * SECOND);
+    let mut connection = connect_push(&shutdown);
+    connection.peer.write_all(b"?").await.unwrap();
+    yield_now().await;
+    let started = Instant::now();
+    shutdown.trigger();
+    assert_eq!(connection.peer.read_u8().await.unwrap(), b'r');
+    assert!(started.elapsed() >= 2 * SECOND, "{:?}", started.elapsed());
+    assert_eq!(connection.shutdowns.load(Ordering::Relaxed), 1);
+    drop(connection.peer);
+    assert!(matches!(connection.served.await.unwrap(), CloseReason::Finished));
 }
