@@ -94,7 +94,7 @@ pub(super) struct ConnectionTimer {
     wait_for: WaitFor,
     /// Whether any reply was written. Before that, `idle_deadline` is the deadline of the first request.
     replied: bool,
-    /// Whether the handler still waits for a reply after it has handled the shutdown.
+    /// Whether the handler still waits for the same reply after it has handled the shutdown.
     waits_past_shutdown: bool,
     /// Whether the last step was a final read.
     in_final_read: bool,
@@ -153,8 +153,8 @@ impl ConnectionTimer {
             };
         }
         self.wait_for = handled.progress.wait_for;
-        self.waits_past_shutdown =
-            self.waits_for_reply() && (self.waits_past_shutdown || handled.event == Event::Shutdown);
+        let same_reply = self.waits_for_reply() && !handled.wrote;
+        self.waits_past_shutdown = same_reply && (self.waits_past_shutdown || handled.event == Event::Shutdown);
     }
 
     /// Updates the state after a check of the send queue at `now`. Returns whether the peer has taken nothing since the last
