@@ -45,7 +45,7 @@ use tokio::task::JoinSet;
 use config::Config;
 use duel::cluster::Links;
 use duel::cluster::config::ClusterConfig;
-use duel::cluster::engine::Engine;
+use duel::cluster::engine::{Engine, EngineHealth};
 use duel::cluster::metrics::ClusterCollector;
 use duel::handler::DuelHandler;
 use duel::hub::DuelHub;
@@ -84,7 +84,7 @@ struct Cluster {
     links: Arc<Links>,
     /// The engine, until the server runs.
     engine: Mutex<Option<Engine>>,
-    engine_up: watch::Receiver<bool>,
+    engine_health: EngineHealth,
 }
 
 impl<H, R> Server<H>
@@ -103,15 +103,20 @@ where
     ///
     /// # Errors
     ///
-    /// Fails if the secret cannot be read.
+    /// Fails if the cluster is off, the secret cannot be read or the address cannot be in a ticket.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside of a tokio runtime.
     pub fn with_cluster(config: &Config, house: H, shutdown: Shutdown, address: String) -> io::Result<Self> {
         let ClusterConfig { engine, name, .. } = &config.duel.cluster;
+        let engine = engine.url().ok_or_else(|| io::Error::other("duel.cluster.engine is off"))?;
         let secret = config.duel.cluster.secret().map_err(|InvalidKey { problem, .. }| io::Error::other(problem))?;
         let hub = DuelHub::with_cluster(config.duel.window.get(), rand::random());
-        let engine = Engine::new(engine, &name.to_string(), rand::random(), address);
+        let engine = Engine::new(engine, &name.to_string(), rand::random(), address).map_err(io::Error::other)?;
         let cluster = Cluster {
             links: Arc::new(Links::new(Arc::clone(&hub), secret, config.tls.clone())),
-            engine_up: engine.up(),
+            engine_health: engine.health(),
             engine: Mutex::new(Some(engine)),
         };
         Ok(Self { cluster: Some(cluster), ..Self::with_hub(config, house, shutdown, hub) })
@@ -209,8 +214,8 @@ where
             Box::new(Arc::clone(&self.admission)),
             Box::new(others),
         ];
-        if let Some(Cluster { engine_up, .. }) = &self.cluster {
-            let (hub, engine) = (Arc::clone(&self.hub), engine_up.clone());
+        if let Some(Cluster { engine_health, .. }) = &self.cluster {
+            let (hub, engine) = (Arc::clone(&self.hub), engine_health.clone());
             collectors.push(Box::new(ClusterCollector { hub, engine }));
         }
         registry("rps", env!("CARGO_PKG_VERSION"), collectors)

@@ -7,14 +7,14 @@ use proto::server::config::{Conflict, EndpointList, InvalidKey, TlsConfig};
 use serde::de::{Deserializer, Error, Unexpected};
 use serde::{Deserialize, Serialize};
 
-use super::engine::EngineUrl;
+use super::engine::{EngineSetting, InvalidAddress, check_address};
 use super::secret::{self, LinkSecret};
 
 /// `[duel.cluster]`: duels between players of different replicas.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClusterConfig {
     /// The engine; off if empty.
-    pub engine: EngineUrl,
+    pub engine: EngineSetting,
     /// The endpoints for other replicas.
     pub listen: EndpointList<1>,
     /// How other replicas reach the first of these endpoints.
@@ -28,7 +28,7 @@ pub struct ClusterConfig {
 impl Default for ClusterConfig {
     fn default() -> Self {
         Self {
-            engine: EngineUrl::default(),
+            engine: EngineSetting::default(),
             listen: EndpointList::loopback(5003),
             advertise: Advertise(String::new()),
             secret_file: String::new(),
@@ -41,7 +41,7 @@ impl ClusterConfig {
     /// Whether players of other replicas are opponents too.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        !self.engine.is_off()
+        self.engine.url().is_some()
     }
 
     /// Returns the keys that do not fit together.
@@ -97,9 +97,6 @@ impl Advertise {
     }
 }
 
-/// Maximum length of an advertised endpoint in bytes: more than a host name (253) and a port take.
-pub const MAX_ADVERTISE_BYTES: usize = 300;
-
 impl<'de> Deserialize<'de> for Advertise {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
@@ -108,9 +105,10 @@ impl<'de> Deserialize<'de> for Advertise {
         let problem = match text.parse::<Endpoint>() {
             _ if text.is_empty() => return Ok(Self(text)),
             Ok(Endpoint::Inherited { .. }) => "only a server can use an inherited socket".to_owned(),
-            Ok(_) if text.len() > MAX_ADVERTISE_BYTES => format!("longer than {MAX_ADVERTISE_BYTES} bytes"),
-            Ok(_) if text.contains(' ') => "it contains a space".to_owned(),
-            Ok(_) => return Ok(Self(text)),
+            Ok(_) => match check_address(&text) {
+                Ok(()) => return Ok(Self(text)),
+                Err(InvalidAddress) => InvalidAddress.to_string(),
+            },
             Err(reason) => reason.to_string(),
         };
         Err(D::Error::invalid_value(Unexpected::Other(&format!("string {text:?} ({problem})")), &expected))

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use proto::server::observe::metrics::encode::{counter, gauge};
-use tokio::sync::watch;
 
+use super::engine::EngineHealth;
 use crate::duel::hub::DuelHub;
 use crate::duel::replica::{ClaimResult, ClusterStats};
 
@@ -15,8 +15,7 @@ use crate::duel::replica::{ClaimResult, ClusterStats};
 #[derive(Debug)]
 pub(crate) struct ClusterCollector {
     pub(crate) hub: Arc<DuelHub>,
-    /// Whether the engine can be called.
-    pub(crate) engine: watch::Receiver<bool>,
+    pub(crate) engine: EngineHealth,
 }
 
 impl Collector for ClusterCollector {
@@ -24,12 +23,7 @@ impl Collector for ClusterCollector {
         let encoder = &mut encoder;
         let Some(stats) = self.hub.cluster_stats() else { return Ok(()) };
         let ClusterStats { claims, links, away, guests, .. } = stats;
-        gauge(
-            encoder,
-            "cluster_engine_up",
-            "1 if the engine has answered the last call",
-            &u64::from(*self.engine.borrow()),
-        )?;
+        gauge(encoder, "cluster_engine_up", "1 if the engine can be called", &u64::from(self.engine.is_up()))?;
         let claims =
             ClaimResult::ALL.into_iter().zip(claims).map(|(result, count)| ([("result", result.name())], count));
         counter(encoder, "cluster_claims", "Claims of other replicas' waiting moves, by result", claims)?;

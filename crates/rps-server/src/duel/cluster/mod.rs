@@ -124,7 +124,7 @@ impl Links {
         let mut links = JoinSet::new();
         let hub = Arc::clone(&self.hub);
         let calls = async {
-            let mut up = engine.up();
+            let mut health = engine.health();
             loop {
                 tokio::select! {
                     call = hub.next_engine_call() => {
@@ -132,9 +132,7 @@ impl Links {
                             hub.on_engine_reply(reply);
                         }
                     }
-                    Ok(()) = up.changed() => if *up.borrow_and_update() {
-                        hub.on_engine_up();
-                    },
+                    () = health.came_up() => hub.on_engine_up(),
                 }
             }
         };
