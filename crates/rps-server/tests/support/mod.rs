@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, dead_code, reason = "a test that cannot go on fails, and no test uses every item")]
 
 pub(crate) mod program;
+pub(crate) mod redis;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
