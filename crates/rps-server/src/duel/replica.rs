@@ -415,6 +415,11 @@ impl Cluster {
                 self.on_timeout(player, turn);
             }
         }
+        // No ticket is posted for a move whose window has ended, so `next_time` would stay in the past until the player's
+        // connection reports the timeout.
+        if let Some((player, _)) = turn.rounds.waiting() {
+            turn.rounds.on_timeout(player, turn.now, turn.results);
+        }
         self.check_links(turn);
     }
 
