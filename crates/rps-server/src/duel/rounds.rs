@@ -145,6 +145,12 @@ impl Rounds {
         self.window = window;
     }
 
+    /// Returns the window of moves that come into play from now on.
+    #[must_use]
+    pub const fn window(&self) -> Duration {
+        self.window
+    }
+
     /// Returns a move that comes into play at `now`, with its deadlines.
     #[must_use]
     pub fn new_move(&self, mv: Move, now: Instant) -> InPlay {

@@ -168,8 +168,8 @@ impl Cluster {
         let InPlay { mv, patience_end, window_end } = in_play;
         let Some(pair) = self.away.get_mut(&player).and_then(|away| away.pair.as_mut()) else { return };
         pair.partner_moved = false;
-        // The patience is a tenth of the window.
-        let margin = RETURN_MARGIN.min((window_end - patience_end) / 9);
+        // Not from the move's own deadlines: the patience of a move that met a guest before has changed.
+        let margin = RETURN_MARGIN.min(turn.rounds.window() / 10);
         let owner_time = |time| self.links.get(&pair.link).and_then(|link| link.to_peer_clock(time));
         let latest = window_end - margin;
         let (Some(patience_end), Some(latest_end), true) =
