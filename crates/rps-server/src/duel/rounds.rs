@@ -176,6 +176,10 @@ impl Rounds {
         if let Some(partner) = self.players[player.0].partner {
             self.on_timeout(partner, now, actions);
         }
+        if let Player { partner: None, guest: Some(_), .. } = self.players[player.0] {
+            // The guest has just been dismissed, so its own replica has the move.
+            return;
+        }
         self.players[player.0].in_play = Some(in_play);
         if in_play.window_end <= now {
             return self.on_timeout(player, now, actions);
