@@ -384,6 +384,13 @@ impl Replica {
 impl Cluster {
     /// Carries out the results of the rounds, and then keeps the ticket of the player in the lobby.
     fn finish(&mut self, turn: &mut Turn<'_>) {
+        self.carry_out(turn);
+        self.keep_ticket(turn);
+    }
+
+    /// Carries out the results of the rounds so far. An event that removes guests does this first, since a result can name
+    /// them.
+    fn carry_out(&mut self, turn: &mut Turn<'_>) {
         let mut done = 0;
         // Carrying out a result can add others.
         while let Some(&result) = turn.results.get(done) {
@@ -404,7 +411,6 @@ impl Cluster {
             }
         }
         turn.results.clear();
-        self.keep_ticket(turn);
     }
 
     fn on_time(&mut self, turn: &mut Turn<'_>) {
@@ -420,6 +426,7 @@ impl Cluster {
         if let Some((player, _)) = turn.rounds.waiting() {
             turn.rounds.on_timeout(player, turn.now, turn.results);
         }
+        self.carry_out(turn);
         self.check_links(turn);
     }
 

@@ -153,6 +153,8 @@ impl Cluster {
                 _ => {
                     turn.actions.push(Action::Close { link });
                     self.on_link_lost(link, turn);
+                    // A player whose claim is lost can meet a guest, whose link can be the next one.
+                    self.carry_out(turn);
                 }
             }
         }
