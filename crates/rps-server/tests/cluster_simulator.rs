@@ -206,6 +206,7 @@ struct Process {
     /// How many processes the address had before. A process is identified by its address and this.
     incarnation: u32,
     replica: Replica,
+    window: Time,
     is_up: bool,
     is_draining: bool,
     /// Time 0 of its clock.
@@ -412,6 +413,11 @@ enum Event {
     },
     Start(usize),
     Leave(usize),
+    Break(usize),
+    Stall(usize),
+    Crash(usize),
+    Drain(usize),
+    DisturbEngine,
 }
 
 /// The event of a replica.
@@ -475,7 +481,7 @@ impl<'a> Game<'a> {
         let mut random = StdRng::seed_from_u64(seed);
         let replicas = random.random_range(2..=4);
         // Short ones more often than long ones.
-        let longest = [1_000, 3_000, 10_000, 30_000][random.random_range(0..4)];
+        let longest = [1_000, 3_000, 10_000, 30_000, 60_000][random.random_range(0..5)];
         let window = random.random_range(500..=longest) * MILLISECOND;
         let max_step = [5, 50, 200, 600][random.random_range(0..4)] * MILLISECOND;
         let nothing_fails = random.random_range(0..4) == 0;
@@ -515,13 +521,15 @@ impl<'a> Game<'a> {
     }
 
     fn new_process(&mut self, incarnation: u32) -> Process {
+        let window = self.random_window();
         // Each process has a clock of its own.
         let epoch = Instant::now() + Duration::from_micros(self.random.random_range(0..1_000_000_000));
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&self.random.random::<u64>().to_ne_bytes());
         Process {
             incarnation,
-            replica: Replica::new(Duration::from_micros(self.window)).with_cluster(seed, epoch),
+            replica: Replica::new(Duration::from_micros(window)).with_cluster(seed, epoch),
+            window,
             is_up: true,
             is_draining: false,
             epoch,
@@ -534,6 +542,15 @@ impl<'a> Game<'a> {
             replies: 0,
             unknown_outcomes: 0,
             last_failed_claim: None,
+        }
+    }
+
+    /// Returns the window of a replica: in most cases that of all others.
+    fn random_window(&mut self) -> Time {
+        match self.random.random_range(0..10) {
+            0 => self.window * 2,
+            1 => self.window / 2,
+            _ => self.window,
         }
     }
 
@@ -578,7 +595,7 @@ impl<'a> Game<'a> {
         if self.is_punctual || self.is_calm {
             return at;
         }
-        let latest = [0, 0, 0, 10, 300, 2_000][self.random.random_range(0..6)] * MILLISECOND;
+        let latest = [0, 0, 0, 10, 300, 4_000][self.random.random_range(0..6)] * MILLISECOND;
         self.count_if(latest > 0, Case::Late);
         at + self.random.random_range(0..=latest)
     }
@@ -690,6 +707,12 @@ impl<'a> Game<'a> {
                     self.leave(player);
                 }
             }
+            _ if self.is_calm => {}
+            Event::Break(connection) => self.break_connection(connection),
+            Event::Stall(connection) => self.stall_for_a_while(connection),
+            Event::Crash(process) => self.crash(process),
+            Event::Drain(process) => self.drain(process),
+            Event::DisturbEngine => self.disturb_engine(),
         }
     }
 
@@ -742,6 +765,7 @@ impl<'a> Game<'a> {
             (84..88, ..) if engine => self.disturb_engine(),
             (88..90, ..) if crashes => self.crash(process),
             (90..92, ..) if drains => self.drain(process),
+            (92, ..) => self.reload(process),
             _ => {}
         }
         let mut to = self.now + self.random.random_range(0..=self.max_step);
@@ -751,6 +775,13 @@ impl<'a> Game<'a> {
             to = next.saturating_sub(self.random.random_range(0..2)).max(self.now);
         }
         self.run_until(to);
+    }
+
+    /// A replica gets another window. Moves in play keep theirs.
+    fn reload(&mut self, process: usize) {
+        let window = self.random_window();
+        self.processes[process].window = window;
+        self.processes[process].replica.set_window(Duration::from_micros(window));
     }
 
     fn join(&mut self, process: usize) {
@@ -781,6 +812,7 @@ impl<'a> Game<'a> {
     fn make_move(&mut self, player: usize) {
         let mv = Move::ALL[self.random.random_range(0..3)];
         let Player { process, id, .. } = self.players[player];
+        let window = self.processes[process].window;
         self.players[player].in_play = Some(self.moves.len());
         self.moves.push(SimulatedMove {
             player,
@@ -788,8 +820,8 @@ impl<'a> Game<'a> {
             incarnation: self.processes[process].incarnation,
             mv,
             since: self.now,
-            patience_end: self.now + self.window / 10,
-            window_end: self.now + self.window,
+            patience_end: self.now + window / 10,
+            window_end: self.now + window,
             place: Place::Patience,
             waits_since: None,
             nonce: None,
@@ -962,6 +994,7 @@ impl<'a> Game<'a> {
             }
         }
         self.processes[process].calls.push_back(call);
+        assert!(self.processes[process].calls.len() <= 3, "too many calls of the engine");
         if !self.processes[process].is_calling {
             self.call_next(process);
         }
@@ -1066,7 +1099,15 @@ impl<'a> Game<'a> {
             _ => {
                 let recent = self.engine.history.len().saturating_sub(5);
                 if recent < self.engine.history.len() {
-                    let index = self.random.random_range(recent..self.engine.history.len());
+                    let mut index = self.random.random_range(recent..self.engine.history.len());
+                    let waits = |ticket: &Stored| {
+                        let player = self.lobby(ticket.process).and_then(|player| self.players[player].in_play);
+                        player.is_some_and(|mv| self.moves[mv].nonce == Some(ticket.nonce))
+                    };
+                    let waiting = self.engine.history.iter().position(waits);
+                    if self.random.random_bool(0.5) {
+                        index = waiting.unwrap_or(index);
+                    }
                     let mut ticket = self.engine.history[index].clone();
                     // The other engine's clock can be late.
                     ticket.expires += self.random.random_range(0..2) * self.random.random_range(0..2 * SECOND);
@@ -1115,17 +1156,26 @@ impl<'a> Game<'a> {
         }
         let connection = alive[self.random.random_range(0..alive.len())];
         if self.chance(40) {
-            let until = self.now + self.random.random_range(50..4_500) * MILLISECOND;
-            self.print(|| format!("connection {connection} stalls until {until}"));
-            self.disturb(until + SECOND);
-            self.stall(connection, until);
+            self.stall_for_a_while(connection);
         } else {
-            self.print(|| format!("connection {connection} breaks"));
-            for side in [Side::Taker, Side::Owner] {
-                self.cut(connection, side, true);
-                self.notice_loss(connection, side, false);
-            }
+            self.break_connection(connection);
         }
+    }
+
+    fn break_connection(&mut self, connection: usize) {
+        self.print(|| format!("connection {connection} breaks"));
+        for side in [Side::Taker, Side::Owner] {
+            self.cut(connection, side, true);
+            self.notice_loss(connection, side, false);
+        }
+    }
+
+    fn stall_for_a_while(&mut self, connection: usize) {
+        let longest = [500, 2_500, 8_000][self.random.random_range(0..3)];
+        let until = self.now + self.random.random_range(50..longest) * MILLISECOND;
+        self.print(|| format!("connection {connection} stalls until {until}"));
+        self.disturb(until + SECOND);
+        self.stall(connection, until);
     }
 
     fn stall(&mut self, connection: usize, until: Time) {
@@ -1384,13 +1434,13 @@ impl<'a> Game<'a> {
                 }
                 Action::Engine(call) => calls.push(call),
             }
+            if let [one, other] = judged[..] {
+                self.check_round(one, other);
+                judged.clear();
+            }
         }
         self.actions = actions;
-        let (rounds, rest) = judged.as_chunks();
-        assert!(rest.is_empty(), "a move was judged alone: {judged:?}");
-        for round in rounds {
-            self.check_round(*round);
-        }
+        assert!(judged.is_empty(), "a move was judged alone: {judged:?}");
         for player in mem::take(&mut self.changed) {
             self.check_pending(player);
         }
@@ -1595,7 +1645,8 @@ impl<'a> Game<'a> {
                 let (mv, _) = self.sessions[session].at_owner.take().expect("S3: a return without a move");
                 assert_eq!(self.sessions[session].sent, Some((mv, number)), "the return of another move");
                 self.sessions[session].is_returned = true;
-                let is_late = self.now + MILLISECOND * 20 >= self.moves[mv].window_end - self.margin();
+                let is_late = self.now + MILLISECOND * 20
+                    >= self.moves[mv].window_end - self.margin(self.sessions[session].taker);
                 self.count(if is_late { Case::ReturnTooLate } else { Case::ReturnAtPatienceEnd });
             }
             Message::PartnerMoved { session } => {
@@ -1625,10 +1676,29 @@ impl<'a> Game<'a> {
         let arrives_at = flow.not_before;
         flow.messages.push_back(InFlight { message, sent_at: self.now, arrives_at });
         self.schedule(arrives_at, Event::Deliver(connection, from));
+        if !matches!(message, Message::Clock { .. }) {
+            self.fail_soon(connection);
+        }
     }
 
-    fn margin(&self) -> Time {
-        micros(RETURN_MARGIN).min(self.window / 10)
+    /// Lets something fail around a message, more often than at other times.
+    fn fail_soon(&mut self, connection: usize) {
+        let Faults { engine, links, crashes, drains } = self.faults;
+        let at = self.now + self.random.random_range(0..20 * MILLISECOND);
+        let process = self.connections[connection].processes[self.random.random_range(0..2)].0;
+        let event = match self.random.random_range(0..100) {
+            0 if links => Event::Break(connection),
+            1 | 6..9 if links => Event::Stall(connection),
+            2 if crashes => Event::Crash(process),
+            3 | 4 if drains => Event::Drain(process),
+            5 if engine => Event::DisturbEngine,
+            _ => return,
+        };
+        self.schedule(at, event);
+    }
+
+    fn margin(&self, process: usize) -> Time {
+        micros(RETURN_MARGIN).min(self.processes[process].window / 10)
     }
 
     // Checks.
@@ -1641,7 +1711,7 @@ impl<'a> Game<'a> {
         assert!(last.is_none_or(|(_, last)| last < number), "the number of a move is used again");
         assert!(!matches!(self.moves[mv].place, Place::Owner(_) | Place::Lost), "the move is at an owner already");
         assert_eq!(sent, self.moves[mv].mv);
-        let latest = self.moves[mv].window_end - self.margin();
+        let latest = self.moves[mv].window_end - self.margin(self.moves[mv].process);
         assert!(self.now < latest, "the move is sent too late");
         self.count_if(last.is_some_and(|(last, _)| last == mv), Case::MovedAfterReturn);
         self.moves[mv].place = Place::Owner(session);
@@ -1724,7 +1794,7 @@ impl<'a> Game<'a> {
         }
     }
 
-    fn check_round(&mut self, [one, other]: [Party; 2]) {
+    fn check_round(&mut self, one: Party, other: Party) {
         for (mine, theirs) in [(one, other), (other, one)] {
             let SimulatedMove { player, mv, window_end, patience_end, judged, reply, .. } = self.moves[mine.mv];
             assert_eq!(mine.outcome, judge(mv, self.moves[theirs.mv].mv), "S2: the outcome of the moves");
@@ -1918,7 +1988,10 @@ impl<'a> Game<'a> {
                     && at_taker == AtTaker::IsPaired
                     && !matches!(self.moves[mv].place, Place::Owner(_) | Place::Claim(_))
                 {
-                    assert!(self.now >= self.moves[mv].window_end - self.margin(), "the owner does not get the move");
+                    assert!(
+                        self.now >= self.moves[mv].window_end - self.margin(process),
+                        "the owner does not get the move"
+                    );
                     self.count(Case::NotSent);
                 }
             }
@@ -2023,7 +2096,7 @@ impl<'a> Game<'a> {
         if self.random.random_range(0..4) == 0 {
             let last =
                 self.players.iter().filter_map(|player| player.in_play).map(|mv| self.moves[mv].window_end).max();
-            self.run_until(last.unwrap_or(self.now).max(self.now) + 3 * SECOND);
+            self.run_until(last.unwrap_or(self.now).max(self.now) + 5 * SECOND);
             assert!(self.players.iter().all(|player| player.in_play.is_none()), "L1: a move in play after its window");
         } else {
             let end = self.now + self.random.random_range(0..SECOND);
