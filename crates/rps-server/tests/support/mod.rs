@@ -1,9 +1,16 @@
 //! Starts the rock-paper-scissors server for tests: in this process, as a program, or as one connection in memory.
 
-#![allow(clippy::unwrap_used, dead_code, reason = "a test that cannot go on fails, and no test uses every item")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    dead_code,
+    reason = "a test that cannot go on fails, and no test uses every item"
+)]
 
+pub(crate) mod engine_model;
 pub(crate) mod program;
 pub(crate) mod redis;
+pub(crate) mod redis_server;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -51,8 +51,24 @@ pub struct Engine {
     address: String,
     ask: Program,
     withdraw: Program,
+    call_timeout: Duration,
     status: Arc<Status>,
     task: AbortHandle,
+}
+
+/// The options of an engine's client that only tests change.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// The certificate authorities that TLS trusts; by default, those of the system.
+    pub tls: Arc<Tls>,
+    /// Maximum time of a call, by default [`CALL_TIMEOUT`].
+    pub call_timeout: Duration,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { tls: Arc::default(), call_timeout: CALL_TIMEOUT }
+    }
 }
 
 impl Drop for Engine {
@@ -62,9 +78,8 @@ impl Drop for Engine {
 }
 
 impl Engine {
-    /// Starts to connect to the engine, with the certificate authorities of the system. Replicas with the same `name`
-    /// form one lobby. `process` is a random number of this process, and `address` the endpoint that other replicas
-    /// connect to.
+    /// Starts to connect to the engine. Replicas with the same `name` form one lobby. `process` is a random number of
+    /// this process, and `address` the endpoint that other replicas connect to.
     ///
     /// # Errors
     ///
@@ -74,10 +89,10 @@ impl Engine {
     ///
     /// Panics outside of a tokio runtime.
     pub fn new(url: &EngineUrl, name: &str, process: u128, address: String) -> Result<Self, InvalidAddress> {
-        Self::with_tls(url, name, process, address, Arc::default())
+        Self::with_options(url, name, process, address, EngineOptions::default())
     }
 
-    /// Like [`new`](Self::new), with other options of TLS.
+    /// Like [`new`](Self::new), with other options, for tests.
     ///
     /// # Errors
     ///
@@ -86,20 +101,21 @@ impl Engine {
     /// # Panics
     ///
     /// Panics outside of a tokio runtime.
-    pub fn with_tls(
+    pub fn with_options(
         url: &EngineUrl,
         name: &str,
         process: u128,
         address: String,
-        tls: Arc<Tls>,
+        options: EngineOptions,
     ) -> Result<Self, InvalidAddress> {
         check_address(&address)?;
+        let EngineOptions { tls, call_timeout } = options;
         let key = format!("{name}:duel:ticket");
         let status = Arc::new(Status { engine: url.clone(), state: watch::Sender::default() });
         let server = Server::new(url.clone(), tls, key.clone());
         let task = tokio::spawn(keep_connected(server, Arc::clone(&status))).abort_handle();
         let (ask, withdraw) = (Program::new(ASK), Program::new(WITHDRAW));
-        Ok(Self { key, process, address, ask, withdraw, status, task })
+        Ok(Self { key, process, address, ask, withdraw, call_timeout, status, task })
     }
 
     /// Makes a call. Returns the reply to [`EngineCall::Ask`], within [`CALL_TIMEOUT`], and `None` for
@@ -140,11 +156,11 @@ impl Engine {
     /// Runs a script. If that fails, drops the connection and returns `None`.
     async fn run<T: FromRedisValue>(&self, program: &Program, arguments: &[&str]) -> Option<T> {
         let Up { mut connection, asking, id } = self.status.state.borrow().up.clone()?;
-        let result = timeout(CALL_TIMEOUT, program.run(&mut connection, asking, &self.key, arguments)).await;
+        let result = timeout(self.call_timeout, program.run(&mut connection, asking, &self.key, arguments)).await;
         let error = match result {
             Ok(Ok(value)) => return Some(value),
             Ok(Err(error)) => EngineError::Call(error),
-            Err(_) => EngineError::ReplyTimeout(CALL_TIMEOUT),
+            Err(_) => EngineError::ReplyTimeout(self.call_timeout),
         };
         self.status.set_down(Some(id), &error);
         None

@@ -16,7 +16,9 @@ use std::time::Duration;
 use proto::client::{self, Connector, Timeouts, Tls};
 use proto::endpoint::{Endpoint, HostPort};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, FromRedisValue, RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind};
+use redis::{
+    AsyncConnectionConfig, ErrorKind, FromRedisValue, RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind,
+};
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -34,13 +36,13 @@ const MAX_REDIRECTS: usize = 5;
 pub(super) enum EngineError {
     #[error("{0}")]
     Connect(#[from] client::Error),
-    #[error("{0}: {1}")]
+    #[error("{0}: {text}", text = describe(.1))]
     Server(String, RedisError),
     #[error("{0}: not ready within {CONNECT_TIMEOUT:?}")]
     ConnectTimeout(String),
     #[error("no reply within {0:?}")]
     ReplyTimeout(Duration),
-    #[error("{0}")]
+    #[error("{text}", text = describe(.0))]
     Call(RedisError),
     #[error("the connection was closed")]
     Closed,
@@ -50,6 +52,18 @@ pub(super) enum EngineError {
     InvalidAddress(String, String),
     #[error("{0}: more than {MAX_REDIRECTS} redirects")]
     TooManyRedirects(String),
+}
+
+/// Returns the text of an error as the server sent it, or else that of the crate.
+fn describe(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        // The crate drops the server's text.
+        _ if error.kind() == ErrorKind::AuthenticationFailed => {
+            "the server rejects the user or the password".to_owned()
+        }
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        _ => error.to_string(),
+    }
 }
 
 /// Sends the commands and receives the replies of a connection, until the connection ends. Dropping it closes the
