@@ -77,11 +77,44 @@ impl ConfigErrors {
         Self::all([error])
     }
 
-    /// Creates the list. Errors quote text from the sources, so a long error is shortened, and all are
-    /// [escaped](Printable).
+    /// Creates the list. Errors quote text from the sources, so the passwords of URLs are hidden, a long error is
+    /// shortened, and all are [escaped](Printable).
     fn all(errors: impl IntoIterator<Item = String>) -> Self {
-        Self(errors.into_iter().map(|error| Printable(&shorten(error)).to_string()).collect())
+        let show = |error: String| Printable(&shorten(hide_passwords(&error))).to_string();
+        Self(errors.into_iter().map(show).collect())
     }
+}
+
+/// Replaces the passwords in a text's URLs by `***`: between the colon after the user and the last `@`, and after `pass=`.
+///
+/// A URL ends at white space or a quote. An invalid value can be any text, and an argument is quoted as a whole.
+fn hide_passwords(text: &str) -> String {
+    let is_end = |character: char| character.is_whitespace() || matches!(character, '"' | '\'' | '`');
+    let mut shown = String::with_capacity(text.len());
+    for word in text.split_inclusive(is_end) {
+        let Some((scheme, rest)) = word.split_once("://") else {
+            shown.push_str(word);
+            continue;
+        };
+        let (user, rest) = match rest.rsplit_once('@') {
+            Some((credentials, rest)) => match credentials.split_once(':') {
+                Some((user, _)) => (format!("{user}:***@"), rest),
+                // A password whose colon is missing.
+                None => ("***@".to_owned(), rest),
+            },
+            None => (String::new(), rest),
+        };
+        shown.extend([scheme, "://", &user]);
+        for (number, part) in rest.split("pass=").enumerate() {
+            if number == 0 {
+                shown.push_str(part);
+            } else {
+                let end = part.find(|character| character == '&' || is_end(character)).unwrap_or(part.len());
+                shown.extend(["pass=***", &part[end..]]);
+            }
+        }
+    }
+    shown
 }
 
 /// The number of errors that are reported in full, so that a report fits into a log line and on a screen.

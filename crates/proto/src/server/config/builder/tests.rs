@@ -230,6 +230,26 @@ fn a_conflict_names_both_keys_and_both_sources() {
     );
 }
 
+#[test]
+fn an_error_hides_the_passwords_of_urls() {
+    for (url, shown) in [
+        ("redis://user:secret@host:1/2", "redis://user:***@host:1/2"),
+        ("redis://:secret@host", "redis://:***@host"),
+        ("redis://:se@cr/et@host", "redis://:***@host"),
+        ("redis+unix:///a?db=1&pass=secret&user=u", "redis+unix:///a?db=1&pass=***&user=u"),
+        ("redis+unix:///a?pass=secret", "redis+unix:///a?pass=***"),
+        ("tls://host:1", "tls://host:1"),
+        ("redis://secret@host", "redis://***@host"),
+    ] {
+        let mut builder = ConfigBuilder::<Sample>::from_defaults();
+        builder.set("workers", url, argument(&format!("--set workers={url}")));
+        builder.add_file(Path::new("a.toml"), &format!("[limits]\nrequests = \"{url}\"\n"));
+        let error = builder.build().unwrap_err().to_string();
+        assert_eq!(error.matches(shown).count(), 3, "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_causes_a_panic(text in "(\\[?[a-z.]{0,9}\\]?( ?= ?[-0-9a-z\"'\\[\\]{}.:]{0,12})?\n){0,5}") {
