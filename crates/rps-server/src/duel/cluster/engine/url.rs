@@ -88,7 +88,8 @@ pub enum InvalidUrl {
 }
 
 /// The valid URLs, for errors.
-const EXPECTED: &str = "a URL such as \"redis://HOST:PORT/DB\" or \"rediss://USER:PASSWORD@HOST:PORT\" (TLS), \
+const EXPECTED: &str = "a URL such as \"redis://HOST:PORT/DB\" or \"rediss://HOST:PORT\" (TLS), with USER:PASSWORD@ \
+                        before the host if the server requires them, \
                         \"redis+unix:///PATH\", \"redis-sentinel://HOST:PORT,HOST:PORT/MASTER\" or \
                         \"redis-cluster://HOST:PORT,HOST:PORT\"";
 
