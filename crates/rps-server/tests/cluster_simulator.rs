@@ -18,6 +18,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "prints the seed of a failing game, and events on request")]
+#![allow(clippy::struct_excessive_bools, reason = "each is a fact of its own, and all combinations occur")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -188,8 +189,8 @@ const ENGINE_TIMEOUT: Time = 50 * MILLISECOND;
 /// In a drain, a move waits this long for a partner's move.
 const GRACE: Time = 50 * MILLISECOND;
 
-const fn micros(duration: Duration) -> Time {
-    duration.as_micros() as Time
+fn micros(duration: Duration) -> Time {
+    Time::try_from(duration.as_micros()).unwrap()
 }
 
 /// Which things fail in a game.
@@ -665,7 +666,7 @@ impl<'a> Game<'a> {
             Event::Deliver(connection, from) => self.deliver_message(connection, from),
             Event::Lost(connection, side) => self.lose(connection, side),
             Event::Execute { process, incarnation, call, reply_at } => {
-                self.execute(process, incarnation, call, reply_at);
+                self.execute(process, incarnation, &call, reply_at);
             }
             Event::EngineReply { process, incarnation, reply } => {
                 if self.runs(process, incarnation) {
@@ -982,12 +983,11 @@ impl<'a> Game<'a> {
             let player = self.lobby(process).expect("a ticket without a move in the lobby");
             let mv = self.players[player].in_play.unwrap();
             assert_eq!(self.now + micros(expires_in), self.moves[mv].window_end, "the end of a ticket");
-            match self.moves[mv].nonce {
-                Some(own) => assert_eq!(nonce, own, "a move with two nonces"),
-                None => {
-                    assert!(self.moves.iter().all(|other| other.nonce != Some(nonce)), "two moves with the same nonce");
-                    self.moves[mv].nonce = Some(nonce);
-                }
+            if let Some(own) = self.moves[mv].nonce {
+                assert_eq!(nonce, own, "a move with two nonces");
+            } else {
+                assert!(self.moves.iter().all(|other| other.nonce != Some(nonce)), "two moves with the same nonce");
+                self.moves[mv].nonce = Some(nonce);
             }
             if self.processes[process].last_failed_claim == Some(self.now) {
                 self.count(Case::RetriedAtOnce);
@@ -1049,12 +1049,12 @@ impl<'a> Game<'a> {
         }
     }
 
-    fn execute(&mut self, process: usize, incarnation: u32, call: EngineCall, reply_at: Option<Time>) {
+    fn execute(&mut self, process: usize, incarnation: u32, call: &EngineCall, reply_at: Option<Time>) {
         let asks = matches!(call, EngineCall::Ask { .. });
         let reply = if self.engine.is_down {
             asks.then_some(EngineReply::Failed)
         } else {
-            self.engine_reply(process, incarnation, &call)
+            self.engine_reply(process, incarnation, call)
         };
         self.print(|| format!("engine executes {call:?} of {process}: {reply:?}, at {reply_at:?}"));
         if let Some(at) = reply_at {
@@ -1309,10 +1309,10 @@ impl<'a> Game<'a> {
         let to = from.other();
         let Connection { processes, links, states, flows } = &mut self.connections[connection];
         let flow = &mut flows[from as usize];
-        let Some(InFlight { message, sent_at, .. }) = flow.messages.pop_front_if(|first| first.arrives_at <= self.now)
-        else {
+        if flow.messages.front().is_none_or(|first| first.arrives_at > self.now) {
             return;
-        };
+        }
+        let InFlight { message, sent_at, .. } = flow.messages.pop_front().unwrap();
         let ((process, incarnation), link) = (processes[to as usize], links[to as usize]);
         if let Message::Clock { .. } = message {
             flow.clock_delay = self.now - sent_at;

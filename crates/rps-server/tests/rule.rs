@@ -370,12 +370,11 @@ impl InstantCluster {
             }
             replica::Action::Engine(EngineCall::Ask { nonce, expires_in }) => {
                 let taken = self.ticket.take().filter(|(owner, _, end)| *owner != replica && *end > self.now);
-                let reply = match taken {
-                    Some((owner, nonce, _)) => EngineReply::Taken(Ticket { nonce, address: owner.to_string() }),
-                    None => {
-                        self.ticket = Some((replica, nonce, self.now + expires_in));
-                        EngineReply::Posted
-                    }
+                let reply = if let Some((owner, nonce, _)) = taken {
+                    EngineReply::Taken(Ticket { nonce, address: owner.to_string() })
+                } else {
+                    self.ticket = Some((replica, nonce, self.now + expires_in));
+                    EngineReply::Posted
                 };
                 self.handle(replica, |one, now, actions| one.on_engine_reply(reply, now, actions));
             }
