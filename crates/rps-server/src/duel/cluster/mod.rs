@@ -40,8 +40,9 @@ pub mod link;
 pub mod metrics;
 pub mod secret;
 
+use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use proto::client::tls::{Tls, certificates, private_key};
@@ -54,7 +55,7 @@ use proto::server::{
 };
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 
 use super::hub::{ClusterStep, DuelHub};
 use super::replica::{CLAIM_TIMEOUT, LINK_TIMEOUT, LinkId, MAX_LINKS};
@@ -71,6 +72,9 @@ const LINK_TIMEOUTS: ConnectionTimeouts = ConnectionTimeouts {
     settle: Duration::ZERO,
 };
 
+/// The engine is checked after this long without a call. While partners stay partners, no call would notice that it hangs.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
 /// A replica's connections to the engine and to other replicas.
 #[derive(Debug)]
 pub struct Links {
@@ -82,6 +86,30 @@ pub struct Links {
     /// Limits the connections of the cluster's listeners. Those that have not made the handshake close within two seconds, so
     /// they cannot keep links out for long.
     admission: Arc<Admission>,
+    unreachable: Mutex<Unreachable>,
+}
+
+/// The last addresses that could not be connected to, so that the log has one line for each of them and not one for each
+/// attempt.
+#[derive(Debug, Default)]
+struct Unreachable(VecDeque<String>);
+
+impl Unreachable {
+    /// Returns whether the address is new.
+    fn insert(&mut self, address: &str) -> bool {
+        if self.0.iter().any(|other| other == address) {
+            return false;
+        }
+        if self.0.len() == MAX_LINKS {
+            self.0.pop_front();
+        }
+        self.0.push_back(address.to_owned());
+        true
+    }
+
+    fn remove(&mut self, address: &str) {
+        self.0.retain(|other| other != address);
+    }
 }
 
 /// Maximum connections of the cluster's listeners: twice the links that a replica accepts.
@@ -98,7 +126,7 @@ impl Links {
         };
         let limits = ConnectionLimits { max_connections: const { Count::new(MAX_CONNECTIONS) }, ..Default::default() };
         let (secret, context) = (Arc::new(secret), Arc::new(context));
-        Self { hub, secret, tls, context, admission: Admission::new(&limits) }
+        Self { hub, secret, tls, context, admission: Admission::new(&limits), unreachable: Mutex::default() }
     }
 
     /// Returns the shutdown of the links. It is triggered when the players' connections have ended.
@@ -133,6 +161,7 @@ impl Links {
                         }
                     }
                     () = health.came_up() => hub.on_engine_up(),
+                    () = sleep(CHECK_INTERVAL) => engine.check().await,
                 }
             }
         };
@@ -175,12 +204,21 @@ impl Links {
         let stream = match self.connect(&address).await {
             Ok(stream) => stream,
             Err(error) => {
-                return tracing::debug!(%address, %error, "cannot connect to another replica");
+                if self.unreachable().insert(&address) {
+                    tracing::warn!(%address, %error, "cannot connect to another replica");
+                }
+                return;
             }
         };
+        self.unreachable().remove(&address);
+        tracing::info!(%address, "connected to another replica");
         let handler = LinkHandler::taker(handle, Arc::clone(&self.secret));
         let reason = run(stream, handler, Arc::clone(&self.context)).await;
         tracing::info!(%address, %reason, "link to another replica closed");
+    }
+
+    fn unreachable(&self) -> MutexGuard<'_, Unreachable> {
+        self.unreachable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn connect(&self, address: &str) -> io::Result<proto::client::stream::ClientStream> {
