@@ -47,6 +47,9 @@ check_haproxy() {
     local -x POWER_1=127.0.0.1:1 POWER_2=127.0.0.1:2 SOLO_1=127.0.0.1:3 SOLO_2=127.0.0.1:4
     local -x DUEL_1=127.0.0.1:5 DUEL_2=127.0.0.1:6
     check_success "haproxy accepts haproxy.cfg without a warning" haproxy -c -dW -f "$deploy/haproxy.cfg"
+    sed 's/# NO ENGINE: //' "$deploy/haproxy.cfg" >"$scratch/haproxy.cfg"
+    check_success "haproxy accepts haproxy.cfg for duels without an engine" haproxy -c -dW -f "$scratch/haproxy.cfg"
+    grep -qE '^ *server rps-2 .* backup$' "$scratch/haproxy.cfg" || fail "haproxy.cfg: no duel server is a backup without an engine"
 }
 
 # A unit is valid only if its program exists, so the check creates one. The units are checked together, because a socket
@@ -97,20 +100,24 @@ check_sockets() {
 kubernetes_documents() { # KIND
     awk -v RS='\n---\n' -v pattern="(^|\n)kind: $1\n" '$0 ~ pattern' "$deploy/kubernetes.yaml"
 }
-# The admin port has no access control, so the pods of each Deployment need a policy that names who may reach it.
+# The admin port has no access control, and links and Valkey are for the replicas only, so the pods of each Deployment
+# need a policy that names who may reach them.
 check_network_policies() {
-    local name names policies
+    local name names policies port
     names=$(kubernetes_documents Deployment | sed -n '/^metadata:/ { n; s/^  name: //p }')
     policies=$(kubernetes_documents NetworkPolicy)
-    [[ -n $names && $policies == *'port: admin'* ]] || fail "kubernetes.yaml: no Deployment or no rule for the admin port found"
+    [[ -n $names ]] || fail "kubernetes.yaml: no Deployment found"
     for name in $names; do
         [[ $policies == *"podSelector: {matchLabels: {app.kubernetes.io/name: $name}}"* ]] || fail "no NetworkPolicy for $name"
         pass "a NetworkPolicy applies to $name"
     done
-    # A rule is a line with its ports, then the line `from`.
-    ! grep -A 1 'port: admin' <<<"$policies"$'\n' | grep -vE 'port: admin|^      from:$|^--$' >&2 \
-        || fail "a NetworkPolicy opens the admin port to every source"
-    pass "no NetworkPolicy opens the admin port to every source"
+    for port in admin cluster valkey; do
+        [[ $policies == *"port: $port"* ]] || fail "kubernetes.yaml: no rule for the port $port found"
+        # A rule is a line with its ports, then the line `from`.
+        ! grep -A 1 "port: $port" <<<"$policies"$'\n' | grep -vE "port: $port|^      from:\$|^--\$" >&2 \
+            || fail "a NetworkPolicy opens the port $port to every source"
+        pass "no NetworkPolicy opens the port $port to every source"
+    done
 }
 
 check_certificates() {
