@@ -72,7 +72,7 @@ async fn serve(mut startup: Startup<Config>) -> io::Result<Summary> {
     let listeners = Listeners {
         solo: startup.bind("solo", solo.as_slice(), options(solo::BUFFERS))?,
         duel: startup.bind("duel", duel.as_slice(), options(SocketBuffers::default()))?,
-        cluster: startup.bind("cluster", &cluster, options(SocketBuffers::default()))?,
+        cluster: startup.bind_internal("cluster", &cluster, options(SocketBuffers::default()))?,
     };
     let (config, house) = (startup.config(), || House::new(ThreadGenerator));
     let server = match listeners.cluster.first() {

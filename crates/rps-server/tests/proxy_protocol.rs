@@ -5,9 +5,14 @@
 
 mod support;
 
+use std::io::{Read, Write};
+
+use proto::testing::blocking::connect;
 use proto::testing::proxy::{ProxiedService, TlsWithHaProxy, header_of};
+use proto::wire::link::Hello;
 use proto::wire::proxy_header::LOCAL;
-use support::program::{BINARY, clean_command};
+use ring::digest::{SHA256, digest};
+use support::program::{BINARY, clean_command, start};
 
 const SOLO: ProxiedService = ProxiedService {
     binary: BINARY,
@@ -90,6 +95,17 @@ fn row_49_a_reload_changes_the_headers_of_new_connections_only() {
 #[test]
 fn row_49_a_header_in_progress_is_served_within_the_drain() {
     SOLO.check_a_drain();
+}
+
+#[test]
+fn a_link_of_another_replica_begins_without_a_header() {
+    let settings =
+        ["proxy_protocol.trusted=127.0.0.1", "duel.cluster.listen=127.0.0.1:0", "duel.cluster.engine=redis://[::1]:1"];
+    let server = start(&settings.map(|setting| ["--set", setting]).concat());
+    let mut link = connect(server.endpoints("cluster")[0].parse().unwrap());
+    let hello = Hello { lobby: digest(&SHA256, b"rps").as_ref().try_into().unwrap(), challenge: [0; 32] };
+    link.write_all(&hello.encode()).unwrap();
+    link.read_exact(&mut [0; 64]).unwrap();
 }
 
 #[test]

@@ -28,7 +28,7 @@ use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::lifecycle::watchdog::Heartbeats;
 use crate::server::listener::accept::Listener;
 use crate::server::listener::endpoint::{Binder, EndpointListener};
-use crate::server::listener::handshake::{HandshakeSettings, Handshakes, warn_if_expired};
+use crate::server::listener::handshake::{HandshakeSettings, Handshakes, ListenerKind, warn_if_expired};
 use crate::server::listener::inherited::InheritedSockets;
 use crate::server::listener::open_files;
 use crate::server::listener::socket::ListenOptions;
@@ -192,7 +192,22 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         endpoints: &[ServerEndpoint],
         options: ListenOptions,
     ) -> io::Result<Vec<EndpointListener>> {
-        self.bind_all(service, endpoints, options, false)
+        self.bind_all(service, endpoints, options, ListenerKind::Service)
+    }
+
+    /// Like [`bind`](Self::bind), for connections of other processes of the service: they begin without a PROXY protocol
+    /// header, also if they come from an address of `proxy_protocol.trusted`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a socket cannot listen on its endpoint.
+    pub fn bind_internal(
+        &mut self,
+        service: &'static str,
+        endpoints: &[ServerEndpoint],
+        options: ListenOptions,
+    ) -> io::Result<Vec<EndpointListener>> {
+        self.bind_all(service, endpoints, options, ListenerKind::Internal)
     }
 
     fn bind_all(
@@ -200,13 +215,13 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         service: &'static str,
         endpoints: &[ServerEndpoint],
         options: ListenOptions,
-        is_admin: bool,
+        kind: ListenerKind,
     ) -> io::Result<Vec<EndpointListener>> {
         let mut binder = Binder {
             inherited: &mut self.inherited,
             handshakes: &self.handshakes,
             heartbeats: &self.heartbeats,
-            is_admin,
+            kind,
             options,
         };
         let mut listeners = Vec::new();
@@ -236,7 +251,7 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
     /// installed.
     pub fn start_operations(mut self, registry: Registry, apply: impl Fn(&C) + Send + 'static) -> io::Result<()> {
         let endpoints = self.loaded.config.admin().listen.clone();
-        let mut listeners = self.bind_all("admin", endpoints.as_slice(), admin::OPTIONS, true)?;
+        let mut listeners = self.bind_all("admin", endpoints.as_slice(), admin::OPTIONS, ListenerKind::Admin)?;
         let files = listeners.iter_mut().filter_map(EndpointListener::take_file);
         self.admin_files.lock().unwrap_or_else(PoisonError::into_inner).extend(files);
         if !listeners.is_empty() {

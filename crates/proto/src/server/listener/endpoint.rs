@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::accept::{Accepted, Listener, is_connection_error};
-use super::handshake::{Handshakes, ListenerHandshakes};
+use super::handshake::{Handshakes, ListenerHandshakes, ListenerKind};
 use super::inherited::InheritedSockets;
 use super::peer::Peer;
 use super::socket::{self, ListenOptions, SocketBuffers, StdListener};
@@ -86,8 +86,7 @@ pub(crate) struct Binder<'a> {
     pub(crate) handshakes: &'a Handshakes,
     /// Each accept loop beats.
     pub(crate) heartbeats: &'a Heartbeats,
-    /// Whether they are those of the admin listener.
-    pub(crate) is_admin: bool,
+    pub(crate) kind: ListenerKind,
     pub(crate) options: ListenOptions,
 }
 
@@ -150,13 +149,13 @@ impl Binder<'_> {
         inherited: Option<String>,
         is_tls: bool,
     ) -> io::Result<EndpointListener> {
-        if let (true, ListeningSocket::Tcp(listener)) = (self.is_admin, &socket) {
+        if let (ListenerKind::Admin, ListeningSocket::Tcp(listener)) = (self.kind, &socket) {
             // An accepted connection inherits this. Closing one before its client has closed sends a RST, and the kernel
             // drops the part of the response that was not read, instead of keeping it after the exchange (socket(7),
             // `SO_LINGER`).
             SockRef::from(listener).set_linger(Some(Duration::ZERO))?;
         }
-        let handshakes = Some(self.handshakes.of_listener(self.is_admin, is_tls));
+        let handshakes = Some(self.handshakes.of_listener(self.kind, is_tls));
         let connections = ConnectionSettings { send_buffer: self.options.buffers.send, handshakes };
         Ok(EndpointListener { socket, inherited, heartbeat: self.heartbeats.add(), connections })
     }

@@ -24,6 +24,17 @@ use crate::server::observe::metrics::counters::Counters;
 use crate::server::observe::metrics::encode::{counter, gauge};
 use crate::server::observe::metrics::latency::LatencyHistogram;
 
+/// Whom a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ListenerKind {
+    /// Clients of a service, perhaps through a proxy.
+    Service,
+    /// Other processes of the service, which connect without a proxy.
+    Internal,
+    /// Clients of the admin listener.
+    Admin,
+}
+
 /// The settings of handshakes, which a reload replaces, and their metrics. Shared by all listeners of a process.
 #[derive(Debug)]
 pub(crate) struct Handshakes {
@@ -56,13 +67,13 @@ impl Handshakes {
         self.settings.send_replace(Arc::new(settings));
     }
 
-    /// Returns the handshakes of one listener: of the admin listener or of a service, with or without TLS.
-    pub(crate) fn of_listener(&self, is_admin: bool, is_tls: bool) -> ListenerHandshakes {
+    /// Returns the handshakes of one listener, with or without TLS.
+    pub(crate) fn of_listener(&self, kind: ListenerKind, is_tls: bool) -> ListenerHandshakes {
         let mut settings = self.settings.subscribe();
         let current = Arc::clone(&settings.borrow_and_update());
         // The exported metrics count the handshakes of the services only.
-        let metrics = if is_admin { Arc::default() } else { Arc::clone(&self.metrics) };
-        ListenerHandshakes { is_admin, is_tls, settings, current, metrics }
+        let metrics = if kind == ListenerKind::Admin { Arc::default() } else { Arc::clone(&self.metrics) };
+        ListenerHandshakes { kind, is_tls, settings, current, metrics }
     }
 
     pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -85,7 +96,7 @@ impl Handshakes {
 /// The handshakes of one listener.
 #[derive(Debug)]
 pub(crate) struct ListenerHandshakes {
-    is_admin: bool,
+    kind: ListenerKind,
     is_tls: bool,
     settings: watch::Receiver<Arc<HandshakeSettings>>,
     /// The current settings.
@@ -105,10 +116,10 @@ impl ListenerHandshakes {
             self.current = Arc::clone(&self.settings.borrow_and_update());
         }
         let ServerTls { services, admin, .. } = &self.current.tls;
-        let tls = if self.is_admin { admin } else { services };
+        let tls = if self.kind == ListenerKind::Admin { admin } else { services };
         let tls = tls.as_ref().filter(|_| self.is_tls);
         let tls = tls.map(|config| TlsHandshake { config: Arc::clone(config), metrics: Arc::clone(&self.metrics) });
-        let expects_header = !self.is_admin && self.current.trusted.trusts(peer.ip());
+        let expects_header = self.kind == ListenerKind::Service && self.current.trusted.trusts(peer.ip());
         let deadline = || Instant::now() + self.current.timeout;
         (expects_header || tls.is_some()).then(|| Handshake { deadline: deadline(), expects_header, tls })
     }
@@ -236,7 +247,7 @@ mod tests {
         };
         let tls = ServerTls::read(&paths, "").unwrap();
         let handshakes = Handshakes::new(HandshakeSettings { tls, ..HandshakeSettings::default() });
-        let mut listeners = [false, true].map(|is_admin| handshakes.of_listener(is_admin, true));
+        let mut listeners = [ListenerKind::Service, ListenerKind::Admin].map(|kind| handshakes.of_listener(kind, true));
         handshakes.set(HandshakeSettings::default());
         for listener in &mut listeners {
             assert!(listener.for_connection(Peer::Unix).is_some_and(|handshake| handshake.tls.is_some()));
