@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Checks that a rolling update loses no request. Two power servers and two rock-paper-scissors servers run behind
-# HAProxy with the shipped configuration (config/deploy/haproxy.cfg) under constant load. Each replica in turn gets
-# SIGTERM, without notice to HAProxy, exits, and is started again.
+# HAProxy with the shipped configuration (config/deploy/haproxy.cfg) under constant load. The rock-paper-scissors servers
+# play duels with each other through a redis-server ([duel.cluster]). Each replica in turn gets SIGTERM, without notice to
+# HAProxy, exits, and is started again; one of them also while the redis-server is stopped.
 #
 # Passes if no request of a short connection fails, long connections are closed only between a reply and the next move,
-# no duel waits for a player at the other replica, and each server exits with 0 and aborts no connection. A client over
+# and each server exits with 0 and aborts no connection. Duels are played across the replicas: no player waits long, no
+# reply is lost, the replies of all players fit each other, and only a server that drains makes a move void. A client over
 # the limits per client, of HAProxy or of the servers behind it, does not keep other clients from being served.
 #
-# Needs a Rust toolchain, bash (4.4 or later), coreutils, haproxy (2.6 or later), openssl and python3 (3.9 or later).
-# Takes less than a minute once the workspace is built. Uses free ports of loopback.
+# Needs a Rust toolchain, bash (4.4 or later), coreutils, haproxy (2.6 or later), openssl, python3 (3.9 or later) and
+# redis-server (6.2 or later). Takes less than a minute once the workspace is built. Uses free ports of loopback.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
@@ -16,6 +18,7 @@ cd "$root"
 
 load_seconds=600   # duration of the load, far longer than a slow machine needs; if it ends by itself, the check fails
 long_connections=8 # connections of the long load
+drains=0           # of each kind of server, so far
 
 # Starts HAProxy. It inherits its listening sockets, so that each has a free port that no other process can take before
 # HAProxy binds it. The first line of the log has the addresses.
@@ -47,9 +50,61 @@ wait_for_haproxy() { # UP|DOWN FIRST SERVER...
     done
 }
 
+# Starts a redis-server without data, and waits until it accepts connections.
+start_engine() {
+    launch engine redis-server --port 0 --unixsocket "$scratch/engine.socket" --save "" --appendonly no --dir "$scratch"
+    wait_for_log engine '[Rr]eady to accept connections'
+}
+stop_engine() {
+    kill -TERM "${pid[engine]}"
+    wait_for_end engine
+}
+
+# Prints the value of a metric of a server. SERIES is a name with its labels.
+metric() { # NAME SERIES
+    local text
+    text=$'\n'$(http_get "${address[$1 admin]}" /metrics)
+    [[ $text == *$'\n'"$2 "* ]] || fail "$1 has no metric $2"
+    text=${text#*$'\n'"$2 "}
+    echo "${text%%[!0-9]*}"
+}
+# Waits until a metric of a server has at least, or at most, this value.
+wait_for_metric() { # NAME SERIES -ge|-le VALUE
+    local deadline=$((SECONDS + wait_seconds))
+    until test "$(metric "$1" "$2")" "$3" "$4"; do
+        ((SECONDS < deadline)) || fail "$1: $2 is not $3 $4 within $wait_seconds s"
+        sleep 0.05
+    done
+}
+# Waits until both replicas reach the engine, or do not reach it.
+wait_for_engine() { # 1|0
+    local compare=-ge
+    (($1)) || compare=-le
+    wait_for_metric rps-1 rps_cluster_engine_up "$compare" "$1"
+    wait_for_metric rps-2 rps_cluster_engine_up "$compare" "$1"
+}
+# Waits until players of the two replicas are partners of each other, over a link in each direction.
+wait_for_cross_pairs() {
+    local number accepted
+    for number in 1 2; do
+        accepted=$(metric "rps-$number" 'rps_cluster_claims_total{result="accepted"}')
+        wait_for_metric "rps-$number" 'rps_cluster_claims_total{result="accepted"}' -ge $((accepted + 1))
+        wait_for_metric "rps-$number" rps_cluster_guests -ge 1
+    done
+}
+# Checks that a running replica has made no move void, and left no outcome unknown.
+check_no_voids() { # NAME
+    local series value
+    for series in 'rps_rounds_total{mode="duel",outcome="void"}' rps_cluster_unknown_outcomes_total; do
+        value=$(metric "$1" "$series")
+        ((value == 0)) || fail "$1 does not drain, but its $series is $value"
+    done
+}
+
 # Replaces one replica of each service, as a rolling update does.
 replace() { # NUMBER
-    local from backends=("power/power-$1" "solo/rps-$1" "duel/rps-$1")
+    local from other=$((3 - $1)) backends=("power/power-$1" "solo/rps-$1" "duel/rps-$1")
+    check_no_voids "rps-$1"
     from=$(next_line haproxy)
     kill -TERM "${pid[power-$1]}" "${pid[rps-$1]}"
     check_stopped "power-$1" 0
@@ -58,14 +113,17 @@ replace() { # NUMBER
     wait_for_haproxy DOWN "$from" "${backends[@]}"
     from=$(next_line haproxy)
     start "power-$1" "${settings[@]}"
-    start "rps-$1" "${settings[@]}"
+    start "rps-$1" "${settings[@]}" "${cluster[@]}"
     wait_for_haproxy UP "$from" "${backends[@]}"
+    check_no_voids "rps-$other"
+    drains=$((drains + 1))
     pass "HAProxy reports the new power-$1 and rps-$1 as up"
 }
 
 # Runs players through HAProxy until SIGTERM: against the house and against each other. Each player sends a move, waits
-# for its reply, pauses, and connects again when the server has closed the connection. Prints "playing" every 200
-# replies, and its counters at the end. Fails if a counter has a value that a drain does not explain.
+# for its reply, pauses, and connects again when the server has closed the connection. Players of duels also connect again
+# after some rounds, so that new pairs form at all replicas. Prints "playing" every 200 replies, and its counters at the
+# end. Fails if a counter has a value that the drains do not explain; the file DRAINS has their number.
 players() {
     exec python3 -c '
 import asyncio, os, random, signal, sys
@@ -76,11 +134,17 @@ from collections import Counter
 # as too late, not as lost.
 IDLE_GRACE = 0.05
 PAUSE = 0.02
+# At the end, a move that waits for another player has this long.
+LAST_REPLY = 5
 
-async def play(reader, writer, counts):
+async def play(reader, writer, rounds, counts, stop):
     now = asyncio.get_running_loop().time
     sent_at = previous = now()
-    while True:
+    while not stop.is_set():
+        if rounds == 0:
+            counts["left"] += 1
+            return
+        rounds -= 1
         previous, sent_at = sent_at, now()
         writer.write(random.choice((b"1", b"2", b"3")))
         counts["moves"] += 1
@@ -91,8 +155,8 @@ async def play(reader, writer, counts):
         counts["replies"] += 1
         if counts["replies"] % 200 == 0:
             print("playing", flush=True)
-        counts["void"] += reply == b"v"
-        counts["invalid replies"] += reply not in b"xyzv"
+        outcomes = {b"x": "draws", b"y": "losses", b"z": "wins", b"v": "void"}
+        counts[outcomes.get(reply, "invalid replies")] += 1
         counts["longest wait in ms"] = max(counts["longest wait in ms"], round((now() - sent_at) * 1000))
         try:
             counts["unsolicited bytes"] += len(await asyncio.wait_for(reader.read(1), PAUSE))
@@ -101,44 +165,59 @@ async def play(reader, writer, counts):
         counts["closed between moves"] += 1
         return
 
-async def player(address, counts):
+async def player(address, game, counts, stop):
     host, port = address.rsplit(":", 1)
-    while True:
+    while not stop.is_set():
         try:
             reader, writer = await asyncio.open_connection(host, port)
             counts["connections"] += 1
-            await play(reader, writer, counts)
+            rounds = random.randint(1, 60) if game == "duel" else sys.maxsize
+            await play(reader, writer, rounds, counts, stop)
         except OSError as error:
             counts[f"error {error}"] += 1
             return
         writer.close()
 
 def check(game, counts, players):
-    # At the end each player may have one move without a reply.
+    drains = int(open(os.environ["DRAINS"]).read())
+    # At the end, one player in the lobby can wait for another one at each replica.
     pending = counts["moves"] - counts["replies"] - counts["moves too late"]
+    known = ("moves", "replies", "connections", "moves too late", "left", "draws", "wins", "losses")
     expected = Counter({
-        **{name: counts[name] for name in ("moves", "replies", "connections", "moves too late")},
-        "closed between moves": counts["connections"] - players - counts["moves too late"],
+        **{name: counts[name] for name in known},
+        "closed between moves": counts["connections"] - players - counts["moves too late"] - counts["left"],
         # Less than duel.window (30 s), after which a move without a partner is void. So each void move is due to a
         # drain, which waits 50 ms for the other player.
         "longest wait in ms": min(counts["longest wait in ms"], 25000),
         "void": counts["void"] if game == "duel" else 0,
     })
     print(f"{game}: {players} players,", ", ".join(f"{counts[name]} {name}" for name in sorted(counts) if counts[name]))
-    return 0 <= pending <= players and +counts == +expected and counts["connections"] > players
+    # Each judged round has two replies that fit each other. A move that came too late has no reply, but can be the other
+    # half of a round.
+    contradictions = abs(counts["wins"] - counts["losses"]) + counts["draws"] % 2 if game == "duel" else 0
+    return (
+        0 <= pending <= 2
+        and +counts == +expected
+        and counts["connections"] > players
+        and counts["moves too late"] <= drains * players
+        and contradictions <= counts["moves too late"]
+    )
 
 async def main():
     counts = {"solo": Counter(), "duel": Counter()}
-    games = [("solo", os.environ["RPS_ADDR"], 12), ("duel", os.environ["DUEL_ADDR"], 6)]
-    tasks = [
-        asyncio.create_task(player(address, counts[game])) for game, address, players in games for _ in range(players)
-    ]
+    games = [("solo", os.environ["RPS_ADDR"], 12), ("duel", os.environ["DUEL_ADDR"], 8)]
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    tasks = [
+        asyncio.create_task(player(address, game, counts[game], stop))
+        for game, address, players in games
+        for _ in range(players)
+    ]
     await stop.wait()
-    for task in tasks:
+    _, waiting = await asyncio.wait(tasks, timeout=LAST_REPLY)
+    for task in waiting:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(*waiting, return_exceptions=True)
     sys.exit(not all([check(game, counts[game], players) for game, _, players in games]))
 
 asyncio.run(main())
@@ -239,7 +318,7 @@ stop_load() { # NAME
     ((status == 143)) || fail "$1: expected exit code 143 at SIGTERM, got $status and $summary"
 }
 
-need haproxy openssl python3
+need haproxy openssl python3 redis-server
 build --workspace
 set_up
 scripts/certificates.sh "$scratch/tls" >/dev/null
@@ -247,26 +326,46 @@ scripts/certificates.sh "$scratch/tls" >/dev/null
 settings=(--set proxy_protocol.trusted=127.0.0.1
     --set "tls.certificate=$scratch/tls/server.pem" --set "tls.key=$scratch/tls/server-key.pem")
 
+openssl rand -hex 32 >"$scratch/duel-secret"
+cluster=(--set "duel.cluster.engine=redis+unix://$scratch/engine.socket" --set duel.cluster.listen=127.0.0.1:0
+    --set "duel.cluster.secret_file=$scratch/duel-secret")
+
 started=$SECONDS
-for name in power-1 power-2 rps-1 rps-2; do
-    start "$name" "${settings[@]}"
+start_engine
+for number in 1 2; do
+    start "power-$number" "${settings[@]}"
+    start "rps-$number" "${settings[@]}" "${cluster[@]}"
 done
+wait_for_engine 1
 start_haproxy haproxy
 for service in power rps duel; do
     "$bin/cli-client" probe "$service" --wait "${wait_seconds}s" -q || fail "$service cannot be reached through HAProxy"
 done
 pass "two replicas of each server behind HAProxy at $POWER_ADDR, $RPS_ADDR and $DUEL_ADDR"
 
+export DRAINS=$scratch/drains # a file with the number of drains
 launch players players
 # A long timeout: a late reply of a slow machine is not a lost request.
 load_options=(--timeout 20s --json)
 launch short "$bin/cli-client" bench power -c 64 -z "${load_seconds}s" --rate 400 "${load_options[@]}"
 launch long "$bin/cli-client" bench rps -c "$long_connections" -z "${load_seconds}s" --rate 200 "${load_options[@]}"
 wait_for_moves
+for number in 1 2; do
+    wait_for_cross_pairs
+    replace "$number"
+    wait_for_moves
+done
+wait_for_cross_pairs
+pass "players of the two replicas are partners of each other before and after each replacement"
+stop_engine
+wait_for_engine 0
 replace 1
 wait_for_moves
-replace 2
-wait_for_moves
+check_no_voids rps-1
+start_engine
+wait_for_engine 1
+wait_for_cross_pairs
+pass "a replica is replaced without the engine, and players of the two replicas meet once it is back"
 check_metrics
 
 stop_load short
@@ -276,14 +375,18 @@ stop_load short
 pass "short connections: ${BASH_REMATCH[1]} requests, all with the correct reply: latency p50 ${BASH_REMATCH[3]} µs, p99 ${BASH_REMATCH[4]} µs, max ${BASH_REMATCH[5]} µs"
 
 # This load sends its next move without checking whether the server has closed the connection, so each connection that a
-# drain has closed is an error: at most one per connection and replica.
+# drain has closed is an error: at most one per connection and drain.
 stop_load long
 [[ $summary =~ \"requests\":([0-9]+),\"right\":([0-9]+),\"errors\":\{(\"(closed|reset)\":[0-9]+,?)*\} ]] \
     || fail "long connections: expected no errors except closed connections, got $summary"
 closed=$((BASH_REMATCH[1] - BASH_REMATCH[2]))
-((closed <= 2 * long_connections)) || fail "long connections: $closed closed, expected at most one per connection ($long_connections) and replica (2)"
+((closed <= drains * long_connections)) \
+    || fail "long connections: $closed closed, expected at most one per connection ($long_connections) and drain ($drains)"
 pass "long connections: ${BASH_REMATCH[2]} correct replies, $closed closed connections"
 
+check_no_voids rps-1
+check_no_voids rps-2
+echo "$drains" >"$DRAINS"
 kill -TERM "${pid[players]}"
 wait_for_end players
 ((status == 0)) || fail "players: a result that a drain does not explain: $(grep -v '^playing$' "$scratch/players.log")"
