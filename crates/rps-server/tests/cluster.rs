@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use proto::testing::certificates::Authority;
 use proto::testing::haproxy::HaProxy;
 use proto::testing::program::ServerProcess;
 use proto::testing::{TEST_TIMEOUT, eventually};
@@ -21,7 +22,7 @@ use proto::wire::rps::{Move, Outcome, Reply};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use support::program::start;
-use support::redis::Redis;
+use support::redis_server::RedisServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -30,7 +31,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// Starts a replica. `settings` are those of the test.
-fn replica(redis: &Redis, settings: &[&str]) -> ServerProcess {
+fn replica(redis: &RedisServer, settings: &[&str]) -> ServerProcess {
     let engine = format!("duel.cluster.engine={}", redis.url());
     let common = ["--set", &engine, "--set", "duel.cluster.listen=127.0.0.1:0", "--set", "timeouts.idle=10m"];
     let mut arguments = common.to_vec();
@@ -40,7 +41,7 @@ fn replica(redis: &Redis, settings: &[&str]) -> ServerProcess {
     server
 }
 
-fn replicas(redis: &Redis, settings: &[&str]) -> Vec<ServerProcess> {
+fn replicas(redis: &RedisServer, settings: &[&str]) -> Vec<ServerProcess> {
     (0..3).map(|_| replica(redis, settings)).collect()
 }
 
@@ -147,13 +148,11 @@ async fn play(mut stream: TcpStream, rounds: u32, random: &mut StdRng, counts: &
             counts.unanswered.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        match timeout(TEST_TIMEOUT, stream.read_u8()).await.unwrap() {
-            Ok(reply) => counts.count(reply),
-            Err(_) => {
-                counts.unanswered.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-        }
+        let Ok(reply) = timeout(TEST_TIMEOUT, stream.read_u8()).await.unwrap() else {
+            counts.unanswered.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        counts.count(reply);
     }
 }
 
@@ -172,7 +171,7 @@ fn redis_two_hundred_pairs_play_a_thousand_rounds_across_three_replicas() {
     const PLAYERS: u64 = 400;
     const ROUNDS: usize = 1000;
 
-    let redis = Redis::start();
+    let redis = RedisServer::start(&[]);
     // Partners stay together on a slow machine too: none is late for a tenth of this window.
     let servers = replicas(&redis, &["duel.window=290s"]);
     let [first, second, third] = duel_addresses(&servers)[..] else { panic!("three replicas") };
@@ -214,12 +213,12 @@ fn redis_two_hundred_pairs_play_a_thousand_rounds_across_three_replicas() {
         }
     }
     let (relayed, guests) = (sum(&servers, "rps_cluster_relayed_players"), sum(&servers, "rps_cluster_guests"));
-    println!("{relayed} of {} pairs are at two replicas; {} calls of the engine", PLAYERS / 2, redis.calls());
+    println!("{relayed} of {} pairs are at two replicas; {} calls of the engine", PLAYERS / 2, redis.scripts());
     assert_eq!(relayed, guests);
     assert!(relayed > PLAYERS / 4, "few pairs are at two replicas");
     assert_eq!(sum(&servers, "rps_cluster_unknown_outcomes_total"), 0);
     // At most a few calls for each player who has waited, whatever the number of rounds.
-    assert!(redis.calls() < 20 * PLAYERS, "{} calls of the engine", redis.calls());
+    assert!(redis.scripts() < 20 * PLAYERS, "{} calls of the engine", redis.scripts());
     drop(streams);
     for server in servers {
         server.stop();
@@ -229,13 +228,13 @@ fn redis_two_hundred_pairs_play_a_thousand_rounds_across_three_replicas() {
 #[ignore = "needs redis-server: run with -- --ignored redis"]
 #[test]
 fn redis_is_not_asked_while_partners_stay_partners() {
-    let redis = Redis::start();
+    let redis = RedisServer::start(&[]);
     let servers = replicas(&redis, &[]);
     let load = Load::start(&duel_addresses(&servers)[..2], 2, 1_000_000);
     load.counts.wait_for_more(10);
-    let before = redis.calls();
+    let before = redis.scripts();
     load.counts.wait_for_more(1000);
-    assert_eq!(redis.calls(), before);
+    assert_eq!(redis.scripts(), before);
     assert_eq!(sum(&servers, "rps_cluster_relayed_players"), 1);
     load.stop().check(0);
 }
@@ -248,9 +247,9 @@ const PLAYERS: usize = 33;
 fn with_fault(
     settings: &[&str],
     max_unanswered: u64,
-    fault: impl FnOnce(&mut Redis, &mut Vec<ServerProcess>, &Arc<Counts>),
+    fault: impl FnOnce(&mut RedisServer, &mut Vec<ServerProcess>, &Arc<Counts>),
 ) -> Vec<ServerProcess> {
-    let mut redis = Redis::start();
+    let mut redis = RedisServer::start(&[]);
     let mut servers = replicas(&redis, settings);
     let load = Load::start(&duel_addresses(&servers), PLAYERS, 30);
     load.counts.wait_for_more(3000);
@@ -261,7 +260,9 @@ fn with_fault(
 }
 
 fn all(servers: &[ServerProcess], condition: impl Fn(&ServerProcess) -> bool, what: &str) {
-    servers.iter().for_each(|server| server.eventually(&condition, what));
+    for server in servers {
+        server.eventually(&condition, what);
+    }
 }
 
 fn engine_is(up: u64) -> impl Fn(&ServerProcess) -> bool {
@@ -280,12 +281,12 @@ fn meet(servers: &[ServerProcess]) {
 #[ignore = "needs redis-server: run with -- --ignored redis"]
 #[test]
 fn redis_can_stop_and_go_on() {
-    with_fault(&[SHORT_WINDOW], 0, |redis, servers, counts| {
-        redis.signal("STOP");
+    with_fault(&[SHORT_WINDOW], 0, |engine, servers, counts| {
+        engine.signal("STOP");
         all(servers, engine_is(0), "notices that the engine does not answer");
         assert!(servers.iter().all(|server| server.get("/readyz").unwrap().0 == 200));
         counts.wait_for_more(3000);
-        redis.signal("CONT");
+        engine.signal("CONT");
         all(servers, engine_is(1), "reaches the engine again");
         meet(servers);
     });
@@ -294,34 +295,35 @@ fn redis_can_stop_and_go_on() {
 #[ignore = "needs redis-server: run with -- --ignored redis"]
 #[test]
 fn redis_can_lose_its_data() {
-    with_fault(&[SHORT_WINDOW], 0, |redis, servers, counts| {
-        redis.kill();
+    with_fault(&[SHORT_WINDOW], 0, |engine, servers, counts| {
+        engine.kill();
         all(servers, engine_is(0), "notices that the engine is gone");
         counts.wait_for_more(3000);
-        redis.restart();
+        engine.restart();
         all(servers, engine_is(1), "reaches the engine again");
         counts.wait_for_more(3000);
-        redis.command("FLUSHALL");
+        engine.control().run::<()>("FLUSHALL");
     });
 }
 
 #[ignore = "needs redis-server: run with -- --ignored redis"]
 #[test]
 fn redis_can_fail_over_to_old_data() {
-    with_fault(&[SHORT_WINDOW], 0, |redis, servers, counts| {
+    with_fault(&[SHORT_WINDOW], 0, |engine, servers, counts| {
         // A ticket of a replica that is there, and of one that is not, for moves that have long been judged.
         let process = "0123456789abcdef0123456789abcdef";
         let alive = servers[0].endpoints("cluster")[0].clone();
         for address in [alive.as_str(), "127.0.0.1:1", "unix:/nothing", "10.255.255.1:5003", "nonsense"] {
-            redis.kill();
-            redis.restart();
-            redis.command(&format!("SET rps:duel:ticket \"1 {process} {process} {address}\""));
+            engine.kill();
+            engine.restart();
+            let ticket = format!("1 {process} {process} {address}");
+            engine.control().send::<()>(redis::cmd("SET").arg("rps:duel:ticket").arg(ticket)).unwrap();
             counts.wait_for_more(500);
         }
-        redis.command("SET rps:duel:ticket nonsense");
+        engine.control().run::<()>("SET rps:duel:ticket nonsense");
         counts.wait_for_more(500);
-        redis.command("DEL rps:duel:ticket");
-        redis.command("LPUSH rps:duel:ticket nonsense");
+        engine.control().run::<()>("DEL rps:duel:ticket");
+        engine.control().run::<()>("LPUSH rps:duel:ticket nonsense");
         meet(servers);
     });
 }
@@ -329,9 +331,9 @@ fn redis_can_fail_over_to_old_data() {
 #[ignore = "needs redis-server: run with -- --ignored redis"]
 #[test]
 fn redis_can_answer_late() {
-    with_fault(&[SHORT_WINDOW], 0, |redis, servers, counts| {
+    with_fault(&[SHORT_WINDOW], 0, |engine, servers, counts| {
         for _ in 0..5 {
-            redis.command("CLIENT PAUSE 500 ALL");
+            engine.control().run::<()>("CLIENT PAUSE 500 ALL");
             counts.wait_for_more(500);
         }
         all(servers, engine_is(1), "reaches the engine again");
@@ -343,12 +345,11 @@ fn redis_can_answer_late() {
 #[test]
 fn redis_replicas_can_be_killed() {
     // A killed replica takes its own players' moves with it, and those that players of other replicas have there.
-    with_fault(&[SHORT_WINDOW], 2 * PLAYERS as u64, |redis, servers, counts| {
+    with_fault(&[SHORT_WINDOW], 2 * PLAYERS as u64, |_, servers, counts| {
         let gone = servers.remove(0);
         gone.signal("KILL");
         assert_eq!(gone.wait_for_exit().0, None);
         counts.wait_for_more(3000);
-        let _ = redis;
         meet(servers);
     });
 }
@@ -374,14 +375,13 @@ fn redis_replicas_can_hang() {
 #[test]
 fn redis_replicas_can_drain() {
     // A player whose replica drains can send a move just before the close.
-    with_fault(&[SHORT_WINDOW], PLAYERS as u64 / 3, |redis, servers, counts| {
+    with_fault(&[SHORT_WINDOW], PLAYERS as u64 / 3, |_, servers, counts| {
         let before = sum(&servers[1..], "rps_cluster_unknown_outcomes_total");
         let gone = servers.remove(0);
         let log = gone.stop();
         assert!(log.contains("aborted=0"), "{log}");
         counts.wait_for_more(3000);
         assert_eq!(sum(servers, "rps_cluster_unknown_outcomes_total"), before, "a drain leaves nothing unknown");
-        let _ = redis;
         meet(servers);
     });
 }
@@ -389,7 +389,7 @@ fn redis_replicas_can_drain() {
 #[ignore = "needs redis-server and haproxy: run with -- --ignored redis"]
 #[test]
 fn redis_links_can_be_cut() {
-    let redis = Redis::start();
+    let redis = RedisServer::start(&[]);
     let owner = replica(&redis, &[SHORT_WINDOW]);
     let cluster = owner.endpoints("cluster")[0].parse().unwrap();
     drop(owner);
@@ -409,4 +409,72 @@ fn redis_links_can_be_cut() {
     load.counts.wait_for_more(3000);
     load.stop().check(PLAYERS as u64);
     assert!(sum(&servers, "rps_cluster_unknown_outcomes_total") > 0);
+}
+
+/// Checks that a player at each of the two servers meet, and returns the log of the second one.
+fn check_met(servers: [ServerProcess; 2]) -> [String; 2] {
+    let load = Load::start(&duel_addresses(&servers), 2, 1_000_000);
+    load.counts.wait_for_more(20);
+    assert_eq!(sum(&servers, "rps_cluster_relayed_players"), 1);
+    load.stop().check(0);
+    servers.map(ServerProcess::stop)
+}
+
+#[ignore = "needs redis-server: run with -- --ignored redis"]
+#[test]
+fn redis_links_use_mutual_tls_and_unix_sockets() {
+    let redis = RedisServer::start(&[]);
+    let authority = Authority::new();
+    // A replica presents its certificate as a server and as a client.
+    let files = authority.issue_replica();
+    let [certificate, key, ca] = [&files.certificate, &files.key, &authority.certificate].map(|path| path.display());
+    let settings = [
+        format!("tls.certificate={certificate}"),
+        format!("tls.key={key}"),
+        format!("tls.client_ca={ca}"),
+        "duel.cluster.listen=tls://127.0.0.1:0".to_owned(),
+    ];
+    let settings = settings.each_ref().map(String::as_str);
+    let logs = check_met([replica(&redis, &settings), replica(&redis, &settings)]);
+    assert!(logs.iter().any(|log| log.contains("connected to another replica address=tls://127.0.0.1:")), "{logs:?}");
+    assert!(!logs.concat().contains("can act as a replica"), "mutual TLS is enough");
+
+    let folder = tempfile::TempDir::new().unwrap();
+    let listen = |name| format!("duel.cluster.listen=unix:{}", folder.path().join(name).display());
+    let logs = check_met([replica(&redis, &[&listen("one")]), replica(&redis, &[&listen("two")])]);
+    assert!(logs.iter().any(|log| log.contains("connected to another replica address=unix:")), "{logs:?}");
+}
+
+#[ignore = "needs redis-server: run with -- --ignored redis"]
+#[test]
+fn redis_replicas_with_other_secrets_or_names_do_not_play_each_other() {
+    let redis = RedisServer::start(&[]);
+    let folder = tempfile::TempDir::new().unwrap();
+    let secret = |name: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("the secret of {name}")).unwrap();
+        format!("duel.cluster.secret_file={}", path.display())
+    };
+    let same = [secret("the lobby")];
+    check_met([replica(&redis, &[&same[0]]), replica(&redis, &[&same[0]])]);
+
+    let servers =
+        [replica(&redis, &[SHORT_WINDOW, &secret("one lobby")]), replica(&redis, &[SHORT_WINDOW, &secret("another")])];
+    let load = Load::start(&duel_addresses(&servers), 2, 1_000_000);
+    let failed = |server: &ServerProcess| server.log().contains("the peer does not know the secret");
+    assert!(eventually(TEST_TIMEOUT, || servers.iter().any(failed)), "no replica rejects the other one");
+    let voids = || load.counts.voids.load(Ordering::Relaxed);
+    assert!(eventually(TEST_TIMEOUT, || voids() >= 2), "the players get their replies");
+    assert_eq!(load.counts.judged(), 0);
+    load.stop().check(0);
+    drop(servers);
+
+    // Two lobbies at one engine.
+    let servers = [replica(&redis, &[SHORT_WINDOW]), replica(&redis, &[SHORT_WINDOW, "duel.cluster.name=other"])];
+    let load = Load::start(&duel_addresses(&servers), 2, 1_000_000);
+    let voids = || load.counts.voids.load(Ordering::Relaxed);
+    assert!(eventually(TEST_TIMEOUT, || voids() >= 2), "the players get their replies");
+    assert_eq!(load.counts.judged(), 0);
+    assert_eq!(sum(&servers, "rps_cluster_links"), 0);
+    load.stop().check(0);
 }

@@ -64,7 +64,7 @@ impl Game {
                 assert!(self.players.insert(player, None).is_none(), "the id of a player who is there");
             }
             1..6 => {
-                if let Some(player) = self.player(|in_play| in_play.is_none()) {
+                if let Some(player) = self.player(Option::is_none) {
                     let mv = Move::ALL[self.random.random_range(0..3)];
                     self.players.insert(player, Some(self.now + WINDOW));
                     self.replica.on_move(player, mv, self.now, &mut self.actions);
@@ -172,13 +172,13 @@ impl Game {
     fn carry_out(&mut self) {
         while !self.actions.is_empty() {
             for action in std::mem::take(&mut self.actions) {
-                self.carry_out_one(action);
+                self.carry_out_one(&action);
             }
         }
     }
 
-    fn carry_out_one(&mut self, action: Action) {
-        match action {
+    fn carry_out_one(&mut self, action: &Action) {
+        match *action {
             Action::Reply { player, reply } => {
                 let in_play = self.players.get_mut(&player).unwrap_or_else(|| panic!("{player:?} has left"));
                 assert!(in_play.is_some(), "a reply without a move");

@@ -93,6 +93,13 @@ impl Authority {
         })
     }
 
+    /// Issues a certificate for a server that is also a client of other servers.
+    pub fn issue_replica(&self) -> CertificateFiles {
+        self.issue("replica", &["localhost", "127.0.0.1", "::1"], |params| {
+            params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+        })
+    }
+
     /// Issues a certificate for a client that expired in 2001.
     pub fn issue_expired_client(&self) -> CertificateFiles {
         self.issue("expired-client", &["client.example"], |params| {

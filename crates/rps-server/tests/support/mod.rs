@@ -9,7 +9,6 @@
 
 pub(crate) mod engine_model;
 pub(crate) mod program;
-pub(crate) mod redis;
 pub(crate) mod redis_server;
 
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! A redis-server with any options as a child process, and commands to it. [`redis`](super::redis) has a simpler one.
+//! A redis-server with any options as a child process, and commands to it.
 
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -91,6 +91,16 @@ impl RedisServer {
     /// Returns the URL of the server.
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Returns the number of scripts that it has executed.
+    pub(crate) fn scripts(&self) -> u64 {
+        let stats: String = self.control().run("INFO commandstats");
+        let count = |name: &str| {
+            let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{name}:calls=")));
+            line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+        };
+        count("eval") + count("evalsha")
     }
 
     /// Opens a connection for the test.

@@ -113,7 +113,8 @@ impl Unreachable {
 }
 
 /// Maximum connections of the cluster's listeners: twice the links that a replica accepts.
-const MAX_CONNECTIONS: u32 = 2 * MAX_LINKS as u32;
+const MAX_CONNECTIONS: u32 = 128;
+const _: () = assert!(MAX_CONNECTIONS as usize == 2 * MAX_LINKS);
 
 impl Links {
     /// Creates the connections of `hub`'s replica, and opens none yet.

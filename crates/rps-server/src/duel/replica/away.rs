@@ -171,12 +171,12 @@ impl Cluster {
         // Not from the move's own deadlines: the patience of a move that met a guest before has changed.
         let margin = RETURN_MARGIN.min(turn.rounds.window() / 10);
         let owner_time = |time| self.links.get(&pair.link).and_then(|link| link.to_peer_clock(time));
-        let latest = window_end - margin;
-        let (Some(patience_end), Some(latest_end), true) =
-            (owner_time(patience_end), owner_time(latest), turn.now < latest)
+        let (Some(patience_end), Some(owner_end), true) =
+            (owner_time(patience_end), owner_time(window_end), turn.now + margin < window_end)
         else {
             return turn.bring_into_play(player, in_play);
         };
+        let latest_end = owner_end.saturating_sub(u64::try_from(margin.as_micros()).unwrap_or(u64::MAX));
         pair.number += 1;
         pair.at_owner = Some(MoveAtOwner { in_play, deadline: window_end, is_withdrawn: false });
         let Pair { link, session, number, .. } = *pair;

@@ -40,6 +40,10 @@ impl LatencyHistogram {
     }
 
     /// Encodes the histogram for Prometheus, in seconds.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the encoder's output does.
     pub fn encode(&self, encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str) -> fmt::Result {
         let buckets: Vec<(f64, u64)> = (0..=OVERFLOW)
             .map(|bucket| (BOUNDS.get(bucket).map_or(f64::INFINITY, |&micros| seconds(micros * 1000)), bucket))
