@@ -1,5 +1,5 @@
-//! Plays each row of the tables in the documentation of `rps_server::duel`, on the state machine, on the state machines of
-//! several replicas and, with a paused clock, over connections in memory.
+//! Plays each row of the tables in the documentation of `rps_server::duel`, on the state machine, on the state machines
+//! of several replicas and, with a paused clock, over connections in memory.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -168,8 +168,8 @@ fn play_on_rounds(row: &Row, partners: bool, timeout_first: bool) -> Vec<Timelin
     }
 }
 
-/// Returns all ways to connect `players` players to two replicas, both of which have players, and one with a replica for
-/// each player.
+/// Returns all ways to connect `players` players to two replicas, both of which have players, and one with a replica
+/// for each player.
 fn assignments(players: usize) -> Vec<Vec<usize>> {
     // The first player is at the first replica. The replicas are alike.
     let splits = (1..1 << (players - 1)).map(|split| (0..players).map(|player| split << 1 >> player & 1).collect());
@@ -194,14 +194,14 @@ fn several_replicas_follow_each_row_of_the_rule() {
     assert_eq!(deviations, 18, "plays that deviate from the tables");
 }
 
-/// Returns the replies to partners at several replicas where the tables do not hold. A message takes no time here, and no
-/// claim is refused, so all other replies come at the exact times of the tables.
+/// Returns the replies to partners at several replicas where the tables do not hold. A message takes no time here, and
+/// no claim is refused, so all other replies come at the exact times of the tables.
 ///
 /// - A move is not sent to another replica in the last 100 ms of its window, since it might not come back in time. So a
 ///   move that was returned at the end of its patience does not meet the partner's move at 29.999. It does if the late
 ///   partner is the one that has to send its move.
-/// - At the last instant of a patience, it takes a message to find the move that waits at another replica. If the partner's
-///   move is the next event, it comes first.
+/// - At the end of a patience, it takes a message to find the move that waits at another replica. If the partner's move
+///   is the next event, it comes first.
 fn deviation(row: &Row, replicas: &[usize], timeout_first: bool, first_judges: bool) -> Option<Vec<Timeline>> {
     let seconds = Duration::from_secs_f64;
     let moves_at = |time| row.steps.iter().position(|own| own.first() == Some(&("moves", seconds(time))));
