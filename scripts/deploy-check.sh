@@ -2,15 +2,16 @@
 # Checks each file in config/deploy with the program that reads it:
 #
 #   scripts/deploy-check.sh         checks only the files; takes a few seconds
-#   scripts/deploy-check.sh --run   also builds the images, runs compose.yaml, replaces a replica under load, and runs
-#                                   compose.tls.yaml
+#   scripts/deploy-check.sh --run   also builds the images, runs compose.yaml, replaces a replica under load, stops
+#                                   Valkey, and runs compose.tls.yaml
 #
 # Needs haproxy, systemd-analyze, promtool, docker-compose, openssl and kubernetes-validate (from PyPI; with the schemas of
 # Kubernetes), and fails if one is missing. --run also needs a Rust toolchain, a docker engine and, where no image
-# registry can be reached, two environment variables:
+# registry can be reached, three environment variables:
 #
 #   BUILDER_IMAGE  image to compile in, as for scripts/docker-smoke.sh
 #   HAPROXY_IMAGE  image with haproxy and wget, such as .ci/docker-programs makes
+#   VALKEY_IMAGE   image with valkey-server and valkey-cli, made in the same way
 #
 # Stops at the first failed check. The containers and images are removed at the end; the builder's cached layers stay
 # for the next run.
@@ -190,6 +191,43 @@ probe_services() { # SCHEME ARGUMENT...
     done
 }
 
+# Plays duels through HAProxy until players of the two replicas have met. HAProxy gives a new connection to the replica
+# with the fewest, so two players are most often at two replicas. Only HAProxy's container reaches the metrics.
+check_duels_across_replicas() { # ARGUMENT...
+    local try replica metrics series='rps_cluster_claims_total{result="accepted"}'
+    for try in {1..20}; do
+        check 0 '*' '' cli-client bench duel -c 2 -n 100 --timeout 20s -q "$@"
+        for replica in rps-1 rps-2; do
+            metrics=$(compose exec -T haproxy wget -q -O - "http://$replica:9501/metrics") || fail "cannot read the metrics"
+            if [[ $metrics == *$'\n'"$series "[1-9]* ]]; then
+                pass "players of the two replicas have met, at try $try"
+                return
+            fi
+        done
+    done
+    fail "no players of the two replicas have met"
+}
+# Waits for a line in the log of the current container of a service.
+wait_for_container_log() { # SERVICE PATTERN [SINCE]
+    wait_for "$1" "$2" docker logs --since "${3:-0}" --follow "$(container "$1")"
+}
+
+# Replaces a replica while Valkey is stopped: it starts and serves. Then starts Valkey again.
+run_without_engine() {
+    local since
+    since=$(date +%s)
+    check_success "Valkey stops" compose stop valkey
+    wait_for_container_log rps-2 'engine is unavailable' "$since"
+    check_success "a new container replaces rps-1 without Valkey" compose up --detach --no-deps --force-recreate --no-color rps-1
+    wait_until_healthy rps-1 "$(container rps-1)"
+    since=$(date +%s)
+    check_success "Valkey starts again" compose start valkey
+    wait_for_container_log rps-1 'engine is available' "$since"
+    wait_for_container_log rps-2 'engine is available' "$since"
+    pass "both replicas reach the new Valkey"
+    check_duels_across_replicas
+}
+
 # Checks the security settings of a container, as the engine reports them.
 check_confined() { # SERVICE
     local expected='true [ALL] [no-new-privileges:true] false' got
@@ -217,6 +255,7 @@ run_tls() {
     check_success "compose.tls.yaml starts and all replicas are healthy" compose up --detach --no-color
     wait_until_healthy haproxy "$(container haproxy)"
     probe_services tls:// --cacert "$TLS_FOLDER/ca.pem"
+    check_duels_across_replicas --cacert "$TLS_FOLDER/ca.pem"
 }
 
 run() {
@@ -229,18 +268,26 @@ run() {
 
     # Free ports on loopback.
     export PUBLISH_ADDRESS=127.0.0.1 POWER_PORT=0 SOLO_PORT=0 DUEL_PORT=0
+    # Instead of chown, which needs root. The folder is private.
+    export DUEL_SECRET_FILE=$scratch/duel-secret
+    openssl rand -hex 32 >"$DUEL_SECRET_FILE"
+    chmod 0644 "$DUEL_SECRET_FILE"
     composed=yes
     started=$SECONDS
     check_success "compose.yaml starts and all replicas are healthy" compose up --detach --no-color
     wait_until_healthy haproxy "$(container haproxy)"
     pass "the start took $((SECONDS - started)) s"
-    for service in power-1 power-2 rps-1 rps-2 haproxy; do
+    for service in power-1 power-2 rps-1 rps-2 valkey haproxy; do
         check_confined "$service"
     done
     pass "all containers are read-only and unprivileged"
 
     local -x POWER_ADDR RPS_ADDR DUEL_ADDR
     probe_services ""
+    wait_for_container_log rps-1 'engine is available'
+    wait_for_container_log rps-2 'engine is available'
+    check_duels_across_replicas
+    run_without_engine
 
     # Under load, a replica reloads its configuration and is then replaced by a new container. The load lasts longer
     # than both. Its timeout is long for slow machines.
