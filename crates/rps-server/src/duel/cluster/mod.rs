@@ -72,6 +72,9 @@ const LINK_TIMEOUTS: ConnectionTimeouts = ConnectionTimeouts {
     settle: Duration::ZERO,
 };
 
+/// Maximum time for the links to close, after the players' connections have ended. No player waits for a message by then.
+const LINK_DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
+
 /// The engine is checked after this long without a call. While partners stay partners, no call would notice that it hangs.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -123,7 +126,7 @@ impl Links {
         let context = ConnectionContext {
             timeouts: LINK_TIMEOUTS,
             metrics: Arc::<ConnectionMetrics>::default(),
-            shutdown: Shutdown::new(CLAIM_TIMEOUT),
+            shutdown: Shutdown::new(LINK_DRAIN_TIMEOUT),
         };
         let limits = ConnectionLimits { max_connections: const { Count::new(MAX_CONNECTIONS) }, ..Default::default() };
         let (secret, context) = (Arc::new(secret), Arc::new(context));

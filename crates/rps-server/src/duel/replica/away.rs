@@ -125,7 +125,11 @@ impl Cluster {
         turn.rounds.on_part(player, turn.now, turn.results);
         let pair = Pair { link, session, number: 0, at_owner: None, partner_moved: false };
         self.away.entry(player).or_default().pair = Some(pair);
-        self.send_move(player, claim.in_play, turn);
+        if !self.try_send_move(player, claim.in_play, turn) {
+            // The owner's player need not wait for the move.
+            self.end_pair(player, turn);
+            turn.bring_into_play(player, claim.in_play);
+        }
         Ok(())
     }
 
@@ -163,10 +167,17 @@ impl Cluster {
         }
     }
 
-    /// Sends a move to the owner, unless it could not come back before the end of its window.
+    /// Sends a move to the owner. If it could not come back before the end of its window, brings it into play here.
     fn send_move(&mut self, player: PlayerId, in_play: InPlay, turn: &mut Turn<'_>) {
+        if !self.try_send_move(player, in_play, turn) {
+            turn.bring_into_play(player, in_play);
+        }
+    }
+
+    /// Sends a move to the owner, unless it could not come back before the end of its window. Returns whether it did.
+    fn try_send_move(&mut self, player: PlayerId, in_play: InPlay, turn: &mut Turn<'_>) -> bool {
         let InPlay { mv, patience_end, window_end } = in_play;
-        let Some(pair) = self.away.get_mut(&player).and_then(|away| away.pair.as_mut()) else { return };
+        let Some(pair) = self.away.get_mut(&player).and_then(|away| away.pair.as_mut()) else { return false };
         pair.partner_moved = false;
         // Not from the move's own deadlines: the patience of a move that met a guest before has changed.
         let margin = RETURN_MARGIN.min(turn.rounds.window() / 10);
@@ -174,7 +185,7 @@ impl Cluster {
         let (Some(patience_end), Some(owner_end), true) =
             (owner_time(patience_end), owner_time(window_end), turn.now + margin < window_end)
         else {
-            return turn.bring_into_play(player, in_play);
+            return false;
         };
         let latest_end = owner_end.saturating_sub(u64::try_from(margin.as_micros()).unwrap_or(u64::MAX));
         pair.number += 1;
@@ -182,6 +193,7 @@ impl Cluster {
         let Pair { link, session, number, .. } = *pair;
         turn.send(link, Message::Move { session, number, mv, patience_end, window_end: latest_end });
         turn.reply(player, ReplyState::Pending { deadline: window_end });
+        true
     }
 
     /// Returns the player of a session, and its move at the owner with this number.
