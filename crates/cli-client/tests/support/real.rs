@@ -99,7 +99,7 @@ fn serve_rps(
 }
 
 fn solo(listener: EndpointListener) -> Listeners<EndpointListener> {
-    Listeners { solo: vec![listener], duel: Vec::new() }
+    Listeners { solo: vec![listener], duel: Vec::new(), cluster: Vec::new() }
 }
 
 fn power_with(settings: &[(&str, &str)]) -> LocalServer {
@@ -144,7 +144,9 @@ pub(crate) fn rps_with_max_connections(connections: u32) -> LocalServer {
 pub(crate) fn duel(window: Duration) -> LocalServer {
     let window = format!("{}ms", window.as_millis());
     let settings = [("duel.window", window.as_str()), ("timeouts.idle", "1h")];
-    start(|listener, shutdown| serve_rps(&settings, Listeners { solo: Vec::new(), duel: vec![listener] }, shutdown))
+    start(|listener, shutdown| {
+        serve_rps(&settings, Listeners { solo: Vec::new(), duel: vec![listener], cluster: Vec::new() }, shutdown)
+    })
 }
 
 /// Starts a power server that closes its first connection at once, like a server that is not ready yet.
