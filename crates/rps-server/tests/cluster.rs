@@ -1,4 +1,5 @@
-//! Duels across replicas: three servers, an engine and haproxy, as programs, under load and under faults.
+//! Duels across replicas: three servers, an engine and haproxy, as programs, under load and under faults: rows 58 to 65 of
+//! `crates/power-server/tests/FAULTS.md`.
 //!
 //! Every player counts its replies. A round has two replies that fit each other, so over all players there are as many wins as
 //! losses, and an even number of draws. Each move without a reply can be the other half of one round.
@@ -280,7 +281,7 @@ fn meet(servers: &[ServerProcess]) {
 
 #[ignore = "needs redis-server: run with -- --ignored redis"]
 #[test]
-fn redis_can_stop_and_go_on() {
+fn row_58_redis_can_stop_and_go_on() {
     with_fault(&[SHORT_WINDOW], 0, |engine, servers, counts| {
         engine.signal("STOP");
         all(servers, engine_is(0), "notices that the engine does not answer");
@@ -294,7 +295,7 @@ fn redis_can_stop_and_go_on() {
 
 #[ignore = "needs redis-server: run with -- --ignored redis"]
 #[test]
-fn redis_can_lose_its_data() {
+fn row_59_redis_can_lose_its_data() {
     with_fault(&[SHORT_WINDOW], 0, |engine, servers, counts| {
         engine.kill();
         all(servers, engine_is(0), "notices that the engine is gone");
@@ -308,7 +309,7 @@ fn redis_can_lose_its_data() {
 
 #[ignore = "needs redis-server: run with -- --ignored redis"]
 #[test]
-fn redis_can_fail_over_to_old_data() {
+fn row_60_redis_can_fail_over_to_old_data() {
     with_fault(&[SHORT_WINDOW], 0, |engine, servers, counts| {
         // A ticket of a replica that is there, and of one that is not, for moves that have long been judged.
         let process = "0123456789abcdef0123456789abcdef";
@@ -331,7 +332,7 @@ fn redis_can_fail_over_to_old_data() {
 
 #[ignore = "needs redis-server: run with -- --ignored redis"]
 #[test]
-fn redis_can_answer_late() {
+fn row_61_redis_can_answer_late() {
     with_fault(&[SHORT_WINDOW], 0, |engine, servers, counts| {
         for _ in 0..5 {
             engine.control().run::<()>("CLIENT PAUSE 500 ALL");
@@ -344,7 +345,7 @@ fn redis_can_answer_late() {
 
 #[ignore = "needs redis-server: run with -- --ignored redis"]
 #[test]
-fn redis_replicas_can_be_killed() {
+fn row_62_redis_replicas_can_be_killed() {
     // A killed replica takes its own players' moves with it, and those that players of other replicas have there.
     with_fault(&[SHORT_WINDOW], 2 * PLAYERS as u64, |_, servers, counts| {
         let gone = servers.remove(0);
@@ -357,7 +358,7 @@ fn redis_replicas_can_be_killed() {
 
 #[ignore = "needs redis-server: run with -- --ignored redis"]
 #[test]
-fn redis_replicas_can_hang() {
+fn row_63_redis_replicas_can_hang() {
     // Links to a replica that hangs are closed after three seconds: its players' partners have unknown outcomes.
     let servers = with_fault(&[], PLAYERS as u64, |_, servers, counts| {
         let hung = &servers[0];
@@ -378,7 +379,7 @@ fn redis_replicas_can_hang() {
 
 #[ignore = "needs redis-server: run with -- --ignored redis"]
 #[test]
-fn redis_replicas_can_drain() {
+fn row_64_redis_replicas_can_drain() {
     // A player whose replica drains can send a move just before the close.
     with_fault(&[SHORT_WINDOW], PLAYERS as u64 / 3, |_, servers, counts| {
         let before = sum(&servers[1..], "rps_cluster_unknown_outcomes_total");
@@ -393,7 +394,7 @@ fn redis_replicas_can_drain() {
 
 #[ignore = "needs redis-server and haproxy: run with -- --ignored redis"]
 #[test]
-fn redis_links_can_be_cut() {
+fn row_65_redis_links_can_be_cut() {
     let redis = RedisServer::start(&[]);
     let owner = replica(&redis, &[SHORT_WINDOW]);
     let cluster = owner.endpoints("cluster")[0].parse().unwrap();
