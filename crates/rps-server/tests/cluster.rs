@@ -11,8 +11,8 @@ mod support;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use proto::testing::certificates::Authority;
@@ -30,6 +30,12 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+
+/// Lets one test run at a time: each loads the whole machine, and in a duel time matters.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Starts a replica. `settings` are those of the test.
 fn replica(redis: &RedisServer, settings: &[&str]) -> ServerProcess {
@@ -169,6 +175,7 @@ fn opponent_move(own: Move, reply: u8) -> Move {
 #[ignore = "needs redis-server and haproxy: run with -- --ignored redis"]
 #[test]
 fn redis_two_hundred_pairs_play_a_thousand_rounds_across_three_replicas() {
+    let _alone = alone();
     const PLAYERS: u64 = 400;
     const ROUNDS: usize = 1000;
 
@@ -229,6 +236,7 @@ fn redis_two_hundred_pairs_play_a_thousand_rounds_across_three_replicas() {
 #[ignore = "needs redis-server: run with -- --ignored redis"]
 #[test]
 fn redis_is_not_asked_while_partners_stay_partners() {
+    let _alone = alone();
     let redis = RedisServer::start(&[]);
     let servers = replicas(&redis, &[]);
     let load = Load::start(&duel_addresses(&servers)[..2], 2, 1_000_000);
@@ -429,6 +437,7 @@ fn check_met(servers: [ServerProcess; 2]) -> [String; 2] {
 #[ignore = "needs redis-server: run with -- --ignored redis"]
 #[test]
 fn redis_links_use_mutual_tls_and_unix_sockets() {
+    let _alone = alone();
     let redis = RedisServer::start(&[]);
     let authority = Authority::new();
     // A replica presents its certificate as a server and as a client.
@@ -454,6 +463,7 @@ fn redis_links_use_mutual_tls_and_unix_sockets() {
 #[ignore = "needs redis-server: run with -- --ignored redis"]
 #[test]
 fn redis_replicas_with_other_secrets_or_names_do_not_play_each_other() {
+    let _alone = alone();
     let redis = RedisServer::start(&[]);
     let folder = tempfile::TempDir::new().unwrap();
     let secret = |name: &str| {
