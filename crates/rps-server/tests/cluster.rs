@@ -403,6 +403,12 @@ fn row_64_redis_replicas_can_drain() {
 #[ignore = "needs redis-server and haproxy: run with -- --ignored redis"]
 #[test]
 fn row_65_redis_links_can_be_cut() {
+    // Players at the two replicas can have parted just before the cut: about one time in three.
+    assert!((0..20).any(|_| unknown_outcomes_of_a_cut() > 0), "a cut leaves no outcome unknown");
+}
+
+/// Cuts a link under load, and returns the number of unknown outcomes.
+fn unknown_outcomes_of_a_cut() -> u64 {
     let redis = RedisServer::start(&[]);
     let owner = replica(&redis, &[SHORT_WINDOW]);
     let cluster = owner.endpoints("cluster")[0].parse().unwrap();
@@ -421,8 +427,11 @@ fn row_65_redis_links_can_be_cut() {
     let has_none = || servers[0].metric("rps_cluster_guests") == 0;
     assert!(eventually(TEST_TIMEOUT, has_none), "the link is cut");
     load.counts.wait_for_more(3000);
-    load.stop().check(PLAYERS as u64);
-    assert!(sum(&servers, "rps_cluster_unknown_outcomes_total") > 0);
+    let counts = load.stop();
+    counts.check(PLAYERS as u64);
+    let unknown = sum(&servers, "rps_cluster_unknown_outcomes_total");
+    assert_eq!(unknown, counts.unanswered.load(Ordering::Relaxed));
+    unknown
 }
 
 /// Checks that a player at each of the two servers meet, and returns the log of the second one.
