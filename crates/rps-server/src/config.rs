@@ -6,6 +6,7 @@ use proto::server::config::{Configuration, Conflict, InvalidKey, ProxyProtocolCo
 use proto::server::config::{Count, EndpointList, ServerEndpoint, TimeoutValue};
 use serde::{Deserialize, Serialize};
 
+use crate::duel::cluster;
 use crate::duel::cluster::config::ClusterConfig;
 
 /// The whole configuration.
@@ -180,6 +181,10 @@ impl ServerConfig for Config {
     fn internal_listeners(&self) -> Vec<(&'static str, &[ServerEndpoint])> {
         let cluster = &self.duel.cluster;
         if cluster.is_on() { vec![("duel.cluster.listen", cluster.listen.as_slice())] } else { Vec::new() }
+    }
+
+    fn internal_files(&self) -> usize {
+        if self.duel.cluster.is_on() { cluster::MAX_FILES } else { 0 }
     }
 
     fn check_files(&self) -> Result<(), InvalidKey> {

@@ -175,10 +175,10 @@ fn opponent_move(own: Move, reply: u8) -> Move {
 #[ignore = "needs redis-server and haproxy: run with -- --ignored redis"]
 #[test]
 fn redis_two_hundred_pairs_play_a_thousand_rounds_across_three_replicas() {
-    let _alone = alone();
     const PLAYERS: u64 = 400;
     const ROUNDS: usize = 1000;
 
+    let _alone = alone();
     let redis = RedisServer::start(&[]);
     // Partners stay together on a slow machine too: none is late for a tenth of this window.
     let servers = replicas(&redis, &["duel.window=290s"]);

@@ -96,6 +96,7 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
         let admin_files = Arc::<Mutex<Vec<SocketFile>>>::default();
         let endpoints = loaded.config.all_listeners().iter().map(|(_, endpoints)| endpoints.len()).sum::<usize>();
         let listening_files = inherited.len() + endpoints + loaded.config.admin().listen.as_slice().len();
+        let other_files = listening_files + loaded.config.internal_files();
         let mut startup = Startup {
             handshakes: Arc::new(Handshakes::new(handshake_settings(&loaded))),
             reload_signal,
@@ -105,14 +106,14 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
             shutdown: shutdown.clone(),
             reloads: Arc::default(),
             inherited,
-            listening_files,
+            other_files,
             listening: Vec::new(),
             manager: manager.clone(),
             heartbeats,
             admin_files: Arc::clone(&admin_files),
         };
         let exit_code = runtime::run(workers, &log, &shutdown, manager, async move {
-            open_files::clamp_to_nofile(startup.loaded.config.connection_limits(), startup.listening_files)?;
+            open_files::clamp_to_nofile(startup.loaded.config.connection_limits(), startup.other_files)?;
             let summary = serve(startup).await?;
             log_summary(&summary);
             Ok(())
@@ -135,8 +136,9 @@ pub struct Startup<C> {
     handshakes: Arc<Handshakes>,
     /// The inherited sockets that no endpoint has taken yet.
     inherited: InheritedSockets,
-    /// The maximum number of files of listening sockets, including inherited ones that no endpoint names.
-    listening_files: usize,
+    /// The maximum number of files that are not those of clients: of listening sockets, including inherited ones that no
+    /// endpoint names, and of connections to other servers.
+    other_files: usize,
     listening: Vec<Listening>,
     manager: ServiceManager,
     heartbeats: Heartbeats,
@@ -258,14 +260,14 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
             admin::start(listeners, registry, self.shutdown.clone())?;
         }
         let Self { reload_signal, command_line, loaded, log, shutdown, reloads, handshakes, inherited, .. } = self;
-        let (manager, heartbeats, listening_files) = (self.manager, self.heartbeats, self.listening_files);
+        let (manager, heartbeats, other_files) = (self.manager, self.heartbeats, self.other_files);
         let file = loaded.file.clone();
         warn_if_expired(&loaded.tls);
         warn_if_unused(&loaded.config);
         let reload = Reload { log, metrics: reloads, shutdown, manager: manager.clone() };
         let load = move || command_line.load();
         let apply = move |loaded: &mut Loaded<C>| {
-            open_files::clamp_to_nofile(loaded.config.connection_limits(), listening_files)?;
+            open_files::clamp_to_nofile(loaded.config.connection_limits(), other_files)?;
             handshakes.set(handshake_settings(loaded));
             warn_if_expired(&loaded.tls);
             apply(&loaded.config);

@@ -46,6 +46,12 @@ pub trait ServerConfig: Configuration {
         Vec::new()
     }
 
+    /// Returns the number of files that the server may open besides those of clients and listening sockets. They are
+    /// reserved under the open-file limit. The default is 0.
+    fn internal_files(&self) -> usize {
+        0
+    }
+
     /// Returns all listeners except the admin listener.
     fn all_listeners(&self) -> Vec<(&'static str, &[ServerEndpoint])> {
         let mut listeners = self.listeners();

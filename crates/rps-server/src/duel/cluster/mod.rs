@@ -119,6 +119,9 @@ impl Unreachable {
 const MAX_CONNECTIONS: u32 = 128;
 const _: () = assert!(MAX_CONNECTIONS as usize == 2 * MAX_LINKS);
 
+/// Maximum open files of a replica's links and of its connection to the engine, also while it connects again.
+pub const MAX_FILES: usize = 3 * MAX_LINKS + 2;
+
 impl Links {
     /// Creates the connections of `hub`'s replica, and opens none yet.
     #[must_use]

@@ -217,11 +217,11 @@ struct PushConnection {
 
 fn connect_push(shutdown: &Shutdown) -> PushConnection {
     let (peer, stream) = duplex(64);
-    let (pushes, pushed) = mpsc::unbounded_channel();
+    let (sender, pushed) = mpsc::unbounded_channel();
     let shutdowns = Arc::<AtomicUsize>::default();
     let handler = PushHandler { pushed, ready: None, shutdowns: Arc::clone(&shutdowns) };
     let served = tokio::spawn(run(stream, handler, context(timeouts(), shutdown)));
-    PushConnection { peer, pushes, shutdowns, served }
+    PushConnection { peer, pushes: sender, shutdowns, served }
 }
 
 #[tokio::test(start_paused = true)]
