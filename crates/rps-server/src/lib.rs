@@ -14,7 +14,7 @@
 //! house's move, judges the round and encodes the reply. The driver writes all replies to one read at once.
 //!
 //! In a [`duel`], a move is judged against another player's move. The handler passes it to the [`hub`](duel::hub), which
-//! applies it to a state machine, the [`rounds`](duel::rounds), under one lock. The state machine returns the state of
+//! applies it to a state machine, the [`replica`](duel::replica) around the [`rounds`](duel::rounds), under one lock. The state machine returns the state of
 //! each affected reply: ready, or pending until a deadline. While a reply is pending, the driver reads nothing from that
 //! connection. It waits until the hub wakes it with the reply, or until the deadline.
 
@@ -113,9 +113,10 @@ where
         let engine = engine.url().ok_or_else(|| io::Error::other("duel.cluster.engine is off"))?;
         let secret = config.duel.cluster.secret().map_err(|InvalidKey { problem, .. }| io::Error::other(problem))?;
         let hub = DuelHub::with_cluster(config.duel.window.get(), rand::random());
-        let engine = Engine::new(engine, &name.to_string(), rand::random(), address).map_err(io::Error::other)?;
+        let engine =
+            Engine::new(engine, &name.to_string(), rand::random(), address.clone()).map_err(io::Error::other)?;
         let cluster = Cluster {
-            links: Arc::new(Links::new(Arc::clone(&hub), secret, config.tls.clone())),
+            links: Arc::new(Links::new(Arc::clone(&hub), secret, address, config.tls.clone())),
             engine_health: engine.health(),
             engine: Mutex::new(Some(engine)),
         };

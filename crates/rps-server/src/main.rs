@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use proto::server::config::{CommandLine, Options, Override, ServerConfig, parse_arguments};
+use proto::server::config::{CommandLine, Options, Override, ServerConfig, ServerEndpoint, parse_arguments};
 use proto::server::program::{Program, Startup};
 use proto::server::{ListenOptions, Listener, ReloadSignal, SocketBuffers, Summary};
 use rps_server::config::Config;
+use rps_server::duel::cluster;
 use rps_server::duel::cluster::config::ClusterConfig;
 use rps_server::duel::rounds::DuelStats;
 use rps_server::house::{House, ThreadGenerator};
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
 async fn serve(mut startup: Startup<Config>) -> io::Result<Summary> {
     let config = startup.config();
     let (solo, duel) = (config.solo.listen.clone(), config.duel.listen.clone());
-    let cluster: Vec<_> = config.internal_listeners().iter().flat_map(|(_, endpoints)| endpoints.to_vec()).collect();
+    let internal: Vec<_> = config.internal_listeners().iter().flat_map(|(_, endpoints)| endpoints.to_vec()).collect();
     let backlog = config.limits.connections.backlog.get();
     // No TCP_DEFER_ACCEPT: a player may connect long before the first move, and the server must accept the connection
     // before that.
@@ -72,17 +73,18 @@ async fn serve(mut startup: Startup<Config>) -> io::Result<Summary> {
     let listeners = Listeners {
         solo: startup.bind("solo", solo.as_slice(), options(solo::BUFFERS))?,
         duel: startup.bind("duel", duel.as_slice(), options(SocketBuffers::default()))?,
-        cluster: startup.bind_internal("cluster", &cluster, options(SocketBuffers::default()))?,
+        cluster: startup.bind_internal("cluster", &internal, options(cluster::BUFFERS))?,
     };
     let (config, house) = (startup.config(), || House::new(ThreadGenerator));
     let server = match listeners.cluster.first() {
         None => Server::new(config, house, startup.shutdown()),
         Some(listener) => {
             let ClusterConfig { advertise, .. } = &config.duel.cluster;
-            if config.duel.cluster.is_open(&config.tls) {
+            let clients_use_tls =
+                config.listeners().iter().flat_map(|(_, endpoints)| *endpoints).any(ServerEndpoint::is_tls);
+            if config.duel.cluster.is_unprotected(&config.tls, clients_use_tls) {
                 tracing::warn!(
-                    "anyone who reaches duel.cluster.listen can act as a replica; set duel.cluster.secret_file, or use tls:// \
-                     with tls.client_ca"
+                    "any peer that reaches duel.cluster.listen can act as a replica; set duel.cluster.secret_file"
                 );
             }
             Server::with_cluster(config, house, startup.shutdown(), advertise.or(listener.endpoint()))?

@@ -14,7 +14,7 @@ use super::rps::{Move, Outcome};
 /// The first bytes of a link: the protocol and its version.
 pub const MAGIC: [u8; 8] = *b"rpslink1";
 
-/// A number that proves nothing by itself: random bytes, or a keyed hash of them.
+/// A challenge, or the proof for one.
 pub type Bytes32 = [u8; 32];
 
 /// The first message of the taker.

@@ -17,7 +17,8 @@ use proto::wire::rps::Move;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::replica::{Action, ClusterStats, EngineCall, EngineReply, InvalidSequence, LinkId, Replica};
+use super::cluster::link::LinkError;
+use super::replica::{Action, ClusterStats, EngineCall, EngineReply, LinkId, Replica};
 use super::rounds::{DuelStats, PlayerId, ReplyState};
 
 /// The players of the duel, shared by their connections.
@@ -77,7 +78,11 @@ struct Outbox {
 /// of thousands of players.
 const MAX_OUTBOX_BYTES: usize = 1 << 20;
 
-/// What the task of the cluster does next.
+/// Maximum messages of a link that are handled under one lock. Fewer would take the lock more often, and more would make the
+/// players wait.
+const MESSAGES_PER_LOCK: usize = 64;
+
+/// The next step of the cluster's task.
 #[derive(Debug)]
 pub(super) enum ClusterStep {
     /// Open a link.
@@ -173,7 +178,7 @@ impl DuelHub {
         self.clock_changed.notified().await;
     }
 
-    /// Tells the replica that time has passed.
+    /// Reports to the replica that time has passed.
     pub(super) fn on_time(&self) {
         self.apply(Replica::on_time, |_| ());
     }
@@ -189,12 +194,12 @@ impl DuelHub {
         }
     }
 
-    /// Tells the replica what the engine has answered to [`EngineCall::Ask`].
+    /// Reports to the replica the engine's reply to [`EngineCall::Ask`].
     pub(super) fn on_engine_reply(&self, reply: EngineReply) {
         self.apply(|replica, now, actions| replica.on_engine_reply(reply, now, actions), |_| ());
     }
 
-    /// Tells the replica that the engine can be called again.
+    /// Reports to the replica that the engine can be called again.
     pub(super) fn on_engine_up(&self) {
         self.apply(Replica::on_engine_up, |_| ());
     }
@@ -285,6 +290,11 @@ impl HubState {
         let outbox = self.outboxes.entry(link).or_default();
         outbox.is_closing = true;
         wakers.extend(outbox.waker.take());
+        if let Some(queued) = self.connects.iter().position(|(connect, _)| *connect == link) {
+            // No task has the link yet.
+            self.connects.remove(queued);
+            self.outboxes.remove(&link);
+        }
     }
 }
 
@@ -301,13 +311,20 @@ impl LinkHandle {
         self.hub.apply(|replica, now, actions| replica.on_link_open(self.link, now, actions), |_| ());
     }
 
-    /// Handles a message.
+    /// Handles the messages at the beginning of `input`, up to [`MESSAGES_PER_LOCK`]. Returns whether there may be more.
     ///
     /// # Errors
     ///
     /// Fails if the peer does not follow the protocol.
-    pub(super) fn on_message(&self, message: Message) -> Result<(), InvalidSequence> {
-        self.hub.apply(|replica, now, actions| replica.on_message(self.link, message, now, actions), |_| ()).0
+    pub(super) fn on_input(&self, input: &mut BytesMut) -> Result<bool, LinkError> {
+        let handle = |replica: &mut Replica, now, actions: &mut Vec<Action>| {
+            for _ in 0..MESSAGES_PER_LOCK {
+                let Some(message) = Message::decode(input)? else { return Ok(false) };
+                replica.on_message(self.link, message, now, actions)?;
+            }
+            Ok(true)
+        };
+        self.hub.apply(handle, |_| ()).0
     }
 
     /// Appends the messages to send to `output`. Returns whether the link has to be closed.
@@ -319,7 +336,7 @@ impl LinkHandle {
         outbox.is_closing
     }
 
-    /// Completes when there is something to send, or the link has to be closed.
+    /// Polls whether there is something to send, or the link has to be closed.
     pub(super) fn poll_output(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.hub.state();
         match state.outboxes.get_mut(&self.link) {
@@ -340,10 +357,7 @@ impl Drop for LinkHandle {
         let link = self.link;
         self.hub.apply(
             |replica, now, actions| replica.on_link_lost(link, now, actions),
-            |state| {
-                state.outboxes.remove(&link);
-                state.connects.retain(|(connect, _)| *connect != link);
-            },
+            |state| state.outboxes.remove(&link),
         );
     }
 }

@@ -1,6 +1,8 @@
 //! The duel: two players, and a window in which both have to move.
 //!
 //! - [`rounds`]: the rule below as a state machine, without sockets, clocks or tasks;
+//! - [`replica`]: the rounds, and the play with players of other replicas, as a state machine;
+//! - [`cluster`]: the engine and the links of other replicas;
 //! - [`hub`]: shares the state machine between connections and delivers its replies to them;
 //! - [`handler`]: the handler of one connection.
 //!

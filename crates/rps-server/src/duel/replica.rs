@@ -1,6 +1,6 @@
 //! One replica's part of the duel as a state machine: events in, actions out, without sockets, clocks or tasks.
 //!
-//! It depends on [`rounds`](super::rounds) and on the messages of [`link`](proto::wire::link). Without a cluster, it passes
+//! It depends on [`rounds`] and on the messages of [`link`](proto::wire::link). Without a cluster, it passes
 //! the events of players on to the rounds. With a cluster, three parts are added, each in a file:
 //!
 //! - `tickets`: finds players of other replicas, with tickets in the engine;
@@ -76,7 +76,7 @@ pub enum Action {
         /// The message.
         message: Message,
     },
-    /// Close a link. The state machine has forgotten it already.
+    /// Close a link. The state machine has removed it already.
     Close {
         /// The link.
         link: LinkId,
@@ -367,6 +367,8 @@ impl Replica {
         event: impl FnOnce(Option<&mut Cluster>, &mut Turn<'_>) -> T,
     ) -> T {
         let Self { rounds, results, cluster } = self;
+        // Not empty only after a panic in the last event.
+        results.clear();
         let mut turn = Turn { rounds, results, now, actions };
         let result = event(cluster.as_deref_mut(), &mut turn);
         match cluster {
@@ -451,7 +453,7 @@ impl Cluster {
         match (message, is_taker) {
             (Message::Clock { micros }, _) => state.set_clock(micros, turn.now),
             (Message::Accept { session }, true) => self.on_accept(link, session, turn)?,
-            (Message::Refuse { session }, true) => self.on_refuse(link, session, turn),
+            (Message::Refuse { session }, true) => self.on_refuse(link, session, turn)?,
             (Message::Verdict { session, number, outcome }, true) => {
                 self.on_verdict(link, session, number, outcome, turn)?;
             }

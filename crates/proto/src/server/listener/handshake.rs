@@ -71,7 +71,7 @@ impl Handshakes {
     pub(crate) fn of_listener(&self, kind: ListenerKind, is_tls: bool) -> ListenerHandshakes {
         let mut settings = self.settings.subscribe();
         let current = Arc::clone(&settings.borrow_and_update());
-        // The exported metrics count the handshakes of the services only.
+        // The exported metrics count the handshakes of all listeners except the admin listener.
         let metrics = if kind == ListenerKind::Admin { Arc::default() } else { Arc::clone(&self.metrics) };
         ListenerHandshakes { kind, is_tls, settings, current, metrics }
     }

@@ -71,15 +71,16 @@ impl ClusterConfig {
         Ok(LinkSecret::new(&secret, &self.name.0))
     }
 
-    /// Whether anyone who reaches the cluster's endpoints can act as a replica: there is neither a secret nor a client
-    /// certificate, and an endpoint is not loopback.
+    /// Whether a peer without a secret or a replica's certificate can act as a replica. If `clients_use_tls`, the clients of
+    /// the games may have certificates of the same authority.
     #[must_use]
-    pub fn is_open(&self, tls: &TlsConfig) -> bool {
+    pub fn is_unprotected(&self, tls: &TlsConfig, clients_use_tls: bool) -> bool {
+        let has_certificates = !tls.client_ca.is_empty() && !clients_use_tls;
         let is_open = |endpoint: &Endpoint<std::net::SocketAddr>| match endpoint {
             Endpoint::Tcp(address) => !address.ip().is_loopback(),
-            Endpoint::Tls(address) => tls.client_ca.is_empty() && !address.ip().is_loopback(),
+            Endpoint::Tls(address) => !has_certificates && !address.ip().is_loopback(),
             Endpoint::Unix(_) => false,
-            Endpoint::Inherited { tls: is_tls, .. } => !is_tls || tls.client_ca.is_empty(),
+            Endpoint::Inherited { tls: is_tls, .. } => !is_tls || !has_certificates,
         };
         self.is_on() && self.secret_file.is_empty() && self.listen.as_slice().iter().any(is_open)
     }

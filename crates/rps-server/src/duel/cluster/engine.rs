@@ -112,7 +112,7 @@ impl Engine {
         let EngineOptions { tls, call_timeout } = options;
         let key = format!("{name}:duel:ticket");
         let status = Arc::new(Status { engine: url.clone(), state: watch::Sender::default() });
-        let server = Server::new(url.clone(), tls, key.clone());
+        let server = Server::new(url.clone(), tls, key.clone(), call_timeout);
         let task = tokio::spawn(keep_connected(server, Arc::clone(&status))).abort_handle();
         let (ask, withdraw) = (Program::new(ASK), Program::new(WITHDRAW));
         Ok(Self { key, process, address, ask, withdraw, call_timeout, status, task })

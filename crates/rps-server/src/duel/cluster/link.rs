@@ -1,13 +1,13 @@
 //! The handler of a connection between two replicas. It makes the handshake, and then passes messages between the
 //! connection and the [hub](crate::duel::hub).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use proto::server::observe::rate_limit::RateLimit;
-use proto::server::{Event, Handler, Progress, WaitFor};
-use proto::wire::link::{Bytes32, Challenge, Hello, InvalidMessage, Message, Proof};
+use proto::server::{CloseReason, Event, Handler, Progress, WaitFor};
+use proto::wire::link::{Bytes32, Challenge, Hello, InvalidMessage, Proof};
 
 use super::secret::{LinkSecret, Side};
 use crate::duel::hub::{DuelHub, LinkHandle};
@@ -18,32 +18,47 @@ use crate::duel::replica::InvalidSequence;
 pub struct LinkHandler {
     state: State,
     secret: Arc<LinkSecret>,
+    /// The owner's endpoint, to which the proofs are bound.
+    address: String,
 }
 
 #[derive(Debug)]
 enum State {
     /// The taker: has sent nothing yet.
-    Connected(LinkHandle),
+    Connected(LinkHandle, Arc<LinkProgress>),
     /// The taker: has sent its hello with this challenge.
-    Greeting(LinkHandle, Bytes32),
+    Greeting(LinkHandle, Arc<LinkProgress>, Bytes32),
     /// The owner: has received nothing yet.
     Accepted(Arc<DuelHub>),
-    /// The owner: has sent this challenge.
-    Challenging(Arc<DuelHub>, Bytes32),
+    /// The owner: has sent the second of these challenges.
+    Challenging(Arc<DuelHub>, [Bytes32; 2]),
     Open(LinkHandle),
     Closed,
 }
 
+/// How far a link of this replica came, for the log.
+#[derive(Debug, Default)]
+pub(super) struct LinkProgress(OnceLock<Result<(), String>>);
+
+impl LinkProgress {
+    /// Returns an error if the link was never open. `reason` is why the connection closed.
+    pub(super) fn result(&self, reason: &CloseReason) -> Result<(), String> {
+        self.0.get().cloned().unwrap_or_else(|| Err(format!("closed during the handshake: {reason}")))
+    }
+}
+
 /// Why a link is closed from this side.
 #[derive(Debug, thiserror::Error)]
-enum LinkError {
+pub(crate) enum LinkError {
     #[error(transparent)]
     Message(#[from] InvalidMessage),
     #[error(transparent)]
     Sequence(#[from] InvalidSequence),
     #[error("the peer is of another lobby: duel.cluster.name differs")]
     Lobby,
-    #[error("the peer does not know the secret: the contents of duel.cluster.secret_file differ")]
+    #[error(
+        "the peer does not know the secret: the contents of duel.cluster.secret_file differ, or its duel.cluster.advertise is not the address in its ticket"
+    )]
     Secret,
     #[error("there are too many links")]
     TooMany,
@@ -51,33 +66,46 @@ enum LinkError {
 
 impl LinkHandler {
     /// Creates the handler of a link that this replica has opened.
-    pub(super) fn taker(handle: LinkHandle, secret: Arc<LinkSecret>) -> Self {
-        Self { state: State::Connected(handle), secret }
+    pub(super) fn taker(
+        handle: LinkHandle,
+        secret: Arc<LinkSecret>,
+        address: String,
+        progress: Arc<LinkProgress>,
+    ) -> Self {
+        Self { state: State::Connected(handle, progress), secret, address }
     }
 
-    /// Creates the handler of a link that another replica has opened.
-    pub(super) fn owner(hub: Arc<DuelHub>, secret: Arc<LinkSecret>) -> Self {
-        Self { state: State::Accepted(hub), secret }
+    /// Creates the handler of a link that another replica has opened, to this replica's `address`.
+    pub(super) fn owner(hub: Arc<DuelHub>, secret: Arc<LinkSecret>, address: String) -> Self {
+        Self { state: State::Accepted(hub), secret, address }
     }
 
     /// Handles everything in `input`, and appends what there is to send.
     fn advance(&mut self, input: &mut BytesMut, output: &mut BytesMut) -> Result<WaitFor, LinkError> {
         loop {
             self.state = match std::mem::replace(&mut self.state, State::Closed) {
-                State::Connected(handle) => {
+                State::Connected(handle, progress) => {
                     let challenge = rand::random();
                     output.extend_from_slice(&Hello { lobby: self.secret.lobby(), challenge }.encode());
-                    State::Greeting(handle, challenge)
+                    State::Greeting(handle, progress, challenge)
                 }
-                State::Greeting(handle, challenge) => {
+                State::Greeting(handle, progress, challenge) => {
                     let Some(peer) = Challenge::decode(input) else {
-                        self.state = State::Greeting(handle, challenge);
-                        return Ok(WaitFor::MoreData);
+                        // The replica may have closed the link because the handshake takes too long.
+                        let is_closing = handle.take_output(output);
+                        self.state = State::Greeting(handle, progress, challenge);
+                        return Ok(if is_closing { WaitFor::Close } else { WaitFor::MoreData });
                     };
-                    if !self.secret.verify(Side::Owner, &challenge, &peer.proof) {
-                        return Err(LinkError::Secret);
+                    let challenges = [challenge, peer.challenge];
+                    if !self.secret.verify(Side::Owner, &challenges, &self.address, &peer.proof) {
+                        // No log line here: the caller has one for each change.
+                        let _ = progress.0.set(Err(LinkError::Secret.to_string()));
+                        return Ok(WaitFor::Close);
                     }
-                    output.extend_from_slice(&self.secret.prove(Side::Taker, &peer.challenge));
+                    output.extend_from_slice(&self.secret.prove(Side::Taker, &challenges, &self.address));
+                    if progress.0.set(Ok(())).is_ok() {
+                        tracing::info!(address = self.address, "connected to another replica");
+                    }
                     handle.on_open();
                     State::Open(handle)
                 }
@@ -90,31 +118,27 @@ impl LinkHandler {
                         return Err(LinkError::Lobby);
                     }
                     let challenge = rand::random();
-                    let proof = self.secret.prove(Side::Owner, &peer.challenge);
+                    let challenges = [peer.challenge, challenge];
+                    let proof = self.secret.prove(Side::Owner, &challenges, &self.address);
                     output.extend_from_slice(&Challenge { challenge, proof }.encode());
-                    State::Challenging(hub, challenge)
+                    State::Challenging(hub, challenges)
                 }
-                State::Challenging(hub, challenge) => {
+                State::Challenging(hub, challenges) => {
                     let Some(peer) = Proof::decode(input) else {
-                        self.state = State::Challenging(hub, challenge);
+                        self.state = State::Challenging(hub, challenges);
                         return Ok(WaitFor::MoreData);
                     };
-                    if !self.secret.verify(Side::Taker, &challenge, &peer.proof) {
+                    if !self.secret.verify(Side::Taker, &challenges, &self.address, &peer.proof) {
                         return Err(LinkError::Secret);
                     }
                     State::Open(hub.accept_link().ok_or(LinkError::TooMany)?)
                 }
                 State::Open(handle) => {
-                    while let Some(message) = Message::decode(input)? {
-                        handle.on_message(message)?;
-                    }
+                    while handle.on_input(input)? {}
                     let is_closing = handle.take_output(output);
                     self.state = State::Open(handle);
-                    return Ok(match (is_closing, input.is_empty()) {
-                        (true, _) => WaitFor::Close,
-                        (false, true) => WaitFor::Request,
-                        (false, false) => WaitFor::MoreData,
-                    });
+                    // The state machine closes a link on which no whole message arrives.
+                    return Ok(if is_closing { WaitFor::Close } else { WaitFor::Request });
                 }
                 State::Closed => return Ok(WaitFor::Close),
             }
@@ -150,8 +174,8 @@ impl Handler for LinkHandler {
 
     fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &self.state {
-            State::Connected(_) => Poll::Ready(()),
-            State::Open(handle) => handle.poll_output(cx),
+            State::Connected(..) => Poll::Ready(()),
+            State::Open(handle) | State::Greeting(handle, ..) => handle.poll_output(cx),
             _ => Poll::Pending,
         }
     }
@@ -164,6 +188,7 @@ mod tests {
     use proto::server::Shutdown;
     use proto::server::connection::CloseReason;
     use proto::testing::server::serve;
+    use proto::wire::link::Message;
     use proto::wire::rps::Move;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::task::JoinHandle;
@@ -175,6 +200,11 @@ mod tests {
     use crate::duel::rounds::ReplyState;
 
     const WINDOW: Duration = Duration::from_secs(30);
+    const ADDRESS: &str = "127.0.0.1:1";
+
+    fn taker_of(link: LinkHandle, secret_text: &str, address: &str) -> LinkHandler {
+        LinkHandler::taker(link, secret(secret_text), address.to_owned(), Arc::default())
+    }
 
     fn hub(seed: u8) -> Arc<DuelHub> {
         DuelHub::with_cluster(WINDOW, [seed; 32])
@@ -186,7 +216,7 @@ mod tests {
 
     fn serve_owner(hub: &Arc<DuelHub>, secret_text: &str) -> (DuplexStream, JoinHandle<CloseReason>) {
         let (peer, stream) = duplex(1024);
-        let handler = LinkHandler::owner(Arc::clone(hub), secret(secret_text));
+        let handler = LinkHandler::owner(Arc::clone(hub), secret(secret_text), ADDRESS.to_owned());
         (peer, serve(stream, handler, LINK_TIMEOUTS, Shutdown::new(WINDOW)))
     }
 
@@ -201,10 +231,10 @@ mod tests {
         owner.on_engine_reply(EngineReply::Posted);
         assert!(matches!(other.play(Move::Paper), Some(ReplyState::Pending { .. })));
         assert!(matches!(taker.next_engine_call().await, EngineCall::Ask { .. }));
-        let ticket = Ticket { nonce, address: "127.0.0.1:1".to_owned() };
+        let ticket = Ticket { nonce, address: ADDRESS.to_owned() };
         taker.on_engine_reply(EngineReply::Taken(ticket));
         let ClusterStep::Connect(link, address) = taker.next_step() else { panic!("no link is opened") };
-        assert_eq!(address, "127.0.0.1:1");
+        assert_eq!(address, ADDRESS);
         (waiting, other, taker.opening_link(link))
     }
 
@@ -213,7 +243,7 @@ mod tests {
         let (owner, taker) = (hub(1), hub(2));
         let (mut waiting, mut other, link) = ticket_taken(&owner, &taker).await;
         let (stream, served) = serve_owner(&owner, "secret");
-        let handler = LinkHandler::taker(link, secret("secret"));
+        let handler = taker_of(link, "secret", ADDRESS);
         let taker_served = serve(stream, handler, LINK_TIMEOUTS, Shutdown::new(WINDOW));
         for round in 0..3 {
             for (player, outcome) in [(&mut waiting, 'z'), (&mut other, 'y')] {
@@ -238,11 +268,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_with_another_secret_or_lobby_gets_no_link() {
-        for (taker_secret, owner_secret) in [("one", "other"), ("", "other"), ("one", "")] {
-            let (owner, taker) = (hub(1), hub(2));
-            let (_waiting, _other, link) = ticket_taken(&owner, &taker).await;
+        let cases =
+            [("one", "other", ADDRESS), ("", "other", ADDRESS), ("one", "", ADDRESS), ("one", "one", "elsewhere:1")];
+        for (taker_secret, owner_secret, address) in cases {
+            let (owner, other) = (hub(1), hub(2));
+            let (_waiting, _other, link) = ticket_taken(&owner, &other).await;
             let (stream, served) = serve_owner(&owner, owner_secret);
-            let handler = LinkHandler::taker(link, secret(taker_secret));
+            // A proof for another address is wrong: an attacker in between cannot pass it on.
+            let handler = taker_of(link, taker_secret, address);
             let reason = serve(stream, handler, LINK_TIMEOUTS, Shutdown::new(WINDOW)).await.unwrap();
             assert!(matches!(reason, CloseReason::Finished), "{reason}: the owner's proof is wrong");
             assert!(matches!(served.await.unwrap(), CloseReason::PeerClosed));
@@ -284,8 +317,9 @@ mod tests {
         let mut challenge = BytesMut::zeroed(64);
         peer.read_exact(&mut challenge).await.unwrap();
         let Challenge { challenge, proof } = Challenge::decode(&mut challenge).unwrap();
-        assert!(secret.verify(Side::Owner, &[0; 32], &proof));
-        peer.write_all(&secret.prove(Side::Taker, &challenge)).await.unwrap();
+        let challenges = [[0; 32], challenge];
+        assert!(secret.verify(Side::Owner, &challenges, ADDRESS, &proof));
+        peer.write_all(&secret.prove(Side::Taker, &challenges, ADDRESS)).await.unwrap();
         (peer, served)
     }
 

@@ -51,16 +51,16 @@ use proto::endpoint::Endpoint;
 use proto::server::config::{ConnectionLimits, Count, TlsConfig};
 use proto::server::connection::{ConnectionContext, run};
 use proto::server::{
-    Admission, ConnectionMetrics, ConnectionTimeouts, LimitReached, Listener, Service, Shutdown, serve,
+    Admission, ConnectionMetrics, ConnectionTimeouts, LimitReached, Listener, Service, Shutdown, SocketBuffers, serve,
 };
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{sleep, sleep_until};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::hub::{ClusterStep, DuelHub};
 use super::replica::{CLAIM_TIMEOUT, LINK_TIMEOUT, LinkId, MAX_LINKS};
 use engine::Engine;
-use link::LinkHandler;
+use link::{LinkHandler, LinkProgress};
 use secret::LinkSecret;
 
 /// The timeouts of a link. Both sides send their clock every second, so a link is never idle. The first timeout is also that
@@ -75,6 +75,10 @@ const LINK_TIMEOUTS: ConnectionTimeouts = ConnectionTimeouts {
 /// Maximum time for the links to close, after the players' connections have ended. No player waits for a message by then.
 const LINK_DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
 
+/// The buffers of accepted links: thousands of messages, since a side that writes reads nothing meanwhile. Without
+/// `net.core.rmem_max` and `wmem_max` above their defaults, the kernel allows no more.
+pub const BUFFERS: SocketBuffers = SocketBuffers { send: 212_992, receive: 212_992 };
+
 /// The engine is checked after this long without a call. While partners stay partners, no call would notice that it hangs.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -83,11 +87,13 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 pub struct Links {
     hub: Arc<DuelHub>,
     secret: Arc<LinkSecret>,
+    /// How other replicas reach this one.
+    address: String,
     /// For links to `tls://` endpoints: the certificate, and the authorities that have signed those of other replicas.
     tls: TlsConfig,
     context: Arc<ConnectionContext>,
-    /// Limits the connections of the cluster's listeners. Those that have not made the handshake close within two seconds, so
-    /// they cannot keep links out for long.
+    /// Limits the connections of the cluster's listeners. A connection without a handshake closes after a few seconds. One
+    /// address can have half of the connections, so it cannot keep the links of other addresses out.
     admission: Arc<Admission>,
     unreachable: Mutex<Unreachable>,
 }
@@ -123,17 +129,21 @@ const _: () = assert!(MAX_CONNECTIONS as usize == 2 * MAX_LINKS);
 pub const MAX_FILES: usize = 3 * MAX_LINKS + 2;
 
 impl Links {
-    /// Creates the connections of `hub`'s replica, and opens none yet.
+    /// Creates the connections of `hub`'s replica, and opens none yet. Other replicas reach it at `address`.
     #[must_use]
-    pub fn new(hub: Arc<DuelHub>, secret: LinkSecret, tls: TlsConfig) -> Self {
+    pub fn new(hub: Arc<DuelHub>, secret: LinkSecret, address: String, tls: TlsConfig) -> Self {
         let context = ConnectionContext {
             timeouts: LINK_TIMEOUTS,
             metrics: Arc::<ConnectionMetrics>::default(),
             shutdown: Shutdown::new(LINK_DRAIN_TIMEOUT),
         };
-        let limits = ConnectionLimits { max_connections: const { Count::new(MAX_CONNECTIONS) }, ..Default::default() };
+        let limits = ConnectionLimits {
+            max_connections: const { Count::new(MAX_CONNECTIONS) },
+            max_connections_per_ip: const { Count::new(MAX_CONNECTIONS / 2) },
+            ..Default::default()
+        };
         let (secret, context) = (Arc::new(secret), Arc::new(context));
-        Self { hub, secret, tls, context, admission: Admission::new(&limits), unreachable: Mutex::default() }
+        Self { hub, secret, address, tls, context, admission: Admission::new(&limits), unreachable: Mutex::default() }
     }
 
     /// Returns the shutdown of the links. It is triggered when the players' connections have ended.
@@ -144,7 +154,8 @@ impl Links {
 
     /// Serves the links that other replicas open, until the [shutdown](Self::shutdown).
     pub fn serve_listener<L: Listener + 'static>(&self, listener: L) -> impl Future<Output = ()> + use<L> {
-        let service = LinkService { hub: Arc::clone(&self.hub), secret: Arc::clone(&self.secret) };
+        let (hub, secret, address) = (Arc::clone(&self.hub), Arc::clone(&self.secret), self.address.clone());
+        let service = LinkService { hub, secret, address };
         let (metrics, shutdown) = (Arc::clone(&self.context.metrics), self.shutdown().clone());
         let admission = Arc::clone(&self.admission);
         async move {
@@ -208,20 +219,27 @@ impl Links {
     /// Opens a link and serves it to its end.
     async fn open_link(self: Arc<Self>, link: LinkId, address: String) {
         let handle = self.hub.opening_link(link);
-        let stream = match self.connect(&address).await {
-            Ok(stream) => stream,
-            Err(error) => {
-                if self.unreachable().insert(&address) {
-                    tracing::warn!(%address, %error, "cannot connect to another replica");
-                }
-                return;
+        let connected = timeout(CLAIM_TIMEOUT, self.connect(&address)).await;
+        let result = match connected.map_err(|_| io::ErrorKind::TimedOut.into()).flatten() {
+            Ok(stream) => {
+                let progress = Arc::<LinkProgress>::default();
+                let (secret, address) = (Arc::clone(&self.secret), address.clone());
+                let handler = LinkHandler::taker(handle, secret, address, Arc::clone(&progress));
+                let reason = run(stream, handler, Arc::clone(&self.context)).await;
+                progress.result(&reason)
             }
+            Err(error) => Err(error.to_string()),
         };
-        self.unreachable().remove(&address);
-        tracing::info!(%address, "connected to another replica");
-        let handler = LinkHandler::taker(handle, Arc::clone(&self.secret));
-        let reason = run(stream, handler, Arc::clone(&self.context)).await;
-        tracing::info!(%address, %reason, "link to another replica closed");
+        match result {
+            Ok(()) => {
+                self.unreachable().remove(&address);
+                tracing::info!(%address, "link to another replica closed");
+            }
+            Err(error) if self.unreachable().insert(&address) => {
+                tracing::warn!(%address, %error, "cannot connect to another replica");
+            }
+            Err(_) => {}
+        }
     }
 
     fn unreachable(&self) -> MutexGuard<'_, Unreachable> {
@@ -257,13 +275,14 @@ fn client_tls(files: &TlsConfig) -> io::Result<Tls> {
 pub struct LinkService {
     hub: Arc<DuelHub>,
     secret: Arc<LinkSecret>,
+    address: String,
 }
 
 impl Service for LinkService {
     type Handler = LinkHandler;
 
     fn handler(&self) -> LinkHandler {
-        LinkHandler::owner(Arc::clone(&self.hub), Arc::clone(&self.secret))
+        LinkHandler::owner(Arc::clone(&self.hub), Arc::clone(&self.secret), self.address.clone())
     }
 
     fn timeouts(&self) -> ConnectionTimeouts {

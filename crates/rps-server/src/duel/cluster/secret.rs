@@ -61,24 +61,25 @@ impl LinkSecret {
         self.lobby
     }
 
-    /// Returns the proof of one side for the challenge of the other side.
-    pub(super) fn prove(&self, side: Side, challenge: &Bytes32) -> Bytes32 {
+    /// Returns the proof of one side: for the challenges of the taker and of the owner, and for the owner's endpoint. An
+    /// attacker who makes a taker connect to an endpoint of the attacker cannot use the taker's proof elsewhere.
+    pub(super) fn prove(&self, side: Side, challenges: &[Bytes32; 2], address: &str) -> Bytes32 {
         let mut proof = [0; 32];
-        proof.copy_from_slice(hmac::sign(&self.key, &self.text(side, challenge)).as_ref());
+        proof.copy_from_slice(hmac::sign(&self.key, &self.text(side, challenges, address)).as_ref());
         proof
     }
 
-    /// Whether a proof is right. It takes the same time for each wrong one.
-    pub(super) fn verify(&self, side: Side, challenge: &Bytes32, proof: &Bytes32) -> bool {
-        hmac::verify(&self.key, &self.text(side, challenge), proof).is_ok()
+    /// Whether a proof is right. Compares in constant time.
+    pub(super) fn verify(&self, side: Side, challenges: &[Bytes32; 2], address: &str, proof: &Bytes32) -> bool {
+        hmac::verify(&self.key, &self.text(side, challenges, address), proof).is_ok()
     }
 
-    fn text(&self, side: Side, challenge: &Bytes32) -> Vec<u8> {
+    fn text(&self, side: Side, [taker, owner]: &[Bytes32; 2], address: &str) -> Vec<u8> {
         let side: &[u8] = match side {
             Side::Taker => b"taker",
             Side::Owner => b"owner",
         };
-        [side, challenge, &self.lobby].concat()
+        [side, taker, owner, &self.lobby, address.as_bytes()].concat()
     }
 }
 
@@ -87,14 +88,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proof_is_right_only_for_its_secret_side_challenge_and_lobby() {
+    fn a_proof_is_right_only_for_its_secret_side_challenges_address_and_lobby() {
         let secret = LinkSecret::new("0123456789abcdef", "rps");
-        let proof = secret.prove(Side::Taker, &[1; 32]);
-        assert!(secret.verify(Side::Taker, &[1; 32], &proof));
-        assert!(!secret.verify(Side::Owner, &[1; 32], &proof));
-        assert!(!secret.verify(Side::Taker, &[2; 32], &proof));
-        assert!(!LinkSecret::new("0123456789abcdeF", "rps").verify(Side::Taker, &[1; 32], &proof));
-        assert!(!LinkSecret::new("0123456789abcdef", "other").verify(Side::Taker, &[1; 32], &proof));
+        let (challenges, address) = ([[1; 32], [2; 32]], "h:1");
+        let proof = secret.prove(Side::Taker, &challenges, address);
+        assert!(secret.verify(Side::Taker, &challenges, address, &proof));
+        assert!(!secret.verify(Side::Owner, &challenges, address, &proof));
+        assert!(!secret.verify(Side::Taker, &[[1; 32], [1; 32]], address, &proof));
+        assert!(!secret.verify(Side::Taker, &[[2; 32], [2; 32]], address, &proof));
+        assert!(!secret.verify(Side::Taker, &challenges, "h:2", &proof));
+        assert!(!LinkSecret::new("0123456789abcdeF", "rps").verify(Side::Taker, &challenges, address, &proof));
+        assert!(!LinkSecret::new("0123456789abcdef", "other").verify(Side::Taker, &challenges, address, &proof));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! This replica's players whose moves another replica judges.
 //!
-//! A move is in one place at a time: in the rounds of this replica, in a claim, or at the owner. Only the place decides about
-//! it. While it is at the owner, nothing but the owner's word, or its loss, ends it.
+//! A move is in one place at a time: in the rounds of this replica, in a claim, or at the owner. Only the replica that has it
+//! decides about it. While it is at the owner, only the owner's verdict or return gives it an outcome. Without either by the
+//! end of its window, or after the loss of the link, the outcome is unknown.
 
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::duel::rounds::{InPlay, PlayerId, ReplyState};
 
-/// What a player has to do with other replicas.
+/// A player's state in the play with other replicas.
 #[derive(Debug, Default)]
 pub(super) struct Away {
     /// The number of its move in tickets, if the move was in the lobby.
@@ -133,10 +134,14 @@ impl Cluster {
         Ok(())
     }
 
-    pub(super) fn on_refuse(&mut self, link: LinkId, session: u64, turn: &mut Turn<'_>) {
-        if let Some(&player) = self.sessions.get(&(link, session)) {
-            self.end_claim(player, ClaimResult::Refused, turn);
+    pub(super) fn on_refuse(&mut self, link: LinkId, session: u64, turn: &mut Turn<'_>) -> Result<(), InvalidSequence> {
+        let Some(&player) = self.sessions.get(&(link, session)) else { return Ok(()) };
+        let claim = self.away.get(&player).and_then(|away| away.claim.as_ref());
+        if claim.is_none_or(|claim| claim.session != session) {
+            return Err(InvalidSequence::Move);
         }
+        self.end_claim(player, ClaimResult::Refused, turn);
+        Ok(())
     }
 
     /// Ends a claim without success. The move returns to the lobby.
@@ -149,10 +154,10 @@ impl Cluster {
         self.resume(player, claim.in_play, turn);
     }
 
-    /// Removes a session, and tells the owner, if the owner does not know it.
-    fn end_session(&mut self, link: LinkId, session: u64, is_news: bool, turn: &mut Turn<'_>) {
+    /// Removes a session. Sends leave if `notify`.
+    fn end_session(&mut self, link: LinkId, session: u64, notify: bool, turn: &mut Turn<'_>) {
         self.sessions.remove(&(link, session));
-        if is_news && self.is_open(link) {
+        if notify && self.is_open(link) {
             turn.send(link, Message::Leave { session });
         }
     }
@@ -263,7 +268,7 @@ impl Cluster {
         let Some(player) = self.sessions.remove(&(link, session)) else { return };
         let Some(away) = self.away.get_mut(&player) else { return };
         if away.pair_in(session).is_none() {
-            // The owner has accepted the claim, and left before the message arrived. It cannot come here in this order.
+            // An owner that follows the protocol never sends this: it accepts a claim before it dissolves the pair.
             return;
         }
         if let Some(Pair { at_owner: Some(at_owner), .. }) = away.pair.take() {

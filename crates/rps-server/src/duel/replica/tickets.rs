@@ -11,7 +11,7 @@ use crate::duel::rounds::{PlayerId, Rounds};
 /// Says where a player waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// The number of the player's move, which nobody else knows before the ticket is posted.
+    /// The number of the player's move: secret until the ticket is posted.
     pub nonce: u128,
     /// The endpoint of the replica where the player waits.
     pub address: String,

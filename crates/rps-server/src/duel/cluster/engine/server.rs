@@ -85,11 +85,12 @@ pub(super) struct Server {
     tls: Arc<Tls>,
     key: String,
     check: Program,
+    call_timeout: Duration,
 }
 
 impl Server {
-    pub(super) fn new(url: EngineUrl, tls: Arc<Tls>, key: String) -> Self {
-        Self { url, tls, key, check: Program::new(CHECK) }
+    pub(super) fn new(url: EngineUrl, tls: Arc<Tls>, key: String, call_timeout: Duration) -> Self {
+        Self { url, tls, key, check: Program::new(CHECK), call_timeout }
     }
 
     /// Connects, and checks that calls work. Of several servers, the first one that leads to a success is used;
@@ -156,7 +157,10 @@ impl Server {
     async fn open_checked(&self, server: &Endpoint, asking: bool) -> Result<Opened, EngineError> {
         let (mut connection, mut driver) = self.open(server, self.credentials().set_db(self.url.db.into())).await?;
         let checked = self.check.run::<()>(&mut connection, asking, &self.key, &[]);
-        drive(&mut driver, checked).await?.map_err(|error| EngineError::Server(server.to_string(), error))?;
+        // The time of a call: an engine that is too slow for calls is not available.
+        let checked = timeout(self.call_timeout, drive(&mut driver, checked)).await;
+        let checked = checked.map_err(|_| EngineError::ReplyTimeout(self.call_timeout))?;
+        checked?.map_err(|error| EngineError::Server(server.to_string(), error))?;
         Ok(Opened { connection, driver, asking })
     }
 
