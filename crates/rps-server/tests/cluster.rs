@@ -347,6 +347,17 @@ fn row_61_redis_can_answer_late() {
             counts.wait_for_more(500);
         }
         all(servers, engine_is(1), "reaches the engine again");
+        // A slow engine is unavailable, once for each replica, and not up and down with each connection.
+        let lines = |server: &ServerProcess| server.log().matches("engine is unavailable").count();
+        let before: Vec<_> = servers.iter().map(lines).collect();
+        engine.control().run::<()>("CLIENT PAUSE 600000 WRITE");
+        all(servers, engine_is(0), "notices that the engine is slow");
+        counts.wait_for_more(500);
+        assert!(servers.iter().all(|server| server.metric("rps_cluster_engine_up") == 0));
+        let after: Vec<_> = servers.iter().map(lines).collect();
+        assert!(before.iter().zip(&after).all(|(before, after)| *after == before + 1), "{before:?} {after:?}");
+        engine.control().run::<()>("CLIENT UNPAUSE");
+        all(servers, engine_is(1), "reaches the engine again");
         meet(servers);
     });
 }

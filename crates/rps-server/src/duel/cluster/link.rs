@@ -104,7 +104,7 @@ impl LinkHandler {
                     }
                     output.extend_from_slice(&self.secret.prove(Side::Taker, &challenges, &self.address));
                     if progress.0.set(Ok(())).is_ok() {
-                        tracing::info!(address = self.address, "connected to another replica");
+                        tracing::info!(address = %self.address, "connected to another replica");
                     }
                     handle.on_open();
                     State::Open(handle)
