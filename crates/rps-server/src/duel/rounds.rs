@@ -246,7 +246,7 @@ impl Rounds {
         Some(guest)
     }
 
-    /// Event: the player plays at another replica from now on, or with nobody. Its pair is dissolved.
+    /// Event: the player plays at another replica from now on, or has no partner. Its pair is dissolved.
     pub fn on_part(&mut self, player: PlayerId, now: Instant, actions: &mut Vec<Action>) {
         let Some(partner) = self.unpair(player) else { return };
         if self.players[partner.0].guest.is_some() {

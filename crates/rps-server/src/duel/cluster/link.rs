@@ -41,9 +41,13 @@ enum State {
 pub(super) struct LinkProgress(OnceLock<Result<(), String>>);
 
 impl LinkProgress {
-    /// Returns an error if the link was never open. `reason` is why the connection closed.
-    pub(super) fn result(&self, reason: &CloseReason) -> Result<(), String> {
-        self.0.get().cloned().unwrap_or_else(|| Err(format!("closed during the handshake: {reason}")))
+    /// Returns the close reason of the connection, or an error if the link was never open.
+    pub(super) fn result(&self, reason: CloseReason) -> Result<CloseReason, String> {
+        match self.0.get() {
+            Some(Ok(())) => Ok(reason),
+            Some(Err(error)) => Err(error.clone()),
+            None => Err(format!("closed during the handshake: {reason}")),
+        }
     }
 }
 
@@ -57,7 +61,8 @@ pub(crate) enum LinkError {
     #[error("the peer is of another lobby: duel.cluster.name differs")]
     Lobby,
     #[error(
-        "the peer does not know the secret: the contents of duel.cluster.secret_file differ, or its duel.cluster.advertise is not the address in its ticket"
+        "the peer does not know the secret, or is another replica than the one in the ticket: compare \
+         duel.cluster.secret_file and duel.cluster.advertise"
     )]
     Secret,
     #[error("there are too many links")]

@@ -226,14 +226,14 @@ impl Links {
                 let (secret, address) = (Arc::clone(&self.secret), address.clone());
                 let handler = LinkHandler::taker(handle, secret, address, Arc::clone(&progress));
                 let reason = run(stream, handler, Arc::clone(&self.context)).await;
-                progress.result(&reason)
+                progress.result(reason)
             }
             Err(error) => Err(error.to_string()),
         };
         match result {
-            Ok(()) => {
+            Ok(reason) => {
                 self.unreachable().remove(&address);
-                tracing::info!(%address, "link to another replica closed");
+                tracing::info!(%address, %reason, "link to another replica closed");
             }
             Err(error) if self.unreachable().insert(&address) => {
                 tracing::warn!(%address, %error, "cannot connect to another replica");

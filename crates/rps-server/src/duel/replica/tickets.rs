@@ -8,7 +8,7 @@ use super::away::Away;
 use super::{ASK_INTERVAL, Action, Cluster, Turn};
 use crate::duel::rounds::{PlayerId, Rounds};
 
-/// Says where a player waits.
+/// A waiting move of another replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
     /// The number of the player's move: secret until the ticket is posted.
