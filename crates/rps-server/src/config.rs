@@ -102,9 +102,7 @@ impl Config {
             remedy: "make timeouts.idle longer than duel.window",
         })
     }
-}
 
-impl Config {
     /// Returns a conflict between `[duel.cluster]` and other tables.
     fn cluster_conflict(&self) -> Option<Conflict> {
         let is_useless = self.duel.cluster.is_on() && self.duel.listen.is_empty();

@@ -14,9 +14,9 @@
 //! house's move, judges the round and encodes the reply. The driver writes all replies to one read at once.
 //!
 //! In a [`duel`], a move is judged against another player's move. The handler passes it to the [`hub`](duel::hub), which
-//! applies it to a state machine, the [`replica`](duel::replica) around the [`rounds`](duel::rounds), under one lock. The state machine returns the state of
-//! each affected reply: ready, or pending until a deadline. While a reply is pending, the driver reads nothing from that
-//! connection. It waits until the hub wakes it with the reply, or until the deadline.
+//! applies it to a state machine, the [`replica`](duel::replica) around the [`rounds`](duel::rounds), under one lock. The
+//! state machine returns the state of each affected reply: ready, or pending until a deadline. While a reply is pending, the
+//! driver reads nothing from that connection. It waits until the hub wakes it with the reply, or until the deadline.
 
 pub mod config;
 pub mod duel;
@@ -26,7 +26,7 @@ pub mod metrics;
 pub mod solo;
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prometheus_client::collector::Collector;
@@ -45,7 +45,7 @@ use tokio::task::JoinSet;
 use config::Config;
 use duel::cluster::Links;
 use duel::cluster::config::ClusterConfig;
-use duel::cluster::engine::{Engine, EngineHealth};
+use duel::cluster::engine::Engine;
 use duel::cluster::metrics::ClusterCollector;
 use duel::handler::DuelHandler;
 use duel::hub::DuelHub;
@@ -74,17 +74,9 @@ pub struct Server<H> {
     metrics: Arc<Metrics>,
     house: Arc<H>,
     hub: Arc<DuelHub>,
-    cluster: Option<Cluster>,
+    /// `None` without a cluster.
+    links: Option<Arc<Links>>,
     shutdown: Shutdown,
-}
-
-/// A replica's part in a cluster.
-#[derive(Debug)]
-struct Cluster {
-    links: Arc<Links>,
-    /// The engine, until the server runs.
-    engine: Mutex<Option<Engine>>,
-    engine_health: EngineHealth,
 }
 
 impl<H, R> Server<H>
@@ -115,12 +107,8 @@ where
         let hub = DuelHub::with_cluster(config.duel.window.get(), rand::random());
         let engine =
             Engine::new(engine, &name.to_string(), rand::random(), address.clone()).map_err(io::Error::other)?;
-        let cluster = Cluster {
-            links: Arc::new(Links::new(Arc::clone(&hub), secret, address, config.tls.clone())),
-            engine_health: engine.health(),
-            engine: Mutex::new(Some(engine)),
-        };
-        Ok(Self { cluster: Some(cluster), ..Self::with_hub(config, house, shutdown, hub) })
+        let links = Links::new(Arc::clone(&hub), engine, secret, address, config.tls.clone());
+        Ok(Self { links: Some(Arc::new(links)), ..Self::with_hub(config, house, shutdown, hub) })
     }
 
     fn with_hub(config: &Config, house: H, shutdown: Shutdown, hub: Arc<DuelHub>) -> Self {
@@ -136,7 +124,7 @@ where
             metrics,
             house,
             hub,
-            cluster: None,
+            links: None,
             shutdown,
         }
     }
@@ -162,22 +150,19 @@ where
         for listener in listeners.duel {
             accept_loops.spawn(self.serve_listener(listener, self.duel.subscribe()));
         }
-        let Some(cluster) = &self.cluster else {
-            accept_loops.join_all().await;
-            return self.metrics.connections.summary();
-        };
-        let Cluster { links, engine, .. } = cluster;
-        let mut tasks = JoinSet::new();
-        for listener in listeners.cluster {
-            tasks.spawn(links.serve_listener(listener));
-        }
-        if let Some(engine) = engine.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            tasks.spawn(Arc::clone(links).run(engine, self.shutdown.clone()));
+        let mut link_tasks = JoinSet::new();
+        if let Some(links) = &self.links {
+            for listener in listeners.cluster {
+                link_tasks.spawn(links.serve_listener(listener));
+            }
+            link_tasks.spawn(Arc::clone(links).run(self.shutdown.clone()));
         }
         accept_loops.join_all().await;
-        // The players' connections have ended; until then, other replicas may have their moves.
-        links.shutdown().trigger();
-        tasks.join_all().await;
+        if let Some(links) = &self.links {
+            // The players' connections have ended; until then, other replicas may have their moves.
+            links.shutdown().trigger();
+            link_tasks.join_all().await;
+        }
         self.metrics.connections.summary()
     }
 
@@ -215,8 +200,8 @@ where
             Box::new(Arc::clone(&self.admission)),
             Box::new(others),
         ];
-        if let Some(Cluster { engine_health, .. }) = &self.cluster {
-            let (hub, engine) = (Arc::clone(&self.hub), engine_health.clone());
+        if let Some(links) = &self.links {
+            let (hub, engine) = (Arc::clone(&self.hub), links.engine_health());
             collectors.push(Box::new(ClusterCollector { hub, engine }));
         }
         registry("rps", env!("CARGO_PKG_VERSION"), collectors)

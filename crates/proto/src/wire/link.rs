@@ -26,7 +26,7 @@ pub struct Hello {
     pub challenge: Bytes32,
 }
 
-/// The owner's answer.
+/// The owner's reply to the hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Challenge {
     /// Random bytes.

@@ -17,8 +17,7 @@ use proto::wire::rps::Move;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::cluster::link::LinkError;
-use super::replica::{Action, ClusterStats, EngineCall, EngineReply, LinkId, Replica};
+use super::replica::{Action, ClusterStats, EngineCall, EngineReply, LinkId, ProtocolError, Replica};
 use super::rounds::{DuelStats, PlayerId, ReplyState};
 
 /// The players of the duel, shared by their connections.
@@ -316,7 +315,7 @@ impl LinkHandle {
     /// # Errors
     ///
     /// Fails if the peer does not follow the protocol.
-    pub(super) fn on_input(&self, input: &mut BytesMut) -> Result<bool, LinkError> {
+    pub(super) fn on_input(&self, input: &mut BytesMut) -> Result<bool, ProtocolError> {
         let handle = |replica: &mut Replica, now, actions: &mut Vec<Action>| {
             for _ in 0..MESSAGES_PER_LOCK {
                 let Some(message) = Message::decode(input)? else { return Ok(false) };

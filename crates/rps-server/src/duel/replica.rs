@@ -1,11 +1,12 @@
 //! One replica's part of the duel as a state machine: events in, actions out, without sockets, clocks or tasks.
 //!
-//! It depends on [`rounds`] and on the messages of [`link`](proto::wire::link). Without a cluster, it passes
-//! the events of players on to the rounds. With a cluster, three parts are added, each in a file:
+//! It depends on [`rounds`] and on the messages of [`link`](proto::wire::link). Without a cluster, it passes the events of
+//! players to the rounds. A cluster adds four parts, each in a file:
 //!
 //! - `tickets`: finds players of other replicas, with tickets in the engine;
 //! - `away`: this replica's players whose moves another replica judges;
-//! - `guests`: other replicas' players whose moves this replica judges.
+//! - `guests`: other replicas' players whose moves this replica judges;
+//! - `links`: the links, their clocks and their timeouts.
 //!
 //! [`cluster`](super::cluster) explains how they work together. The caller passes the time of each event, which must not
 //! decrease, and carries out the actions in their order.
@@ -27,13 +28,13 @@ use super::rounds::{self, DuelStats, PlayerId, ReplyState, Rounds};
 use away::Away;
 use guests::Guest;
 use links::Link;
-pub use links::{InvalidSequence, LinkId};
+pub use links::{LinkId, ProtocolError};
 use tickets::Tickets;
 pub use tickets::{EngineCall, EngineReply, Ticket};
 
 /// Maximum links that this replica has opened, and maximum links that it has accepted.
 pub const MAX_LINKS: usize = 64;
-/// Maximum time from a claim to its answer, and from there to the move. The time to connect is part of the first.
+/// Maximum time from a claim to its reply, and from there to the move. The time to connect is part of the first.
 pub const CLAIM_TIMEOUT: Duration = Duration::from_millis(250);
 /// Both sides of a link send their clock at this interval.
 pub const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
@@ -44,9 +45,6 @@ pub const ASK_INTERVAL: Duration = Duration::from_secs(1);
 /// After a claim without success, the engine is asked again after a random time up to this, so that two replicas that
 /// claim each other's tickets do not do so again and again.
 pub const MAX_RETRY_DELAY: Duration = Duration::from_millis(100);
-/// A move comes back from another replica this long before the end of its window, or a tenth of the window, so that its own
-/// replica can make it void in time.
-pub const RETURN_MARGIN: Duration = Duration::from_millis(100);
 /// In a drain, the owner of a move has this long to confirm its withdrawal.
 pub const WITHDRAW_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -60,7 +58,7 @@ pub enum Action {
         /// The new state of the reply.
         reply: ReplyState,
     },
-    /// Call the engine. A call of [`EngineCall::Ask`] is answered with [`Replica::on_engine_reply`].
+    /// Call the engine. The reply to [`EngineCall::Ask`] is an event: [`Replica::on_engine_reply`].
     Engine(EngineCall),
     /// Connect to another replica and make the handshake. Then call [`Replica::on_link_open`] or [`Replica::on_link_lost`].
     Connect {
@@ -92,7 +90,7 @@ pub enum ClaimResult {
     Accepted,
     /// The ticket's move did not wait any more.
     Refused,
-    /// The owner did not answer in time.
+    /// The owner did not reply in time.
     TimedOut,
     /// The link could not be opened or was lost.
     LinkLost,
@@ -294,7 +292,7 @@ impl Replica {
         self.cluster_turn(now, actions, Cluster::on_drain);
     }
 
-    /// Event: the engine has answered a call, or the call has failed or timed out.
+    /// Event: the engine has replied to [`EngineCall::Ask`], or that call has failed or timed out.
     pub fn on_engine_reply(&mut self, reply: EngineReply, now: Instant, actions: &mut Vec<Action>) {
         self.cluster_turn(now, actions, |cluster, turn| cluster.on_engine_reply(reply, turn));
     }
@@ -331,7 +329,7 @@ impl Replica {
         message: Message,
         now: Instant,
         actions: &mut Vec<Action>,
-    ) -> Result<(), InvalidSequence> {
+    ) -> Result<(), ProtocolError> {
         let handled = self.cluster_turn(now, actions, |cluster, turn| cluster.on_message(link, message, turn));
         handled.unwrap_or(Ok(()))
     }
@@ -372,7 +370,10 @@ impl Replica {
         let mut turn = Turn { rounds, results, now, actions };
         let result = event(cluster.as_deref_mut(), &mut turn);
         match cluster {
-            Some(cluster) => cluster.finish(&mut turn),
+            Some(cluster) => {
+                cluster.carry_out(&mut turn);
+                cluster.keep_ticket(&mut turn);
+            }
             None => turn.actions.extend(turn.results.drain(..).filter_map(|action| match action {
                 rounds::Action::Reply { player, reply } => Some(Action::Reply { player, reply }),
                 // Without a cluster there are no guests.
@@ -384,12 +385,6 @@ impl Replica {
 }
 
 impl Cluster {
-    /// Carries out the results of the rounds, and then keeps the ticket of the player in the lobby.
-    fn finish(&mut self, turn: &mut Turn<'_>) {
-        self.carry_out(turn);
-        self.keep_ticket(turn);
-    }
-
     /// Carries out the results of the rounds so far. An event that removes guests does this first, since a result can name
     /// them.
     fn carry_out(&mut self, turn: &mut Turn<'_>) {
@@ -445,7 +440,7 @@ impl Cluster {
         }
     }
 
-    fn on_message(&mut self, link: LinkId, message: Message, turn: &mut Turn<'_>) -> Result<(), InvalidSequence> {
+    fn on_message(&mut self, link: LinkId, message: Message, turn: &mut Turn<'_>) -> Result<(), ProtocolError> {
         // The link may be lost already.
         let Some(state) = self.links.get_mut(&link) else { return Ok(()) };
         state.on_received(turn.now);
@@ -467,7 +462,7 @@ impl Cluster {
             }
             (Message::Leave { session }, false) => self.on_guest_left(link, session, turn),
             (Message::Withdraw { session }, false) => self.on_withdraw(link, session, turn),
-            _ => return Err(InvalidSequence::WrongSide),
+            _ => return Err(ProtocolError::WrongSide),
         }
         Ok(())
     }

@@ -128,7 +128,14 @@ pub struct InPlay {
     pub patience_end: Instant,
     /// When the move is void.
     pub window_end: Instant,
+    /// The latest time at which another replica can judge the move, so that it comes back before the end of its window.
+    pub return_by: Instant,
 }
+
+/// Another replica returns a move this long before the end of its window, or a tenth of the window if that is less. Its own
+/// replica can then make it void in time.
+pub const RETURN_MARGIN: Duration = Duration::from_millis(100);
+const RETURN_MARGINS_PER_WINDOW: u32 = 10;
 
 /// The patience is the window divided by this.
 const PATIENCES_PER_WINDOW: u32 = 10;
@@ -145,16 +152,17 @@ impl Rounds {
         self.window = window;
     }
 
-    /// Returns the window of moves that come into play from now on.
-    #[must_use]
-    pub const fn window(&self) -> Duration {
-        self.window
-    }
-
     /// Returns a move that comes into play at `now`, with its deadlines.
     #[must_use]
     pub fn new_move(&self, mv: Move, now: Instant) -> InPlay {
-        InPlay { mv, patience_end: now + self.window / PATIENCES_PER_WINDOW, window_end: now + self.window }
+        let Self { window, .. } = *self;
+        let return_after = window.saturating_sub(RETURN_MARGIN.min(window / RETURN_MARGINS_PER_WINDOW));
+        InPlay {
+            mv,
+            patience_end: now + window / PATIENCES_PER_WINDOW,
+            window_end: now + window,
+            return_by: now + return_after,
+        }
     }
 
     /// Event: a player connects.

@@ -261,8 +261,7 @@ impl Game<'_> {
                 let (mv, _) = self.sessions[session].at_owner.take().expect("S3: a return without a move");
                 assert_eq!(self.sessions[session].sent, Some((mv, number)), "the return of another move");
                 self.sessions[session].is_returned = true;
-                let is_late = self.now + MILLISECOND * 20
-                    >= self.moves[mv].window_end - self.margin(self.sessions[session].taker);
+                let is_late = self.now + MILLISECOND * 20 >= self.return_by(mv);
                 self.count(if is_late { Case::ReturnTooLate } else { Case::ReturnAtPatienceEnd });
             }
             Message::PartnerMoved { session } => {

@@ -3,8 +3,10 @@
 use super::*;
 
 impl Game<'_> {
-    pub(super) fn margin(&self, process: usize) -> Time {
-        micros(RETURN_MARGIN).min(self.processes[process].window / 10)
+    /// Returns the latest time at which another replica can judge a move.
+    pub(super) fn return_by(&self, mv: usize) -> Time {
+        let SimulatedMove { since, window_end, .. } = self.moves[mv];
+        window_end - micros(RETURN_MARGIN).min((window_end - since) / 10)
     }
 
     // Checks.
@@ -17,7 +19,7 @@ impl Game<'_> {
         assert!(last.is_none_or(|(_, last)| last < number), "the number of a move is used again");
         assert!(!matches!(self.moves[mv].place, Place::Owner(_) | Place::Lost), "the move is at an owner already");
         assert_eq!(sent, self.moves[mv].mv);
-        let latest = self.moves[mv].window_end - self.margin(self.moves[mv].process);
+        let latest = self.return_by(mv);
         assert!(self.now < latest, "the move is sent too late");
         self.count_if(last.is_some_and(|(last, _)| last == mv), Case::MovedAfterReturn);
         self.moves[mv].place = Place::Owner(session);
@@ -285,10 +287,7 @@ impl Game<'_> {
                 && let Some(mv) = self.players[player].in_play
                 && !matches!(self.moves[mv].place, Place::Claim(_))
             {
-                assert!(
-                    self.now >= self.moves[mv].window_end - self.margin(process),
-                    "the owner does not get the move"
-                );
+                assert!(self.now >= self.return_by(mv), "the owner does not get the move");
                 self.sessions[session].is_wanted = false;
                 self.count(Case::NotSent);
             }

@@ -38,10 +38,9 @@ use proto::wire::rps::{Move, Outcome, Reply};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rps_server::duel::replica::{
-    Action, CLAIM_TIMEOUT, EngineCall, EngineReply, LINK_TIMEOUT, LinkId, RETURN_MARGIN, Replica, Ticket,
-    WITHDRAW_TIMEOUT,
+    Action, CLAIM_TIMEOUT, EngineCall, EngineReply, LINK_TIMEOUT, LinkId, Replica, Ticket, WITHDRAW_TIMEOUT,
 };
-use rps_server::duel::rounds::{PlayerId, ReplyState};
+use rps_server::duel::rounds::{PlayerId, RETURN_MARGIN, ReplyState};
 use rps_server::game::judge;
 
 const SEEDS: u64 = 100_000;

@@ -120,7 +120,7 @@ impl Engine {
 
     /// Makes a call. Returns the reply to [`EngineCall::Ask`], within [`CALL_TIMEOUT`], and `None` for
     /// [`EngineCall::Withdraw`]. The reply is [`EngineReply::Failed`] at once while the engine is unavailable.
-    pub async fn call(&mut self, call: EngineCall) -> Option<EngineReply> {
+    pub async fn call(&self, call: EngineCall) -> Option<EngineReply> {
         match call {
             EngineCall::Ask { nonce, expires_in } => Some(self.ask(nonce, expires_in).await),
             EngineCall::Withdraw { nonce } => {
@@ -147,8 +147,8 @@ impl Engine {
         }
     }
 
-    /// Makes a call that changes nothing, to find out whether the engine still answers.
-    pub async fn check(&mut self) {
+    /// Makes a call that changes nothing, to find out whether the engine still replies.
+    pub async fn check(&self) {
         // No ticket has this number, except by a chance of 1 in 2^128.
         self.withdraw(0).await;
     }

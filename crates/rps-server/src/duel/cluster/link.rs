@@ -11,7 +11,7 @@ use proto::wire::link::{Bytes32, Challenge, Hello, InvalidMessage, Proof};
 
 use super::secret::{LinkSecret, Side};
 use crate::duel::hub::{DuelHub, LinkHandle};
-use crate::duel::replica::InvalidSequence;
+use crate::duel::replica::ProtocolError;
 
 /// One side of a link.
 #[derive(Debug)]
@@ -53,11 +53,11 @@ impl LinkProgress {
 
 /// Why a link is closed from this side.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum LinkError {
+enum LinkError {
     #[error(transparent)]
-    Message(#[from] InvalidMessage),
+    Hello(#[from] InvalidMessage),
     #[error(transparent)]
-    Sequence(#[from] InvalidSequence),
+    Protocol(#[from] ProtocolError),
     #[error("the peer is of another lobby: duel.cluster.name differs")]
     Lobby,
     #[error(

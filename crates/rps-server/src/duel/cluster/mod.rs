@@ -59,7 +59,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use super::hub::{ClusterStep, DuelHub};
 use super::replica::{CLAIM_TIMEOUT, LINK_TIMEOUT, LinkId, MAX_LINKS};
-use engine::Engine;
+use engine::{Engine, EngineHealth};
 use link::{LinkHandler, LinkProgress};
 use secret::LinkSecret;
 
@@ -82,10 +82,11 @@ pub const BUFFERS: SocketBuffers = SocketBuffers { send: 212_992, receive: 212_9
 /// The engine is checked after this long without a call. While partners stay partners, no call would notice that it hangs.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A replica's connections to the engine and to other replicas.
+/// A replica's connections: to the engine and to other replicas.
 #[derive(Debug)]
 pub struct Links {
     hub: Arc<DuelHub>,
+    engine: Engine,
     secret: Arc<LinkSecret>,
     /// How other replicas reach this one.
     address: String,
@@ -131,7 +132,7 @@ pub const MAX_FILES: usize = 3 * MAX_LINKS + 2;
 impl Links {
     /// Creates the connections of `hub`'s replica, and opens none yet. Other replicas reach it at `address`.
     #[must_use]
-    pub fn new(hub: Arc<DuelHub>, secret: LinkSecret, address: String, tls: TlsConfig) -> Self {
+    pub fn new(hub: Arc<DuelHub>, engine: Engine, secret: LinkSecret, address: String, tls: TlsConfig) -> Self {
         let context = ConnectionContext {
             timeouts: LINK_TIMEOUTS,
             metrics: Arc::<ConnectionMetrics>::default(),
@@ -143,13 +144,20 @@ impl Links {
             ..Default::default()
         };
         let (secret, context) = (Arc::new(secret), Arc::new(context));
-        Self { hub, secret, address, tls, context, admission: Admission::new(&limits), unreachable: Mutex::default() }
+        let admission = Admission::new(&limits);
+        Self { hub, engine, secret, address, tls, context, admission, unreachable: Mutex::default() }
     }
 
     /// Returns the shutdown of the links. It is triggered when the players' connections have ended.
     #[must_use]
     pub fn shutdown(&self) -> &Shutdown {
         &self.context.shutdown
+    }
+
+    /// Returns a view of whether the engine is available.
+    #[must_use]
+    pub fn engine_health(&self) -> EngineHealth {
+        self.engine.health()
     }
 
     /// Serves the links that other replicas open, until the [shutdown](Self::shutdown).
@@ -166,9 +174,9 @@ impl Links {
     }
 
     /// Calls the engine and opens links, until the links' shutdown. At `shutdown`, gives guests back to their replicas.
-    pub async fn run(self: Arc<Self>, mut engine: Engine, shutdown: Shutdown) {
+    pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
         let mut links = JoinSet::new();
-        let hub = Arc::clone(&self.hub);
+        let Self { hub, engine, .. } = &*self;
         let calls = async {
             let mut health = engine.health();
             loop {
@@ -185,27 +193,27 @@ impl Links {
         };
         let steps = async {
             loop {
-                match self.hub.next_step() {
+                match hub.next_step() {
                     ClusterStep::Connect(link, address) => {
                         links.spawn(Arc::clone(&self).open_link(link, address));
                         // Links that have ended.
                         while links.try_join_next().is_some() {}
                     }
                     ClusterStep::Wait(at) => tokio::select! {
-                        () = self.hub.clock_changed() => {}
+                        () = hub.clock_changed() => {}
                         () = async {
                             match at {
                                 Some(at) => sleep_until(at).await,
                                 None => std::future::pending().await,
                             }
-                        } => self.hub.on_time(),
+                        } => hub.on_time(),
                     },
                 }
             }
         };
         let drain = async {
             shutdown.triggered().await;
-            self.hub.drain();
+            hub.drain();
             std::future::pending::<()>().await;
         };
         tokio::select! {

@@ -10,9 +10,7 @@ use proto::wire::link::Message;
 use proto::wire::rps::{Outcome, Reply};
 
 use super::links::LinkId;
-use super::{
-    Action, CLAIM_TIMEOUT, ClaimResult, Cluster, InvalidSequence, RETURN_MARGIN, Ticket, Turn, WITHDRAW_TIMEOUT,
-};
+use super::{Action, CLAIM_TIMEOUT, ClaimResult, Cluster, ProtocolError, Ticket, Turn, WITHDRAW_TIMEOUT};
 use crate::duel::rounds::{InPlay, PlayerId, ReplyState};
 
 /// A player's state in the play with other replicas.
@@ -47,7 +45,7 @@ struct MoveAtOwner {
     is_withdrawn: bool,
 }
 
-/// A ticket that a player has taken, until the owner answers.
+/// A ticket that a player has taken, until the owner replies.
 #[derive(Debug)]
 struct Claim {
     link: LinkId,
@@ -111,14 +109,14 @@ impl Cluster {
         self.sessions.range((link, 0)..=(link, u64::MAX)).map(|(_, player)| *player).collect()
     }
 
-    pub(super) fn on_accept(&mut self, link: LinkId, session: u64, turn: &mut Turn<'_>) -> Result<(), InvalidSequence> {
+    pub(super) fn on_accept(&mut self, link: LinkId, session: u64, turn: &mut Turn<'_>) -> Result<(), ProtocolError> {
         let player = self.sessions.get(&(link, session)).copied();
         let Some((player, away)) = player.and_then(|player| Some((player, self.away.get_mut(&player)?))) else {
             // Too late.
             turn.send(link, Message::Leave { session });
             return Ok(());
         };
-        let claim = away.claim.take_if(|claim| claim.session == session).ok_or(InvalidSequence::Move)?;
+        let claim = away.claim.take_if(|claim| claim.session == session).ok_or(ProtocolError::Move)?;
         self.stats.claims[ClaimResult::Accepted as usize] += 1;
         turn.actions.push(Action::Accepted(turn.now - claim.since));
         // Both players leave the partners that they had.
@@ -134,11 +132,11 @@ impl Cluster {
         Ok(())
     }
 
-    pub(super) fn on_refuse(&mut self, link: LinkId, session: u64, turn: &mut Turn<'_>) -> Result<(), InvalidSequence> {
+    pub(super) fn on_refuse(&mut self, link: LinkId, session: u64, turn: &mut Turn<'_>) -> Result<(), ProtocolError> {
         let Some(&player) = self.sessions.get(&(link, session)) else { return Ok(()) };
         let claim = self.away.get(&player).and_then(|away| away.claim.as_ref());
         if claim.is_none_or(|claim| claim.session != session) {
-            return Err(InvalidSequence::Move);
+            return Err(ProtocolError::Move);
         }
         self.end_claim(player, ClaimResult::Refused, turn);
         Ok(())
@@ -181,22 +179,20 @@ impl Cluster {
 
     /// Sends a move to the owner, unless it could not come back before the end of its window. Returns whether it did.
     fn try_send_move(&mut self, player: PlayerId, in_play: InPlay, turn: &mut Turn<'_>) -> bool {
-        let InPlay { mv, patience_end, window_end } = in_play;
+        let InPlay { mv, patience_end, window_end, return_by } = in_play;
         let Some(pair) = self.away.get_mut(&player).and_then(|away| away.pair.as_mut()) else { return false };
         pair.partner_moved = false;
-        // Not from the move's own deadlines: the patience of a move that met a guest before has changed.
-        let margin = RETURN_MARGIN.min(turn.rounds.window() / 10);
         let owner_time = |time| self.links.get(&pair.link).and_then(|link| link.to_peer_clock(time));
-        let (Some(patience_end), Some(owner_end), true) =
-            (owner_time(patience_end), owner_time(window_end), turn.now + margin < window_end)
+        let (Some(owner_patience_end), Some(owner_return_by), true) =
+            (owner_time(patience_end), owner_time(return_by), turn.now < return_by)
         else {
             return false;
         };
-        let latest_end = owner_end.saturating_sub(u64::try_from(margin.as_micros()).unwrap_or(u64::MAX));
         pair.number += 1;
         pair.at_owner = Some(MoveAtOwner { in_play, deadline: window_end, is_withdrawn: false });
         let Pair { link, session, number, .. } = *pair;
-        turn.send(link, Message::Move { session, number, mv, patience_end, window_end: latest_end });
+        let (patience_end, owner_end) = (owner_patience_end, owner_return_by);
+        turn.send(link, Message::Move { session, number, mv, patience_end, window_end: owner_end });
         turn.reply(player, ReplyState::Pending { deadline: window_end });
         true
     }
@@ -207,10 +203,10 @@ impl Cluster {
         link: LinkId,
         session: u64,
         number: u64,
-    ) -> Result<Option<(PlayerId, MoveAtOwner)>, InvalidSequence> {
+    ) -> Result<Option<(PlayerId, MoveAtOwner)>, ProtocolError> {
         let Some(&player) = self.sessions.get(&(link, session)) else { return Ok(None) };
-        let pair = self.away.get_mut(&player).and_then(|away| away.pair_in(session)).ok_or(InvalidSequence::Move)?;
-        let at_owner = pair.at_owner.take_if(|_| pair.number == number).ok_or(InvalidSequence::Move)?;
+        let pair = self.away.get_mut(&player).and_then(|away| away.pair_in(session)).ok_or(ProtocolError::Move)?;
+        let at_owner = pair.at_owner.take_if(|_| pair.number == number).ok_or(ProtocolError::Move)?;
         Ok(Some((player, at_owner)))
     }
 
@@ -221,7 +217,7 @@ impl Cluster {
         number: u64,
         outcome: Outcome,
         turn: &mut Turn<'_>,
-    ) -> Result<(), InvalidSequence> {
+    ) -> Result<(), ProtocolError> {
         if let Some((player, _)) = self.take_at_owner(link, session, number)? {
             self.on_move_ended(player);
             turn.reply(player, ReplyState::Ready(Reply::Judged(outcome)));
@@ -235,7 +231,7 @@ impl Cluster {
         session: u64,
         number: u64,
         turn: &mut Turn<'_>,
-    ) -> Result<(), InvalidSequence> {
+    ) -> Result<(), ProtocolError> {
         if let Some((player, at_owner)) = self.take_at_owner(link, session, number)? {
             self.on_returned(player, at_owner, turn);
         }

@@ -6,7 +6,7 @@ use proto::wire::link::Message;
 use proto::wire::rps::{Move, Reply};
 
 use super::links::LinkId;
-use super::{CLAIM_TIMEOUT, Cluster, InvalidSequence, Turn};
+use super::{CLAIM_TIMEOUT, Cluster, ProtocolError, Turn};
 use crate::duel::rounds::{InPlay, PlayerId, ReplyState};
 
 /// A player of another replica.
@@ -28,10 +28,10 @@ impl Cluster {
         session: u64,
         nonce: u128,
         turn: &mut Turn<'_>,
-    ) -> Result<(), InvalidSequence> {
+    ) -> Result<(), ProtocolError> {
         let Some(state) = self.links.get_mut(&link) else { return Ok(()) };
         if session <= state.last_session {
-            return Err(InvalidSequence::Number);
+            return Err(ProtocolError::Number);
         }
         state.last_session = session;
         let until = turn.now + CLAIM_TIMEOUT;
@@ -60,18 +60,18 @@ impl Cluster {
         mv: Move,
         (patience_end, window_end): (Instant, Instant),
         turn: &mut Turn<'_>,
-    ) -> Result<(), InvalidSequence> {
-        // A session that this replica has ended meanwhile: the other one has learned that the move is not judged.
+    ) -> Result<(), ProtocolError> {
+        // This replica has ended the session meanwhile, and its dissolve has returned the move.
         let Some(&guest) = self.guest_sessions.get(&(link, session)) else { return Ok(()) };
         let Some(state) = self.guests.get_mut(&guest) else { return Ok(()) };
         if number <= state.number {
-            return Err(InvalidSequence::Number);
+            return Err(ProtocolError::Number);
         }
         if turn.rounds.has_move(guest) {
-            return Err(InvalidSequence::Move);
+            return Err(ProtocolError::Move);
         }
         state.number = number;
-        turn.bring_into_play(guest, InPlay { mv, patience_end, window_end });
+        turn.bring_into_play(guest, InPlay { mv, patience_end, window_end, return_by: window_end });
         Ok(())
     }
 
@@ -120,7 +120,7 @@ impl Cluster {
     }
 
     pub(super) fn on_withdraw(&mut self, link: LinkId, session: u64, turn: &mut Turn<'_>) {
-        // If the session has ended, the message that says so is on its way.
+        // If the session has ended, a dissolve was sent already.
         if let Some(&guest) = self.guest_sessions.get(&(link, session)) {
             self.dismiss(guest, turn);
         }

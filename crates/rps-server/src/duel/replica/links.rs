@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use proto::wire::link::Message;
+use proto::wire::link::{InvalidMessage, Message};
 use thiserror::Error;
 
 use super::{Action, CLAIM_TIMEOUT, CLOCK_INTERVAL, Cluster, LINK_TIMEOUT, MAX_LINKS, Turn};
@@ -11,9 +11,12 @@ use super::{Action, CLAIM_TIMEOUT, CLOCK_INTERVAL, Cluster, LINK_TIMEOUT, MAX_LI
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub(super) u64);
 
-/// A message that the protocol does not allow at this point.
+/// Why the bytes of a link do not follow the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum InvalidSequence {
+pub enum ProtocolError {
+    /// The bytes are not a message.
+    #[error(transparent)]
+    Message(#[from] InvalidMessage),
     /// The message is one of the other side.
     #[error("a message came from the wrong side of the link")]
     WrongSide,
@@ -169,7 +172,7 @@ impl Cluster {
     }
 
     /// Returns the time at which this replica's clock shows `micros`.
-    pub(super) fn epoch_time(&self, micros: u64) -> Result<Instant, InvalidSequence> {
-        self.epoch.checked_add(Duration::from_micros(micros)).ok_or(InvalidSequence::Time)
+    pub(super) fn epoch_time(&self, micros: u64) -> Result<Instant, ProtocolError> {
+        self.epoch.checked_add(Duration::from_micros(micros)).ok_or(ProtocolError::Time)
     }
 }

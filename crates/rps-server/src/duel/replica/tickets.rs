@@ -34,7 +34,7 @@ pub enum EngineCall {
     },
 }
 
-/// The answer to [`EngineCall::Ask`].
+/// The reply to [`EngineCall::Ask`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineReply {
     /// The ticket is posted.
@@ -54,8 +54,8 @@ pub(super) struct Tickets {
     asked: Option<u128>,
     /// The last ticket in the count of posted tickets.
     counted: Option<u128>,
-    /// Whether the engine has a call to answer.
-    in_flight: bool,
+    /// The ticket of the call in flight.
+    in_flight: Option<u128>,
     /// When to ask for the same move again.
     next_ask: Instant,
     /// Do not ask for any move before this.
@@ -64,7 +64,7 @@ pub(super) struct Tickets {
 
 impl Tickets {
     pub(super) fn new(now: Instant) -> Self {
-        Self { posted: None, asked: None, counted: None, in_flight: false, next_ask: now, not_before: now }
+        Self { posted: None, asked: None, counted: None, in_flight: None, next_ask: now, not_before: now }
     }
 
     /// Sets when the engine is asked next.
@@ -73,13 +73,13 @@ impl Tickets {
     }
 
     pub(super) fn next_time(&self, rounds: &Rounds) -> Option<Instant> {
-        (!self.in_flight && rounds.waiting().is_some()).then(|| self.next_ask.max(self.not_before))
+        (self.in_flight.is_none() && rounds.waiting().is_some()).then(|| self.next_ask.max(self.not_before))
     }
 }
 
 impl Cluster {
-    /// Posts a ticket for the player in the lobby when it is time to, and withdraws the ticket of a player who waits there no
-    /// more. One call is in flight at a time, so there is never more than one ticket of this replica.
+    /// Posts a ticket for the player in the lobby when it is time to, and withdraws the ticket of a player who has left the
+    /// lobby. One call is in flight at a time, so there is never more than one ticket of this replica.
     pub(super) fn keep_ticket(&mut self, turn: &mut Turn<'_>) {
         let waiting = turn.rounds.waiting().filter(|_| !self.is_draining);
         let waiting = waiting.map(|(player, window_end)| (self.nonce(player), window_end));
@@ -93,19 +93,19 @@ impl Cluster {
             (tickets.asked, tickets.next_ask) = (Some(nonce), turn.now);
         }
         let expires_in = window_end.saturating_duration_since(turn.now);
-        if tickets.in_flight || turn.now < tickets.next_ask.max(tickets.not_before) || expires_in.is_zero() {
+        if tickets.in_flight.is_some() || turn.now < tickets.next_ask.max(tickets.not_before) || expires_in.is_zero() {
             return;
         }
-        (tickets.in_flight, tickets.posted, tickets.next_ask) = (true, Some(nonce), turn.now + ASK_INTERVAL);
+        (tickets.in_flight, tickets.posted, tickets.next_ask) = (Some(nonce), Some(nonce), turn.now + ASK_INTERVAL);
         turn.actions.push(Action::Engine(EngineCall::Ask { nonce, expires_in }));
     }
 
     pub(super) fn on_engine_reply(&mut self, reply: EngineReply, turn: &mut Turn<'_>) {
-        self.tickets.in_flight = false;
+        let asked = self.tickets.in_flight.take();
         match reply {
             EngineReply::Posted => {
-                self.stats.tickets_posted += u64::from(self.tickets.counted != self.tickets.asked);
-                self.tickets.counted = self.tickets.asked;
+                self.stats.tickets_posted += u64::from(self.tickets.counted != asked);
+                self.tickets.counted = asked;
             }
             EngineReply::Taken(ticket) => {
                 self.tickets.posted = None;

@@ -179,9 +179,9 @@ impl Server {
                 result => result,
             }
         };
-        let answer: Option<(String, String)> =
+        let address: Option<(String, String)> =
             timeout(CONNECT_TIMEOUT, asking).await.map_err(|_| EngineError::ConnectTimeout(name.clone()))??;
-        match answer {
+        match address {
             None => Err(EngineError::UnknownMaster(name, master.to_owned())),
             Some((host, port)) => {
                 self.endpoint(&host, &port).ok_or_else(|| EngineError::InvalidAddress(name, format!("{host}:{port}")))
