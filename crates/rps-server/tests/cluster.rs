@@ -56,7 +56,7 @@ fn sum(servers: &[ServerProcess], series: &str) -> u64 {
     servers.iter().map(|server| server.metric(series)).sum()
 }
 
-/// What the players of a load have counted.
+/// The replies of a load, counted by its players.
 #[derive(Debug, Default)]
 struct Counts {
     draws: AtomicU64,
@@ -229,7 +229,7 @@ fn redis_two_hundred_pairs_play_a_thousand_rounds_across_three_replicas() {
     assert_eq!(relayed, guests);
     assert!(relayed > PLAYERS / 4, "few pairs are at two replicas");
     assert_eq!(sum(&servers, "rps_cluster_unknown_outcomes_total"), 0);
-    // At most a few calls for each player who has waited, whatever the number of rounds.
+    // At most a few calls for each player who has waited, and none for each round.
     assert!(redis.tickets() < 20 * PLAYERS, "{} tickets were posted or taken", redis.tickets());
     drop(streams);
     for server in servers {
@@ -252,7 +252,7 @@ fn redis_is_not_asked_while_partners_stay_partners() {
     load.stop().check(0);
 }
 
-/// An odd number, so that one player always waits for another one.
+/// An odd number, so that one player always waits.
 const PLAYERS: usize = 33;
 
 /// Runs a load over three replicas. After a while, `fault` happens; then the load goes on. Checks that the replies fit each

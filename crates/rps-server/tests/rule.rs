@@ -242,7 +242,7 @@ struct InstantCluster {
     links: BTreeMap<(usize, LinkId), (usize, LinkId)>,
     /// The ticket in the engine: the replica, the number and the end.
     ticket: Option<(usize, u128, Duration)>,
-    /// What the replicas have not carried out yet.
+    /// The actions that are not carried out yet.
     actions: VecDeque<(usize, replica::Action)>,
     players: Vec<(usize, PlayerId)>,
     deadlines: Vec<Option<Duration>>,

@@ -376,7 +376,7 @@ impl Replica {
             }
             None => turn.actions.extend(turn.results.drain(..).filter_map(|action| match action {
                 rounds::Action::Reply { player, reply } => Some(Action::Reply { player, reply }),
-                // Without a cluster there are no guests.
+                // Only for guests, which exist only in a cluster.
                 _ => None,
             })),
         }
@@ -413,7 +413,7 @@ impl Cluster {
     fn on_time(&mut self, turn: &mut Turn<'_>) {
         while let Some(&(at, player)) = self.timers.first().filter(|(at, _)| *at <= turn.now) {
             self.timers.remove(&(at, player));
-            // The player may have left, and another one may have its id.
+            // The player may have left, and a later player may have its id.
             if turn.rounds.contains(player) {
                 self.on_timeout(player, turn);
             }

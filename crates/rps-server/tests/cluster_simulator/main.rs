@@ -532,7 +532,7 @@ impl<'a> Game<'a> {
 
     fn new_process(&mut self, incarnation: u32) -> Process {
         let window = self.random_window();
-        // Each process has a clock of its own.
+        // Each process has its own clock.
         let epoch = Instant::now() + Duration::from_micros(self.random.random_range(0..1_000_000_000));
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&self.random.random::<u64>().to_ne_bytes());

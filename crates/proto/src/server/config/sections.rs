@@ -41,7 +41,7 @@ pub trait ServerConfig: Configuration {
     fn listeners(&self) -> Vec<(&'static str, &[ServerEndpoint])>;
 
     /// Returns the keys of listeners that are not for clients, and their endpoints. A health check does not ask them. The
-    /// default is none.
+    /// default is an empty list.
     fn internal_listeners(&self) -> Vec<(&'static str, &[ServerEndpoint])> {
         Vec::new()
     }
@@ -59,7 +59,7 @@ pub trait ServerConfig: Configuration {
         listeners
     }
 
-    /// Checks the files that the configuration names, except those of `[tls]`. The default is that there are none.
+    /// Checks the files that the configuration names, except those of `[tls]`. The default checks nothing.
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@
 //! `server` finds the server that has the key.
 //!
 //! A task keeps one connection. Without a connection, all calls fail at once. After any failure of a call, the
-//! connection is dropped: a reply that comes late could otherwise be taken for that of a later call. The engine is
+//! connection is dropped: otherwise, a late reply could become the reply to a later call. The engine is
 //! available only after a check that a script can write the key, so a server that rejects all calls does not change the
 //! state at each of them.
 

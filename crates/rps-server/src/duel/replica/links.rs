@@ -99,7 +99,7 @@ impl Cluster {
         link
     }
 
-    /// Returns the link to this address, and opens one if there is none. `None` if there are too many.
+    /// Returns the link to this address. Opens it first if necessary; `None` if there are too many.
     pub(super) fn link_to(&mut self, address: &str, turn: &mut Turn<'_>) -> Option<LinkId> {
         let mut outgoing = self.links.iter().filter(|(_, link)| link.is_outgoing());
         if let Some((link, _)) = outgoing.find(|(_, link)| link.address.as_deref() == Some(address)) {

@@ -110,7 +110,7 @@ impl Cluster {
             EngineReply::Taken(ticket) => {
                 self.tickets.posted = None;
                 self.stats.tickets_taken += 1;
-                // The player may have met another one. The ticket's owner posts it again.
+                // The player may have met a partner meanwhile. The ticket's owner then posts it again.
                 if let Some((player, _)) = turn.rounds.waiting().filter(|_| !self.is_draining) {
                     self.claim(player, &ticket, turn);
                 }

@@ -107,8 +107,8 @@ impl FromStr for EngineUrl {
         }
         let is_tls = kind.starts_with('s');
         let kind = kind.strip_prefix('s').unwrap_or(kind);
-        // The last '@' ends the credentials, so that a password with an '@' or '/' that is not escaped is not taken for
-        // a host, which errors and logs show.
+        // The last '@' ends the credentials, because errors and logs show hosts, and a password can have an '@' or '/'
+        // that is not escaped.
         let (credentials, rest) = rest.rsplit_once('@').map_or((None, rest), |(before, after)| (Some(before), after));
         let (user, password) = credentials.map_or(Ok((None, None)), parse_credentials)?;
         let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
