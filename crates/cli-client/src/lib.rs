@@ -6,7 +6,7 @@
 //!   terminal;
 //! - `error`: errors and exit codes;
 //! - `language`: all texts, in English and Chinese;
-//! - `power`, `rps`, `bench`, `probe`: the commands.
+//! - `power`, `rps`, `bench`, `probe`, `check`: the commands.
 //!
 //! # How a command runs
 //!
@@ -17,10 +17,12 @@
 
 mod arguments;
 mod bench;
+mod check;
 mod error;
 mod input;
 mod interrupt;
 mod language;
+mod open_files;
 mod output;
 mod power;
 mod probe;
@@ -72,6 +74,7 @@ async fn execute(command: Command, session: &Session) -> Result<(), CliError> {
         Command::Rps(RpsCommand::Throw(arguments)) => session.run_until_cancelled(rps::throw(arguments, session)).await,
         Command::Rps(RpsCommand::Play(arguments)) => rps::play(arguments, session).await,
         Command::Bench(command) => bench::run(command, session).await,
+        Command::Check(command) => session.run_until_cancelled(check::run(command, session)).await,
         Command::Probe(command) => session.run_until_cancelled(probe::run(command, session)).await,
         Command::Completions { shell } => completions(shell),
     }

@@ -11,7 +11,7 @@ use crate::language::{explain, texts};
 /// Maximum endpoints of a command, as in the configuration of the servers.
 const MAX_ENDPOINTS: usize = 64;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Power,
     Rps,

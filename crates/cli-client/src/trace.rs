@@ -101,7 +101,7 @@ fn millis(since: Instant) -> String {
 }
 
 /// Formats bytes in hex and as text, with their direction.
-fn dump(direction: char, bytes: &[u8]) -> Vec<String> {
+pub(crate) fn dump(direction: char, bytes: &[u8]) -> Vec<String> {
     let line = |line: &[u8]| {
         let hex: Vec<_> = line.iter().map(|byte| format!("{byte:02x}")).collect();
         format!("{direction}  {:<width$} {}", hex.join(" "), text(line), width = 3 * BYTES_PER_LINE)

@@ -1,9 +1,10 @@
 //! The command line.
 //!
-//! - this file: the commands and their options, except those of `bench`;
+//! - this file: the commands and their options, except those of `bench` and `check`;
 //! - `tls`: the options of TLS; `values`: value parsers; `help`: help in the language of the process; `usage`: reports of usage errors.
 
 pub(crate) mod bench;
+pub(crate) mod check;
 mod help;
 pub(crate) mod tls;
 mod usage;
@@ -25,6 +26,7 @@ use crate::language::{Language, texts};
 use crate::output::Output;
 use crate::target::{Target, endpoint};
 use bench::BenchCommand;
+use check::CheckCommand;
 use tls::TlsOptions;
 use values::{at_most, duration, framing, number, odd, or_input, rps_move};
 
@@ -70,6 +72,8 @@ pub(crate) enum Command {
     Bench(BenchCommand),
     #[command(subcommand, about = texts::probe())]
     Probe(ProbeCommand),
+    #[command(subcommand, about = crate::language::check::check())]
+    Check(CheckCommand),
     #[command(about = texts::completions())]
     Completions {
         #[arg(value_name = "SHELL", help = texts::shell())]

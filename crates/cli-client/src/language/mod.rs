@@ -1,7 +1,8 @@
 //! The language of the process, chosen once at the start.
 //!
-//! - `texts`: all texts; `explain`: messages for errors of `proto`.
+//! - `texts`: all texts, except those of `check`, which are in `check`; `explain`: messages for errors of `proto`.
 
+pub(crate) mod check;
 pub(crate) mod explain;
 pub(crate) mod texts;
 

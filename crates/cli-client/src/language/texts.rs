@@ -21,6 +21,8 @@ macro_rules! texts {
     )*};
 }
 
+pub(super) use texts;
+
 /// Defines a function for each type, which returns the name of a value in the language of the process.
 macro_rules! names {
     ($($name:ident: $type:ty { $($value:pat => $english:literal $chinese:literal)* })*) => {$(

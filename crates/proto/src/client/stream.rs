@@ -3,11 +3,13 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use futures::FutureExt;
+use nix::sys::socket::{Shutdown, shutdown};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
@@ -113,6 +115,21 @@ impl ClientStream {
     /// Fails if setsockopt(2) fails.
     pub fn set_zero_linger(&self) -> io::Result<()> {
         self.transport.tcp().map_or(Ok(()), TcpStream::set_zero_linger)
+    }
+
+    /// Sends a FIN at once: over TLS without `close_notify`, so the server takes it for a truncation. To test servers; a
+    /// client ends its data with [`shutdown`](tokio::io::AsyncWriteExt::shutdown).
+    ///
+    /// # Errors
+    ///
+    /// Fails if shutdown(2) fails.
+    pub fn shutdown_socket(&self) -> io::Result<()> {
+        let descriptor = match &self.transport {
+            Transport::Tcp(stream) => stream.as_raw_fd(),
+            Transport::Unix(stream) => stream.as_raw_fd(),
+            Transport::Tls(stream) => stream.get_ref().0.as_raw_fd(),
+        };
+        Ok(shutdown(descriptor, Shutdown::Write)?)
     }
 
     /// Reads received bytes without waiting.

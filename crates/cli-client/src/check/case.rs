@@ -1,0 +1,301 @@
+//! The cases: data in the notation of PROTOCOL.md, with a few more steps.
+//!
+//! A case file lists cases, each of them a head, a reason in both languages, and steps:
+//!
+//! ```text
+//! square  1.1  core
+//!   en  A request is an op letter and a number.
+//!   zh  …
+//!   > a2
+//!   < d4.0
+//! ```
+//!
+//! The head is the id, the section of PROTOCOL.md and the level. `together` marks a case that mostly waits, and runs
+//! beside the others of this kind; `takes=TIME` and `window>=TIME` say when it is skipped. The further steps:
+//!
+//! | step | meaning |
+//! |---|---|
+//! | `pause TIME` | what was sent before arrives in another read than what follows |
+//! | `quiet TIME` | nothing arrives for this long |
+//! | `drip TIME BYTES` | sends a byte each time, until the next step is done |
+//! | `clock` | the times of `within` count from here; at first from the start of the case |
+//! | `within TIME TIME` | the next step is done between these times |
+//! | `close`, `reset` | the client closes with a FIN, or with a RST |
+//! | `program NAME` | runs a part that is code |
+//!
+//! A time is a duration, or `request`, `idle`, `window` or `window/10`, to which a duration may be added. In bytes,
+//! `{511*1}` is 511 times the byte `1`; `max` and `bad` stand for the limits of the server.
+
+use std::time::Duration;
+
+use proto::transcript::{Action, Step, Transcript, allowed_bytes};
+
+use super::load::Program;
+use super::pattern::Pattern;
+
+/// How much a case asks of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    /// What the simplest programs do: one write, one read.
+    Core,
+    /// What PROTOCOL.md promises.
+    Full,
+    /// What broken and hostile clients do.
+    Robust,
+}
+
+impl Level {
+    pub(crate) const ALL: [Self; 3] = [Self::Core, Self::Full, Self::Robust];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Full => "full",
+            Self::Robust => "robust",
+        }
+    }
+}
+
+/// The settings of the server under test.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// `timeouts.request`.
+    pub(crate) request: Duration,
+    /// `timeouts.idle`.
+    pub(crate) idle: Duration,
+    /// `duel.window`; not yet known before it is measured.
+    pub(crate) window: Duration,
+    /// `limits.max_request_bytes`.
+    pub(crate) max_request_bytes: u64,
+    /// `limits.max_bad_frames`.
+    pub(crate) max_bad_frames: u64,
+}
+
+/// One thing that a server has to do right.
+#[derive(Clone, Debug)]
+pub(super) struct Case {
+    pub(super) id: String,
+    /// The section of PROTOCOL.md.
+    pub(super) section: String,
+    pub(super) level: Level,
+    /// Why it matters, in English and Chinese.
+    pub(super) why: [String; 2],
+    /// Whether the case mostly waits, and can run beside others.
+    pub(super) is_together: bool,
+    /// How long it takes, if it is long.
+    pub(super) takes: Duration,
+    /// Whether it depends on the window of a duel.
+    pub(super) uses_window: bool,
+    /// The shortest window with which the times of a duel can be told apart.
+    pub(super) min_window: Duration,
+    /// Settings of the server that it needs, as `key=value`.
+    pub(super) settings: Vec<String>,
+    pub(super) is_tls: bool,
+    pub(super) steps: Vec<CaseStep>,
+}
+
+/// A step of a case, by the client with this number.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CaseStep {
+    pub(super) client: u32,
+    pub(super) action: CaseAction,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum CaseAction {
+    Send(Vec<u8>),
+    /// Sends a byte after each pause until the next step is done.
+    Drip(Duration, Vec<u8>),
+    HalfClose,
+    /// Sends a FIN without `close_notify`.
+    Truncate,
+    Close,
+    Reset,
+    Receive(Pattern),
+    ReceiveEnd,
+    Pause(Duration),
+    /// Nothing arrives for this long.
+    Quiet(Duration),
+    /// Restarts the clock of the case.
+    Clock,
+    /// The next step is done between these times of the clock.
+    Within(Duration, Duration),
+    Program(Program),
+}
+
+/// Parses a file of cases.
+///
+/// # Errors
+///
+/// The number and text of the first invalid line.
+pub(super) fn parse(text: &str, settings: &Settings) -> Result<Vec<Case>, String> {
+    let mut cases: Vec<Case> = Vec::new();
+    for (line, number) in text.lines().zip(1..) {
+        let invalid = || format!("line {number}: {line}");
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let Some(step) = line.strip_prefix("  ") else {
+            cases.push(head(line, settings).ok_or_else(invalid)?);
+            continue;
+        };
+        let case = cases.last_mut().ok_or_else(invalid)?;
+        match step.split_once("  ") {
+            Some(("en", why)) => why.clone_into(&mut case.why[0]),
+            Some(("zh", why)) => why.clone_into(&mut case.why[1]),
+            _ => {
+                case.uses_window |= step.contains("window");
+                case.steps.push(CaseStep::parse(step, settings).ok_or_else(invalid)?);
+            }
+        }
+    }
+    Ok(cases)
+}
+
+fn head(line: &str, settings: &Settings) -> Option<Case> {
+    let mut words = line.split_whitespace();
+    let (id, section, level) = (words.next()?, words.next()?, words.next()?);
+    let mut case = Case {
+        id: id.to_owned(),
+        section: section.to_owned(),
+        level: Level::ALL.into_iter().find(|known| known.name() == level)?,
+        why: Default::default(),
+        is_together: false,
+        takes: Duration::ZERO,
+        uses_window: line.contains("window"),
+        min_window: Duration::ZERO,
+        settings: Vec::new(),
+        is_tls: false,
+        steps: Vec::new(),
+    };
+    for word in words {
+        match word.split_once('=') {
+            Some(("takes", text)) => case.takes = time(text, settings)?,
+            Some(("window>", text)) => case.min_window = time(text, settings)?,
+            None if word == "together" => case.is_together = true,
+            _ => return None,
+        }
+    }
+    Some(case)
+}
+
+impl Case {
+    /// Creates the case of a transcript of PROTOCOL.md; `number` counts those of its section.
+    pub(super) fn from_transcript(transcript: Transcript, number: usize, why: [String; 2]) -> Self {
+        let Transcript { section, settings, is_tls, steps, .. } = transcript;
+        let step = |Step { client, action, .. }| CaseStep { client, action: action.into() };
+        Self {
+            id: format!("transcript-{section}-{number}"),
+            section,
+            level: Level::Full,
+            why,
+            is_together: false,
+            takes: Duration::ZERO,
+            uses_window: false,
+            min_window: Duration::ZERO,
+            settings,
+            is_tls,
+            steps: steps.into_iter().map(step).collect(),
+        }
+    }
+
+    /// Returns the part that is code, if the case has one.
+    pub(super) fn program(&self) -> Option<Program> {
+        self.steps.iter().find_map(|step| match step.action {
+            CaseAction::Program(program) => Some(program),
+            _ => None,
+        })
+    }
+
+    pub(super) fn needs_reset(&self) -> bool {
+        self.steps.iter().any(|step| step.action == CaseAction::Reset)
+    }
+}
+
+impl CaseStep {
+    fn parse(text: &str, settings: &Settings) -> Option<Self> {
+        let (client, text) = match text.split_once(' ') {
+            Some((number, rest)) if number.parse::<u32>().is_ok() => (number.parse().ok()?, rest),
+            _ => (1, text),
+        };
+        let bytes = |text: &str| allowed_bytes(&repeated(text, settings)?);
+        let single =
+            |text: &str| bytes(text)?.into_iter().map(|allowed| allowed.first().copied()).collect::<Option<Vec<_>>>();
+        let time = |text: &str| time(text, settings);
+        let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let action = match word {
+            ">" => CaseAction::Send(single(rest)?),
+            "<" => CaseAction::Receive(Pattern::new(bytes(rest)?)),
+            "pause" => CaseAction::Pause(time(rest)?),
+            "quiet" => CaseAction::Quiet(time(rest)?),
+            "clock" => CaseAction::Clock,
+            "close" => CaseAction::Close,
+            "reset" => CaseAction::Reset,
+            "drip" => {
+                let (pause, text) = rest.split_once(' ')?;
+                CaseAction::Drip(time(pause)?, single(text)?)
+            }
+            "within" => {
+                let (least, most) = rest.split_once(' ')?;
+                CaseAction::Within(time(least)?, time(most)?)
+            }
+            "program" => CaseAction::Program(Program::from_name(rest)?),
+            _ => Step::parse(text, 0).ok()?.action.into(),
+        };
+        Some(Self { client, action })
+    }
+}
+
+impl From<Action> for CaseAction {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Send(bytes) => Self::Send(bytes),
+            Action::HalfClose => Self::HalfClose,
+            Action::Truncate => Self::Truncate,
+            Action::Receive(allowed) => Self::Receive(Pattern::new(allowed)),
+            Action::ReceiveEnd => Self::ReceiveEnd,
+        }
+    }
+}
+
+/// Parses a time: a duration, or the name of a setting and perhaps `+` and a duration.
+fn time(text: &str, settings: &Settings) -> Option<Duration> {
+    let (base, more) = text.split_once('+').unwrap_or((text, "0s"));
+    let base = match base {
+        "request" => settings.request,
+        "idle" => settings.idle,
+        "window" => settings.window,
+        "window/10" => settings.window / 10,
+        duration => humantime::parse_duration(duration).ok()?,
+    };
+    Some(base + humantime::parse_duration(more).ok()?)
+}
+
+/// Replaces `{511*x}` by 511 times `x`.
+fn repeated(text: &str, settings: &Settings) -> Option<String> {
+    let mut result = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (count, after) = after.split_once('*')?;
+        let (unit, after) = after.split_once('}')?;
+        result.push_str(before);
+        result.push_str(&unit.repeat(usize::try_from(self::count(count, settings)?).ok()?));
+        rest = after;
+    }
+    result.push_str(rest);
+    Some(result)
+}
+
+fn count(text: &str, settings: &Settings) -> Option<u64> {
+    let (base, add, subtract) = match (text.split_once('+'), text.split_once('-')) {
+        (Some((base, more)), _) => (base, more.parse().ok()?, 0),
+        (None, Some((base, less))) => (base, 0, less.parse().ok()?),
+        (None, None) => (text, 0, 0),
+    };
+    let base: u64 = match base {
+        "max" => settings.max_request_bytes,
+        "bad" => settings.max_bad_frames,
+        number => number.parse().ok()?,
+    };
+    base.checked_add(add)?.checked_sub(subtract)
+}

@@ -1,0 +1,454 @@
+//! The parts of cases that are code: many requests, many connections, statistics.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream;
+use proto::client::rps::Round;
+use proto::wire::number::Number;
+use proto::wire::power::Operation;
+use proto::wire::rps::{Move, Outcome, Reply};
+use rand::{Rng, RngExt};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout};
+
+use super::Server;
+use super::dialogue::{Client, Difference, Ending, Expected, Failed, Wait};
+use super::pattern::Pattern;
+use super::statistics::{House, MIN_P, Question};
+use crate::language::check as texts;
+use crate::language::texts::{move_name, outcome_name};
+use crate::target::Target;
+
+/// A part of a case that is code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Program {
+    Numbers,
+    Pipelining,
+    House(Question),
+    Connections,
+    NeverReads,
+    Resets,
+    Garbage,
+    ConnectAndClose,
+    Players,
+}
+
+/// The names in the case files.
+const PROGRAMS: [(&str, Program); 12] = [
+    ("numbers", Program::Numbers),
+    ("pipelining", Program::Pipelining),
+    ("rule", Program::House(Question::Rule)),
+    ("fair", Program::House(Question::Fair)),
+    ("independent", Program::House(Question::Independent)),
+    ("memory", Program::House(Question::Memory)),
+    ("connections", Program::Connections),
+    ("never-reads", Program::NeverReads),
+    ("resets", Program::Resets),
+    ("garbage", Program::Garbage),
+    ("connect-and-close", Program::ConnectAndClose),
+    ("players", Program::Players),
+];
+
+/// What a program found if nothing was wrong.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Passed {
+    /// The p-value of a statistical case.
+    pub(super) p: Option<f64>,
+    pub(super) note: Option<String>,
+}
+
+impl Passed {
+    fn with_note(note: String) -> Self {
+        Self { note: Some(note), ..Self::default() }
+    }
+}
+
+/// Random numbers whose powers are compared.
+const NUMBERS: usize = 2_000;
+
+/// Requests in flight on one connection. All of them fit into the buffers of the kernel, so a server that reads all
+/// before it replies is right too.
+const IN_FLIGHT: usize = 1_000;
+
+/// Rounds of the core case: enough to tell a wrong rule from bad luck, and few for a server far away.
+pub(super) const RULE_ROUNDS: u64 = 300;
+
+/// Connections that are open at the same time.
+pub(super) const CONNECTIONS: usize = 1_000;
+
+/// Connections that are being made at the same time. A server's accept queue is bounded.
+const CONCURRENT_CONNECTS: usize = 64;
+
+/// Bytes of requests that are sent to a server whose replies are not read. The buffers of both kernels hold about 14 MB
+/// with the defaults of Linux; more is in the memory of the server.
+const MAX_UNREAD: usize = 32 * 1024 * 1024;
+
+/// How long requests are sent without reading replies.
+const UNREAD_TIME: Duration = Duration::from_secs(20);
+
+/// A server has stopped reading if it takes nothing for this long.
+const STOPPED_READING: Duration = Duration::from_secs(1);
+
+/// Connections that are reset, or carry garbage.
+const BROKEN_CLIENTS: usize = 200;
+
+/// Maximum bytes of garbage on a connection.
+const MAX_GARBAGE: usize = 4_096;
+
+/// Players of the robust duel, and their rounds.
+const PLAYERS: usize = 200;
+const PLAYER_ROUNDS: usize = 5;
+
+impl Program {
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        PROGRAMS.into_iter().find(|program| program.0 == name).map(|program| program.1)
+    }
+
+    pub(super) async fn run(self, server: &Server) -> Result<Passed, Failed> {
+        match self {
+            Self::Numbers => server.numbers().await,
+            Self::Pipelining => server.pipelining().await,
+            Self::House(Question::Rule) => server.rule().await,
+            Self::House(question) => server.house(question).await,
+            Self::Connections => server.connections().await,
+            Self::NeverReads => server.never_reads().await,
+            Self::Resets => server.resets().await,
+            Self::Garbage => server.garbage().await,
+            Self::ConnectAndClose => server.connect_and_close().await,
+            Self::Players => server.players().await,
+        }
+    }
+}
+
+impl Server {
+    async fn client(&self) -> Result<Client, Failed> {
+        Client::connect(&self.connector).await
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    /// Sends requests, and compares the replies.
+    async fn exchange(&self, client: &mut Client, requests: &[u8], pattern: &Pattern) -> Result<Vec<u8>, Failed> {
+        client.send(requests, self.deadline()).await;
+        client.receive(pattern, self.timeout).await.map_err(|ending| {
+            different(requests, Expected::Bytes(pattern.clone()), std::mem::take(&mut client.received), ending)
+        })
+    }
+
+    /// Checks that a new client is served.
+    async fn is_alive(&self) -> Result<(), Failed> {
+        let mut client = self.client().await?;
+        match self.target {
+            Target::Power => self.exchange(&mut client, b"a3\n", &pattern(b"d9.0\n")).await.map(drop),
+            Target::Rps => self.exchange(&mut client, b"2", &outcomes(1)).await.map(drop),
+            Target::Duel => {
+                let mut other = self.client().await?;
+                client.send(b"1", self.deadline()).await;
+                self.exchange(&mut other, b"2", &pattern(b"y")).await?;
+                self.exchange(&mut client, b"", &pattern(b"z")).await.map(drop)
+            }
+        }
+    }
+
+    /// Compares the powers of random numbers.
+    async fn numbers(&self) -> Result<Passed, Failed> {
+        let mut client = self.client().await?;
+        let mut random = rand::rng();
+        for _ in 0..NUMBERS / 100 {
+            let (mut requests, mut replies) = (String::new(), String::new());
+            for _ in 0..100 {
+                let operation = Operation::ALL[random.random_range(0..Operation::ALL.len())];
+                // Half of them are of a size that people use.
+                let value =
+                    if random.random() { f64::from_bits(random.random()) } else { random.random_range(-1e4..1e4) };
+                let Some(number) = Number::new(value) else { continue };
+                requests += &format!("{}{number}\n", char::from(operation.letter()));
+                replies += &match power(operation, value) {
+                    Some(result) => format!("d{result}\n"),
+                    None => "eRANGE beyond\n".to_owned(),
+                };
+            }
+            self.exchange(&mut client, requests.as_bytes(), &pattern(replies.as_bytes())).await?;
+        }
+        Ok(Passed::with_note(texts::note_numbers(NUMBERS)))
+    }
+
+    /// Sends many different requests in one write.
+    async fn pipelining(&self) -> Result<Passed, Failed> {
+        let mut client = self.client().await?;
+        if self.target == Target::Power {
+            let numbers = 1..=IN_FLIGHT;
+            let requests: String = numbers.clone().map(|number| format!("a{number}\n")).collect();
+            let replies: String = numbers.map(|number| format!("d{}.0\n", number * number)).collect();
+            self.exchange(&mut client, requests.as_bytes(), &pattern(replies.as_bytes())).await?;
+        } else {
+            // The invalid frames, fewer than the limit, mark the order.
+            let marks = self.settings.max_bad_frames.saturating_sub(1).min(10);
+            let every = u64::try_from(IN_FLIGHT).unwrap_or(u64::MAX) / marks.max(1);
+            let is_mark = |number: usize| marks > 0 && number as u64 % every == every - 1;
+            let requests: Vec<u8> = (0..IN_FLIGHT).map(|number| if is_mark(number) { b'q' } else { b'2' }).collect();
+            let replies = (0..IN_FLIGHT).map(|number| if is_mark(number) { b"e".to_vec() } else { b"xyz".to_vec() });
+            self.exchange(&mut client, &requests, &Pattern::new(replies.collect())).await?;
+        }
+        Ok(Passed::with_note(texts::note_in_flight(IN_FLIGHT)))
+    }
+
+    /// Plays one round after another, as the simplest server expects, and tests the rule.
+    async fn rule(&self) -> Result<Passed, Failed> {
+        let mut house = House::default();
+        let mut client = self.client().await?;
+        for round in 0..RULE_ROUNDS {
+            let mv = Move::ALL[usize::try_from(round % 3).unwrap_or_default()];
+            let reply = self.exchange(&mut client, &[mv.byte()], &outcomes(1)).await?;
+            if let Some(Reply::Judged(outcome)) = reply.first().copied().and_then(Reply::from_byte) {
+                house.count(mv, outcome);
+            }
+        }
+        answer(&house, Question::Rule)
+    }
+
+    /// Answers a question from many rounds, which are played once for all questions.
+    async fn house(&self, question: Question) -> Result<Passed, Failed> {
+        let house = self.house.get_or_try_init(|| self.rounds()).await?;
+        answer(house, Question::Rule)?;
+        answer(house, question)
+    }
+
+    async fn rounds(&self) -> Result<House, Failed> {
+        const BATCH: u64 = 500;
+        let mut house = House::default();
+        let mut client = self.client().await?;
+        let mut left = self.rounds;
+        while left > 0 {
+            let count = usize::try_from(left.min(BATCH)).unwrap_or_default();
+            let moves: Vec<Move> = (0..count).map(|_| Move::ALL[rand::rng().random_range(0..3)]).collect();
+            let bytes: Vec<u8> = moves.iter().map(|mv| mv.byte()).collect();
+            let replies = self.exchange(&mut client, &bytes, &outcomes(count)).await?;
+            for (mv, reply) in moves.into_iter().zip(replies) {
+                if let Some(Reply::Judged(outcome)) = Reply::from_byte(reply) {
+                    house.count(mv, outcome);
+                }
+            }
+            left -= count as u64;
+        }
+        Ok(house)
+    }
+
+    /// Opens many connections, and lets each of them have a reply while all are open.
+    async fn connections(&self) -> Result<Passed, Failed> {
+        let connecting =
+            stream::iter(0..self.most_connections).map(|_| self.client()).buffer_unordered(CONCURRENT_CONNECTS);
+        let mut clients = Vec::new();
+        for client in connecting.collect::<Vec<_>>().await {
+            clients.push(client?);
+        }
+        let (request, reply) = match self.target {
+            Target::Power => (&b"a3\n"[..], pattern(b"d9.0\n")),
+            Target::Rps | Target::Duel => (&b"2"[..], outcomes(1)),
+        };
+        for client in &mut clients {
+            client.send(request, self.deadline()).await;
+        }
+        let mut rejected = 0_u64;
+        let deadline = self.timeout * 2;
+        for client in &mut clients {
+            if let Err(ending) = client.receive(&reply, deadline).await {
+                let received = std::mem::take(&mut client.received);
+                if received.starts_with(b"eBUSY ") || received == b"f" {
+                    rejected += 1;
+                } else {
+                    return Err(different(request, Expected::Bytes(reply.clone()), received, ending));
+                }
+            }
+        }
+        let count = clients.len();
+        drop(clients);
+        self.is_alive().await?;
+        Ok(Passed::with_note(texts::note_connections(count, rejected)))
+    }
+
+    /// Sends requests without reading a reply until the server stops reading.
+    async fn never_reads(&self) -> Result<Passed, Failed> {
+        let client = self.client().await?;
+        let requests = if self.target == Target::Power { b"a2\n".repeat(16_384) } else { b"2".repeat(65_536) };
+        let mut stream = client.into_stream();
+        let started = Instant::now();
+        let mut sent = 0;
+        while sent < MAX_UNREAD && started.elapsed() < UNREAD_TIME {
+            match timeout(STOPPED_READING, stream.write(&requests[sent % requests.len()..])).await {
+                Ok(Ok(length)) => sent += length,
+                // The server has closed the connection, or takes nothing more.
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+        self.is_alive().await?;
+        if sent >= MAX_UNREAD {
+            let expected = Expected::Text(texts::expect_stops_reading());
+            return Err(different(b"", expected, texts::took_unread(sent >> 20).into_bytes(), Ending::Open));
+        }
+        Ok(Passed::with_note(texts::note_unread(sent >> 10)))
+    }
+
+    /// Lets many clients reset their connections in the middle of a request.
+    async fn resets(&self) -> Result<Passed, Failed> {
+        let request: &[u8] = if self.target == Target::Power { b"a2\na" } else { b"2" };
+        for number in 0..BROKEN_CLIENTS {
+            let mut client = self.client().await?;
+            // Some have sent nothing yet.
+            if number % 4 > 0 {
+                client.send(request, self.deadline()).await;
+            }
+            client.reset_on_close();
+        }
+        self.is_alive().await?;
+        Ok(Passed::with_note(texts::note_clients(BROKEN_CLIENTS)))
+    }
+
+    /// Sends garbage on many connections. Each of them has to end, and the next client has to be served.
+    async fn garbage(&self) -> Result<Passed, Failed> {
+        for _ in 0..BROKEN_CLIENTS {
+            let mut garbage = vec![0; rand::rng().random_range(1..MAX_GARBAGE)];
+            rand::rng().fill_bytes(&mut garbage);
+            if self.target == Target::Duel {
+                // A move would wait for another player.
+                garbage.retain(|byte| !matches!(byte, b'1'..=b'3'));
+            }
+            let mut client = self.client().await?;
+            client.send(&garbage, self.deadline()).await;
+            client.half_close(self.deadline()).await;
+            let deadline = self.deadline();
+            loop {
+                match client.wait(deadline).await {
+                    Wait::Data => client.received.clear(),
+                    Wait::Ended(_) => break,
+                    Wait::TimedOut => {
+                        let ending = Ending::Silent(self.timeout);
+                        return Err(different(&garbage, Expected::End, Vec::new(), ending));
+                    }
+                }
+            }
+        }
+        self.is_alive().await?;
+        Ok(Passed::with_note(texts::note_clients(BROKEN_CLIENTS)))
+    }
+
+    /// Opens connections and closes them at once, as health checks and port scanners do.
+    async fn connect_and_close(&self) -> Result<Passed, Failed> {
+        for _ in 0..BROKEN_CLIENTS {
+            drop(self.client().await?);
+        }
+        self.is_alive().await?;
+        Ok(Passed::with_note(texts::note_clients(BROKEN_CLIENTS)))
+    }
+
+    /// Lets many players play at the same time. Every win is another player's loss.
+    async fn players(&self) -> Result<Passed, Failed> {
+        let mut clients = Vec::new();
+        for _ in 0..PLAYERS {
+            clients.push(self.client().await?);
+        }
+        let (mut won, mut lost) = (0_u64, 0_u64);
+        for _ in 0..PLAYER_ROUNDS {
+            for client in &mut clients {
+                let mv = Move::ALL[rand::rng().random_range(0..3)];
+                client.send(&[mv.byte()], self.deadline()).await;
+            }
+            for client in &mut clients {
+                let reply = client.receive(&outcomes(1), self.timeout + self.settings.window).await;
+                let reply = reply.map_err(|ending| {
+                    let received = std::mem::take(&mut client.received);
+                    different(b"", Expected::Bytes(outcomes(1)), received, ending)
+                })?;
+                won += u64::from(reply == b"y");
+                lost += u64::from(reply == b"z");
+            }
+        }
+        if won != lost {
+            let expected = Expected::Text(texts::expect_zero_sum());
+            return Err(different(b"", expected, texts::won_and_lost(won, lost).into_bytes(), Ending::Open));
+        }
+        Ok(Passed::with_note(texts::note_players(PLAYERS, PLAYER_ROUNDS)))
+    }
+}
+
+impl House {
+    /// Names the pair that is judged wrong: with one move, one outcome never comes and another one comes too often.
+    fn wrong_pair(&self) -> Option<String> {
+        const OUTCOMES: [Outcome; 3] = [Outcome::Win, Outcome::Lose, Outcome::Draw];
+        Move::ALL.into_iter().find_map(|mv| {
+            let counts = self.outcomes(mv);
+            let never = counts.iter().position(|&count| count == 0)?;
+            let often = counts.iter().position(|&count| 2 * count > counts.iter().sum())?;
+            let [never, often] = [OUTCOMES[never], OUTCOMES[often]].map(Round::Judged);
+            let Round::Judged(right) = never else { return None };
+            let house = right.opponent_move(mv);
+            Some(texts::mistake_pair(move_name(mv), move_name(house), outcome_name(often), outcome_name(never)))
+        })
+    }
+}
+
+/// Decides a question.
+fn answer(house: &House, question: Question) -> Result<Passed, Failed> {
+    let p = house.p(question);
+    if p >= MIN_P {
+        return Ok(Passed { p: Some(p), note: Some(texts::note_p(format!("{p:.3}"), house.rounds())) });
+    }
+    let [scissors, rock, paper] = house.moves();
+    let received = match question {
+        Question::Rule => {
+            let lines = Move::ALL.map(|mv| {
+                let [won, lost, drawn] = house.outcomes(mv);
+                texts::outcomes_with(move_name(mv), won, lost, drawn)
+            });
+            lines.join("; ")
+        }
+        Question::Fair => texts::house_moves(scissors, rock, paper),
+        Question::Independent | Question::Memory => texts::house_depends(format!("{p:.1e}")),
+    };
+    let expected = match question {
+        Question::Rule => texts::expect_rule(),
+        Question::Fair => texts::expect_fair(),
+        Question::Independent => texts::expect_independent(),
+        Question::Memory => texts::expect_no_memory(),
+    };
+    let mut failed = different(b"", Expected::Text(expected), received.into_bytes(), Ending::Open);
+    if let Failed::Different(difference) = &mut failed {
+        difference.p = Some(p);
+        difference.mistake = Some(match question {
+            Question::Rule => house.wrong_pair().unwrap_or_else(texts::mistake_rule),
+            Question::Fair => texts::mistake_unfair(),
+            Question::Independent => texts::mistake_follows_itself(),
+            Question::Memory => texts::mistake_looks_at_player(),
+        });
+    }
+    Err(failed)
+}
+
+fn different(sent: &[u8], expected: Expected, received: Vec<u8>, ending: Ending) -> Failed {
+    let difference =
+        Difference { dialogue: Vec::new(), sent: sent.to_vec(), expected, received, ending, p: None, mistake: None };
+    Failed::Different(Box::new(difference))
+}
+
+fn pattern(bytes: &[u8]) -> Pattern {
+    Pattern::new(bytes.iter().map(|&byte| vec![byte]).collect())
+}
+
+/// The replies to moves against the house.
+fn outcomes(count: usize) -> Pattern {
+    Pattern::new(vec![b"xyz".to_vec(); count])
+}
+
+/// Returns the result of an operation, or nothing if it is out of range. The products are rounded in the order of
+/// PROTOCOL.md.
+fn power(operation: Operation, x: f64) -> Option<Number> {
+    Number::new(match operation {
+        Operation::Square => x * x,
+        Operation::Cube => x * x * x,
+        Operation::Fourth => x * x * x * x,
+        Operation::Echo => x,
+    })
+}

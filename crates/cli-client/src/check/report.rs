@@ -1,0 +1,306 @@
+//! Prints the results of cases: a line each, what was different, and a summary by section.
+
+use std::fmt;
+use std::time::Duration;
+
+use proto::transcript;
+use serde::{Serialize, Serializer};
+
+use super::case::Case;
+use super::dialogue::{Difference, End, Ending, Exchanged, Expected};
+use super::load::Passed;
+use super::mistake;
+use super::pattern::escaped;
+use crate::language::{Language, check as texts, explain};
+use crate::target::Target;
+use crate::trace::dump;
+
+/// The number of earlier writes and reads that are shown of a failed case.
+const MAX_EARLIER: usize = 6;
+
+/// The number of bytes that are shown of one write or read, and in JSON.
+const MAX_BYTES: usize = 240;
+
+/// The result of one case.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Ok(Passed),
+    Fail(Box<Difference>),
+    /// No connection could be made.
+    Unreachable(proto::client::Error),
+    /// The case was not run, for this reason.
+    Skip(String),
+}
+
+/// A case with its result.
+pub(super) struct CaseReport<'a> {
+    pub(super) target: Target,
+    pub(super) case: &'a Case,
+    pub(super) outcome: Outcome,
+}
+
+impl CaseReport<'_> {
+    pub(super) fn is_failure(&self) -> bool {
+        matches!(self.outcome, Outcome::Fail(_) | Outcome::Unreachable(_))
+    }
+
+    pub(super) fn why(&self) -> &str {
+        why(self.case)
+    }
+
+    fn mistake(&self) -> Option<String> {
+        match &self.outcome {
+            Outcome::Fail(difference) => {
+                difference.mistake.clone().or_else(|| mistake::likely(self.target, difference))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Returns the reason of a case in the language of the process.
+pub(super) fn why(case: &Case) -> &str {
+    let [english, chinese] = &case.why;
+    if Language::current() == Language::Chinese { chinese } else { english }
+}
+
+impl fmt::Display for CaseReport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { case, outcome, .. } = self;
+        let (section, id) = (&case.section, &case.id);
+        match outcome {
+            Outcome::Ok(Passed { note: Some(note), .. }) => write!(f, "ok    {section}  {id}: {note}"),
+            Outcome::Ok(_) => write!(f, "ok    {section}  {id}"),
+            Outcome::Skip(reason) => write!(f, "skip  {section}  {id}: {reason}"),
+            Outcome::Unreachable(error) => {
+                write!(f, "FAIL  {section}  {id}")?;
+                detail(f, &texts::label_received(), &[explain::error(error)])?;
+                detail(f, &texts::label_why(), &[self.why().to_owned()])
+            }
+            Outcome::Fail(difference) => {
+                write!(f, "FAIL  {section}  {id}")?;
+                self.difference(f, difference)
+            }
+        }
+    }
+}
+
+impl CaseReport<'_> {
+    fn difference(&self, f: &mut fmt::Formatter<'_>, difference: &Difference) -> fmt::Result {
+        let Difference { dialogue, sent, expected, received, ending, .. } = difference;
+        let has_clients = dialogue.iter().any(|exchanged| exchanged.client > 1);
+        let earlier = dialogue.len().saturating_sub(MAX_EARLIER);
+        let mut lines = Vec::new();
+        if earlier > 0 {
+            lines.push(texts::earlier(earlier));
+        }
+        for Exchanged { client, direction, bytes } in &dialogue[earlier..] {
+            let number = if has_clients { format!("{client} ") } else { String::new() };
+            lines.extend(dumped(*direction, bytes).into_iter().map(|line| number.clone() + &line));
+        }
+        if dialogue.is_empty() && !sent.is_empty() {
+            lines = dumped('>', sent);
+        }
+        detail(f, &texts::label_sent(), &lines)?;
+        detail(f, &texts::label_expected(), &[expected_text(expected)])?;
+        let mut lines = match expected {
+            Expected::Text(_) => vec![String::from_utf8_lossy(received).into_owned()],
+            _ => dumped('<', received),
+        };
+        lines.extend(ending_text(*ending));
+        detail(f, &texts::label_received(), &lines)?;
+        detail(f, &texts::label_why(), &[self.why().to_owned()])?;
+        detail(f, &texts::label_likely(), &self.mistake().into_iter().collect::<Vec<_>>())
+    }
+}
+
+/// Writes lines behind a label.
+fn detail(f: &mut fmt::Formatter<'_>, label: &str, lines: &[String]) -> fmt::Result {
+    use unicode_width::UnicodeWidthStr;
+    for (number, line) in lines.iter().enumerate() {
+        let label = if number == 0 { label } else { "" };
+        write!(f, "\n      {label}{:1$}{line}", "", 10_usize.saturating_sub(label.width()))?;
+    }
+    Ok(())
+}
+
+fn dumped(direction: char, bytes: &[u8]) -> Vec<String> {
+    let mut lines = dump(direction, &bytes[..bytes.len().min(MAX_BYTES)]);
+    if bytes.len() > MAX_BYTES {
+        lines.push(texts::more_bytes(bytes.len() - MAX_BYTES));
+    }
+    lines
+}
+
+fn expected_text(expected: &Expected) -> String {
+    match expected {
+        Expected::Bytes(pattern) => pattern.to_string(),
+        Expected::End => texts::the_end(),
+        Expected::Quiet(duration) => texts::nothing_for(seconds(*duration)),
+        Expected::Text(text) => text.clone(),
+    }
+}
+
+fn ending_text(ending: Ending) -> Option<String> {
+    match ending {
+        Ending::Open => None,
+        Ending::Silent(duration) => Some(texts::then_nothing(seconds(duration))),
+        Ending::Early(elapsed) => Some(texts::too_early(seconds(elapsed))),
+        Ending::Closed(End::Eof) => Some(texts::then_end()),
+        Ending::Closed(End::Reset) => Some(texts::then_reset()),
+        Ending::Closed(End::Truncated) => Some(texts::then_truncated()),
+        Ending::Closed(End::Other) => Some(texts::then_error()),
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.2}", duration.as_secs_f64())
+}
+
+/// Formats bytes as text for JSON.
+fn text(bytes: &[u8]) -> String {
+    let shown: String = bytes.iter().take(MAX_BYTES).map(|&byte| escaped(byte)).collect();
+    if bytes.len() > MAX_BYTES { shown + "…" } else { shown }
+}
+
+#[derive(Serialize)]
+struct CaseObject<'a> {
+    case: &'a str,
+    section: &'a str,
+    level: &'a str,
+    result: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    received: Option<String>,
+    why: &'a str,
+    /// The likely mistake of a failed case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    likely: Option<String>,
+    /// Why a case was skipped, or what one found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p: Option<f64>,
+}
+
+impl Serialize for CaseReport<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = CaseObject {
+            case: &self.case.id,
+            section: &self.case.section,
+            level: self.case.level.name(),
+            result: "fail",
+            sent: None,
+            expected: None,
+            received: None,
+            why: self.why(),
+            likely: self.mistake(),
+            note: None,
+            p: None,
+        };
+        match &self.outcome {
+            Outcome::Ok(passed) => {
+                object.result = "ok";
+                object.note = passed.note.as_deref();
+                object.p = passed.p;
+            }
+            Outcome::Skip(reason) => {
+                object.result = "skip";
+                object.note = Some(reason);
+            }
+            Outcome::Unreachable(error) => object.received = Some(explain::error(error)),
+            Outcome::Fail(difference) => {
+                let Difference { sent, expected, received, ending, p, .. } = &**difference;
+                let received = match expected {
+                    Expected::Text(_) => String::from_utf8_lossy(received).into_owned(),
+                    _ => text(received),
+                };
+                let ending = ending_text(*ending).map(|ending| format!(" ({ending})")).unwrap_or_default();
+                object.sent = Some(text(sent));
+                object.expected = Some(expected_text(expected));
+                object.received = Some(received + &ending);
+                object.p = *p;
+            }
+        }
+        object.serialize(serializer)
+    }
+}
+
+/// How many cases had each result.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Counts {
+    ok: u64,
+    fail: u64,
+    skip: u64,
+}
+
+impl Counts {
+    fn add(&mut self, outcome: &Outcome) {
+        *match outcome {
+            Outcome::Ok(_) => &mut self.ok,
+            Outcome::Skip(_) => &mut self.skip,
+            Outcome::Fail(_) | Outcome::Unreachable(_) => &mut self.fail,
+        } += 1;
+    }
+}
+
+/// The results of a run.
+#[derive(Debug)]
+pub(super) struct Summary {
+    target: Target,
+    address: String,
+    level: &'static str,
+    all: Counts,
+    /// By section, in the order of PROTOCOL.md.
+    sections: Vec<(&'static str, &'static str, Counts)>,
+}
+
+impl Summary {
+    pub(super) fn new(target: Target, address: &str, level: &'static str) -> Self {
+        let sections = transcript::sections().map(|(number, title)| (number, title, Counts::default())).collect();
+        Self { target, address: address.to_owned(), level, all: Counts::default(), sections }
+    }
+
+    pub(super) fn count(&mut self, report: &CaseReport<'_>) {
+        self.all.add(&report.outcome);
+        if let Some((_, _, counts)) = self.sections.iter_mut().find(|(number, ..)| *number == report.case.section) {
+            counts.add(&report.outcome);
+        }
+    }
+
+    pub(super) fn has_failure(&self) -> bool {
+        self.all.fail > 0
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, title, Counts { ok, fail, skip }) in &self.sections {
+            if ok + fail + skip > 0 {
+                writeln!(f, "{}", texts::section_counts(number, title, ok, fail, skip))?;
+            }
+        }
+        let Counts { ok, fail, skip } = self.all;
+        let server = crate::language::texts::server_at(self.target.name(), &self.address);
+        let verdict = if fail > 0 { texts::verdict_fail(self.level) } else { texts::verdict_ok(self.level) };
+        write!(f, "{}", texts::summary(server, ok, fail, skip, verdict))
+    }
+}
+
+impl Serialize for Summary {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct SummaryObject<'a> {
+            check: &'a str,
+            address: &'a str,
+            level: &'a str,
+            #[serde(flatten)]
+            counts: Counts,
+        }
+        let Self { target, address, level, all, .. } = self;
+        SummaryObject { check: target.name(), address, level, counts: *all }.serialize(serializer)
+    }
+}
