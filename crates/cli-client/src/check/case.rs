@@ -86,6 +86,8 @@ pub(super) struct Case {
     pub(super) takes: Duration,
     /// Whether it depends on the window of a duel.
     pub(super) uses_window: bool,
+    /// Whether its requests are as long as the limit of the server, whatever it is.
+    pub(super) uses_max: bool,
     /// The shortest window with which the times of a duel can be told apart.
     pub(super) min_window: Duration,
     /// Settings of the server that it needs, as `key=value`.
@@ -123,6 +125,9 @@ pub(super) enum CaseAction {
     Program(Program),
 }
 
+/// The longest request with a number of the shortest text: an op letter, a sign, 17 digits, a point and `e-308`.
+const LONGEST_REQUEST: usize = 25;
+
 /// Parses a file of cases.
 ///
 /// # Errors
@@ -145,6 +150,7 @@ pub(super) fn parse(text: &str, settings: &Settings) -> Result<Vec<Case>, String
             Some(("zh", why)) => why.clone_into(&mut case.why[1]),
             _ => {
                 case.uses_window |= step.contains("window");
+                case.uses_max |= step.contains("{max");
                 case.steps.push(CaseStep::parse(step, settings).ok_or_else(invalid)?);
             }
         }
@@ -163,6 +169,7 @@ fn head(line: &str, settings: &Settings) -> Option<Case> {
         is_together: false,
         takes: Duration::ZERO,
         uses_window: line.contains("window"),
+        uses_max: false,
         min_window: Duration::ZERO,
         settings: Vec::new(),
         is_tls: false,
@@ -192,6 +199,8 @@ impl Case {
             is_together: false,
             takes: Duration::ZERO,
             uses_window: false,
+            // Its settings say what it needs.
+            uses_max: true,
             min_window: Duration::ZERO,
             settings,
             is_tls,
@@ -205,6 +214,16 @@ impl Case {
             CaseAction::Program(program) => Some(program),
             _ => None,
         })
+    }
+
+    /// Returns the length of the longest request that a server has to take, if that does not depend on its limit.
+    pub(super) fn request_length(&self) -> usize {
+        let lines = self.steps.iter().flat_map(|step| match &step.action {
+            CaseAction::Send(bytes) if !self.uses_max => bytes.split(|&byte| byte == b'\n').collect(),
+            _ => Vec::new(),
+        });
+        let longest = lines.map(<[u8]>::len).max().unwrap_or_default();
+        if self.program() == Some(Program::Numbers) { longest.max(LONGEST_REQUEST) } else { longest }
     }
 
     pub(super) fn needs_reset(&self) -> bool {

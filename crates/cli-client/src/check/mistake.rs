@@ -40,7 +40,7 @@ impl Comparison<'_> {
 
     /// Finds replies that are right but for their line ends.
     fn line_end(&self) -> Option<String> {
-        if self.text.is_empty() {
+        if self.text.is_empty() || self.received.is_empty() {
             return None;
         }
         let received = escape(self.received);
@@ -68,7 +68,7 @@ impl Comparison<'_> {
         let received = escape(self.received);
         let (expected, replies): (Vec<_>, Vec<_>) = (lines(&self.text), lines(&received));
         let requests = lines(&escape(self.sent)).into_iter().map(str::to_owned).collect::<Vec<_>>();
-        let requests: Vec<_> = requests.iter().map(|request| request.trim_end_matches("\\r")).collect();
+        let requests: Vec<_> = requests.iter().map(|line| line.strip_suffix("\\r").unwrap_or(line)).collect();
         let requests: Vec<_> = requests.into_iter().filter(|request| !is_blank(request)).collect();
         let same = |(expected, reply): &(&&str, &&str)| expected == reply || is_same_error(expected, reply);
         let first = expected.iter().zip(&replies).take_while(same).count();
@@ -81,6 +81,9 @@ impl Comparison<'_> {
                 number(request, wanted, reply).or_else(|| others().then(texts::mistake_order))
             }
             (Some(_), _) if reply.starts_with('e') => Some(self.refused(request)),
+            (None, Some(_)) if request.contains("\\r") || self.sent.ends_with(b"\r") => {
+                Some(texts::mistake_inner_carriage_return())
+            }
             (None, Some(_)) => Some(accepted(request, wanted)),
             (None, None) if reply.to_uppercase() == wanted.to_uppercase() => Some(texts::mistake_lower_case()),
             (None, None) if reply.starts_with('e') && wanted.starts_with('e') => Some(other_code(wanted, reply)),
@@ -141,6 +144,9 @@ impl Comparison<'_> {
                 Some(texts::mistake_closes())
             }
             _ if matches!(self.expected, Expected::Quiet(_)) && !self.received.is_empty() => Some(self.unasked()),
+            _ if is_end && !self.received.is_empty() && self.sent.iter().all(u8::is_ascii_whitespace) => {
+                Some(texts::mistake_blanks_reply())
+            }
             _ if is_end && !self.received.is_empty() => Some(texts::mistake_extra_bytes()),
             _ => None,
         }
@@ -328,15 +334,19 @@ fn accepted(request: &str, expected: &str) -> String {
     }
 }
 
+const KNOWN_CODES: [&str; 6] = ["BADOP", "BADNUM", "RANGE", "TOOLONG", "TIMEOUT", "BUSY"];
+
 /// Explains another error code than the expected one.
 fn other_code(expected: &str, reply: &str) -> String {
     let code = |text: &str| text.split(' ').next().unwrap_or_default().trim_start_matches('e').to_owned();
     let (expected, reply_code) = (code(expected), code(reply));
     if expected == reply_code {
         texts::mistake_message()
-    } else if reply_code.is_empty()
-        || !["BADOP", "BADNUM", "RANGE", "TOOLONG", "TIMEOUT", "BUSY"].contains(&&*reply_code)
-    {
+    } else if expected == "TIMEOUT" && reply_code == "BADNUM" {
+        texts::mistake_incomplete()
+    } else if expected == "TOOLONG" && KNOWN_CODES.contains(&&*reply_code) {
+        texts::mistake_no_limit()
+    } else if reply_code.is_empty() || !KNOWN_CODES.contains(&&*reply_code) {
         texts::mistake_unknown_code()
     } else {
         texts::mistake_other_code(reply_code, expected)

@@ -333,6 +333,10 @@ impl Server {
         if let Some(setting) = case.settings.iter().find(|setting| !self.has_setting(setting)) {
             return Some(texts::skip_setting(setting));
         }
+        let length = case.request_length();
+        if self.target == Target::Power && length as u64 > self.settings.max_request_bytes {
+            return Some(texts::skip_setting(format!("limits.max_request_bytes >= {length}")));
+        }
         if case.is_tls && !is_tls {
             return Some(texts::skip_tls());
         }

@@ -18,8 +18,14 @@ use crate::trace::dump;
 /// The number of earlier writes and reads that are shown of a failed case.
 const MAX_EARLIER: usize = 6;
 
-/// The number of bytes that are shown of one write or read, and in JSON.
-const MAX_BYTES: usize = 240;
+/// The number of bytes that are shown of one write or read: a few lines.
+const MAX_DUMPED: usize = 48;
+
+/// The number of bytes that are shown of a wrong reply.
+const MAX_RECEIVED: usize = 120;
+
+/// The number of bytes of a string in JSON.
+const MAX_TEXT: usize = 240;
 
 /// The result of one case.
 #[derive(Debug)]
@@ -96,16 +102,16 @@ impl CaseReport<'_> {
         }
         for Exchanged { client, direction, bytes } in &dialogue[earlier..] {
             let number = if has_clients { format!("{client} ") } else { String::new() };
-            lines.extend(dumped(*direction, bytes).into_iter().map(|line| number.clone() + &line));
+            lines.extend(dumped(*direction, bytes, MAX_DUMPED).into_iter().map(|line| number.clone() + &line));
         }
         if dialogue.is_empty() && !sent.is_empty() {
-            lines = dumped('>', sent);
+            lines = dumped('>', sent, MAX_DUMPED);
         }
         detail(f, &texts::label_sent(), &lines)?;
         detail(f, &texts::label_expected(), &[expected_text(expected)])?;
         let mut lines = match expected {
             Expected::Text(_) => vec![String::from_utf8_lossy(received).into_owned()],
-            _ => dumped('<', received),
+            _ => dumped('<', received, MAX_RECEIVED),
         };
         lines.extend(ending_text(*ending));
         detail(f, &texts::label_received(), &lines)?;
@@ -124,10 +130,10 @@ fn detail(f: &mut fmt::Formatter<'_>, label: &str, lines: &[String]) -> fmt::Res
     Ok(())
 }
 
-fn dumped(direction: char, bytes: &[u8]) -> Vec<String> {
-    let mut lines = dump(direction, &bytes[..bytes.len().min(MAX_BYTES)]);
-    if bytes.len() > MAX_BYTES {
-        lines.push(texts::more_bytes(bytes.len() - MAX_BYTES));
+fn dumped(direction: char, bytes: &[u8], most: usize) -> Vec<String> {
+    let mut lines = dump(direction, &bytes[..bytes.len().min(most)]);
+    if bytes.len() > most {
+        lines.push(texts::more_bytes(bytes.len() - most));
     }
     lines
 }
@@ -159,8 +165,8 @@ fn seconds(duration: Duration) -> String {
 
 /// Formats bytes as text for JSON.
 fn text(bytes: &[u8]) -> String {
-    let shown: String = bytes.iter().take(MAX_BYTES).map(|&byte| escaped(byte)).collect();
-    if bytes.len() > MAX_BYTES { shown + "…" } else { shown }
+    let shown: String = bytes.iter().take(MAX_TEXT).map(|&byte| escaped(byte)).collect();
+    if bytes.len() > MAX_TEXT { shown + "…" } else { shown }
 }
 
 #[derive(Serialize)]

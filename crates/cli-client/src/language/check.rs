@@ -38,7 +38,7 @@ texts! {
 
 // What a run prints.
 texts! {
-    announce(server, count, level) "{server}: {count} cases, level {level}" "{server}：{count} 个用例，级别 {level}"
+    announce(server, count, level) "{server}: level {level}, cases: {count}" "{server}：级别 {level}，用例数 {count}"
     announce_robust(connections)
         "The robust cases open up to {connections} connections at a time, and send up to 32 MiB; each ends within a minute."
         "robust 用例最多同时打开 {connections} 个连接，最多发送 32 MiB；每个用例在一分钟内结束。"
@@ -139,6 +139,10 @@ texts! {
     mistake_carriage_return
         "one CR before the LF belongs to the line end: remove it before you parse"
         "LF 前的一个 CR 属于行尾：解析前请去掉"
+    mistake_inner_carriage_return
+        "only one CR before the LF belongs to the line end: a strip() removes too many"
+        "只有 LF 前的一个 CR 属于行尾：strip() 去掉得太多"
+    mistake_blanks_reply "blanks alone are no request, and get no reply" "只有空白不是请求，没有应答"
     mistake_blanks "spaces and tabs around the number are allowed" "数的前后允许有空格和制表符"
     mistake_blank_line "a blank line gets no reply" "空行没有应答"
     mistake_echo "the operation d, echo, is missing" "缺少操作 d（原样返回）"
