@@ -4,6 +4,7 @@ import random
 import select
 
 import game
+from service import MAX_BACKLOG
 
 FAULTS = {
     **game.FAULTS,
@@ -306,7 +307,9 @@ class DuelConnection(game.GameConnection):
         return None if self.move else super().deadline()
 
     def wants_input(self):
-        reads_ahead = self.fault in READS_AHEAD and len(self.buffer) < MAX_SENT_AHEAD
+        reads_ahead = len(self.buffer) < MAX_SENT_AHEAD and self.fault in READS_AHEAD
+        if self.fault == "reads_without_bound":
+            reads_ahead = len(self.buffer) < MAX_BACKLOG
         return super().wants_input() and (not self.move or reads_ahead)
 
     def set_move_timer(self, deadline):
@@ -332,7 +335,9 @@ class DuelConnection(game.GameConnection):
         self.is_playing = True
         while self.buffer and not self.is_over and not self.has_ended:
             if not self.move:
-                self.play_next(self.buffer.pop(0))
+                byte = self.buffer[0]
+                del self.buffer[0]
+                self.play_next(byte)
             if self.move:
                 if self.fault in READS_AHEAD:
                     self.buffer[:] = self.handle_ahead(bytes(self.buffer))

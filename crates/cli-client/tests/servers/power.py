@@ -23,7 +23,7 @@ FAULTS = {
     "one_read_one_request": "takes the bytes of each read as one request",
     "first_line_only_of_a_read": "replies to the first line of a read and drops the others",
     "remainder_dropped": "drops the unfinished line at the end of a read",
-    "joined_bare_requests": "keeps the bytes of a bare request in its buffer, in front of the next request",
+    "joined_bare_requests": "keeps a bare request in its buffer after the reply, in front of the bytes that follow",
     "replies_out_of_order": "sends the replies to the requests of one read in reverse order",
     "no_lf_in_reply": "sends no LF after the reply to a line",
     "crlf_reply": "ends replies to lines with CR LF",
@@ -267,7 +267,7 @@ class PowerConnection(Connection):
             # The half-close ends this request: see `on_eof`.
             return False
         self.take_bare(text, replies)
-        return True
+        return self.fault != "joined_bare_requests"
 
     def take_bare(self, text, replies):
         """Replies to a bare request, and closes if it is invalid."""
@@ -328,7 +328,7 @@ class PowerConnection(Connection):
         error = RequestError("TOOLONG", f"a request has at most {self.service.max_request_bytes} bytes before its end")
         replies.append(self.error_reply(error, self.uses_lines))
         if self.fault == "replies_after_error_close":
-            _, _, rest = self.buffer.partition(b"\n")
+            _, _, rest = bytes(self.buffer).partition(b"\n")
             replies += [self.reply_to(line, True) for line in rest.split(b"\n") if line.strip(BLANKS)]
         if self.fault != "toolong_keeps_open":
             self.end_requests()

@@ -27,6 +27,9 @@ WRITE_TIMEOUTS_AT_CLOSE = 6
 PROMPT_CONNECTIONS = 64
 SLOW_ACCEPT = 3.0
 
+# How much `reads_without_bound` stores for one connection, so that a test cannot take all memory.
+MAX_BACKLOG = 256 << 20
+
 # Faults of a connection or of the process, which each service can have.
 SHARED_FAULTS = {
     "idle_never": "ignores timeouts.idle: a silent connection stays open forever",
@@ -166,6 +169,8 @@ class Connection(asyncio.BufferedProtocol):
         self.is_half_closed = False
         self.is_blocked = False
         self.is_held = False
+        # What `reads_without_bound` has read while replies are unwritten.
+        self.backlog = bytearray()
         self.sent = 0
         self.acknowledged = 0
         self.timer = None
@@ -206,11 +211,18 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, count):
         if self.has_ended:
             return
-        self.on_data(bytes(self.service.scratch[:count]))
+        data = bytes(self.service.scratch[:count])
+        if self.fault == "reads_without_bound" and self.is_blocked:
+            self.backlog += data
+            self.control_reading()
+        else:
+            self.on_data(data)
         self.arm()
 
     def eof_received(self):
         self.peer_ended = True
+        while self.backlog:
+            self.handle_backlog()
         if self.has_ended:
             self.await_acknowledgement()
         else:
@@ -221,7 +233,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def wants_input(self):
         """Returns whether the connection reads. A service can add a reason not to."""
-        return not self.is_held and (not self.is_blocked or self.fault == "reads_without_bound")
+        reads_on = self.fault == "reads_without_bound" and len(self.backlog) < MAX_BACKLOG
+        return not self.is_held and (not self.is_blocked or reads_on)
+
+    def handle_backlog(self):
+        """Handles a part of what `reads_without_bound` has stored."""
+        data = bytes(self.backlog[: self.READ_BYTES])
+        del self.backlog[: self.READ_BYTES]
+        self.on_data(data)
 
     def control_reading(self):
         """Pauses or resumes reading. After the client's FIN there is nothing to read."""
@@ -250,7 +269,9 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self):
         self.is_blocked = False
         self.idle_since = self.loop.time()
-        if self.has_ended:
+        while self.backlog and not self.is_blocked and not self.has_ended:
+            self.handle_backlog()
+        if self.has_ended and not self.is_blocked:
             self.half_close()
         self.control_reading()
         self.arm()
@@ -322,6 +343,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def half_close(self):
         """Sends a FIN, then discards what the client sends, for at most a second."""
+        if self.is_half_closed:
+            return
         self.is_half_closed = True
         try:
             self.transport.write_eof()
