@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream;
 use proto::client::rps::Round;
+use proto::client::stream::ClientStream;
 use proto::wire::number::Number;
 use proto::wire::power::Operation;
 use proto::wire::rps::{Move, Outcome, Reply};
@@ -26,8 +27,13 @@ pub(super) enum Program {
     Numbers,
     Pipelining,
     House(Question),
+    /// Two connections, on which the house has to play differently.
+    Sequences,
+    /// Rounds of two partners.
+    Rounds,
     Connections,
     NeverReads,
+    WriteTimeout,
     Resets,
     Garbage,
     ConnectAndClose,
@@ -35,13 +41,16 @@ pub(super) enum Program {
 }
 
 /// The names in the case files.
-const PROGRAMS: [(&str, Program); 12] = [
+const PROGRAMS: [(&str, Program); 15] = [
     ("numbers", Program::Numbers),
     ("pipelining", Program::Pipelining),
     ("rule", Program::House(Question::Rule)),
     ("fair", Program::House(Question::Fair)),
     ("independent", Program::House(Question::Independent)),
     ("memory", Program::House(Question::Memory)),
+    ("sequences", Program::Sequences),
+    ("rounds", Program::Rounds),
+    ("write-timeout", Program::WriteTimeout),
     ("connections", Program::Connections),
     ("never-reads", Program::NeverReads),
     ("resets", Program::Resets),
@@ -74,6 +83,12 @@ const IN_FLIGHT: usize = 1_000;
 /// Rounds of the core case: enough to tell a wrong rule from bad luck, and few for a server far away.
 pub(super) const RULE_ROUNDS: u64 = 300;
 
+/// Rounds on each of two connections, which are equal by chance once in 10¹⁹ runs.
+const SEQUENCE: usize = 40;
+
+/// Rounds of two partners.
+const PARTNER_ROUNDS: u64 = 50;
+
 /// Connections that are open at the same time.
 pub(super) const CONNECTIONS: usize = 1_000;
 
@@ -89,6 +104,9 @@ const UNREAD_TIME: Duration = Duration::from_secs(20);
 
 /// A server has stopped reading if it takes nothing for this long.
 const STOPPED_READING: Duration = Duration::from_secs(1);
+
+/// How long a server may keep a client that never reads: twice its write timeout, and some time to notice.
+const MAX_WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Connections that are reset, or carry garbage.
 const BROKEN_CLIENTS: usize = 200;
@@ -111,6 +129,9 @@ impl Program {
             Self::Pipelining => server.pipelining().await,
             Self::House(Question::Rule) => server.rule().await,
             Self::House(question) => server.house(question).await,
+            Self::Sequences => server.sequences().await,
+            Self::Rounds => server.partner_rounds().await,
+            Self::WriteTimeout => server.write_timeout().await,
             Self::Connections => server.connections().await,
             Self::NeverReads => server.never_reads().await,
             Self::Resets => server.resets().await,
@@ -200,8 +221,9 @@ impl Server {
     async fn rule(&self) -> Result<Passed, Failed> {
         let mut house = House::default();
         let mut client = self.client().await?;
-        for round in 0..RULE_ROUNDS {
-            let mv = Move::ALL[usize::try_from(round % 3).unwrap_or_default()];
+        for _ in 0..RULE_ROUNDS {
+            // In any fixed order, a house with a pattern of its own would look like a wrong rule.
+            let mv = Move::ALL[rand::rng().random_range(0..3)];
             let reply = self.exchange(&mut client, &[mv.byte()], &outcomes(1)).await?;
             if let Some(Reply::Judged(outcome)) = reply.first().copied().and_then(Reply::from_byte) {
                 house.count(mv, outcome);
@@ -237,6 +259,46 @@ impl Server {
         Ok(house)
     }
 
+    /// Plays the same moves on two connections, and compares the moves of the house.
+    async fn sequences(&self) -> Result<Passed, Failed> {
+        let moves = b"2".repeat(SEQUENCE);
+        let mut replies = Vec::new();
+        for _ in 0..2 {
+            let mut client = self.client().await?;
+            replies.push(self.exchange(&mut client, &moves, &outcomes(SEQUENCE)).await?);
+        }
+        if replies[0] == replies[1] {
+            let expected = Expected::Text(texts::expect_other_moves());
+            let mut failed = different(&moves, expected, replies.swap_remove(0), Ending::Open);
+            if let Failed::Different(difference) = &mut failed {
+                difference.mistake = Some(texts::mistake_seed());
+            }
+            return Err(failed);
+        }
+        Ok(Passed::default())
+    }
+
+    /// Plays rounds of two partners, and compares both replies with the rule.
+    async fn partner_rounds(&self) -> Result<Passed, Failed> {
+        let (mut one, mut two) = (self.client().await?, self.client().await?);
+        for _ in 0..PARTNER_ROUNDS {
+            let moves = [(), ()].map(|()| Move::ALL[rand::rng().random_range(0..3)]);
+            let replies = [Outcome::Win, Outcome::Lose, Outcome::Draw].into_iter().filter_map(|outcome| {
+                (outcome.opponent_move(moves[0]) == moves[1]).then_some(match outcome {
+                    Outcome::Win => [b"y", b"z"],
+                    Outcome::Lose => [b"z", b"y"],
+                    Outcome::Draw => [b"x", b"x"],
+                })
+            });
+            for replies in replies {
+                one.send(&[moves[0].byte()], self.deadline()).await;
+                self.exchange(&mut two, &[moves[1].byte()], &pattern(replies[1])).await?;
+                self.exchange(&mut one, b"", &pattern(replies[0])).await?;
+            }
+        }
+        Ok(Passed::with_note(texts::note_rounds(PARTNER_ROUNDS)))
+    }
+
     /// Opens many connections, and lets each of them have a reply while all are open.
     async fn connections(&self) -> Result<Passed, Failed> {
         let connecting =
@@ -260,7 +322,11 @@ impl Server {
                 if received.starts_with(b"eBUSY ") || received == b"f" {
                     rejected += 1;
                 } else {
-                    return Err(different(request, Expected::Bytes(reply.clone()), received, ending));
+                    let mut failed = different(request, Expected::Bytes(reply.clone()), received, ending);
+                    if let (Failed::Different(difference), Ending::Silent(_)) = (&mut failed, ending) {
+                        difference.mistake = Some(texts::mistake_one_at_a_time());
+                    }
+                    return Err(failed);
                 }
             }
         }
@@ -270,8 +336,9 @@ impl Server {
         Ok(Passed::with_note(texts::note_connections(count, rejected)))
     }
 
-    /// Sends requests without reading a reply until the server stops reading.
-    async fn never_reads(&self) -> Result<Passed, Failed> {
+    /// Sends requests without reading a reply until the server stops reading. Returns the open connection and how many
+    /// bytes the server, and the kernels on the way, have taken.
+    async fn fill(&self) -> Result<(ClientStream, usize), Failed> {
         let client = self.client().await?;
         let requests = if self.target == Target::Power { b"a2\n".repeat(16_384) } else { b"2".repeat(65_536) };
         let mut stream = client.into_stream();
@@ -284,12 +351,42 @@ impl Server {
                 Ok(Err(_)) | Err(_) => break,
             }
         }
+        Ok((stream, sent))
+    }
+
+    /// Checks that the server stops reading, and serves others meanwhile.
+    async fn never_reads(&self) -> Result<Passed, Failed> {
+        let (stream, sent) = self.fill().await?;
+        if self.target == Target::Duel {
+            // The move in play would meet that of the next player.
+            let _ = stream.set_zero_linger();
+            drop(stream);
+        }
         self.is_alive().await?;
         if sent >= MAX_UNREAD {
             let expected = Expected::Text(texts::expect_stops_reading());
             return Err(different(b"", expected, texts::took_unread(sent >> 20).into_bytes(), Ending::Open));
         }
         Ok(Passed::with_note(texts::note_unread(sent >> 10)))
+    }
+
+    /// Checks that a client that never reads is disconnected.
+    async fn write_timeout(&self) -> Result<Passed, Failed> {
+        let (mut stream, _) = self.fill().await?;
+        let started = Instant::now();
+        // A write fails once the connection is reset. Until then the kernel takes no more bytes.
+        let write = async { while stream.write(b"2").await.is_ok() {} };
+        match timeout(MAX_WRITE_TIMEOUT, write).await {
+            Ok(()) => Ok(Passed::with_note(texts::note_disconnected(started.elapsed().as_secs()))),
+            Err(_) => {
+                let ending = Ending::Silent(MAX_WRITE_TIMEOUT);
+                let mut failed = different(b"", Expected::Text(texts::expect_disconnect()), Vec::new(), ending);
+                if let Failed::Different(difference) = &mut failed {
+                    difference.mistake = Some(texts::mistake_no_write_timeout());
+                }
+                Err(failed)
+            }
+        }
     }
 
     /// Lets many clients reset their connections in the middle of a request.
@@ -381,7 +478,8 @@ impl House {
         Move::ALL.into_iter().find_map(|mv| {
             let counts = self.outcomes(mv);
             let never = counts.iter().position(|&count| count == 0)?;
-            let often = counts.iter().position(|&count| 2 * count > counts.iter().sum())?;
+            // A wrong pair has two of three, two outcomes only have one of two each.
+            let often = counts.iter().position(|&count| 100 * count > 58 * counts.iter().sum::<u64>())?;
             let [never, often] = [OUTCOMES[never], OUTCOMES[often]].map(Round::Judged);
             let Round::Judged(right) = never else { return None };
             let house = right.opponent_move(mv);

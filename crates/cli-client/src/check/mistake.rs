@@ -10,38 +10,48 @@ use crate::target::Target;
 
 /// Returns a sentence on the likely mistake.
 pub(super) fn likely(target: Target, difference: &Difference) -> Option<String> {
-    let Difference { sent, expected, received, ending, .. } = difference;
+    let Difference { dialogue, sent, expected, received, ending, .. } = difference;
     let text = match expected {
-        Expected::Bytes(pattern) => pattern.to_string(),
+        Expected::Bytes(pattern) => pattern.text(),
         Expected::End | Expected::Quiet(_) | Expected::Text(_) => String::new(),
     };
-    let expected = Comparison { target, sent, expected, text, received, ending: *ending };
+    let writes = dialogue.iter().rev().take_while(|exchanged| exchanged.direction == '>').count();
+    let was_answered = dialogue.iter().any(|exchanged| exchanged.direction == '<');
+    let comparison = Comparison { sent, expected, text, received, ending: *ending, writes, was_answered };
     match target {
-        Target::Power => expected.power(),
-        Target::Rps => expected.house(),
-        Target::Duel => expected.duel(),
+        Target::Power => comparison.power(),
+        Target::Rps => comparison.house(),
+        Target::Duel => comparison.duel(),
     }
 }
 
 struct Comparison<'a> {
-    target: Target,
     sent: &'a [u8],
     expected: &'a Expected,
     /// The expected bytes in the notation of PROTOCOL.md, or nothing.
     text: String,
     received: &'a [u8],
     ending: Ending,
+    /// The number of writes since the last reply.
+    writes: usize,
+    /// Whether an earlier reply was right.
+    was_answered: bool,
 }
 
 impl Comparison<'_> {
     fn power(&self) -> Option<String> {
-        self.line_end().or_else(|| self.first_reply()).or_else(|| self.ending())
+        self.line_end().or_else(|| self.first_reply()).or_else(|| self.ending()).or_else(|| self.unasked())
     }
 
     /// Finds replies that are right but for their line ends.
     fn line_end(&self) -> Option<String> {
+        if self.text == "\\n" {
+            return self.received.is_empty().then(texts::mistake_late_line_feed);
+        }
         if self.text.is_empty() || self.received.is_empty() {
-            return None;
+            // The reply was right, and its LF was too much.
+            let is_extra = matches!(self.expected, Expected::End) && self.received == b"\n" && self.was_answered;
+            return is_extra.then(texts::mistake_line_feed);
         }
         let received = escape(self.received);
         if received == self.text.replace("\\n", "\\r\\n") && received != self.text {
@@ -51,7 +61,9 @@ impl Comparison<'_> {
             return Some(texts::mistake_no_line_feed());
         }
         let is_bare = !self.text.ends_with("\\n");
-        if is_bare && (received == format!("{}\\n", self.text) || received == format!("{}\\r\\n", self.text)) {
+        let has_line_end = received.ends_with("\\n") && lines(&received).len() == 1;
+        let is_same = received.starts_with(&self.text) || is_same_error(&self.text, received.trim_end_matches("\\n"));
+        if is_bare && has_line_end && is_same {
             return Some(texts::mistake_line_feed());
         }
         if is_bare && received == format!("{}\\x00", self.text) {
@@ -65,11 +77,10 @@ impl Comparison<'_> {
         if self.text.is_empty() {
             return None;
         }
-        let received = escape(self.received);
-        let (expected, replies): (Vec<_>, Vec<_>) = (lines(&self.text), lines(&received));
-        let requests = lines(&escape(self.sent)).into_iter().map(str::to_owned).collect::<Vec<_>>();
-        let requests: Vec<_> = requests.iter().map(|line| line.strip_suffix("\\r").unwrap_or(line)).collect();
-        let requests: Vec<_> = requests.into_iter().filter(|request| !is_blank(request)).collect();
+        let (received, sent) = (escape(self.received), escape(self.sent));
+        let (expected, replies) = (lines(&self.text), lines(&received));
+        let requests = lines(&sent).into_iter().map(|line| line.strip_suffix("\\r").unwrap_or(line));
+        let requests: Vec<_> = requests.filter(|request| !is_blank(request)).collect();
         let same = |(expected, reply): &(&&str, &&str)| expected == reply || is_same_error(expected, reply);
         let first = expected.iter().zip(&replies).take_while(same).count();
         let wanted = expected.get(first)?;
@@ -77,139 +88,169 @@ impl Comparison<'_> {
         let request = requests.get(first).copied().unwrap_or_default();
         let others = || replies.iter().any(|other| other == wanted) || expected.contains(reply);
         match (wanted.strip_prefix('d'), reply.strip_prefix('d')) {
-            (Some(wanted), Some(reply)) if !reply.contains('e') || !reply.contains("eB") => {
-                number(request, wanted, reply).or_else(|| others().then(texts::mistake_order))
+            (Some(_), Some(_)) if self.writes > 1 => Some(texts::mistake_one_read()),
+            (Some(wanted), Some(reply)) => {
+                let order = || others().then(texts::mistake_order);
+                let is_permutation = replies.len() > 1 && sorted(&replies) == sorted(&expected);
+                if is_permutation { order() } else { number(request, wanted, reply).or_else(order) }
             }
-            (Some(_), _) if reply.starts_with('e') => Some(self.refused(request)),
+            (Some(_), None) if reply.starts_with('e') => {
+                Some(self.refused(request, reply, replies.len(), requests.len()))
+            }
             (None, Some(_)) if request.contains("\\r") || self.sent.ends_with(b"\r") => {
                 Some(texts::mistake_inner_carriage_return())
             }
             (None, Some(_)) => Some(accepted(request, wanted)),
-            (None, None) if reply.to_uppercase() == wanted.to_uppercase() => Some(texts::mistake_lower_case()),
-            (None, None) if reply.starts_with('e') && wanted.starts_with('e') => Some(other_code(wanted, reply)),
+            (None, None) if reply.starts_with('e') && wanted.starts_with('e') => {
+                Some(other_code(wanted, reply, self.sent.contains(&b'\n')))
+            }
             _ => others().then(texts::mistake_order),
         }
     }
 
     /// Explains an error reply to a valid request.
-    fn refused(&self, request: &str) -> String {
-        let lines = self.sent.iter().filter(|&&byte| byte == b'\n').count();
+    fn refused(&self, request: &str, reply: &str, replies: usize, requests: usize) -> String {
+        let blanks = |text: &str| text.contains("\\t") || text.contains(' ');
+        if reply.starts_with("eTIMEOUT") {
+            return if self.sent.contains(&b'\n') {
+                texts::mistake_one_read()
+            } else {
+                texts::mistake_waits_for_line_feed()
+            };
+        }
+        if reply.starts_with("eTOOLONG") {
+            return texts::mistake_limit_off();
+        }
+        if reply.starts_with("eRANGE") {
+            return texts::mistake_underflow();
+        }
+        if replies > requests && self.writes <= 1 {
+            return texts::mistake_blank_line();
+        }
         if self.sent.contains(&b'\r') {
-            texts::mistake_carriage_return()
-        } else if request.ends_with([' ', '\t'])
-            || request.contains("\\t")
-            || request.get(1..).unwrap_or_default().starts_with(' ')
-        {
-            texts::mistake_blanks()
-        } else if self.sent.iter().all(u8::is_ascii_whitespace) || self.sent.starts_with(b"\n") {
-            texts::mistake_blank_line()
-        } else if lines > 1 || !self.sent.ends_with(b"\n") {
-            texts::mistake_one_read()
-        } else if request.starts_with('d') {
-            texts::mistake_echo()
-        } else if request.contains("e-") || request.contains("e+") || request.contains('E') {
-            texts::mistake_underflow()
-        } else {
-            texts::mistake_one_read()
+            return texts::mistake_carriage_return();
+        }
+        if replies < requests || self.writes > 1 {
+            return texts::mistake_one_read();
+        }
+        match request.strip_prefix('d') {
+            Some(_) if reply.starts_with("eBADOP") => texts::mistake_echo(),
+            _ if blanks(request) => texts::mistake_blanks(),
+            _ if self.was_answered && !self.sent.contains(&b'\n') => texts::mistake_one_read(),
+            _ => texts::mistake_rejects(request),
         }
     }
 
     /// Explains replies that are missing after the first `count`.
     fn missing(&self, count: usize) -> Option<String> {
         let lines = self.sent.iter().filter(|&&byte| byte == b'\n').count();
+        let wants = |code| self.text.starts_with(code);
         match self.ending {
             Ending::Closed(End::Reset) => Some(texts::mistake_reset()),
+            Ending::Closed(_) if count > 0 && !self.sent.ends_with(b"\n") => Some(texts::mistake_last_line()),
             Ending::Closed(_) if count > 0 => Some(texts::mistake_closes()),
-            Ending::Closed(_) if self.text.starts_with("eRANGE") => Some(texts::mistake_overflow()),
-            Ending::Closed(_) if self.text.starts_with('e') => Some(texts::mistake_no_error()),
+            Ending::Closed(_) if wants("eRANGE") => Some(texts::mistake_overflow()),
+            Ending::Closed(_) if wants("eTIMEOUT") => Some(texts::mistake_timeout_without_reply()),
+            Ending::Closed(_) if wants("e") => Some(texts::mistake_no_error()),
+            Ending::Closed(_) if self.was_answered => Some(texts::mistake_closes()),
             Ending::Closed(_) => Some(texts::mistake_half_close()),
-            Ending::Silent(_) if count > 0 && lines > count => Some(texts::mistake_one_read()),
-            Ending::Silent(_) if self.text == "\\n" => Some(texts::mistake_late_line_feed()),
-            Ending::Silent(_) if self.text.starts_with("eTIMEOUT") => Some(texts::mistake_no_deadline()),
-            Ending::Silent(_) if self.text.starts_with("eTOOLONG") => Some(texts::mistake_no_limit()),
+            Ending::Silent(_) if wants("eTIMEOUT") => Some(texts::mistake_no_deadline()),
+            Ending::Silent(_) if wants("eTOOLONG") => Some(texts::mistake_no_limit()),
+            Ending::Silent(_) if self.writes > 1 || count > 0 || lines > 1 => Some(texts::mistake_one_read()),
             Ending::Silent(_) if lines == 0 => Some(texts::mistake_waits_for_line_feed()),
-            Ending::Silent(_) if lines > 1 => Some(texts::mistake_one_read()),
             Ending::Silent(_) | Ending::Open | Ending::Early(_) => None,
         }
     }
 
-    /// Explains the end of a connection, or bytes that nobody asked for.
+    /// Explains the end of a connection.
     fn ending(&self) -> Option<String> {
         let is_end = matches!(self.expected, Expected::End);
+        let is_quiet = matches!(self.expected, Expected::Quiet(_));
         match self.ending {
             Ending::Closed(End::Reset) => Some(texts::mistake_reset()),
             Ending::Closed(End::Truncated) => Some(texts::mistake_close_notify()),
             Ending::Silent(_) if is_end => Some(texts::mistake_stays_open()),
-            Ending::Closed(_) if matches!(self.expected, Expected::Quiet(_)) && self.received.is_empty() => {
-                Some(texts::mistake_closes())
-            }
-            _ if matches!(self.expected, Expected::Quiet(_)) && !self.received.is_empty() => Some(self.unasked()),
-            _ if is_end && !self.received.is_empty() && self.sent.iter().all(u8::is_ascii_whitespace) => {
-                Some(texts::mistake_blanks_reply())
-            }
-            _ if is_end && !self.received.is_empty() => Some(texts::mistake_extra_bytes()),
+            Ending::Closed(_) if is_quiet && self.received.is_empty() => Some(texts::mistake_closes()),
             _ => None,
         }
     }
 
-    fn unasked(&self) -> String {
-        if self.target == Target::Power && !self.sent.is_empty() && !self.sent.iter().all(u8::is_ascii_whitespace) {
-            texts::mistake_incomplete()
-        } else if self.sent.is_empty() {
-            texts::mistake_speaks_first()
-        } else if self.sent.iter().all(u8::is_ascii_whitespace) {
-            texts::mistake_line_end_reply()
-        } else {
-            texts::mistake_extra_bytes()
+    /// Explains bytes that belong to no request.
+    fn unasked(&self) -> Option<String> {
+        if self.received.is_empty() || !self.text.is_empty() {
+            return None;
         }
+        let is_blank = self.sent.iter().all(u8::is_ascii_whitespace);
+        Some(match self.expected {
+            Expected::End if self.received.starts_with(b"eTIMEOUT") => texts::mistake_idle_reply(),
+            Expected::Quiet(_) if self.received.starts_with(b"eTOOLONG") => texts::mistake_limit_off(),
+            Expected::Quiet(_) if !is_blank => texts::mistake_incomplete(),
+            Expected::Quiet(_) if self.sent.is_empty() => texts::mistake_speaks_first(),
+            _ if is_blank && !self.sent.is_empty() => texts::mistake_blanks_reply(),
+            _ => texts::mistake_extra_bytes(),
+        })
     }
 
     fn house(&self) -> Option<String> {
-        self.frames().or_else(|| self.ending())
+        self.frames().or_else(|| self.ending()).or_else(|| self.unasked())
     }
 
     /// The mistakes of both games.
     fn frames(&self) -> Option<String> {
-        if self.text.is_empty() {
-            return None;
-        }
         let has = |byte| self.received.contains(&byte);
-        let is_silent = matches!(self.ending, Ending::Silent(_));
+        let count = |bytes: &[u8]| bytes.iter().filter(|&&byte| byte == b'e').count();
+        if self.text.is_empty() {
+            // After the last invalid byte that is allowed.
+            let is_limit = matches!(self.expected, Expected::End) && self.sent.is_empty() && self.was_answered;
+            return (is_limit && self.ending != Ending::Closed(End::Reset)).then(texts::mistake_bad_frames);
+        }
+        let (wanted, got) = (count(self.text.as_bytes()), count(self.received));
+        let is_closed = matches!(self.ending, Ending::Closed(End::Eof));
         if self.received.iter().any(u8::is_ascii_uppercase) {
             return Some(texts::mistake_lower_case());
         }
         if has(b'\n') || has(b'\r') {
             return Some(texts::mistake_line_in_game());
         }
-        if self.sent.iter().any(|byte| matches!(byte, b'\r' | b'\n')) && has(b'e') && !self.text.contains('e') {
+        if got > wanted && self.sent.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
             return Some(texts::mistake_line_end_reply());
         }
-        if self.text.contains('e') && self.received.windows(2).any(|pair| pair == b"ee") && !self.text.contains("ee") {
-            return Some(texts::mistake_two_bytes());
+        if is_closed && wanted > 1 && got < wanted && !self.received.iter().any(|byte| b"xyz".contains(byte)) {
+            return Some(texts::mistake_bad_frames());
         }
-        if self.text.contains('e') && has(b'e') && !is_silent {
+        if is_closed && self.received.is_empty() && self.sent.len() > 1 {
+            return Some(texts::mistake_half_close());
+        }
+        if is_closed && wanted > 0 {
+            return Some(texts::mistake_closes_on_invalid());
+        }
+        if got > wanted {
+            return Some(if wanted > 0 { texts::mistake_two_bytes() } else { texts::mistake_move_rejected() });
+        }
+        if got == wanted && wanted > 0 {
             return Some(texts::mistake_order());
         }
-        if self.text.contains('e') && !has(b'e') {
-            return Some(if let Ending::Closed(_) = self.ending {
-                texts::mistake_closes_on_invalid()
-            } else {
-                texts::mistake_invalid_ignored()
-            });
-        }
-        if self.sent.len() > 1 && !self.received.is_empty() && is_silent {
+        if got < wanted && matches!(self.ending, Ending::Silent(_)) && self.received.len() < 2 && self.sent.len() > 2 {
             return Some(texts::mistake_one_read());
+        }
+        if got < wanted {
+            let accepted = self.sent.len() == 1 && self.received.iter().any(|byte| b"xyzv".contains(byte));
+            return Some(if accepted { texts::mistake_accepts_byte() } else { texts::mistake_invalid_ignored() });
         }
         match self.ending {
             Ending::Closed(End::Reset) => Some(texts::mistake_reset()),
-            Ending::Closed(_) if self.sent.is_empty() => Some(texts::mistake_closes()),
+            Ending::Closed(_) if self.was_answered || self.sent.is_empty() || !self.received.is_empty() => {
+                Some(texts::mistake_closes())
+            }
             Ending::Closed(_) => Some(texts::mistake_half_close()),
+            Ending::Silent(_) if self.sent.len() > 1 => Some(texts::mistake_one_read()),
+            _ if has(b'v') => Some(texts::mistake_house_void()),
             _ => None,
         }
     }
 
     fn duel(&self) -> Option<String> {
-        if let Expected::Bytes(_) = self.expected {
+        if let (Expected::Bytes(_), 0..=1) = (self.expected, self.received.len()) {
             let first = self.received.first().copied();
             match (&*self.text, first, self.ending) {
                 ("v", Some(b'v'), Ending::Early(_)) => return Some(texts::mistake_void_early()),
@@ -226,7 +267,7 @@ impl Comparison<'_> {
         if let (Expected::Quiet(_), Some(b'x' | b'y' | b'z')) = (self.expected, self.received.first()) {
             return Some(texts::mistake_judged_without());
         }
-        self.frames().or_else(|| self.ending())
+        self.house()
     }
 }
 
@@ -248,8 +289,17 @@ fn is_blank(request: &str) -> bool {
     request.replace("\\t", "").trim().is_empty()
 }
 
-/// Whether both are error replies with the same code.
+fn sorted<'a>(texts: &[&'a str]) -> Vec<&'a str> {
+    let mut sorted = texts.to_vec();
+    sorted.sort_unstable();
+    sorted
+}
+
+/// Whether both are error replies with the same code, and the message is one of printable bytes.
 fn is_same_error(expected: &str, reply: &str) -> bool {
+    if reply.contains("\\x") && !reply.contains("\\\\x") {
+        return false;
+    }
     let code = |text: &str| text.split_once(' ').map(|(code, _)| code.to_owned()).filter(|code| code.starts_with('e'));
     code(expected).is_some() && code(expected) == code(reply)
 }
@@ -272,8 +322,11 @@ fn number(request: &str, expected: &str, reply: &str) -> Option<String> {
     if wanted == 0.0 || got == 0.0 {
         return Some(texts::mistake_underflow());
     }
-    if distance < 1e-5 && digits <= 8 && distance > 1e-15 {
+    if distance < 1e-5 && digits <= 8 && digits < expected.len() {
         return Some(texts::mistake_percent_g());
+    }
+    if distance < 1e-13 && significant(reply).len() < significant(expected).len() {
+        return Some(texts::mistake_few_digits());
     }
     // A float has 24 bits, a double 53.
     if (1e-10..1e-5).contains(&distance) {
@@ -295,12 +348,7 @@ fn number(request: &str, expected: &str, reply: &str) -> Option<String> {
 
 /// Explains a number that has the right value and another text.
 fn layout(expected: &str, reply: &str) -> Option<String> {
-    let digits = |text: &str| {
-        let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
-        let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
-        digits.trim_matches('0').to_owned()
-    };
-    let (wanted, got) = (digits(expected), digits(reply));
+    let (wanted, got) = (significant(expected), significant(reply));
     if wanted.len() == got.len() && wanted != got {
         return Some(texts::mistake_tie());
     }
@@ -316,7 +364,14 @@ fn layout(expected: &str, reply: &str) -> Option<String> {
     if expected.contains('e') {
         return Some(texts::mistake_exponent_layout());
     }
-    (!reply.contains('.')).then(texts::mistake_no_point)
+    Some(if reply.contains('.') { texts::mistake_zeros() } else { texts::mistake_no_point() })
+}
+
+/// Returns the significant digits of a number.
+fn significant(text: &str) -> String {
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    digits.trim_matches('0').to_owned()
 }
 
 /// Explains a result for an invalid request.
@@ -337,11 +392,13 @@ fn accepted(request: &str, expected: &str) -> String {
 const KNOWN_CODES: [&str; 6] = ["BADOP", "BADNUM", "RANGE", "TOOLONG", "TIMEOUT", "BUSY"];
 
 /// Explains another error code than the expected one.
-fn other_code(expected: &str, reply: &str) -> String {
+fn other_code(expected: &str, reply: &str, is_line: bool) -> String {
     let code = |text: &str| text.split(' ').next().unwrap_or_default().trim_start_matches('e').to_owned();
     let (expected, reply_code) = (code(expected), code(reply));
     if expected == reply_code {
         texts::mistake_message()
+    } else if reply_code == "TIMEOUT" && expected != "TOOLONG" {
+        if is_line { texts::mistake_one_read() } else { texts::mistake_rejects_late() }
     } else if expected == "TIMEOUT" && reply_code == "BADNUM" {
         texts::mistake_incomplete()
     } else if expected == "TOOLONG" && KNOWN_CODES.contains(&&*reply_code) {

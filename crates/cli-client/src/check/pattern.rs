@@ -63,6 +63,9 @@ impl Pattern {
                 Piece::Message => {
                     let length = bytes[at..].iter().take_while(|byte| matches!(byte, b' '..=b'~')).count();
                     at += length;
+                    if length > MAX_MESSAGE {
+                        return Match::Mismatch(at);
+                    }
                     let is_last = number + 1 == self.0.len();
                     return match bytes.get(at) {
                         None if length > 0 && is_last => Match::Open,
@@ -76,7 +79,12 @@ impl Pattern {
         Match::Complete(at)
     }
 
-    /// Whether the bytes end with a line feed, or are of a game, where each byte is a reply.
+    /// Returns the whole pattern in the notation of PROTOCOL.md; [`Display`](fmt::Display) shortens it.
+    pub(super) fn text(&self) -> String {
+        self.0.iter().map(Piece::to_string).collect()
+    }
+
+    /// Whether the bytes end with a line feed.
     pub(super) fn ends_line(&self) -> bool {
         matches!(self.0.last(), Some(Piece::OneOf(allowed)) if allowed == b"\n")
     }
@@ -96,24 +104,27 @@ fn error_head(allowed: &[Vec<u8>]) -> Option<usize> {
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = 0;
-        for piece in &self.0 {
-            // A long pattern repeats one reply.
-            if shown == MAX_SHOWN {
-                return f.write_str("…");
-            }
-            shown += 1;
-            match piece {
-                Piece::Message => f.write_str("…")?,
-                Piece::OneOf(allowed) => match allowed[..] {
-                    [byte] => write!(f, "{}", escaped(byte))?,
-                    _ => write!(f, "[{}]", allowed.iter().map(|&byte| escaped(byte)).collect::<String>())?,
-                },
-            }
+        for piece in self.0.iter().take(MAX_SHOWN) {
+            write!(f, "{piece}")?;
         }
-        Ok(())
+        f.write_str(if self.0.len() > MAX_SHOWN { "…" } else { "" })
     }
 }
+
+impl fmt::Display for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message => f.write_str("…"),
+            Self::OneOf(allowed) => match allowed[..] {
+                [byte] => f.write_str(&escaped(byte)),
+                _ => write!(f, "[{}]", allowed.iter().map(|&byte| escaped(byte)).collect::<String>()),
+            },
+        }
+    }
+}
+
+/// The longest message: a reply has at most 1,024 bytes (PROTOCOL.md, section 3).
+const MAX_MESSAGE: usize = 1024 - "eTOOLONG \n".len();
 
 /// The number of pieces that are shown of a pattern.
 const MAX_SHOWN: usize = 96;
@@ -156,6 +167,9 @@ mod tests {
         assert_eq!(bare.compare(b"eRANGE "), Match::Partial);
         assert_eq!(bare.compare(b"eRANGE x"), Match::Open);
         assert_eq!(bare.compare(b"eRANGE x\n"), Match::Mismatch(8));
+        let longest = |length| line.compare(&[b"eBADNUM ", &vec![b'x'; length][..], b"\nd1.0\n"].concat());
+        assert_eq!(longest(MAX_MESSAGE), Match::Complete(MAX_MESSAGE + 14));
+        assert_eq!(longest(MAX_MESSAGE + 1), Match::Mismatch(MAX_MESSAGE + 9));
         // In the game, e is a whole reply.
         assert_eq!(pattern("ex").compare(b"ex"), Match::Complete(2));
     }

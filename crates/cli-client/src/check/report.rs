@@ -59,7 +59,8 @@ impl CaseReport<'_> {
             Outcome::Fail(difference) => {
                 difference.mistake.clone().or_else(|| mistake::likely(self.target, difference))
             }
-            _ => None,
+            Outcome::Unreachable(_) => Some(texts::mistake_gone()),
+            Outcome::Ok(_) | Outcome::Skip(_) => None,
         }
     }
 }
@@ -81,7 +82,8 @@ impl fmt::Display for CaseReport<'_> {
             Outcome::Unreachable(error) => {
                 write!(f, "FAIL  {section}  {id}")?;
                 detail(f, &texts::label_received(), &[explain::error(error)])?;
-                detail(f, &texts::label_why(), &[self.why().to_owned()])
+                detail(f, &texts::label_why(), &[self.why().to_owned()])?;
+                detail(f, &texts::label_likely(), &self.mistake().into_iter().collect::<Vec<_>>())
             }
             Outcome::Fail(difference) => {
                 write!(f, "FAIL  {section}  {id}")?;

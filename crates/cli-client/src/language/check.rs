@@ -98,6 +98,10 @@ texts! {
     note_unread(kib) "it stopped reading after {kib} KiB" "在 {kib} KiB 后停止读取"
     note_clients(count) "{count} clients" "{count} 个客户端"
     note_players(players, rounds) "{players} players, {rounds} rounds each" "{players} 个玩家，各 {rounds} 局"
+    note_rounds(rounds) "{rounds} rounds" "{rounds} 局"
+    note_disconnected(seconds) "disconnected after {seconds} s" "{seconds} 秒后被断开"
+    expect_other_moves "other moves of the house on another connection" "另一个连接上庄家的出拳不同"
+    expect_disconnect "the server resets the connection of a client that never reads" "服务器重置从不读取的客户端的连接"
     note_window(seconds) "the window is about {seconds} s" "窗口约 {seconds} 秒"
     expect_stops_reading
         "the server stops reading while its replies are not read"
@@ -145,6 +149,30 @@ texts! {
     mistake_blanks_reply "blanks alone are no request, and get no reply" "只有空白不是请求，没有应答"
     mistake_blanks "spaces and tabs around the number are allowed" "数的前后允许有空格和制表符"
     mistake_blank_line "a blank line gets no reply" "空行没有应答"
+    mistake_rejects(request)
+        "'{request}' is valid by the grammar of PROTOCOL.md, but was rejected"
+        "按 PROTOCOL.md 的语法，'{request}' 是有效的，却被拒绝了"
+    mistake_rejects_late
+        "bytes that cannot become a request have to be rejected at once"
+        "不可能成为请求的字节应立即拒绝"
+    mistake_limit_off
+        "the limit counts wrong: a request of exactly the limit is valid, and its line end does not count"
+        "上限算错了：长度恰好为上限的请求有效，行尾不计入"
+    mistake_last_line
+        "the half-close ends the last line too, so it has to get its reply"
+        "半关闭也结束最后一行，它也应得到应答"
+    mistake_timeout_without_reply
+        "the deadline ended the connection without the error reply TIMEOUT"
+        "到期时没有发 TIMEOUT 错误应答就结束了连接"
+    mistake_idle_reply "an idle connection closes without a reply" "空闲连接关闭时不发应答"
+    mistake_few_digits
+        "too few digits: the text has to read back as the same double"
+        "数字太少：文本应能读回同一双精度数"
+    mistake_zeros "zeros too many: 4.0 and not 4.00 or 04.0" "多余的零：应为 4.0，不是 4.00 或 04.0"
+    mistake_one_at_a_time
+        "clients are served one after the other: each connection needs its own task, thread or event"
+        "客户端是一个接一个服务的：每个连接应有自己的任务、线程或事件"
+    mistake_gone "the server has stopped: an error of one connection must not end it" "服务器已停止：一个连接的错误不应使它终止"
     mistake_echo "the operation d, echo, is missing" "缺少操作 d（原样返回）"
     mistake_underflow
         "a result that is too small becomes 0.0; only one that is too large is RANGE"
@@ -233,7 +261,21 @@ texts! {
         "an invalid byte closed the connection; only the last of the allowed ones does"
         "一个无效字节就关闭了连接；达到上限的那一个才会关闭"
     mistake_invalid_ignored "an invalid byte gets e: a client counts its replies" "无效字节应得到 e：客户端会数应答"
-    mistake_rule "a pair of moves is judged wrong" "有一对拳判错了"
+    mistake_rule
+        "the outcomes depend on the player's move: a pair is judged wrong, or the house sees the move before it plays"
+        "结果取决于玩家的拳：有一对拳判错了，或者庄家先看了玩家的拳"
+    mistake_seed
+        "the random numbers start anew on each connection: use one generator, or seed each from the system"
+        "每个连接的随机数都从头开始：请共用一个生成器，或各自用系统的随机种子"
+    mistake_no_write_timeout
+        "no timeout for writes: a client that never reads keeps its connection and its buffers"
+        "写没有超时：从不读取的客户端一直占用连接和缓冲区"
+    mistake_move_rejected "a valid move was rejected: 1, 2 and 3 are moves" "有效的出拳被拒绝了：1、2、3 是出拳"
+    mistake_accepts_byte "only 1, 2 and 3 are moves; any other byte gets e" "只有 1、2、3 是出拳；其他字节得到 e"
+    mistake_bad_frames
+        "count all invalid bytes of the connection; the last of those allowed gets its e, and then the server closes"
+        "应累计连接上的全部无效字节；达到上限的那个得到 e，然后服务器关闭连接"
+    mistake_house_void "the house always plays: v is a reply of the duel only" "庄家总会出拳：v 只用于对战"
     mistake_pair(mv, house, judged, right)
         "{mv} against {house} is judged as '{judged}'; right is '{right}'"
         "{mv}对{house}被判为“{judged}”，应为“{right}”"
