@@ -6,9 +6,13 @@ import select
 import game
 from service import MAX_BACKLOG
 
+# A client cannot get enough replies of a byte, at most one a round, to fill its receive buffer in a short time.
+UNSEEN = {"write_timeout_never"}
+
 FAULTS = {
-    **game.FAULTS,
-    # Judging.
+    **{fault: what for fault, what in game.FAULTS.items() if fault not in UNSEEN},
+    # Judging. Against a fair house the first one cannot be seen: nobody knows the move of the house.
+    "win_lose_swapped": "sends z for a win and y for a loss",
     "both_same_reply": "sends the reply of the second player to both",
     "plays_itself": "judges a move that a player sends ahead against the player's own move in play",
     "first_reply_late": "sends the reply of the player who moved first only when that player moves again",

@@ -4,7 +4,6 @@ from service import SHARED_FAULTS, Connection
 
 # Faults that both games can have.
 FAULTS = {
-    "win_lose_swapped": "sends z for a win and y for a loss",
     "scissors_beat_rock": "judges scissors against rock as a win of scissors",
     "rock_beats_paper": "judges rock against paper as a win of rock",
     "paper_beats_scissors": "judges paper against scissors as a win of paper",

@@ -221,7 +221,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def eof_received(self):
         self.peer_ended = True
-        while self.backlog:
+        while self.backlog and not self.has_ended:
             self.handle_backlog()
         if self.has_ended:
             self.await_acknowledgement()
