@@ -26,8 +26,8 @@ pub(crate) struct CheckOptions {
     #[arg(long, value_name = "LEVEL", default_value = "full", value_parser = level(), help = texts::level())]
     pub(crate) level: Level,
 
-    #[arg(long, value_name = "TEXT", help = texts::only())]
-    pub(crate) only: Option<String>,
+    #[arg(long, value_name = "TEXT", value_delimiter = ',', help = texts::only())]
+    pub(crate) only: Vec<String>,
 
     #[arg(long, help = texts::list())]
     pub(crate) list: bool,

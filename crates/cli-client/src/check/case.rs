@@ -23,7 +23,7 @@
 //! | `close`, `reset` | the client closes with a FIN, or with a RST |
 //! | `program NAME` | runs a part that is code |
 //!
-//! A time is a duration, or `request`, `idle`, `window` or `window/10`, to which a duration may be added. In bytes,
+//! A time is a duration, or `request`, `idle`, `window`, `window/2` or `window/10`, to which a duration may be added. In bytes,
 //! `{511*1}` is 511 times the byte `1`; `max` and `bad` stand for the limits of the server.
 
 use std::time::Duration;
@@ -284,6 +284,7 @@ fn time(text: &str, settings: &Settings) -> Option<Duration> {
         "request" => settings.request,
         "idle" => settings.idle,
         "window" => settings.window,
+        "window/2" => settings.window / 2,
         "window/10" => settings.window / 10,
         duration => humantime::parse_duration(duration).ok()?,
     };

@@ -20,7 +20,7 @@ const EXTRA_BYTES_WAIT: Duration = Duration::from_millis(20);
 const MESSAGE_PAUSE: Duration = Duration::from_millis(200);
 
 /// How many bytes are read of a reply that does not match.
-const MAX_WRONG: usize = 512;
+const MAX_WRONG: usize = 2048;
 
 /// Number of bytes per read.
 const READ_BYTES: usize = 4096;
@@ -41,6 +41,8 @@ pub(super) struct Difference {
     pub(super) dialogue: Vec<Exchanged>,
     /// The bytes that the client sent since the last reply that was right.
     pub(super) sent: Vec<u8>,
+    /// Whether the client has closed its sending half.
+    pub(super) half_closed: bool,
     pub(super) expected: Expected,
     pub(super) received: Vec<u8>,
     pub(super) ending: Ending,
@@ -351,12 +353,16 @@ impl Dialogue<'_> {
         let client = self.client(number).await?;
         let result = client.receive(pattern, timeout).await;
         client.drip = None;
-        let bytes = match result.and_then(|bytes| self.check_time().map(|()| bytes)) {
-            Ok(bytes) => bytes,
+        let (bytes, in_time) = match result {
+            Ok(bytes) => (bytes, self.check_time()),
             Err(ending) => return Err(self.difference(number, Expected::Bytes(pattern.clone()), ending)),
         };
-        // A bare reply has no end, so what belongs to it, wrongly, arrives now.
         let client = self.client(number).await?;
+        if let Err(ending) = in_time {
+            client.received.splice(..0, bytes);
+            return Err(self.difference(number, Expected::Bytes(pattern.clone()), ending));
+        }
+        // A bare reply has no end, so what belongs to it, wrongly, arrives now.
         if !pattern.ends_line() && !is_last_reply && client.quiet(EXTRA_BYTES_WAIT).await == Err(Ending::Open) {
             client.received.splice(..0, bytes);
             return Err(self.difference(number, Expected::Bytes(pattern.clone()), Ending::Open));
@@ -413,11 +419,20 @@ impl Dialogue<'_> {
     }
 
     fn difference(&mut self, number: u32, expected: Expected, ending: Ending) -> Failed {
-        let (received, sent) = match self.clients.get_mut(&number) {
-            Some(client) => (std::mem::take(&mut client.received), std::mem::take(&mut client.sent)),
+        let (received, sent, half_closed) = match self.clients.get_mut(&number) {
+            Some(client) => (std::mem::take(&mut client.received), std::mem::take(&mut client.sent), !client.sends),
             None => Default::default(),
         };
         let dialogue = std::mem::take(&mut self.history);
-        Failed::Different(Box::new(Difference { dialogue, sent, expected, received, ending, p: None, mistake: None }))
+        Failed::Different(Box::new(Difference {
+            dialogue,
+            sent,
+            half_closed,
+            expected,
+            received,
+            ending,
+            p: None,
+            mistake: None,
+        }))
     }
 }

@@ -526,8 +526,16 @@ fn answer(house: &House, question: Question) -> Result<Passed, Failed> {
 }
 
 fn different(sent: &[u8], expected: Expected, received: Vec<u8>, ending: Ending) -> Failed {
-    let difference =
-        Difference { dialogue: Vec::new(), sent: sent.to_vec(), expected, received, ending, p: None, mistake: None };
+    let difference = Difference {
+        dialogue: Vec::new(),
+        sent: sent.to_vec(),
+        half_closed: false,
+        expected,
+        received,
+        ending,
+        p: None,
+        mistake: None,
+    };
     Failed::Different(Box::new(difference))
 }
 

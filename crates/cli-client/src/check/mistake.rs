@@ -8,16 +8,20 @@ use super::dialogue::{Difference, End, Ending, Expected};
 use crate::language::check as texts;
 use crate::target::Target;
 
+/// The longest reply (PROTOCOL.md, section 3).
+const MAX_REPLY: usize = 1024;
+
 /// Returns a sentence on the likely mistake.
 pub(super) fn likely(target: Target, difference: &Difference) -> Option<String> {
-    let Difference { dialogue, sent, expected, received, ending, .. } = difference;
+    let Difference { dialogue, sent, half_closed, expected, received, ending, .. } = difference;
     let text = match expected {
         Expected::Bytes(pattern) => pattern.text(),
         Expected::End | Expected::Quiet(_) | Expected::Text(_) => String::new(),
     };
     let writes = dialogue.iter().rev().take_while(|exchanged| exchanged.direction == '>').count();
     let was_answered = dialogue.iter().any(|exchanged| exchanged.direction == '<');
-    let comparison = Comparison { sent, expected, text, received, ending: *ending, writes, was_answered };
+    let comparison =
+        Comparison { sent, half_closed: *half_closed, expected, text, received, ending: *ending, writes, was_answered };
     match target {
         Target::Power => comparison.power(),
         Target::Rps => comparison.house(),
@@ -27,8 +31,9 @@ pub(super) fn likely(target: Target, difference: &Difference) -> Option<String> 
 
 struct Comparison<'a> {
     sent: &'a [u8],
+    half_closed: bool,
     expected: &'a Expected,
-    /// The expected bytes in the notation of PROTOCOL.md, or nothing.
+    /// The expected bytes as text, or nothing.
     text: String,
     received: &'a [u8],
     ending: Ending,
@@ -40,12 +45,19 @@ struct Comparison<'a> {
 
 impl Comparison<'_> {
     fn power(&self) -> Option<String> {
+        let longest = self.received.split(|&byte| byte == b'\n').map(<[u8]>::len).max();
+        if longest > Some(MAX_REPLY) {
+            return Some(texts::mistake_long_message());
+        }
+        if let Ending::Early(_) = self.ending {
+            return Some(texts::mistake_early());
+        }
         self.line_end().or_else(|| self.first_reply()).or_else(|| self.ending()).or_else(|| self.unasked())
     }
 
     /// Finds replies that are right but for their line ends.
     fn line_end(&self) -> Option<String> {
-        if self.text == "\\n" {
+        if self.text == "\n" {
             return self.received.is_empty().then(texts::mistake_late_line_feed);
         }
         if self.text.is_empty() || self.received.is_empty() {
@@ -53,20 +65,20 @@ impl Comparison<'_> {
             let is_extra = matches!(self.expected, Expected::End) && self.received == b"\n" && self.was_answered;
             return is_extra.then(texts::mistake_line_feed);
         }
-        let received = escape(self.received);
-        if received == self.text.replace("\\n", "\\r\\n") && received != self.text {
+        let received = String::from_utf8_lossy(self.received);
+        if received == self.text.replace("\n", "\r\n") && received != self.text {
             return Some(texts::mistake_crlf());
         }
-        if received == self.text.replace("\\n", "") && received != self.text {
+        if received == self.text.replace("\n", "") && received != self.text {
             return Some(texts::mistake_no_line_feed());
         }
-        let is_bare = !self.text.ends_with("\\n");
-        let has_line_end = received.ends_with("\\n") && lines(&received).len() == 1;
-        let is_same = received.starts_with(&self.text) || is_same_error(&self.text, received.trim_end_matches("\\n"));
+        let is_bare = !self.text.ends_with("\n");
+        let has_line_end = received.ends_with("\n") && lines(&received).len() == 1;
+        let is_same = received.starts_with(&self.text) || is_same_error(&self.text, received.trim_end_matches("\n"));
         if is_bare && has_line_end && is_same {
             return Some(texts::mistake_line_feed());
         }
-        if is_bare && received == format!("{}\\x00", self.text) {
+        if is_bare && received == format!("{}\0", self.text) {
             return Some(texts::mistake_terminator());
         }
         None
@@ -77,14 +89,14 @@ impl Comparison<'_> {
         if self.text.is_empty() {
             return None;
         }
-        let (received, sent) = (escape(self.received), escape(self.sent));
+        let (received, sent) = (String::from_utf8_lossy(self.received), String::from_utf8_lossy(self.sent));
         let (expected, replies) = (lines(&self.text), lines(&received));
-        let requests = lines(&sent).into_iter().map(|line| line.strip_suffix("\\r").unwrap_or(line));
+        let requests = lines(&sent).into_iter().map(|line| line.strip_suffix("\r").unwrap_or(line));
         let requests: Vec<_> = requests.filter(|request| !is_blank(request)).collect();
         let same = |(expected, reply): &(&&str, &&str)| expected == reply || is_same_error(expected, reply);
         let first = expected.iter().zip(&replies).take_while(same).count();
         let wanted = expected.get(first)?;
-        let Some(reply) = replies.get(first) else { return self.missing(first) };
+        let Some(reply) = replies.get(first) else { return self.missing(first, wanted) };
         let request = requests.get(first).copied().unwrap_or_default();
         let others = || replies.iter().any(|other| other == wanted) || expected.contains(reply);
         match (wanted.strip_prefix('d'), reply.strip_prefix('d')) {
@@ -97,20 +109,21 @@ impl Comparison<'_> {
             (Some(_), None) if reply.starts_with('e') => {
                 Some(self.refused(request, reply, replies.len(), requests.len()))
             }
-            (None, Some(_)) if request.contains("\\r") || self.sent.ends_with(b"\r") => {
+            (None, Some(_)) if request.contains("\r") || self.sent.ends_with(b"\r") => {
                 Some(texts::mistake_inner_carriage_return())
             }
             (None, Some(_)) => Some(accepted(request, wanted)),
             (None, None) if reply.starts_with('e') && wanted.starts_with('e') => {
                 Some(other_code(wanted, reply, self.sent.contains(&b'\n')))
             }
+            _ if !reply.starts_with(['d', 'e']) => Some(texts::mistake_message()),
             _ => others().then(texts::mistake_order),
         }
     }
 
     /// Explains an error reply to a valid request.
     fn refused(&self, request: &str, reply: &str, replies: usize, requests: usize) -> String {
-        let blanks = |text: &str| text.contains("\\t") || text.contains(' ');
+        let blanks = |text: &str| text.contains("\t") || text.contains(' ');
         if reply.starts_with("eTIMEOUT") {
             return if self.sent.contains(&b'\n') {
                 texts::mistake_one_read()
@@ -142,17 +155,18 @@ impl Comparison<'_> {
     }
 
     /// Explains replies that are missing after the first `count`.
-    fn missing(&self, count: usize) -> Option<String> {
+    fn missing(&self, count: usize, wanted: &str) -> Option<String> {
         let lines = self.sent.iter().filter(|&&byte| byte == b'\n').count();
-        let wants = |code| self.text.starts_with(code);
+        let wants = |code| wanted.starts_with(code);
         match self.ending {
             Ending::Closed(End::Reset) => Some(texts::mistake_reset()),
-            Ending::Closed(_) if count > 0 && !self.sent.ends_with(b"\n") => Some(texts::mistake_last_line()),
-            Ending::Closed(_) if count > 0 => Some(texts::mistake_closes()),
+            Ending::Closed(_) if count > 0 && self.half_closed && !self.sent.ends_with(b"\n") => {
+                Some(texts::mistake_last_line())
+            }
             Ending::Closed(_) if wants("eRANGE") => Some(texts::mistake_overflow()),
             Ending::Closed(_) if wants("eTIMEOUT") => Some(texts::mistake_timeout_without_reply()),
             Ending::Closed(_) if wants("e") => Some(texts::mistake_no_error()),
-            Ending::Closed(_) if self.was_answered => Some(texts::mistake_closes()),
+            Ending::Closed(_) if !self.half_closed => Some(texts::mistake_closes()),
             Ending::Closed(_) => Some(texts::mistake_half_close()),
             Ending::Silent(_) if wants("eTIMEOUT") => Some(texts::mistake_no_deadline()),
             Ending::Silent(_) if wants("eTOOLONG") => Some(texts::mistake_no_limit()),
@@ -204,6 +218,9 @@ impl Comparison<'_> {
             let is_limit = matches!(self.expected, Expected::End) && self.sent.is_empty() && self.was_answered;
             return (is_limit && self.ending != Ending::Closed(End::Reset)).then(texts::mistake_bad_frames);
         }
+        if let Ending::Early(_) = self.ending {
+            return Some(texts::mistake_early());
+        }
         let (wanted, got) = (count(self.text.as_bytes()), count(self.received));
         let is_closed = matches!(self.ending, Ending::Closed(End::Eof));
         if self.received.iter().any(u8::is_ascii_uppercase) {
@@ -218,7 +235,7 @@ impl Comparison<'_> {
         if is_closed && wanted > 1 && got < wanted && !self.received.iter().any(|byte| b"xyz".contains(byte)) {
             return Some(texts::mistake_bad_frames());
         }
-        if is_closed && self.received.is_empty() && self.sent.len() > 1 {
+        if is_closed && self.received.is_empty() && self.half_closed {
             return Some(texts::mistake_half_close());
         }
         if is_closed && wanted > 0 {
@@ -239,9 +256,7 @@ impl Comparison<'_> {
         }
         match self.ending {
             Ending::Closed(End::Reset) => Some(texts::mistake_reset()),
-            Ending::Closed(_) if self.was_answered || self.sent.is_empty() || !self.received.is_empty() => {
-                Some(texts::mistake_closes())
-            }
+            Ending::Closed(_) if !self.half_closed => Some(texts::mistake_closes()),
             Ending::Closed(_) => Some(texts::mistake_half_close()),
             Ending::Silent(_) if self.sent.len() > 1 => Some(texts::mistake_one_read()),
             _ if has(b'v') => Some(texts::mistake_house_void()),
@@ -250,10 +265,14 @@ impl Comparison<'_> {
     }
 
     fn duel(&self) -> Option<String> {
+        if self.received.iter().any(|byte| matches!(byte, b'1'..=b'3')) {
+            return Some(texts::mistake_reveals());
+        }
         if let (Expected::Bytes(_), 0..=1) = (self.expected, self.received.len()) {
             let first = self.received.first().copied();
             match (&*self.text, first, self.ending) {
                 ("v", Some(b'v'), Ending::Early(_)) => return Some(texts::mistake_void_early()),
+                ("x" | "y" | "z", Some(_), Ending::Early(_)) => return Some(texts::mistake_patience()),
                 ("v", None, Ending::Silent(_)) => return Some(texts::mistake_no_void()),
                 ("v", Some(b'x'), _) => return Some(texts::mistake_void_is_draw()),
                 ("v", Some(b'y' | b'z'), _) => return Some(texts::mistake_other_judge()),
@@ -264,6 +283,9 @@ impl Comparison<'_> {
                 _ => {}
             }
         }
+        if let (Expected::Quiet(_), Some(b'v')) = (self.expected, self.received.first()) {
+            return Some(texts::mistake_void_unexpected());
+        }
         if let (Expected::Quiet(_), Some(b'x' | b'y' | b'z')) = (self.expected, self.received.first()) {
             return Some(texts::mistake_judged_without());
         }
@@ -273,7 +295,7 @@ impl Comparison<'_> {
 
 /// Splits text in the notation of PROTOCOL.md into lines.
 fn lines(text: &str) -> Vec<&str> {
-    let mut lines: Vec<_> = text.split("\\n").collect();
+    let mut lines: Vec<_> = text.split("\n").collect();
     if lines.len() > 1 && lines.last().is_some_and(|last| last.is_empty()) {
         lines.pop();
     }
@@ -281,12 +303,8 @@ fn lines(text: &str) -> Vec<&str> {
     lines
 }
 
-fn escape(bytes: &[u8]) -> String {
-    bytes.iter().map(|&byte| super::pattern::escaped(byte)).collect()
-}
-
 fn is_blank(request: &str) -> bool {
-    request.replace("\\t", "").trim().is_empty()
+    request.replace("\t", "").trim().is_empty()
 }
 
 fn sorted<'a>(texts: &[&'a str]) -> Vec<&'a str> {
@@ -297,7 +315,7 @@ fn sorted<'a>(texts: &[&'a str]) -> Vec<&'a str> {
 
 /// Whether both are error replies with the same code, and the message is one of printable bytes.
 fn is_same_error(expected: &str, reply: &str) -> bool {
-    if reply.contains("\\x") && !reply.contains("\\\\x") {
+    if !reply.chars().all(|character| matches!(character, ' '..='~')) {
         return false;
     }
     let code = |text: &str| text.split_once(' ').map(|(code, _)| code.to_owned()).filter(|code| code.starts_with('e'));

@@ -131,8 +131,9 @@ impl Selection {
             cases.push(Case::from_transcript(transcript, number, why));
         }
         cases.retain(|case| case.level <= self.options.level);
-        if let Some(pattern) = &self.options.only {
-            cases.retain(|case| case.id.contains(pattern) || case.section.contains(pattern));
+        if !self.options.only.is_empty() {
+            let matches = |case: &Case, text: &str| case.id.contains(text) || case.section.contains(text);
+            cases.retain(|case| self.options.only.iter().any(|text| matches(case, text)));
         }
         cases.sort_by_key(|case| (case.level, section_key(&case.section)));
         Ok(cases)
@@ -153,8 +154,7 @@ pub(crate) async fn run(command: CheckCommand, session: &Session) -> Result<(), 
     let selection = Selection::new(command)?;
     let cases = selection.cases(&selection.settings)?;
     if cases.is_empty() {
-        let pattern = selection.options.only.as_deref().unwrap_or_default();
-        return Err(CliError::Usage(texts::no_case(pattern)));
+        return Err(CliError::Usage(texts::no_case(selection.options.only.join(","))));
     }
     if selection.options.list {
         return list(&cases, session);

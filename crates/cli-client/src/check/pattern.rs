@@ -79,9 +79,13 @@ impl Pattern {
         Match::Complete(at)
     }
 
-    /// Returns the whole pattern in the notation of PROTOCOL.md; [`Display`](fmt::Display) shortens it.
+    /// Returns the whole pattern as text; the first allowed value stands for each byte, and `…` for a message.
     pub(super) fn text(&self) -> String {
-        self.0.iter().map(Piece::to_string).collect()
+        let piece = |piece: &Piece| match piece {
+            Piece::Message => '…',
+            Piece::OneOf(allowed) => char::from(allowed.first().copied().unwrap_or_default()),
+        };
+        self.0.iter().map(piece).collect()
     }
 
     /// Whether the bytes end with a line feed.

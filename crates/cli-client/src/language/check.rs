@@ -19,7 +19,9 @@ texts! {
     level_core "One write, one read" "一次写，一次读"
     level_full "What PROTOCOL.md promises" "PROTOCOL.md 所承诺的"
     level_robust "Many connections, floods, resets, garbage" "大量连接、洪水、重置、乱码"
-    only "Only cases whose id or section contains this text" "只检查名称或章节含此文本的用例"
+    only
+        "Only cases whose id or section contains this text; several texts are separated by commas"
+        "只检查名称或章节含此文本的用例；多个文本用逗号隔开"
     list "Print the cases without running them" "只列出用例，不运行"
     slow "Also run cases that take longer than 10 s" "也运行超过 10 秒的用例"
     request_timeout "The server's timeouts.request [default: 5s]" "服务器的 timeouts.request [默认：5s]"
@@ -251,6 +253,7 @@ texts! {
     mistake_message
         "after the code, an error reply has a space and a message of printable ASCII"
         "错误码之后要有一个空格和可打印 ASCII 的说明"
+    mistake_long_message "a reply has at most 1,024 bytes: shorten what the message quotes" "应答最多 1024 字节：请缩短说明中引用的内容"
     mistake_unknown_code
         "an error reply is e, one of the codes BADOP, BADNUM, RANGE, TOOLONG, TIMEOUT, BUSY, a space, and a message"
         "错误应答是 e、错误码（BADOP、BADNUM、RANGE、TOOLONG、TIMEOUT、BUSY 之一）、空格和说明"
@@ -284,6 +287,11 @@ texts! {
         "庄家偏爱某一拳：每种拳的概率应相同，如 randrange(3)"
     mistake_follows_itself "the house follows a pattern of its own: draw each move anew" "庄家有自己的规律：每一拳都应重新随机"
     mistake_looks_at_player "the house reacts to the player: its move must not depend on earlier rounds" "庄家会根据玩家出拳：它的出拳不应取决于以前的局"
+    mistake_early "a timeout ended too early: it counts from the last reply, or from the first byte" "超时太早：应从上一个应答或第一个字节算起"
+    mistake_patience
+        "another player met the move at once: the partner has a tenth of the window to move"
+        "别的玩家立即遇到了这一拳：搭档有窗口十分之一的时间出拳"
+    mistake_reveals "the server sent a move to a player: only the outcome may be sent" "服务器把出拳发给了玩家：只能发送结果"
     mistake_void_early "the window ended early: v comes at its end and not before" "窗口提前结束：v 在窗口结束时才发出"
     mistake_no_void "no timer ends the window: a move that nobody meets is void" "没有计时器结束窗口：无人应战的一拳应作废"
     mistake_void_is_draw "a void move is v, not a draw" "作废是 v，不是平局"
