@@ -30,6 +30,9 @@ SLOW_ACCEPT = 3.0
 # How much `reads_without_bound` stores for one connection, so that a test cannot take all memory.
 MAX_BACKLOG = 256 << 20
 
+# The size of the send buffers that the kernel is asked for.
+SEND_BUFFER = 65536
+
 # Faults of a connection or of the process, which each service can have.
 SHARED_FAULTS = {
     "idle_never": "ignores timeouts.idle: a silent connection stays open forever",
@@ -87,7 +90,8 @@ class Service:
         # Connections that `one_connection_at_a_time` does not serve yet.
         self.queue = []
         # One read at a time uses it, so the connections share it.
-        self.scratch = memoryview(bytearray(connection_class.READ_BYTES))
+        read_bytes = 65536 if fault == "reads_without_bound" else connection_class.READ_BYTES
+        self.scratch = memoryview(bytearray(read_bytes))
         # What the connections of the service share, such as the lobby of the duel.
         self.shared = connection_class.new_shared(self)
         self.loop = None
@@ -96,6 +100,8 @@ class Service:
         """Listens on a free port of 127.0.0.1, prints the address, and serves until SIGTERM or the end of stdin."""
         self.loop = asyncio.get_running_loop()
         listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+        # Connections inherit it. Without it the kernel stores megabytes of replies for a client that does not read.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         server = await self.loop.create_server(lambda: self.connection_class(self), sock=listener, backlog=4096)
         stopped = asyncio.Event()
         self.loop.add_signal_handler(signal.SIGTERM, stopped.set)
