@@ -1,4 +1,4 @@
-"""What the three services share: settings, the listener, and a connection's reads, writes, timers and close.
+"""The common part of the three services: settings, the listener, and a connection's reads, writes, timers and close.
 
 A service has a subclass of `Connection`, which overrides the methods of its first section. A `fault` is the name of one
 deliberate mistake, or the empty string. Only the standard library of Python 3.11 on Linux is used. Section numbers are
@@ -92,7 +92,7 @@ class Service:
         # One read at a time uses it, so the connections share it.
         read_bytes = 65536 if fault == "reads_without_bound" else connection_class.READ_BYTES
         self.scratch = memoryview(bytearray(read_bytes))
-        # What the connections of the service share, such as the lobby of the duel.
+        # The state that is specific to the service, such as the lobby of the duel.
         self.shared = connection_class.new_shared(self)
         self.loop = None
 
@@ -123,11 +123,11 @@ class Connection(asyncio.BufferedProtocol):
 
     READ_BYTES = 4096
 
-    # What a service overrides.
+    # The methods that a service overrides.
 
     @staticmethod
     def new_shared(_):
-        """Returns what the connections of a service share."""
+        """Returns the state that is specific to the service, if it needs one."""
         return None
 
     def on_data(self, data):
