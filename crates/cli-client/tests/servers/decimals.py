@@ -38,7 +38,7 @@ NUMBER = re.compile(rb"[ \t]*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?
 # The beginnings of a number that are not a number themselves.
 BEGINNING = re.compile(rb"[ \t]*([+-]?(\.|([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][+-]?)?)?")
 
-# What the faults that reject too much accept.
+# The pattern of each fault that rejects too much.
 NARROWER = {
     "rejects_plus_sign": rb"[ \t]*-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*",
     "rejects_bare_points": rb"[ \t]*[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?[ \t]*",

@@ -11,7 +11,7 @@ UNSEEN = {"write_timeout_never"}
 
 FAULTS = {
     **{fault: what for fault, what in game.FAULTS.items() if fault not in UNSEEN},
-    # Judging. Against a fair house the first one cannot be seen: nobody knows the move of the house.
+    # Judging. The first fault is invisible against a fair house, whose moves a client does not know.
     "win_lose_swapped": "sends z for a win and y for a loss",
     "both_same_reply": "sends the reply of the second player to both",
     "plays_itself": "judges a move that a player sends ahead against the player's own move in play",

@@ -130,7 +130,7 @@ class PowerConnection(Connection):
         else:
             replies = self.reply_to_requests()
         is_new = not had_part or len(self.buffer) < length
-        if is_new and (self.has_replied or self.fault == "silence_never_times_out"):
+        if is_new and (self.has_replied or replies or self.fault == "silence_never_times_out"):
             # Blank lines get no reply, so they do not extend the idle timeout.
             self.request_began = min(now, self.idle_since + self.service.idle_timeout)
         if self.fault == "timeout_extended_by_bytes":

@@ -1,4 +1,4 @@
-"""What the three services share: settings, the listener, and a connection's reads, writes, timers and close.
+"""The common part of the three services: settings, the listener, and a connection's reads, writes, timers and close.
 
 A service has a subclass of `Connection`, which overrides the methods of its first section. A `fault` is the name of one
 deliberate mistake, or the empty string. Only the standard library of Python 3.11 on Linux is used. Section numbers are
@@ -29,6 +29,9 @@ SLOW_ACCEPT = 3.0
 
 # How much `reads_without_bound` stores for one connection, so that a test cannot take all memory.
 MAX_BACKLOG = 256 << 20
+
+# The size of the send buffers that the kernel is asked for.
+SEND_BUFFER = 65536
 
 # Faults of a connection or of the process, which each service can have.
 SHARED_FAULTS = {
@@ -87,8 +90,9 @@ class Service:
         # Connections that `one_connection_at_a_time` does not serve yet.
         self.queue = []
         # One read at a time uses it, so the connections share it.
-        self.scratch = memoryview(bytearray(connection_class.READ_BYTES))
-        # What the connections of the service share, such as the lobby of the duel.
+        read_bytes = 65536 if fault == "reads_without_bound" else connection_class.READ_BYTES
+        self.scratch = memoryview(bytearray(read_bytes))
+        # The state that is specific to the service, such as the lobby of the duel.
         self.shared = connection_class.new_shared(self)
         self.loop = None
 
@@ -96,6 +100,8 @@ class Service:
         """Listens on a free port of 127.0.0.1, prints the address, and serves until SIGTERM or the end of stdin."""
         self.loop = asyncio.get_running_loop()
         listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+        # Connections inherit it. Without it the kernel stores megabytes of replies for a client that does not read.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         server = await self.loop.create_server(lambda: self.connection_class(self), sock=listener, backlog=4096)
         stopped = asyncio.Event()
         self.loop.add_signal_handler(signal.SIGTERM, stopped.set)
@@ -117,11 +123,11 @@ class Connection(asyncio.BufferedProtocol):
 
     READ_BYTES = 4096
 
-    # What a service overrides.
+    # The methods that a service overrides.
 
     @staticmethod
     def new_shared(_):
-        """Returns what the connections of a service share."""
+        """Returns the state that is specific to the service, if it needs one."""
         return None
 
     def on_data(self, data):
