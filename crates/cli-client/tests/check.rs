@@ -62,9 +62,9 @@ fn our_servers_pass() {
     let finished = assert_passes(&format!("power --level robust --addr {power}"));
     assert!(finished.stdout.contains("ok    1.1  square\n"), "{}", finished.stdout);
     assert!(finished.stdout.ends_with("right as far as level robust can see\n"), "{}", finished.stdout);
-    assert_passes(&format!("rps --level robust --addr {}", real::rps()));
-    let window = Duration::from_secs(3);
-    assert_passes(&format!("duel --level robust --window 3s --addr {}", real::duel(window)));
+    let (rps, duel) = (real::rps(), real::duel(Duration::from_secs(3)));
+    assert_passes(&format!("rps --level robust --addr {rps}"));
+    assert_passes(&format!("duel --level robust --window 3s --addr {duel}"));
 }
 
 #[test]
@@ -202,4 +202,174 @@ fn assert_found(service: &str, settings: &str, options: &str, faults: &[Fault]) 
     assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
 
-TABLES
+#[test]
+#[ignore = "needs python3: run with -- --ignored python"]
+fn wrong_power_servers_in_python_are_found() {
+    let settings = "timeouts.request=1s timeouts.idle=3s";
+    assert_found("power", settings, "--request-timeout 1s --idle 3s --slow", POWER_FAULTS);
+}
+
+#[test]
+#[ignore = "needs python3: run with -- --ignored python"]
+fn wrong_houses_in_python_are_found() {
+    assert_found("solo", "timeouts.idle=3s", "--idle 3s --slow", SOLO_FAULTS);
+    // Nothing is answered at all.
+    let server = PythonServer::start("solo", "replies_at_newline", "");
+    run(&format!("check rps --timeout 500ms --addr {}", server.address)).assert_exit_code(4);
+}
+
+#[test]
+#[ignore = "needs python3: run with -- --ignored python"]
+fn wrong_duels_in_python_are_found() {
+    assert_found("duel", "duel.window=2s timeouts.idle=9s", "--window 2s --idle 9s --slow", DUEL_FAULTS);
+    // A tenth of the window has to be longer than a busy machine takes.
+    assert_found("duel", "duel.window=10s timeouts.idle=60s", "--window 10s", DUEL_FAULTS_OF_TIME);
+}
+
+/// Each fault of the Python servers is in a table, or is one that a client can see only with other settings.
+#[test]
+#[ignore = "needs python3: run with -- --ignored python"]
+fn every_fault_in_python_is_in_a_table() {
+    let mut command = Command::new("python3");
+    let listed = ChildProcess::start(command.args([SERVERS, "--list"]).stdout(Stdio::piped())).stdout.wait_for_end();
+    for line in listed.lines() {
+        let object: Value = serde_json::from_str(line).expect("a line is an object");
+        let (service, fault) = (&object["service"], object["fault"].as_str().expect("a name"));
+        let tables = match service.as_str() {
+            Some("power") => [POWER_FAULTS, &[]],
+            Some("solo") => [SOLO_FAULTS, &[]],
+            _ => [DUEL_FAULTS, DUEL_FAULTS_OF_TIME],
+        };
+        let is_in_table = tables.concat().iter().any(|(name, ..)| *name == fault);
+        let needs_settings = ["limit_closes_silently", "limit_never", "replies_at_newline"].contains(&fault);
+        assert!(is_in_table != needs_settings, "{line}");
+    }
+}
+
+/// The faults of the power server.
+const POWER_FAULTS: &[Fault] = &[];
+
+/// The faults of the house.
+const SOLO_FAULTS: &[Fault] = &[
+    ("scissors_beat_rock", "rule", "scissors against rock is judged as 'win'"),
+    ("rock_beats_paper", "rule", "rock against paper is judged as 'win'"),
+    ("paper_beats_scissors", "rule", "scissors against paper is judged as 'lose'"),
+    ("draw_is_win", "rule", "scissors against scissors is judged as 'win'"),
+    ("draw_is_lose", "rule", "scissors against scissors is judged as 'lose'"),
+    ("moves_from_zero", "three-moves", "a valid move was rejected"),
+    ("replies_to_newline", "line-ends", "blanks alone are no request, and get no reply"),
+    ("replies_to_cr", "line-ends", "blanks alone are no request, and get no reply"),
+    ("replies_with_newline", "move", "a reply is one byte, without a line end"),
+    ("upper_case_reply", "move", "the wire has lower case and upper case where PROTOCOL.md has"),
+    ("void_for_invalid", "invalid-byte", "only 1, 2 and 3 are moves"),
+    ("two_bytes_for_invalid", "invalid-byte", "an invalid byte gets one e, not two bytes"),
+    ("silent_on_invalid", "invalid-byte", "an invalid byte gets e"),
+    ("closes_on_invalid", "invalid-byte", "the connection was closed although the client may send more"),
+    ("bad_frames_no_limit", "too-many-invalid-bytes", "count all invalid bytes of the connection"),
+    ("bad_frames_closes_early", "too-many-invalid-bytes", "count all invalid bytes of the connection"),
+    ("bad_frames_per_run", "invalid-bytes-in-total", "count all invalid bytes of the connection"),
+    ("bad_frames_closes_without_e", "too-many-invalid-bytes", "count all invalid bytes of the connection"),
+    ("sends_banner", "move", "a reply is one byte, without a line end"),
+    ("idle_short", "not-idle-yet", "the connection was closed although the client may send more"),
+    ("closes_after_each_round", "three-moves", "the connection was closed although the client may send more"),
+    ("closes_after_ten_rounds", "rule", "the connection was closed although the client may send more"),
+    ("idle_never", "idle-connection", "count all invalid bytes of the connection"),
+    ("write_timeout_never", "write-timeout", "no timeout for writes"),
+    ("reads_without_bound", "never-reads", "no backpressure"),
+    ("close_resets", "close-without-reset", "the socket was closed while bytes of the client were unread,"),
+    ("no_fin_after_half_close", "no-greeting", "count all invalid bytes of the connection"),
+    ("one_connection_at_a_time", "many-connections", "clients are served one after the other"),
+    ("slow_accept_after_many", "garbage", "the connection stays open"),
+    ("dies_on_reset", "resets", "the socket was closed while bytes of the client were unread,"),
+    ("always_same_move", "fair-house", "the house prefers a move"),
+    ("house_cycles", "independent-house", "the house follows a pattern of its own"),
+    ("house_shares_sequence", "new-moves-on-each-connection", "the random numbers start anew on each connection"),
+    ("house_never_repeats", "independent-house", "the house follows a pattern of its own"),
+    ("repeats_previous", "independent-house", "the house follows a pattern of its own"),
+    ("copies_player", "house-without-memory", "the house reacts to the player"),
+    ("beats_previous_move", "house-without-memory", "the house reacts to the player"),
+    ("house_sees_move", "fair-house", "the outcomes depend on the player's move"),
+    ("lets_player_win", "fair-house", "the outcomes depend on the player's move"),
+    ("biased_40_30_30", "fair-house", "the house prefers a move"),
+    ("one_move_missing", "fair-house", "the house prefers a move"),
+    ("same_house_in_a_read", "fair-house", "the house prefers a move"),
+    ("draw_missing", "rule", "the outcomes depend on the player's move"),
+    ("void_from_house", "rule", "the house always plays"),
+    ("half_close_drops_replies", "half-close", "the end of the client's data ended the connection before the"),
+    ("replies_after_last_invalid", "invalid-bytes-in-total", "count all invalid bytes of the connection"),
+    ("one_reply_per_read", "several-moves-in-one-write", "one read was taken for one request"),
+    ("out_of_order", "pipelining", "the replies are not in the order of the requests"),
+    ("invalid_reported_last", "replies-in-order", "the replies are not in the order of the requests"),
+    ("moves_after_lf_lost", "replies-in-order", "an invalid byte gets e"),
+];
+
+/// The faults of the duel.
+const DUEL_FAULTS: &[Fault] = &[
+    ("scissors_beat_rock", "rock-beats-scissors", "the replies of the two players are swapped"),
+    ("rock_beats_paper", "paper-beats-rock", "the replies of the two players are swapped"),
+    ("paper_beats_scissors", "scissors-beat-paper", "the replies of the two players are swapped"),
+    ("draw_is_win", "draw", "judged against another move than the rule says, or by anothe"),
+    ("draw_is_lose", "draw", "judged against another move than the rule says, or by anothe"),
+    ("moves_from_zero", "paper-beats-rock", "the round was not judged at once"),
+    ("replies_to_newline", "line-ends", "blanks alone are no request, and get no reply"),
+    ("replies_to_cr", "line-ends", "blanks alone are no request, and get no reply"),
+    ("replies_with_newline", "rock-beats-scissors", "a reply is one byte, without a line end"),
+    ("upper_case_reply", "rock-beats-scissors", "the wire has lower case and upper case where PROTOCOL.md has"),
+    ("void_for_invalid", "invalid-byte", "only 1, 2 and 3 are moves"),
+    ("two_bytes_for_invalid", "invalid-byte", "an invalid byte gets one e, not two bytes"),
+    ("silent_on_invalid", "invalid-byte", "an invalid byte gets e"),
+    ("closes_on_invalid", "invalid-byte", "the connection was closed although the client may send more"),
+    ("bad_frames_no_limit", "too-many-invalid-bytes", "count all invalid bytes of the connection"),
+    ("bad_frames_closes_early", "too-many-invalid-bytes", "count all invalid bytes of the connection"),
+    ("bad_frames_per_run", "invalid-bytes-in-total", "count all invalid bytes of the connection"),
+    ("bad_frames_closes_without_e", "too-many-invalid-bytes", "count all invalid bytes of the connection"),
+    ("sends_banner", "rock-beats-scissors", "the server sent a move to a player"),
+    ("idle_short", "not-idle-yet", "the connection was closed although the client may send more"),
+    ("closes_after_each_round", "second-round", "the connection was closed although the client may send more"),
+    ("closes_after_ten_rounds", "many-rounds", "the connection was closed although the client may send more"),
+    ("idle_never", "idle-connection", "count all invalid bytes of the connection"),
+    ("reads_without_bound", "never-reads", "the server sent a move to a player"),
+    ("close_resets", "close-without-reset", "the socket was closed while bytes of the client were unread,"),
+    ("no_fin_after_half_close", "all-pairs", "count all invalid bytes of the connection"),
+    ("one_connection_at_a_time", "rock-beats-scissors", "the round was not judged at once"),
+    ("slow_accept_after_many", "connect-and-close", "the round was not judged at once"),
+    ("dies_on_reset", "rock-beats-scissors", "the socket was closed while bytes of the client were unread,"),
+    ("win_lose_swapped", "rock-beats-scissors", "the replies of the two players are swapped"),
+    ("both_same_reply", "rock-beats-scissors", "the replies of the two players are swapped"),
+    ("plays_itself", "never-against-itself", "judged without a second player's move"),
+    ("first_reply_late", "rock-beats-scissors", "the round was not judged at once"),
+    ("reveals_move", "second-round", "the server sent a move to a player"),
+    ("no_void", "void", "no timer ends the window"),
+    ("void_early", "void", "the window ended early"),
+    ("void_late", "void", "no timer ends the window"),
+    ("void_is_draw", "void", "a void move is v, not a draw"),
+    ("void_to_both", "void-for-one-player", "the move was void although another move was there to meet it"),
+    ("void_closes", "move-after-void", "the connection was closed although the client may send more"),
+    ("house_plays_after_timeout", "void", "judged against another move than the rule says, or by anothe"),
+    ("no_pairing_of_third", "partners-stay-partners", "the round was not judged at once"),
+    ("partners_not_kept", "silent-partner", "another player met the move at once"),
+    ("late_partner_blocks", "silent-partner", "the move was void although another move was there to meet it"),
+    ("patience_missing", "silent-partner", "another player met the move at once"),
+    ("partner_leaves_move_void", "partner-leaves", "the move was void although another move was there to meet it"),
+    ("sent_ahead_lost", "never-against-itself", "the round was not judged at once"),
+    ("sent_ahead_judged_at_once", "invalid-byte-in-order", "an invalid byte gets e"),
+    ("last_move_counts", "never-against-itself", "judged against another move than the rule says, or by anothe"),
+    ("sent_ahead_window_from_arrival", "sent-ahead-after-void", "the house always plays"),
+    ("invalid_out_of_order", "invalid-byte-in-order", "the replies are not in the order of the requests"),
+    (
+        "half_close_withdraws",
+        "half-close-keeps-the-move",
+        "the connection was closed although the client may send more",
+    ),
+    ("half_close_no_reply", "half-close-keeps-the-move", "the connection was closed although the client may send more"),
+    ("reset_keeps_move", "reset-withdraws-the-move", "judged without a second player's move"),
+    ("reset_keeps_move", "reset-withdraws-the-move", "judged without a second player's move"),
+];
+
+/// The faults of the duel that delay a round by a tenth of the window.
+const DUEL_FAULTS_OF_TIME: &[Fault] = &[
+    ("window_restarts_on_return", "partner-leaves-late", "no timer ends the window"),
+    ("void_keeps_pair", "void-dissolves-the-pair", "not judged at once"),
+    ("joins_at_connect", "partners-by-moves", "not judged at once"),
+    ("partner_leaves_unnoticed", "partner-leaves-in-a-round", "not judged at once"),
+];

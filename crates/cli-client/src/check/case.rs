@@ -319,3 +319,47 @@ fn count(text: &str, settings: &Settings) -> Option<u64> {
     };
     base.checked_add(add)?.checked_sub(subtract)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: Settings = Settings {
+        request: Duration::from_secs(5),
+        idle: Duration::from_secs(60),
+        window: Duration::from_secs(30),
+        max_request_bytes: 8,
+        max_bad_frames: 3,
+    };
+
+    #[test]
+    fn a_case_is_a_head_and_steps() {
+        let text = "# comment\n\nid  1.2  full  together  takes=idle+2s\n  en  Why.\n  zh  为何。\n  2 > a{max-1*1}\\n\n  \
+                    within window/10 request+1s\n  <|\n";
+        let cases = parse(text, &SETTINGS).unwrap();
+        let [case] = &cases[..] else { panic!("{cases:?}") };
+        assert_eq!((&*case.id, &*case.section, case.level, case.is_together), ("id", "1.2", Level::Full, true));
+        assert_eq!((case.takes, case.uses_window, case.uses_max), (Duration::from_secs(62), true, true));
+        assert_eq!(case.why, ["Why.", "为何。"]);
+        let within = CaseAction::Within(Duration::from_secs(3), Duration::from_secs(6));
+        let steps: Vec<_> = case.steps.iter().map(|step| (step.client, &step.action)).collect();
+        assert_eq!(steps[0], (2, &CaseAction::Send(b"a1111111\n".to_vec())));
+        assert_eq!(steps[1..], [(1, &within), (1, &CaseAction::ReceiveEnd)]);
+    }
+
+    #[test]
+    fn an_invalid_line_is_named() {
+        for wrong in [
+            "id  1.2  most",
+            "id  1.2",
+            "id  1.2  full  takes=soon",
+            "  > a2",
+            "id  1.2  full\n  > {x*1}",
+            "id  1.2  full\n  program nothing",
+            "id  1.2  full\n  > {bad-4*1}",
+            "id  1.2  full\n  wait 1s",
+        ] {
+            assert!(parse(wrong, &SETTINGS).is_err(), "{wrong}");
+        }
+    }
+}

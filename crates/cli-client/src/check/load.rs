@@ -11,7 +11,7 @@ use proto::wire::power::Operation;
 use proto::wire::rps::{Move, Outcome, Reply};
 use rand::{Rng, RngExt};
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Server;
 use super::dialogue::{Client, Difference, Ending, Expected, Failed, Wait};
@@ -114,6 +114,9 @@ const BROKEN_CLIENTS: usize = 200;
 /// Maximum bytes of garbage on a connection.
 const MAX_GARBAGE: usize = 4_096;
 
+/// Pauses before another attempt of a duel to be served.
+const RETRY_PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(3)];
+
 /// Players of the robust duel, and their rounds.
 const PLAYERS: usize = 200;
 const PLAYER_ROUNDS: usize = 5;
@@ -159,14 +162,28 @@ impl Server {
         })
     }
 
-    /// Checks that a new client is served.
+    /// Checks that a new client is served. In a duel, moves of clients that are gone may still be in play for a moment.
     async fn is_alive(&self) -> Result<(), Failed> {
+        let mut result = self.exchange_once().await;
+        for pause in RETRY_PAUSES {
+            if result.is_ok() || self.target != Target::Duel {
+                break;
+            }
+            sleep(pause).await;
+            result = self.exchange_once().await;
+        }
+        result
+    }
+
+    async fn exchange_once(&self) -> Result<(), Failed> {
         let mut client = self.client().await?;
         match self.target {
             Target::Power => self.exchange(&mut client, b"a3\n", &pattern(b"d9.0\n")).await.map(drop),
             Target::Rps => self.exchange(&mut client, b"2", &outcomes(1)).await.map(drop),
             Target::Duel => {
                 let mut other = self.client().await?;
+                client.reset_on_close();
+                other.reset_on_close();
                 client.send(b"1", self.deadline()).await;
                 self.exchange(&mut other, b"2", &pattern(b"y")).await?;
                 self.exchange(&mut client, b"", &pattern(b"z")).await.map(drop)
@@ -269,11 +286,8 @@ impl Server {
         }
         if replies[0] == replies[1] {
             let expected = Expected::Text(texts::expect_other_moves());
-            let mut failed = different(&moves, expected, replies.swap_remove(0), Ending::Open);
-            if let Failed::Different(difference) = &mut failed {
-                difference.mistake = Some(texts::mistake_seed());
-            }
-            return Err(failed);
+            let failed = different(&moves, expected, replies.swap_remove(0), Ending::Open);
+            return Err(with_mistake(failed, texts::mistake_seed()));
         }
         Ok(Passed::default())
     }
@@ -322,11 +336,9 @@ impl Server {
                 if received.starts_with(b"eBUSY ") || received == b"f" {
                     rejected += 1;
                 } else {
-                    let mut failed = different(request, Expected::Bytes(reply.clone()), received, ending);
-                    if let (Failed::Different(difference), Ending::Silent(_)) = (&mut failed, ending) {
-                        difference.mistake = Some(texts::mistake_one_at_a_time());
-                    }
-                    return Err(failed);
+                    let failed = different(request, Expected::Bytes(reply.clone()), received, ending);
+                    let is_silent = matches!(ending, Ending::Silent(_));
+                    return Err(if is_silent { with_mistake(failed, texts::mistake_one_at_a_time()) } else { failed });
                 }
             }
         }
@@ -365,7 +377,8 @@ impl Server {
         self.is_alive().await?;
         if sent >= MAX_UNREAD {
             let expected = Expected::Text(texts::expect_stops_reading());
-            return Err(different(b"", expected, texts::took_unread(sent >> 20).into_bytes(), Ending::Open));
+            let failed = different(b"", expected, texts::took_unread(sent >> 20).into_bytes(), Ending::Open);
+            return Err(with_mistake(failed, texts::mistake_backpressure()));
         }
         Ok(Passed::with_note(texts::note_unread(sent >> 10)))
     }
@@ -380,11 +393,8 @@ impl Server {
             Ok(()) => Ok(Passed::with_note(texts::note_disconnected(started.elapsed().as_secs()))),
             Err(_) => {
                 let ending = Ending::Silent(MAX_WRITE_TIMEOUT);
-                let mut failed = different(b"", Expected::Text(texts::expect_disconnect()), Vec::new(), ending);
-                if let Failed::Different(difference) = &mut failed {
-                    difference.mistake = Some(texts::mistake_no_write_timeout());
-                }
-                Err(failed)
+                let failed = different(b"", Expected::Text(texts::expect_disconnect()), Vec::new(), ending);
+                Err(with_mistake(failed, texts::mistake_no_write_timeout()))
             }
         }
     }
@@ -525,7 +535,15 @@ fn answer(house: &House, question: Question) -> Result<Passed, Failed> {
     Err(failed)
 }
 
-fn different(sent: &[u8], expected: Expected, received: Vec<u8>, ending: Ending) -> Failed {
+/// Adds the likely mistake.
+fn with_mistake(mut failed: Failed, mistake: String) -> Failed {
+    if let Failed::Different(difference) = &mut failed {
+        difference.mistake = Some(mistake);
+    }
+    failed
+}
+
+pub(super) fn different(sent: &[u8], expected: Expected, received: Vec<u8>, ending: Ending) -> Failed {
     let difference = Difference {
         dialogue: Vec::new(),
         sent: sent.to_vec(),

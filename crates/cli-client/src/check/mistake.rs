@@ -11,17 +11,22 @@ use crate::target::Target;
 /// The longest reply (PROTOCOL.md, section 3).
 const MAX_REPLY: usize = 1024;
 
+/// More bytes than this, where one reply is expected, are a text and not replies.
+const MAX_REPLIES: usize = 8;
+
 /// Returns a sentence on the likely mistake.
 pub(super) fn likely(target: Target, difference: &Difference) -> Option<String> {
     let Difference { dialogue, sent, half_closed, expected, received, ending, .. } = difference;
     let text = match expected {
         Expected::Bytes(pattern) => pattern.text(),
-        Expected::End | Expected::Quiet(_) | Expected::Text(_) => String::new(),
+        Expected::End | Expected::Quiet(_) => String::new(),
+        // The case knows its mistake, if any.
+        Expected::Text(_) => return None,
     };
     let writes = dialogue.iter().rev().take_while(|exchanged| exchanged.direction == '>').count();
-    let was_answered = dialogue.iter().any(|exchanged| exchanged.direction == '<');
+    let last_reply = dialogue.iter().rev().find(|exchanged| exchanged.direction == '<').map(|reply| &reply.bytes[..]);
     let comparison =
-        Comparison { sent, half_closed: *half_closed, expected, text, received, ending: *ending, writes, was_answered };
+        Comparison { sent, half_closed: *half_closed, expected, text, received, ending: *ending, writes, last_reply };
     match target {
         Target::Power => comparison.power(),
         Target::Rps => comparison.house(),
@@ -39,8 +44,8 @@ struct Comparison<'a> {
     ending: Ending,
     /// The number of writes since the last reply.
     writes: usize,
-    /// Whether an earlier reply was right.
-    was_answered: bool,
+    /// The last reply that was right.
+    last_reply: Option<&'a [u8]>,
 }
 
 impl Comparison<'_> {
@@ -62,7 +67,8 @@ impl Comparison<'_> {
         }
         if self.text.is_empty() || self.received.is_empty() {
             // The reply was right, and its LF was too much.
-            let is_extra = matches!(self.expected, Expected::End) && self.received == b"\n" && self.was_answered;
+            let is_extra =
+                matches!(self.expected, Expected::End) && self.received == b"\n" && self.last_reply.is_some();
             return is_extra.then(texts::mistake_line_feed);
         }
         let received = String::from_utf8_lossy(self.received);
@@ -149,7 +155,7 @@ impl Comparison<'_> {
         match request.strip_prefix('d') {
             Some(_) if reply.starts_with("eBADOP") => texts::mistake_echo(),
             _ if blanks(request) => texts::mistake_blanks(),
-            _ if self.was_answered && !self.sent.contains(&b'\n') => texts::mistake_one_read(),
+            _ if self.last_reply.is_some() && !self.sent.contains(&b'\n') => texts::mistake_one_read(),
             _ => texts::mistake_rejects(request),
         }
     }
@@ -200,6 +206,7 @@ impl Comparison<'_> {
             Expected::Quiet(_) if self.received.starts_with(b"eTOOLONG") => texts::mistake_limit_off(),
             Expected::Quiet(_) if !is_blank => texts::mistake_incomplete(),
             Expected::Quiet(_) if self.sent.is_empty() => texts::mistake_speaks_first(),
+            _ if self.received == b"e" || self.received == b"ee" => texts::mistake_line_end_reply(),
             _ if is_blank && !self.sent.is_empty() => texts::mistake_blanks_reply(),
             _ => texts::mistake_extra_bytes(),
         })
@@ -213,9 +220,10 @@ impl Comparison<'_> {
     fn frames(&self) -> Option<String> {
         let has = |byte| self.received.contains(&byte);
         let count = |bytes: &[u8]| bytes.iter().filter(|&&byte| byte == b'e').count();
+        let follows_invalid = self.last_reply.is_some_and(|reply| reply.ends_with(b"e"));
         if self.text.is_empty() {
             // After the last invalid byte that is allowed.
-            let is_limit = matches!(self.expected, Expected::End) && self.sent.is_empty() && self.was_answered;
+            let is_limit = matches!(self.expected, Expected::End) && follows_invalid;
             return (is_limit && self.ending != Ending::Closed(End::Reset)).then(texts::mistake_bad_frames);
         }
         if let Ending::Early(_) = self.ending {
@@ -225,6 +233,9 @@ impl Comparison<'_> {
         let is_closed = matches!(self.ending, Ending::Closed(End::Eof));
         if self.received.iter().any(u8::is_ascii_uppercase) {
             return Some(texts::mistake_lower_case());
+        }
+        if self.text.len() == 1 && self.received.len() > MAX_REPLIES {
+            return Some(texts::mistake_speaks_first());
         }
         if has(b'\n') || has(b'\r') {
             return Some(texts::mistake_line_in_game());
@@ -238,7 +249,7 @@ impl Comparison<'_> {
         if is_closed && self.received.is_empty() && self.half_closed {
             return Some(texts::mistake_half_close());
         }
-        if is_closed && wanted > 0 {
+        if is_closed && (wanted > 0 || self.received.is_empty() && follows_invalid) {
             return Some(texts::mistake_closes_on_invalid());
         }
         if got > wanted {
@@ -265,7 +276,7 @@ impl Comparison<'_> {
     }
 
     fn duel(&self) -> Option<String> {
-        if self.received.iter().any(|byte| matches!(byte, b'1'..=b'3')) {
+        if self.received.len() <= MAX_REPLIES && self.received.iter().any(|byte| matches!(byte, b'1'..=b'3')) {
             return Some(texts::mistake_reveals());
         }
         if let (Expected::Bytes(_), 0..=1) = (self.expected, self.received.len()) {
@@ -425,5 +436,70 @@ fn other_code(expected: &str, reply: &str, is_line: bool) -> String {
         texts::mistake_unknown_code()
     } else {
         texts::mistake_other_code(reply_code, expected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::dialogue::Exchanged;
+    use crate::check::pattern::Pattern;
+
+    /// Returns the likely mistake of a server that sends `received` instead of `expected`.
+    fn mistake(target: Target, sent: &str, expected: &str, received: &str, ending: Ending) -> Option<String> {
+        let pattern = Pattern::new(expected.bytes().map(|byte| vec![byte]).collect());
+        let dialogue = vec![Exchanged { client: 1, direction: '>', bytes: sent.into() }];
+        let difference = Difference {
+            dialogue,
+            sent: sent.into(),
+            half_closed: false,
+            expected: Expected::Bytes(pattern),
+            received: received.into(),
+            ending,
+            p: None,
+            mistake: None,
+        };
+        likely(target, &difference)
+    }
+
+    #[test]
+    fn the_texts_of_numbers_give_mistakes_away() {
+        for (sent, expected, received, text) in [
+            ("a2\n", "d4.0\n", "d4\n", texts::mistake_no_point()),
+            ("a2\n", "d4.0\n", "d4.00\n", texts::mistake_zeros()),
+            ("d1e16\n", "d1e+16\n", "d1e16\n", texts::mistake_exponent_layout()),
+            ("d1e16\n", "d1e+16\n", "d10000000000000000.0\n", texts::mistake_positional()),
+            ("d0.1\n", "d0.1\n", "d0.10000000000000001\n", texts::mistake_digits()),
+            ("d-0\n", "d-0.0\n", "d0.0\n", texts::mistake_negative_zero()),
+            ("d3.14159265\n", "d3.14159265\n", "d3.14159\n", texts::mistake_percent_g()),
+            ("b9.39\n", "d827.9360190000002\n", "d827.9360190000001\n", texts::mistake_product_order()),
+            ("a1e200\n", "eRANGE ?\n", "dinf\n", texts::mistake_infinity()),
+            ("b2\n", "d8.0\n", "d4.0\n", texts::mistake_other_operation()),
+            ("a2\n", "d4.0\n", "d4.0\r\n", texts::mistake_crlf()),
+            ("a2\nb2\n", "d4.0\nd8.0\n", "d8.0\nd4.0\n", texts::mistake_order()),
+            ("a2\nb2\n", "d4.0\nd8.0\n", "eBADNUM '2\\nb2'\n", texts::mistake_one_read()),
+            ("a1_0\n", "eBADNUM ?\n", "d100.0\n", texts::mistake_float_syntax()),
+        ] {
+            assert_eq!(mistake(Target::Power, sent, expected, received, Ending::Open), Some(text), "{received}");
+        }
+    }
+
+    #[test]
+    fn ends_and_silence_give_mistakes_away() {
+        let silent = Ending::Silent(std::time::Duration::from_secs(1));
+        let closed = Ending::Closed(End::Eof);
+        for (target, sent, expected, received, ending, text) in [
+            (Target::Power, "a2\na2\n", "d4.0\nd4.0\n", "d4.0\n", silent, texts::mistake_one_read()),
+            (Target::Power, "a2", "d4.0", "", silent, texts::mistake_waits_for_line_feed()),
+            (Target::Power, "a1e200\n", "eRANGE ?\n", "", closed, texts::mistake_overflow()),
+            (Target::Power, "a2\n", "d4.0\n", "", Ending::Closed(End::Reset), texts::mistake_reset()),
+            (Target::Rps, "1\n", "x", "x\n", Ending::Open, texts::mistake_line_in_game()),
+            (Target::Rps, "q", "e", "ee", Ending::Open, texts::mistake_two_bytes()),
+            (Target::Rps, "q", "e", "", silent, texts::mistake_invalid_ignored()),
+            (Target::Duel, "1", "v", "", silent, texts::mistake_no_void()),
+            (Target::Duel, "1", "z", "y", Ending::Open, texts::mistake_swapped()),
+        ] {
+            assert_eq!(mistake(target, sent, expected, received, ending), Some(text), "{sent:?} {received:?}");
+        }
     }
 }

@@ -293,12 +293,19 @@ texts! {
         "别的玩家立即遇到了这一拳：搭档有窗口十分之一的时间出拳"
     mistake_reveals "the server sent a move to a player: only the outcome may be sent" "服务器把出拳发给了玩家：只能发送结果"
     mistake_void_early "the window ended early: v comes at its end and not before" "窗口提前结束：v 在窗口结束时才发出"
-    mistake_no_void "no timer ends the window: a move that nobody meets is void" "没有计时器结束窗口：无人应战的一拳应作废"
+    mistake_no_void
+        "no timer ends the window, or one that is too late: a move that nobody meets is void at its end"
+        "没有计时器结束窗口，或者太晚：无人应战的一拳在窗口结束时应作废"
     mistake_void_is_draw "a void move is v, not a draw" "作废是 v，不是平局"
     mistake_other_judge
         "judged against another move than the rule says, or by another rule"
         "判定所用的另一拳或规则不对"
-    mistake_swapped "the replies of the two players are swapped" "两个玩家的应答弄反了"
+    mistake_swapped
+        "the replies of the two players are swapped, or this pair is judged the wrong way round"
+        "两个玩家的应答弄反了，或者这一对拳判反了"
+    mistake_backpressure
+        "no backpressure: stop reading from a client while its replies cannot be written"
+        "没有反压：应答写不出去时，应停止读取该客户端"
     mistake_void_unexpected "the move was void although another move was there to meet it" "明明有另一拳可以相遇，这一拳却作废了"
     mistake_no_judgement
         "the round was not judged at once: both players get their replies when the second move arrives"
