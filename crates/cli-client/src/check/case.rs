@@ -150,7 +150,7 @@ pub(super) fn parse(text: &str, settings: &Settings) -> Result<Vec<Case>, String
             Some(("zh", why)) => why.clone_into(&mut case.why[1]),
             _ => {
                 case.uses_window |= step.contains("window");
-                case.uses_max |= step.contains("{max");
+                case.uses_max |= step.contains("{max") || step.contains("TOOLONG");
                 case.steps.push(CaseStep::parse(step, settings).ok_or_else(invalid)?);
             }
         }

@@ -261,11 +261,17 @@ impl Client {
     }
 }
 
+/// How long the pauses of one attempt are.
+struct Pauses {
+    factor: u32,
+    max: Duration,
+}
+
 /// The clients of one run of a case, and what they have exchanged.
 struct Dialogue<'a> {
     connector: &'a Connector,
     timeout: Duration,
-    pause_factor: u32,
+    pauses: Pauses,
     clients: BTreeMap<u32, Client>,
     history: Vec<Exchanged>,
     clock: Instant,
@@ -278,17 +284,25 @@ struct Dialogue<'a> {
 const PAUSE_FACTORS: [u32; 3] = [1, 5, 20];
 
 /// Performs the steps of a case. Each step may take `timeout`. A case with pauses is repeated with longer ones before it
-/// counts as failed.
+/// counts as failed, but none is longer than `max_pause`.
 ///
 /// # Errors
 ///
 /// The first difference of the last attempt.
-pub(super) async fn perform(case: &Case, connector: &Connector, timeout: Duration) -> Result<(), Failed> {
+pub(super) async fn perform(
+    case: &Case,
+    connector: &Connector,
+    timeout: Duration,
+    max_pause: Duration,
+) -> Result<(), Failed> {
     let has_pause = case.steps.iter().any(|step| matches!(step.action, CaseAction::Pause(_)));
     let attempts = if has_pause { PAUSE_FACTORS.len() } else { 1 };
     let mut result = Ok(());
     for pause_factor in PAUSE_FACTORS.into_iter().take(attempts) {
-        result = attempt(case, connector, timeout, pause_factor).await;
+        let clock = Instant::now();
+        let (clients, history) = (BTreeMap::new(), Vec::new());
+        let pauses = Pauses { factor: pause_factor, max: max_pause };
+        result = Dialogue { connector, timeout, pauses, clients, history, clock, within: None }.run(case).await;
         if result.is_ok() {
             break;
         }
@@ -296,22 +310,19 @@ pub(super) async fn perform(case: &Case, connector: &Connector, timeout: Duratio
     result
 }
 
-async fn attempt(case: &Case, connector: &Connector, timeout: Duration, pause_factor: u32) -> Result<(), Failed> {
-    let clock = Instant::now();
-    let (clients, history) = (BTreeMap::new(), Vec::new());
-    let mut dialogue = Dialogue { connector, timeout, pause_factor, clients, history, clock, within: None };
-    let mut result = dialogue.perform(case).await;
-    if result.is_ok() && case.level > Level::Core {
-        result = dialogue.finish().await;
-    }
-    if result.is_err() {
-        // Moves in play must not meet those of the next case.
-        dialogue.clients.values().for_each(Client::reset_on_close);
-    }
-    result
-}
-
 impl Dialogue<'_> {
+    async fn run(&mut self, case: &Case) -> Result<(), Failed> {
+        let mut result = self.perform(case).await;
+        if result.is_ok() && case.level > Level::Core {
+            result = self.finish().await;
+        }
+        if result.is_err() {
+            // Moves in play must not meet those of the next case.
+            self.clients.values().for_each(Client::reset_on_close);
+        }
+        result
+    }
+
     async fn perform(&mut self, case: &Case) -> Result<(), Failed> {
         for (number, step) in case.steps.iter().enumerate() {
             let next = case.steps.get(number + 1).map(|step| &step.action);
@@ -324,7 +335,7 @@ impl Dialogue<'_> {
     async fn step(&mut self, number: u32, action: &CaseAction, is_last_reply: bool) -> Result<(), Failed> {
         let deadline = Instant::now() + self.timeout;
         match action {
-            CaseAction::Pause(duration) => sleep(*duration * self.pause_factor).await,
+            CaseAction::Pause(duration) => sleep((*duration * self.pauses.factor).min(self.pauses.max)).await,
             CaseAction::Clock => self.clock = Instant::now(),
             CaseAction::Within(least, most) => self.within = Some((*least, *most)),
             CaseAction::Close => drop(self.clients.remove(&number)),

@@ -102,8 +102,8 @@ const MAX_UNREAD: usize = 32 * 1024 * 1024;
 /// How long requests are sent without reading replies.
 const UNREAD_TIME: Duration = Duration::from_secs(20);
 
-/// A server has stopped reading if it takes nothing for this long.
-const STOPPED_READING: Duration = Duration::from_secs(1);
+/// A server has stopped reading if it takes nothing for this long. A slow one needs seconds for what it has read.
+const STOPPED_READING: Duration = Duration::from_secs(3);
 
 /// How long a server may keep a client that never reads: twice its write timeout, and some time to notice.
 const MAX_WRITE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -329,9 +329,8 @@ impl Server {
             client.send(request, self.deadline()).await;
         }
         let mut rejected = 0_u64;
-        let deadline = self.timeout * 2;
         for client in &mut clients {
-            if let Err(ending) = client.receive(&reply, deadline).await {
+            if let Err(ending) = client.receive(&reply, self.timeout).await {
                 let received = std::mem::take(&mut client.received);
                 if received.starts_with(b"eBUSY ") || received == b"f" {
                     rejected += 1;

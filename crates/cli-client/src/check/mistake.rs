@@ -166,6 +166,7 @@ impl Comparison<'_> {
         let wants = |code| wanted.starts_with(code);
         match self.ending {
             Ending::Closed(End::Reset) => Some(texts::mistake_reset()),
+            Ending::Closed(_) if self.writes > 1 && wants("d") => Some(texts::mistake_one_read()),
             Ending::Closed(_) if count > 0 && self.half_closed && !self.sent.ends_with(b"\n") => {
                 Some(texts::mistake_last_line())
             }
@@ -206,14 +207,25 @@ impl Comparison<'_> {
             Expected::Quiet(_) if self.received.starts_with(b"eTOOLONG") => texts::mistake_limit_off(),
             Expected::Quiet(_) if !is_blank => texts::mistake_incomplete(),
             Expected::Quiet(_) if self.sent.is_empty() => texts::mistake_speaks_first(),
-            _ if self.received == b"e" || self.received == b"ee" => texts::mistake_line_end_reply(),
             _ if is_blank && !self.sent.is_empty() => texts::mistake_blanks_reply(),
             _ => texts::mistake_extra_bytes(),
         })
     }
 
+    /// Explains bytes of a game that belong to no request.
+    fn unasked_frame(&self) -> Option<String> {
+        let has_line_end = self.sent.iter().any(|byte| matches!(byte, b'\r' | b'\n'));
+        match (self.expected, self.received.first()) {
+            (Expected::Quiet(_), Some(b'e')) if has_line_end => Some(texts::mistake_line_end_reply()),
+            (Expected::Quiet(_), Some(b'e')) => Some(texts::mistake_order()),
+            (Expected::Quiet(_), Some(_)) if self.sent.is_empty() => Some(texts::mistake_speaks_first()),
+            (_, Some(_)) => Some(texts::mistake_extra_bytes()),
+            (_, None) => None,
+        }
+    }
+
     fn house(&self) -> Option<String> {
-        self.frames().or_else(|| self.ending()).or_else(|| self.unasked())
+        self.frames().or_else(|| self.ending()).or_else(|| self.unasked_frame())
     }
 
     /// The mistakes of both games.
