@@ -73,6 +73,7 @@ pub(crate) struct Settings {
 
 /// One thing that a server has to do right.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "four independent properties")]
 pub(super) struct Case {
     pub(super) id: String,
     /// The section of PROTOCOL.md.
@@ -244,7 +245,7 @@ impl CaseStep {
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         let action = match word {
             ">" => CaseAction::Send(single(rest)?),
-            "<" => CaseAction::Receive(Pattern::new(bytes(rest)?)),
+            "<" => CaseAction::Receive(Pattern::new(&bytes(rest)?)),
             "pause" => CaseAction::Pause(time(rest)?),
             "quiet" => CaseAction::Quiet(time(rest)?),
             "clock" => CaseAction::Clock,
@@ -271,7 +272,7 @@ impl From<Action> for CaseAction {
             Action::Send(bytes) => Self::Send(bytes),
             Action::HalfClose => Self::HalfClose,
             Action::Truncate => Self::Truncate,
-            Action::Receive(allowed) => Self::Receive(Pattern::new(allowed)),
+            Action::Receive(allowed) => Self::Receive(Pattern::new(&allowed)),
             Action::ReceiveEnd => Self::ReceiveEnd,
         }
     }
@@ -326,7 +327,7 @@ mod tests {
 
     const SETTINGS: Settings = Settings {
         request: Duration::from_secs(5),
-        idle: Duration::from_secs(60),
+        idle: Duration::from_mins(1),
         window: Duration::from_secs(30),
         max_request_bytes: 8,
         max_bad_frames: 3,

@@ -196,20 +196,20 @@ impl Server {
         let mut client = self.client().await?;
         let mut random = rand::rng();
         for _ in 0..NUMBERS / 100 {
-            let (mut requests, mut replies) = (String::new(), String::new());
+            let (mut requests, mut replies) = (Vec::new(), Vec::new());
             for _ in 0..100 {
                 let operation = Operation::ALL[random.random_range(0..Operation::ALL.len())];
                 // Half of them are of a size that people use.
                 let value =
                     if random.random() { f64::from_bits(random.random()) } else { random.random_range(-1e4..1e4) };
                 let Some(number) = Number::new(value) else { continue };
-                requests += &format!("{}{number}\n", char::from(operation.letter()));
-                replies += &match power(operation, value) {
+                requests.push(format!("{}{number}\n", char::from(operation.letter())));
+                replies.push(match power(operation, value) {
                     Some(result) => format!("d{result}\n"),
                     None => "eRANGE beyond\n".to_owned(),
-                };
+                });
             }
-            self.exchange(&mut client, requests.as_bytes(), &pattern(replies.as_bytes())).await?;
+            self.exchange(&mut client, requests.concat().as_bytes(), &pattern(replies.concat().as_bytes())).await?;
         }
         Ok(Passed::with_note(texts::note_numbers(NUMBERS)))
     }
@@ -219,9 +219,9 @@ impl Server {
         let mut client = self.client().await?;
         if self.target == Target::Power {
             let numbers = 1..=IN_FLIGHT;
-            let requests: String = numbers.clone().map(|number| format!("a{number}\n")).collect();
-            let replies: String = numbers.map(|number| format!("d{}.0\n", number * number)).collect();
-            self.exchange(&mut client, requests.as_bytes(), &pattern(replies.as_bytes())).await?;
+            let requests: Vec<_> = numbers.clone().map(|number| format!("a{number}\n")).collect();
+            let replies: Vec<_> = numbers.map(|number| format!("d{}.0\n", number * number)).collect();
+            self.exchange(&mut client, requests.concat().as_bytes(), &pattern(replies.concat().as_bytes())).await?;
         } else {
             // The invalid frames, fewer than the limit, mark the order.
             let marks = self.settings.max_bad_frames.saturating_sub(1).min(10);
@@ -229,7 +229,7 @@ impl Server {
             let is_mark = |number: usize| marks > 0 && number as u64 % every == every - 1;
             let requests: Vec<u8> = (0..IN_FLIGHT).map(|number| if is_mark(number) { b'q' } else { b'2' }).collect();
             let replies = (0..IN_FLIGHT).map(|number| if is_mark(number) { b"e".to_vec() } else { b"xyz".to_vec() });
-            self.exchange(&mut client, &requests, &Pattern::new(replies.collect())).await?;
+            self.exchange(&mut client, &requests, &Pattern::new(&replies.collect::<Vec<_>>())).await?;
         }
         Ok(Passed::with_note(texts::note_in_flight(IN_FLIGHT)))
     }
@@ -388,14 +388,12 @@ impl Server {
         let started = Instant::now();
         // A write fails once the connection is reset. Until then the kernel takes no more bytes.
         let write = async { while stream.write(b"2").await.is_ok() {} };
-        match timeout(MAX_WRITE_TIMEOUT, write).await {
-            Ok(()) => Ok(Passed::with_note(texts::note_disconnected(started.elapsed().as_secs()))),
-            Err(_) => {
-                let ending = Ending::Silent(MAX_WRITE_TIMEOUT);
-                let failed = different(b"", Expected::Text(texts::expect_disconnect()), Vec::new(), ending);
-                Err(with_mistake(failed, texts::mistake_no_write_timeout()))
-            }
+        if timeout(MAX_WRITE_TIMEOUT, write).await.is_ok() {
+            return Ok(Passed::with_note(texts::note_disconnected(started.elapsed().as_secs())));
         }
+        let ending = Ending::Silent(MAX_WRITE_TIMEOUT);
+        let failed = different(b"", Expected::Text(texts::expect_disconnect()), Vec::new(), ending);
+        Err(with_mistake(failed, texts::mistake_no_write_timeout()))
     }
 
     /// Lets many clients reset their connections in the middle of a request.
@@ -557,12 +555,12 @@ pub(super) fn different(sent: &[u8], expected: Expected, received: Vec<u8>, endi
 }
 
 fn pattern(bytes: &[u8]) -> Pattern {
-    Pattern::new(bytes.iter().map(|&byte| vec![byte]).collect())
+    Pattern::new(&bytes.iter().map(|&byte| vec![byte]).collect::<Vec<_>>())
 }
 
 /// The replies to moves against the house.
 fn outcomes(count: usize) -> Pattern {
-    Pattern::new(vec![b"xyz".to_vec(); count])
+    Pattern::new(&vec![b"xyz".to_vec(); count])
 }
 
 /// Returns the result of an operation, or nothing if it is out of range. The products are rounded in the order of

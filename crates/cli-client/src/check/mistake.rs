@@ -72,15 +72,15 @@ impl Comparison<'_> {
             return is_extra.then(texts::mistake_line_feed);
         }
         let received = String::from_utf8_lossy(self.received);
-        if received == self.text.replace("\n", "\r\n") && received != self.text {
+        if received == self.text.replace('\n', "\r\n") && received != self.text {
             return Some(texts::mistake_crlf());
         }
-        if received == self.text.replace("\n", "") && received != self.text {
+        if received == self.text.replace('\n', "") && received != self.text {
             return Some(texts::mistake_no_line_feed());
         }
-        let is_bare = !self.text.ends_with("\n");
-        let has_line_end = received.ends_with("\n") && lines(&received).len() == 1;
-        let is_same = received.starts_with(&self.text) || is_same_error(&self.text, received.trim_end_matches("\n"));
+        let is_bare = !self.text.ends_with('\n');
+        let has_line_end = received.ends_with('\n') && lines(&received).len() == 1;
+        let is_same = received.starts_with(&self.text) || is_same_error(&self.text, received.trim_end_matches('\n'));
         if is_bare && has_line_end && is_same {
             return Some(texts::mistake_line_feed());
         }
@@ -97,7 +97,7 @@ impl Comparison<'_> {
         }
         let (received, sent) = (String::from_utf8_lossy(self.received), String::from_utf8_lossy(self.sent));
         let (expected, replies) = (lines(&self.text), lines(&received));
-        let requests = lines(&sent).into_iter().map(|line| line.strip_suffix("\r").unwrap_or(line));
+        let requests = lines(&sent).into_iter().map(|line| line.strip_suffix('\r').unwrap_or(line));
         let requests: Vec<_> = requests.filter(|request| !is_blank(request)).collect();
         let same = |(expected, reply): &(&&str, &&str)| expected == reply || is_same_error(expected, reply);
         let first = expected.iter().zip(&replies).take_while(same).count();
@@ -115,7 +115,7 @@ impl Comparison<'_> {
             (Some(_), None) if reply.starts_with('e') => {
                 Some(self.refused(request, reply, replies.len(), requests.len()))
             }
-            (None, Some(_)) if request.contains("\r") || self.sent.ends_with(b"\r") => {
+            (None, Some(_)) if request.contains('\r') || self.sent.ends_with(b"\r") => {
                 Some(texts::mistake_inner_carriage_return())
             }
             (None, Some(_)) => Some(accepted(request, wanted)),
@@ -129,7 +129,7 @@ impl Comparison<'_> {
 
     /// Explains an error reply to a valid request.
     fn refused(&self, request: &str, reply: &str, replies: usize, requests: usize) -> String {
-        let blanks = |text: &str| text.contains("\t") || text.contains(' ');
+        let blanks = |text: &str| text.contains('\t') || text.contains(' ');
         if reply.starts_with("eTIMEOUT") {
             return if self.sent.contains(&b'\n') {
                 texts::mistake_one_read()
@@ -162,7 +162,7 @@ impl Comparison<'_> {
 
     /// Explains replies that are missing after the first `count`.
     fn missing(&self, count: usize, wanted: &str) -> Option<String> {
-        let lines = self.sent.iter().filter(|&&byte| byte == b'\n').count();
+        let lines = self.sent.split(|&byte| byte == b'\n').count() - 1;
         let wants = |code| wanted.starts_with(code);
         match self.ending {
             Ending::Closed(End::Reset) => Some(texts::mistake_reset()),
@@ -231,7 +231,7 @@ impl Comparison<'_> {
     /// The mistakes of both games.
     fn frames(&self) -> Option<String> {
         let has = |byte| self.received.contains(&byte);
-        let count = |bytes: &[u8]| bytes.iter().filter(|&&byte| byte == b'e').count();
+        let count = |bytes: &[u8]| bytes.split(|&byte| byte == b'e').count() - 1;
         let follows_invalid = self.last_reply.is_some_and(|reply| reply.ends_with(b"e"));
         if self.text.is_empty() {
             // After the last invalid byte that is allowed.
@@ -298,11 +298,12 @@ impl Comparison<'_> {
                 ("x" | "y" | "z", Some(_), Ending::Early(_)) => return Some(texts::mistake_patience()),
                 ("v", None, Ending::Silent(_)) => return Some(texts::mistake_no_void()),
                 ("v", Some(b'x'), _) => return Some(texts::mistake_void_is_draw()),
-                ("v", Some(b'y' | b'z'), _) => return Some(texts::mistake_other_judge()),
                 ("y", Some(b'z'), _) | ("z", Some(b'y'), _) => return Some(texts::mistake_swapped()),
                 ("x" | "y" | "z", Some(b'v'), _) => return Some(texts::mistake_void_unexpected()),
-                ("x" | "y" | "z", Some(b'x' | b'y' | b'z'), _) => return Some(texts::mistake_other_judge()),
                 ("x" | "y" | "z", None, Ending::Silent(_)) => return Some(texts::mistake_no_judgement()),
+                ("x" | "y" | "z", Some(b'x' | b'y' | b'z'), _) | ("v", Some(b'y' | b'z'), _) => {
+                    return Some(texts::mistake_other_judge());
+                }
                 _ => {}
             }
         }
@@ -318,7 +319,7 @@ impl Comparison<'_> {
 
 /// Splits text in the notation of PROTOCOL.md into lines.
 fn lines(text: &str) -> Vec<&str> {
-    let mut lines: Vec<_> = text.split("\n").collect();
+    let mut lines: Vec<_> = text.split('\n').collect();
     if lines.len() > 1 && lines.last().is_some_and(|last| last.is_empty()) {
         lines.pop();
     }
@@ -327,7 +328,7 @@ fn lines(text: &str) -> Vec<&str> {
 }
 
 fn is_blank(request: &str) -> bool {
-    request.replace("\t", "").trim().is_empty()
+    request.replace('\t', "").trim().is_empty()
 }
 
 fn sorted<'a>(texts: &[&'a str]) -> Vec<&'a str> {
@@ -352,7 +353,7 @@ fn number(request: &str, expected: &str, reply: &str) -> Option<String> {
     }
     let (wanted, got): (f64, f64) = (expected.parse().ok()?, reply.parse().ok()?);
     if wanted.to_bits() == got.to_bits() {
-        return layout(expected, reply);
+        return Some(layout(expected, reply));
     }
     #[allow(clippy::float_cmp, reason = "the zeros differ in their sign")]
     if wanted == got {
@@ -388,24 +389,24 @@ fn number(request: &str, expected: &str, reply: &str) -> Option<String> {
 }
 
 /// Explains a number that has the right value and another text.
-fn layout(expected: &str, reply: &str) -> Option<String> {
+fn layout(expected: &str, reply: &str) -> String {
     let (wanted, got) = (significant(expected), significant(reply));
     if wanted.len() == got.len() && wanted != got {
-        return Some(texts::mistake_tie());
+        return texts::mistake_tie();
     }
     if got.len() > wanted.len() {
-        return Some(texts::mistake_digits());
+        return texts::mistake_digits();
     }
     if expected.contains('e') && !reply.contains(['e', 'E']) {
-        return Some(texts::mistake_positional());
+        return texts::mistake_positional();
     }
     if !expected.contains('e') && reply.contains(['e', 'E']) {
-        return Some(texts::mistake_exponent());
+        return texts::mistake_exponent();
     }
     if expected.contains('e') {
-        return Some(texts::mistake_exponent_layout());
+        return texts::mistake_exponent_layout();
     }
-    Some(if reply.contains('.') { texts::mistake_zeros() } else { texts::mistake_no_point() })
+    if reply.contains('.') { texts::mistake_zeros() } else { texts::mistake_no_point() }
 }
 
 /// Returns the significant digits of a number.
@@ -459,7 +460,7 @@ mod tests {
 
     /// Returns the likely mistake of a server that sends `received` instead of `expected`.
     fn mistake(target: Target, sent: &str, expected: &str, received: &str, ending: Ending) -> Option<String> {
-        let pattern = Pattern::new(expected.bytes().map(|byte| vec![byte]).collect());
+        let pattern = Pattern::new(&expected.bytes().map(|byte| vec![byte]).collect::<Vec<_>>());
         let dialogue = vec![Exchanged { client: 1, direction: '>', bytes: sent.into() }];
         let difference = Difference {
             dialogue,

@@ -87,7 +87,7 @@ impl Selection {
     fn new(command: CheckCommand) -> Result<Self, CliError> {
         let defaults = Settings {
             request: Duration::from_secs(5),
-            idle: Duration::from_secs(60),
+            idle: Duration::from_mins(1),
             window: DEFAULT_WINDOW,
             max_request_bytes: 512,
             max_bad_frames: 16,
@@ -317,14 +317,13 @@ impl Server {
         if let Some(reason) = self.reason_to_skip(case, slow) {
             return Outcome::Skip(reason);
         }
-        let result = match case.program() {
-            Some(program) => program.run(self).await,
-            None => {
-                // A longer pause would be a part of the window that counts.
-                let max_pause = self.settings.window / 4;
-                let performed = dialogue::perform(case, &self.connector, self.timeout, max_pause).await;
-                performed.map(|()| load::Passed::default())
-            }
+        let result = if let Some(program) = case.program() {
+            program.run(self).await
+        } else {
+            // A longer pause would be a part of the window that counts.
+            let max_pause = self.settings.window / 4;
+            let performed = dialogue::perform(case, &self.connector, self.timeout, max_pause).await;
+            performed.map(|()| load::Passed::default())
         };
         match result {
             Ok(passed) => Outcome::Ok(passed),
@@ -394,7 +393,7 @@ impl Server {
 
     async fn time_until_void(&self) -> Result<Duration, Failed> {
         let mut client = Client::connect(&self.connector).await?;
-        let pattern = Pattern::new(vec![b"v".to_vec()]);
+        let pattern = Pattern::new(&[b"v".to_vec()]);
         let started = Instant::now();
         client.send(b"1", started + self.timeout).await;
         let result = client.receive(&pattern, MAX_WINDOW).await;
@@ -423,7 +422,7 @@ mod tests {
 
     const SETTINGS: Settings = Settings {
         request: Duration::from_secs(5),
-        idle: Duration::from_secs(60),
+        idle: Duration::from_mins(1),
         window: DEFAULT_WINDOW,
         max_request_bytes: 512,
         max_bad_frames: 16,

@@ -31,9 +31,9 @@ pub(super) enum Match {
 impl Pattern {
     /// Creates a pattern of bytes, each with its allowed values. The message of an error reply of the power protocol may
     /// be any text: programs use only the code.
-    pub(super) fn new(allowed: Vec<Vec<u8>>) -> Self {
+    pub(super) fn new(allowed: &[Vec<u8>]) -> Self {
         let mut pieces = Vec::new();
-        let mut rest = &allowed[..];
+        let mut rest = allowed;
         while !rest.is_empty() {
             if is_start(&pieces)
                 && let Some(head) = error_head(rest)
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     fn pattern(text: &str) -> Pattern {
-        Pattern::new(text.bytes().map(|byte| vec![byte]).collect())
+        Pattern::new(&text.bytes().map(|byte| vec![byte]).collect::<Vec<_>>())
     }
 
     #[test]
@@ -156,8 +156,8 @@ mod tests {
         assert_eq!(pattern.compare(b"d4."), Match::Partial);
         assert_eq!(pattern.compare(b"d4.0\nd"), Match::Complete(5));
         assert_eq!(pattern.compare(b"d4\n"), Match::Mismatch(2));
-        assert_eq!(Pattern::new(vec![b"xyz".to_vec()]).compare(b"y"), Match::Complete(1));
-        assert_eq!(Pattern::new(vec![b"xyz".to_vec()]).to_string(), "[xyz]");
+        assert_eq!(Pattern::new(&[b"xyz".to_vec()]).compare(b"y"), Match::Complete(1));
+        assert_eq!(Pattern::new(&[b"xyz".to_vec()]).to_string(), "[xyz]");
     }
 
     #[test]
