@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use proto::server::{ConnectionTimeouts, Event, Handler, MAX_OUTPUT_BYTES, Progress, WaitFor};
+use proto::wire::power::ErrorCode;
 use proto::wire::power::server::{Pending, Received, ReplyEncoder, RequestDecoder};
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::arithmetic;
 use crate::config::Config;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 
 /// The handler of one connection.
 #[derive(Debug)]
@@ -130,5 +131,14 @@ impl Handler for PowerHandler {
             Pending::Complete => WaitFor::Settle,
         };
         Progress { replies: replies as u64, wait_for }
+    }
+
+    /// A reply without a line end is the last one of an output, and its late line end begins the next output.
+    fn error_codes(output: &[u8], count: &mut dyn FnMut(&'static str)) {
+        for reply in output.split(|&byte| byte == b'\n') {
+            let code = reply.strip_prefix(b"e").and_then(|error| error.split(|&byte| byte == b' ').next());
+            let code = code.and_then(|code| ErrorCode::ALL.into_iter().find(|known| known.as_str().as_bytes() == code));
+            code.into_iter().for_each(|code| count(metrics::label(Err(code))));
+        }
     }
 }

@@ -46,6 +46,11 @@ const fn column(result: Result<(), ErrorCode>) -> usize {
     }
 }
 
+/// Returns the value of the label `result`.
+pub(crate) const fn label(result: Result<(), ErrorCode>) -> &'static str {
+    RESULTS[column(result)]
+}
+
 impl Metrics {
     /// Counts a reply. `operation` is `None` if the bytes did not begin with an op letter.
     pub fn count_reply(&self, operation: Option<Operation>, result: Result<(), ErrorCode>) {

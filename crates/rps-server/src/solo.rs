@@ -12,7 +12,7 @@ use tokio_util::codec::{Decoder, Encoder};
 
 use crate::game::judge;
 use crate::house::House;
-use crate::metrics::{Metrics, SoloRounds};
+use crate::metrics::{Metrics, SoloRounds, count_bad_frames};
 
 /// Clients are expected to have up to 16 KiB in flight. The buffers have room for twice as many replies and three times as
 /// many moves: with 32 KiB to receive, 16,384 moves in flight were measured to cost a third more CPU time.
@@ -78,6 +78,10 @@ impl<R: CryptoRng + Send + 'static> Handler for SoloHandler<R> {
         };
         // A reply is one byte.
         Progress { replies: output.len() as u64, wait_for }
+    }
+
+    fn error_codes(output: &[u8], count: &mut dyn FnMut(&'static str)) {
+        count_bad_frames(output, count);
     }
 }
 

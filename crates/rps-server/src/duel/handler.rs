@@ -10,7 +10,7 @@ use tokio_util::codec::{Decoder, Encoder};
 
 use super::hub::PlayerHandle;
 use super::rounds::ReplyState;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, count_bad_frames};
 
 /// Plays the moves of one connection against other players.
 #[derive(Debug)]
@@ -83,6 +83,10 @@ impl Handler for DuelHandler {
         let wait_for = self.play(event, input, output, max_replies);
         // A reply is one byte.
         Progress { replies: output.len() as u64, wait_for }
+    }
+
+    fn error_codes(output: &[u8], count: &mut dyn FnMut(&'static str)) {
+        count_bad_frames(output, count);
     }
 
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<()> {
