@@ -122,7 +122,7 @@ fn row_16_a_second_signal_aborts_at_once() {
         server.eventually(|server| server.metric("power_connections") == 1, "has a connection");
         server.signal("TERM");
         server.eventually(|server| server.get("/readyz").is_some_and(|(status, _)| status == 503), "drains");
-        server.signal(signal);
+        server.signal_until_abort(signal);
         let (ended, log) = server.wait_for_exit();
         assert_eq!(ended, Some(code));
         assert!(log.contains(&format!("aborted by second signal signal=\"SIG{signal}\"")), "{log}");
