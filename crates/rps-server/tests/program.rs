@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Output;
 
-use proto::server::config::{ConfigBuilder, Configuration, EndpointList};
+use proto::server::config::{ConfigBuilder, Configuration};
 use proto::testing::blocking::{connect, read_to_end};
 use proto::testing::program::ServerProcess;
 use rps_server::config::Config;
@@ -24,9 +24,7 @@ fn the_shipped_file_has_each_key_at_its_default() {
     let text = std::fs::read_to_string(path).unwrap();
     let mut builder = ConfigBuilder::<Config>::from_defaults();
     builder.add_file(path.as_ref(), &text);
-    // The admin listener is off by default; the shipped file turns it on.
-    let mut expected = Config::default();
-    expected.admin.listen = EndpointList::loopback(9501);
+    let expected = Config::default();
     assert_eq!(builder.build().unwrap(), expected);
     let shipped: toml::Table = text.parse().unwrap();
     assert_eq!(shipped, toml::Table::try_from(expected).unwrap(), "the file has exactly the keys of the configuration");
@@ -42,12 +40,18 @@ fn arguments_and_variables_set_the_listen_addresses() {
         .output()
         .unwrap();
     let text = String::from_utf8(printed.stdout).unwrap();
-    assert!(text.contains("[solo]\nlisten = \"127.0.0.1:1\"\n"), "{text}");
-    assert!(text.contains("[duel]\nlisten = \"127.0.0.1:3\"\n"), "{text}");
+    assert!(
+        text.contains("[solo]\nlisten = \"127.0.0.1:1\"  # environment variable RPS_SERVER_SOLO_LISTEN\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("[duel]\nlisten = \"127.0.0.1:3\"  # environment variable RPS_SERVER_DUEL_LISTEN\n"),
+        "{text}"
+    );
     let printed = output(&["--solo-listen", "[::1]:2", "--duel-listen", "", "--check-config"]);
     let text = String::from_utf8(printed.stdout).unwrap();
-    assert!(text.contains("[solo]\nlisten = \"[::1]:2\"\n"), "{text}");
-    assert!(text.contains("[duel]\nlisten = \"\"\n"), "{text}");
+    assert!(text.contains("[solo]\nlisten = \"[::1]:2\"  # --solo-listen\n"), "{text}");
+    assert!(text.contains("[duel]\nlisten = \"\"  # --duel-listen\n"), "{text}");
 }
 
 #[test]
@@ -55,7 +59,7 @@ fn the_log_level_variable_of_the_server_overrides_rust_log() {
     for (own, level) in [(None, "error"), (Some(("RPS_SERVER_LOG_LEVEL", "debug")), "debug")] {
         let printed = clean_command().env("RUST_LOG", "error").envs(own).arg("--check-config").output().unwrap();
         let text = String::from_utf8(printed.stdout).unwrap();
-        assert!(text.contains(&format!("[log]\nlevel = \"{level}\"\n")), "{text}");
+        assert!(text.contains(&format!("[log]\nlevel = \"{level}\"  # ")), "{text}");
     }
 }
 
@@ -119,7 +123,7 @@ fn the_window_does_not_conflict_with_the_idle_timeout_if_the_duel_is_off() {
 
 #[test]
 fn the_program_serves_both_games_until_sigterm_and_exits_with_0() {
-    let addresses = ["--solo-listen", "127.0.0.1:0", "--duel-listen", "127.0.0.1:0"];
+    let addresses = ["--solo-listen", "127.0.0.1:0", "--duel-listen", "127.0.0.1:0", "--admin-listen", ""];
     let running = ServerProcess::start(clean_command().args(addresses), &["solo", "duel"]);
     let (solo, duel) = (running.address("solo"), running.address("duel"));
     let mut player = connect(solo);

@@ -170,14 +170,20 @@ pub enum LogFormat {
 }
 
 /// `[admin]`: the listener for health and metrics.
-///
-/// Off by default, so that no port opens that the operator does not expect. The shipped configuration files turn it on.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdminConfig {
     /// The endpoints to listen on.
     pub listen: EndpointList<0>,
     /// A PEM file: clients of `tls://` endpoints must present a certificate signed by one of these. `""` for off.
     pub client_ca: String,
+}
+
+impl AdminConfig {
+    /// Returns the defaults with the server's port. Loopback, because the listener has no access control by default.
+    #[must_use]
+    pub fn with_port(port: u16) -> Self {
+        Self { listen: EndpointList::loopback(port), client_ca: String::new() }
+    }
 }
 
 /// `[tls]`: PEM files, which a reload reads again. `""` for none.
