@@ -61,7 +61,8 @@ impl fmt::Display for Source {
         match self {
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
             Self::Variable(name) => write!(f, "environment variable {name}"),
-            Self::Argument(argument) => f.write_str(argument),
+            // The value of the argument can be a URL with any characters in its password.
+            Self::Argument(argument) => f.write_str(&hide_password(argument)),
         }
     }
 }
@@ -118,33 +119,36 @@ impl ConfigErrors {
     }
 }
 
-/// Replaces the passwords in a text's URLs by `***`: between the colon after the user and the last `@`, and after `pass=`.
+/// Replaces the passwords in a text's URLs by `***`.
 ///
-/// A URL ends at white space or a quote. An invalid value can be any text, and an argument is quoted as a whole.
+/// A URL ends at white space or a quote: an invalid value can be any text, and an argument is quoted as a whole.
 fn hide_passwords(text: &str) -> String {
-    let is_end = |character: char| character.is_whitespace() || matches!(character, '"' | '\'' | '`');
-    let mut shown = String::with_capacity(text.len());
-    for word in text.split_inclusive(is_end) {
-        let Some((scheme, rest)) = word.split_once("://") else {
-            shown.push_str(word);
-            continue;
-        };
-        let (user, rest) = match rest.rsplit_once('@') {
-            Some((credentials, rest)) => match credentials.split_once(':') {
-                Some((user, _)) => (format!("{user}:***@"), rest),
-                // A password whose colon is missing.
-                None => ("***@".to_owned(), rest),
-            },
-            None => (String::new(), rest),
-        };
-        shown.extend([scheme, "://", &user]);
-        for (number, part) in rest.split("pass=").enumerate() {
-            if number == 0 {
-                shown.push_str(part);
-            } else {
-                let end = part.find(|character| character == '&' || is_end(character)).unwrap_or(part.len());
-                shown.extend(["pass=***", &part[end..]]);
-            }
+    text.split_inclusive(is_end).map(hide_password).collect()
+}
+
+fn is_end(character: char) -> bool {
+    character.is_whitespace() || matches!(character, '"' | '\'' | '`')
+}
+
+/// Replaces the password in a URL, or in a text that ends with a URL, by `***`: between the colon after the user and the last
+/// `@`, and after `pass=`.
+fn hide_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((credentials, rest)) => match credentials.split_once(':') {
+            Some((user, _)) => (format!("{user}:***@"), rest),
+            // A password whose colon is missing.
+            None => ("***@".to_owned(), rest),
+        },
+        None => (String::new(), rest),
+    };
+    let mut shown = format!("{scheme}://{user}");
+    for (number, part) in rest.split("pass=").enumerate() {
+        if number == 0 {
+            shown.push_str(part);
+        } else {
+            let end = part.find(|character| character == '&' || is_end(character)).unwrap_or(part.len());
+            shown.extend(["pass=***", &part[end..]]);
         }
     }
     shown
@@ -337,8 +341,9 @@ fn missing_quotes(line: &str) -> Option<String> {
     if value.is_empty() || value.starts_with(['"', '\'', '[', '{']) || DeTable::parse(line).is_ok() {
         return None;
     }
-    let quoted = format!("{} = {}", key.trim(), Value::from(value));
-    DeTable::parse(&quoted).is_ok().then(|| format!("a text needs quotes: write {quoted}"))
+    let quoted = |value: &str| format!("{} = {}", key.trim(), Value::from(value));
+    let is_missing = DeTable::parse(&quoted(value)).is_ok();
+    is_missing.then(|| format!("a text needs quotes: write {}", quoted(&hide_password(value))))
 }
 
 /// Returns the dotted keys of the values in a table and in its tables.
