@@ -123,11 +123,13 @@ impl ConfigErrors {
 ///
 /// A URL ends at white space or a quote: an invalid value can be any text, and an argument is quoted as a whole.
 fn hide_passwords(text: &str) -> String {
-    text.split_inclusive(is_end).map(hide_password).collect()
-}
-
-fn is_end(character: char) -> bool {
-    character.is_whitespace() || matches!(character, '"' | '\'' | '`')
+    let is_end = |character: char| character.is_whitespace() || matches!(character, '"' | '\'' | '`');
+    let mut shown = String::with_capacity(text.len());
+    for word in text.split_inclusive(is_end) {
+        let url = word.trim_end_matches(is_end);
+        shown.extend([&hide_password(url), &word[url.len()..]]);
+    }
+    shown
 }
 
 /// Replaces the password in a URL, or in a text that ends with a URL, by `***`: between the colon after the user and the last
@@ -147,7 +149,7 @@ fn hide_password(url: &str) -> String {
         if number == 0 {
             shown.push_str(part);
         } else {
-            let end = part.find(|character| character == '&' || is_end(character)).unwrap_or(part.len());
+            let end = part.find('&').unwrap_or(part.len());
             shown.extend(["pass=***", &part[end..]]);
         }
     }

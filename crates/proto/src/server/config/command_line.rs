@@ -39,7 +39,7 @@ pub struct Options {
     #[arg(long, value_name = "ENDPOINTS")]
     pub admin_listen: Option<String>,
 
-    /// Set a configuration key, as in `--set limits.max_connections=100`; may be repeated. An argument of its own, such as
+    /// Set a configuration key, as in `--set limits.max_connections=100`; may be repeated. A specific argument, such as
     /// --log-level, overrides it in any order
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

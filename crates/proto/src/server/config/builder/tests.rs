@@ -278,6 +278,7 @@ fn an_error_hides_the_passwords_of_urls() {
         ("redis+unix:///a?pass=secret", "redis+unix:///a?pass=***"),
         ("tls://host:1", "tls://host:1"),
         ("redis://secret@host", "redis://***@host"),
+        ("redis+unix:///a?pass=secret&db=1", "redis+unix:///a?pass=***&db=1"),
     ] {
         let mut builder = ConfigBuilder::<Sample>::from_defaults();
         builder.set("workers", url, argument(&format!("--set workers={url}")));
