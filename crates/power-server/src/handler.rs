@@ -137,8 +137,9 @@ impl Handler for PowerHandler {
     fn error_codes(output: &[u8], count: &mut dyn FnMut(&'static str)) {
         for reply in output.split(|&byte| byte == b'\n') {
             let code = reply.strip_prefix(b"e").and_then(|error| error.split(|&byte| byte == b' ').next());
-            let code = code.and_then(|code| ErrorCode::ALL.into_iter().find(|known| known.as_str().as_bytes() == code));
-            code.into_iter().for_each(|code| count(metrics::label(Err(code))));
+            if let Some(code) = ErrorCode::ALL.into_iter().find(|known| code == Some(known.as_str().as_bytes())) {
+                count(metrics::label(Err(code)));
+            }
         }
     }
 }

@@ -312,13 +312,13 @@ fn listen_error<C: ServerConfig>(
     error: &io::Error,
 ) -> io::Error {
     let reason = reason_of(error);
-    let mut text = format!("cannot listen on {endpoint} ({key}, {}): {reason}", sources.describe(key));
     // Other errors contain their remedy.
-    if error.raw_os_error().is_some() {
+    let remedy = error.raw_os_error().map(|_| {
         let or_off = if is_valid_with(config, key, "") { ", or \"\" for off" } else { "" };
-        text += &format!(". Choose another with {}{or_off}.", command_line.argument_of(key));
-    }
-    io::Error::new(error.kind(), text)
+        format!(". Choose another with {}{or_off}.", command_line.argument_of(key))
+    });
+    let (source, remedy) = (sources.describe(key), remedy.unwrap_or_default());
+    io::Error::new(error.kind(), format!("cannot listen on {endpoint} ({key}, {source}): {reason}{remedy}"))
 }
 
 /// Logs a warning for each setting that has no effect because no endpoint uses TLS.

@@ -76,7 +76,7 @@ impl Sources {
     /// shows no password.
     #[must_use]
     pub fn describe(&self, key: &str) -> String {
-        self.0.get(key).map_or_else(|| "the default".to_owned(), |source| show(source.to_string()))
+        self.0.get(key).map_or_else(|| "the default".to_owned(), |source| show(&source.to_string()))
     }
 
     /// Adds the source of each value to a configuration that is printed as TOML, as a comment behind the value.
@@ -97,8 +97,8 @@ impl Sources {
 
 /// Returns a text from a source as it is shown: without the passwords of URLs, shortened, and
 /// [escaped](Printable).
-fn show(text: String) -> String {
-    Printable(&shorten(hide_passwords(&text))).to_string()
+fn show(text: &str) -> String {
+    Printable(&shorten(hide_passwords(text))).to_string()
 }
 
 /// The errors of a configuration, one line each, with the source, the key and the values that are valid.
@@ -115,7 +115,7 @@ impl ConfigErrors {
 
     /// Creates the list. Errors quote text from the sources, so they are changed as [`show`] does.
     fn all(errors: impl IntoIterator<Item = String>) -> Self {
-        Self(errors.into_iter().map(show).collect())
+        Self(errors.into_iter().map(|error| show(&error)).collect())
     }
 }
 
