@@ -32,8 +32,8 @@ each key has one, such as POWER_SERVER_LIMITS_BACKLOG for limits.backlog; for
 log.level, RUST_LOG too. --set overrides both, and the other arguments override
 --set, in any order.
 
-SIGHUP reloads the file. SIGTERM and SIGINT drain; a second signal aborts, after
-the first 200 ms.
+SIGHUP reloads the file. SIGTERM and SIGINT drain; a second signal, at least
+200 ms later, aborts.
 
 Exit codes: 0 stopped by a signal; 1 cannot serve, or unhealthy; 2 invalid
 arguments or configuration; 130 or 143 aborted by a second signal";
