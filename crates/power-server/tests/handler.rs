@@ -1,4 +1,5 @@
-//! The handler over in-memory streams of a few bytes and with a paused clock, so that every split and every timeout is exact.
+//! The handler over in-memory streams of a few bytes and with a paused clock, so that every split and every timeout is
+//! exact.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

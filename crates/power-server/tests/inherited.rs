@@ -1,4 +1,5 @@
-//! Inherited listening sockets, and the rows of FAULTS.md about them. The tests of `rps-server` have those of two services.
+//! Inherited listening sockets, and the rows of FAULTS.md about them. The tests of `rps-server` have those of two
+//! services.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

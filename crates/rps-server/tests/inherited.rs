@@ -1,5 +1,5 @@
-//! Inherited listening sockets of two services. Most tests of inherited sockets are those of `power-server`, which has the same
-//! code.
+//! Inherited listening sockets of two services. Most tests of inherited sockets are those of `power-server`, which has
+//! the same code.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -79,7 +79,8 @@ fn row_55_python_a_socket_belongs_to_one_service() {
         (
             &["solo=127.0.0.1:0"][..],
             &KEYS[..],
-            "cannot listen on fd:duel (duel.listen, --duel-listen): no inherited socket is named \"duel\"; inherited: \"solo\"",
+            "cannot listen on fd:duel (duel.listen, --duel-listen): no inherited socket is named \"duel\"; \
+             inherited: \"solo\"",
         ),
         (
             &["solo=127.0.0.1:0", "duel=127.0.0.1:0"],
@@ -89,7 +90,8 @@ fn row_55_python_a_socket_belongs_to_one_service() {
         (
             &["solo=127.0.0.1:0"],
             &["--solo-listen", "fd:solo", "--duel-listen", "fd:"],
-            "cannot listen on fd: (duel.listen, --duel-listen): the inherited socket 3 (\"solo\") already belongs to another endpoint",
+            "cannot listen on fd: (duel.listen, --duel-listen): the inherited socket 3 (\"solo\") already belongs to \
+             another endpoint",
         ),
     ] {
         let Exit { code, stdout, stderr } = run(&mut with_sockets(&BINARY, sockets, arguments), "");

@@ -133,8 +133,8 @@ pub struct Startup<C> {
     handshakes: Arc<Handshakes>,
     /// The inherited sockets that no endpoint has taken yet.
     inherited: InheritedSockets,
-    /// The maximum number of files that are not those of clients: of listening sockets, including inherited ones that no
-    /// endpoint names, and of connections to other servers.
+    /// The maximum number of files that are not those of clients: of listening sockets, including inherited ones that
+    /// no endpoint names, and of connections to other servers.
     other_files: usize,
     listening: Vec<Listening>,
     manager: ServiceManager,
@@ -199,8 +199,8 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         self.bind_all(service, key, options, ListenerKind::Service)
     }
 
-    /// Like [`bind`](Self::bind), for connections of other processes of the service: they begin without a PROXY protocol
-    /// header, also if they come from an address of `proxy_protocol.trusted`.
+    /// Like [`bind`](Self::bind), for connections of other processes of the service: they begin without a PROXY
+    /// protocol header, also if they come from an address of `proxy_protocol.trusted`.
     ///
     /// # Errors
     ///
@@ -249,8 +249,9 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
     /// configuration. Then notifies the service manager that the server is ready, and starts the watchdog.
     ///
     /// `apply` must apply every key that is not in [`NEEDS_RESTART`](ServerConfig::NEEDS_RESTART): the limits
-    /// ([`Admission::set_limits`]), the drain timeout ([`Shutdown::set_timeout`]), and a new service for new connections. The
-    /// program itself applies `[log]`, `[tls]`, `[proxy_protocol]`, `[admin]` and `timeouts.handshake`.
+    /// ([`Admission::set_limits`]), the drain timeout ([`Shutdown::set_timeout`]), and a new service for new
+    /// connections. The program itself applies `[log]`, `[tls]`, `[proxy_protocol]`, `[admin]` and
+    /// `timeouts.handshake`.
     ///
     /// [`Admission::set_limits`]: crate::server::Admission::set_limits
     ///

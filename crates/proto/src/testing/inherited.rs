@@ -13,8 +13,8 @@ use super::{TEST_TIMEOUT, eventually};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/pass_sockets.py");
 
-/// Returns the command that runs a program with these listening sockets, each a `NAME=ENDPOINT`. It replaces itself with
-/// the program.
+/// Returns the command that runs a program with these listening sockets, each a `NAME=ENDPOINT`. It replaces itself
+/// with the program.
 pub fn with_sockets(binary: &Binary, sockets: &[&str], arguments: &[&str]) -> Command {
     command(binary, &[], sockets, arguments)
 }

@@ -235,8 +235,8 @@ impl ServerProcess {
 
     /// Returns the number of orphaned sockets of `service` that still have bytes to send.
     ///
-    /// A row of `/proc/net/tcp` has the local address, the remote address, the state and the queues. The inode of an orphan
-    /// is 0.
+    /// A row of `/proc/net/tcp` has the local address, the remote address, the state and the queues. The inode of an
+    /// orphan is 0.
     pub fn orphans(&self, service: &str) -> usize {
         let port = format!(":{:04X}", self.address(service).port());
         let table = fs::read_to_string("/proc/net/tcp").unwrap();

@@ -1,7 +1,7 @@
 //! Checks of the PROXY protocol that hold for the services of both servers, against the program.
 //!
-//! It uses `program` and `blocking`. The server trusts 127.0.0.1, so a client of a check is a proxy; one that connects from
-//! 127.0.0.2 is not trusted. The admin listener of each server is asked from 127.0.0.1, without a header.
+//! It uses `program` and `blocking`. The server trusts 127.0.0.1, so a client of a check is a proxy; one that connects
+//! from 127.0.0.2 is not trusted. The admin listener of each server is asked from 127.0.0.1, without a header.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};

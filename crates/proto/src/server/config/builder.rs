@@ -1,8 +1,8 @@
 //! Merges the sources of a configuration: the defaults, then a file, the environment and the arguments.
 //!
-//! It depends on `serde`, `thiserror`, `toml`, `suggestion` and [`quoted`](crate::wire::quoted) only. The defaults, as a TOML table,
-//! define the valid keys. Each setting replaces one value of that table, and the whole table is deserialized after each:
-//! an error thus belongs to exactly one setting, whose source is known.
+//! It depends on `serde`, `thiserror`, `toml`, `suggestion` and [`quoted`](crate::wire::quoted) only. The defaults, as
+//! a TOML table, define the valid keys. Each setting replaces one value of that table, and the whole table is
+//! deserialized after each: an error thus belongs to exactly one setting, whose source is known.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -72,8 +72,8 @@ impl fmt::Display for Source {
 pub struct Sources(BTreeMap<String, Source>);
 
 impl Sources {
-    /// Returns the origin of a key's value, as in `config/power-server.toml:12` or `the default`. It is printable, short, and
-    /// shows no password.
+    /// Returns the origin of a key's value, as in `config/power-server.toml:12` or `the default`. It is printable,
+    /// short, and shows no password.
     #[must_use]
     pub fn describe(&self, key: &str) -> String {
         self.0.get(key).map_or_else(|| "the default".to_owned(), |source| show(&source.to_string()))
@@ -132,8 +132,8 @@ fn hide_passwords(text: &str) -> String {
     shown
 }
 
-/// Replaces the password in a URL, or in a text that ends with a URL, by `***`: between the colon after the user and the last
-/// `@`, and after `pass=`.
+/// Replaces the password in a URL, or in a text that ends with a URL, by `***`: between the colon after the user and
+/// the last `@`, and after `pass=`.
 fn hide_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let (user, rest) = match rest.rsplit_once('@') {
@@ -237,15 +237,22 @@ impl<C: Configuration> ConfigBuilder<C> {
 
     /// Adds an error that belongs to a source and not to one of its keys.
     pub fn add_error(&mut self, source: Source, error: String) {
-        if self.errors.len() < MAX_ERRORS {
-            self.errors.push((source, error));
-        } else {
+        if self.has_enough_errors() {
             self.further_errors += 1;
+        } else {
+            self.errors.push((source, error));
         }
+    }
+
+    /// Whether further errors are only counted, so that their text does not matter.
+    pub(super) fn has_enough_errors(&self) -> bool {
+        self.errors.len() >= MAX_ERRORS
     }
 
     fn set_value(&mut self, key: &str, value: Value, source: Source) {
         let error = match (look_up(&self.values, key), value) {
+            // A file can have tens of thousands of unknown keys, and the search for similar ones takes time.
+            (None, _) if self.has_enough_errors() => String::new(),
             (None, _) => unknown_key(&self.values, key),
             // A table sets each of its keys; an empty table changes nothing.
             (Some(Value::Table(_)), Value::Table(inner)) => {
@@ -285,8 +292,8 @@ impl<C: Configuration> ConfigBuilder<C> {
     ///
     /// # Errors
     ///
-    /// Returns the errors of all sources: the first 20, and the number of the others. Without any, returns all conflicts
-    /// between settings.
+    /// Returns the errors of all sources: the first 20, and the number of the others. Without any, returns all
+    /// conflicts between settings.
     pub fn build(self) -> Result<C, ConfigErrors> {
         self.build_with(|_| Ok(())).map(|(configuration, ..)| configuration)
     }
@@ -368,7 +375,8 @@ pub(crate) fn is_valid_with<C: Configuration>(configuration: &C, key: &str, text
 /// Collects a file's settings, each with its dotted key and the position of key and value.
 fn flatten(prefix: &str, table: &DeTable<'_>, settings: &mut Vec<(String, Range<usize>, Value)>) {
     for (key, value) in table {
-        // A quoted key with a dot in it is one key, not a path, and no such key is valid. Keep the quotes for the error.
+        // A quoted key with a dot in it is one key, not a path, and no such key is valid. Keep the quotes for the
+        // error.
         let name = key.get_ref();
         let name = if name.contains('.') { format!("\"{name}\"") } else { name.to_string() };
         // Not valid if it is too long. All keys of a table repeat its name, which can be as long as the file.

@@ -96,12 +96,13 @@ const RUST_LOG: &str = "RUST_LOG";
 const LOG_LEVEL: &str = "log.level";
 
 impl CommandLine {
-    /// Loads the configuration: the defaults, then the file, the environment and the arguments. Reads the files of `[tls]`.
+    /// Loads the configuration: the defaults, then the file, the environment and the arguments. Reads the files of
+    /// `[tls]`.
     ///
     /// # Errors
     ///
-    /// Returns all errors of all sources, or only the file's if it cannot be read. Without any, returns the error of the
-    /// files of `[tls]`.
+    /// Returns all errors of all sources, or only the file's if it cannot be read. Without any, returns the error of
+    /// the files of `[tls]`.
     pub fn load<C: ServerConfig>(&self) -> Result<Loaded<C>, ConfigErrors> {
         let (builder, file) = self.builder()?;
         let (config, tls, sources) = builder.build_with(|config: &C| {
@@ -111,8 +112,8 @@ impl CommandLine {
         Ok(Loaded { config, tls, sources, file })
     }
 
-    /// Loads the configuration for a health check, which needs no file of `[tls]`: a running server keeps its certificate
-    /// while a bad one is in the file.
+    /// Loads the configuration for a health check, which needs no file of `[tls]`: a running server keeps its
+    /// certificate while a bad one is in the file.
     ///
     /// # Errors
     ///
@@ -191,7 +192,8 @@ impl CommandLine {
 /// Prints the errors to standard error, and returns exit code 2, as for any wrong usage.
 #[must_use]
 pub(crate) fn report_errors(program: &str, errors: &ConfigErrors) -> ExitCode {
-    // The log cannot start, because its configuration may be invalid. If standard error is closed, the exit code is left.
+    // The log cannot start, because its configuration may be invalid. If standard error is closed, the exit code is
+    // left.
     let _ = writeln!(io::stderr(), "{program}: invalid configuration:\n{errors}");
     ExitCode::from(2)
 }

@@ -10,12 +10,12 @@ use super::suggestion::{did_you_mean, similar_names};
 /// The end of the name of the variable that has the path of the configuration file.
 const CONFIG: &str = "CONFIG";
 
-/// The end of the name of a variable that `config/deploy/compose.yaml` reads. It is not for the server, but users export
-/// it in the shell from which they may start a server too.
+/// The end of the name of a variable that `config/deploy/compose.yaml` reads. It is not for the server, but users
+/// export it in the shell from which they may start a server too.
 const IMAGE: &str = "IMAGE";
 
-/// Returns the variable of `program` for a key or argument: in capitals, with `_` for `.` and `-`. So `power-server` and
-/// `limits.backlog` make `POWER_SERVER_LIMITS_BACKLOG`.
+/// Returns the variable of `program` for a key or argument: in capitals, with `_` for `.` and `-`. So `power-server`
+/// and `limits.backlog` make `POWER_SERVER_LIMITS_BACKLOG`.
 pub(super) fn variable(program: &str, name: &str) -> String {
     format!("{program}_{name}").to_uppercase().replace(['-', '.'], "_")
 }
@@ -44,16 +44,21 @@ pub(super) fn add_variables<C: Configuration>(
         if let Some((_, key)) = keys.iter().find(|(variable, _)| *variable == name) {
             add_variable(builder, key, name, &value);
         } else if name != config && name != image && !is_service_variable(&name, &value) {
-            let known: Vec<_> = keys.iter().filter_map(|(variable, _)| variable.strip_prefix(&prefix)).collect();
-            let similar = similar_names(&name[prefix.len()..], &known, '_');
-            let hint = if similar.is_empty() {
-                let example = keys.first().map(|(variable, key)| format!(", such as {variable} for {key}"));
-                format!("; each key has one{}", example.unwrap_or_default())
-            } else {
-                did_you_mean(similar.into_iter().map(|similar| format!("{prefix}{similar}")))
-            };
+            let hint = if builder.has_enough_errors() { String::new() } else { hint(&name, &prefix, &keys) };
             builder.add_error(Source::Variable(name), format!("unknown variable{hint}"));
         }
+    }
+}
+
+/// Returns the end of the error for an unknown variable: similar ones, or else an example.
+fn hint(name: &str, prefix: &str, keys: &[(String, String)]) -> String {
+    let known: Vec<_> = keys.iter().filter_map(|(variable, _)| variable.strip_prefix(prefix)).collect();
+    let similar = similar_names(name.strip_prefix(prefix).unwrap_or(name), &known, '_');
+    if similar.is_empty() {
+        let example = keys.first().map(|(variable, key)| format!(", such as {variable} for {key}"));
+        format!("; each key has one{}", example.unwrap_or_default())
+    } else {
+        did_you_mean(similar.into_iter().map(|similar| format!("{prefix}{similar}")))
     }
 }
 
@@ -62,8 +67,8 @@ pub(super) fn add_variables<C: Configuration>(
 ///
 /// The names are those of the Kubernetes documentation (*Service*, *Environment variables*) and of Docker (*Legacy
 /// container links*): `*_SERVICE_HOST`, `*_SERVICE_PORT`, `*_SERVICE_PORT_NAME`, `*_PORT_80_TCP` and the same with
-/// `_PROTO`, `_PORT` or `_ADDR`, and `*_PORT`. The value of the last one is a URL, such as `tcp://10.0.0.11:5000`; without
-/// a URL, it is the mistake of a user who wants to set the port.
+/// `_PROTO`, `_PORT` or `_ADDR`, and `*_PORT`. The value of the last one is a URL, such as `tcp://10.0.0.11:5000`;
+/// without a URL, it is the mistake of a user who wants to set the port.
 fn is_service_variable(name: &str, value: &OsStr) -> bool {
     let is_of_service = name.ends_with("_SERVICE_HOST")
         || name.ends_with("_SERVICE_PORT")

@@ -13,8 +13,8 @@ const MAX_BYTES: usize = 100;
 /// Returns the candidates that are similar to `unknown`, most often one or none.
 ///
 /// A candidate is similar if `unknown` is its end behind a `separator`, as in `max_connections` for
-/// `limits.max_connections`. Without such a candidate, it is the one with the smallest edit distance, if that is at most
-/// a quarter of the length of `unknown`, and from 1 to 3. Upper and lower case are the same.
+/// `limits.max_connections`. Without such a candidate, it is the one with the smallest edit distance, if that is at
+/// most a quarter of the length of `unknown`, and from 1 to 3. Upper and lower case are the same.
 pub(super) fn similar_names<'a>(unknown: &str, candidates: &[&'a str], separator: char) -> Vec<&'a str> {
     if unknown.is_empty() || unknown.len() > MAX_BYTES {
         return Vec::new();

@@ -14,7 +14,8 @@ use crate::wire::quoted::Printable;
 /// The exit code of wrong usage.
 const USAGE: u8 = 2;
 
-/// Parses the arguments of this process. Prints help, the version or an error, and exits, if there is something to print.
+/// Parses the arguments of this process. Prints help, the version or an error, and exits, if there is something to
+/// print.
 #[must_use]
 pub fn parse_arguments<A: Parser>() -> A {
     A::try_parse().unwrap_or_else(|error| {
@@ -67,8 +68,8 @@ fn escape(text: &str) -> String {
     Printable(text).to_string()
 }
 
-/// Returns the exit code of a command whose output was printed with this result: 1 if it could not be written, for example
-/// to a full disk. A closed pipe is not an error: its reader needs no more.
+/// Returns the exit code of a command whose output was printed with this result: 1 if it could not be written, for
+/// example to a full disk. A closed pipe is not an error: its reader needs no more.
 pub(super) fn exit_code_of_output(printed: io::Result<()>) -> ExitCode {
     ExitCode::from(exit_status_of_output(printed))
 }

@@ -21,8 +21,8 @@ use crate::server::observe::log::Log;
 /// A first signal notifies `manager` and triggers `shutdown`; a second one aborts, with the exit code of that signal.
 ///
 /// All threads share one multi-threaded runtime, whose idle threads take work from busy ones. One single-threaded
-/// runtime per core, each with its own listening socket, was measured: it used as much CPU, and its slowest replies took
-/// longer.
+/// runtime per core, each with its own listening socket, was measured: it used as much CPU, and its slowest replies
+/// took longer.
 pub(crate) fn run<S>(
     program: &'static str,
     workers: usize,
@@ -97,9 +97,9 @@ fn start(program: &'static str, workers: usize, log: &Log) -> io::Result<Runtime
     }));
     let runtime = Builder::new_multi_thread()
         .worker_threads(workers)
-        // Half of tokio's default. Two players who pipeline wake each other, so their worker always has a task. New data
-        // of other connections then waits until the worker has run this many tasks. Measured beside such a pair: 66 % of
-        // the throughput of others, and 56 % by default.
+        // Half of tokio's default. Two players who pipeline wake each other, so their worker always has a task. New
+        // data of other connections then waits until the worker has run this many tasks. Measured beside such a pair:
+        // 66 % of the throughput of others, and 56 % by default.
         .event_interval(31)
         .enable_all()
         .build();

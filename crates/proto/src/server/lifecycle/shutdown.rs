@@ -1,8 +1,8 @@
 //! The shutdown of a server: a drain with a deadline.
 //!
-//! It depends on `service_manager`. A signal [triggers](Shutdown::trigger) the shutdown. Every listener and connection then
-//! finishes its work; connections that are not finished at the [deadline](Shutdown::deadline) are aborted, and the server
-//! stops at the [end](Shutdown::end) of the drain timeout.
+//! It depends on `service_manager`. A signal [triggers](Shutdown::trigger) the shutdown. Every listener and connection
+//! then finishes its work; connections that are not finished at the [deadline](Shutdown::deadline) are aborted, and the
+//! server stops at the [end](Shutdown::end) of the drain timeout.
 
 use std::future::{Future, pending};
 use std::io;
@@ -21,8 +21,8 @@ use crate::server::lifecycle::service_manager::ServiceManager;
 /// Maximum time between the deadline of a drain and its end, in which aborted connections are counted.
 const ABORT_MARGIN: Duration = Duration::from_millis(100);
 
-/// A signal that follows the first one within this time is a part of the same request: timeout(1) of GNU sends SIGTERM to
-/// its child and then to the process group, and a shell and a terminal can both pass a signal on.
+/// A signal that follows the first one within this time is a part of the same request: timeout(1) of GNU sends SIGTERM
+/// to its child and then to the process group, and a shell and a terminal can both pass a signal on.
 const REPEAT_WINDOW: Duration = Duration::from_millis(200);
 
 /// A handle to a shutdown. Clones share the shutdown.
@@ -59,12 +59,12 @@ impl Shutdown {
         Duration::from_millis(self.0.timeout_ms.load(Ordering::Relaxed))
     }
 
-    /// Installs handlers for SIGTERM and SIGINT. The first signal notifies the service manager and triggers the shutdown.
-    /// The returned future ends at the first signal after [`REPEAT_WINDOW`], with the exit code of a process killed by that
-    /// signal, which is 128 plus the signal's number.
+    /// Installs handlers for SIGTERM and SIGINT. The first signal notifies the service manager and triggers the
+    /// shutdown. The returned future ends at the first signal after [`REPEAT_WINDOW`], with the exit code of a process
+    /// killed by that signal, which is 128 plus the signal's number.
     ///
-    /// The handlers are installed by this call, not when the future is first polled. They are needed in a container too:
-    /// the kernel's default actions do not apply to PID 1.
+    /// The handlers are installed by this call, not when the future is first polled. They are needed in a container
+    /// too: the kernel's default actions do not apply to PID 1.
     ///
     /// # Errors
     ///

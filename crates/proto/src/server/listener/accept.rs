@@ -68,8 +68,8 @@ pub trait Listener: Send {
         String::new()
     }
 
-    /// Whether another process goes on accepting from the same socket, so that a drain leaves the accept queue to it. The
-    /// default is `false`.
+    /// Whether another process goes on accepting from the same socket, so that a drain leaves the accept queue to it.
+    /// The default is `false`.
     fn is_inherited(&self) -> bool {
         false
     }
@@ -92,13 +92,13 @@ pub struct Accepted<S> {
     pub handshake: Option<Handshake>,
 }
 
-/// In a drain, connections are accepted for this long, so that requests in flight arrive: a round trip for a handshake that
-/// has begun, or half of one for a request behind a handshake. Clients farther away can lose a request. A longer time
-/// delays the clients whose SYNs are dropped, and the next process.
+/// In a drain, connections are accepted for this long, so that requests in flight arrive: a round trip for a handshake
+/// that has begun, or half of one for a request behind a handshake. Clients farther away can lose a request. A longer
+/// time delays the clients whose SYNs are dropped, and the next process.
 const DRAIN_ACCEPT_GRACE: Duration = Duration::from_millis(250);
 
-/// Additional time at the end of a drain. If the process was stopped past the end, the drivers need it for the final read,
-/// because requests may have arrived meanwhile.
+/// Additional time at the end of a drain. If the process was stopped past the end, the drivers need it for the final
+/// read, because requests may have arrived meanwhile.
 const DRAIN_END_GRACE: Duration = Duration::from_millis(100);
 
 /// A rejected connection is closed after this long, whether or not the client has read the reply.
@@ -109,8 +109,8 @@ const REJECTION_TIMEOUT: Duration = Duration::from_millis(100);
 const MIN_BACKOFF: Duration = Duration::from_millis(10);
 const MAX_BACKOFF: Duration = Duration::from_millis(500);
 
-/// Accepts and serves connections until `shutdown` is triggered, then drains. Returns when the last connection has ended
-/// or the drain timeout is over.
+/// Accepts and serves connections until `shutdown` is triggered, then drains. Returns when the last connection has
+/// ended or the drain timeout is over.
 ///
 /// A connection keeps the service that was current when it was accepted. A new service affects only later connections.
 pub async fn serve<L, S>(
@@ -151,8 +151,8 @@ pub async fn serve<L, S>(
         return acceptor.connections.drain().await;
     }
     // Clients in the accept queue have completed the handshake and may already have sent a request; closing the
-    // listener would reset them. So refuse new connections first, accept what is in flight for `DRAIN_ACCEPT_GRACE`, empty
-    // the queue, then close.
+    // listener would reset them. So refuse new connections first, accept what is in flight for `DRAIN_ACCEPT_GRACE`,
+    // empty the queue, then close.
     listener.refuse_new();
     let closing = Instant::now() + DRAIN_ACCEPT_GRACE;
     let closing = shutdown.deadline().map_or(closing, |deadline| deadline.min(closing));
@@ -228,12 +228,13 @@ impl<S> Clone for Connections<S> {
 }
 
 impl<S: Service> Acceptor<S> {
-    /// Spawns the connection's driver or handshake, or rejects the connection. It never waits: a rejected client that reads
-    /// slowly does not delay the next connection.
+    /// Spawns the connection's driver or handshake, or rejects the connection. It never waits: a rejected client that
+    /// reads slowly does not delay the next connection.
     fn on_accept<I: Stream>(&mut self, accepted: Accepted<I>) {
         let Accepted { stream, peer, handshake } = accepted;
         let connections = &mut self.connections;
-        // `has_changed` is cheap: it compares two numbers. It fails once the sender is dropped; the service is then final.
+        // `has_changed` is cheap: it compares two numbers. It fails once the sender is dropped; the service is then
+        // final.
         if self.services.has_changed().unwrap_or(false) {
             let service = Arc::clone(&self.services.borrow_and_update());
             let timeouts = service.timeouts();
@@ -277,8 +278,8 @@ impl<S: Service> Connections<S> {
         };
     }
 
-    /// Makes each step of the handshake in a separate task. The last one spawns the driver, so an idle connection holds no
-    /// memory of its handshake.
+    /// Makes each step of the handshake in a separate task. The last one spawns the driver, so an idle connection holds
+    /// no memory of its handshake.
     fn spawn_handshake<I: Stream>(
         &self,
         stream: I,
@@ -354,8 +355,8 @@ impl<S: Service> Connections<S> {
     ///
     /// # Errors
     ///
-    /// Returns the close reason if they do not come within [`DRAIN_FIRST_BYTES_GRACE`] in a drain: a client that connects
-    /// before it needs the connection must not delay a restart.
+    /// Returns the close reason if they do not come within [`DRAIN_FIRST_BYTES_GRACE`] in a drain: a client that
+    /// connects before it needs the connection must not delay a restart.
     async fn wait_first_bytes<I: Stream>(&self, stream: &I, deadline: Instant) -> Result<(), CloseReason> {
         let shutdown = &self.context.shutdown;
         let drained = async {
@@ -429,8 +430,8 @@ impl<S: Service> Connections<S> {
             self.tasks.wait().await;
             self.rejected.wait().await;
         });
-        // Each driver ends its connection at the drain deadline, which is a little earlier. So connections are left only if
-        // the process was stopped or had no CPU time, or by a bug.
+        // Each driver ends its connection at the drain deadline, which is a little earlier. So connections are left
+        // only if the process was stopped or had no CPU time, or by a bug.
         if let Some(end) = self.context.shutdown.end()
             && timeout_at(end, &mut ended).await.is_err()
             && timeout(DRAIN_END_GRACE, ended).await.is_err()
@@ -440,8 +441,8 @@ impl<S: Service> Connections<S> {
     }
 }
 
-/// Serves a connection to its end, and returns the close reason. This future, and what counts the reason, is the task of the
-/// connection.
+/// Serves a connection to its end, and returns the close reason. This future, and what counts the reason, is the task
+/// of the connection.
 fn serve_to_end<I: Stream, H: Handler>(
     stream: I,
     handler: H,
@@ -452,8 +453,8 @@ fn serve_to_end<I: Stream, H: Handler>(
     AssertUnwindSafe(driver).catch_unwind().map(|result| result.unwrap_or(CloseReason::Panic))
 }
 
-/// The state of an admitted connection from accept to its end. Owned by its task, so that the permit is released on every
-/// exit path.
+/// The state of an admitted connection from accept to its end. Owned by its task, so that the permit is released on
+/// every exit path.
 struct Admitted {
     peer: Peer,
     metrics: Arc<ConnectionMetrics>,
@@ -461,8 +462,8 @@ struct Admitted {
 }
 
 impl Admitted {
-    /// Counts the connection as accepted. Boxed: the small block fits into a gap that the alignment of tasks leaves in the
-    /// heap.
+    /// Counts the connection as accepted. Boxed: the small block fits into a gap that the alignment of tasks leaves in
+    /// the heap.
     #[expect(clippy::unnecessary_box_returns, reason = "every caller needs the box, for the reason above")]
     fn new<S>(peer: Peer, connections: &Connections<S>, permit: Permit) -> Box<Self> {
         let metrics = Arc::clone(&connections.context.metrics);

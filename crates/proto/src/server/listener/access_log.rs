@@ -58,7 +58,8 @@ impl AccessRecord {
     }
 }
 
-/// Logs the end of a connection. Without a record, as for a connection that is older than the level, the line has no counts.
+/// Logs the end of a connection. Without a record, as for a connection that is older than the level, the line has no
+/// counts.
 pub(super) fn log_close(peer: Peer, record: Option<&AccessRecord>, reason: &CloseReason) {
     static HANDSHAKES: RateLimit = RateLimit::new();
     let endpoint = record.map(|record| display(&record.endpoint));

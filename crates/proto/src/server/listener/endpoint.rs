@@ -1,6 +1,7 @@
 //! The listening socket of an endpoint.
 //!
-//! It depends on `socket`, `unix`, `inherited`, `handshake` and `peer`, and implements the [`Listener`] of the accept loop.
+//! It depends on `socket`, `unix`, `inherited`, `handshake` and `peer`, and implements the [`Listener`] of the accept
+//! loop.
 
 use std::io;
 use std::net::SocketAddr;
@@ -159,9 +160,9 @@ impl Binder<'_> {
         is_tls: bool,
     ) -> io::Result<EndpointListener> {
         if let (ListenerKind::Admin, ListeningSocket::Tcp(listener)) = (self.kind, &socket) {
-            // An accepted connection inherits this. Closing one before its client has closed sends a RST, and the kernel
-            // drops the part of the response that was not read, instead of keeping it after the exchange (socket(7),
-            // `SO_LINGER`).
+            // An accepted connection inherits this. Closing one before its client has closed sends a RST, and the
+            // kernel drops the part of the response that was not read, instead of keeping it after the exchange
+            // (socket(7), `SO_LINGER`).
             SockRef::from(listener).set_linger(Some(Duration::ZERO))?;
         }
         let handshakes = Some(self.handshakes.of_listener(self.kind, is_tls));

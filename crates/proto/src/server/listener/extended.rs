@@ -1,4 +1,5 @@
-//! The handler of a connection, with what only some connections have: a limit on requests, and a record for the access log.
+//! The handler of a connection, with what only some connections have: a limit on requests, and a record for the access
+//! log.
 //!
 //! It depends on `access_log`, `quota` and `connection`.
 

@@ -15,14 +15,14 @@ use super::limit_reached::{LimitReached, LimitsReached};
 use super::token_bucket::TokenBucket;
 use crate::server::connection::handler::{Event, Handler, Progress, WaitFor};
 
-/// Maximum bytes per read of a connection with a limit: more than the longest request. A connection holds what it has read
-/// for as long as it waits. The rest stays in the socket, whose buffer is fixed.
+/// Maximum bytes per read of a connection with a limit: more than the longest request. A connection holds what it has
+/// read for as long as it waits. The rest stays in the socket, whose buffer is fixed.
 pub(super) const MAX_READ_BYTES: usize = 4096;
 
 /// The requests that a connection may still send.
 ///
-/// Requests that wait stay where they are, in the input of the connection and in the socket. A request that waits for longer
-/// than the request timeout times out.
+/// Requests that wait stay where they are, in the input of the connection and in the socket. A request that waits for
+/// longer than the request timeout times out.
 #[derive(Debug)]
 pub(crate) struct Quota {
     /// The client network, for the log.
@@ -38,8 +38,8 @@ pub(crate) struct Quota {
     reserved: Reserved,
 }
 
-/// The reservation of a connection for its next request. The token is taken when the wait begins, so that connections wake
-/// in order, and each wakes once.
+/// The reservation of a connection for its next request. The token is taken when the wait begins, so that connections
+/// wake in order, and each wakes once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reserved {
     Nothing,
@@ -85,8 +85,8 @@ impl Quota {
         WaitFor::Reply { deadline: token_at.unwrap_or(times_out) }
     }
 
-    /// Delivers an event to the handler while the client network has not used up its rate. Otherwise it makes the requests
-    /// wait.
+    /// Delivers an event to the handler while the client network has not used up its rate. Otherwise it makes the
+    /// requests wait.
     pub(super) fn handle<H: Handler>(
         &mut self,
         handler: &mut H,
@@ -168,8 +168,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Replies to each byte with the same byte, and to a timeout with `t`. A space is the beginning of a request, and to a
-    /// dot the reply is pending.
+    /// Replies to each byte with the same byte, and to a timeout with `t`. A space is the beginning of a request, and
+    /// to a dot the reply is pending.
     struct Echo;
 
     impl Handler for Echo {

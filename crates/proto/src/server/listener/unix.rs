@@ -23,8 +23,8 @@ const LISTEN_GRACE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
-    /// The device and the inode, which tell it from a file that another process has created at the same path. The kernel
-    /// gives the inode to no other file before the listening socket is closed.
+    /// The device and the inode, which tell it from a file that another process has created at the same path. The
+    /// kernel gives the inode to no other file before the listening socket is closed.
     identity: (u64, u64),
 }
 
@@ -38,8 +38,8 @@ impl Drop for SocketFile {
     }
 }
 
-/// Opens a listening socket at `path`. Replaces the file of a socket on which no process listens. Call it within a tokio
-/// runtime.
+/// Opens a listening socket at `path`. Replaces the file of a socket on which no process listens. Call it within a
+/// tokio runtime.
 ///
 /// # Errors
 ///
