@@ -270,11 +270,17 @@ impl<S: Service> Connections<S> {
         let timeouts = &self.context.timeouts;
         let quota = admitted.permit.quota(timeouts.request.unwrap_or(timeouts.idle));
         let handler = Extended::new(handler, quota, record.clone());
-        let task = serve_to_end(stream, handler, Arc::clone(&self.context));
+        let context = Arc::clone(&self.context);
         // Two closures, so that the task holds no pointer to a record that does not exist.
         match record {
-            None => self.tasks.spawn(task.map(move |reason| admitted.end(&reason, None))),
-            Some(record) => self.tasks.spawn(task.map(move |reason| admitted.end(&reason, Some(&record)))),
+            None => {
+                let task = serve_to_end(stream, handler, context, move |reason| admitted.end(&reason, None));
+                self.tasks.spawn(task)
+            }
+            Some(record) => {
+                let end = move |reason| admitted.end(&reason, Some(&record));
+                self.tasks.spawn(serve_to_end(stream, handler, context, end))
+            }
         };
     }
 
@@ -441,16 +447,16 @@ impl<S: Service> Connections<S> {
     }
 }
 
-/// Serves a connection to its end, and returns the close reason. This future, and what counts the reason, is the task
-/// of the connection.
-fn serve_to_end<I: Stream, H: Handler>(
+/// Serves a connection to its end, and calls `end` with the close reason. This future is the task of the connection.
+fn serve_to_end<I: Stream, H: Handler, F: FnOnce(CloseReason) + Send>(
     stream: I,
     handler: H,
     context: Arc<ConnectionContext>,
-) -> impl Future<Output = CloseReason> + Send + use<I, H> {
+    end: F,
+) -> impl Future<Output = ()> + Send + use<I, H, F> {
     let driver = driver::run(stream, handler, context);
     // Combinators, because an `async` block would store the driver twice.
-    AssertUnwindSafe(driver).catch_unwind().map(|result| result.unwrap_or(CloseReason::Panic))
+    AssertUnwindSafe(driver).catch_unwind().map(move |result| end(result.unwrap_or(CloseReason::Panic)))
 }
 
 /// The state of an admitted connection from accept to its end. Owned by its task, so that the permit is released on
