@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use proto::server::{ConnectionTimeouts, Event, Handler, MAX_OUTPUT_BYTES, Progress, WaitFor};
+use proto::wire::power::ErrorCode;
 use proto::wire::power::server::{Pending, Received, ReplyEncoder, RequestDecoder};
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::arithmetic;
 use crate::config::Config;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 
 /// The handler of one connection.
 #[derive(Debug)]
@@ -18,8 +19,8 @@ pub struct PowerHandler {
     settings: Arc<PowerSettings>,
 }
 
-/// The settings and metrics that the handlers of a service share. An idle connection holds its handler, so the handler is
-/// kept small.
+/// The settings and metrics that the handlers of a service share. An idle connection holds its handler, so the handler
+/// is kept small.
 #[derive(Debug)]
 pub struct PowerSettings {
     /// Maximum length of a request in bytes.
@@ -69,16 +70,17 @@ impl PowerHandler {
     }
 }
 
-/// The number of ordinary requests that a [costly](RequestDecoder::is_costly) one counts as in a turn. A short one takes up
-/// to 100 times as long, and one of 512 bytes up to 300 times. With 64, a turn has two of them: 20 to 80 µs of work.
+/// The number of ordinary requests that a [costly](RequestDecoder::is_costly) one counts as in a turn. A short one
+/// takes up to 100 times as long, and one of 512 bytes up to 300 times. With 64, a turn has two of them: 20 to 80 µs of
+/// work.
 const COSTLY_WEIGHT: usize = 64;
 
 impl Handler for PowerHandler {
     /// Enough for the longest request that can be configured, and for hundreds of short ones in flight.
     const READ_BYTES: usize = 4096;
 
-    /// About 20 µs of work. A number of more than 19 significant digits can take 100 times as long as others, so it counts as
-    /// `COSTLY_WEIGHT` replies.
+    /// About 20 µs of work. A number of more than 19 significant digits can take 100 times as long as others, so it
+    /// counts as `COSTLY_WEIGHT` replies.
     const TURN_REPLIES: usize = 128;
 
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress {
@@ -130,5 +132,15 @@ impl Handler for PowerHandler {
             Pending::Complete => WaitFor::Settle,
         };
         Progress { replies: replies as u64, wait_for }
+    }
+
+    /// A reply without a line end is the last one of an output, and its late line end begins the next output.
+    fn error_codes(output: &[u8], count: &mut dyn FnMut(&'static str)) {
+        for reply in output.split(|&byte| byte == b'\n') {
+            let code = reply.strip_prefix(b"e").and_then(|error| error.split(|&byte| byte == b' ').next());
+            if let Some(code) = ErrorCode::ALL.into_iter().find(|known| code == Some(known.as_str().as_bytes())) {
+                count(metrics::label(Err(code)));
+            }
+        }
     }
 }

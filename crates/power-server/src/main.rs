@@ -28,10 +28,12 @@ struct PowerServerArguments {
 const CONFIGURATION: &str = "\
 Settings are read from the file named by --config or POWER_SERVER_CONFIG
 (default: config/power-server.toml). Environment variables override the file:
-POWER_SERVER_LISTEN, POWER_SERVER_LOG_LEVEL or RUST_LOG,
-POWER_SERVER_LOG_FORMAT, POWER_SERVER_ADMIN_LISTEN. Arguments override both.
+each key has one, such as POWER_SERVER_LIMITS_BACKLOG for limits.backlog; for
+log.level, RUST_LOG too. --set overrides both, and the other arguments override
+--set, in any order.
 
-SIGHUP reloads the file. SIGTERM and SIGINT drain; a second signal aborts.
+SIGHUP reloads the file. SIGTERM and SIGINT drain; a second signal, at least
+200 ms later, aborts.
 
 Exit codes: 0 stopped by a signal; 1 cannot serve, or unhealthy; 2 invalid
 arguments or configuration; 130 or 143 aborted by a second signal";
@@ -52,10 +54,10 @@ fn main() -> ExitCode {
 /// Binds the listeners, serves until a signal, and drains.
 async fn serve(mut startup: Startup<Config>) -> io::Result<Summary> {
     let config = startup.config();
-    let (listen, backlog) = (config.listen.clone(), config.limits.connections.backlog.get());
+    let backlog = config.limits.connections.backlog.get();
     let server = Arc::new(Server::new(config, startup.shutdown()));
     let options = ListenOptions { backlog, defer_accept: true, buffers: SocketBuffers::default() };
-    let listeners = startup.bind("power", listen.as_slice(), options)?;
+    let listeners = startup.bind("power", "listen", options)?;
 
     let (registry, reloaded) = (server.registry(startup.metrics()), Arc::clone(&server));
     startup.start_operations(registry, move |config| reloaded.apply(config))?;

@@ -15,8 +15,8 @@ use proto::wire::power::{ErrorCode, Operation};
 pub struct Metrics {
     /// The counters of connections.
     pub connections: Arc<ConnectionMetrics>,
-    /// A row for each of the [`OPERATIONS`], with a column for each of the [`RESULTS`]. The column of `busy` stays 0: every
-    /// rejected connection gets that reply, so `encode` takes the number from `connections`.
+    /// A row for each of the [`OPERATIONS`], with a column for each of the [`RESULTS`]. The column of `busy` stays 0:
+    /// every rejected connection gets that reply, so `encode` takes the number from `connections`.
     requests: Counters<{ OPERATIONS.len() * RESULTS.len() }>,
 }
 
@@ -44,6 +44,11 @@ const fn column(result: Result<(), ErrorCode>) -> usize {
         Err(ErrorCode::Timeout) => 5,
         Err(ErrorCode::Busy) => 6,
     }
+}
+
+/// Returns the value of the label `result`.
+pub(crate) const fn label(result: Result<(), ErrorCode>) -> &'static str {
+    RESULTS[column(result)]
 }
 
 impl Metrics {

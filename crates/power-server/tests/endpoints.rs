@@ -91,8 +91,10 @@ fn row_50_a_socket_in_use_and_another_file_are_kept_and_a_stale_socket_is_replac
     assert!(metadata.file_type().is_socket());
     assert_eq!(metadata.permissions().mode() & 0o777, 0o660);
     let listen = format!("unix:{}", socket.display());
-    let in_use = format!("cannot listen on {listen}: another process listens on it");
-    fails(&mut command(&["--listen", &listen]), 1, &in_use);
+    let in_use = |listen: &str| {
+        format!("cannot listen on {listen} (listen, --listen): address already in use. Choose another with --listen.")
+    };
+    fails(&mut command(&["--listen", &listen]), 1, &in_use(&listen));
     assert_eq!(exchange_unix(&socket, b"a2"), "d4.0");
     // A hung process whose accept queue is full.
     let hung = folder.path().join("hung");
@@ -106,7 +108,8 @@ fn row_50_a_socket_in_use_and_another_file_are_kept_and_a_stale_socket_is_replac
             Err(error) => break assert_eq!(error.kind(), ErrorKind::WouldBlock),
         }
     }
-    fails(&mut command(&["--listen", &format!("unix:{}", hung.display())]), 1, "another process listens on it");
+    let hung = format!("unix:{}", hung.display());
+    fails(&mut command(&["--listen", &hung]), 1, &in_use(&hung));
 
     // Another process takes the path: this one does not remove its file.
     fs::remove_file(&socket).unwrap();

@@ -122,7 +122,7 @@ fn row_16_a_second_signal_aborts_at_once() {
         server.eventually(|server| server.metric("power_connections") == 1, "has a connection");
         server.signal("TERM");
         server.eventually(|server| server.get("/readyz").is_some_and(|(status, _)| status == 503), "drains");
-        server.signal(signal);
+        server.signal_until_abort(signal);
         let (ended, log) = server.wait_for_exit();
         assert_eq!(ended, Some(code));
         assert!(log.contains(&format!("aborted by second signal signal=\"SIG{signal}\"")), "{log}");
@@ -132,8 +132,8 @@ fn row_16_a_second_signal_aborts_at_once() {
 #[test]
 fn row_16_before_the_server_runs_sighup_is_caught_and_other_signals_end_the_process() {
     for (signal, code) in [("HUP", Some(0)), ("TERM", None), ("INT", None)] {
-        // A health check runs between the reading of the configuration and the start of the server. The test is its server,
-        // so the time of the signal is known.
+        // A health check runs between the reading of the configuration and the start of the server. The test is its
+        // server, so the time of the signal is known.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let mut check = ChildProcess::start(&mut command(&["--listen", &address, "--healthcheck"]));
@@ -147,7 +147,8 @@ fn row_16_before_the_server_runs_sighup_is_caught_and_other_signals_end_the_proc
     }
 }
 
-/// Returns free addresses, for a server whose log the test cannot read. No other test uses this IP address, so they stay free.
+/// Returns free addresses, for a server whose log the test cannot read. No other test uses this IP address, so they
+/// stay free.
 fn free_addresses() -> [SocketAddr; 2] {
     let bound = [(); 2].map(|()| TcpListener::bind("127.0.0.17:0").unwrap());
     bound.map(|listener| listener.local_addr().unwrap())
@@ -346,8 +347,8 @@ fn row_32_a_line_torn_by_a_full_disk_ends_before_the_next_line() {
     let log = || std::fs::read_to_string(&path).unwrap();
     let [power, admin] = free_addresses();
     let (power_text, admin_text) = (power.to_string(), admin.to_string());
-    // A limit on the file's size stands for a full disk: both take a part of a write, and then nothing. The limit also sends
-    // SIGXFSZ, which the shell has the program ignore.
+    // A limit on the file's size stands for a full disk: both take a part of a write, and then nothing. The limit also
+    // sends SIGXFSZ, which the shell has the program ignore.
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY.path, "--config", config.to_str().unwrap()]);
     command.args(["--listen", &power_text, "--admin-listen", &admin_text]).current_dir(BINARY.folder);

@@ -1,4 +1,5 @@
-//! The handler over in-memory streams of a few bytes and with a paused clock, so that every split and every timeout is exact.
+//! The handler over in-memory streams of a few bytes and with a paused clock, so that every split and every timeout is
+//! exact.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -187,5 +188,24 @@ fn a_turn_has_few_requests_that_take_long_to_parse() {
         &invalid,
     ] {
         assert_eq!(replies_of_a_turn(cheap, 9), 9, "{cheap:?}");
+    }
+}
+
+#[test]
+fn the_codes_of_error_replies_are_found_in_an_output() {
+    let codes = |output: &[u8]| {
+        let mut codes = Vec::new();
+        PowerHandler::error_codes(output, &mut |code| codes.push(code));
+        codes.join(" ")
+    };
+    for (output, expected) in [
+        ("", ""),
+        ("d4.0\nd1e+16\n", ""),
+        ("eBADOP 'x' is not an op letter\nd4.0\neRANGE the result is too large\n", "badop range"),
+        // The late line end of an earlier reply, and a last reply without one.
+        ("\neTIMEOUT no whole request came within 5s", "timeout"),
+        ("eOTHER\ne\neBADNUMBER x\n", ""),
+    ] {
+        assert_eq!(codes(output.as_bytes()), expected, "{output}");
     }
 }

@@ -1,4 +1,5 @@
-//! Inherited listening sockets, and the rows of FAULTS.md about them. The tests of `rps-server` have those of two services.
+//! Inherited listening sockets, and the rows of FAULTS.md about them. The tests of `rps-server` have those of two
+//! services.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -153,7 +154,8 @@ fn systemd_socket_activate_passes_sockets_that_are_served() {
     let address = TcpListener::bind("127.66.55.44:0").unwrap().local_addr().unwrap();
     let mut command = inherited::clean_command("systemd-socket-activate");
     command.args(["--listen", &address.to_string(), "--listen"]).arg(&path);
-    command.args(["--fdname=power:power", BINARY.path, "--listen", "fd:power"]).current_dir(BINARY.folder);
+    command.args(["--fdname=power:power", BINARY.path, "--listen", "fd:power", "--admin-listen", ""]);
+    command.current_dir(BINARY.folder);
     let mut process = ChildProcess::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
     // It starts the server at the first connection.
     assert!(eventually(TEST_TIMEOUT, || path.exists()), "{process:?}");
@@ -173,7 +175,11 @@ fn without_inherited_sockets_the_start_fails() {
             .env("LISTEN_FDS", "1")
             .env("LISTEN_FDNAMES", "power");
         let (code, log) = failed(&mut command);
-        assert!(code == Some(1) && log.contains("cannot listen on fd:power: the process inherits no sockets"), "{log}");
+        assert!(
+            code == Some(1)
+                && log.contains("cannot listen on fd:power (listen, --listen): the process inherits no sockets"),
+            "{log}"
+        );
     }
 }
 
@@ -255,7 +261,10 @@ fn row_55_python_a_name_without_a_socket_exits_with_1_and_a_socket_without_a_key
         (&["web=127.0.0.1:0", "web=127.0.0.1:0"], "fd:", "the process inherits 2 sockets: name one of \"web\""),
     ] {
         let (code, log) = failed(&mut with_sockets(&BINARY, sockets, &["--listen", listen]));
-        assert!(code == Some(1) && log.contains(&format!("cannot listen on {listen}: {message}")), "{code:?} {log}");
+        assert!(
+            code == Some(1) && log.contains(&format!("cannot listen on {listen} (listen, --listen): {message}")),
+            "{code:?} {log}"
+        );
     }
 
     let sockets = ["power=127.0.0.1:0", "spare=127.0.0.1:0", "other=127.0.0.1:0"];
@@ -283,8 +292,9 @@ fn row_55_python_an_address_of_an_inherited_socket_names_that_socket() {
     let address = TcpListener::bind("127.66.55.43:0").unwrap().local_addr().unwrap();
     for own in [address.to_string(), format!("0.0.0.0:{}", address.port())] {
         let (code, log) = failed(&mut with_sockets(&BINARY, &[&format!("power={address}")], &["--listen", &own]));
-        let message =
-            format!("cannot listen on {own}: Address already in use (os error 98); the inherited socket \"power\"");
+        let message = format!(
+            "cannot listen on {own} (listen, --listen): address already in use; the inherited socket \"power\""
+        );
         assert!(
             code == Some(1) && log.contains(&message) && log.contains(": use fd:power as the endpoint"),
             "{code:?} {log}"

@@ -9,6 +9,7 @@ use std::net::Shutdown;
 use std::path::Path;
 
 use proto::testing::blocking::{connect, connect_with_small_buffers, exchange, expect, read_to_end};
+use proto::testing::program::ServerProcess;
 use support::program::start;
 
 #[test]
@@ -60,14 +61,24 @@ fn a_reload_can_set_the_log_level_of_one_module() {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("reload-level.toml");
     std::fs::write(&path, "[log]\nlevel = \"warn,proto::server::program=info\"\n").unwrap();
     let server = start(&["--config", path.to_str().unwrap()]);
+    let has_ended = |server: &ServerProcess| server.metric("power_connections") == 0;
     exchange(server.address("power"), b"a2");
+    // It is logged before.
+    server.eventually(has_ended, "has no connection");
+    let mut early = connect(server.address("power"));
+    early.write_all(b"a2\n").unwrap();
+    expect(&mut early, "d4.0\n");
     let level = "level = \"warn,proto::server::program=info,proto::server::listener=debug\"";
     std::fs::write(&path, format!("[log]\n{level}\n")).unwrap();
     server.reload("power", "ok");
     exchange(server.address("power"), b"a2");
-    server.eventually(|server| server.metric("power_connections") == 0, "has no connection");
+    let peer = early.local_addr().unwrap();
+    drop(early);
+    server.eventually(has_ended, "has no connection");
     let log = server.stop();
-    assert_eq!(log.matches("DEBUG").count(), 1, "one connection since the reload: {log}");
+    assert_eq!(log.matches("DEBUG").count(), 2, "two connections have ended since the reload: {log}");
+    assert!(log.contains(&format!("connection closed peer={peer} reason=peer_closed\n")), "it has no counts: {log}");
+    assert!(log.contains(" requests=1 received_bytes=2 sent_bytes=4 "), "{log}");
     assert!(log.contains("listening") && !log.contains("config reloaded"), "{log}");
 }
 

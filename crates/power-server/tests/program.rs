@@ -11,7 +11,9 @@ use std::process::{Command, Output};
 use power_server::config::Config;
 use proto::server::config::{ConfigBuilder, Configuration, EndpointList};
 use proto::testing::blocking::{connect, exchange, expect, read_to_end};
-use support::program::{clean_command, start};
+use proto::testing::process::{Exit, run};
+use proto::testing::program::ServerProcess;
+use support::program::{BINARY, clean_command, command, start};
 
 fn output(arguments: &[&str]) -> Output {
     clean_command().args(arguments).output().unwrap()
@@ -23,9 +25,7 @@ fn the_shipped_file_has_every_key_at_its_default() {
     let text = std::fs::read_to_string(path).unwrap();
     let mut builder = ConfigBuilder::<Config>::from_defaults();
     builder.add_file(path.as_ref(), &text);
-    // The admin listener is off by default; the shipped file turns it on.
-    let mut expected = Config::default();
-    expected.admin.listen = EndpointList::loopback(9500);
+    let expected = Config::default();
     assert_eq!(builder.build().unwrap(), expected);
     let shipped: toml::Table = text.parse().unwrap();
     assert_eq!(shipped, toml::Table::try_from(expected).unwrap(), "no key is missing");
@@ -63,7 +63,7 @@ fn check_config_prints_the_configuration_of_file_environment_and_arguments() {
     );
     let again =
         clean_command().args(["--config"]).arg(&file).args(["--listen", "127.0.0.1:9", "--check-config"]).output();
-    assert!(String::from_utf8(again.unwrap().stdout).unwrap().starts_with("listen = \"127.0.0.1:9\"\n"));
+    assert!(String::from_utf8(again.unwrap().stdout).unwrap().starts_with("listen = \"127.0.0.1:9\"  # --listen\n"));
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn an_invalid_setting_fails_the_start_with_exit_code_2_and_names_its_source() {
         ),
         (
             &["--config", path],
-            format!("{path}:3: limits.max_conections: unknown key; the keys here are limits.backlog, "),
+            format!("{path}:3: limits.max_conections: unknown key; did you mean 'limits.max_connections'?"),
         ),
         (&["--config", "/nowhere.toml"], "--config: cannot read /nowhere.toml: No such file".to_owned()),
         (
@@ -141,13 +141,14 @@ fn what_is_not_printable_in_arguments_variables_and_files_is_escaped() {
         // These errors are clap's.
         &[hostile],
         &[&unknown],
-        &[&format!("--check-config={hostile}")],
     ] {
         assert_escaped(clean_command().args(arguments), escaped);
     }
     for variable in ["POWER_SERVER_LISTEN", "POWER_SERVER_LOG_LEVEL", "POWER_SERVER_CONFIG", "RUST_LOG"] {
         assert_escaped(clean_command().env(variable, hostile), escaped);
     }
+
+    assert_escaped(clean_command().env(format!("POWER_SERVER_{hostile}"), "1"), escaped);
 
     std::fs::write(&named, "").unwrap();
     let running = start(&["--config", named.to_str().unwrap()]);
@@ -175,13 +176,14 @@ fn the_log_level_has_five_sources_and_each_overrides_the_one_before() {
     command.arg("--config").arg(&file).arg("--check-config");
     let check = |command: &mut Command, level: &str| {
         let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
-        assert!(text.contains(&format!("[log]\nlevel = \"{level}\"\n")), "as it was given: {text}");
+        assert!(text.contains(&format!("[log]\nlevel = \"{level}\"  # ")), "as it was given: {text}");
     };
     check(&mut command, "error");
     check(command.env("RUST_LOG", "warn,proto::server=debug"), "warn,proto::server=debug");
     check(command.env("POWER_SERVER_LOG_LEVEL", "debug"), "debug");
     check(command.args(["--set", "log.level=info,power_server=trace"]), "info,power_server=trace");
     check(command.args(["--log-level", "trace"]), "trace");
+    check(clean_command().args(["--log-level", "trace", "--set", "log.level=warn", "--check-config"]), "trace");
     check(clean_command().env("RUST_LOG", "").arg("--check-config"), "info");
 }
 
@@ -215,12 +217,170 @@ fn an_invalid_log_level_is_an_error_that_names_its_source() {
 
 #[test]
 fn a_port_in_use_is_an_error_at_the_start() {
+    const OR_OFF: &str = "Choose another with --admin-listen, or \"\" for off.";
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let output = output(&["--listen", &address]);
-    assert_eq!(output.status.code(), Some(1));
-    let log = String::from_utf8(output.stdout).unwrap();
-    assert!(log.contains(&format!("cannot listen on {address}: Address already in use")), "{log}");
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("port.toml");
+    std::fs::write(&file, format!("\n[admin]\nlisten = \"{address}\"\n")).unwrap();
+    let path = file.to_str().unwrap();
+    let free = ["--listen", "127.0.0.1:0"];
+    let (listen, admin) = (["--listen", &*address], ["--admin-listen", &*address]);
+    for (arguments, source, remedy) in [
+        (&listen[..], "listen, --listen".to_owned(), "Choose another with --listen."),
+        (&[&free[..], &admin].concat(), "admin.listen, --admin-listen".to_owned(), OR_OFF),
+        (&[&free[..], &["--config", path]].concat(), format!("admin.listen, {path}:3"), OR_OFF),
+    ] {
+        let reason = format!("cannot listen on {address} ({source}): address already in use. {remedy}");
+        let Exit { code, stdout: log, stderr } = run(clean_command().args(arguments), "");
+        assert_eq!((code, stderr), (Some(1), format!("power-server: {reason}\n")));
+        assert!(
+            log.contains(&format!("ERROR proto::server::lifecycle::runtime: cannot serve reason={reason}\n")),
+            "{log}"
+        );
+        let off = run(clean_command().args(arguments).args(["--log-level", "off"]), "");
+        assert_eq!((off.code, &*off.stdout, off.stderr), (Some(1), "", format!("power-server: {reason}\n")));
+    }
+}
+
+#[test]
+fn the_admin_listener_is_on_without_a_file_and_the_log_has_a_line_if_it_is_off() {
+    let printed = String::from_utf8(output(&["--check-config"]).stdout).unwrap();
+    assert!(printed.contains("\n[admin]\nlisten = \"127.0.0.1:9500\"  # default\n"), "{printed}");
+    let on = start(&[]);
+    let off = ServerProcess::start(&mut command(&["--admin-listen", ""]), &["power"]);
+    assert!(!on.stop().contains("admin listener: off"));
+    let log = off.stop();
+    assert!(log.contains(" INFO proto::server::program: admin listener: off\n"), "{log}");
+}
+
+#[test]
+fn each_key_has_an_environment_variable() {
+    BINARY.check_variables("POWER_SERVER_");
+    let Exit { stdout, .. } =
+        run(clean_command().env("POWER_SERVER_LIMITS_MAX_CONNECTIONS", "500").arg("--check-config"), "");
+    let expected = "max_connections = 500  # environment variable POWER_SERVER_LIMITS_MAX_CONNECTIONS\n";
+    assert!(stdout.contains(expected), "{stdout}");
+    let list = [("POWER_SERVER_PROXY_PROTOCOL_TRUSTED", "127.0.0.1,unix")];
+    let Exit { stdout, .. } = run(clean_command().envs(list).arg("--check-config"), "");
+    assert!(stdout.contains("trusted = [\"127.0.0.1\", \"unix\"]  # environment variable "), "{stdout}");
+}
+
+#[test]
+fn an_unknown_variable_of_the_server_is_an_error() {
+    for (variable, message) in [
+        ("POWER_SERVER_LSITEN", "unknown variable; did you mean 'POWER_SERVER_LISTEN'?"),
+        ("POWER_SERVER_MAX_CONNECTIONS", "unknown variable; did you mean 'POWER_SERVER_LIMITS_MAX_CONNECTIONS'?"),
+        (
+            "POWER_SERVER_LIMITS_MAX_CONNECTIONS",
+            "limits.max_connections: invalid type: string \"many\", expected a whole",
+        ),
+        ("POWER_SERVER_THREADS", "unknown variable; each key has one, such as POWER_SERVER_ADMIN_CLIENT_CA for admin."),
+        ("POWER_SERVER_PORT", "unknown variable; each key has one"),
+        ("POWER_SERVER_", "unknown variable; each key has one"),
+    ] {
+        let Exit { code, stdout, stderr } = run(clean_command().env(variable, "many"), "");
+        assert_eq!((code, &*stdout), (Some(2), ""), "{variable}: {stderr}");
+        let expected = format!("power-server: invalid configuration:\nenvironment variable {variable}: {message}");
+        assert!(stderr.starts_with(&expected), "{stderr}");
+    }
+}
+
+#[test]
+fn variables_of_kubernetes_of_docker_and_of_other_programs_are_no_settings() {
+    // Those that Kubernetes sets for the Service of deploy/kubernetes.yaml, and the server's own.
+    let variables = [
+        ("POWER_SERVER_SERVICE_HOST", "10.0.0.11"),
+        ("POWER_SERVER_SERVICE_PORT", "5000"),
+        ("POWER_SERVER_SERVICE_PORT_POWER", "5000"),
+        ("POWER_SERVER_PORT", "tcp://10.0.0.11:5000"),
+        ("POWER_SERVER_PORT_5000_TCP", "tcp://10.0.0.11:5000"),
+        ("POWER_SERVER_PORT_5000_TCP_PROTO", "tcp"),
+        ("POWER_SERVER_PORT_5000_TCP_PORT", "5000"),
+        ("POWER_SERVER_PORT_5000_TCP_ADDR", "10.0.0.11"),
+        ("POWER_SERVER_IMAGE", "power-server"),
+        ("POWER_SERVER_CONFIG", ""),
+        ("POWER_SERVERS", "2"),
+        ("RPS_SERVER_LSITEN", "for the other server"),
+    ];
+    let Exit { code, stdout, stderr } = run(clean_command().envs(variables).arg("--check-config"), "");
+    assert_eq!((code, &*stderr), (Some(0), ""));
+    assert!(!stdout.contains("environment variable"), "{stdout}");
+}
+
+#[test]
+fn usage_errors_have_the_words_of_the_client() {
+    for (arguments, message) in [
+        (&["--lisen", "3"][..], "unexpected argument '--lisen'; did you mean '--listen'?"),
+        (&["frob"], "unexpected argument 'frob'"),
+        (&["--listen"], "a value is required for '--listen <ENDPOINTS>'"),
+        (&["--check-config=3"], "'--check-config' takes no value"),
+        (&["--check-config", "--healthcheck"], "'--check-config' cannot be used with '--healthcheck'"),
+        (&["--listen", "a", "--listen", "b"], "'--listen <ENDPOINTS>' cannot be used with '--listen <ENDPOINTS>'"),
+    ] {
+        let Exit { code, stdout, stderr } = run(clean_command().args(arguments), "");
+        assert_eq!((code, &*stdout), (Some(2), ""), "{arguments:?}: {stderr}");
+        let rest = "\n\nUsage: power-server [OPTIONS]\n\nFor more information, try 'power-server --help'.\n";
+        assert_eq!(stderr, format!("power-server: {message}{rest}"));
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    for (arguments, code) in [("--help", 1), ("--version", 1), ("--check-config", 1), ("--lisen", 2)] {
+        let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = clean_command();
+        command.arg(arguments).stdout(full()).stderr(full());
+        assert_eq!(command.status().unwrap().code(), Some(code), "{arguments}");
+    }
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = clean_command();
+    command.args(["--listen", &taken.local_addr().unwrap().to_string()]);
+    command.stderr(std::fs::File::options().write(true).open("/dev/full").unwrap());
+    assert_eq!(command.status().unwrap().code(), Some(1), "no panic");
+}
+
+/// Returns the lines of a log at level debug, without what varies: the time and the addresses.
+fn access_lines(log: &str) -> Vec<String> {
+    let field =
+        |line: &str, name: &str| line.split_once(name).unwrap().1.split([' ', ',', '}']).next().unwrap().to_owned();
+    let lines = log.lines().filter(|line| line.contains("DEBUG"));
+    lines
+        .map(|line| {
+            let is_json = line.starts_with('{');
+            let names = if is_json {
+                ["timestamp\":", "peer\":", "endpoint\":", "duration_ms\":"]
+            } else {
+                ["", "peer=", "endpoint=", "duration_ms="]
+            };
+            let mut line = line.to_owned();
+            for name in names {
+                line = line.replacen(&format!("{name}{}", field(&line, name)), name, 1);
+            }
+            line
+        })
+        .collect()
+}
+
+#[test]
+fn at_debug_each_connection_has_one_line_with_its_counts_and_its_close_reason() {
+    for (format, expected) in [
+        (
+            "text",
+            " DEBUG proto::server::listener::access_log: connection closed peer= endpoint= requests=6 \
+             errors=\"badnum=1,badop=2\" received_bytes=17 sent_bytes=SENT duration_ms= reason=peer_closed",
+        ),
+        (
+            "json",
+            "{\"timestamp\":,\"level\":\"DEBUG\",\"fields\":{\"message\":\"connection closed\",\"peer\":,\"endpoint\":,\
+             \"requests\":6,\"errors\":\"badnum=1,badop=2\",\"received_bytes\":17,\"sent_bytes\":SENT,\"duration_ms\":,\
+             \"reason\":\"peer_closed\"},\"target\":\"proto::server::listener::access_log\"}",
+        ),
+    ] {
+        let server = start(&["--log-level", "debug", "--log-format", format]);
+        let replies = exchange(server.address("power"), b"foo\na2\nb\n\nd4\nx\na3");
+        let log = server.stop();
+        assert_eq!(access_lines(&log), [expected.replace("SENT", &replies.len().to_string())], "{log}");
+    }
 }
 
 #[test]

@@ -80,7 +80,7 @@ impl Default for Config {
             tls: TlsConfig::default(),
             proxy_protocol: ProxyProtocolConfig::default(),
             log: LogConfig::default(),
-            admin: AdminConfig::default(),
+            admin: AdminConfig::with_port(9501),
         }
     }
 }

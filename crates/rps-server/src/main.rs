@@ -36,11 +36,12 @@ struct RpsServerArguments {
 const CONFIGURATION: &str = "\
 Settings are read from the file named by --config or RPS_SERVER_CONFIG
 (default: config/rps-server.toml). Environment variables override the file:
-RPS_SERVER_SOLO_LISTEN, RPS_SERVER_DUEL_LISTEN, RPS_SERVER_LOG_LEVEL or
-RUST_LOG, RPS_SERVER_LOG_FORMAT, RPS_SERVER_ADMIN_LISTEN. Arguments override
-both.
+each key has one, such as RPS_SERVER_DUEL_WINDOW for duel.window; for log.level,
+RUST_LOG too. --set overrides both, and the other arguments override --set, in
+any order.
 
-SIGHUP reloads the file. SIGTERM and SIGINT drain; a second signal aborts.
+SIGHUP reloads the file. SIGTERM and SIGINT drain; a second signal, at least
+200 ms later, aborts.
 
 Exit codes: 0 stopped by a signal; 1 cannot serve, or unhealthy; 2 invalid
 arguments or configuration; 130 or 143 aborted by a second signal";
@@ -64,16 +65,14 @@ fn main() -> ExitCode {
 /// Binds the listeners, serves until a signal, and drains.
 async fn serve(mut startup: Startup<Config>) -> io::Result<Summary> {
     let config = startup.config();
-    let (solo, duel) = (config.solo.listen.clone(), config.duel.listen.clone());
-    let internal: Vec<_> = config.internal_listeners().iter().flat_map(|(_, endpoints)| endpoints.to_vec()).collect();
     let backlog = config.limits.connections.backlog.get();
     // No TCP_DEFER_ACCEPT: a player may connect long before the first move, and the server must accept the connection
     // before that.
     let options = |buffers| ListenOptions { backlog, defer_accept: false, buffers };
     let listeners = Listeners {
-        solo: startup.bind("solo", solo.as_slice(), options(solo::BUFFERS))?,
-        duel: startup.bind("duel", duel.as_slice(), options(SocketBuffers::default()))?,
-        cluster: startup.bind_internal("cluster", &internal, options(cluster::BUFFERS))?,
+        solo: startup.bind("solo", "solo.listen", options(solo::BUFFERS))?,
+        duel: startup.bind("duel", "duel.listen", options(SocketBuffers::default()))?,
+        cluster: startup.bind_internal("cluster", "duel.cluster.listen", options(cluster::BUFFERS))?,
     };
     let (config, house) = (startup.config(), || House::new(ThreadGenerator));
     let server = match listeners.cluster.first() {

@@ -8,7 +8,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use proto::server::connection::ConnectionMetrics;
 use proto::server::observe::metrics::counters::Counters;
 use proto::server::observe::metrics::encode::{counter, gauge};
-use proto::wire::rps::{Move, Outcome};
+use proto::wire::rps::{Move, Outcome, Reply};
 
 use crate::duel::hub::DuelHub;
 use crate::duel::rounds::DuelStats;
@@ -80,6 +80,11 @@ impl Metrics {
     pub fn count_duel_bad_frame(&self) {
         self.bad_frames.add(DUEL, 1);
     }
+}
+
+/// Calls `count` for each reply to an invalid byte in `output`, with its name in the access log.
+pub(crate) fn count_bad_frames(output: &[u8], count: &mut dyn FnMut(&'static str)) {
+    output.iter().filter(|&&byte| byte == Reply::NotAMove.byte()).for_each(|_| count("bad_frame"));
 }
 
 /// Encodes the counters of both games for the admin listener.

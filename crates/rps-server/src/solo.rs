@@ -12,10 +12,10 @@ use tokio_util::codec::{Decoder, Encoder};
 
 use crate::game::judge;
 use crate::house::House;
-use crate::metrics::{Metrics, SoloRounds};
+use crate::metrics::{Metrics, SoloRounds, count_bad_frames};
 
-/// Clients are expected to have up to 16 KiB in flight. The buffers have room for twice as many replies and three times as
-/// many moves: with 32 KiB to receive, 16,384 moves in flight were measured to cost a third more CPU time.
+/// Clients are expected to have up to 16 KiB in flight. The buffers have room for twice as many replies and three times
+/// as many moves: with 32 KiB to receive, 16,384 moves in flight were measured to cost a third more CPU time.
 pub const BUFFERS: SocketBuffers = SocketBuffers { send: 32 * 1024, receive: 48 * 1024 };
 
 /// Plays the moves of one connection against the house.
@@ -37,8 +37,8 @@ impl<R: CryptoRng> SoloHandler<R> {
 
 impl<R: CryptoRng + Send + 'static> Handler for SoloHandler<R> {
     /// Twice as many bytes as clients are expected to have in flight. A read that does not fill the buffer has emptied
-    /// the socket, which saves a second read call. A reply is as long as its move, so the server also holds at most this
-    /// much for a peer that reads nothing, until the write timeout.
+    /// the socket, which saves a second read call. A reply is as long as its move, so the server also holds at most
+    /// this much for a peer that reads nothing, until the write timeout.
     const READ_BYTES: usize = 32 * 1024;
 
     /// About 20 µs of work.
@@ -78,6 +78,10 @@ impl<R: CryptoRng + Send + 'static> Handler for SoloHandler<R> {
         };
         // A reply is one byte.
         Progress { replies: output.len() as u64, wait_for }
+    }
+
+    fn error_codes(output: &[u8], count: &mut dyn FnMut(&'static str)) {
+        count_bad_frames(output, count);
     }
 }
 

@@ -1,5 +1,5 @@
-//! Inherited listening sockets of two services. Most tests of inherited sockets are those of `power-server`, which has the same
-//! code.
+//! Inherited listening sockets of two services. Most tests of inherited sockets are those of `power-server`, which has
+//! the same code.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -62,7 +62,8 @@ fn systemd_socket_activate_passes_the_sockets_of_both_games() {
     let [solo, duel] = [solo, duel].map(|listener| listener.local_addr().unwrap());
     let mut command = clean_command_of("systemd-socket-activate");
     command.args(["--listen", &solo.to_string(), "--listen", &duel.to_string(), "--fdname=solo:duel", BINARY.path]);
-    let mut process = ChildProcess::start(command.args(KEYS).current_dir(BINARY.folder).stdout(Stdio::piped()));
+    command.args(KEYS).args(["--admin-listen", ""]);
+    let mut process = ChildProcess::start(command.current_dir(BINARY.folder).stdout(Stdio::piped()));
     // It starts the server at the first connection.
     assert!(eventually(TEST_TIMEOUT, || TcpStream::connect(solo).is_ok()), "{process:?}");
     assert!(b"xyz".contains(&exchange(solo, b"2").as_bytes()[0]));
@@ -78,17 +79,19 @@ fn row_55_python_a_socket_belongs_to_one_service() {
         (
             &["solo=127.0.0.1:0"][..],
             &KEYS[..],
-            "cannot listen on fd:duel: no inherited socket is named \"duel\"; inherited: \"solo\"",
+            "cannot listen on fd:duel (duel.listen, --duel-listen): no inherited socket is named \"duel\"; \
+             inherited: \"solo\"",
         ),
         (
             &["solo=127.0.0.1:0", "duel=127.0.0.1:0"],
             &["--solo-listen", "fd:", "--duel-listen", "fd:duel"],
-            "cannot listen on fd:: the process inherits 2 sockets",
+            "cannot listen on fd: (solo.listen, --solo-listen): the process inherits 2 sockets",
         ),
         (
             &["solo=127.0.0.1:0"],
             &["--solo-listen", "fd:solo", "--duel-listen", "fd:"],
-            "cannot listen on fd:: the inherited socket 3 (\"solo\") already belongs to another endpoint",
+            "cannot listen on fd: (duel.listen, --duel-listen): the inherited socket 3 (\"solo\") already belongs to \
+             another endpoint",
         ),
     ] {
         let Exit { code, stdout, stderr } = run(&mut with_sockets(&BINARY, sockets, arguments), "");
@@ -100,5 +103,8 @@ fn row_55_python_a_socket_belongs_to_one_service() {
 fn without_inherited_sockets_the_start_fails() {
     let Exit { code, stdout: log, .. } = run(command(&KEYS).env("LISTEN_PID", "1").env("LISTEN_FDS", "2"), "");
     assert_eq!(code, Some(1));
-    assert!(log.contains("cannot listen on fd:solo: the process inherits no sockets"), "{log}");
+    assert!(
+        log.contains("cannot listen on fd:solo (solo.listen, --solo-listen): the process inherits no sockets"),
+        "{log}"
+    );
 }

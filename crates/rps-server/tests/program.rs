@@ -8,11 +8,12 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Output;
 
-use proto::server::config::{ConfigBuilder, Configuration, EndpointList};
+use proto::server::config::{ConfigBuilder, Configuration};
 use proto::testing::blocking::{connect, read_to_end};
+use proto::testing::process::{Exit, run};
 use proto::testing::program::ServerProcess;
 use rps_server::config::Config;
-use support::program::clean_command;
+use support::program::{BINARY, clean_command, start};
 
 fn output(arguments: &[&str]) -> Output {
     clean_command().args(arguments).output().unwrap()
@@ -24,9 +25,7 @@ fn the_shipped_file_has_each_key_at_its_default() {
     let text = std::fs::read_to_string(path).unwrap();
     let mut builder = ConfigBuilder::<Config>::from_defaults();
     builder.add_file(path.as_ref(), &text);
-    // The admin listener is off by default; the shipped file turns it on.
-    let mut expected = Config::default();
-    expected.admin.listen = EndpointList::loopback(9501);
+    let expected = Config::default();
     assert_eq!(builder.build().unwrap(), expected);
     let shipped: toml::Table = text.parse().unwrap();
     assert_eq!(shipped, toml::Table::try_from(expected).unwrap(), "the file has exactly the keys of the configuration");
@@ -42,12 +41,18 @@ fn arguments_and_variables_set_the_listen_addresses() {
         .output()
         .unwrap();
     let text = String::from_utf8(printed.stdout).unwrap();
-    assert!(text.contains("[solo]\nlisten = \"127.0.0.1:1\"\n"), "{text}");
-    assert!(text.contains("[duel]\nlisten = \"127.0.0.1:3\"\n"), "{text}");
+    assert!(
+        text.contains("[solo]\nlisten = \"127.0.0.1:1\"  # environment variable RPS_SERVER_SOLO_LISTEN\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("[duel]\nlisten = \"127.0.0.1:3\"  # environment variable RPS_SERVER_DUEL_LISTEN\n"),
+        "{text}"
+    );
     let printed = output(&["--solo-listen", "[::1]:2", "--duel-listen", "", "--check-config"]);
     let text = String::from_utf8(printed.stdout).unwrap();
-    assert!(text.contains("[solo]\nlisten = \"[::1]:2\"\n"), "{text}");
-    assert!(text.contains("[duel]\nlisten = \"\"\n"), "{text}");
+    assert!(text.contains("[solo]\nlisten = \"[::1]:2\"  # --solo-listen\n"), "{text}");
+    assert!(text.contains("[duel]\nlisten = \"\"  # --duel-listen\n"), "{text}");
 }
 
 #[test]
@@ -55,7 +60,7 @@ fn the_log_level_variable_of_the_server_overrides_rust_log() {
     for (own, level) in [(None, "error"), (Some(("RPS_SERVER_LOG_LEVEL", "debug")), "debug")] {
         let printed = clean_command().env("RUST_LOG", "error").envs(own).arg("--check-config").output().unwrap();
         let text = String::from_utf8(printed.stdout).unwrap();
-        assert!(text.contains(&format!("[log]\nlevel = \"{level}\"\n")), "{text}");
+        assert!(text.contains(&format!("[log]\nlevel = \"{level}\"  # ")), "{text}");
     }
 }
 
@@ -119,7 +124,7 @@ fn the_window_does_not_conflict_with_the_idle_timeout_if_the_duel_is_off() {
 
 #[test]
 fn the_program_serves_both_games_until_sigterm_and_exits_with_0() {
-    let addresses = ["--solo-listen", "127.0.0.1:0", "--duel-listen", "127.0.0.1:0"];
+    let addresses = ["--solo-listen", "127.0.0.1:0", "--duel-listen", "127.0.0.1:0", "--admin-listen", ""];
     let running = ServerProcess::start(clean_command().args(addresses), &["solo", "duel"]);
     let (solo, duel) = (running.address("solo"), running.address("duel"));
     let mut player = connect(solo);
@@ -155,4 +160,98 @@ fn the_program_serves_both_games_until_sigterm_and_exits_with_0() {
     assert!(log.contains("duel summary draws=0 wins=1 losses=1 voids=1 pairs_dissolved=1"), "{log}");
     assert!(log.contains("stopped accepted=7 rejected=0 panicked=0 aborted=0"), "{log}");
     assert_eq!((healthcheck(&solo, ""), healthcheck("", &duel)), (Some(1), Some(1)));
+}
+
+#[test]
+fn each_key_has_an_environment_variable() {
+    BINARY.check_variables("RPS_SERVER_");
+    let Exit { code, stderr, .. } = run(clean_command().env("RPS_SERVER_LISTEN", "127.0.0.1:1"), "");
+    assert_eq!(code, Some(2));
+    let suggestions =
+        ["ADMIN", "DUEL_CLUSTER", "DUEL", "SOLO"].map(|listener| format!("'RPS_SERVER_{listener}_LISTEN'"));
+    let expected = format!("variable RPS_SERVER_LISTEN: unknown variable; did you mean {}?", suggestions.join(" or "));
+    assert!(stderr.contains(&expected), "{stderr}");
+}
+
+#[test]
+fn check_config_shows_no_password_of_the_engine() {
+    for url in ["redis://user:secret@host", "redis+unix:///a?user=u&pass=secret"] {
+        let set = format!("duel.cluster.engine={url}");
+        for (variable, arguments) in
+            [(Some(("RPS_SERVER_DUEL_CLUSTER_ENGINE", url)), &[][..]), (None, &["--set", &set])]
+        {
+            let mut command = clean_command();
+            let Exit { code, stdout, .. } = run(command.envs(variable).args(arguments).arg("--check-config"), "");
+            assert_eq!(code, Some(0), "{stdout}");
+            assert!(stdout.contains("\nengine = \"redis") && stdout.contains("***"), "{stdout}");
+            assert!(!stdout.contains("secret@") && !stdout.contains("=secret"), "{stdout}");
+        }
+    }
+}
+
+#[test]
+fn a_port_in_use_is_an_error_that_names_its_key_its_source_and_the_remedy() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let cluster = format!("duel.cluster.listen={address}");
+    let free = ["--admin-listen", "", "--solo-listen", "127.0.0.1:0", "--duel-listen", "127.0.0.1:0"];
+    for (arguments, source, remedy) in [
+        (
+            &["--solo-listen", &*address][..],
+            "solo.listen, --solo-listen",
+            "Choose another with --solo-listen, or \"\" for off.",
+        ),
+        (
+            &["--solo-listen", &address, "--duel-listen", ""],
+            "solo.listen, --solo-listen",
+            "Choose another with --solo-listen.",
+        ),
+        (
+            &["--solo-listen", "127.0.0.1:0", "--duel-listen", &address],
+            "duel.listen, --duel-listen",
+            "Choose another with --duel-listen, or \"\" for off.",
+        ),
+        (
+            &[&free[..], &["--set", "duel.cluster.engine=redis://127.0.0.1:1", "--set", &cluster]].concat(),
+            &format!("duel.cluster.listen, --set {cluster}"),
+            "Choose another with --set duel.cluster.listen=ENDPOINT.",
+        ),
+    ] {
+        let reason = format!("cannot listen on {address} ({source}): address already in use. {remedy}");
+        let Exit { code, stdout: log, stderr } = run(clean_command().args(arguments), "");
+        assert_eq!((code, stderr), (Some(1), format!("rps-server: {reason}\n")));
+        assert!(log.contains(&format!("cannot serve reason={reason}\n")), "{log}");
+    }
+}
+
+#[test]
+fn an_access_line_counts_moves_and_bad_frames_of_both_games() {
+    let server = start(&["--log-level", "debug"]);
+    let mut solo = connect(server.address("solo"));
+    solo.write_all(b"1\n2x9").unwrap();
+    let mut replies = [0; 4];
+    solo.read_exact(&mut replies).unwrap();
+    let mut pair = [connect(server.address("duel")), connect(server.address("duel"))];
+    for (player, sent) in pair.iter_mut().zip([&b"1"[..], b"?2"]) {
+        player.write_all(sent).unwrap();
+    }
+    for (player, received) in pair.iter_mut().zip([&b"z"[..], b"ey"]) {
+        let mut replies = vec![0; received.len()];
+        player.read_exact(&mut replies).unwrap();
+        assert_eq!(replies, received);
+    }
+    let peers = [&solo, &pair[0], &pair[1]].map(|stream| stream.local_addr().unwrap());
+    drop((solo, pair));
+    server.eventually(|server| server.metric("rps_connections") == 0, "has no connection");
+    let (endpoints, log) = (["solo", "duel", "duel"].map(|service| server.address(service)), server.stop());
+    let counts = [
+        "requests=4 errors=\"bad_frame=2\" received_bytes=5 sent_bytes=4",
+        "requests=1 received_bytes=1 sent_bytes=1",
+        "requests=2 errors=\"bad_frame=1\" received_bytes=2 sent_bytes=2",
+    ];
+    for ((peer, endpoint), counts) in peers.into_iter().zip(endpoints).zip(counts) {
+        let line = format!("connection closed peer={peer} endpoint={endpoint} {counts} duration_ms=");
+        let rest = log.split_once(&line).unwrap_or_else(|| panic!("no {line} in\n{log}")).1;
+        assert!(rest.lines().next().unwrap().ends_with(" reason=peer_closed"), "{rest}");
+    }
 }

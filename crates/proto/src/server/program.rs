@@ -17,6 +17,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
 
+use crate::server::config::builder::is_valid_with;
 use crate::server::config::command_line::{CommandLine, Loaded, print_config, report_errors};
 use crate::server::config::endpoints::ServerEndpoint;
 use crate::server::config::sections::ServerConfig;
@@ -27,7 +28,7 @@ use crate::server::lifecycle::service_manager::ServiceManager;
 use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::lifecycle::watchdog::Heartbeats;
 use crate::server::listener::accept::Listener;
-use crate::server::listener::endpoint::{Binder, EndpointListener};
+use crate::server::listener::endpoint::{Binder, EndpointListener, reason_of};
 use crate::server::listener::handshake::{HandshakeSettings, Handshakes, ListenerKind, warn_if_expired};
 use crate::server::listener::inherited::InheritedSockets;
 use crate::server::listener::open_files;
@@ -64,7 +65,7 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
         }
         let loaded = command_line.load::<C>().map_err(report)?;
         if options.check_config {
-            return Err(print_config(&loaded.config));
+            return Err(print_config(&loaded.config, &loaded.sources));
         }
         Ok(Self { reload_signal, command_line, loaded })
     }
@@ -83,13 +84,9 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
         };
         let inherited = match InheritedSockets::from_environment() {
             Ok(inherited) => inherited,
-            Err(error) => {
-                tracing::error!("{error}");
-                log.flush();
-                return ExitCode::FAILURE;
-            }
+            Err(error) => return runtime::fail_with_log(command_line.program, &log, error),
         };
-        let workers = loaded.config.workers();
+        let (program, workers) = (command_line.program, loaded.config.workers());
         let shutdown = Shutdown::new(loaded.config.timeouts().drain.get());
         let manager = ServiceManager::from_environment();
         let heartbeats = Heartbeats::new(manager.watchdog_timeout());
@@ -112,7 +109,7 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
             heartbeats,
             admin_files: Arc::clone(&admin_files),
         };
-        let exit_code = runtime::run(workers, &log, &shutdown, manager, async move {
+        let exit_code = runtime::run(program, workers, &log, &shutdown, manager, async move {
             open_files::clamp_to_nofile(startup.loaded.config.connection_limits(), startup.other_files)?;
             let summary = serve(startup).await?;
             log_summary(&summary);
@@ -136,8 +133,8 @@ pub struct Startup<C> {
     handshakes: Arc<Handshakes>,
     /// The inherited sockets that no endpoint has taken yet.
     inherited: InheritedSockets,
-    /// The maximum number of files that are not those of clients: of listening sockets, including inherited ones that no
-    /// endpoint names, and of connections to other servers.
+    /// The maximum number of files that are not those of clients: of listening sockets, including inherited ones that
+    /// no endpoint names, and of connections to other servers.
     other_files: usize,
     listening: Vec<Listening>,
     manager: ServiceManager,
@@ -153,6 +150,9 @@ struct Listening {
     address: String,
     inherited: Option<String>,
 }
+
+/// The key of the admin listener.
+const ADMIN_LISTEN: &str = "admin.listen";
 
 fn handshake_settings<C: ServerConfig>(loaded: &Loaded<C>) -> HandshakeSettings {
     HandshakeSettings {
@@ -183,42 +183,47 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         }
     }
 
-    /// Opens the listening sockets of `service`, which is its name in the log.
+    /// Opens the listening sockets of `service`, which is its name in the log, at the endpoints of `key`. None if the
+    /// listener is off.
     ///
     /// # Errors
     ///
-    /// Fails if a socket cannot listen on its endpoint.
+    /// Fails if a socket cannot listen on its endpoint. The error names the key, its source and how to choose another
+    /// endpoint.
     pub fn bind(
         &mut self,
         service: &'static str,
-        endpoints: &[ServerEndpoint],
+        key: &'static str,
         options: ListenOptions,
     ) -> io::Result<Vec<EndpointListener>> {
-        self.bind_all(service, endpoints, options, ListenerKind::Service)
+        self.bind_all(service, key, options, ListenerKind::Service)
     }
 
-    /// Like [`bind`](Self::bind), for connections of other processes of the service: they begin without a PROXY protocol
-    /// header, also if they come from an address of `proxy_protocol.trusted`.
+    /// Like [`bind`](Self::bind), for connections of other processes of the service: they begin without a PROXY
+    /// protocol header, also if they come from an address of `proxy_protocol.trusted`.
     ///
     /// # Errors
     ///
-    /// Fails if a socket cannot listen on its endpoint.
+    /// Those of [`bind`](Self::bind).
     pub fn bind_internal(
         &mut self,
         service: &'static str,
-        endpoints: &[ServerEndpoint],
+        key: &'static str,
         options: ListenOptions,
     ) -> io::Result<Vec<EndpointListener>> {
-        self.bind_all(service, endpoints, options, ListenerKind::Internal)
+        self.bind_all(service, key, options, ListenerKind::Internal)
     }
 
     fn bind_all(
         &mut self,
         service: &'static str,
-        endpoints: &[ServerEndpoint],
+        key: &'static str,
         options: ListenOptions,
         kind: ListenerKind,
     ) -> io::Result<Vec<EndpointListener>> {
+        let mut all = self.loaded.config.all_listeners();
+        all.push((ADMIN_LISTEN, self.loaded.config.admin().listen.as_slice()));
+        let endpoints = all.into_iter().filter(|(listener, _)| *listener == key).flat_map(|(_, endpoints)| endpoints);
         let mut binder = Binder {
             inherited: &mut self.inherited,
             handshakes: &self.handshakes,
@@ -228,7 +233,9 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         };
         let mut listeners = Vec::new();
         for endpoint in endpoints {
-            listeners.extend(binder.bind(endpoint)?);
+            let opened = binder.bind(endpoint);
+            listeners
+                .extend(opened.map_err(|error| listen_error(&self.loaded, &self.command_line, key, endpoint, &error))?);
         }
         self.listening.extend(listeners.iter().map(|listener| Listening {
             service,
@@ -242,8 +249,9 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
     /// configuration. Then notifies the service manager that the server is ready, and starts the watchdog.
     ///
     /// `apply` must apply every key that is not in [`NEEDS_RESTART`](ServerConfig::NEEDS_RESTART): the limits
-    /// ([`Admission::set_limits`]), the drain timeout ([`Shutdown::set_timeout`]), and a new service for new connections. The
-    /// program itself applies `[log]`, `[tls]`, `[proxy_protocol]`, `[admin]` and `timeouts.handshake`.
+    /// ([`Admission::set_limits`]), the drain timeout ([`Shutdown::set_timeout`]), and a new service for new
+    /// connections. The program itself applies `[log]`, `[tls]`, `[proxy_protocol]`, `[admin]` and
+    /// `timeouts.handshake`.
     ///
     /// [`Admission::set_limits`]: crate::server::Admission::set_limits
     ///
@@ -252,11 +260,11 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
     /// Fails if the admin listener cannot be bound, its thread cannot be started, or the signal handler could not be
     /// installed.
     pub fn start_operations(mut self, registry: Registry, apply: impl Fn(&C) + Send + 'static) -> io::Result<()> {
-        let endpoints = self.loaded.config.admin().listen.clone();
-        let mut listeners = self.bind_all("admin", endpoints.as_slice(), admin::OPTIONS, ListenerKind::Admin)?;
+        let mut listeners = self.bind_all("admin", ADMIN_LISTEN, admin::OPTIONS, ListenerKind::Admin)?;
+        let has_admin = !listeners.is_empty();
         let files = listeners.iter_mut().filter_map(EndpointListener::take_file);
         self.admin_files.lock().unwrap_or_else(PoisonError::into_inner).extend(files);
-        if !listeners.is_empty() {
+        if has_admin {
             admin::start(listeners, registry, self.shutdown.clone())?;
         }
         let Self { reload_signal, command_line, loaded, log, shutdown, reloads, handshakes, inherited, .. } = self;
@@ -283,6 +291,9 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         } else {
             tracing::info!("no configuration file at the default path; using the built-in defaults");
         }
+        if !has_admin {
+            tracing::info!("admin listener: off");
+        }
         // Last, because the lines say that the server has started.
         for Listening { service, address, inherited } in self.listening {
             tracing::info!(service, %address, inherited, "listening");
@@ -291,6 +302,24 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         tokio::spawn(heartbeats.watch(move || manager.watchdog()));
         Ok(())
     }
+}
+
+/// Returns the error of a listener: what failed, the key and its source, the reason and the remedy.
+fn listen_error<C: ServerConfig>(
+    Loaded { config, sources, .. }: &Loaded<C>,
+    command_line: &CommandLine,
+    key: &str,
+    endpoint: &ServerEndpoint,
+    error: &io::Error,
+) -> io::Error {
+    let reason = reason_of(error);
+    // Other errors contain their remedy.
+    let remedy = error.raw_os_error().map(|_| {
+        let or_off = if is_valid_with(config, key, "") { ", or \"\" for off" } else { "" };
+        format!(". Choose another with {}{or_off}.", command_line.argument_of(key))
+    });
+    let (source, remedy) = (sources.describe(key), remedy.unwrap_or_default());
+    io::Error::new(error.kind(), format!("cannot listen on {endpoint} ({key}, {source}): {reason}{remedy}"))
 }
 
 /// Logs a warning for each setting that has no effect because no endpoint uses TLS.

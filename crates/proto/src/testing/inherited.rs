@@ -13,8 +13,8 @@ use super::{TEST_TIMEOUT, eventually};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/pass_sockets.py");
 
-/// Returns the command that runs a program with these listening sockets, each a `NAME=ENDPOINT`. It replaces itself with
-/// the program.
+/// Returns the command that runs a program with these listening sockets, each a `NAME=ENDPOINT`. It replaces itself
+/// with the program.
 pub fn with_sockets(binary: &Binary, sockets: &[&str], arguments: &[&str]) -> Command {
     command(binary, &[], sockets, arguments)
 }
@@ -22,7 +22,9 @@ pub fn with_sockets(binary: &Binary, sockets: &[&str], arguments: &[&str]) -> Co
 fn command(binary: &Binary, options: &[&str], sockets: &[&str], arguments: &[&str]) -> Command {
     let mut command = clean_command("python3");
     command.arg(SCRIPT).args(options).args(sockets).arg("--").arg(binary.path).args(arguments);
-    command.current_dir(binary.folder);
+    // Off unless the arguments turn it on, because two servers cannot listen on its default port.
+    let admin = binary.listeners.iter().find(|name| name.ends_with("_ADMIN_LISTEN"));
+    command.current_dir(binary.folder).envs(admin.map(|name| (name, "")));
     command
 }
 

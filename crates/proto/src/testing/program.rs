@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::process::{self, ChildProcess};
+use super::process::{self, ChildProcess, Exit};
 use super::{TEST_TIMEOUT, eventually};
 
 /// The binary of a server. Cargo sets the path of a binary only for tests of the same crate.
@@ -42,6 +42,42 @@ impl Binary {
     /// Starts the program with these arguments. It listens on free ports unless the arguments set others.
     pub fn start(&self, arguments: &[&str]) -> ServerProcess {
         ServerProcess::start(&mut self.command(arguments), self.services)
+    }
+}
+
+/// The settings that `--check-config` has printed: each key, its value as TOML, and its source.
+fn printed_settings(text: &str) -> Vec<(String, String, String)> {
+    let mut table = String::new();
+    let mut settings = Vec::new();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        if let Some(name) = line.strip_prefix('[') {
+            table = format!("{}.", name.strip_suffix(']').unwrap());
+        } else {
+            let (setting, source) = line.split_once("  # ").unwrap_or_else(|| panic!("no source: {line}"));
+            let (key, value) = setting.split_once(" = ").unwrap();
+            settings.push((format!("{table}{key}"), value.to_owned(), source.to_owned()));
+        }
+    }
+    settings
+}
+
+impl Binary {
+    /// Checks that each key has an environment variable of its own: all keys are set by variables at once.
+    pub fn check_variables(&self, prefix: &str) {
+        let printed = |command: &mut Command| {
+            let Exit { code, stdout, stderr } = process::run(command.arg("--check-config"), "");
+            assert_eq!((code, &*stderr), (Some(0), ""), "{stdout}");
+            printed_settings(&stdout)
+        };
+        let defaults = printed(&mut self.clean_command());
+        assert!(defaults.len() > 20 && defaults.iter().all(|(_, _, source)| source == "default"), "{defaults:?}");
+        let variable = |key: &str| format!("{prefix}{}", key.to_uppercase().replace('.', "_"));
+        let mut command = self.clean_command();
+        command.envs(defaults.iter().map(|(key, value, _)| (variable(key), value.trim_matches('"'))));
+        for ((key, value, source), default) in printed(&mut command).into_iter().zip(defaults) {
+            assert_eq!((&key, value), (&default.0, default.1), "a variable sets the key's own value");
+            assert_eq!(source, format!("environment variable {}", variable(&key)), "{key}");
+        }
     }
 }
 
@@ -120,6 +156,15 @@ impl ServerProcess {
         process::signal(self.id, name);
     }
 
+    /// Sends a second signal, and again while the server takes it for a repetition of the first one, until it aborts.
+    pub fn signal_until_abort(&self, name: &str) {
+        let aborts = |server: &Self| {
+            server.signal(name);
+            server.log().contains("aborted by second signal")
+        };
+        self.eventually(aborts, "aborts");
+    }
+
     /// Requests `path` from the admin listener and returns the status and the body.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(self.address("admin")).ok()?;
@@ -190,8 +235,8 @@ impl ServerProcess {
 
     /// Returns the number of orphaned sockets of `service` that still have bytes to send.
     ///
-    /// A row of `/proc/net/tcp` has the local address, the remote address, the state and the queues. The inode of an orphan
-    /// is 0.
+    /// A row of `/proc/net/tcp` has the local address, the remote address, the state and the queues. The inode of an
+    /// orphan is 0.
     pub fn orphans(&self, service: &str) -> usize {
         let port = format!(":{:04X}", self.address(service).port());
         let table = fs::read_to_string("/proc/net/tcp").unwrap();

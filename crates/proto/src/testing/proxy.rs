@@ -1,7 +1,7 @@
 //! Checks of the PROXY protocol that hold for the services of both servers, against the program.
 //!
-//! It uses `program` and `blocking`. The server trusts 127.0.0.1, so a client of a check is a proxy; one that connects from
-//! 127.0.0.2 is not trusted. The admin listener of each server is asked from 127.0.0.1, without a header.
+//! It uses `program` and `blocking`. The server trusts 127.0.0.1, so a client of a check is a proxy; one that connects
+//! from 127.0.0.2 is not trusted. The admin listener of each server is asked from 127.0.0.1, without a header.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -193,7 +193,7 @@ impl ProxiedService {
                 // Another client is not at its limit.
                 assert!(self.is_served(&mut connect(address), &header_of("198.51.100.1:1")));
                 let client = client.map_or(held.local_addr().unwrap(), |client| client.parse().unwrap());
-                expected.push(format!("connection{{peer={client} "));
+                expected.push(format!("connection closed peer={client} "));
                 drop(held);
                 self.wait_for_open(&server, 0);
             }
@@ -202,8 +202,8 @@ impl ProxiedService {
         assert_eq!((self.counted(&server, "accepted"), self.counted(&server, "rejected")), (2 * count, count));
         server.returns_to(baseline, self.prefix);
         let log = server.stop();
-        for span in expected {
-            assert!(log.contains(&span), "no {span} in\n{log}");
+        for line in expected {
+            assert!(log.contains(&line), "no {line} in\n{log}");
         }
     }
 
@@ -249,7 +249,7 @@ impl ProxiedService {
         server.returns_to(baseline, self.prefix);
         let log = server.stop();
         assert!(
-            log.contains(" handshake failed peer=127.0.0.1:") && log.contains(" reason=bad_proxy_header: "),
+            log.contains(" handshake failed peer=127.0.0.1:") && log.contains(" reason=bad_proxy_header error="),
             "{log}"
         );
         assert!(!log.contains("ERROR"), "{log}");
@@ -321,7 +321,7 @@ impl ProxiedService {
         stream.shutdown(Shutdown::Write).unwrap();
         let mut received = String::new();
         stream.read_to_string(&mut received).unwrap();
-        let peer = format!("connection{{peer={} ", stream.local_addr().unwrap());
+        let peer = format!("connection closed peer={} ", stream.local_addr().unwrap());
         drop(stream);
         self.wait_for_open(server, 0);
         server.eventually(|server| server.log().contains(&peer), "the real peer is in the log");
@@ -361,8 +361,8 @@ impl ProxiedService {
             let (reply, _) = self.exchange_tls(address, &header, &authority);
             assert!((self.is_reply)(&reply), "{client:?}: {reply}");
             if let Some(client) = client {
-                let span = format!("connection{{peer={client} ");
-                server.eventually(|server| server.log().contains(&span), &span);
+                let line = format!("connection closed peer={client} ");
+                server.eventually(|server| server.log().contains(&line), &line);
             }
         }
         // TLS without the header.
@@ -382,9 +382,9 @@ impl ProxiedService {
         let haproxy = HaProxy::start(Ipv4Addr::LOCALHOST.into(), server.address(self.name), "", options);
         let mut stream = connect(haproxy.address);
         assert!(self.is_served(&mut stream, b""), "{options}");
-        let span = format!("connection{{peer={} ", stream.local_addr().unwrap());
+        let line = format!("connection closed peer={} ", stream.local_addr().unwrap());
         drop((stream, haproxy));
-        server.eventually(|server| server.log().contains(&span), &span);
+        server.eventually(|server| server.log().contains(&line), &line);
         server.stop();
     }
 
@@ -415,8 +415,8 @@ impl ProxiedService {
             client
         };
         drop(haproxy);
-        let span = format!("connection{{peer={client} ");
-        server.eventually(|server| server.log().contains(&span), &span);
+        let line = format!("connection closed peer={client} ");
+        server.eventually(|server| server.log().contains(&line), &line);
         if tls != TlsWithHaProxy::Ends {
             assert_eq!(server.metric(&format!("{}_tls_handshakes_total{{result=\"ok\"}}", self.prefix)), 1);
         }

@@ -10,7 +10,7 @@ use tokio_util::codec::{Decoder, Encoder};
 
 use super::hub::PlayerHandle;
 use super::rounds::ReplyState;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, count_bad_frames};
 
 /// Plays the moves of one connection against other players.
 #[derive(Debug)]
@@ -21,8 +21,8 @@ pub struct DuelHandler {
 }
 
 impl DuelHandler {
-    /// Creates a handler that plays for `player`, counts invalid bytes in `metrics`, and closes the connection after the
-    /// `max_bad_frames`th of them.
+    /// Creates a handler that plays for `player`, counts invalid bytes in `metrics`, and closes the connection after
+    /// the `max_bad_frames`th of them.
     #[must_use]
     pub fn new(player: PlayerHandle, max_bad_frames: u32, metrics: Arc<Metrics>) -> Self {
         Self { player, bad_frames_left: max_bad_frames, metrics }
@@ -72,8 +72,8 @@ impl DuelHandler {
 }
 
 impl Handler for DuelHandler {
-    /// Small, so that moves that a player sends ahead stay in the socket. More than one byte, since a read that fills the
-    /// buffer has to be followed by another read call to find out whether the socket is empty.
+    /// Small, so that moves that a player sends ahead stay in the socket. More than one byte, since a read that fills
+    /// the buffer has to be followed by another read call to find out whether the socket is empty.
     const READ_BYTES: usize = 16;
 
     /// As many as one read has.
@@ -83,6 +83,10 @@ impl Handler for DuelHandler {
         let wait_for = self.play(event, input, output, max_replies);
         // A reply is one byte.
         Progress { replies: output.len() as u64, wait_for }
+    }
+
+    fn error_codes(output: &[u8], count: &mut dyn FnMut(&'static str)) {
+        count_bad_frames(output, count);
     }
 
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<()> {

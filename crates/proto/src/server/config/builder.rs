@@ -1,8 +1,8 @@
 //! Merges the sources of a configuration: the defaults, then a file, the environment and the arguments.
 //!
-//! It depends on `serde`, `thiserror`, `toml` and [`quoted`](crate::wire::quoted) only. The defaults, as a TOML table,
-//! define the valid keys. Each setting replaces one value of that table, and the whole table is deserialized after each:
-//! an error thus belongs to exactly one setting, whose source is known.
+//! It depends on `serde`, `thiserror`, `toml`, `suggestion` and [`quoted`](crate::wire::quoted) only. The defaults, as
+//! a TOML table, define the valid keys. Each setting replaces one value of that table, and the whole table is
+//! deserialized after each: an error thus belongs to exactly one setting, whose source is known.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +16,7 @@ use thiserror::Error;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
+use super::suggestion::{did_you_mean, similar_names};
 use crate::wire::quoted::Printable;
 
 /// A server's complete configuration.
@@ -60,9 +61,44 @@ impl fmt::Display for Source {
         match self {
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
             Self::Variable(name) => write!(f, "environment variable {name}"),
-            Self::Argument(argument) => f.write_str(argument),
+            // The value of the argument can be a URL with any characters in its password.
+            Self::Argument(argument) => f.write_str(&hide_password(argument)),
         }
     }
+}
+
+/// The origins of the settings. A key without one has its default.
+#[derive(Clone, Debug, Default)]
+pub struct Sources(BTreeMap<String, Source>);
+
+impl Sources {
+    /// Returns the origin of a key's value, as in `config/power-server.toml:12` or `the default`. It is printable,
+    /// short, and shows no password.
+    #[must_use]
+    pub fn describe(&self, key: &str) -> String {
+        self.0.get(key).map_or_else(|| "the default".to_owned(), |source| show(&source.to_string()))
+    }
+
+    /// Adds the source of each value to a configuration that is printed as TOML, as a comment behind the value.
+    pub(crate) fn annotate(&self, printed: &str) -> String {
+        let Ok(table) = DeTable::parse(printed) else { return printed.to_owned() };
+        let mut settings = Vec::new();
+        flatten("", table.get_ref(), &mut settings);
+        let ends: BTreeMap<_, _> = settings.into_iter().map(|(key, span, _)| (span.end, key)).collect();
+        let (mut annotated, mut copied) = (String::with_capacity(2 * printed.len()), 0);
+        for (end, key) in ends {
+            let source = self.describe(&key);
+            annotated.extend([&printed[copied..end], "  # ", source.strip_prefix("the ").unwrap_or(&source)]);
+            copied = end;
+        }
+        annotated + &printed[copied..]
+    }
+}
+
+/// Returns a text from a source as it is shown: without the passwords of URLs, shortened, and
+/// [escaped](Printable).
+fn show(text: &str) -> String {
+    Printable(&shorten(hide_passwords(text))).to_string()
 }
 
 /// The errors of a configuration, one line each, with the source, the key and the values that are valid.
@@ -77,41 +113,44 @@ impl ConfigErrors {
         Self::all([error])
     }
 
-    /// Creates the list. Errors quote text from the sources, so the passwords of URLs are hidden, a long error is
-    /// shortened, and all are [escaped](Printable).
+    /// Creates the list. Errors quote text from the sources, so they are changed as [`show`] does.
     fn all(errors: impl IntoIterator<Item = String>) -> Self {
-        let show = |error: String| Printable(&shorten(hide_passwords(&error))).to_string();
-        Self(errors.into_iter().map(show).collect())
+        Self(errors.into_iter().map(|error| show(&error)).collect())
     }
 }
 
-/// Replaces the passwords in a text's URLs by `***`: between the colon after the user and the last `@`, and after `pass=`.
+/// Replaces the passwords in a text's URLs by `***`.
 ///
-/// A URL ends at white space or a quote. An invalid value can be any text, and an argument is quoted as a whole.
+/// A URL ends at white space or a quote: an invalid value can be any text, and an argument is quoted as a whole.
 fn hide_passwords(text: &str) -> String {
     let is_end = |character: char| character.is_whitespace() || matches!(character, '"' | '\'' | '`');
     let mut shown = String::with_capacity(text.len());
     for word in text.split_inclusive(is_end) {
-        let Some((scheme, rest)) = word.split_once("://") else {
-            shown.push_str(word);
-            continue;
-        };
-        let (user, rest) = match rest.rsplit_once('@') {
-            Some((credentials, rest)) => match credentials.split_once(':') {
-                Some((user, _)) => (format!("{user}:***@"), rest),
-                // A password whose colon is missing.
-                None => ("***@".to_owned(), rest),
-            },
-            None => (String::new(), rest),
-        };
-        shown.extend([scheme, "://", &user]);
-        for (number, part) in rest.split("pass=").enumerate() {
-            if number == 0 {
-                shown.push_str(part);
-            } else {
-                let end = part.find(|character| character == '&' || is_end(character)).unwrap_or(part.len());
-                shown.extend(["pass=***", &part[end..]]);
-            }
+        let url = word.trim_end_matches(is_end);
+        shown.extend([&hide_password(url), &word[url.len()..]]);
+    }
+    shown
+}
+
+/// Replaces the password in a URL, or in a text that ends with a URL, by `***`: between the colon after the user and
+/// the last `@`, and after `pass=`.
+fn hide_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((credentials, rest)) => match credentials.split_once(':') {
+            Some((user, _)) => (format!("{user}:***@"), rest),
+            // A password whose colon is missing.
+            None => ("***@".to_owned(), rest),
+        },
+        None => (String::new(), rest),
+    };
+    let mut shown = format!("{scheme}://{user}");
+    for (number, part) in rest.split("pass=").enumerate() {
+        if number == 0 {
+            shown.push_str(part);
+        } else {
+            let end = part.find('&').unwrap_or(part.len());
+            shown.extend(["pass=***", &part[end..]]);
         }
     }
     shown
@@ -138,7 +177,7 @@ pub(crate) fn shorten(text: String) -> String {
 #[derive(Debug)]
 pub struct ConfigBuilder<C> {
     values: Table,
-    sources: BTreeMap<String, Source>,
+    sources: Sources,
     /// The first `MAX_ERRORS` errors.
     errors: Vec<(Source, String)>,
     further_errors: usize,
@@ -155,7 +194,7 @@ impl<C: Configuration> ConfigBuilder<C> {
     #[expect(clippy::expect_used, reason = "the defaults are constant, and a test of each server builds them")]
     pub fn from_defaults() -> Self {
         let values = Table::try_from(C::default()).expect("the defaults are a TOML table");
-        Self { values, sources: BTreeMap::new(), errors: Vec::new(), further_errors: 0, configuration: PhantomData }
+        Self { values, sources: Sources::default(), errors: Vec::new(), further_errors: 0, configuration: PhantomData }
     }
 
     /// Applies the settings of a file.
@@ -177,7 +216,9 @@ impl<C: Configuration> ConfigBuilder<C> {
             Err(error) => {
                 let line = 1 + error.span().map_or(0, |span| count_lines(0..span.start));
                 let source = Source::File(path.to_owned(), line);
-                self.add_error(source, format!("not valid TOML: {}", error.message()));
+                let problem = text.lines().nth(line - 1).and_then(missing_quotes);
+                let problem = problem.unwrap_or_else(|| error.message().to_owned());
+                self.add_error(source, format!("not valid TOML: {problem}"));
             }
         }
     }
@@ -196,15 +237,22 @@ impl<C: Configuration> ConfigBuilder<C> {
 
     /// Adds an error that belongs to a source and not to one of its keys.
     pub fn add_error(&mut self, source: Source, error: String) {
-        if self.errors.len() < MAX_ERRORS {
-            self.errors.push((source, error));
-        } else {
+        if self.has_enough_errors() {
             self.further_errors += 1;
+        } else {
+            self.errors.push((source, error));
         }
+    }
+
+    /// Whether further errors are only counted, so that their text does not matter.
+    pub(super) fn has_enough_errors(&self) -> bool {
+        self.errors.len() >= MAX_ERRORS
     }
 
     fn set_value(&mut self, key: &str, value: Value, source: Source) {
         let error = match (look_up(&self.values, key), value) {
+            // A file can have tens of thousands of unknown keys, and the search for similar ones takes time.
+            (None, _) if self.has_enough_errors() => String::new(),
             (None, _) => unknown_key(&self.values, key),
             // A table sets each of its keys; an empty table changes nothing.
             (Some(Value::Table(_)), Value::Table(inner)) => {
@@ -221,7 +269,7 @@ impl<C: Configuration> ConfigBuilder<C> {
             (Some(_), value) => match self.with(key, value) {
                 Ok(values) => {
                     self.values = values;
-                    self.sources.insert(key.to_owned(), source);
+                    self.sources.0.insert(key.to_owned(), source);
                     return;
                 }
                 Err(error) => format!("{key}: {}", error.message()),
@@ -244,18 +292,32 @@ impl<C: Configuration> ConfigBuilder<C> {
     ///
     /// # Errors
     ///
-    /// Returns the errors of all sources: the first 20, and the number of the others. Without any, returns all conflicts
-    /// between settings.
+    /// Returns the errors of all sources: the first 20, and the number of the others. Without any, returns all
+    /// conflicts between settings.
     pub fn build(self) -> Result<C, ConfigErrors> {
-        self.build_with(|_| Ok(())).map(|(configuration, ())| configuration)
+        self.build_with(|_| Ok(())).map(|(configuration, ..)| configuration)
     }
 
-    /// Returns the merged configuration and the result of `open`, such as the contents of the files that it names.
+    /// Returns all keys, such as `limits.backlog`.
+    pub(super) fn keys(&self) -> Vec<String> {
+        keys(&self.values)
+    }
+
+    /// Whether the default of a key is a text.
+    pub(super) fn is_text(key: &str) -> bool {
+        look_up(&Self::from_defaults().values, key).is_some_and(Value::is_str)
+    }
+
+    /// Returns the merged configuration, the result of `open`, such as the contents of the files that it names, and the
+    /// sources.
     ///
     /// # Errors
     ///
     /// Those of [`build`](Self::build); without any, that of `open`.
-    pub(crate) fn build_with<T>(self, open: impl FnOnce(&C) -> Result<T, InvalidKey>) -> Result<(C, T), ConfigErrors> {
+    pub(crate) fn build_with<T>(
+        self,
+        open: impl FnOnce(&C) -> Result<T, InvalidKey>,
+    ) -> Result<(C, T, Sources), ConfigErrors> {
         if !self.errors.is_empty() {
             let errors = self.errors.iter().map(|(source, error)| format!("{source}: {error}"));
             let further = (self.further_errors > 0).then(|| format!("and {} more", self.further_errors));
@@ -263,10 +325,10 @@ impl<C: Configuration> ConfigBuilder<C> {
         }
         let configuration: C = self.values.try_into().map_err(|error| ConfigErrors::one(error.to_string()))?;
         let conflicts = configuration.conflicts();
-        let source = |key: &str| self.sources.get(key).map_or("the default".to_owned(), Source::to_string);
+        let source = |key: &str| self.sources.describe(key);
         if conflicts.is_empty() {
             return match open(&configuration) {
-                Ok(opened) => Ok((configuration, opened)),
+                Ok(opened) => Ok((configuration, opened, self.sources)),
                 Err(InvalidKey { key, problem }) => {
                     Err(ConfigErrors::one(format!("{}: {key}: {problem}", source(key))))
                 }
@@ -280,17 +342,48 @@ impl<C: Configuration> ConfigBuilder<C> {
     }
 }
 
-/// Collects a file's settings, each with its dotted key and the key's position.
+/// Returns what is missing in a line of a file that is valid TOML with quotes around its value, such as
+/// `listen = 127.0.0.1:5000`.
+fn missing_quotes(line: &str) -> Option<String> {
+    let (key, value) = line.split_once('=')?;
+    let value = value.split(" #").next()?.trim();
+    if value.is_empty() || value.starts_with(['"', '\'', '[', '{']) || DeTable::parse(line).is_ok() {
+        return None;
+    }
+    let quoted = |value: &str| format!("{} = {}", key.trim(), Value::from(value));
+    let is_missing = DeTable::parse(&quoted(value)).is_ok();
+    is_missing.then(|| format!("a text needs quotes: write {}", quoted(&hide_password(value))))
+}
+
+/// Returns the dotted keys of the values in a table and in its tables.
+fn keys(table: &Table) -> Vec<String> {
+    let inner = |(key, value): (&String, &Value)| match value {
+        Value::Table(table) => keys(table).into_iter().map(|inner| format!("{key}.{inner}")).collect(),
+        _ => vec![key.clone()],
+    };
+    table.iter().flat_map(inner).collect()
+}
+
+/// Whether a configuration is still valid with this text for one of its keys.
+pub(crate) fn is_valid_with<C: Configuration>(configuration: &C, key: &str, text: &str) -> bool {
+    let Ok(mut values) = Table::try_from(configuration) else { return false };
+    let Some(value) = look_up_mut(&mut values, key) else { return false };
+    *value = Value::from(text);
+    values.try_into::<C>().is_ok_and(|changed| changed.conflicts().is_empty())
+}
+
+/// Collects a file's settings, each with its dotted key and the position of key and value.
 fn flatten(prefix: &str, table: &DeTable<'_>, settings: &mut Vec<(String, Range<usize>, Value)>) {
     for (key, value) in table {
-        // A quoted key with a dot in it is one key, not a path, and no such key is valid. Keep the quotes for the error.
+        // A quoted key with a dot in it is one key, not a path, and no such key is valid. Keep the quotes for the
+        // error.
         let name = key.get_ref();
         let name = if name.contains('.') { format!("\"{name}\"") } else { name.to_string() };
         // Not valid if it is too long. All keys of a table repeat its name, which can be as long as the file.
         let dotted = shorten(if prefix.is_empty() { name } else { format!("{prefix}.{name}") });
         match value.get_ref() {
             DeValue::Table(inner) if !inner.is_empty() => flatten(&dotted, inner, settings),
-            value => settings.push((dotted, key.span(), to_value(value))),
+            inner => settings.push((dotted, key.span().start..value.span().end, to_value(inner))),
         }
     }
 }
@@ -330,8 +423,14 @@ fn look_up_mut<'a>(values: &'a mut Table, key: &str) -> Option<&'a mut Value> {
     }
 }
 
-/// Returns the error for a key that does not exist, with the keys of the table where it was looked up.
+/// Returns the error for a key that does not exist: with similar keys, or else with the keys of the table where it was
+/// looked up.
 fn unknown_key(values: &Table, key: &str) -> String {
+    let all = keys(values);
+    let similar = similar_names(key, &all.iter().map(String::as_str).collect::<Vec<_>>(), '.');
+    if !similar.is_empty() {
+        return format!("{key}: unknown key{}", did_you_mean(similar));
+    }
     let (table, prefix) = key
         .rsplit_once('.')
         .and_then(|(table, _)| Some((look_up(values, table)?.as_table()?, format!("{table}."))))

@@ -1,44 +1,21 @@
 //! The arguments that every server takes, and the loading of a configuration.
 //!
-//! It depends on `builder`, `file`, `sections`, `tls`, `wire::quoted` and the process environment. [`CommandLine::load`] defines the precedence of the
-//! sources.
+//! It depends on `builder`, `environment`, `file`, `sections`, `tls` and the process environment. [`CommandLine::load`]
+//! defines the precedence of the sources.
 
 use std::env;
-use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::error::ContextValue;
-use clap::{Args, Parser};
+use clap::Args;
 
-use crate::server::config::builder::{ConfigBuilder, ConfigErrors, Configuration, Source};
+use crate::server::config::builder::{ConfigBuilder, ConfigErrors, Configuration, Source, Sources};
+use crate::server::config::environment::{add_variable, add_variables, config_variable, variable};
 use crate::server::config::file::read_text;
 use crate::server::config::sections::ServerConfig;
 use crate::server::config::tls::ServerTls;
-use crate::wire::quoted::Printable;
-
-/// Parses the arguments of this process. Prints help, the version or an error as clap does, and exits.
-///
-/// An invalid argument is [escaped](Printable) in the error. clap prints it as it is.
-#[must_use]
-pub fn parse_arguments<A: Parser>() -> A {
-    A::try_parse().unwrap_or_else(|mut error| {
-        let escape = |text: &String| Printable(text).to_string();
-        let escaped: Vec<_> = error
-            .context()
-            .filter_map(|(kind, value)| match value {
-                ContextValue::String(text) => Some((kind, ContextValue::String(escape(text)))),
-                ContextValue::Strings(texts) => Some((kind, ContextValue::Strings(texts.iter().map(escape).collect()))),
-                _ => None,
-            })
-            .collect();
-        for (kind, value) in escaped {
-            error.insert(kind, value);
-        }
-        error.exit()
-    })
-}
+use crate::server::config::usage::exit_code_of_output;
 
 /// The arguments of every server. Each server adds those for its listeners.
 ///
@@ -62,11 +39,12 @@ pub struct Options {
     #[arg(long, value_name = "ENDPOINTS")]
     pub admin_listen: Option<String>,
 
-    /// Set a configuration key, as in `--set limits.max_connections=100`; may be repeated
+    /// Set a configuration key, as in `--set limits.max_connections=100`; may be repeated. A specific argument, such as
+    /// --log-level, overrides it in any order
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 
-    /// Print the effective configuration as TOML and exit
+    /// Print the effective configuration as TOML, with the source of each value, and exit
     #[arg(long)]
     pub check_config: bool,
 
@@ -75,7 +53,7 @@ pub struct Options {
     pub healthcheck: bool,
 }
 
-/// An argument that sets one key. The environment variable of the same name sets it too.
+/// An argument that sets one key.
 #[derive(Clone, Debug)]
 pub struct Override {
     /// The argument without its dashes, such as `solo-listen`.
@@ -104,6 +82,8 @@ pub struct Loaded<C> {
     pub config: C,
     /// The contents of the files of `[tls]`.
     pub tls: ServerTls,
+    /// The sources of its values.
+    pub sources: Sources,
     /// The file, or `None` if the file at the default path is missing.
     pub file: Option<PathBuf>,
 }
@@ -112,24 +92,28 @@ pub struct Loaded<C> {
 /// precedence.
 const RUST_LOG: &str = "RUST_LOG";
 
+/// The key that it sets.
+const LOG_LEVEL: &str = "log.level";
+
 impl CommandLine {
-    /// Loads the configuration: the defaults, then the file, the environment and the arguments. Reads the files of `[tls]`.
+    /// Loads the configuration: the defaults, then the file, the environment and the arguments. Reads the files of
+    /// `[tls]`.
     ///
     /// # Errors
     ///
-    /// Returns all errors of all sources, or only the file's if it cannot be read. Without any, returns the error of the
-    /// files of `[tls]`.
+    /// Returns all errors of all sources, or only the file's if it cannot be read. Without any, returns the error of
+    /// the files of `[tls]`.
     pub fn load<C: ServerConfig>(&self) -> Result<Loaded<C>, ConfigErrors> {
         let (builder, file) = self.builder()?;
-        let (config, tls) = builder.build_with(|config: &C| {
+        let (config, tls, sources) = builder.build_with(|config: &C| {
             config.check_files()?;
             ServerTls::read(config.tls(), &config.admin().client_ca)
         })?;
-        Ok(Loaded { config, tls, file })
+        Ok(Loaded { config, tls, sources, file })
     }
 
-    /// Loads the configuration for a health check, which needs no file of `[tls]`: a running server keeps its certificate
-    /// while a bad one is in the file.
+    /// Loads the configuration for a health check, which needs no file of `[tls]`: a running server keeps its
+    /// certificate while a bad one is in the file.
     ///
     /// # Errors
     ///
@@ -140,47 +124,52 @@ impl CommandLine {
 
     /// Merges all sources. Returns the file too.
     fn builder<C: ServerConfig>(&self) -> Result<(ConfigBuilder<C>, Option<PathBuf>), ConfigErrors> {
-        let Options { log_level, log_format, admin_listen, set, .. } = &self.options;
         let mut builder = ConfigBuilder::from_defaults();
 
         let file = self.add_file(&mut builder)?;
-        let shared = [
-            Override { argument: "log-level", key: "log.level", value: log_level.clone() },
-            Override { argument: "log-format", key: "log.format", value: log_format.clone() },
-            Override { argument: "admin-listen", key: "admin.listen", value: admin_listen.clone() },
-        ];
-        let overrides = || self.overrides.iter().chain(&shared);
         // Other programs use this variable too, so an empty value counts as unset, and so does any value if the
         // server's own variable is set.
         if let Some(value) = env::var_os(RUST_LOG).filter(|value| !value.is_empty())
-            && env::var_os(self.variable("log-level")).is_none()
+            && env::var_os(variable(self.program, LOG_LEVEL)).is_none()
         {
-            add_variable(&mut builder, "log.level", RUST_LOG.to_owned(), &value);
+            add_variable(&mut builder, LOG_LEVEL, RUST_LOG.to_owned(), &value);
         }
-        for Override { argument, key, .. } in overrides() {
-            let name = self.variable(argument);
-            if let Some(value) = env::var_os(&name) {
-                add_variable(&mut builder, key, name, &value);
-            }
-        }
-        for argument in set {
+        add_variables(&mut builder, self.program, env::vars_os());
+        for argument in &self.options.set {
             let source = Source::Argument(format!("--set {argument}"));
             match argument.split_once('=') {
                 Some((key, value)) if !key.trim().is_empty() => builder.set(key.trim(), value.trim(), source),
                 _ => builder.add_error(source, "write KEY=VALUE, as in limits.max_connections=100".to_owned()),
             }
         }
-        for Override { argument, key, value } in overrides() {
+        for Override { argument, key, value } in self.all_overrides() {
             if let Some(value) = value {
-                builder.set_string(key, value, Source::Argument(format!("--{argument}")));
+                builder.set_string(key, &value, Source::Argument(format!("--{argument}")));
             }
         }
         Ok((builder, file))
     }
 
+    /// Returns the arguments that set one key each.
+    fn all_overrides(&self) -> Vec<Override> {
+        let Options { log_level, log_format, admin_listen, .. } = &self.options;
+        let shared = [
+            Override { argument: "log-level", key: LOG_LEVEL, value: log_level.clone() },
+            Override { argument: "log-format", key: "log.format", value: log_format.clone() },
+            Override { argument: "admin-listen", key: "admin.listen", value: admin_listen.clone() },
+        ];
+        self.overrides.iter().cloned().chain(shared).collect()
+    }
+
+    /// Returns the argument that sets a key of endpoints, as in `--listen` or `--set KEY=ENDPOINT`.
+    pub(crate) fn argument_of(&self, key: &str) -> String {
+        let own = self.all_overrides().into_iter().find(|own| own.key == key);
+        own.map_or_else(|| format!("--set {key}=ENDPOINT"), |own| format!("--{}", own.argument))
+    }
+
     /// Adds the file. Only the file at the default path may be missing.
     fn add_file<C: Configuration>(&self, builder: &mut ConfigBuilder<C>) -> Result<Option<PathBuf>, ConfigErrors> {
-        let variable = self.variable("config");
+        let variable = config_variable(self.program);
         let (path, set_by) = match (&self.options.config, env::var_os(&variable).filter(|path| !path.is_empty())) {
             (Some(path), _) => (path.clone(), Some("--config".to_owned())),
             (None, Some(path)) => (path.into(), Some(format!("environment variable {variable}"))),
@@ -198,34 +187,19 @@ impl CommandLine {
             }
         }
     }
-
-    /// Returns the name of the environment variable for `argument`.
-    fn variable(&self, argument: &str) -> String {
-        format!("{}-{argument}", self.program).to_uppercase().replace('-', "_")
-    }
-}
-
-fn add_variable<C: Configuration>(builder: &mut ConfigBuilder<C>, key: &str, name: String, value: &OsStr) {
-    match value.to_str() {
-        Some(value) => builder.set_string(key, value, Source::Variable(name)),
-        None => builder.add_error(Source::Variable(name), format!("{key}: not valid UTF-8")),
-    }
 }
 
 /// Prints the errors to standard error, and returns exit code 2, as for any wrong usage.
-#[expect(clippy::print_stderr, reason = "the log cannot start, because its configuration may be invalid")]
 #[must_use]
 pub(crate) fn report_errors(program: &str, errors: &ConfigErrors) -> ExitCode {
-    eprintln!("{program}: invalid configuration:\n{errors}");
+    // The log cannot start, because its configuration may be invalid. If standard error is closed, the exit code is
+    // left.
+    let _ = writeln!(io::stderr(), "{program}: invalid configuration:\n{errors}");
     ExitCode::from(2)
 }
 
-/// Prints a configuration to standard output as TOML. A closed pipe is not an error.
-pub(crate) fn print_config<C: Configuration>(config: &C) -> ExitCode {
-    let printed =
-        toml::to_string(config).map_err(io::Error::other).and_then(|text| io::stdout().write_all(text.as_bytes()));
-    match printed {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
-        _ => ExitCode::SUCCESS,
-    }
+/// Prints a configuration to standard output as TOML, with the source of each value. A closed pipe is not an error.
+pub(crate) fn print_config<C: Configuration>(config: &C, sources: &Sources) -> ExitCode {
+    let text = toml::to_string(config).map(|text| sources.annotate(&text)).map_err(io::Error::other);
+    exit_code_of_output(text.and_then(|text| io::stdout().write_all(text.as_bytes())))
 }

@@ -12,8 +12,8 @@ use super::types::{Count, LogFilter, TimeoutValue};
 /// A server's configuration: the tables that every server has, and the keys that a reload cannot change.
 pub trait ServerConfig: Configuration {
     /// The keys whose changes need a restart: those of bound sockets and running threads. Every server has `workers`,
-    /// `limits.backlog`, `log.format`, `admin.listen`, and the addresses of its listeners. A reload logs a change of any
-    /// other key as applied.
+    /// `limits.backlog`, `log.format`, `admin.listen`, and the addresses of its listeners. A reload logs a change of
+    /// any other key as applied.
     const NEEDS_RESTART: &[&str];
 
     /// Returns `workers`, the number of threads. 0 means one per core, or fewer under a limit on tasks.
@@ -40,8 +40,8 @@ pub trait ServerConfig: Configuration {
     /// Returns the keys of the services' listeners, such as `solo.listen`, and their endpoints.
     fn listeners(&self) -> Vec<(&'static str, &[ServerEndpoint])>;
 
-    /// Returns the keys of listeners that are not for clients, and their endpoints. A health check does not ask them. The
-    /// default is an empty list.
+    /// Returns the keys of listeners that are not for clients, and their endpoints. A health check does not ask them.
+    /// The default is an empty list.
     fn internal_listeners(&self) -> Vec<(&'static str, &[ServerEndpoint])> {
         Vec::new()
     }
@@ -170,14 +170,20 @@ pub enum LogFormat {
 }
 
 /// `[admin]`: the listener for health and metrics.
-///
-/// Off by default, so that no port opens that the operator does not expect. The shipped configuration files turn it on.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdminConfig {
     /// The endpoints to listen on.
     pub listen: EndpointList<0>,
     /// A PEM file: clients of `tls://` endpoints must present a certificate signed by one of these. `""` for off.
     pub client_ca: String,
+}
+
+impl AdminConfig {
+    /// Returns the defaults with the server's port. Loopback, because the listener has no access control by default.
+    #[must_use]
+    pub fn with_port(port: u16) -> Self {
+        Self { listen: EndpointList::loopback(port), client_ca: String::new() }
+    }
 }
 
 /// `[tls]`: PEM files, which a reload reads again. `""` for none.

@@ -72,12 +72,24 @@ impl CloseReason {
     }
 }
 
+impl CloseReason {
+    /// Returns the value of the label `reason`.
+    pub(crate) const fn label(&self) -> &'static str {
+        Self::LABELS[self.index()]
+    }
+
+    /// Returns the error that ended the connection.
+    pub(crate) const fn error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Io(error) | Self::BadProxyHeader(error) | Self::TlsFailed(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Self::LABELS[self.index()])?;
-        match self {
-            Self::Io(error) | Self::BadProxyHeader(error) | Self::TlsFailed(error) => write!(f, ": {error}"),
-            _ => Ok(()),
-        }
+        f.write_str(self.label())?;
+        self.error().map_or(Ok(()), |error| write!(f, ": {error}"))
     }
 }

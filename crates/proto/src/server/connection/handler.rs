@@ -14,9 +14,9 @@ pub trait Handler: Send + 'static {
     /// Maximum bytes per read. `input` can be longer: it begins with the rest of the last call.
     const READ_BYTES: usize;
 
-    /// Maximum replies of a turn while other connections of the thread have work too. With about 20 µs of work, hundreds of
-    /// connections that always have requests delay the others by milliseconds. A longer turn saves system calls. A request
-    /// that can take much longer than others counts as several replies.
+    /// Maximum replies of a turn while other connections of the thread have work too. With about 20 µs of work,
+    /// hundreds of connections that always have requests delay the others by milliseconds. A longer turn saves system
+    /// calls. A request that can take much longer than others counts as several replies.
     const TURN_REPLIES: usize;
 
     /// Returns the maximum bytes of the next read, at most [`READ_BYTES`](Self::READ_BYTES).
@@ -26,16 +26,23 @@ pub trait Handler: Send + 'static {
 
     /// Consumes complete requests from `input` and appends their replies to `output`, which is empty at the call.
     ///
-    /// One call is the connection's turn, so it does a bounded amount of work. It stops after `max_replies` replies, or when
-    /// `output` has [`MAX_OUTPUT_BYTES`], and returns [`WaitFor::Turn`] if complete requests may remain.
+    /// One call is the connection's turn, so it does a bounded amount of work. It stops after `max_replies` replies, or
+    /// when `output` has [`MAX_OUTPUT_BYTES`], and returns [`WaitFor::Turn`] if complete requests may remain.
     ///
-    /// Leave an incomplete request in `input`: the driver keeps it for the next call. It takes consumed bytes as the end of
-    /// a request, and restarts the request timeout. Only output restarts the idle timeout.
+    /// Leave an incomplete request in `input`: the driver keeps it for the next call. It takes consumed bytes as the
+    /// end of a request, and restarts the request timeout. Only output restarts the idle timeout.
     ///
     /// The call with [`Event::Eof`] or [`Event::RequestTimeout`] is the last one: write the replies to the remaining
-    /// input. So is that with [`Event::RateTimeout`]: write an error, if the protocol has one. The connection then closes,
-    /// as after [`WaitFor::Close`].
+    /// input. So is that with [`Event::RateTimeout`]: write an error, if the protocol has one. The connection then
+    /// closes, as after [`WaitFor::Close`].
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress;
+
+    /// Calls `count` with the code of each error reply in `output`, the output of one call of [`handle`](Self::handle).
+    /// The codes are those of the metrics.
+    ///
+    /// Only the access log needs it, which is off at the usual log level: so a handler need not count. The default is
+    /// for protocols without error replies.
+    fn error_codes(_output: &[u8], _count: &mut dyn FnMut(&'static str)) {}
 
     /// Polls, after [`WaitFor::Reply`], whether the pending reply is ready. The handler writes it at
     /// [`Event::ReplyReady`].
@@ -45,8 +52,8 @@ pub trait Handler: Send + 'static {
         Poll::Pending
     }
 
-    /// Polls, while the driver waits for input, whether the handler has something to send without a request. The handler
-    /// writes it at [`Event::Push`].
+    /// Polls, while the driver waits for input, whether the handler has something to send without a request. The
+    /// handler writes it at [`Event::Push`].
     ///
     /// The default never becomes ready, for handlers that only reply.
     fn poll_push(&mut self, _: &mut Context<'_>) -> Poll<()> {
@@ -54,8 +61,9 @@ pub trait Handler: Send + 'static {
     }
 }
 
-/// A handler whose replies can be longer than their requests ends its turn when they have this many bytes; the last reply
-/// can exceed it. The replies of one turn are what the server holds in its own memory for a peer that reads nothing.
+/// A handler whose replies can be longer than their requests ends its turn when they have this many bytes; the last
+/// reply can exceed it. The replies of one turn are what the server holds in its own memory for a peer that reads
+/// nothing.
 pub const MAX_OUTPUT_BYTES: usize = 8 * 1024;
 
 /// What happened on a connection.
@@ -96,7 +104,8 @@ pub enum WaitFor {
     Request,
     /// The rest of a request.
     MoreData,
-    /// More bytes of a request that may be complete, such as a number without a line end, or no bytes for the settle time.
+    /// More bytes of a request that may be complete, such as a number without a line end, or no bytes for the settle
+    /// time.
     Settle,
     /// A reply that depends on more than this connection, for instance on a second player.
     Reply {

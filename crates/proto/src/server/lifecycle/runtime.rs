@@ -4,7 +4,7 @@
 
 use std::fmt::Display;
 use std::future::Future;
-use std::io;
+use std::io::{self, Write};
 use std::panic;
 use std::process::{self, ExitCode};
 
@@ -21,14 +21,21 @@ use crate::server::observe::log::Log;
 /// A first signal notifies `manager` and triggers `shutdown`; a second one aborts, with the exit code of that signal.
 ///
 /// All threads share one multi-threaded runtime, whose idle threads take work from busy ones. One single-threaded
-/// runtime per core, each with its own listening socket, was measured: it used as much CPU, and its slowest replies took
-/// longer.
-pub(crate) fn run<S>(workers: usize, log: &Log, shutdown: &Shutdown, manager: ServiceManager, server: S) -> ExitCode
+/// runtime per core, each with its own listening socket, was measured: it used as much CPU, and its slowest replies
+/// took longer.
+pub(crate) fn run<S>(
+    program: &'static str,
+    workers: usize,
+    log: &Log,
+    shutdown: &Shutdown,
+    manager: ServiceManager,
+    server: S,
+) -> ExitCode
 where
     S: Future<Output = io::Result<()>> + Send + 'static,
 {
     let workers = if workers == 0 { default_workers() } else { workers };
-    let result = start(workers, log).and_then(|runtime| {
+    let result = start(program, workers, log).and_then(|runtime| {
         let result = runtime.block_on(async {
             let second_signal = shutdown.handle_signals(manager)?;
             tokio::select! {
@@ -45,10 +52,7 @@ where
         runtime.shutdown_background();
         result
     });
-    let code = result.unwrap_or_else(|error| {
-        tracing::error!("{error}");
-        ExitCode::FAILURE
-    });
+    let code = result.unwrap_or_else(|error| fail_with_log(program, log, error));
     log.flush();
     code
 }
@@ -65,29 +69,37 @@ pub(crate) fn healthcheck<E: Display>(program: &str, check: impl Future<Output =
 }
 
 /// Prints the reason of a failure to standard error, and returns exit code 1.
-#[expect(clippy::print_stderr, reason = "the log is not started")]
 pub(crate) fn fail(program: &str, reason: impl Display) -> ExitCode {
-    eprintln!("{program}: {reason}");
+    // If standard error is closed, the exit code is left.
+    let _ = writeln!(io::stderr(), "{program}: {reason}");
     ExitCode::FAILURE
+}
+
+/// Like [`fail`], with the reason in the log too: some operators read only the log, and others only standard error.
+pub(crate) fn fail_with_log(program: &str, log: &Log, reason: impl Display) -> ExitCode {
+    tracing::error!(%reason, "cannot serve");
+    log.flush();
+    fail(program, reason)
 }
 
 /// Starts the runtime.
 ///
 /// If tokio (1.54) cannot start a worker thread, it panics, and its unwinding waits forever for the workers that it has
 /// started. So a panic in here ends the process before any unwinding, with its reason in the log.
-fn start(workers: usize, log: &Log) -> io::Result<Runtime> {
+fn start(program: &'static str, workers: usize, log: &Log) -> io::Result<Runtime> {
     let hook = panic::take_hook();
     let log = log.clone();
     panic::set_hook(Box::new(move |panic| {
         let reason = panic.payload_as_str().unwrap_or("no text");
-        tracing::error!("cannot start {workers} worker threads: {reason}; {TASKS_ADVICE} or lower `workers`");
-        log.flush();
+        let reason = format!("cannot start {workers} worker threads: {reason}; {TASKS_ADVICE} or lower `workers`");
+        fail_with_log(program, &log, reason);
         process::exit(1);
     }));
     let runtime = Builder::new_multi_thread()
         .worker_threads(workers)
-        // Half of tokio's default. Two players who pipeline wake each other, so their worker always has a task. New data of
-        // other connections then waits until the worker has run this many tasks. Measured beside such a pair: 66 % of the throughput of others, and 56 % by default.
+        // Half of tokio's default. Two players who pipeline wake each other, so their worker always has a task. New
+        // data of other connections then waits until the worker has run this many tasks. Measured beside such a pair:
+        // 66 % of the throughput of others, and 56 % by default.
         .event_interval(31)
         .enable_all()
         .build();

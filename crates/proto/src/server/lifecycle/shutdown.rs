@@ -1,15 +1,17 @@
 //! The shutdown of a server: a drain with a deadline.
 //!
-//! It depends on `service_manager`. A signal [triggers](Shutdown::trigger) the shutdown. Every listener and connection then
-//! finishes its work; connections that are not finished at the [deadline](Shutdown::deadline) are aborted, and the server
-//! stops at the [end](Shutdown::end) of the drain timeout.
+//! It depends on `service_manager`. A signal [triggers](Shutdown::trigger) the shutdown. Every listener and connection
+//! then finishes its work; connections that are not finished at the [deadline](Shutdown::deadline) are aborted, and the
+//! server stops at the [end](Shutdown::end) of the drain timeout.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
+use futures::stream::{self, Stream, StreamExt};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
@@ -18,6 +20,10 @@ use crate::server::lifecycle::service_manager::ServiceManager;
 
 /// Maximum time between the deadline of a drain and its end, in which aborted connections are counted.
 const ABORT_MARGIN: Duration = Duration::from_millis(100);
+
+/// A signal that follows the first one within this time is a part of the same request: timeout(1) of GNU sends SIGTERM
+/// to its child and then to the process group, and a shell and a terminal can both pass a signal on.
+const REPEAT_WINDOW: Duration = Duration::from_millis(200);
 
 /// A handle to a shutdown. Clones share the shutdown.
 #[derive(Clone, Debug)]
@@ -53,29 +59,32 @@ impl Shutdown {
         Duration::from_millis(self.0.timeout_ms.load(Ordering::Relaxed))
     }
 
-    /// Installs handlers for SIGTERM and SIGINT. The first signal notifies the service manager and triggers the shutdown.
-    /// The returned future ends at the second signal, with the exit code of a process killed by that signal, which is 128
-    /// plus the signal's number.
+    /// Installs handlers for SIGTERM and SIGINT. The first signal notifies the service manager and triggers the
+    /// shutdown. The returned future ends at the first signal after [`REPEAT_WINDOW`], with the exit code of a process
+    /// killed by that signal, which is 128 plus the signal's number.
     ///
-    /// The handlers are installed by this call, not when the future is first polled. They are needed in a container too:
-    /// the kernel's default actions do not apply to PID 1.
+    /// The handlers are installed by this call, not when the future is first polled. They are needed in a container
+    /// too: the kernel's default actions do not apply to PID 1.
     ///
     /// # Errors
     ///
     /// Fails if the handlers cannot be installed.
     pub(crate) fn handle_signals(&self, manager: ServiceManager) -> io::Result<impl Future<Output = u8> + use<>> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut signals = signals(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let shutdown = self.clone();
         Ok(async move {
-            let (first, _) = next_signal(&mut terminate, &mut interrupt).await;
+            // The stream has no end.
+            let Some((first, _)) = signals.next().await else { return pending().await };
+            let first_at = Instant::now();
             tracing::info!(signal = first, timeout = ?shutdown.timeout(), "draining; a second signal aborts");
             // From here on, no reload begins.
             shutdown.0.started_at.get_or_init(Instant::now);
             // Before the trigger, because a drain without connections may end the process at once.
             manager.stopping();
             shutdown.trigger();
-            let (second, exit_code) = next_signal(&mut terminate, &mut interrupt).await;
+            let Some((second, exit_code)) = next_after_repeats(first_at, &mut signals).await else {
+                return pending().await;
+            };
             tracing::warn!(signal = second, "aborted by second signal");
             exit_code
         })
@@ -120,10 +129,47 @@ impl Shutdown {
     }
 }
 
-/// Returns the next signal's name and its exit code.
-async fn next_signal(terminate: &mut Signal, interrupt: &mut Signal) -> (&'static str, u8) {
-    tokio::select! {
-        _ = terminate.recv() => ("SIGTERM", 143),
-        _ = interrupt.recv() => ("SIGINT", 130),
+/// Returns the signals as they arrive, each with its name and its exit code.
+fn signals(mut terminate: Signal, mut interrupt: Signal) -> impl Stream<Item = (&'static str, u8)> + Unpin {
+    stream::poll_fn(move |cx| {
+        if terminate.poll_recv(cx).is_ready() {
+            Poll::Ready(Some(("SIGTERM", 143)))
+        } else {
+            interrupt.poll_recv(cx).map(|_| Some(("SIGINT", 130)))
+        }
+    })
+}
+
+/// Waits for the first signal that is no repetition of the one at `first_at`.
+async fn next_after_repeats<S>(first_at: Instant, signals: &mut S) -> Option<(&'static str, u8)>
+where
+    S: Stream<Item = (&'static str, u8)> + Unpin,
+{
+    loop {
+        let (signal, exit_code) = signals.next().await?;
+        if first_at.elapsed() >= REPEAT_WINDOW {
+            return Some((signal, exit_code));
+        }
+        tracing::debug!(signal, "repeated signal ignored");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_signal_after_200_ms_is_a_second_one() {
+        let first_at = Instant::now();
+        // The times of the signals in milliseconds after the first one.
+        let signals = [(0, ("SIGTERM", 143)), (20, ("SIGINT", 130)), (199, ("SIGTERM", 143)), (201, ("SIGINT", 130))];
+        let mut signals = pin!(stream::iter(signals).then(async |(at, signal)| {
+            sleep_until(first_at + Duration::from_millis(at)).await;
+            signal
+        }));
+        assert_eq!(next_after_repeats(first_at, &mut signals).await, Some(("SIGINT", 130)));
+        assert_eq!(first_at.elapsed(), Duration::from_millis(201));
     }
 }

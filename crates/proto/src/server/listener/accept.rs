@@ -1,7 +1,7 @@
 //! The accept loop and its drain.
 //!
-//! It depends on `admission`, `handshake`, `limit_reached`, `peer`, `proxy`, `quota`, `connection`, `lifecycle`, and the rate
-//! limit and the counters in `observe`. Start reading at [`serve`].
+//! It depends on `access_log`, `admission`, `extended`, `handshake`, `limit_reached`, `peer`, `proxy`, `connection`,
+//! `lifecycle`, and the rate limit and the counters in `observe`. Start reading at [`serve`].
 //!
 //! An accept error never ends the loop. An error of one connection is skipped; a resource shortage of the process or
 //! the machine makes the loop back off. Every accepted connection is either admitted, or rejected with a reply.
@@ -21,7 +21,6 @@ use tokio::sync::watch;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, Span};
 
 use crate::server::connection::close::{half_close, half_close_now};
 use crate::server::connection::close_reason::CloseReason;
@@ -31,12 +30,13 @@ use crate::server::connection::metrics::ConnectionMetrics;
 use crate::server::connection::stream::Stream;
 use crate::server::connection::timer::{ConnectionTimeouts, DRAIN_FIRST_BYTES_GRACE};
 use crate::server::lifecycle::shutdown::Shutdown;
+use crate::server::listener::access_log::{AccessRecord, log_close};
 use crate::server::listener::admission::{Admission, Permit};
+use crate::server::listener::extended::Extended;
 use crate::server::listener::handshake::Handshake;
 use crate::server::listener::limit_reached::LimitReached;
 use crate::server::listener::peer::Peer;
 use crate::server::listener::proxy::read_header;
-use crate::server::listener::quota::RateLimited;
 use crate::server::observe::metrics::counters::Counters;
 use crate::server::observe::rate_limit::RateLimit;
 
@@ -68,8 +68,8 @@ pub trait Listener: Send {
         String::new()
     }
 
-    /// Whether another process goes on accepting from the same socket, so that a drain leaves the accept queue to it. The
-    /// default is `false`.
+    /// Whether another process goes on accepting from the same socket, so that a drain leaves the accept queue to it.
+    /// The default is `false`.
     fn is_inherited(&self) -> bool {
         false
     }
@@ -92,13 +92,13 @@ pub struct Accepted<S> {
     pub handshake: Option<Handshake>,
 }
 
-/// In a drain, connections are accepted for this long, so that requests in flight arrive: a round trip for a handshake that
-/// has begun, or half of one for a request behind a handshake. Clients farther away can lose a request. A longer time
-/// delays the clients whose SYNs are dropped, and the next process.
+/// In a drain, connections are accepted for this long, so that requests in flight arrive: a round trip for a handshake
+/// that has begun, or half of one for a request behind a handshake. Clients farther away can lose a request. A longer
+/// time delays the clients whose SYNs are dropped, and the next process.
 const DRAIN_ACCEPT_GRACE: Duration = Duration::from_millis(250);
 
-/// Additional time at the end of a drain. If the process was stopped past the end, the drivers need it for the final read,
-/// because requests may have arrived meanwhile.
+/// Additional time at the end of a drain. If the process was stopped past the end, the drivers need it for the final
+/// read, because requests may have arrived meanwhile.
 const DRAIN_END_GRACE: Duration = Duration::from_millis(100);
 
 /// A rejected connection is closed after this long, whether or not the client has read the reply.
@@ -109,8 +109,8 @@ const REJECTION_TIMEOUT: Duration = Duration::from_millis(100);
 const MIN_BACKOFF: Duration = Duration::from_millis(10);
 const MAX_BACKOFF: Duration = Duration::from_millis(500);
 
-/// Accepts and serves connections until `shutdown` is triggered, then drains. Returns when the last connection has ended
-/// or the drain timeout is over.
+/// Accepts and serves connections until `shutdown` is triggered, then drains. Returns when the last connection has
+/// ended or the drain timeout is over.
 ///
 /// A connection keeps the service that was current when it was accepted. A new service affects only later connections.
 pub async fn serve<L, S>(
@@ -151,8 +151,8 @@ pub async fn serve<L, S>(
         return acceptor.connections.drain().await;
     }
     // Clients in the accept queue have completed the handshake and may already have sent a request; closing the
-    // listener would reset them. So refuse new connections first, accept what is in flight for `DRAIN_ACCEPT_GRACE`, empty
-    // the queue, then close.
+    // listener would reset them. So refuse new connections first, accept what is in flight for `DRAIN_ACCEPT_GRACE`,
+    // empty the queue, then close.
     listener.refuse_new();
     let closing = Instant::now() + DRAIN_ACCEPT_GRACE;
     let closing = shutdown.deadline().map_or(closing, |deadline| deadline.min(closing));
@@ -228,12 +228,13 @@ impl<S> Clone for Connections<S> {
 }
 
 impl<S: Service> Acceptor<S> {
-    /// Spawns the connection's driver or handshake, or rejects the connection. It never waits: a rejected client that reads
-    /// slowly does not delay the next connection.
+    /// Spawns the connection's driver or handshake, or rejects the connection. It never waits: a rejected client that
+    /// reads slowly does not delay the next connection.
     fn on_accept<I: Stream>(&mut self, accepted: Accepted<I>) {
         let Accepted { stream, peer, handshake } = accepted;
         let connections = &mut self.connections;
-        // `has_changed` is cheap: it compares two numbers. It fails once the sender is dropped; the service is then final.
+        // `has_changed` is cheap: it compares two numbers. It fails once the sender is dropped; the service is then
+        // final.
         if self.services.has_changed().unwrap_or(false) {
             let service = Arc::clone(&self.services.borrow_and_update());
             let timeouts = service.timeouts();
@@ -244,8 +245,14 @@ impl<S: Service> Acceptor<S> {
         // With a header, the client network is known after it.
         let permit = connections.admission.admit(peer.ip().filter(|_| !expects_header));
         match (permit, handshake) {
-            (Ok(permit), None) => connections.spawn(stream, Admitted::new(peer, connections, permit)),
-            (Ok(permit), Some(handshake)) => connections.spawn_handshake(stream, peer, permit, handshake),
+            (Ok(permit), None) => {
+                let record = AccessRecord::new(&connections.endpoint);
+                connections.spawn(stream, Admitted::new(peer, connections, permit), record);
+            }
+            (Ok(permit), Some(handshake)) => {
+                let record = AccessRecord::new(&connections.endpoint);
+                connections.spawn_handshake(stream, peer, permit, handshake, record);
+            }
             (Err(limit), handshake) => {
                 let is_tls = handshake.is_some_and(|handshake| handshake.tls.is_some());
                 connections.reject(stream, peer, limit, is_tls);
@@ -255,42 +262,54 @@ impl<S: Service> Acceptor<S> {
 }
 
 impl<S: Service> Connections<S> {
-    /// Returns the span of a connection. It is at debug level, like the events in it: a disabled span costs neither time nor
-    /// memory.
-    fn span(&self, peer: Peer) -> Span {
-        tracing::debug_span!(parent: None, "connection", %peer, endpoint = %self.endpoint)
-    }
-
-    fn spawn<I: Stream>(&self, stream: I, admitted: Box<Admitted>) {
-        let span = self.span(admitted.peer);
+    fn spawn<I: Stream>(&self, stream: I, admitted: Box<Admitted>, record: Option<Arc<AccessRecord>>) {
         // A panic ends only its connection, also a panic in the creation of the handler.
-        let Ok(handler) = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| self.service.handler()))) else {
-            return span.in_scope(|| admitted.end(&CloseReason::Panic));
+        let Ok(handler) = catch_unwind(AssertUnwindSafe(|| self.service.handler())) else {
+            return admitted.end(&CloseReason::Panic, record.as_deref());
         };
         let timeouts = &self.context.timeouts;
-        let handler = RateLimited::new(handler, admitted.permit.quota(timeouts.request.unwrap_or(timeouts.idle)));
-        let task = serve_admitted(stream, handler, Arc::clone(&self.context), admitted);
-        if span.is_disabled() {
-            self.tasks.spawn(task);
-        } else {
-            self.tasks.spawn(task.instrument(span));
-        }
+        let quota = admitted.permit.quota(timeouts.request.unwrap_or(timeouts.idle));
+        let handler = Extended::new(handler, quota, record.clone());
+        let context = Arc::clone(&self.context);
+        // Two closures, so that the task holds no pointer to a record that does not exist.
+        match record {
+            None => {
+                let task = serve_to_end(stream, handler, context, move |reason| admitted.end(&reason, None));
+                self.tasks.spawn(task)
+            }
+            Some(record) => {
+                let end = move |reason| admitted.end(&reason, Some(&record));
+                self.tasks.spawn(serve_to_end(stream, handler, context, end))
+            }
+        };
     }
 
-    /// Makes each step of the handshake in a separate task. The last one spawns the driver, so an idle connection holds no
-    /// memory of its handshake.
-    fn spawn_handshake<I: Stream>(&self, stream: I, peer: Peer, permit: Permit, handshake: Handshake) {
-        let connections = self.clone();
+    /// Makes each step of the handshake in a separate task. The last one spawns the driver, so an idle connection holds
+    /// no memory of its handshake.
+    fn spawn_handshake<I: Stream>(
+        &self,
+        stream: I,
+        peer: Peer,
+        permit: Permit,
+        handshake: Handshake,
+        record: Option<Arc<AccessRecord>>,
+    ) {
         if handshake.expects_header {
-            let span = self.span(peer);
-            let header = async move { connections.read_header(stream, peer, permit, handshake).await };
-            self.tasks.spawn(header.instrument(span));
+            let connections = self.clone();
+            self.tasks.spawn(async move { connections.read_header(stream, peer, permit, handshake, record).await });
         } else {
-            self.after_header(stream, Admitted::new(peer, self, permit), handshake);
+            self.after_header(stream, Admitted::new(peer, self, permit), handshake, record);
         }
     }
 
-    async fn read_header<I: Stream>(self, mut stream: I, peer: Peer, mut permit: Permit, handshake: Handshake) {
+    async fn read_header<I: Stream>(
+        self,
+        mut stream: I,
+        peer: Peer,
+        mut permit: Permit,
+        handshake: Handshake,
+        record: Option<Arc<AccessRecord>>,
+    ) {
         let deadline = handshake.deadline;
         let header = async {
             self.wait_first_bytes(&stream, deadline).await?;
@@ -303,7 +322,7 @@ impl<S: Service> Connections<S> {
         let client = match header.await {
             Ok(client) => client,
             // No half-close: a RST discards nothing, because no reply was sent.
-            Err(reason) => return Admitted::new(peer, &self, permit).end(&reason),
+            Err(reason) => return Admitted::new(peer, &self, permit).end(&reason, record.as_deref()),
         };
         let peer = client.map_or(peer, Peer::Ip);
         if let Some(client) = peer.ip()
@@ -311,14 +330,19 @@ impl<S: Service> Connections<S> {
         {
             return self.reject(stream, peer, limit, handshake.tls.is_some());
         }
-        self.after_header(stream, Admitted::new(peer, &self, permit), handshake);
+        self.after_header(stream, Admitted::new(peer, &self, permit), handshake, record);
     }
 
-    fn after_header<I: Stream>(&self, stream: I, admitted: Box<Admitted>, handshake: Handshake) {
+    fn after_header<I: Stream>(
+        &self,
+        stream: I,
+        admitted: Box<Admitted>,
+        handshake: Handshake,
+        record: Option<Arc<AccessRecord>>,
+    ) {
         let Handshake { deadline, tls, .. } = handshake;
-        let Some(tls) = tls else { return self.spawn(stream, admitted) };
+        let Some(tls) = tls else { return self.spawn(stream, admitted, record) };
         let connections = self.clone();
-        let span = self.span(admitted.peer);
         let handshake = async move {
             let accepted = async {
                 connections.wait_first_bytes(&stream, deadline).await?;
@@ -326,19 +350,19 @@ impl<S: Service> Connections<S> {
                 accepted.map_err(CloseReason::TlsFailed)
             };
             match accepted.await {
-                Ok(stream) => connections.spawn(stream, admitted),
-                Err(reason) => admitted.end(&reason),
+                Ok(stream) => connections.spawn(stream, admitted, record),
+                Err(reason) => admitted.end(&reason, record.as_deref()),
             }
         };
-        self.tasks.spawn(handshake.instrument(span));
+        self.tasks.spawn(handshake);
     }
 
     /// Waits for the first bytes of a step, until its deadline.
     ///
     /// # Errors
     ///
-    /// Returns the close reason if they do not come within [`DRAIN_FIRST_BYTES_GRACE`] in a drain: a client that connects
-    /// before it needs the connection must not delay a restart.
+    /// Returns the close reason if they do not come within [`DRAIN_FIRST_BYTES_GRACE`] in a drain: a client that
+    /// connects before it needs the connection must not delay a restart.
     async fn wait_first_bytes<I: Stream>(&self, stream: &I, deadline: Instant) -> Result<(), CloseReason> {
         let shutdown = &self.context.shutdown;
         let drained = async {
@@ -369,7 +393,7 @@ impl<S: Service> Connections<S> {
 
     fn reject<I: Stream>(&self, mut stream: I, peer: Peer, limit: LimitReached, is_tls: bool) {
         if let Some(suppressed) = self.admission.limits_reached().add(limit) {
-            tracing::warn!(parent: None, %peer, endpoint = %self.endpoint, %limit, suppressed, "connection rejected: limit reached");
+            tracing::warn!(%peer, endpoint = %self.endpoint, %limit, suppressed, "connection rejected: limit reached");
         }
         self.context.metrics.rejected();
         if is_tls {
@@ -412,8 +436,8 @@ impl<S: Service> Connections<S> {
             self.tasks.wait().await;
             self.rejected.wait().await;
         });
-        // Each driver ends its connection at the drain deadline, which is a little earlier. So connections are left only if
-        // the process was stopped or had no CPU time, or by a bug.
+        // Each driver ends its connection at the drain deadline, which is a little earlier. So connections are left
+        // only if the process was stopped or had no CPU time, or by a bug.
         if let Some(end) = self.context.shutdown.end()
             && timeout_at(end, &mut ended).await.is_err()
             && timeout(DRAIN_END_GRACE, ended).await.is_err()
@@ -423,20 +447,20 @@ impl<S: Service> Connections<S> {
     }
 }
 
-/// Serves a connection to its end and counts its close reason. This future is the task of the connection.
-fn serve_admitted<I: Stream, H: Handler>(
+/// Serves a connection to its end, and calls `end` with the close reason. This future is the task of the connection.
+fn serve_to_end<I: Stream, H: Handler, F: FnOnce(CloseReason) + Send>(
     stream: I,
     handler: H,
     context: Arc<ConnectionContext>,
-    admitted: Box<Admitted>,
-) -> impl Future<Output = ()> + Send + use<I, H> {
+    end: F,
+) -> impl Future<Output = ()> + Send + use<I, H, F> {
     let driver = driver::run(stream, handler, context);
     // Combinators, because an `async` block would store the driver twice.
-    AssertUnwindSafe(driver).catch_unwind().map(move |result| admitted.end(&result.unwrap_or(CloseReason::Panic)))
+    AssertUnwindSafe(driver).catch_unwind().map(move |result| end(result.unwrap_or(CloseReason::Panic)))
 }
 
-/// The state of an admitted connection from accept to its end. Owned by its task, so that the permit is released on every
-/// exit path.
+/// The state of an admitted connection from accept to its end. Owned by its task, so that the permit is released on
+/// every exit path.
 struct Admitted {
     peer: Peer,
     metrics: Arc<ConnectionMetrics>,
@@ -444,8 +468,8 @@ struct Admitted {
 }
 
 impl Admitted {
-    /// Counts the connection as accepted. Boxed: the small block fits into a gap that the alignment of tasks leaves in the
-    /// heap.
+    /// Counts the connection as accepted. Boxed: the small block fits into a gap that the alignment of tasks leaves in
+    /// the heap.
     #[expect(clippy::unnecessary_box_returns, reason = "every caller needs the box, for the reason above")]
     fn new<S>(peer: Peer, connections: &Connections<S>, permit: Permit) -> Box<Self> {
         let metrics = Arc::clone(&connections.context.metrics);
@@ -454,29 +478,25 @@ impl Admitted {
         Box::new(Self { peer, metrics, permit })
     }
 
-    fn end(&self, reason: &CloseReason) {
+    /// Counts and logs the end of the connection.
+    fn end(&self, reason: &CloseReason, record: Option<&AccessRecord>) {
         static PANICS: RateLimit = RateLimit::new();
         static HEADERS: RateLimit = RateLimit::new();
-        static HANDSHAKES: RateLimit = RateLimit::new();
         self.metrics.closed(reason);
+        let peer = self.peer;
         match reason {
             CloseReason::Panic => {
                 if let Some(suppressed) = PANICS.allow() {
-                    tracing::error!(peer = %self.peer, suppressed, "connection task panicked");
+                    tracing::error!(%peer, suppressed, "connection task panicked");
                 }
             }
             // The peer is in a trusted network, so its configuration or that of this server is wrong.
-            CloseReason::BadProxyHeader(_) => {
+            CloseReason::BadProxyHeader(error) => {
                 if let Some(suppressed) = HEADERS.allow() {
-                    tracing::warn!(parent: None, peer = %self.peer, %reason, suppressed, "handshake failed");
+                    tracing::warn!(%peer, reason = %reason.label(), %error, suppressed, "handshake failed");
                 }
             }
-            CloseReason::TlsFailed(_) => {
-                if let Some(suppressed) = HANDSHAKES.allow() {
-                    tracing::debug!(%reason, suppressed, "handshake failed");
-                }
-            }
-            _ => tracing::debug!(%reason, "connection closed"),
+            _ => log_close(peer, record, reason),
         }
     }
 }

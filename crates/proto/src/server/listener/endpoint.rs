@@ -1,12 +1,14 @@
 //! The listening socket of an endpoint.
 //!
-//! It depends on `socket`, `unix`, `inherited`, `handshake` and `peer`, and implements the [`Listener`] of the accept loop.
+//! It depends on `socket`, `unix`, `inherited`, `handshake` and `peer`, and implements the [`Listener`] of the accept
+//! loop.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -66,7 +68,7 @@ enum ListeningSocket {
 /// Fails if the socket cannot listen on `address`, most often because another socket does.
 pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<EndpointListener> {
     let listener = socket::bind(address, options)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {}", reason_of(&error))))?;
     Ok(listener.into())
 }
 
@@ -76,6 +78,17 @@ impl From<TcpListener> for EndpointListener {
         let connections = ConnectionSettings { send_buffer: SocketBuffers::default().send, handshakes: None };
         Self { socket: ListeningSocket::Tcp(listener), inherited: None, heartbeat: Heartbeat::default(), connections }
     }
+}
+
+/// Returns the reason of an error as a part of a sentence: `address already in use` for an error of the kernel.
+pub(crate) fn reason_of(error: &io::Error) -> String {
+    let Some(number) = error.raw_os_error() else { return error.to_string() };
+    // The text of `io::Error` begins with a capital and ends with the number, as in `(os error 98)`.
+    let mut reason = Errno::from_raw(number).desc().to_owned();
+    if let Some(first) = reason.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+    reason
 }
 
 /// Opens the listening sockets of endpoints.
@@ -95,14 +108,10 @@ impl Binder<'_> {
     ///
     /// # Errors
     ///
-    /// Fails if the socket cannot listen on the endpoint.
+    /// Fails if the socket cannot listen on the endpoint. An error that is not from the kernel contains its remedy.
     pub(crate) fn bind(&mut self, endpoint: &ServerEndpoint) -> io::Result<Vec<EndpointListener>> {
-        let sockets = self.open(endpoint);
-        let listeners = sockets.and_then(|sockets| {
-            let listener = |(socket, inherited)| self.listener(socket, inherited, endpoint.is_tls());
-            sockets.into_iter().map(listener).collect()
-        });
-        listeners.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {endpoint}: {error}")))
+        let sockets = self.open(endpoint)?.into_iter();
+        sockets.map(|(socket, inherited)| self.listener(socket, inherited, endpoint.is_tls())).collect()
     }
 
     /// Returns sockets, each with its name if it is inherited.
@@ -116,7 +125,8 @@ impl Binder<'_> {
                     let Some(name) = inherited.flatten() else { return error };
                     let scheme = if endpoint.is_tls() { "tls+fd" } else { "fd" };
                     let text = format!(
-                        "{error}; the inherited socket {name:?} has this address: use {scheme}:{name} as the endpoint"
+                        "{}; the inherited socket {name:?} has this address: use {scheme}:{name} as the endpoint",
+                        reason_of(&error)
                     );
                     io::Error::new(error.kind(), text)
                 })?;
@@ -150,9 +160,9 @@ impl Binder<'_> {
         is_tls: bool,
     ) -> io::Result<EndpointListener> {
         if let (ListenerKind::Admin, ListeningSocket::Tcp(listener)) = (self.kind, &socket) {
-            // An accepted connection inherits this. Closing one before its client has closed sends a RST, and the kernel
-            // drops the part of the response that was not read, instead of keeping it after the exchange (socket(7),
-            // `SO_LINGER`).
+            // An accepted connection inherits this. Closing one before its client has closed sends a RST, and the
+            // kernel drops the part of the response that was not read, instead of keeping it after the exchange
+            // (socket(7), `SO_LINGER`).
             SockRef::from(listener).set_linger(Some(Duration::ZERO))?;
         }
         let handshakes = Some(self.handshakes.of_listener(self.kind, is_tls));

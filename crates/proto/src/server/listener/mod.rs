@@ -10,11 +10,15 @@
 //! - `admission`: the limits on connections; `open_files` lowers them to fit `RLIMIT_NOFILE`;
 //! - `limit_reached`: which limits there are, and how often each was reached;
 //! - `quota`: the limit on the requests of a client network, which `token_bucket` counts;
+//! - `extended`: the handler of a connection with its quota and its access record;
+//! - `access_log`: the log line of each connection;
 //! - `accept`: the accept loop, its backoff and its drain.
 
 pub(crate) mod accept;
+mod access_log;
 pub(crate) mod admission;
 pub(crate) mod endpoint;
+mod extended;
 pub(crate) mod handshake;
 pub(crate) mod inherited;
 pub(crate) mod limit_reached;

@@ -6,7 +6,6 @@ use std::mem;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -16,22 +15,14 @@ use super::limit_reached::{LimitReached, LimitsReached};
 use super::token_bucket::TokenBucket;
 use crate::server::connection::handler::{Event, Handler, Progress, WaitFor};
 
-/// A handler whose requests wait while its client network has used up its rate.
-///
-/// Requests that wait stay where they are, in the input of the connection and in the socket. A request that waits for longer
-/// than the request timeout times out.
-#[derive(Debug)]
-pub(crate) struct RateLimited<H> {
-    handler: H,
-    /// `None` without any limit per client network. Boxed, because most servers have none, and every idle connection holds
-    /// its handler.
-    quota: Option<Box<Quota>>,
-}
-
-/// Maximum bytes per read of a connection with a limit: more than the longest request.
-const MAX_READ_BYTES: usize = 4096;
+/// Maximum bytes per read of a connection with a limit: more than the longest request. A connection holds what it has
+/// read for as long as it waits. The rest stays in the socket, whose buffer is fixed.
+pub(super) const MAX_READ_BYTES: usize = 4096;
 
 /// The requests that a connection may still send.
+///
+/// Requests that wait stay where they are, in the input of the connection and in the socket. A request that waits for
+/// longer than the request timeout times out.
 #[derive(Debug)]
 pub(crate) struct Quota {
     /// The client network, for the log.
@@ -47,8 +38,8 @@ pub(crate) struct Quota {
     reserved: Reserved,
 }
 
-/// The reservation of a connection for its next request. The token is taken when the wait begins, so that connections wake
-/// in order, and each wakes once.
+/// The reservation of a connection for its next request. The token is taken when the wait begins, so that connections
+/// wake in order, and each wakes once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reserved {
     Nothing,
@@ -58,12 +49,6 @@ enum Reserved {
     Timeout(Instant),
     /// A token is there, for a request that is incomplete or whose reply is pending.
     Unused,
-}
-
-impl<H> RateLimited<H> {
-    pub(crate) fn new(handler: H, quota: Option<Quota>) -> Self {
-        Self { handler, quota: quota.map(Box::new) }
-    }
 }
 
 impl Quota {
@@ -78,7 +63,8 @@ impl Quota {
         Self { client, bucket, rate, timeout, limits_reached, reserved: Reserved::Nothing }
     }
 
-    fn rate(&self) -> u32 {
+    /// Returns the requests per second, 0 without a limit.
+    pub(super) fn rate(&self) -> u32 {
         self.rate.load(Ordering::Acquire)
     }
 
@@ -99,7 +85,9 @@ impl Quota {
         WaitFor::Reply { deadline: token_at.unwrap_or(times_out) }
     }
 
-    fn handle<H: Handler>(
+    /// Delivers an event to the handler while the client network has not used up its rate. Otherwise it makes the
+    /// requests wait.
+    pub(super) fn handle<H: Handler>(
         &mut self,
         handler: &mut H,
         event: Event,
@@ -154,7 +142,8 @@ impl Quota {
         Progress { replies, wait_for }
     }
 
-    fn is_waiting(&self) -> bool {
+    /// Whether a request waits for the rate.
+    pub(super) fn is_waiting(&self) -> bool {
         matches!(self.reserved, Reserved::Token(_) | Reserved::Timeout(_))
     }
 }
@@ -168,36 +157,6 @@ impl Drop for Quota {
     }
 }
 
-impl<H: Handler> Handler for RateLimited<H> {
-    const READ_BYTES: usize = H::READ_BYTES;
-    const TURN_REPLIES: usize = H::TURN_REPLIES;
-
-    fn read_bytes(&self) -> usize {
-        // A connection holds what it has read for as long as it waits. The rest stays in the socket, whose buffer is fixed.
-        let has_rate = self.quota.as_ref().is_some_and(|quota| quota.rate() > 0);
-        if has_rate { H::READ_BYTES.min(MAX_READ_BYTES) } else { H::READ_BYTES }
-    }
-
-    fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress {
-        match &mut self.quota {
-            None => self.handler.handle(event, input, output, max_replies),
-            Some(quota) => quota.handle(&mut self.handler, event, input, output, max_replies),
-        }
-    }
-
-    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &self.quota {
-            // The deadline of the wait ends it.
-            Some(quota) if quota.is_waiting() => Poll::Pending,
-            _ => self.handler.poll_reply(cx),
-        }
-    }
-
-    fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.handler.poll_push(cx)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
@@ -205,11 +164,12 @@ mod tests {
     use bytes::{Buf, BufMut};
 
     use super::*;
+    use crate::server::listener::extended::Extended;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Replies to each byte with the same byte, and to a timeout with `t`. A space is the beginning of a request, and to a
-    /// dot the reply is pending.
+    /// Replies to each byte with the same byte, and to a timeout with `t`. A space is the beginning of a request, and
+    /// to a dot the reply is pending.
     struct Echo;
 
     impl Handler for Echo {
@@ -241,14 +201,14 @@ mod tests {
         }
     }
 
-    fn limited(bucket: &Arc<Mutex<TokenBucket>>) -> RateLimited<Echo> {
+    fn limited(bucket: &Arc<Mutex<TokenBucket>>) -> Extended<Echo> {
         let client = Ipv4Addr::LOCALHOST.into();
         let rate = Arc::new(AtomicU32::new(2));
-        RateLimited::new(Echo, Some(Quota::new(client, Arc::clone(bucket), rate, 5 * SECOND, Arc::default())))
+        Extended::new(Echo, Some(Quota::new(client, Arc::clone(bucket), rate, 5 * SECOND, Arc::default())), None)
     }
 
     /// Delivers an event and returns the replies.
-    fn deliver(handler: &mut RateLimited<Echo>, event: Event, input: &mut BytesMut) -> (String, WaitFor) {
+    fn deliver(handler: &mut Extended<Echo>, event: Event, input: &mut BytesMut) -> (String, WaitFor) {
         let mut output = BytesMut::new();
         let wait_for = handler.handle(event, input, &mut output, usize::MAX).wait_for;
         (String::from_utf8(output.to_vec()).unwrap(), wait_for)

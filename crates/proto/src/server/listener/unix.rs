@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 
@@ -22,8 +23,8 @@ const LISTEN_GRACE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
-    /// The device and the inode, which tell it from a file that another process has created at the same path. The kernel
-    /// gives the inode to no other file before the listening socket is closed.
+    /// The device and the inode, which tell it from a file that another process has created at the same path. The
+    /// kernel gives the inode to no other file before the listening socket is closed.
     identity: (u64, u64),
 }
 
@@ -37,8 +38,8 @@ impl Drop for SocketFile {
     }
 }
 
-/// Opens a listening socket at `path`. Replaces the file of a socket on which no process listens. Call it within a tokio
-/// runtime.
+/// Opens a listening socket at `path`. Replaces the file of a socket on which no process listens. Call it within a
+/// tokio runtime.
 ///
 /// # Errors
 ///
@@ -82,7 +83,8 @@ fn remove_stale(path: &Path) -> io::Result<()> {
             fs::remove_file(path)
         }
         Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound) => Err(error),
-        _ => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on it")),
+        // Another process listens on it.
+        _ => Err(Errno::ADDRINUSE.into()),
     }
 }
 
@@ -106,7 +108,7 @@ mod tests {
         let error = bind(&path, 16).unwrap_err();
         assert_eq!(
             (error.kind(), error.to_string().as_str()),
-            (io::ErrorKind::AddrInUse, "another process listens on it")
+            (io::ErrorKind::AddrInUse, "Address already in use (os error 98)")
         );
         // As after a crash.
         std::mem::forget(file);
@@ -123,7 +125,7 @@ mod tests {
         let path = folder.path().join("socket");
         let (_first, _file) = bind(&path, 0).unwrap();
         let _queued = UnixStream::connect(&path).unwrap();
-        assert_eq!(bind(&path, 0).unwrap_err().to_string(), "another process listens on it");
+        assert_eq!(bind(&path, 0).unwrap_err().to_string(), "Address already in use (os error 98)");
     }
 
     #[tokio::test]

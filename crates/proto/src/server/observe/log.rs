@@ -75,7 +75,8 @@ fn subscriber(
     let json = log.format == LogFormat::Json;
     let subscriber = registry()
         .with(filter)
-        .with(json.then(|| format_layer(queue).json()))
+        // Each event has its own fields; a list of spans would repeat them.
+        .with(json.then(|| format_layer(queue).json().with_current_span(false).with_span_list(false)))
         .with((!json).then(|| format_layer(queue).with_ansi(with_colors)));
     (subscriber, handle)
 }

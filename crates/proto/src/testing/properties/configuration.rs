@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::server::config::{ConfigBuilder, ConfigErrors, Configuration, Source};
+use crate::server::config::{ConfigBuilder, ConfigErrors, Configuration, Source, Sources};
 use toml::{Table, Value};
 
 /// The name of the configuration file.
@@ -29,10 +29,10 @@ pub fn check<C: Configuration + PartialEq + Debug>(data: &[u8]) {
             builder.set(key, value, Source::Argument("--set".to_owned()));
         }
     }
-    match builder.build() {
-        Ok(config) => {
+    match builder.build_with(|_| Ok(())) {
+        Ok((config, (), sources)) => {
             assert!(config.conflicts().is_empty());
-            check_printed(&config);
+            check_printed(&config, &sources);
             if settings.is_empty() {
                 check_against_toml(&config, file);
             }
@@ -41,9 +41,9 @@ pub fn check<C: Configuration + PartialEq + Debug>(data: &[u8]) {
     }
 }
 
-/// Checks that the printed configuration reads as the same configuration.
-fn check_printed<C: Configuration + PartialEq + Debug>(config: &C) {
-    let printed = toml::to_string(config).unwrap();
+/// Checks that the printed configuration, with the sources as comments, reads as the same configuration.
+fn check_printed<C: Configuration + PartialEq + Debug>(config: &C, sources: &Sources) {
+    let printed = sources.annotate(&toml::to_string(config).unwrap());
     let mut builder = ConfigBuilder::<C>::from_defaults();
     builder.add_file("printed.toml".as_ref(), &printed);
     assert_eq!(builder.build().unwrap(), *config, "{printed}");
@@ -82,8 +82,8 @@ fn set_as_arguments<C: Configuration>(builder: &mut ConfigBuilder<C>, prefix: &s
     }
 }
 
-/// Checks that each error is one line that begins with its source. A line after the first 20 has the number of the others.
-/// Without control characters in a line, a value cannot fake a second error.
+/// Checks that each error is one line that begins with its source. A line after the first 20 has the number of the
+/// others. Without control characters in a line, a value cannot fake a second error.
 fn check_errors(errors: &ConfigErrors, file: &str) {
     let text = errors.to_string();
     for (index, line) in text.split('\n').enumerate() {
