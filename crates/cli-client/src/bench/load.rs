@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn};
 use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{LoadConnection, Verdict};
 use super::plan::{Plan, Workload};
-use super::schedule::Schedule;
+use super::schedule::{Schedule, Taken};
 use super::stats::Stats;
 use crate::error::FailureKind;
 
@@ -90,13 +90,16 @@ async fn drive(load: &Arc<ThreadLoad>, stop: &CancellationToken) -> io::Result<S
     for connection in (*number..plan.load.connections).step_by(threads) {
         driven.spawn(drive_connection(Arc::clone(load), template.sibling(connection)));
     }
+    let scheduled = Arc::clone(load);
+    // A separate task: each wake-up of the future that the runtime blocks on writes to an eventfd.
+    let mut schedule = spawn(async move { scheduled.run_schedule().await });
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
         // A duel that has all its replies still has moves in play: their players wait for partners that have finished.
         () = load.budget.ended.cancelled() => {}
         () = async { while driven.join_next().await.is_some() {} } => {}
-        error = load.run_schedule() => return Err(error),
+        error = &mut schedule => return Err(error.unwrap_or_else(io::Error::other)),
     }
     Ok(load.final_stats())
 }
@@ -189,7 +192,7 @@ impl ThreadLoad {
                 let warmup_requests = u64::try_from(warmup.as_nanos() / interval.as_nanos()).unwrap_or(u64::MAX);
                 // A budget that counts requests limits the schedule; one that counts replies does not.
                 let count = if budget.counts_replies { u64::MAX } else { budget.left() };
-                Schedule::new(begin + turn, interval, warmup_requests, count)
+                Schedule::new(begin + turn, interval, until, warmup_requests, count, plan.batch())
             });
             let state = Mutex::new(LoadState { stats: Stats::new()?, last_correct: counted_from });
             Ok(Arc::new(Self { plan: Arc::clone(plan), number, counted_from, until, budget, schedule, state }))
@@ -206,7 +209,7 @@ impl ThreadLoad {
     /// Runs the schedule, if there is one, and ends a duel at the end of its duration. Returns only on error.
     async fn run_schedule(&self) -> io::Error {
         if let Some(schedule) = &self.schedule
-            && let Err(error) = schedule.run(self.until).await
+            && let Err(error) = schedule.run().await
         {
             return error;
         }
@@ -256,11 +259,10 @@ impl ThreadLoad {
 
     /// Takes the next requests to send, at most `max`; returns `None` after the last.
     async fn take(&self, max: usize) -> Option<RequestBatch> {
-        let (first, due) = match &self.schedule {
+        let Taken { first, count: due, at: now } = match &self.schedule {
             Some(schedule) => schedule.take(max).await?,
-            None => (0, max),
+            None => Taken { first: 0, count: max, at: Instant::now() },
         };
-        let now = Instant::now();
         // Requests that were due before the end are still sent within `SEND_GRACE`.
         let (grace, counted) = match &self.schedule {
             Some(schedule) => (SEND_GRACE, schedule.is_counted(first)),
