@@ -13,9 +13,13 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
-/// Minimum time between two wake-ups of the timer. At a higher rate one wake-up releases several requests, because a
-/// wake-up costs as much as a request. A request thus starts up to this time late, which its latency includes.
-const MIN_SLEEP: Duration = Duration::from_micros(50);
+/// Minimum interval at which each request has its own wake-up of the timer, which takes two system calls and a context
+/// switch.
+const MIN_WAKE_INTERVAL: Duration = Duration::from_micros(50);
+
+/// Minimum time between two wake-ups with shorter intervals. One wake-up then releases several requests, which start up
+/// to this time late; their latency includes the delay.
+const MIN_SLEEP: Duration = Duration::from_micros(100);
 
 /// The schedule of a thread's requests. A connection that is free takes requests that are due at once; only if none is
 /// due, it waits for the timer.
@@ -82,7 +86,8 @@ impl Schedule {
         self.start + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX).min(MAX_OFFSET))
     }
 
-    /// Waits until a request is due, and takes all due requests, at most `max`. Returns `None` when all have been taken.
+    /// Waits until a request is due, and takes all due requests, at most `max`. Returns `None` when all have been
+    /// taken.
     pub(super) async fn take(&self, max: usize) -> Option<Taken> {
         loop {
             let now = Instant::now();
@@ -157,7 +162,8 @@ impl Schedule {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         #[allow(
             deprecated,
-            reason = "AsyncFd::register is unsafe, because other types may close the descriptor while it is registered; an OwnedFd does not"
+            reason = "AsyncFd::register is unsafe, because other types may close the descriptor while it is \
+                      registered; an OwnedFd does not"
         )]
         let timer = AsyncFd::new(timer)?;
         loop {
@@ -175,7 +181,8 @@ impl Schedule {
                 }
                 continue;
             }
-            let next = self.intended(released).max(now + MIN_SLEEP);
+            let sleep = if self.interval < MIN_WAKE_INTERVAL { MIN_SLEEP } else { Duration::ZERO };
+            let next = self.intended(released).max(now + sleep);
             let next = self.until.map_or(next, |until| until.min(next)).saturating_duration_since(now);
             // Zero would disarm the timer.
             let it_value = next.max(Duration::from_nanos(1)).try_into().map_err(io::Error::other)?;
