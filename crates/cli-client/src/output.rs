@@ -13,7 +13,7 @@ use crate::error::{CliError, FailureKind};
 use crate::language::texts;
 
 /// The schema version of `--json`. It changes when a field is changed or removed, not when one is added.
-const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Output {

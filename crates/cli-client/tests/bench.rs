@@ -251,6 +251,14 @@ fn connections_come_from_the_sources_in_turn() {
 }
 
 #[test]
+fn source_addresses_have_the_ip_version_of_the_server() {
+    for (source, server) in [("::1", "127.0.0.1:1"), ("127.0.0.2", "[::1]:1"), ("::1", "tls://127.0.0.1:1")] {
+        let message = format!("--sources: {server} cannot be reached from {source}: the IP versions differ");
+        run(&format!("bench rps --sources {source} --addr {server}")).assert_failed(2, "", &[&message]);
+    }
+}
+
+#[test]
 fn rounds_against_the_house_add_up_and_have_a_fairness_test() {
     let server = real::rps();
     for flags in ["-n 300", "-n 300 --pipeline 7 -c 3 --threads 2", "-n 300 --rate 10k"] {
@@ -271,7 +279,7 @@ fn rounds_against_the_house_add_up_and_have_a_fairness_test() {
     // 30 wins where 10 of each are expected: (20² + 10² + 10²) / 10 = 60.
     for row in [
         "draw 0 (0.0 %), win 30 (100.0 %), lose 0 ",
-        "fairness    chi-square 60.00, p = 0.000: very unlikely for a fair house",
+        "fairness    chi-square 60.00, p = 0.000: very unlikely for a fair house (below 0.001)\n",
     ] {
         assert!(table.stdout.contains(row), "{row:?} is not in {table:?}");
     }
@@ -286,8 +294,8 @@ fn wins_and_losses_of_a_duel_are_equal() {
         assert_eq!((win, void, draw.map(|draw| draw % 2)), (lose, Some(0), Some(0)), "{flags}");
     }
     run_bench_ok(201, &format!("duel -n 201 -c 3 --addr {server}"));
-    let server = real::duel(SHORT);
-    let alone = run_bench_ok(2, &format!("duel -n 2 -c 1 --window 200ms --addr {server}"));
+    let (one, other) = (real::duel(SHORT), real::duel(SHORT));
+    let alone = run_bench_ok(2, &format!("duel -n 2 -c 2 --window 200ms --addr {one},{other}"));
     assert_eq!(outcomes(&alone), [0, 0, 0, 2].map(Some));
 }
 
@@ -371,16 +379,29 @@ fn a_duel_needs_a_working_server_at_each_address() {
 
 #[test]
 fn a_duel_player_without_a_partner_gets_no_reply() {
-    let server = real::duel(LONG);
-    // The move stays in play, and a run without a reply has shown nothing.
-    let alone = run_bench(4, &format!("duel -c 1 -z 200ms --addr {server}"));
+    // Two servers do not match their players.
+    let (one, other) = (real::duel(LONG), real::duel(LONG));
+    // The moves stay in play, and a run without a reply has shown nothing.
+    let alone = run_bench(4, &format!("duel -c 2 -z 200ms --addr {one},{other}"));
     assert_eq!(
         (&alone["requests"], &alone["in_play"], &alone["errors"]),
-        (&json!(0), &json!(1), &json!({})),
+        (&json!(0), &json!(2), &json!({})),
         "{alone}"
     );
-    let report = run_bench(4, &format!("duel -c 1 -n 1 --window 100ms --timeout 100ms --addr {server}"));
-    assert_eq!(report["errors"], json!({"timeout": 1}), "{report}");
+    let load = "duel -c 2 -n 2 --window 100ms --timeout 100ms";
+    let report = run_bench(4, &format!("{load} --addr {one},{other}"));
+    assert_eq!(report["errors"], json!({"timeout": 2}), "{report}");
+}
+
+#[test]
+fn a_duel_needs_two_players_and_one_per_address() {
+    for (load, least) in [("-c 1", 2), ("-c 1 --addr h:1", 2), ("-c 2 --addr h:1,h:2,h:3", 3)] {
+        let message = format!("a duel needs at least {least} connections");
+        run(&format!("bench duel {load}")).assert_failed(2, "", &[&message]);
+    }
+    // An odd number is allowed: one player waits at a time.
+    let server = real::duel(LONG);
+    run_bench_ok(30, &format!("duel -c 3 -n 30 --addr {server}"));
 }
 
 #[test]

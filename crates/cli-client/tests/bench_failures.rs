@@ -65,7 +65,7 @@ fn an_exchange_reply_is_compared_byte_for_byte() {
         for (bytes, code, message) in [
             (&b"+PING\r\n"[..], 1, "wrong reply to 'PING\\r\\n': '+PING\\r\\n', expected '+PONG\\r\\n'"),
             (b"-", 1, ": '-', expected"),
-            (b"+PONG\r\n+PONG\r\n", 5, "more replies than there were requests"),
+            (b"+PONG\r\n+PONG\r\n", 5, "more replies than there were requests; the reply may be longer than --expect"),
         ] {
             let server = Fake::new(move |stream| reply(stream, bytes));
             run(&format!("{exchange} {flags} --addr {server}")).assert_failed(code, "", &[message]);
@@ -88,6 +88,13 @@ fn an_exchange_reply_is_compared_byte_for_byte() {
         );
         assert_eq!(report["right"], json!(0), "{flags}: {report}");
         assert!(report["errors"]["wrong"].as_u64() > Some(0), "{flags}: {report}");
+    }
+    // A reply that is longer than expected.
+    for flags in ["", "--keep-alive", "--pipeline 9"] {
+        let server = Fake::new(|stream| reply(stream, b"+PONG\r\n"));
+        let load = format!("bench exchange -z 1h --send PING\\r\\n --expect +PONG {flags} --addr {server}");
+        let message = r"the reply to 'PING\r\n' is longer than '+PONG': '\r\n' follows; add these bytes to --expect";
+        run(&load).assert_failed(1, "", &[message]);
     }
     for (wrong, message) in [
         ("--send a\\q --expect b --addr h:1", "unknown escape '\\q'; use \\r, \\n, \\t, \\0, \\\\ or \\xHH"),

@@ -30,6 +30,7 @@ const COMMANDS: &[&str] = &[
     "bench rps",
     "bench duel",
     "bench exchange",
+    "bench compare",
     "probe",
     "probe power",
     "probe rps",
@@ -138,11 +139,10 @@ fn errors_are_in_chinese() {
     ] {
         run(&format!("power square 2 --timeout 200ms --lang zh --addr {server}")).assert_failed(code, "", &[expected]);
     }
-    // The error of the client's own, not of the system.
     run("bench power -n 1 --sources 127.0.0.2 --lang zh --addr [::1]:1").assert_failed(
-        3,
+        2,
         "",
-        &["[::1]:1：它没有与源地址同一 IP 版本的地址"],
+        &["--sources：无法从 127.0.0.2 到达 [::1]:1：IP 版本不同"],
     );
     for (arguments, expected) in [
         ("power square abc", "错误：'<NUMBER>...' 的值 'abc' 无效：不是 2、-0.5、1e-3 这样的十进制数"),

@@ -317,6 +317,9 @@ fn a_plain_client_of_a_tls_server_is_told_so() {
         for (load, server) in [("power", &power), ("rps", &rps), ("duel", &duel)] {
             run(&format!("bench {load} -n 10 --addr {}", plain(server))).assert_failed(5, "", &[hint]);
         }
+        // Any bytes may be the reply of an exchange, so these are a wrong one.
+        let exchange = format!(r"bench exchange --send a2\n --expect d4.0\n --addr {}", plain(&power));
+        run(&exchange).assert_failed(1, "", &[hint]);
         let chinese = "；服务器可能使用 TLS：可试 tls://HOST:PORT";
         run(&format!("power square 2 --lang zh --addr {}", plain(&power))).assert_failed(5, "", &[chinese]);
     }

@@ -1,36 +1,47 @@
 //! The options of `bench`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clap::{Args, Subcommand};
+use clap::{Arg, Args, Subcommand};
 use proto::endpoint::Endpoint;
 use proto::wire::number::Number;
 use proto::wire::power::Operation;
 use proto::wire::power::client::Framing;
 
 use super::values::{SourceList, at_most, duration, escaped, framing, number, sources};
+use crate::bench::threshold::Threshold;
 use crate::language::texts;
 use crate::target::{Target, endpoint};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
-    #[command(about = texts::bench_power())]
+    #[command(about = texts::bench_power(), mut_arg("thresholds", expect))]
     Power(PowerLoad),
-    #[command(about = texts::bench_rps())]
+    #[command(about = texts::bench_rps(), mut_arg("thresholds", expect))]
     Rps(RpsLoad),
-    #[command(about = texts::bench_duel())]
+    #[command(about = texts::bench_duel(), mut_arg("thresholds", expect))]
     Duel(DuelLoad),
     #[command(about = texts::bench_exchange(), override_usage = EXCHANGE_USAGE)]
     Exchange(ExchangeLoad),
+    #[command(about = texts::bench_compare(), after_help = texts::bench_compare_rule())]
+    Compare(CompareArguments),
+}
+
+/// Names the option for thresholds `--expect`. With `bench exchange`, that is the expected reply.
+fn expect(argument: Arg) -> Arg {
+    argument.long("expect").alias("threshold")
 }
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LoadOptions {
-    #[arg(short, long, value_name = "COUNT", default_value = "50", value_parser = at_most::<1_000_000>, help = texts::connections())]
+    #[arg(short, long, value_name = "COUNT", default_value = "50", value_parser = at_most::<1_000_000>,
+          help = texts::connections())]
     pub(crate) connections: u64,
 
-    #[arg(short = 'n', long, value_name = "COUNT", value_parser = at_most::<1_000_000_000_000>, help = texts::requests())]
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = at_most::<1_000_000_000_000>,
+          help = texts::requests())]
     pub(crate) requests: Option<u64>,
 
     #[arg(short = 'z', long, value_name = "DURATION", value_parser = duration, help = texts::duration())]
@@ -47,6 +58,13 @@ pub(crate) struct LoadOptions {
 
     #[arg(long, value_name = "ADDRESSES", value_parser = sources, help = texts::sources())]
     pub(crate) sources: Option<SourceList>,
+
+    #[arg(long = "threshold", value_name = "CONDITION", value_delimiter = ',', value_parser = Threshold::parse,
+          help = texts::thresholds())]
+    pub(crate) thresholds: Vec<Threshold>,
+
+    #[arg(long, value_name = "FILE", value_parser = series_file, help = texts::series())]
+    pub(crate) series: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -83,7 +101,8 @@ pub(crate) struct RpsLoad {
     #[command(flatten)]
     pub(crate) load: LoadOptions,
 
-    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = at_most::<MAX_IN_FLIGHT>, help = texts::pipeline())]
+    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = at_most::<MAX_IN_FLIGHT>,
+          help = texts::pipeline())]
     pub(crate) pipeline: u64,
 
     #[arg(long, value_name = "ENDPOINT", value_parser = endpoint, help = Target::Rps.addr_help())]
@@ -95,7 +114,8 @@ pub(crate) struct DuelLoad {
     #[command(flatten)]
     pub(crate) load: LoadOptions,
 
-    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = at_most::<MAX_IN_FLIGHT>, help = texts::pipeline())]
+    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = at_most::<MAX_IN_FLIGHT>,
+          help = texts::pipeline())]
     pub(crate) pipeline: u64,
 
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, help = texts::bench_window())]
@@ -117,14 +137,22 @@ pub(crate) struct ExchangeLoad {
     #[arg(long, value_name = "COUNT", value_parser = at_most::<MAX_IN_FLIGHT>, help = texts::pipeline_exchange())]
     pub(crate) pipeline: Option<u64>,
 
-    #[arg(long, value_name = "BYTES", value_parser = escaped, allow_hyphen_values = true, help = texts::exchange_send())]
+    #[arg(long, value_name = "BYTES", value_parser = escaped, allow_hyphen_values = true,
+          help = texts::exchange_send())]
     pub(crate) send: Bytes,
 
-    #[arg(long, value_name = "BYTES", value_parser = escaped, allow_hyphen_values = true, help = texts::exchange_expect())]
+    #[arg(long, value_name = "BYTES", value_parser = escaped, allow_hyphen_values = true,
+          help = texts::exchange_expect())]
     pub(crate) expect: Bytes,
 
     #[arg(long, value_name = "ENDPOINT", value_parser = endpoint, help = texts::exchange_addr())]
     pub(crate) addr: Endpoint,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompareArguments {
+    #[arg(required = true, value_name = "FILE", help = texts::compare_files())]
+    pub(crate) files: Vec<PathBuf>,
 }
 
 /// The usage that clap generates, in two lines to fit a terminal.
@@ -134,6 +162,11 @@ const EXCHANGE_USAGE: &str = "cli-client bench exchange [OPTIONS] --send <BYTES>
 /// Maximum pipeline. It takes 1 MB with short requests and 32 MB with the longest; more requests in flight change no
 /// measurement.
 const MAX_IN_FLIGHT: u64 = 65_536;
+
+/// Parses the name of a file. `-` is none: the report is on standard output.
+fn series_file(text: &str) -> Result<PathBuf, String> {
+    if text == "-" { Err(texts::not_a_series_file()) } else { Ok(text.into()) }
+}
 
 fn operation(text: &str) -> Result<Operation, String> {
     let named = Operation::ALL.into_iter().find(|operation| operation.to_string() == text);

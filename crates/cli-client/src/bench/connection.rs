@@ -23,6 +23,9 @@ const MAX_READ: usize = 65_536;
 /// Number of random moves in the ring that all connections share. Each connection starts at a random position.
 const MOVE_RING: usize = 4096;
 
+/// The start of a TLS record with an alert (RFC 8446, section 5.1).
+const TLS_ALERT: &[u8] = b"\x15\x03";
+
 /// Maximum concurrent connects per thread. A server's accept queue is bounded; when it is full, a connect is retried
 /// only after a second (listen(2)).
 const MAX_CONCURRENT_CONNECTS: usize = 128;
@@ -100,6 +103,15 @@ impl LoadConnection {
     /// Returns the server's IP address if the connection is open, and if it has one.
     pub(super) fn peer_addr(&self) -> Option<SocketAddr> {
         self.open.as_ref()?.stream().peer_addr()
+    }
+
+    /// Adds to an error of an exchange what may help.
+    pub(super) fn explained(&self, error: CliError) -> CliError {
+        let is_exchange = matches!(self.verifier.plan.workload, Workload::Exchange { .. });
+        error.with_hint(|kind, _| {
+            let is_longer = is_exchange && matches!(kind, ErrorKind::Protocol(Violation::Unsolicited));
+            is_longer.then(texts::hint_expect)
+        })
     }
 
     /// Sends `count` requests, and calls `on_verdict` as replies arrive. An error covers all requests without a
@@ -201,16 +213,34 @@ impl Verifier {
 
     /// Verifies replies that are always the same. After a wrong reply the start of the next one is unknown.
     fn verify_bytes(&self, bytes: &mut BytesMut) -> Result<Option<Verdict>, ErrorKind> {
-        let verdict = self.take_expected(bytes);
-        if verdict.is_none() && !self.expected.starts_with(&bytes[..bytes.len().min(self.expected.len())]) {
-            let request = &self.requests[..self.request_length];
-            let [request, reply, expected] =
-                [request, &bytes.split(), &self.expected].map(|bytes| Quoted(bytes).to_string());
-            let result = Err(self.wrong_reply(&request, &reply, &expected));
-            return Ok(Some(Verdict { count: self.pending, result }));
+        let length = bytes.len().min(self.expected.len());
+        if !self.expected.starts_with(&bytes[..length]) {
+            return Ok(Some(self.wrong_bytes(&bytes.split())));
         }
-        let has_extra = !self.plan.keep_alive && bytes.len() > self.expected.len();
-        if has_extra { Err(Violation::Unsolicited.into()) } else { Ok(verdict) }
+        // Bytes after the last reply. Of a short connection all bytes belong to it.
+        let replies = if self.plan.keep_alive { self.pending } else { 1 };
+        let extra = bytes.get(replies * self.expected.len()..).filter(|extra| !extra.is_empty());
+        match extra {
+            Some(extra) if extra.starts_with(&self.expected) => Err(Violation::Unsolicited.into()),
+            Some(extra) if bytes[..bytes.len() - extra.len()] == self.expected.repeat(replies) => {
+                let request = Quoted(&self.requests[..self.request_length]);
+                let (expected, extra) = (Quoted(&self.expected), Quoted(extra));
+                let message = texts::longer_reply(self.address(), request, expected, extra);
+                Ok(Some(Verdict { count: self.pending, result: Err(CliError::WrongReply(message)) }))
+            }
+            _ => Ok(self.take_expected(bytes)),
+        }
+    }
+
+    /// Returns the error of a reply with other bytes than expected.
+    fn wrong_bytes(&self, reply: &[u8]) -> Verdict {
+        let request = &self.requests[..self.request_length];
+        let [request, quoted, expected] = [request, reply, &self.expected].map(|bytes| Quoted(bytes).to_string());
+        let mut message = texts::wrong_reply(self.address(), &request, &quoted, &expected);
+        if reply.starts_with(TLS_ALERT) {
+            message += &texts::hint_tls();
+        }
+        Verdict { count: self.pending, result: Err(CliError::WrongReply(message)) }
     }
 
     /// Verifies the replies to moves: takes the correct ones at the front, or else the first reply.

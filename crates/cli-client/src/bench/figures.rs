@@ -33,6 +33,12 @@ pub(super) fn micros(nanos: u64) -> f64 {
     float(nanos) / 1e3
 }
 
+/// Formats a time in nanoseconds that is not a whole number, such as a mean.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time that is not negative")]
+pub(super) fn time(nanoseconds: f64) -> String {
+    nanos(nanoseconds.round() as u64)
+}
+
 /// Formats a time with three digits in the unit that fits.
 pub(super) fn nanos(nanos: u64) -> String {
     let (value, unit) = match nanos {

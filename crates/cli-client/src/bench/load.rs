@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::io;
+use std::mem::replace;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -10,14 +11,14 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn};
 use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{LoadConnection, Verdict};
 use super::plan::{Plan, Workload};
-use super::schedule::Schedule;
-use super::stats::Stats;
+use super::schedule::{Schedule, Taken};
+use super::stats::{Interval, Stats};
 use crate::error::FailureKind;
 
 /// Delay before a schedule starts, in which threads, timers and first connections get ready.
@@ -78,7 +79,7 @@ async fn drive(load: &Arc<ThreadLoad>, stop: &CancellationToken) -> io::Result<S
     if let Some(until) = load.until {
         // A server that sends each reply just in time must not extend the run by the number of requests in flight. At
         // this deadline every request has waited for the whole reply timeout.
-        let deadline = until + SEND_GRACE + plan.reply_timeout;
+        let deadline = until + SEND_GRACE + plan.reply_timeout();
         plan.connectors =
             plan.connectors.into_iter().map(|connector| connector.with_deadline(deadline.into())).collect();
     }
@@ -90,13 +91,16 @@ async fn drive(load: &Arc<ThreadLoad>, stop: &CancellationToken) -> io::Result<S
     for connection in (*number..plan.load.connections).step_by(threads) {
         driven.spawn(drive_connection(Arc::clone(load), template.sibling(connection)));
     }
+    let scheduled = Arc::clone(load);
+    // A separate task: each wake-up of the future that the runtime blocks on writes to an eventfd.
+    let mut schedule = spawn(async move { scheduled.run_schedule().await });
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
         // A duel that has all its replies still has moves in play: their players wait for partners that have finished.
         () = load.budget.ended.cancelled() => {}
         () = async { while driven.join_next().await.is_some() {} } => {}
-        error = load.run_schedule() => return Err(error),
+        error = &mut schedule => return Err(error.unwrap_or_else(io::Error::other)),
     }
     Ok(load.final_stats())
 }
@@ -115,7 +119,7 @@ async fn drive_connection(load: Arc<ThreadLoad>, mut connection: LoadConnection)
         };
         if let Err(error) = requested.await {
             // An unsolicited reply is an error even when all requests have their replies.
-            let verdict = Verdict { count: batch.count.max(1), result: Err(error) };
+            let verdict = Verdict { count: batch.count.max(1), result: Err(connection.explained(error)) };
             all_correct = load.receive(&mut batch, verdict);
         }
         if !all_correct {
@@ -132,6 +136,8 @@ pub(super) struct ThreadLoad {
     number: u64,
     /// Requests before this time are warm-up and not counted.
     counted_from: Instant,
+    /// When the load begins.
+    begin: Instant,
     /// When the run stops sending requests; `None` for a count-limited run.
     until: Option<Instant>,
     budget: Arc<Budget>,
@@ -142,6 +148,8 @@ pub(super) struct ThreadLoad {
 #[derive(Debug)]
 struct LoadState {
     stats: Stats,
+    /// The replies since the last object of a series, if one is written: those of the warm-up, and the counted ones.
+    intervals: Option<[Interval; 2]>,
     /// Time of the last correct reply; at first, the time from which requests are counted.
     last_correct: Instant,
 }
@@ -189,10 +197,12 @@ impl ThreadLoad {
                 let warmup_requests = u64::try_from(warmup.as_nanos() / interval.as_nanos()).unwrap_or(u64::MAX);
                 // A budget that counts requests limits the schedule; one that counts replies does not.
                 let count = if budget.counts_replies { u64::MAX } else { budget.left() };
-                Schedule::new(begin + turn, interval, warmup_requests, count)
+                Schedule::new(begin + turn, interval, until, warmup_requests, count, plan.batch())
             });
-            let state = Mutex::new(LoadState { stats: Stats::new()?, last_correct: counted_from });
-            Ok(Arc::new(Self { plan: Arc::clone(plan), number, counted_from, until, budget, schedule, state }))
+            let has_series = plan.load.series.is_some();
+            let intervals = if has_series { Some([Interval::new()?, Interval::new()?]) } else { None };
+            let state = Mutex::new(LoadState { stats: Stats::new()?, intervals, last_correct: counted_from });
+            Ok(Arc::new(Self { plan: Arc::clone(plan), number, begin, counted_from, until, budget, schedule, state }))
         };
         (0..threads).map(load).collect()
     }
@@ -203,10 +213,31 @@ impl ThreadLoad {
         (state.stats.correct, state.stats.error_count())
     }
 
+    /// Returns when the load begins, from when on requests are counted, and when it stops sending.
+    pub(super) fn times(&self) -> (Instant, Instant, Option<Instant>) {
+        (self.begin, self.counted_from, self.until)
+    }
+
+    /// Returns the replies since the last call, of the warm-up or the counted ones.
+    pub(super) fn take_interval(&self, is_warmup: bool) -> io::Result<Interval> {
+        let empty = Interval::new()?;
+        let mut state = lock(&self.state);
+        let interval = state.intervals.as_mut().map(|intervals| &mut intervals[usize::from(!is_warmup)]);
+        Ok(match interval {
+            Some(interval) => replace(interval, empty),
+            None => empty,
+        })
+    }
+
+    /// Returns the number of requests that are due and not sent; `None` without a rate.
+    pub(super) fn backlog(&self, now: Instant) -> Option<u64> {
+        self.schedule.as_ref().map(|schedule| schedule.backlog(now))
+    }
+
     /// Runs the schedule, if there is one, and ends a duel at the end of its duration. Returns only on error.
     async fn run_schedule(&self) -> io::Error {
         if let Some(schedule) = &self.schedule
-            && let Err(error) = schedule.run(self.until).await
+            && let Err(error) = schedule.run().await
         {
             return error;
         }
@@ -256,11 +287,10 @@ impl ThreadLoad {
 
     /// Takes the next requests to send, at most `max`; returns `None` after the last.
     async fn take(&self, max: usize) -> Option<RequestBatch> {
-        let (first, due) = match &self.schedule {
+        let Taken { first, count: due, at: now } = match &self.schedule {
             Some(schedule) => schedule.take(max).await?,
-            None => (0, max),
+            None => Taken { first: 0, count: max, at: Instant::now() },
         };
-        let now = Instant::now();
         // Requests that were due before the end are still sent within `SEND_GRACE`.
         let (grace, counted) = match &self.schedule {
             Some(schedule) => (SEND_GRACE, schedule.is_counted(first)),
@@ -294,32 +324,57 @@ impl ThreadLoad {
             Ok(_) => 0,
         };
         let mut state = lock(&self.state);
-        let LoadState { stats, last_correct } = &mut *state;
+        let LoadState { stats, intervals, last_correct } = &mut *state;
+        if let Some([warmup, measured]) = intervals {
+            let (interval, recorded) = if batch.counted { (measured, counted) } else { (warmup, count as u64) };
+            match &result {
+                Ok(_) => self
+                    .latencies(batch, first, recorded, now, |count, elapsed| interval.record_replies(count, elapsed)),
+                Err(error) if recorded > 0 => interval.record_errors(recorded, error.kind()),
+                Err(_) => {}
+            }
+        }
         if batch.counted {
             stats.in_play = stats.in_play.saturating_sub(count as u64);
         }
         if counted > 0 {
             stats.elapsed = now.saturating_duration_since(self.counted_from);
-            match (&result, &self.schedule) {
-                (Err(error), _) => stats.record_errors(counted, error),
-                (Ok(_), None) => stats.record_replies(counted, now - batch.started),
-                (Ok(_), Some(schedule)) => {
-                    for number in first..first + counted {
-                        stats.record_replies(1, now.saturating_duration_since(schedule.intended(number)));
-                    }
+            match &result {
+                Ok(_) => {
+                    self.latencies(batch, first, counted, now, |count, elapsed| stats.record_replies(count, elapsed));
                 }
+                Err(error) => stats.record_errors(counted, error),
             }
             if let Ok(outcomes) = result {
                 stats.outcomes += outcomes;
                 *last_correct = now;
             }
         }
-        let abort_after = self.plan.reply_timeout.max(ABORT_AFTER);
+        let abort_after = self.plan.reply_timeout().max(ABORT_AFTER);
         if result.is_err() && self.until.is_none() && now.saturating_duration_since(*last_correct) > abort_after {
             stats.aborted = true;
             self.budget.ended.cancel();
         }
         result.is_ok()
+    }
+
+    /// Calls `record` with the latency of these replies of a batch, which arrived at `now`. At a fixed rate each reply
+    /// has its own latency.
+    fn latencies(
+        &self,
+        batch: &RequestBatch,
+        first: u64,
+        count: u64,
+        now: Instant,
+        mut record: impl FnMut(u64, Duration),
+    ) {
+        match &self.schedule {
+            None => record(count, now - batch.started),
+            Some(schedule) => {
+                (first..first + count)
+                    .for_each(|number| record(1, now.saturating_duration_since(schedule.intended(number))));
+            }
+        }
     }
 }
 

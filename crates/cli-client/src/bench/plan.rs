@@ -30,8 +30,10 @@ pub(super) struct Plan {
     pub(super) load: LoadOptions,
     /// Number of requests in flight on a connection.
     pub(super) in_flight: u64,
-    /// Timeout of the next reply.
-    pub(super) reply_timeout: Duration,
+    /// Timeout of each phase.
+    pub(super) timeout: Duration,
+    /// How long a move of a duel waits for another player's move.
+    pub(super) window: Option<Duration>,
 }
 
 impl Plan {
@@ -59,6 +61,12 @@ impl Plan {
         self.load.requests.unwrap_or(u64::MAX)
     }
 
+    /// Returns the timeout of the next reply.
+    pub(super) fn reply_timeout(&self) -> Duration {
+        self.timeout + self.window.unwrap_or_default()
+    }
+
+    /// Returns the duration of the run; `None` for a run that only a count limits.
     pub(super) fn duration(&self) -> Option<Duration> {
         self.load.duration.or_else(|| self.load.requests.is_none().then_some(DURATION))
     }

@@ -4,21 +4,34 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::iter::once;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use hdrhistogram::Histogram;
+use proto::wire::number::Number;
 use proto::wire::quoted::Quoted;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use unicode_width::UnicodeWidthStr;
 
-use super::figures::{float, grouped, micros, nanos, percent, rate};
+use super::figures::{float, grouped, micros, nanos, percent, rate, time};
+use super::layout::{Cell, Layout};
 use super::plan::{Plan, Workload};
-use super::stats::{ErrorStats, Fairness, Outcomes, Stats};
+use super::stats::{ErrorStats, Fairness, LatencyMetric, Outcomes, Stats};
+use super::threshold::Expectation;
+use crate::arguments::values::SourceList;
 use crate::error::{EXIT_TIMEOUT, FailureKind};
 use crate::language::texts;
+use crate::output;
 
-/// Maximum length of a histogram bar.
-const MAX_BAR: u64 = 40;
+/// Minimum and maximum length of the longest bar of the histogram.
+const MIN_BAR: usize = 8;
+const MAX_BAR: usize = 40;
+
+/// The latency figures of a table, in its order.
+pub(super) const ALL_LATENCIES: [&str; 9] = ["p50", "p90", "p95", "p99", "p99.9", "p99.99", "max", "min", "mean"];
+
+/// The latency figures of the single line with `--quiet`.
+const QUIET_LATENCIES: [&str; 5] = ["p50", "p90", "p99", "p99.9", "max"];
 
 /// A house is called unfair if a fair house would produce counts at least this uneven with a lower probability than
 /// this. One of 1,000 runs against a fair house is thus called unfair.
@@ -30,12 +43,20 @@ const SATURATED: f64 = 0.9;
 /// With less CPU time than this, most of it is start-up, and the share means nothing.
 const MIN_CPU: Duration = Duration::from_millis(100);
 
+/// Width of a row of the histogram without its bar.
+const HISTOGRAM_TEXT: usize = 31;
+
 /// A run and its stats.
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) plan: Arc<Plan>,
+    /// The name of the run in a comparison.
+    pub(super) name: Option<&'static str>,
+    /// When the load began.
+    pub(super) started: SystemTime,
     pub(super) stats: Stats,
     pub(super) quiet: bool,
+    pub(super) layout: Layout,
 }
 
 impl Report {
@@ -46,6 +67,34 @@ impl Report {
         let weighed =
             errors.map(|(&kind, error)| (if kind == FailureKind::Wrong { u64::MAX } else { error.count }, error.code));
         weighed.max().or_else(|| (self.stats.correct == 0).then_some((0, EXIT_TIMEOUT)))
+    }
+
+    /// Returns the thresholds with the measured figures.
+    fn expectations(&self) -> impl Iterator<Item = Expectation<'_>> {
+        self.plan.load.thresholds.iter().map(|threshold| threshold.check(&self.stats))
+    }
+
+    /// Whether a threshold is not met.
+    pub(super) fn has_failures(&self) -> bool {
+        self.expectations().any(|expectation| !expectation.is_met())
+    }
+
+    /// Returns a message for each threshold that is not met.
+    pub(super) fn failures(&self) -> impl Iterator<Item = String> {
+        let failed = self.expectations().filter(|expectation| !expectation.is_met());
+        failed.map(|failed| {
+            let run = self.name.map(|_| format!("{}: ", self.column())).unwrap_or_default();
+            run + &failed.message()
+        })
+    }
+
+    /// Returns the heading of the run in a comparison.
+    fn column(&self) -> String {
+        match (self.plan.keep_alive, self.plan.in_flight) {
+            (false, _) => texts::bench_column_short(),
+            (true, 1) => texts::bench_column_keep_alive(),
+            (true, in_flight) => texts::bench_column_pipelined(grouped(in_flight)),
+        }
     }
 
     fn title(&self) -> String {
@@ -67,30 +116,35 @@ impl Report {
     }
 
     /// The rows of the table, each with its label.
-    fn rows(&self) -> Vec<(String, String)> {
+    fn rows(&self) -> Vec<(String, Cell)> {
         let stats = &self.stats;
+        let prose = |(label, value)| (label, Cell::Prose(value));
         let correct = texts::bench_correct(grouped(stats.correct), format!("{:.2}", stats.elapsed.as_secs_f64()));
         let cpu = texts::bench_cpu(nanos(stats.cpu_per_reply()), format!("{:.2}", stats.cores()));
         let rows = [
-            (true, texts::bench_requests(), correct),
-            (true, texts::bench_throughput(), texts::bench_per_second(rate(stats.throughput()))),
-            (stats.unsent > 0, texts::bench_unsent(), texts::bench_not_sent(grouped(stats.unsent))),
-            (stats.in_play > 0, texts::bench_in_play(), texts::bench_no_reply(grouped(stats.in_play))),
-            (!stats.latency.is_empty(), texts::bench_latency(), self.quantiles()),
-            (stats.correct > 0, texts::bench_client(), cpu),
+            (true, texts::bench_requests(), Cell::Prose(correct)),
+            (true, texts::bench_throughput(), Cell::Prose(texts::bench_per_second(rate(stats.throughput())))),
+            (stats.unsent > 0, texts::bench_unsent(), Cell::Prose(texts::bench_not_sent(grouped(stats.unsent)))),
+            (stats.in_play > 0, texts::bench_in_play(), Cell::Prose(texts::bench_no_reply(grouped(stats.in_play)))),
+            (!stats.latency.is_empty(), texts::bench_latency(), Cell::Figures(self.latencies(&ALL_LATENCIES))),
+            (stats.correct > 0, texts::bench_client(), Cell::Prose(cpu)),
         ];
         let mut rows: Vec<_> =
             rows.into_iter().filter_map(|(shown, label, value)| shown.then_some((label, value))).collect();
-        rows.extend(self.outcomes());
+        rows.extend(self.outcomes().into_iter().map(prose));
         let error =
             |(kind, error): (&FailureKind, &ErrorStats)| (texts::kind_name(*kind).to_owned(), error_text(error));
-        rows.extend(stats.errors.iter().map(error));
+        rows.extend(stats.errors.iter().map(error).map(prose));
         rows
     }
 
-    fn quantiles(&self) -> String {
-        let quantiles = self.stats.quantiles().map(|(name, quantile)| format!("{name} {}", nanos(quantile)));
-        quantiles.collect::<Vec<_>>().join("  ")
+    /// Returns the latency figures of these names, each with its name.
+    fn latencies(&self, names: &[&str]) -> Vec<String> {
+        let figure = |name: &&str| {
+            let figure = LatencyMetric::named(name)?.of(&self.stats.latency)?;
+            Some(format!("{name} {}", time(figure)))
+        };
+        names.iter().filter_map(figure).collect()
     }
 
     fn outcomes(&self) -> Vec<(String, String)> {
@@ -118,17 +172,18 @@ impl Report {
 
     /// Returns the latency histogram. The first row ends at 1 µs; the upper bound of each further row is twice that of
     /// the row before.
-    fn histogram(&self) -> Vec<(String, String)> {
+    fn histogram(&self) -> Vec<(String, Cell)> {
         let latency = &self.stats.latency;
         let counts = latency.iter_log(1000, 2.0).map(|step| step.count_since_last_iteration());
         let bounds = (0..32).map(|power| 1000_u64 << power);
         let rows = once(0).chain(bounds.clone()).zip(bounds).zip(counts);
         let rows: Vec<_> = rows.skip_while(|row| row.1 == 0).collect();
         let max = rows.iter().map(|row| row.1).max().unwrap_or(1);
+        let width = self.layout.columns().saturating_sub(HISTOGRAM_TEXT).clamp(MIN_BAR, MAX_BAR);
         let row = |((least, next), count)| {
-            let bar = "#".repeat(usize::try_from(count * MAX_BAR / max).unwrap_or_default());
+            let bar = "#".repeat(usize::try_from(count * width as u64 / max).unwrap_or_default());
             let label = format!("{:>7} - {:>7}", nanos(least), nanos(next));
-            (label, format!("{bar:<width$} {:>6}", percent(count, latency.len()), width = 40))
+            (label, Cell::Figures(vec![format!("{bar:<width$} {:>6}", percent(count, latency.len()))]))
         };
         rows.into_iter().map(row).collect()
     }
@@ -151,7 +206,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.quiet {
             let stats = &self.stats;
-            let quantiles = (!stats.latency.is_empty()).then(|| self.quantiles());
+            let quantiles = (!stats.latency.is_empty()).then(|| self.latencies(&QUIET_LATENCIES).join("  "));
             let unsent = (stats.unsent > 0).then(|| format!("{} {}", texts::bench_unsent(), grouped(stats.unsent)));
             let error = |(kind, error): (&FailureKind, &ErrorStats)| {
                 format!("{} {}", texts::kind_name(*kind), grouped(error.count))
@@ -160,8 +215,10 @@ impl fmt::Display for Report {
                 [Some(texts::bench_per_second(rate(stats.throughput()))), quantiles, unsent].into_iter().flatten();
             return f.write_str(&parts.chain(stats.errors.iter().map(error)).collect::<Vec<_>>().join("  "));
         }
-        let mut paragraphs = vec![self.title(), table(&self.rows(), "  "), table(&self.histogram(), "  ")];
-        paragraphs.extend(self.remarks());
+        let layout = self.layout;
+        let mut paragraphs =
+            vec![layout.paragraph(&self.title()), layout.table(&self.rows()), layout.table(&self.histogram())];
+        paragraphs.extend(self.remarks().iter().map(|remark| layout.paragraph(remark)));
         paragraphs.retain(|paragraph| !paragraph.is_empty());
         f.write_str(&paragraphs.join("\n\n"))
     }
@@ -171,6 +228,7 @@ impl fmt::Display for Report {
 impl Serialize for Report {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { plan, stats, .. } = self;
+        let load = &plan.load;
         let is_house = plan.workload == Workload::Rps;
         let Outcomes { draw, win, lose, house: [scissors, rock, paper], .. } = stats.outcomes;
         let fairness = Fairness::from_counts([draw, win, lose]).filter(|_| is_house);
@@ -184,7 +242,27 @@ impl Serialize for Report {
         map.serialize_entry("connections", &plan.load.connections)?;
         map.serialize_entry("pipeline", &plan.in_flight)?;
         map.serialize_entry("threads", &plan.threads())?;
-        entry(&mut map, "rate", plan.load.rate)?;
+        entry(&mut map, "rate", load.rate)?;
+        match &plan.workload {
+            Workload::Power { request, .. } => {
+                map.serialize_entry("op", &request.operation.to_string())?;
+                map.serialize_entry("number", &Operand(request.operand))?;
+                map.serialize_entry("framing", plan.framing.name())?;
+            }
+            Workload::Exchange { send, expect } => {
+                map.serialize_entry("send", &escaped(send))?;
+                map.serialize_entry("expect", &escaped(expect))?;
+            }
+            Workload::Rps | Workload::Duel => {}
+        }
+        entry(&mut map, "max_requests", load.requests)?;
+        entry(&mut map, "duration_s", plan.duration().map(|duration| duration.as_secs_f64()))?;
+        entry(&mut map, "warmup_s", load.warmup.map(|warmup| warmup.as_secs_f64()))?;
+        entry(&mut map, "sources", load.sources.as_ref().map(|SourceList(sources)| sources))?;
+        map.serialize_entry("timeout_s", &plan.timeout.as_secs_f64())?;
+        entry(&mut map, "window_s", plan.window.map(|window| window.as_secs_f64()))?;
+        map.serialize_entry("version", env!("CARGO_PKG_VERSION"))?;
+        map.serialize_entry("started", &humantime::format_rfc3339_millis(self.started).to_string())?;
         map.serialize_entry("requests", &stats.requests())?;
         map.serialize_entry("right", &stats.correct)?;
         map.serialize_entry("errors", &counts)?;
@@ -193,12 +271,14 @@ impl Serialize for Report {
         entry(&mut map, "in_play", (plan.workload == Workload::Duel).then_some(stats.in_play))?;
         map.serialize_entry("seconds", &stats.elapsed.as_secs_f64())?;
         map.serialize_entry("throughput", &stats.throughput())?;
-        map.serialize_entry("latency_us", &Latency(stats))?;
+        map.serialize_entry("latency_us", &Latency(&stats.latency))?;
         map.serialize_entry("cpu_us", &micros(stats.cpu_per_reply()))?;
         entry(&mut map, "outcomes", Some(stats.outcomes).filter(|outcomes| *outcomes != Outcomes::default()))?;
         entry(&mut map, "chi_square", fairness.map(|fairness| fairness.chi_square))?;
         entry(&mut map, "p", fairness.map(|fairness| fairness.p))?;
         entry(&mut map, "house", evenness.map(|evenness| HouseMoves { scissors, rock, paper, evenness }))?;
+        let expectations: Vec<_> = self.expectations().collect();
+        entry(&mut map, "expectations", Some(expectations).filter(|expectations| !expectations.is_empty()))?;
         map.end()
     }
 }
@@ -218,15 +298,29 @@ struct HouseMoves {
     evenness: Fairness,
 }
 
+/// An operand with the same digits as on the wire.
+#[derive(Serialize)]
+struct Operand(#[serde(serialize_with = "output::number")] Number);
+
+/// Writes bytes in the notation of `--send` and `--expect`.
+fn escaped(bytes: &[u8]) -> String {
+    let escape = |&byte: &u8| match byte {
+        b'\r' => "\\r".to_owned(),
+        b'\n' => "\\n".to_owned(),
+        b'\\' => "\\\\".to_owned(),
+        b' '..=b'~' => char::from(byte).to_string(),
+        _ => format!("\\x{byte:02x}"),
+    };
+    bytes.iter().map(escape).collect()
+}
+
 /// Latencies in microseconds; empty without replies.
-struct Latency<'a>(&'a Stats);
+pub(super) struct Latency<'a>(pub(super) &'a Histogram<u64>);
 
 impl Serialize for Latency<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(stats) = self;
-        let least = [("min", micros(stats.latency.min())), ("mean", stats.latency.mean() / 1e3)];
-        let all = least.into_iter().chain(stats.quantiles().map(|(name, time)| (name, micros(time))));
-        serializer.collect_map(all.filter(|_| !stats.latency.is_empty()))
+        let figure = |(name, metric): (&'static str, LatencyMetric)| Some((name, metric.of(self.0)? / 1e3));
+        serializer.collect_map(LatencyMetric::ALL.into_iter().filter_map(figure))
     }
 }
 
@@ -235,9 +329,12 @@ impl Serialize for Latency<'_> {
 pub(super) struct Comparison<'a>(pub(super) &'a [Report]);
 
 impl Comparison<'_> {
+    /// The JSON names of the runs.
+    pub(super) const NAMES: [&'static str; 3] = ["short", "kept_alive", "pipelined"];
+
     /// Returns the runs with their JSON names.
     fn named(&self) -> impl Iterator<Item = (&'static str, &Report)> {
-        ["short", "kept_alive", "pipelined"].into_iter().zip(self.0)
+        Self::NAMES.into_iter().zip(self.0)
     }
 
     /// Returns the cost of a new connection per request in nanoseconds: the wall-clock time per request, and the extra
@@ -251,42 +348,50 @@ impl Comparison<'_> {
         Some((each(short) - each(keep_alive), short.latency.mean() - keep_alive.latency.mean()))
     }
 
-    fn table(&self) -> String {
-        let column = |run: &Report| match (run.plan.keep_alive, run.plan.in_flight) {
-            (false, _) => texts::bench_column_short(),
-            (true, 1) => texts::bench_column_keep_alive(),
-            (true, in_flight) => texts::bench_column_pipelined(grouped(in_flight)),
-        };
+    /// Returns a table with a column per run, or a table per run where that is too wide.
+    fn table(&self, layout: Layout) -> String {
         let cells = |run: &Report| {
             let stats = &run.stats;
-            let time = |time| if stats.latency.is_empty() { "-".to_owned() } else { nanos(time) };
+            let latency = |metric: LatencyMetric| metric.of(&stats.latency).map_or_else(|| "-".to_owned(), time);
+            let cpu = if stats.latency.is_empty() { "-".to_owned() } else { nanos(stats.cpu_per_reply()) };
             [
-                column(run),
+                run.column(),
                 texts::bench_per_second(rate(stats.throughput())),
-                time(stats.latency.value_at_quantile(0.5)),
-                time(stats.latency.value_at_quantile(0.99)),
-                time(stats.latency.max()),
-                time(stats.cpu_per_reply()),
+                latency(LatencyMetric::Quantile(0.5)),
+                latency(LatencyMetric::Quantile(0.99)),
+                latency(LatencyMetric::Max),
+                cpu,
                 grouped(stats.error_count()),
             ]
         };
+        let runs: Vec<_> = self.0.iter().map(cells).collect();
         let labels =
             ["", &texts::bench_throughput(), "p50", "p99", "max", &texts::bench_cpu_row(), &texts::bench_errors()];
-        let mut rows: Vec<_> = labels.into_iter().map(|label| (label.to_owned(), String::new())).collect();
-        for cells in self.0.iter().map(cells) {
-            let width = cells.iter().map(|cell| cell.width()).max().unwrap_or_default();
-            for ((_, row), cell) in rows.iter_mut().zip(&cells) {
-                *row += &" ".repeat(4 + width - cell.width());
-                *row += cell;
-            }
+        let wide = columns(&labels, &runs);
+        if wide.lines().all(|line| line.width() <= layout.columns()) {
+            return wide;
         }
-        table(&rows, "")
+        runs.iter().map(|run| columns(&labels, std::slice::from_ref(run))).collect::<Vec<_>>().join("\n\n")
     }
+}
+
+/// Formats a table with a label per row and a column per run, right-aligned.
+pub(super) fn columns<const ROWS: usize>(labels: &[&str; ROWS], runs: &[[String; ROWS]]) -> String {
+    let label_width = labels.iter().map(|label| label.width()).max().unwrap_or_default();
+    let mut rows = labels.map(|label| format!("  {label}{:1$}", "", label_width - label.width()));
+    for cells in runs {
+        let width = cells.iter().map(|cell| cell.width()).max().unwrap_or_default();
+        for (row, cell) in rows.iter_mut().zip(cells) {
+            *row += &" ".repeat(4 + width - cell.width());
+            *row += cell;
+        }
+    }
+    rows.join("\n")
 }
 
 impl fmt::Display for Comparison<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(Report { plan, quiet, .. }) = self.0.first() else { return Ok(()) };
+        let Some(Report { plan, quiet, layout, .. }) = self.0.first() else { return Ok(()) };
         if *quiet {
             let lines: Vec<_> = self.named().map(|(name, run)| format!("{name}: {run}")).collect();
             return f.write_str(&lines.join("\n"));
@@ -294,7 +399,7 @@ impl fmt::Display for Comparison<'_> {
         let Workload::Power { request, .. } = plan.workload else { return Ok(()) };
         let connections = grouped(plan.load.connections);
         let title = texts::bench_compared(plan.server(), request, &connections);
-        let mut paragraphs = vec![title, self.table()];
+        let mut paragraphs = vec![title];
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time that is not negative")]
         paragraphs.extend(self.costs().map(|(wall_clock, wait)| {
             if wall_clock > 0.0 && wait > 0.0 {
@@ -309,6 +414,8 @@ impl fmt::Display for Comparison<'_> {
         let mut remarks: Vec<_> = self.0.iter().flat_map(Report::remarks).collect();
         remarks.dedup();
         paragraphs.extend(remarks);
+        let mut paragraphs: Vec<_> = paragraphs.iter().map(|paragraph| layout.paragraph(paragraph)).collect();
+        paragraphs.insert(1, self.table(*layout));
         f.write_str(&paragraphs.join("\n\n"))
     }
 }
@@ -331,13 +438,6 @@ fn error_text(error: &ErrorStats) -> String {
     texts::bench_error(grouped(error.count), &error.first)
 }
 
-/// Formats rows of a label, padded to the longest, and a value.
-fn table(rows: &[(String, String)], gap: &str) -> String {
-    let width = rows.iter().map(|(label, _)| label.width()).max().unwrap_or_default();
-    let row = |(label, value): &(String, String)| format!("  {label}{:1$}{gap}{value}", "", width - label.width());
-    rows.iter().map(row).collect::<Vec<_>>().join("\n")
-}
-
 fn saturated_text(threads: u64) -> String {
     let more = 2 * threads;
     if threads == 1 { texts::bench_saturated(more) } else { texts::bench_saturated_threads(threads, more) }
@@ -347,5 +447,5 @@ fn saturated_text(threads: u64) -> String {
 fn verdict(Fairness { chi_square, p }: Fairness) -> String {
     let (chi_square, is_likely) = (format!("{chi_square:.2}"), p >= MIN_P);
     let p = format!("{p:.3}");
-    if is_likely { texts::bench_fair(chi_square, p) } else { texts::bench_unfair(chi_square, p) }
+    if is_likely { texts::bench_fair(chi_square, p, MIN_P) } else { texts::bench_unfair(chi_square, p, MIN_P) }
 }

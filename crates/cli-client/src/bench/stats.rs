@@ -17,6 +17,47 @@ const MAX_LATENCY: u64 = 3_600_000_000_000;
 /// Significant digits of the histogram. Two runs agree in fewer.
 const DIGITS: u8 = 3;
 
+/// A figure of a latency histogram.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum LatencyMetric {
+    Min,
+    Mean,
+    /// The latency that this share of the requests does not exceed, from 0 to 1.
+    Quantile(f64),
+    Max,
+}
+
+impl LatencyMetric {
+    /// All figures of a report, by name.
+    pub(super) const ALL: [(&str, Self); 9] = [
+        ("min", Self::Min),
+        ("mean", Self::Mean),
+        ("p50", Self::Quantile(0.5)),
+        ("p90", Self::Quantile(0.9)),
+        ("p95", Self::Quantile(0.95)),
+        ("p99", Self::Quantile(0.99)),
+        ("p99.9", Self::Quantile(0.999)),
+        ("p99.99", Self::Quantile(0.9999)),
+        ("max", Self::Max),
+    ];
+
+    /// Returns the figure with this name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, metric)| metric)
+    }
+
+    /// Returns this figure of a histogram in nanoseconds; `None` if the histogram is empty.
+    pub(super) fn of(self, latency: &Histogram<u64>) -> Option<f64> {
+        (!latency.is_empty()).then(|| match self {
+            Self::Min => float(latency.min()),
+            Self::Mean => latency.mean(),
+            Self::Quantile(quantile) => float(latency.value_at_quantile(quantile)),
+            Self::Max => float(latency.max()),
+        })
+    }
+}
+
+/// The measurements of a run.
 #[derive(Clone, Debug)]
 pub(super) struct Stats {
     /// Latency of each correct reply, and the wait of each unsent request, in nanoseconds.
@@ -62,9 +103,8 @@ pub(super) struct Outcomes {
 
 impl Stats {
     pub(super) fn new() -> io::Result<Self> {
-        let latency = Histogram::new_with_bounds(1, MAX_LATENCY, DIGITS).map_err(io::Error::other)?;
         Ok(Self {
-            latency,
+            latency: histogram()?,
             correct: 0,
             unsent: 0,
             in_play: 0,
@@ -84,8 +124,7 @@ impl Stats {
 
     /// Records the latency of requests, or the wait of unsent requests.
     pub(super) fn record_latency(&mut self, count: u64, elapsed: Duration) {
-        let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
-        self.latency.saturating_record_n(nanos, count);
+        self.latency.saturating_record_n(nanos(elapsed), count);
     }
 
     /// Records failed requests.
@@ -119,13 +158,6 @@ impl Stats {
         if self.elapsed.is_zero() { 0.0 } else { self.cpu.as_secs_f64() / self.elapsed.as_secs_f64() }
     }
 
-    /// Returns the quantiles of the latency and its maximum, by name, in nanoseconds.
-    pub(super) fn quantiles(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let quantiles = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
-        let quantiles = quantiles.map(|(name, quantile)| (name, self.latency.value_at_quantile(quantile)));
-        quantiles.into_iter().chain([("max", self.latency.max())])
-    }
-
     /// Adds the stats of another thread for the same time.
     pub(super) fn add(&mut self, other: &Self) {
         // Cannot fail: both histograms have the same bounds.
@@ -140,6 +172,52 @@ impl Stats {
             self.errors.entry(kind).or_insert_with(first).count += error.count;
         }
         self.elapsed = self.elapsed.max(other.elapsed);
+    }
+}
+
+/// Returns an empty histogram.
+fn histogram() -> io::Result<Histogram<u64>> {
+    Histogram::new_with_bounds(1, MAX_LATENCY, DIGITS).map_err(io::Error::other)
+}
+
+fn nanos(elapsed: Duration) -> u64 {
+    u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The replies of one interval of a series, warm-up included.
+#[derive(Clone, Debug)]
+pub(super) struct Interval {
+    pub(super) latency: Histogram<u64>,
+    /// Number of requests with a correct reply.
+    pub(super) correct: u64,
+    /// Number of requests without a correct reply, per kind of error.
+    pub(super) errors: BTreeMap<FailureKind, u64>,
+}
+
+impl Interval {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { latency: histogram()?, correct: 0, errors: BTreeMap::new() })
+    }
+
+    /// Records correct replies with this latency each.
+    pub(super) fn record_replies(&mut self, count: u64, elapsed: Duration) {
+        self.correct += count;
+        self.latency.saturating_record_n(nanos(elapsed), count);
+    }
+
+    /// Records failed requests.
+    pub(super) fn record_errors(&mut self, count: u64, kind: FailureKind) {
+        *self.errors.entry(kind).or_default() += count;
+    }
+
+    /// Adds the replies of another thread.
+    pub(super) fn add(&mut self, other: &Self) {
+        // Cannot fail: both histograms have the same bounds.
+        let _ = self.latency.add(&other.latency);
+        self.correct += other.correct;
+        for (&kind, count) in &other.errors {
+            self.record_errors(*count, kind);
+        }
     }
 }
 

@@ -180,6 +180,25 @@ texts! {
         "Connect from these local addresses in turn; each has its own ports. Addresses and ranges, separated by commas, \
          such as 127.0.0.2-127.0.0.9"
         "轮流从本机的这些地址连接，每个地址有自己的端口：用逗号隔开的地址和范围，如 127.0.0.2-127.0.0.9"
+    thresholds
+        "Exit with 1 unless the run meets this condition, such as p99<2ms. Metrics: p50, p90, p95, p99, p99.9, p99.99, \
+         max, min, mean (with a unit), throughput (per second; 100k), errors and unsent (a number, or 1%). Operators: \
+         <, <=, >, >=. Repeat it, or separate conditions by commas"
+        "不满足此条件就以 1 退出，如 p99<2ms。指标：p50、p90、p95、p99、p99.9、p99.99、max、min、mean（带单位）、\
+         throughput（每秒；100k）、errors 和 unsent（个数，或 1%）。运算符：<、<=、>、>=。可多次给出，或用逗号隔开"
+    series
+        "Write a JSON object per second to this file while the load runs, warm-up included"
+        "加压期间每秒向这个文件写一个 JSON 对象，包括预热"
+    bench_compare "Compare reports of --json: which figures differ beyond noise" "比较 --json 的报告：哪些数值的差异超出噪声"
+    compare_files
+        "Two or more files with reports of the same load, one per line; the first file is the baseline"
+        "两个或更多文件，每行一个报告，负载相同；第一个文件作为基准"
+    bench_compare_rule
+        "A figure differs if a two-sided Mann-Whitney rank test of the runs has\n\
+         p < 0.01. That takes at least 5 runs in each file. Without a real difference,\n\
+         one figure in a hundred still differs."
+        "数值有差异，指对各次运行做双侧 Mann-Whitney 秩检验，p < 0.01。\n\
+         每个文件至少要有 5 次运行。即使没有真正的差异，一百个数值中也会有一个显示差异。"
     bench_keep_alive
         "Keep each connection, and send its requests as lines, one after another"
         "保持连接，逐行依次发送请求"
@@ -248,6 +267,18 @@ texts! {
     sources_need_ip(endpoint)
         "--sources: {endpoint} is a Unix socket, which has no source addresses"
         "--sources：{endpoint} 是 Unix 套接字，没有源地址"
+    sources_of_other_version(endpoint, source)
+        "--sources: {endpoint} cannot be reached from {source}: the IP versions differ"
+        "--sources：无法从 {source} 到达 {endpoint}：IP 版本不同"
+    too_few_players(connections, least)
+        "-c {connections}: a duel needs at least {least} connections: two players, and one per address"
+        "-c {connections}：对战至少需要 {least} 个连接：两个玩家，并且每个地址一个"
+    not_a_threshold
+        "expected a metric, an operator and a value, such as p99<2ms, throughput>=100k, errors<1% or unsent<=0"
+        "请输入指标、运算符和数值，如 p99<2ms、throughput>=100k、errors<1%、unsent<=0"
+    not_a_series_file
+        "expected the name of a file; /dev/stdout is standard output"
+        "请输入文件名；/dev/stdout 表示标准输出"
     not_a_count(least, most)
         "expected a whole number from {least} to {most}; k stands for thousands, m for millions"
         "请输入 {least} 到 {most} 的整数；k 表示千，m 表示百万"
@@ -280,6 +311,9 @@ texts! {
     wrong_reply(address, request, reply, expected)
         "{address}: wrong reply to {request}: {reply}, expected {expected}"
         "{address}：请求 {request} 的应答有误：{reply}，应为 {expected}"
+    longer_reply(address, request, expected, extra)
+        "{address}: the reply to {request} is longer than {expected}: {extra} follows; add these bytes to --expect"
+        "{address}：请求 {request} 的应答比 {expected} 长：其后还有 {extra}；请把这些字节加到 --expect"
     wrong_square(address, operand, reply, expected)
         "{address}: wrong reply: the square of {operand} is {expected}, not {reply}"
         "{address}：应答有误：{operand} 的平方应为 {expected}，不是 {reply}"
@@ -320,6 +354,9 @@ texts! {
     insecure_warning
         "warning: --insecure: the server's certificate is not verified"
         "警告：--insecure：不验证服务器的证书"
+    hint_expect
+        "; the reply may be longer than --expect"
+        "；应答可能比 --expect 长"
     hint_timeout "; --timeout sets how long to wait" "；--timeout 设定最多等多久"
     hint_framing
         "; if the server ends its replies in another way, try another --framing, such as bare"
@@ -415,10 +452,12 @@ texts! {
     bench_in_play "in play" "未决"
     bench_no_reply(count) "{count} had no reply at the end" "结束时 {count} 个还没有应答"
     bench_aborted "Aborted: no correct reply for a long time." "已中止：长时间没有正确的应答。"
-    bench_fair(chi_square, p) "chi-square {chi_square}, p = {p}: fair" "卡方 {chi_square}，p = {p}：公平"
-    bench_unfair(chi_square, p)
-        "chi-square {chi_square}, p = {p}: very unlikely for a fair house"
-        "卡方 {chi_square}，p = {p}：公平的庄家几乎不会这样"
+    bench_fair(chi_square, p, least)
+        "chi-square {chi_square}, p = {p}: fair (at least {least})"
+        "卡方 {chi_square}，p = {p}：公平（不低于 {least}）"
+    bench_unfair(chi_square, p, least)
+        "chi-square {chi_square}, p = {p}: very unlikely for a fair house (below {least})"
+        "卡方 {chi_square}，p = {p}：公平的庄家几乎不会这样（低于 {least}）"
     bench_error(count, first) "{count}; the first: {first}" "{count} 个；第一个：{first}"
     bench_rate_missed(rate) "The rate of {rate}/s was not reached." "没有达到每秒 {rate} 个。"
     bench_saturated(more)
@@ -437,6 +476,36 @@ texts! {
     bench_cost_not_measurable
         "These runs are too short to measure the cost of a new connection per request."
         "这几次运行太短，测不出每个请求新建一个连接的代价。"
+    bench_not_met(condition, figure)
+        "threshold not met: {condition}: measured {figure}"
+        "未达到阈值：{condition}：实测 {figure}"
+    bench_nothing_measured "nothing" "无"
+    series_failed(file, reason) "--series: {file}: {reason}" "--series：{file}：{reason}"
+    compare_file(file, reason) "{file}: {reason}" "{file}：{reason}"
+    compare_not_reports
+        "not a report of 'bench --json' in each line, as from: for i in 1 2 3 4 5; do cli-client bench ... --json; done"
+        "并非每行都是 'bench --json' 的报告；可这样得到：for i in 1 2 3 4 5; do cli-client bench ... --json; done"
+    compare_is_comparison
+        "a report of --compare has three loads: compare reports of single loads"
+        "--compare 的报告包含三种负载：请比较单一负载的报告"
+    compare_one_file "bench compare needs two or more files" "bench compare 需要两个或更多文件"
+    compare_too_long(bytes) "longer than {bytes} bytes" "超过 {bytes} 字节"
+    compare_too_many(runs, most) "{runs} runs; at most {most} are allowed" "有 {runs} 次运行，最多 {most} 次"
+    compare_workloads(file, workload, other_file, other)
+        "{file} has a run of {workload}, and {other_file} one of {other}: compare runs of the same workload"
+        "{file} 中有 {workload} 的运行，{other_file} 中有 {other} 的运行：请比较同一种负载"
+    compare_title(workload, file, runs, other_file, other_runs)
+        "{workload}: medians of {file} (runs: {runs}) -> {other_file} (runs: {other_runs})"
+        "{workload}：{file}（{runs} 次运行）-> {other_file}（{other_runs} 次运行）的中位数"
+    compare_parameters "The runs have different parameters:" "各次运行的参数不同："
+    compare_better(p) "better (p = {p})" "更好（p = {p}）"
+    compare_worse(p) "worse (p = {p})" "更差（p = {p}）"
+    compare_within_noise(p) "within noise (p = {p})" "在噪声内（p = {p}）"
+    compare_equal "equal" "相同"
+    compare_unknown "noise unknown" "噪声未知"
+    compare_noise_unknown
+        "The noise is unknown with so few runs:\nmake at least 5 runs for each file, one report per line."
+        "运行次数太少，噪声未知。请为每个文件至少运行 5 次，每行一个报告。"
     power_out_of_range
         "--number: the result is beyond the largest double, 1.7976931348623157e+308"
         "--number：结果超出最大的双精度数 1.7976931348623157e+308"

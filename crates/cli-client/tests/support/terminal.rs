@@ -10,6 +10,7 @@ use std::time::Instant;
 use proto::testing::TEST_TIMEOUT;
 use proto::testing::process::ChildProcess;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::ClientCommand;
 
@@ -23,13 +24,20 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Starts the client with all three standard streams on the terminal.
+    /// Starts the client with all three standard streams on the terminal, whose width is unknown.
     pub(crate) fn start(client: ClientCommand) -> Self {
+        Self::start_with_columns(client, 0)
+    }
+
+    /// Starts the client on a terminal of this width.
+    pub(crate) fn start_with_columns(client: ClientCommand, columns: u16) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("there is a terminal");
         grantpt(&master).expect("this user owns the terminal");
         unlockpt(&master).expect("the terminal can be unlocked");
         let name =
             ptsname(&master, Vec::new()).expect("the terminal has a name").into_string().expect("the name is UTF-8");
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&master, size).expect("the terminal has a size");
         let slave = || Stdio::from(File::options().read(true).write(true).open(&name).expect("the terminal opens"));
         let mut command = client.command;
         let process = ChildProcess::start(command.stdin(slave()).stdout(slave()).stderr(slave()));
@@ -78,6 +86,16 @@ impl Terminal {
             let more = more.unwrap_or_else(|_| panic!("{text:?} is not shown: {:?}", self.shown));
             self.shown.push_str(&String::from_utf8_lossy(&more));
         }
+    }
+
+    /// Waits until the client closes the terminal, and returns the output after the last text that was waited for.
+    pub(crate) fn see_rest(&mut self) -> String {
+        let until = Instant::now() + TEST_TIMEOUT;
+        let mut bytes = std::mem::take(&mut self.shown).into_bytes();
+        while let Ok(more) = self.screen.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            bytes.extend(more);
+        }
+        String::from_utf8(bytes).expect("the output is UTF-8")
     }
 
     /// Waits for the end of the client, and returns its exit code.
