@@ -3,7 +3,7 @@
 //! - `arguments`: the command line; `target`: the servers and their addresses; `input`: values from arguments and
 //!   standard input;
 //! - `session`: the state shared by all commands: `output`, `interrupt`, `trace`; `status_line`: progress on a
-//!   terminal;
+//!   terminal; `terminal`: the echo of keys during a wait;
 //! - `error`: errors and exit codes;
 //! - `language`: all texts, in English and Chinese;
 //! - `power`, `rps`, `bench`, `probe`: the commands.
@@ -13,7 +13,7 @@
 //! `arguments` parses the command line into a command and the common options, from which a `Session` is built. The
 //! command sends requests through `proto::client`, which has a timeout for each phase. Replies go to `output`, as lines
 //! or JSON objects. An error is a `CliError`, with a message and an exit code. On a signal the command's future is
-//! dropped, which withdraws a move in play.
+//! dropped, which withdraws a move in play, and then the process dies by the signal.
 
 mod arguments;
 mod bench;
@@ -28,6 +28,7 @@ mod rps;
 mod session;
 mod status_line;
 mod target;
+mod terminal;
 mod trace;
 
 use std::io::{self, Write};
@@ -52,6 +53,9 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output.report_error(&(), &error);
+            if let CliError::Interrupted(code) = error {
+                interrupt::die(code);
+            }
             ExitCode::from(error.code())
         }
     }
