@@ -91,7 +91,7 @@ fn a_connection_closed_during_the_game_exits_with_5_after_earlier_outcomes() {
     run(&format!("rps throw paper rock 1 --addr {server}")).assert_failed(
         5,
         "paper lose\n",
-        &["the server has closed the connection: "],
+        &["the outcome of the move is unknown"],
     );
 }
 

@@ -42,8 +42,9 @@ fn chinese_error(kind: &ErrorKind, phase: Phase) -> String {
         (ErrorKind::Io(cause), Phase::End) => format!("应答中途连接断开：{}", system(cause)),
         (ErrorKind::Protocol(violation @ Violation::NoReply), _) => format!("服务器{}", chinese_violation(violation)),
         (ErrorKind::Protocol(violation), _) => format!("服务器违反了协议：{}", chinese_violation(violation)),
-        (ErrorKind::Full, _) => "服务器已满，请稍后再试".to_owned(),
+        (ErrorKind::Full, _) => "服务器已满，或达到单个客户端的上限，请稍后再试".to_owned(),
         (ErrorKind::Closed, _) => "服务器关闭了连接：空闲太久，或正在停止".to_owned(),
+        (ErrorKind::OutcomeUnknown, _) => "服务器在应答之前关闭了连接；这一拳的结果未知".to_owned(),
     }
 }
 

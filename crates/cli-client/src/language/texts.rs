@@ -275,6 +275,9 @@ texts! {
     interrupted "interrupted by a signal" "被信号中断"
     output_broken(error) "standard output: {error}" "标准输出：{error}"
     error_reply(address, reply) "{address}: error reply: {reply}" "{address}：错误应答：{reply}"
+    error_reply_to(address, operand, reply)
+        "{address}: error reply to {operand}: {reply}"
+        "{address}：{operand} 的错误应答：{reply}"
     wrong_reply(address, request, reply, expected)
         "{address}: wrong reply to {request}: {reply}, expected {expected}"
         "{address}：请求 {request} 的应答有误：{reply}，应为 {expected}"
@@ -332,6 +335,7 @@ texts! {
     hint_is_duel
         "; this may be the address of the duel server: check it with 'probe duel'"
         "；这可能是对战服务器的地址，请用 'probe duel' 检查"
+    hint_outcome_unknown "; the outcome of the move is unknown" "；这一拳的结果未知"
     hint_window
         ": --window (as the server's duel.window) plus --timeout"
         "：即 --window（应与服务器的 duel.window 一致）加 --timeout"
@@ -348,13 +352,22 @@ texts! {
 // Games and probes.
 texts! {
     prompt(won, lost) "{won}:{lost} scissors, rock or paper? " "{won}:{lost} 剪刀、石头还是布？"
+    play_keys "s, r, p: scissors, rock, paper; q: end" "s、r、p：剪刀、石头、布；q：结束"
+    play_help
+        "scissors, s, 1 or 剪刀\nrock, r, 2 or 石头\npaper, p, 3 or 布\n\
+         q, quit, exit or Ctrl-D: end the game\nhelp, ?: this list"
+        "剪刀（s、1、scissors）\n石头（r、2、rock）\n布（p、3、paper）\n\
+         q、quit、exit、Ctrl-D：结束\nhelp、?：显示这张表"
+    reconnected
+        "the server had closed the idle connection; connected again: the opponent may be another player now"
+        "服务器关闭了空闲的连接；已重新连接：对手可能换了人"
     you "you" "你"
     house "house" "庄家"
     other_player "other player" "对方"
     waiting(left) "waiting for the other player: {left} s left" "等待对方出拳：还剩 {left} 秒"
     round_void
-        "no other player moved in time: the round is void"
-        "没有别的玩家及时出拳，这一局作废，不计胜负"
+        "no other player moved in time: the round is void,\nand the next opponent may be another player"
+        "没有别的玩家及时出拳，这一局作废，不计胜负；\n下一局的对手可能换人"
     streak(rounds) "{rounds} wins in a row!" "{rounds} 连胜！"
     losing_streak(rounds) "{rounds} losses in a row." "{rounds} 连败。"
     score(won, lost, drawn) "{won} won, {lost} lost, {drawn} drawn" "{won} 胜，{lost} 负，{drawn} 平"
