@@ -6,7 +6,7 @@
 //!   terminal; `terminal`: the echo of keys during a wait;
 //! - `error`: errors and exit codes;
 //! - `language`: all texts, in English and Chinese;
-//! - `power`, `rps`, `bench`, `probe`: the commands.
+//! - `power`, `rps`, `bench`, `probe`: the commands; `completions`, `man`: what an installation adds to the program.
 //!
 //! # How a command runs
 //!
@@ -17,10 +17,12 @@
 
 mod arguments;
 mod bench;
+mod completions;
 mod error;
 mod input;
 mod interrupt;
 mod language;
+mod man;
 mod output;
 mod power;
 mod probe;
@@ -31,10 +33,8 @@ mod target;
 mod terminal;
 mod trace;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap_complete::Shell;
 use tokio::runtime::Builder;
 
 use arguments::{Arguments, Command, RpsCommand};
@@ -44,6 +44,9 @@ use session::Session;
 /// Runs the command on the command line, and returns the exit code.
 #[must_use]
 pub fn run() -> ExitCode {
+    if let Some(code) = completions::answer() {
+        return code;
+    }
     let arguments = match Arguments::from_command_line() {
         Ok(arguments) => arguments,
         Err(code) => return code,
@@ -77,14 +80,7 @@ async fn execute(command: Command, session: &Session) -> Result<(), CliError> {
         Command::Rps(RpsCommand::Play(arguments)) => rps::play(arguments, session).await,
         Command::Bench(command) => bench::run(command, session).await,
         Command::Probe(command) => session.run_until_cancelled(probe::run(command, session)).await,
-        Command::Completions { shell } => completions(shell),
+        Command::Completions { shell } => completions::print_script(shell),
+        Command::Man { folder } => man::run(folder.as_deref()),
     }
-}
-
-fn completions(shell: Shell) -> Result<(), CliError> {
-    let mut command = arguments::command();
-    let name = command.get_name().to_owned();
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut command, name, &mut script);
-    io::stdout().write_all(&script).map_err(CliError::from_output)
 }

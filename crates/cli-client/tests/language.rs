@@ -6,7 +6,6 @@
 mod support;
 
 use std::io::Write;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use support::fake::{Fake, Then, read_some, read_to_eof};
@@ -35,12 +34,13 @@ const COMMANDS: &[&str] = &[
     "probe rps",
     "probe duel",
     "completions",
+    "man",
 ];
 
 #[test]
 fn every_command_has_help_in_both_languages_that_fits_a_terminal() {
     for command in COMMANDS {
-        for (language, usage) in [("en", "\nUsage: cli-client"), ("zh", "\n用法: cli-client")] {
+        for (language, usage) in [("en", "\nUsage: cli-client"), ("zh", "\n用法：cli-client")] {
             let help = run(&format!("{command} --help --lang {language}"));
             help.assert_success(&help.stdout);
             assert!(help.stdout.contains(usage), "{help:?}");
@@ -60,7 +60,7 @@ fn every_command_has_help_in_both_languages_that_fits_a_terminal() {
                 }
                 // Names and literal values come alone or in pairs; three English words in a row are an untranslated
                 // sentence.
-                for line in help.stdout.lines().filter(|line| !line.starts_with("用法")) {
+                for line in help.stdout.lines().filter(|line| !line.starts_with("用法") && !is_example(line)) {
                     let words: Vec<_> = line.split_whitespace().collect();
                     let is_sentence = |three: &[&str]| three.concat().bytes().all(|byte| byte.is_ascii_alphabetic());
                     assert!(!words.windows(3).any(is_sentence), "{line:?}");
@@ -75,10 +75,38 @@ fn help_is_the_same_with_every_way_to_request_it() {
     for command in COMMANDS {
         for language in ["en", "zh"] {
             let help = run(&format!("{command} --help --lang {language}")).stdout;
-            run(&format!("--lang {language} {command} -h")).assert_success(&help);
             run(&format!("--lang {language} help {command}")).assert_success(&help);
+            let short = run(&format!("{command} -h --lang {language}")).stdout;
+            run(&format!("--lang {language} {command} -qh")).assert_success(&short);
         }
     }
+}
+
+#[test]
+fn short_help_has_one_line_per_option_and_is_shorter() {
+    for command in COMMANDS {
+        for language in ["en", "zh"] {
+            let [short, long] = ["-h", "--help"].map(|flag| run(&format!("--lang {language} {command} {flag}")).stdout);
+            assert!(short.lines().count() < long.lines().count(), "{command}: {short}");
+            let (options, end) =
+                short.split_once("\n\n").and_then(|(_, rest)| rest.rsplit_once("\n\n")).expect("parts");
+            for line in options.lines().filter(|line| line.starts_with("  ") && !line.contains("--addr <ENDPOINT>")) {
+                let column = line.len() - line.trim_start().len();
+                assert!(column <= 6 && line.trim().contains("  ") && line.width() <= 80, "{command}: {line:?}");
+            }
+            for option in ["--lang", "--json", "--timeout", "--help"] {
+                assert!(end.contains(option), "{command}: {end:?}");
+            }
+            for part in ["cli-client ", "130 Ctrl-C", "--cacert"] {
+                assert!(long.contains(part) && !end.contains(part), "{command}: {part:?}");
+            }
+        }
+    }
+}
+
+/// Whether a line of a help is an example.
+fn is_example(line: &str) -> bool {
+    line.starts_with("  ") && line.contains("cli-client ")
 }
 
 #[test]
@@ -166,7 +194,7 @@ fn usage_errors_are_completely_in_chinese() {
     for (arguments, expected) in [
         (
             "power square",
-            "错误：缺少：<NUMBER>...\n\n用法: cli-client power square <NUMBER>...\n\n详情请看 'cli-client power square --help'。\n",
+            "错误：缺少：<NUMBER>...\n\n用法：cli-client power square <NUMBER>...\n\n详情请看 'cli-client power square --help'。\n",
         ),
         (
             "rps throw 1 --timeout",
@@ -174,7 +202,7 @@ fn usage_errors_are_completely_in_chinese() {
         ),
         ("power square 2 --keep-alive=no", "错误：'--keep-alive' 不带值"),
         ("power square 2 --split 0", "请输入 1 到 1000000 的整数"),
-        ("bench power --compare --keep-alive", "错误：'--compare' 不能与 '--keep-alive' 一起用\n\n用法: cli-client "),
+        ("bench power --compare --keep-alive", "错误：'--compare' 不能与 '--keep-alive' 一起用\n\n用法：cli-client "),
         ("power square 2 --framing bare --keep-alive", "cli-client: --keep-alive 需要逐行：请去掉 --framing，"),
     ] {
         let finished = run(&format!("--lang zh {arguments}"));
@@ -316,26 +344,4 @@ fn a_dumb_terminal_shows_the_remaining_time_once() {
     terminal.press("\x04");
     terminal.see("0 won, 0 lost, 0 drawn, 1 void\r\n");
     assert_eq!(terminal.code(), Some(0));
-}
-
-#[test]
-fn completions_are_printed_for_every_shell() {
-    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
-        let script = run(&format!("completions {shell}"));
-        script.assert_exit_code(0);
-        let names =
-            "power rps bench probe completions --keep-alive --lang --cacert --cert --key --server-name --insecure";
-        for name in names.split(' ') {
-            let name = if shell == "fish" { name.trim_start_matches('-') } else { name };
-            assert!(script.stdout.contains(name), "{shell}: {name}");
-        }
-        if shell == "bash" {
-            let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().expect("bash is installed");
-            let mut input = bash.stdin.take().expect("standard input is a pipe");
-            input.write_all(script.stdout.as_bytes()).expect("bash reads the script");
-            drop(input);
-            assert!(bash.wait().expect("bash ends").success());
-        }
-    }
-    run("completions tcsh").assert_usage_error("'tcsh'");
 }

@@ -64,8 +64,10 @@ fn a_full_disk_is_reported() {
         return;
     };
     let server = real::power();
-    let client = client(&format!("power square 2 --addr {server}"));
-    client.with_stdout(full).run("").assert_failed(1, "", &["No space left on device"]);
+    for arguments in [format!("power square 2 --addr {server}"), "--help".to_owned(), "power -h".to_owned()] {
+        let full = full.try_clone().expect("the descriptor can be duplicated");
+        client(&arguments).with_stdout(full).run("").assert_failed(1, "", &["No space left on device"]);
+    }
 }
 
 #[test]

@@ -18,9 +18,10 @@ pub(super) fn report(error: &Error, arguments: &[OsString]) -> ExitCode {
     let usage_error = CliError::Usage(message(error));
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // Prints in colour on a terminal. Ignores a closed pipe.
-            let _ = error.print();
-            return ExitCode::SUCCESS;
+            // Prints in colour on a terminal.
+            let Err(error) = error.print().map_err(CliError::from_output) else { return ExitCode::SUCCESS };
+            Output { json, quiet: false }.report_error(&(), &error);
+            return ExitCode::from(error.code());
         }
         _ if json => Output { json, quiet: false }.report_error(&(), &usage_error),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
@@ -40,7 +41,7 @@ fn usage(error: &Error, message: &str, arguments: &[OsString]) -> String {
         let usage = usage.trim_start().trim_start_matches("Usage:").trim_start();
         let names: Vec<_> = usage.split(' ').take_while(|word| !word.starts_with(['[', '<', '-'])).collect();
         command = names.join(" ");
-        paragraphs.push(format!("{}: {usage}", texts::help_usage()));
+        paragraphs.push(texts::usage_line(usage));
     }
     paragraphs.push(texts::more_help(command));
     paragraphs.join("\n\n") + "\n"

@@ -47,7 +47,13 @@ texts! {
     help_options "Options" "选项"
     help_common "For every command" "所有命令通用"
     help_usage "Usage" "用法"
-    help_flag "Print help" "显示帮助"
+    help_examples "Examples:" "示例："
+    help_short_end
+        "For every command: --lang, --json, -q, -v, --trace, --timeout and the options\n\
+         of TLS. --help has these, whole texts, examples and exit codes."
+        "所有命令通用：--lang、--json、-q、-v、--trace、--timeout 和 TLS 的选项。\n\
+         --help 有这些选项、完整的说明、示例和退出码。"
+    help_flag "Print help; --help has more than -h" "显示帮助；--help 比 -h 详细"
     help_command "Print this help, or the help of a command" "显示帮助，或某个命令的帮助"
     version_flag "Print the version" "显示版本"
     timeout
@@ -119,13 +125,14 @@ texts! {
         "剪刀、石头、布（或 1、2、3，或 scissors、rock、paper，或 s、r、p）；- 表示从标准输入读取，每行一拳"
     play "Play at a prompt or from standard input, and keep the score" "在提示符下玩，或从标准输入读取出拳，并计分"
     best_of
-        "End when one side has won more than half of this many rounds, an odd number; draws do not count"
-        "一方在这么多局（奇数）中赢得过半即结束；平局不算"
+        "Play a match of this many rounds, an odd number: it ends when one side has won more than half; draws do not \
+         count. With --duel, the match goes on against another player if the partner leaves"
+        "打一场这么多局（奇数）的比赛：一方赢得过半即结束，平局不算。用 --duel 时，对手若离开，比赛会与另一位玩家继续"
     duel "Play against another player, and wait for their moves" "与另一位玩家对战，并等待对方出拳"
     window
-        "With --duel: how long a move waits for the other player's move (the server's duel.window); --timeout is \
-         added to this [default: 30s]"
-        "用 --duel 时：服务器让一拳等待对方多久（它的 duel.window）；--timeout 在此之外另计 [默认：30s]"
+        "With --duel: how long a move waits at most; must equal the server's duel.window. The client waits for this time \
+         and --timeout [default: 30s]"
+        "用 --duel 时：一拳最多等待多久；应等于服务器的 duel.window。客户端等待这么久再加 --timeout [默认：30s]"
 
     probe "Send one real request to check that a server works" "用一次真实的请求检查服务器是否正常"
     probe_power "Request a square from the power server" "向 power 服务器求一个平方"
@@ -137,6 +144,8 @@ texts! {
 
     completions "Print a shell completion script" "打印 shell 的命令补全脚本"
     shell "bash, elvish, fish, powershell or zsh" "bash、elvish、fish、powershell 或 zsh"
+    man "Print the manual page, or write one page per command" "打印手册页，或为每个命令写一页（英文）"
+    man_folder "Folder for the pages, such as share/man/man1" "存放手册页的目录，如 share/man/man1"
 
     bench "Load a server, verify every reply, and measure" "给服务器加压，核对每个应答，并测量"
     bench_power "Request powers, on short or keep-alive connections" "求幂，用短连接或长连接"
@@ -197,6 +206,7 @@ texts! {
 
 // Usage errors.
 texts! {
+    usage_line(usage) "Usage: {usage}" "用法：{usage}"
     usage_error(message) "error: {message}" "错误：{message}"
     more_help(command) "For more information, try '{command} --help'." "详情请看 '{command} --help'。"
     invalid_line(quoted, expected) "{quoted} is {expected}" "{quoted} {expected}"
@@ -273,6 +283,7 @@ texts! {
 // Other errors, and hints what to try next.
 texts! {
     interrupted "interrupted by a signal" "被信号中断"
+    cannot_write(path, error) "cannot write to {path}: {error}" "无法写入 {path}：{error}"
     output_broken(error) "standard output: {error}" "标准输出：{error}"
     error_reply(address, reply) "{address}: error reply: {reply}" "{address}：错误应答：{reply}"
     error_reply_to(address, operand, reply)

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Instant;
@@ -29,13 +29,17 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Starts the client with all three standard streams on the terminal.
     pub(crate) fn start(client: ClientCommand) -> Self {
+        Self::start_command(client.command)
+    }
+
+    /// Starts another program with all three standard streams on the terminal.
+    pub(crate) fn start_command(mut command: Command) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("there is a terminal");
         grantpt(&master).expect("this user owns the terminal");
         unlockpt(&master).expect("the terminal can be unlocked");
         let name =
             ptsname(&master, Vec::new()).expect("the terminal has a name").into_string().expect("the name is UTF-8");
         let slave = || Stdio::from(File::options().read(true).write(true).open(&name).expect("the terminal opens"));
-        let mut command = client.command;
         let process = ChildProcess::start(command.stdin(slave()).stdout(slave()).stderr(slave()));
         // The command holds copies of the terminal's slave side, which would keep the screen open.
         drop(command);
