@@ -7,7 +7,7 @@ use proto::wire::number::Number;
 use proto::wire::power::client::ReplyError;
 use proto::wire::power::{self, ErrorCode};
 use proto::wire::quoted::Printable;
-use proto::wire::rps::UnknownByte;
+use proto::wire::rps::{self, UnknownByte};
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -178,6 +178,7 @@ impl From<Error> for CliError {
             (FailureKind::Refused, Phase::Connect) => texts::hint_not_listening(),
             (FailureKind::Unreachable, _) if is_missing_file(&error.kind) => texts::hint_not_listening(),
             (FailureKind::Protocol, _) if is_tls_alert(&error.kind) => texts::hint_tls(),
+            (FailureKind::Protocol, _) => hint_of_service(&error.kind),
             (FailureKind::Handshake, _) => hint_of_handshake(&error.kind),
             (FailureKind::Timeout, _) => texts::hint_timeout(),
             (FailureKind::NoLocalPort, _) => texts::hint_ports(),
@@ -201,6 +202,27 @@ fn is_tls_alert(kind: &ErrorKind) -> bool {
         )) => quoted.starts_with(r"'\x15\x03"),
         ErrorKind::Protocol(Violation::InvalidByte(UnknownByte(byte))) => *byte == 0x15,
         _ => false,
+    }
+}
+
+/// Names the other service of this project if the reply looks like one of its.
+fn hint_of_service(kind: &ErrorKind) -> String {
+    let is_rps = |quoted: &str| {
+        // The reply is in quotes. The rps server replies to each byte of a request.
+        let reply = quoted.trim_matches('\'');
+        !reply.is_empty() && reply.bytes().all(|byte| rps::Reply::from_byte(byte).is_some())
+    };
+    // The power server cannot read a move, and closes after its error reply.
+    let is_power = |first: &char, more: &str| {
+        let code = more.trim_start_matches('\'');
+        *first == 'e' && ErrorCode::ALL.iter().any(|known| code.starts_with(known.as_str()))
+    };
+    match kind {
+        ErrorKind::Protocol(Violation::InvalidReply(
+            ReplyError::Malformed(quoted) | ReplyError::UnexpectedEof(quoted),
+        )) if is_rps(quoted) => texts::hint_is_rps(),
+        ErrorKind::Protocol(Violation::ExtraBytes { first, more }) if is_power(first, more) => texts::hint_is_power(),
+        _ => String::new(),
     }
 }
 

@@ -44,6 +44,8 @@ fn add_pages(command: &Command, pages: &mut Vec<(String, String)>) -> io::Result
 /// Gives the examples and the exit codes their usual sections (man-pages(7)). Clap has one for the end of a help.
 fn with_sections(page: &str) -> String {
     page.replace(".SH EXTRA\nExamples:\n", ".SH EXAMPLES\n.nf\n")
+        .replace(".SH EXTRA\n", ".SH NOTES\n")
+        .replace("\n\nExamples:\n", "\n.SH EXAMPLES\n.nf\n")
         .replace("\n\nExit codes: ", "\n.fi\n.SH \"EXIT STATUS\"\n")
         .replace(".SH Commands\n", ".SH COMMANDS\n")
 }

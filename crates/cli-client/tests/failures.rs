@@ -383,6 +383,10 @@ fn the_wrong_server_exits_with_5() {
     run(&format!("power square 2 --addr {server}")).assert_failed(
         5,
         "",
-        &["is not a valid reply of the power protocol"],
+        &["is not a valid reply of the power protocol; this looks like the rps server"],
     );
+    let server = real::power();
+    for command in ["rps throw rock", "probe rps", "probe duel"] {
+        run(&format!("{command} --addr {server}")).assert_failed(5, "", &["; this looks like the power server"]);
+    }
 }

@@ -42,13 +42,15 @@ fn localize(command: Command, names: &str, detail: Detail) -> Command {
         .disable_help_flag(true)
         .arg(help)
         .max_term_width(WIDTH)
-        // The last occurrence of an option wins, as in other programs.
-        .args_override_self(true)
         .help_template(template)
         .after_help(after_help(names, detail))
         .subcommand_help_heading(texts::help_commands())
         .mut_args(|argument| {
             let is_common = argument.is_global_set();
+            // The last occurrence of an option wins, as in other programs. But another address would silently go unused.
+            let id = argument.get_id().clone();
+            let overrides_self = !argument.is_positional() && id != "addr";
+            let argument = if overrides_self { argument.overrides_with(id) } else { argument };
             let heading = match &argument {
                 argument if argument.is_positional() => texts::help_arguments(),
                 _ if is_common => texts::help_common(),
@@ -80,8 +82,14 @@ fn after_help(names: &str, detail: Detail) -> String {
         .flat_map(|(_, examples)| *examples)
         .map(|example| format!("  {example}\n"))
         .collect();
-    let heading = texts::help_examples();
-    if examples.is_empty() { texts::exit_codes() } else { format!("{heading}\n{examples}\n{}", texts::exit_codes()) }
+    let mut parts = vec![texts::exit_codes()];
+    if !examples.is_empty() {
+        parts.insert(0, format!("{}\n{examples}", texts::help_examples()));
+    }
+    if names == "probe duel" {
+        parts.insert(0, texts::probe_duel_note() + "\n");
+    }
+    parts.join("\n")
 }
 
 /// Command lines for the help of each command.

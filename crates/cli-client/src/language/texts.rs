@@ -140,6 +140,9 @@ texts! {
     probe_duel
         "Send the duel server an invalid move, which does not disturb the players"
         "给对战服务器发一个无效的出拳，不打扰任何玩家"
+    probe_duel_note
+        "The solo server sends the same reply to an invalid move, so this probe\ncannot tell the two games apart."
+        "庄家的服务器对无效的出拳应答相同，所以这个检查无法区分两种对局。"
     wait "Retry until the server works, for at most this long" "反复尝试直到正常，最多这么久"
 
     completions "Print a shell completion script" "打印 shell 的命令补全脚本"
@@ -207,7 +210,6 @@ texts! {
 // Usage errors.
 texts! {
     usage_line(usage) "Usage: {usage}" "用法：{usage}"
-    usage_error(message) "error: {message}" "错误：{message}"
     more_help(command) "For more information, try '{command} --help'." "详情请看 '{command} --help'。"
     invalid_line(quoted, expected) "{quoted} is {expected}" "{quoted} {expected}"
     invalid_value(value, argument, expected)
@@ -223,7 +225,11 @@ texts! {
     unknown_argument(argument) "unexpected argument '{argument}'" "无法识别的参数 '{argument}'"
     unknown_command(command) "unknown command '{command}'" "无法识别的命令 '{command}'"
     conflict(argument, other) "'{argument}' cannot be used with '{other}'" "'{argument}' 不能与 '{other}' 一起用"
-    did_you_mean(suggestion) "; did you mean '{suggestion}'?" "；是不是 '{suggestion}'？"
+    did_you_mean(suggestions) "; did you mean {suggestions}?" "；是不是 {suggestions}？"
+    misplaced(argument, commands)
+        "'{argument}' must come after a command: {commands}"
+        "'{argument}' 须写在命令之后：{commands}"
+    repeated(argument) "'{argument}' can be given only once" "'{argument}' 只能给出一次"
     not_a_move
         "not a move: scissors, rock or paper (s, r, p; 剪刀, 石头, 布; 1, 2, 3)"
         "不是有效的出拳：剪刀、石头、布（1、2、3；scissors、rock、paper；s、r、p）"
@@ -256,10 +262,16 @@ texts! {
     sources_need_ip(endpoint)
         "--sources: {endpoint} is a Unix socket, which has no source addresses"
         "--sources：{endpoint} 是 Unix 套接字，没有源地址"
-    not_a_count(least, most)
+    not_a_count(least, most) "expected a whole number from {least} to {most}" "请输入 {least} 到 {most} 的整数"
+    not_a_count_with_k(least, most)
+        "expected a whole number from {least} to {most}; k stands for thousands"
+        "请输入 {least} 到 {most} 的整数；k 表示千"
+    not_a_count_with_k_and_m(least, most)
         "expected a whole number from {least} to {most}; k stands for thousands, m for millions"
         "请输入 {least} 到 {most} 的整数；k 表示千，m 表示百万"
-    not_odd "expected an odd number, so that one side can win more than half" "请输入奇数，才能分出过半"
+    not_odd(least, most)
+        "expected an odd number from {least} to {most}, so that one side can win more than half"
+        "请输入 {least} 到 {most} 的奇数，才能分出过半"
     not_sources
         "expected addresses or ranges of one IP version, at most 256 addresses per range, such as \
          127.0.0.2-127.0.0.9,127.0.0.20"
@@ -328,6 +340,8 @@ texts! {
     hint_closed
         "; try again later, and check the address and the log of the server"
         "；请稍后再试，并检查地址和服务器的日志"
+    hint_is_power "; this looks like the power server" "；这看起来是 power 服务器"
+    hint_is_rps "; this looks like the rps server" "；这看起来是 rps 服务器"
     hint_tls "; the server may speak TLS: try tls://HOST:PORT" "；服务器可能使用 TLS：可试 tls://HOST:PORT"
     insecure_warning
         "warning: --insecure: the server's certificate is not verified"
@@ -387,6 +401,7 @@ texts! {
     match_lost(won, lost) "You lose the match {won}:{lost}." "你以 {won}:{lost} 输掉比赛。"
     server_at(server, address) "{server} at {address}" "{address} 的 {server}"
     works(server, millis) "{server} works ({millis} ms)" "{server} 正常（{millis} 毫秒）"
+    probing(server, left) "{server}: not yet, {left} s left" "{server}：尚未就绪，还剩 {left} 秒"
     not_yet(error) "not yet: {error}" "尚未就绪：{error}"
 }
 

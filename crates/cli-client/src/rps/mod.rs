@@ -15,6 +15,7 @@ use proto::client::{Connector, ErrorKind, Phase, Timeouts};
 use proto::wire::rps::Move;
 use serde::Serialize;
 use tokio::task::yield_now;
+use tokio::time::Instant;
 
 use crate::arguments::values::rps_move;
 use crate::arguments::{OpponentArguments, PlayArguments, ThrowArguments};
@@ -24,6 +25,7 @@ use crate::interrupt::CTRL_C;
 use crate::language::texts;
 use crate::output::{Output, by_name};
 use crate::session::Session;
+use crate::status_line::StatusLine;
 use crate::target::Target;
 use prompt::Prompt;
 use score::Score;
@@ -39,7 +41,12 @@ pub(crate) async fn throw(arguments: ThrowArguments, session: &Session) -> Resul
     let mut result = Ok(());
     while let Some(mv) = moves.next().await {
         match mv {
-            Ok(mv) => game.throw(mv).await?.print(session.output)?,
+            Ok(mv) => {
+                let wanted = game.window.is_some() && !session.output.quiet && !session.output.json;
+                let deadline = Instant::now() + game.window.unwrap_or_default();
+                let line = || waiting_until(deadline);
+                StatusLine::new(wanted).run(game.throw(mv), line).await?.print(session.output)?;
+            }
             Err(error) => result = reported(error, session.output)?,
         }
     }
@@ -91,6 +98,13 @@ async fn rounds(
         prompt.comment(report.round, score);
     }
     result
+}
+
+/// Returns the line about the rest of the window, and a short version.
+fn waiting_until(deadline: Instant) -> (String, String) {
+    // Round to whole seconds.
+    let left = (deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(500)).as_secs();
+    (texts::waiting(left), left.to_string())
 }
 
 /// Reports an invalid line, and returns the result of a command that goes on.

@@ -10,7 +10,7 @@ use proto::wire::rps::Move;
 use tokio::time::Instant;
 
 use super::score::{Score, Side};
-use super::{RoundReport, hands};
+use super::{RoundReport, hands, waiting_until};
 use crate::arguments::values::rps_move;
 use crate::error::CliError;
 use crate::input::Input;
@@ -94,13 +94,11 @@ impl Prompt {
         let mut shown = status_line.is_shown();
         status_line
             .run(round, || {
-                // Round to whole seconds.
-                let left = (deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(500)).as_secs();
-                let line = texts::waiting(left);
+                let (line, shorter) = waiting_until(deadline);
                 if !replace(&mut shown, true) {
                     self.write(format_args!("{line}\n"));
                 }
-                (line, left.to_string())
+                (line, shorter)
             })
             .await
     }
