@@ -34,7 +34,7 @@ const SIGNALS: [(SignalKind, u8); 3] = [
 pub(crate) const CTRL_C: u8 = SIGNALLED + 2;
 
 /// Ends the process by the signal of this exit code. Process 1 of a container exits with the code instead, because the
-/// kernel does not kill it by signals of its own (pid_namespaces(7)).
+/// kernel does not kill it by signals of its own (`pid_namespaces(7)`).
 pub(crate) fn die(code: u8) -> ! {
     terminal::restore();
     if process::id() != 1 {

@@ -117,6 +117,18 @@ fn a_duel_on_a_terminal_shows_the_remaining_time() {
 }
 
 #[test]
+fn a_throw_on_a_terminal_shows_the_remaining_time() {
+    let server = real::duel(LONG);
+    let mut terminal = Terminal::start(client(&format!("rps throw rock --duel --addr {server}")));
+    terminal.see("waiting for the other player: 30 s left");
+    run(&format!("rps throw paper --duel --addr {server}")).assert_success("paper win\n");
+    // The line is cleared.
+    let before = terminal.see("rock lose\r\n");
+    assert!(before.ends_with("\r\x1b[K"), "{before:?}");
+    assert_eq!(terminal.code(), Some(0));
+}
+
+#[test]
 fn ctrl_c_withdraws_the_move_in_play() {
     let server = real::duel(LONG);
     let mut terminal = Terminal::start(client(&format!("rps play --duel --addr {server}")));
@@ -199,7 +211,7 @@ fn a_move_after_an_idle_close_gets_a_new_connection_and_a_duelist_is_told() {
             stream.write_all(b"y")?;
             stream.shutdown(Shutdown::Write)?;
             // The client reads the reply, and then the EOF when the next move is due.
-            drop(sender.send(()));
+            let _ = sender.send(());
             read_to_eof(stream)?;
             Ok(Then::Close)
         });
@@ -210,12 +222,11 @@ fn a_move_after_an_idle_close_gets_a_new_connection_and_a_duelist_is_told() {
             closed.recv_timeout(TEST_TIMEOUT).expect("the client sends a move");
             outcomes += &running.next_line();
         }
-        let expected = match objects {
-            true => {
-                let round = "{\"schema\":1,\"move\":\"rock\",\"outcome\":\"win\"";
-                format!("{round}}}\n{round},\"reconnected\":true}}\n")
-            }
-            false => "rock win\n".repeat(2),
+        let expected = if objects {
+            let round = "{\"schema\":1,\"move\":\"rock\",\"outcome\":\"win\"";
+            format!("{round}}}\n{round},\"reconnected\":true}}\n")
+        } else {
+            "rock win\n".repeat(2)
         };
         assert_eq!(outcomes, expected, "{arguments}");
         let score = if arguments == "rps play" { "2 won, 0 lost, 0 drawn\n" } else { "" };

@@ -76,12 +76,8 @@ fn after_help(names: &str, detail: Detail) -> String {
     if detail == Detail::Short {
         return texts::help_short_end();
     }
-    let examples: String = EXAMPLES
-        .iter()
-        .filter(|(of, _)| *of == names)
-        .flat_map(|(_, examples)| *examples)
-        .map(|example| format!("  {example}\n"))
-        .collect();
+    let examples = EXAMPLES.iter().filter(|(of, _)| *of == names).flat_map(|(_, examples)| *examples);
+    let examples: String = examples.flat_map(|example| ["  ", example, "\n"]).collect();
     let mut parts = vec![texts::exit_codes()];
     if !examples.is_empty() {
         parts.insert(0, format!("{}\n{examples}", texts::help_examples()));

@@ -411,15 +411,17 @@ impl Replies {
     ///
     /// Fails if no valid reply arrives within the reply timeout.
     pub async fn receive(&mut self) -> Result<Option<Reply>, Error> {
-        match self.receive_event().await? {
+        let crossed = match self.receive_event().await? {
             Received::Reply(reply) => return Ok(Some(reply)),
             Received::End => return Ok(None),
-            Received::IdleClose { crossed: true } => {}
-            // The close matters only to a later request.
-            Received::IdleClose { crossed: false } if self.in_flight.recv().await.is_none() => return Ok(None),
-            Received::IdleClose { crossed: false } => {}
+            Received::IdleClose { crossed } => crossed,
+        };
+        // The close matters only if there is another request.
+        if crossed || self.in_flight.recv().await.is_some() {
+            Err(self.connector.error(Phase::Reply, ErrorKind::Closed))
+        } else {
+            Ok(None)
         }
-        Err(self.connector.error(Phase::Reply, ErrorKind::Closed))
     }
 
     async fn receive_event(&mut self) -> Result<Received, Error> {
