@@ -1,8 +1,8 @@
 //! `completions`: prints a script with which a shell asks this program for candidates.
 //!
-//! The script runs the client with the words of the command line and the variable [`VARIABLE`], and [`answer`] prints the
-//! candidates. So they always belong to the installed version. The scripts that clap generates ahead of time complete
-//! nothing below the first word in bash if the name of the program has a hyphen (clap issues 6421 and 6529).
+//! The script runs the client with the words of the command line and the variable [`VARIABLE`], and [`answer`] prints
+//! the candidates. So they always belong to the installed version. The scripts that clap generates ahead of time
+//! complete nothing below the first word in bash if the name of the program has a hyphen (clap issues 6421 and 6529).
 
 use std::env;
 use std::ffi::OsString;
@@ -69,7 +69,7 @@ fn print_candidates(completer: &dyn EnvCompleter, words: Vec<OsString>) -> io::R
 }
 
 /// Adds the candidates of values that have several spellings. Without a `-` at the start of the word, options are
-/// candidates only where there are no others.
+/// candidates only if nothing else is one.
 fn prepared(command: Command, with_options: bool) -> Command {
     let command = command.mut_args(|argument| {
         let argument = match argument.get_id().as_str() {

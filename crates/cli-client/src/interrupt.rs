@@ -1,7 +1,7 @@
 //! Ends the client on SIGINT, SIGTERM and SIGHUP.
 //!
-//! A command first stops in order: it withdraws a move in play, or prints the report of a load. Then the process dies by
-//! the signal and does not just exit with a code, because a shell ends a loop only if the signal killed the command.
+//! A command first stops in order: it withdraws a move in play, or prints the report of a load. Then the process dies
+//! by the signal and does not just exit with a code, because a shell ends a loop only if the signal killed the command.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -34,7 +34,7 @@ const SIGNALS: [(SignalKind, u8); 3] = [
 pub(crate) const CTRL_C: u8 = SIGNALLED + 2;
 
 /// Ends the process by the signal of this exit code. Process 1 of a container exits with the code instead, because the
-/// kernel does not kill it by signals of its own (`pid_namespaces(7)`).
+/// kernel discards the fatal signals of its own PID namespace (`pid_namespaces(7)`).
 pub(crate) fn die(code: u8) -> ! {
     terminal::restore();
     if process::id() != 1 {

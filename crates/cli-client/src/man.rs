@@ -11,8 +11,8 @@ use crate::arguments;
 use crate::error::CliError;
 use crate::language::{Language, texts};
 
-/// Prints the page of the program, or writes one page per command into a folder. Pages are in English in every language,
-/// because man(1) looks for translations in other folders.
+/// Prints the page of the program, or writes one page per command into a folder. Pages are in English in every
+/// language, because man(1) looks for translations in other folders.
 ///
 /// # Errors
 ///

@@ -22,8 +22,8 @@ use crate::output::{self, Output};
 use crate::session::Session;
 use crate::target::Target;
 
-/// Prints the result for each number. After an error reply and after an invalid line of standard input it continues with
-/// the next number.
+/// Prints the result for each number. After an error reply and after an invalid line of standard input it continues
+/// with the next number.
 ///
 /// # Errors
 ///
@@ -96,8 +96,8 @@ impl Printer {
         }
     }
 
-    /// Returns a number that was read, or reports an invalid line. The report waits for the replies to the numbers before
-    /// the line, so that the output has the order of the input.
+    /// Returns a number that was read, or reports an invalid line. The report waits for the replies to the numbers
+    /// before the line, so that the output has the order of the input.
     async fn valid(&self, read: Result<Number, CliError>) -> Option<Result<Number, CliError>> {
         match read {
             Ok(number) => {

@@ -56,7 +56,7 @@ impl Session {
         }
     }
 
-    /// Tells the user something that is no error, unless `--quiet` or `--json` is given.
+    /// Prints a note on standard error, except with `--quiet` and `--json`.
     pub(crate) fn note(&self, text: &str) {
         if !self.output.quiet && !self.output.json {
             write_message(text);

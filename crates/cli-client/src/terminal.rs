@@ -8,8 +8,8 @@ use rustix::termios::{LocalModes, OptionalActions, QueueSelector, Termios, tcflu
 /// The settings of the terminal before its echo was turned off. [`restore`] takes them, also on the thread for signals.
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 
-/// The echo is off until this is dropped. Keys pressed in between are then discarded, because the next prompt would read
-/// them as input.
+/// The echo is off until this is dropped. Keys pressed in between are then discarded, because the next prompt would
+/// read them as input.
 #[derive(Debug)]
 pub(crate) struct EchoOff(());
 

@@ -228,8 +228,8 @@ fn a_broken_game_prints_its_score_before_the_error() {
     let closed = format!(
         "{{\"schema\":1,\"move\":\"paper\",\"outcome\":\"draw\"}}\n\
          {{\"schema\":1,\"score\":{{\"won\":0,\"lost\":0,\"drawn\":1,\"void\":0}}}}\n\
-         {{\"schema\":1,\"error\":{{\"kind\":\"closed\",\"message\":\"{leaving}: the server closed the connection before the reply; \
-         the outcome of the move is unknown\",\"address\":\"{leaving}\",\"phase\":\"reply\"}}}}\n"
+         {{\"schema\":1,\"error\":{{\"kind\":\"closed\",\"message\":\"{leaving}: the server closed the connection \
+         before the reply; the outcome of the move is unknown\",\"address\":\"{leaving}\",\"phase\":\"reply\"}}}}\n"
     );
     client(&format!("rps play --json --addr {leaving}")).run("p\nr\n").assert_failed(5, &closed, &[]);
 }

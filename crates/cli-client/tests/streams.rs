@@ -143,7 +143,8 @@ fn each_signal_kills_the_client() {
     }
 }
 
-/// A terminal sends SIGINT to the shell and to the command. The shell ends its loop only if the signal killed the command.
+/// A terminal sends SIGINT to the shell and to the command. The shell ends its loop only if the signal killed the
+/// command.
 #[test]
 fn ctrl_c_ends_a_loop_of_the_shell() {
     let (sender, received) = channel();

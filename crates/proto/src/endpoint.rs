@@ -1,7 +1,8 @@
 //! The notation for the places where servers listen and to which clients connect.
 //!
-//! It does no I/O. Of [`wire`](crate::wire), it uses only [`quoted`](crate::wire::quoted). Servers and the client parse the
-//! same notation; only the type of a TCP address differs, because a server needs an IP address and a client resolves names.
+//! It does no I/O. Of [`wire`](crate::wire), it uses only [`quoted`](crate::wire::quoted). Servers and the client parse
+//! the same notation; only the type of a TCP address differs, because a server needs an IP address and a client
+//! resolves names.
 
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -38,8 +39,8 @@ impl<A> Endpoint<A> {
 }
 
 impl Endpoint<SocketAddr> {
-    /// Whether a server cannot listen on both: the address, path or name is the same, with or without TLS. Port 0 stands
-    /// for any free port, so two endpoints with it differ.
+    /// Whether a server cannot listen on both: the address, path or name is the same, with or without TLS. Port 0
+    /// stands for any free port, so two endpoints with it differ.
     #[must_use]
     pub fn has_same_socket(&self, other: &Self) -> bool {
         match (self, other) {
@@ -122,7 +123,8 @@ fn reason_of(address: &str) -> InvalidEndpoint {
     address.parse::<HostPort>().err().unwrap_or(InvalidEndpoint::NotIpAddress)
 }
 
-/// A host name, an IPv4 address or an IPv6 address in brackets, perhaps with a zone, and a port from 1. The name is not resolved.
+/// A host name, an IPv4 address or an IPv6 address in brackets, perhaps with a zone, and a port from 1. The name is not
+/// resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostPort(Box<str>);
 

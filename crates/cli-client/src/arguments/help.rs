@@ -47,7 +47,8 @@ fn localize(command: Command, names: &str, detail: Detail) -> Command {
         .subcommand_help_heading(texts::help_commands())
         .mut_args(|argument| {
             let is_common = argument.is_global_set();
-            // The last occurrence of an option wins, as in other programs. But another address would silently go unused.
+            // The last occurrence of an option wins, as in other programs. But another address would silently go
+            // unused.
             let id = argument.get_id().clone();
             let overrides_self = !argument.is_positional() && id != "addr";
             let argument = if overrides_self { argument.overrides_with(id) } else { argument };

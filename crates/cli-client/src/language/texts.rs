@@ -130,8 +130,8 @@ texts! {
         "打一场这么多局（奇数）的比赛：一方赢得过半即结束，平局不算。用 --duel 时，对手若离开，比赛会与另一位玩家继续"
     duel "Play against another player, and wait for their moves" "与另一位玩家对战，并等待对方出拳"
     window
-        "With --duel: how long a move waits at most; must equal the server's duel.window. The client waits for this time \
-         and --timeout [default: 30s]"
+        "With --duel: how long a move waits at most; must equal the server's duel.window. The client waits for this \
+         time and --timeout [default: 30s]"
         "用 --duel 时：一拳最多等待多久；应等于服务器的 duel.window。客户端等待这么久再加 --timeout [默认：30s]"
 
     probe "Send one real request to check that a server works" "用一次真实的请求检查服务器是否正常"

@@ -121,8 +121,8 @@ fn reported(error: CliError, output: Output) -> Result<Result<(), CliError>, Cli
     }
 }
 
-/// A game against an opponent. Connects at the first move, because a server closes connections without one, and again at
-/// the next move after the server has closed the connection between two rounds.
+/// A game against an opponent. Connects at the first move, because a server closes connections without one, and again
+/// at the next move after the server has closed the connection between two rounds.
 struct Game<'a> {
     connector: Connector,
     connection: Option<Connection>,
@@ -180,7 +180,8 @@ struct RoundReport {
     mv: Move,
     #[serde(rename = "outcome", serialize_with = "by_name")]
     round: Round,
-    /// Whether the server had closed the connection before the round. In a duel, the opponent may be another player then.
+    /// Whether the server had closed the connection before the round. In a duel, the opponent may be another player
+    /// then.
     #[serde(skip_serializing_if = "is_false")]
     reconnected: bool,
 }

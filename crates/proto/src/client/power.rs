@@ -125,16 +125,16 @@ impl Client {
     }
 
     /// Sends a request for each operand without waiting for replies, on one connection, and passes each reply to
-    /// `on_reply` with its operand. Connects when the first operand is ready. Flushes the buffered requests when the next
-    /// operand is not ready.
+    /// `on_reply` with its operand. Connects when the first operand is ready. Flushes the buffered requests when the
+    /// next operand is not ready.
     ///
-    /// A server may close an idle connection. The next operand then gets a new connection. Requests that were sent while
-    /// the server closed are sent again, which is harmless: a request changes nothing on the server.
+    /// A server may close an idle connection. The next operand then gets a new connection. Requests that were sent
+    /// while the server closed are sent again, which is harmless: a request changes nothing on the server.
     ///
     /// # Errors
     ///
-    /// Fails if the connection or `on_reply` fails. If an operand is an error, returns it after the replies to the operands
-    /// before it.
+    /// Fails if the connection or `on_reply` fails. If an operand is an error, returns it after the replies to the
+    /// operands before it.
     pub async fn request_all<E: From<Error>>(
         &self,
         operation: Operation,
@@ -280,8 +280,8 @@ const MAX_IN_FLIGHT: usize = 1024;
 /// The minimum read buffer in bytes. One read must deliver a whole bare reply, so the longest reply must fit.
 const MIN_READ_BYTES: usize = ClientCodec::MAX_REPLY_LEN;
 
-/// The sending direction of a connection. Only [`finish`](Self::finish) half-closes. The connection is closed when this and
-/// the [`Replies`] are dropped.
+/// The sending direction of a connection. Only [`finish`](Self::finish) half-closes. The connection is closed when this
+/// and the [`Replies`] are dropped.
 #[derive(Debug)]
 pub struct Requests {
     stream: BufWriter<WriteHalf<ClientStream>>,
@@ -396,7 +396,8 @@ pub struct Replies {
     codec: ClientCodec,
     in_flight: mpsc::Receiver<()>,
     bytes: BytesMut,
-    /// Whether the last reply left no request in flight, so that the server may have closed the idle connection since then.
+    /// Whether the last reply left no request in flight, so that the server may have closed the idle connection since
+    /// then.
     was_idle: bool,
     /// Whether the server has sent a reply without a request.
     is_unsolicited: bool,
