@@ -120,16 +120,18 @@ fn a_script_is_printed_for_every_shell() {
 }
 
 #[test]
-fn moves_are_completed_in_the_language_of_the_user() {
-    let ask = |arguments: &str, locale: &str| {
-        client("-- cli-client rps throw")
-            .with_arguments(&[arguments])
+fn moves_and_descriptions_are_in_the_language_of_the_user() {
+    let ask = |command: &str, word: &str, locale: &str| {
+        client(&format!("-- cli-client {command}"))
+            .with_arguments(&[word])
             .with_env("_CLI_CLIENT_COMPLETE", "fish")
             .with_env("LC_ALL", locale)
             .run("")
     };
-    ask("", "C").assert_success("scissors\nrock\npaper\n");
-    ask("", "zh_CN.UTF-8").assert_success("scissors\n剪刀\nrock\n石头\npaper\n布\n");
+    ask("rps throw", "", "C").assert_success("scissors\nrock\npaper\n");
+    ask("rps throw", "", "zh_CN.UTF-8").assert_success("scissors\n剪刀\nrock\n石头\npaper\n布\n");
+    ask("power square --framing", "l", "zh_CN.UTF-8").assert_success("line\t发一行；应答是一行\n");
+    ask("bench power --op", "c", "zh_CN.UTF-8").assert_success("cube\t立方：x·x·x\n");
 }
 
 #[test]

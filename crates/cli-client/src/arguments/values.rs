@@ -37,9 +37,9 @@ pub(crate) fn rps_move(text: &str) -> Result<Move, String> {
 pub(crate) fn framing() -> impl TypedValueParser<Value = Framing> {
     let values = Framing::ALL.map(|framing| {
         PossibleValue::new(framing.name()).help(match framing {
-            Framing::EndOfStream => "Half-close after the request; the reply ends with the stream",
-            Framing::Line => "Send a line; the reply is a line",
-            Framing::Bare => "Send no terminator; the reply is the bytes of one read",
+            Framing::EndOfStream => texts::framing_eof(),
+            Framing::Line => texts::framing_line(),
+            Framing::Bare => texts::framing_bare(),
         })
     });
     // `PossibleValuesParser` accepts only these names.

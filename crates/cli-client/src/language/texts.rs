@@ -110,6 +110,13 @@ texts! {
          [default: eof; with --keep-alive: line]"
         "请求和应答怎样结束：eof 发完请求后半关闭连接，应答随流结束；line 请求和应答都以换行结束；\
          bare 没有结束标记，一次读到的就是应答 [默认：eof；用 --keep-alive 时：line]"
+    framing_eof
+        "Half-close after the request; the reply ends with the stream"
+        "发完请求后半关闭；应答随流结束"
+    framing_line "Send a line; the reply is a line" "发一行；应答是一行"
+    framing_bare
+        "Send no terminator; the reply is the bytes of one read"
+        "不发结束标记；一次读到的就是应答"
     split
         "Send each request in pieces of this many bytes, as a network may. A server may take the first piece for a \
          whole request. With eof and line, the error reply to the other pieces shows this; with bare, the client reads \
