@@ -61,11 +61,24 @@ pub(crate) fn answer() -> Option<ExitCode> {
 
 fn print_candidates(completer: &dyn EnvCompleter, words: Vec<OsString>) -> io::Result<()> {
     let index = env::var(INDEX).ok().and_then(|index| index.parse().ok()).unwrap_or(words.len() - 1);
+    let words = joined(words, index);
     let is_option = words.get(index).is_some_and(|word| word.as_encoded_bytes().starts_with(b"-"));
     let mut command = prepared(arguments::command(), is_option);
     let mut candidates = Vec::new();
     completer.write_complete(&mut command, words, env::current_dir().ok().as_deref(), &mut candidates)?;
     io::stdout().write_all(&candidates)
+}
+
+/// Removes each `=` before the word to complete: bash passes `--lang=zh` as three words. Each becomes a flag, because the
+/// completer reads the index of the word again.
+fn joined(words: Vec<OsString>, index: usize) -> Vec<OsString> {
+    let is_separator = |(at, word): &(usize, OsString)| *at < index && word == "=";
+    let (separators, mut words): (Vec<_>, Vec<_>) = words.into_iter().enumerate().partition(is_separator);
+    let flags = separators.into_iter().map(|(at, _)| (at, "--json".into()));
+    // Behind the name of the program, if there is one.
+    let start = words.len().min(1);
+    words.splice(start..start, flags);
+    words.into_iter().map(|(_, word)| word).collect()
 }
 
 /// Adds the candidates of values that have several spellings. Without a `-` at the start of the word, options are

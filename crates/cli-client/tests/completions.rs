@@ -57,7 +57,9 @@ fn candidates(output: &str) -> String {
 
 #[test]
 fn bash_completes_commands_and_values() {
-    for (line, expected) in LINES {
+    // Bash splits words at `=`.
+    let split = [("cli-client power square --lang = z", "zh"), ("cli-client --lang = zh power sq", "square")];
+    for (line, expected) in LINES.into_iter().chain(split) {
         // As bash does: the words up to the cursor, and the function with the command, the word and the word before it.
         let script = format!(
             r#"source <(cli-client completions bash)
@@ -140,8 +142,10 @@ fn a_wrong_request_for_candidates_fails_without_output() {
         let asked = client(arguments).with_env("_CLI_CLIENT_COMPLETE", shell).run("");
         asked.assert_failed(1, "", &[]);
     }
-    let beyond = client("-- cli-client power").with_env("_CLI_CLIENT_COMPLETE", "bash");
-    beyond.with_env("_CLAP_COMPLETE_INDEX", "99").run("").assert_failed(1, "", &[]);
+    for words in ["cli-client power", "="] {
+        let beyond = client(&format!("-- {words}")).with_env("_CLI_CLIENT_COMPLETE", "bash");
+        beyond.with_env("_CLAP_COMPLETE_INDEX", "99").run("").assert_failed(1, "", &[]);
+    }
 }
 
 #[test]
