@@ -3,6 +3,10 @@
 #   docker build --target power-server -t power-server .
 #   docker build --target rps-server -t rps-server .
 #
+# and, with BuildKit, the manual pages of the client:
+#
+#   docker build --target man --output type=local,dest=man1 .
+#
 # An image holds one static binary and its configuration file, nothing else.
 # The file uses only syntax of the classic builder, so that engines without
 # BuildKit can build it. The classic builder builds every stage before the
@@ -97,3 +101,16 @@ LABEL org.opencontainers.image.title="rps-server" \
       org.opencontainers.image.description="Long TCP connections: rock-paper-scissors in one-byte frames" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}"
+
+
+# The client, only for its manual pages. Its other dependencies are compiled here.
+FROM dependencies AS man-build
+COPY . .
+RUN target="$(rustc --print host-tuple)" \
+    && find . -type f -name '*.rs' ! -path './target/*' -exec touch {} + \
+    && cargo build --release --locked --target "$target" -p cli-client \
+    && install -d /image \
+    && "target/$target/release/cli-client" man /image
+
+FROM scratch AS man
+COPY --from=man-build /image/ /

@@ -80,8 +80,9 @@ check 1 $'4.0\n9.0' "*error reply: RANGE *'1e+200'*" cli-client power square 2 1
 check 2 4.0 "*line 2: 'x'*" cli-client power square - < <(printf '2\nx\n')
 check 0 4.0 "*>  61 32 2e 30 * a2.0*half-close*<  64 34 2e 30 * d4.0*" cli-client power square 2 --trace
 check 0 '{"schema":1,"op":"square","operand":2.0,"result":4.0}' "" cli-client --json power square 2
-check 2 "" "错误：*" cli-client --lang zh power square abc
-check 0 "*_cli__client*" "" cli-client completions bash
+check 2 "" "cli-client: *无效*" cli-client --lang zh power square abc
+check 0 "*_CLI_CLIENT_COMPLETE*" "" cli-client completions bash
+check 0 "*EXIT STATUS*" "" cli-client man
 check 5 "" "*protocol*" cli-client probe rps --addr "$POWER_ADDR"
 check 0 "*10,000 correct replies*p50 *" "" cli-client bench power -n 10k --pipeline 64
 check 0 "*100 correct replies*" "" cli-client bench exchange --addr "$POWER_ADDR" --send 'a2\n' --expect 'd4.0\n' -n 100

@@ -3,10 +3,11 @@
 use std::io;
 
 use proto::client::{Error, ErrorKind, HandshakeError, Phase, Violation};
-use proto::wire::power;
+use proto::wire::number::Number;
 use proto::wire::power::client::ReplyError;
+use proto::wire::power::{self, ErrorCode};
 use proto::wire::quoted::Printable;
-use proto::wire::rps::UnknownByte;
+use proto::wire::rps::{self, UnknownByte};
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -14,6 +15,9 @@ use crate::language::{explain, texts};
 
 /// Exit code for an error reply, a full server, a failed check, or an error on the client's machine.
 pub(crate) const EXIT_FAILURE: u8 = 1;
+
+/// Exit code for wrong arguments, environment or standard input.
+pub(crate) const EXIT_USAGE: u8 = 2;
 
 /// Exit code for a timeout.
 pub(crate) const EXIT_TIMEOUT: u8 = 4;
@@ -51,7 +55,7 @@ pub(crate) enum FailureKind {
     Reset,
     Timeout,
     Protocol,
-    /// The server closed the connection between two requests.
+    /// The server closed the connection between two requests, or before the reply to a move.
     Closed,
     /// The host name could not be resolved.
     Unresolved,
@@ -73,7 +77,7 @@ impl FailureKind {
             ErrorKind::TimedOut(_) => Self::Timeout,
             ErrorKind::Protocol(_) => Self::Protocol,
             ErrorKind::Full => Self::Refused,
-            ErrorKind::Closed => Self::Closed,
+            ErrorKind::Closed | ErrorKind::OutcomeUnknown => Self::Closed,
             ErrorKind::Handshake(_) => Self::Handshake,
             ErrorKind::Io(_) if error.phase == Phase::Resolve => Self::Unresolved,
             ErrorKind::Io(_) if error.phase == Phase::Handshake => Self::Handshake,
@@ -93,6 +97,16 @@ impl CliError {
     /// Creates the error for an error reply from this address.
     pub(crate) fn from_reply(address: &str, reply: &power::ErrorReply) -> Self {
         Self::ErrorReply { code: reply.code.as_str(), message: texts::error_reply(address, reply) }
+    }
+
+    /// Like [`Self::from_reply`], and names the operand if the code is about the connection. The other codes quote it.
+    pub(crate) fn from_reply_to(address: &str, operand: Number, reply: &power::ErrorReply) -> Self {
+        match reply.code {
+            ErrorCode::TooLong | ErrorCode::Timeout | ErrorCode::Busy => {
+                Self::ErrorReply { code: reply.code.as_str(), message: texts::error_reply_to(address, operand, reply) }
+            }
+            ErrorCode::BadOp | ErrorCode::BadNum | ErrorCode::Range => Self::from_reply(address, reply),
+        }
     }
 
     pub(crate) fn from_output(error: io::Error) -> Self {
@@ -144,14 +158,14 @@ impl CliError {
             Self::OutputClosed => 0,
             Self::Reported(code) | Self::Interrupted(code) => *code,
             Self::ErrorReply { .. } | Self::WrongReply(_) | Self::Output(_) | Self::System(_) => EXIT_FAILURE,
-            Self::Usage(_) => 2,
+            Self::Usage(_) => EXIT_USAGE,
             Self::NoReply(error, _) => match (&error.kind, error.phase) {
                 (ErrorKind::Full, _) => EXIT_FAILURE,
                 (ErrorKind::TimedOut(_), _) => EXIT_TIMEOUT,
                 (ErrorKind::Handshake(_), _)
                 | (ErrorKind::Io(_), Phase::Resolve | Phase::Connect | Phase::Handshake) => 3,
                 // The request was sent, but no valid reply came.
-                (ErrorKind::Io(_) | ErrorKind::Protocol(_) | ErrorKind::Closed, _) => 5,
+                (ErrorKind::Io(_) | ErrorKind::Protocol(_) | ErrorKind::Closed | ErrorKind::OutcomeUnknown, _) => 5,
             },
         }
     }
@@ -164,6 +178,7 @@ impl From<Error> for CliError {
             (FailureKind::Refused, Phase::Connect) => texts::hint_not_listening(),
             (FailureKind::Unreachable, _) if is_missing_file(&error.kind) => texts::hint_not_listening(),
             (FailureKind::Protocol, _) if is_tls_alert(&error.kind) => texts::hint_tls(),
+            (FailureKind::Protocol, _) => hint_of_service(&error.kind),
             (FailureKind::Handshake, _) => hint_of_handshake(&error.kind),
             (FailureKind::Timeout, _) => texts::hint_timeout(),
             (FailureKind::NoLocalPort, _) => texts::hint_ports(),
@@ -187,6 +202,27 @@ fn is_tls_alert(kind: &ErrorKind) -> bool {
         )) => quoted.starts_with(r"'\x15\x03"),
         ErrorKind::Protocol(Violation::InvalidByte(UnknownByte(byte))) => *byte == 0x15,
         _ => false,
+    }
+}
+
+/// Names the other service of this project if the reply looks like one of its.
+fn hint_of_service(kind: &ErrorKind) -> String {
+    let is_rps = |quoted: &str| {
+        // The reply is in quotes. The rps server replies to each byte of a request.
+        let reply = quoted.trim_matches('\'');
+        !reply.is_empty() && reply.bytes().all(|byte| rps::Reply::from_byte(byte).is_some())
+    };
+    // The power server cannot read a move, and closes after its error reply.
+    let is_power = |first: &char, more: &str| {
+        let code = more.trim_start_matches('\'');
+        *first == 'e' && ErrorCode::ALL.iter().any(|known| code.starts_with(known.as_str()))
+    };
+    match kind {
+        ErrorKind::Protocol(Violation::InvalidReply(
+            ReplyError::Malformed(quoted) | ReplyError::UnexpectedEof(quoted),
+        )) if is_rps(quoted) => texts::hint_is_rps(),
+        ErrorKind::Protocol(Violation::ExtraBytes { first, more }) if is_power(first, more) => texts::hint_is_power(),
+        _ => String::new(),
     }
 }
 

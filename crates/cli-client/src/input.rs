@@ -52,8 +52,8 @@ impl<T> Input<T> {
     ///
     /// # Errors
     ///
-    /// [`CliError::Usage`] with the line number for an invalid line of non-interactive input; [`CliError::System`] if
-    /// standard input cannot be read.
+    /// [`CliError::Usage`] with the line number for an invalid line of non-interactive input, after which the next line
+    /// can be read; [`CliError::System`] if standard input cannot be read.
     pub(crate) async fn next(&mut self, prompt: &str) -> Result<Option<T>, CliError> {
         loop {
             if self.interactive {
@@ -95,17 +95,20 @@ fn quoted(line: &str) -> String {
 }
 
 /// Returns the values of a command's arguments in order, with the lines of standard input in place of `-`. Errors are
-/// those of [`Input::next`].
+/// those of [`Input::next`]. An invalid line is not the end.
 pub(crate) fn values<T: 'static>(
     arguments: Vec<Argument<T>>,
     parse: Parse<T>,
 ) -> LocalBoxStream<'static, Result<T, CliError>> {
     let read = move |argument| match argument {
         Argument::Value(value) => stream::once(ready(Ok(value))).left_stream(),
-        Argument::Input => {
-            let next = async |mut input: Input<T>| Ok(input.next("").await?.map(|value| (value, input)));
-            stream::try_unfold(Input::open(parse, false), next).right_stream()
-        }
+        Argument::Input => stream::unfold(Some(Input::open(parse, false)), async |input| {
+            let mut input = input?;
+            let next = input.next("").await.transpose()?;
+            let more = matches!(next, Ok(_) | Err(CliError::Usage(_)));
+            Some((next, more.then_some(input)))
+        })
+        .right_stream(),
     };
     stream::iter(arguments).flat_map(read).boxed_local()
 }

@@ -1,26 +1,48 @@
 //! Ends the client on SIGINT, SIGTERM and SIGHUP.
+//!
+//! A command first stops in order: it withdraws a move in play, or prints the report of a load. Then the process dies
+//! by the signal and does not just exit with a code, because a shell ends a loop only if the signal killed the command.
 
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 use std::{fs, io, process, thread};
 
+use signal_hook::low_level::emulate_default_handler;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::error::CliError;
+use crate::terminal;
 
 /// How long a command may take to end after a signal. Only a command with blocked output takes longer.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The signals that end the client, with the exit codes that shells use: 128 + signal number.
-const SIGNALS: [(SignalKind, u8); 3] =
-    [(SignalKind::interrupt(), CTRL_C), (SignalKind::terminate(), 143), (SignalKind::hangup(), 129)];
+/// What shells add to the number of a signal for the exit code of a process that it killed.
+const SIGNALLED: u8 = 128;
+
+/// The signals that end the client, with their exit codes.
+const SIGNALS: [(SignalKind, u8); 3] = [
+    (SignalKind::interrupt(), CTRL_C),
+    (SignalKind::terminate(), SIGNALLED + 15),
+    (SignalKind::hangup(), SIGNALLED + 1),
+];
 
 /// The exit code for SIGINT.
-pub(crate) const CTRL_C: u8 = 130;
+pub(crate) const CTRL_C: u8 = SIGNALLED + 2;
+
+/// Ends the process by the signal of this exit code. Process 1 of a container exits with the code instead, because the
+/// kernel discards the fatal signals of its own PID namespace (`pid_namespaces(7)`).
+pub(crate) fn die(code: u8) -> ! {
+    terminal::restore();
+    if process::id() != 1 {
+        // Fails only for the number of a signal that does not exist.
+        let _ = emulate_default_handler(i32::from(code.saturating_sub(SIGNALLED)));
+    }
+    process::exit(i32::from(code));
+}
 
 /// The first signal that arrived, as its exit code.
 #[derive(Clone, Debug)]
@@ -28,7 +50,7 @@ pub(crate) struct Interrupt(watch::Receiver<Option<u8>>);
 
 impl Interrupt {
     /// Handles signals from now on, except signals ignored at the start: nohup(1) and background jobs of a shell rely
-    /// on that. The process exits [`GRACE`] after the first signal, and at once on the second. Runs on its own thread,
+    /// on that. The process ends [`GRACE`] after the first signal, and at once on the second. Runs on its own thread,
     /// because blocked output blocks the command's thread.
     ///
     /// # Errors
@@ -46,7 +68,7 @@ impl Interrupt {
             let code = runtime.block_on(next(&mut signals));
             sender.send_replace(Some(code));
             let _ = runtime.block_on(async { timeout(GRACE, next(&mut signals)).await });
-            process::exit(i32::from(code));
+            die(code);
         });
         Ok(Self(receiver))
     }

@@ -55,7 +55,7 @@ impl Output {
                 return;
             }
         }
-        write_stderr(&format!("cli-client: {message}\n"));
+        write_message(&message);
     }
 }
 
@@ -66,6 +66,11 @@ fn print_object(fields: &impl Serialize, error: Option<ErrorObject<'_>>) -> Resu
 
 fn print_line(line: impl Display) -> Result<(), CliError> {
     writeln!(io::stdout(), "{line}").map_err(CliError::from_output)
+}
+
+/// Writes a message of one line to standard error, behind the name of the program.
+pub(crate) fn write_message(message: &str) {
+    write_stderr(&format!("cli-client: {message}\n"));
 }
 
 /// Writes to standard error. Ignores errors, because there is nowhere to report them.

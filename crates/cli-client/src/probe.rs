@@ -16,6 +16,7 @@ use crate::error::CliError;
 use crate::language::texts;
 use crate::output::write_stderr;
 use crate::session::Session;
+use crate::status_line::StatusLine;
 use crate::target::Target;
 
 /// Pause between two attempts: short compared with a server start, long compared with an exchange.
@@ -40,7 +41,13 @@ pub(crate) async fn run(command: ProbeCommand, session: &Session) -> Result<(), 
     let deadline = wait.map(|wait| Instant::now() + wait);
     let mut result = Ok(());
     for connector in connectors {
-        match measure_latency(target, &connector, deadline, session).await {
+        let status_line = StatusLine::new(deadline.is_some() && !session.output.quiet && !session.output.json);
+        let server = texts::server_at(target.name(), connector.address());
+        let measured = status_line.run(measure_latency(target, &connector, deadline, session), || {
+            let left = deadline.map_or(Duration::ZERO, |deadline| deadline - Instant::now()).as_secs();
+            (texts::probing(&server, left), left.to_string())
+        });
+        match measured.await {
             Ok(_) if session.output.quiet => {}
             Ok(latency) => {
                 let (probe, address) = (target.name(), connector.address());

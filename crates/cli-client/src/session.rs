@@ -9,7 +9,7 @@ use crate::arguments::Common;
 use crate::error::CliError;
 use crate::interrupt::Interrupt;
 use crate::language::texts;
-use crate::output::{Output, write_stderr};
+use crate::output::{Output, write_message};
 use crate::trace::Trace;
 
 pub(crate) struct Session {
@@ -56,13 +56,20 @@ impl Session {
         }
     }
 
+    /// Prints a note on standard error, except with `--quiet` and `--json`.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.output.quiet && !self.output.json {
+            write_message(text);
+        }
+    }
+
     /// Returns a connector for the endpoint; `--verbose` and `--trace` attach the trace. For TLS, warns once of
     /// `--insecure`.
     pub(crate) fn connector(&self, endpoint: &Endpoint) -> Connector {
         if let Some(warning) = &self.insecure_warning
             && endpoint.is_tls()
         {
-            warning.call_once(|| write_stderr(&format!("cli-client: {}\n", texts::insecure_warning())));
+            warning.call_once(|| write_message(&texts::insecure_warning()));
         }
         let connector = Connector::new(endpoint.clone()).with_timeouts(self.timeouts).with_tls(Arc::clone(&self.tls));
         match &self.trace {

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::Duration;
 
+use proto::testing::blocking::reset_on_close;
 use support::fake::{Fake, Then, read_some, read_to_eof, reply_and_half_close};
 use support::real::{ReservedPort, runtime};
 use support::{client, real, run};
@@ -239,9 +240,13 @@ fn a_close_without_a_reply_exits_with_5() {
     run(&format!("rps throw rock --addr {server}")).assert_failed(
         5,
         "",
-        &[": the server closed the connection without"],
+        &[": the server closed the connection before the reply; the outcome of the move is unknown"],
     );
-    run(&format!("--lang zh rps throw rock --addr {server}")).assert_failed(5, "", &["：服务器没有应答就关闭了连接"]);
+    run(&format!("--lang zh rps throw rock --addr {server}")).assert_failed(
+        5,
+        "",
+        &["：服务器在应答之前关闭了连接；这一拳的结果未知"],
+    );
     let server = Fake::new(|_| Ok(Then::Close));
     for flags in FRAMINGS {
         // Whether the client notices this while sending or while waiting for the reply depends on timing.
@@ -276,16 +281,78 @@ fn a_reply_longer_than_the_maximum_exits_with_5() {
     }
 }
 
-/// The second request comes after the idle timeout of the server, and the message says so.
+/// The second number comes after the idle timeout of the server.
 #[test]
-fn a_connection_closed_between_two_requests_exits_with_5() {
-    let server = Fake::new(|stream| reply_and_half_close(stream, b"d4.0\n"));
-    // Standard input stays open for the whole test.
+fn a_number_after_an_idle_close_gets_a_new_connection() {
+    let mut replies = [&b"d4.0\n"[..], b"d9.0\n"].into_iter();
+    let server = Fake::new(move |stream| reply_and_half_close(stream, replies.next().unwrap_or_default()));
     let mut running = client(&format!("power square - --keep-alive --addr {server}")).start();
     running.write_stdin("2\n");
     assert_eq!(running.next_line(), "4.0\n");
     running.write_stdin("3\n");
-    running.wait().assert_failed(5, "4.0\n", &["the server has closed the connection: idle timeout or shutdown"]);
+    assert_eq!(running.next_line(), "9.0\n");
+    running.finish().assert_success("4.0\n9.0\n");
+}
+
+#[test]
+fn numbers_that_cross_an_idle_close_are_sent_again() {
+    for reset in [false, true] {
+        let mut connections = 0;
+        let server = Fake::new(move |stream| {
+            connections += 1;
+            if connections == 1 {
+                read_some(stream)?;
+                stream.write_all(b"d4.0\n")?;
+                // The server closes its idle connection while the next request is in flight.
+                read_some(stream)?;
+                if reset {
+                    reset_on_close(stream);
+                }
+            } else {
+                read_some(stream)?;
+                stream.write_all(b"d9.0\n")?;
+                read_to_eof(stream)?;
+            }
+            Ok(Then::Close)
+        });
+        let mut running = client(&format!("power square - --keep-alive --addr {server}")).start();
+        running.write_stdin("2\n");
+        assert_eq!(running.next_line(), "4.0\n");
+        running.write_stdin("3\n");
+        assert_eq!(running.next_line(), "9.0\n");
+        running.finish().assert_success("4.0\n9.0\n");
+    }
+}
+
+/// A server that never replies again must not keep the client in a loop.
+#[test]
+fn numbers_are_sent_again_only_after_a_reply_on_their_connection() {
+    let mut connections = 0;
+    let server = Fake::new(move |stream| {
+        connections += 1;
+        read_some(stream)?;
+        if connections == 1 {
+            stream.write_all(b"d4.0\n")?;
+            read_some(stream)?;
+        }
+        Ok(Then::Close)
+    });
+    let mut running = client(&format!("power square - --keep-alive --addr {server}")).start();
+    running.write_stdin("2\n");
+    assert_eq!(running.next_line(), "4.0\n");
+    running.write_stdin("3\n");
+    running.wait().assert_failed(5, "4.0\n", &["the server closed the connection without a reply"]);
+}
+
+#[test]
+fn nothing_is_connected_before_there_is_a_number_or_a_move() {
+    let closed_port = ReservedPort::new();
+    run(&format!("power square - --keep-alive --addr {closed_port}")).assert_success("");
+    run(&format!("rps throw - --addr {closed_port}")).assert_success("");
+    run(&format!("rps play --addr {closed_port}")).assert_success("0 won, 0 lost, 0 drawn\n");
+    for command in ["power square - --keep-alive", "rps throw -", "rps play"] {
+        client(&format!("{command} --addr {closed_port}")).run("1\n").assert_failed(3, "", &["cannot connect"]);
+    }
 }
 
 #[test]
@@ -316,6 +383,10 @@ fn the_wrong_server_exits_with_5() {
     run(&format!("power square 2 --addr {server}")).assert_failed(
         5,
         "",
-        &["is not a valid reply of the power protocol"],
+        &["is not a valid reply of the power protocol; this looks like the rps server"],
     );
+    let server = real::power();
+    for command in ["rps throw rock", "probe rps", "probe duel"] {
+        run(&format!("{command} --addr {server}")).assert_failed(5, "", &["; this looks like the power server"]);
+    }
 }

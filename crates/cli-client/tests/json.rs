@@ -96,8 +96,12 @@ fn an_error_reply_has_the_code_of_the_wire() {
         let error = format!(
             "\"error\":{{\"kind\":\"refused\",\"code\":\"{code}\",\"message\":\"{server}: error reply: {code} what\"}}}}\n"
         );
-        let request = "{\"schema\":1,\"op\":\"square\",\"operand\":2.0,";
-        run(&format!("power square 2 --json --addr {server}")).assert_failed(1, &(request.to_owned() + &error), &[]);
+        // The other codes are about the connection, so the message names the operand.
+        let quotes_operand = ["BADOP", "BADNUM", "RANGE"].contains(&code);
+        let to = if quotes_operand { "error reply" } else { "error reply to 2.0" };
+        let request = "{\"schema\":1,\"op\":\"square\",\"operand\":2.0,".to_owned();
+        let object = request + &error.replace("error reply", to);
+        run(&format!("power square 2 --json --addr {server}")).assert_failed(1, &object, &[]);
         // A probe has no request fields.
         run(&format!("probe power --json --addr {server}")).assert_failed(
             1,
@@ -168,37 +172,42 @@ fn objects_are_the_same_on_a_terminal_and_with_verbose() {
 fn an_interrupted_game_prints_its_score_and_other_commands_an_error() {
     let (rps, power) = (Fake::replying_to_each_read(b"y"), real::power());
     let interrupted = "{\"schema\":1,\"error\":{\"kind\":\"interrupted\",\"message\":\"interrupted by a signal\"}}\n";
-    for (arguments, code, last) in
-        [(format!("rps play --addr {rps}"), 0, SCORE), (format!("power square - --addr {power}"), 130, interrupted)]
-    {
+    for (arguments, signal, last) in [
+        (format!("rps play --addr {rps}"), None, SCORE),
+        (format!("power square - --addr {power}"), Some(2), interrupted),
+    ] {
         let mut running = client(&format!("{arguments} --json")).start();
         running.write_stdin("2\n");
         // After its first reply the client handles signals.
         let reply = running.next_line();
         running.interrupt();
-        running.wait().assert_failed(code, &(reply + last), &[]);
+        let finished = running.wait();
+        assert_eq!((finished.signal, &finished.stdout), (signal, &(reply + last)), "{finished:?}");
     }
 }
 
 #[test]
-fn an_invalid_input_line_is_reported_after_earlier_results() {
+fn an_invalid_input_line_is_reported_in_its_place() {
     let power = real::power();
-    let (four, wrong) = (
+    let (before, after, wrong) = (
         "{\"schema\":1,\"op\":\"square\",\"operand\":2.0,\"result\":4.0}\n",
+        "{\"schema\":1,\"op\":\"square\",\"operand\":5.0,\"result\":25.0}\n\
+         {\"schema\":1,\"op\":\"square\",\"operand\":3.0,\"result\":9.0}\n",
         "{\"schema\":1,\"error\":{\"kind\":\"usage\",\"message\":\"standard input, line 3: 'abc' is not a decimal number such as \
          2, -0.5 or 1e-3\"}}\n",
     );
     for flags in ["", "--keep-alive"] {
         let arguments = format!("power square - 3 {flags} --addr {power}");
-        client(&format!("{arguments} --json")).run("2\n\nabc\n5\n").assert_failed(2, &(four.to_owned() + wrong), &[]);
+        let objects = format!("{before}{wrong}{after}");
+        client(&format!("{arguments} --json")).run("2\n\nabc\n5\n").assert_failed(2, &objects, &[]);
         client(&arguments).run("2\n\nabc\n5\n").assert_exit_code(2);
     }
     let house = Fake::replying_to_each_read(b"y");
     let wrong = "{\"schema\":1,\"error\":{\"kind\":\"usage\",\"message\":\"standard input, line 2: 'lizard' is not a move: \
                  scissors, rock or paper (s, r, p; 剪刀, 石头, 布; 1, 2, 3)\"}}\n";
-    for (command, between) in [("throw -", ""), ("play", SCORE)] {
-        let finished = client(&format!("rps {command} --json --addr {house}")).run("r\nlizard\n");
-        finished.assert_failed(2, &format!("{WIN}{between}{wrong}"), &[]);
+    for (command, last) in [("throw -", ""), ("play", &*SCORE.replace("\"won\":1", "\"won\":2"))] {
+        let finished = client(&format!("rps {command} --json --addr {house}")).run("r\nlizard\nr\n");
+        finished.assert_failed(2, &format!("{WIN}{wrong}{WIN}{last}"), &[]);
     }
 }
 
@@ -219,8 +228,8 @@ fn a_broken_game_prints_its_score_before_the_error() {
     let closed = format!(
         "{{\"schema\":1,\"move\":\"paper\",\"outcome\":\"draw\"}}\n\
          {{\"schema\":1,\"score\":{{\"won\":0,\"lost\":0,\"drawn\":1,\"void\":0}}}}\n\
-         {{\"schema\":1,\"error\":{{\"kind\":\"closed\",\"message\":\"{leaving}: the server has closed the connection: \
-         idle timeout or shutdown\",\"address\":\"{leaving}\",\"phase\":\"reply\"}}}}\n"
+         {{\"schema\":1,\"error\":{{\"kind\":\"closed\",\"message\":\"{leaving}: the server closed the connection \
+         before the reply; the outcome of the move is unknown\",\"address\":\"{leaving}\",\"phase\":\"reply\"}}}}\n"
     );
     client(&format!("rps play --json --addr {leaving}")).run("p\nr\n").assert_failed(5, &closed, &[]);
 }

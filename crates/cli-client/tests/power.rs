@@ -166,7 +166,7 @@ fn a_full_server_is_reported_as_busy() {
     let server = real::power_with_max_connections(1);
     let occupant = server.occupy("d1\n");
     for flags in ["", "--framing line", "--framing bare", "--keep-alive"] {
-        run(&format!("power square 2 {flags} --addr {server}")).assert_failed(1, "", &["error reply: BUSY "]);
+        run(&format!("power square 2 {flags} --addr {server}")).assert_failed(1, "", &["error reply to 2.0: BUSY "]);
     }
     drop(occupant);
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use support::fake::Fake;
 use support::real::ReservedPort;
+use support::terminal::Terminal;
 use support::{RunningClient, client, real, run};
 
 #[test]
@@ -89,6 +90,19 @@ fn wait_succeeds_when_an_rps_server_starts() {
     let probe = start_before("rps", &reserved);
     let _server = reserved.serve_rps();
     probe.finish().assert_exit_code(0);
+}
+
+#[test]
+fn a_wait_on_a_terminal_shows_the_remaining_time() {
+    let reserved = ReservedPort::new();
+    let address = reserved.address();
+    let mut terminal = Terminal::start(client(&format!("probe power --wait 60s --addr {address}")));
+    terminal.see(&format!("power at {address}: not yet, "));
+    terminal.see(" s left");
+    let _server = reserved.serve_power();
+    terminal.see("\r\x1b[K");
+    terminal.see(&format!("power at {address} works ("));
+    assert_eq!(terminal.code(), Some(0));
 }
 
 #[test]

@@ -12,11 +12,12 @@ use support::{real, run};
 #[test]
 fn every_spelling_of_a_move_is_played_and_printed_with_its_outcome() {
     let server = real::rps();
-    let finished =
-        run(&format!("rps throw scissors rock paper 剪刀 石头 布 1 2 3 SCISSORS Rock pApEr --addr {server}"));
+    let finished = run(&format!(
+        "rps throw scissors rock paper 剪刀 石头 布 1 2 3 SCISSORS Rock pApEr 剪子 石 p s 石頭 3 --addr {server}"
+    ));
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
     let lines: Vec<_> = finished.stdout.lines().map(|line| line.split_once(' ').expect("two words")).collect();
-    assert_eq!(lines.len(), 12, "{finished:?}");
+    assert_eq!(lines.len(), 18, "{finished:?}");
     for (index, (name, outcome)) in lines.into_iter().enumerate() {
         assert_eq!(name, ["scissors", "rock", "paper"][index % 3], "{finished:?}");
         assert!(["draw", "win", "lose"].contains(&outcome), "{finished:?}");
@@ -62,7 +63,11 @@ fn a_server_that_replies_to_each_read_works() {
 fn a_full_server_exits_with_1_and_a_message() {
     let server = real::rps_with_max_connections(1);
     let occupant = server.occupy("1");
-    run(&format!("rps throw rock --addr {server}")).assert_failed(1, "", &["the server is full"]);
+    run(&format!("rps throw rock --addr {server}")).assert_failed(
+        1,
+        "",
+        &["the server is full, or a limit per client is reached"],
+    );
     drop(occupant);
 }
 
@@ -91,7 +96,7 @@ fn a_connection_closed_during_the_game_exits_with_5_after_earlier_outcomes() {
     run(&format!("rps throw paper rock 1 --addr {server}")).assert_failed(
         5,
         "paper lose\n",
-        &["the server has closed the connection: "],
+        &["the outcome of the move is unknown"],
     );
 }
 

@@ -5,11 +5,13 @@
 mod support;
 
 use std::fs::OpenOptions;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 
 use proto::testing::TEST_TIMEOUT;
 use proto::testing::process::ChildProcess;
+use rustix::process::{Pid, Signal, kill_process_group};
 use support::fake::{Fake, Then, read_some};
 use support::real::ReservedPort;
 use support::{client, closed_pipe, real};
@@ -62,8 +64,10 @@ fn a_full_disk_is_reported() {
         return;
     };
     let server = real::power();
-    let client = client(&format!("power square 2 --addr {server}"));
-    client.with_stdout(full).run("").assert_failed(1, "", &["No space left on device"]);
+    for arguments in [format!("power square 2 --addr {server}"), "--help".to_owned(), "power -h".to_owned()] {
+        let full = full.try_clone().expect("the descriptor can be duplicated");
+        client(&arguments).with_stdout(full).run("").assert_failed(1, "", &["No space left on device"]);
+    }
 }
 
 #[test]
@@ -77,7 +81,7 @@ fn the_exit_code_is_the_same_with_standard_error_closed() {
 }
 
 #[test]
-fn ctrl_c_while_waiting_for_a_reply_exits_with_130_and_no_message() {
+fn ctrl_c_while_waiting_for_a_reply_kills_the_client_without_a_message() {
     for arguments in ["power square 2", "power square 2 --keep-alive", "rps throw rock", "probe power", "probe rps"] {
         let (sender, received) = channel();
         let server = Fake::new(move |stream| {
@@ -88,12 +92,12 @@ fn ctrl_c_while_waiting_for_a_reply_exits_with_130_and_no_message() {
         // After its first request the client handles signals.
         received.recv_timeout(TEST_TIMEOUT).expect("the client sends a request");
         running.interrupt();
-        running.wait().assert_failed(130, "", &[]);
+        running.wait().assert_killed_by_sigint("");
     }
 }
 
 #[test]
-fn ctrl_c_while_waiting_for_input_exits_with_130_after_earlier_results() {
+fn ctrl_c_while_waiting_for_input_kills_the_client_after_earlier_results() {
     let (power, rps) = (real::power(), Fake::replying_to_each_read(b"x"));
     for (arguments, typed, printed) in [
         (format!("power square - --addr {power}"), "2\n", "4.0\n"),
@@ -104,7 +108,7 @@ fn ctrl_c_while_waiting_for_input_exits_with_130_after_earlier_results() {
         running.write_stdin(typed);
         assert_eq!(running.next_line(), printed);
         running.interrupt();
-        running.wait().assert_failed(130, printed, &[]);
+        running.wait().assert_killed_by_sigint(printed);
     }
 }
 
@@ -120,7 +124,43 @@ fn ctrl_c_ends_a_probe_that_waits_for_a_server() {
         received.recv_timeout(TEST_TIMEOUT).expect("the probe makes two attempts");
     }
     running.interrupt();
-    running.wait().assert_failed(130, "", &[]);
+    running.wait().assert_killed_by_sigint("");
+}
+
+#[test]
+fn each_signal_kills_the_client() {
+    for (name, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
+        let (sender, received) = channel();
+        let server = Fake::new(move |stream| {
+            drop(sender.send(read_some(stream)?));
+            Ok(Then::Hold)
+        });
+        let running = client(&format!("power square 2 --timeout 1h --addr {server}")).start();
+        received.recv_timeout(TEST_TIMEOUT).expect("the client sends a request");
+        running.signal(name);
+        let finished = running.wait();
+        assert_eq!((finished.code, finished.signal), (None, Some(number)), "{name}: {finished:?}");
+    }
+}
+
+/// A terminal sends SIGINT to the shell and to the command. The shell ends its loop only if the signal killed the
+/// command.
+#[test]
+fn ctrl_c_ends_a_loop_of_the_shell() {
+    let (sender, received) = channel();
+    let server = Fake::new(move |stream| {
+        drop(sender.send(read_some(stream)?));
+        Ok(Then::Hold)
+    });
+    let program = env!("CARGO_BIN_EXE_cli-client");
+    let script = format!("for i in 1 2 3; do {program} power square 2 --timeout 1h --addr {server}; done");
+    let mut bash = Command::new("bash");
+    let mut shell = ChildProcess::start(bash.args(["-c", &script]).process_group(0).stderr(Stdio::null()));
+    received.recv_timeout(TEST_TIMEOUT).expect("the client sends a request");
+    let group = i32::try_from(shell.id()).ok().and_then(Pid::from_raw).expect("a process ID");
+    kill_process_group(group, Signal::INT).expect("the group exists");
+    assert_eq!(shell.wait_status().signal(), Some(2));
+    assert!(received.try_recv().is_err(), "the loop went on");
 }
 
 #[test]

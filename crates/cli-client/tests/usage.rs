@@ -96,6 +96,82 @@ fn a_usage_error_names_the_help_of_its_command() {
 }
 
 #[test]
+fn a_name_of_another_level_is_suggested_with_its_command() {
+    for (arguments, suggestion) in [
+        ("play", "unknown command 'play'; did you mean 'rps play'?"),
+        ("throw rock", "; did you mean 'rps throw'?"),
+        ("square 2", "; did you mean 'power square'?"),
+        ("duel", "; did you mean 'rps play --duel', 'bench duel', 'probe duel'?"),
+        ("exchange", "; did you mean 'bench exchange'?"),
+        // The best suggestion is the first.
+        ("pwoer", "; did you mean 'power', 'probe'?"),
+        ("power sqare 2", "; did you mean 'square'?"),
+        ("power square 2 --keepalive", "unexpected argument '--keepalive'; did you mean '--keep-alive'?"),
+    ] {
+        run(arguments).assert_usage_error(suggestion);
+    }
+}
+
+#[test]
+fn an_option_before_its_command_is_explained() {
+    for (arguments, english, chinese) in [
+        (
+            "--addr 127.0.0.1:1 power square 2",
+            "'--addr' must come after a command: power, rps, bench, probe\n",
+            "'--addr' 须写在命令之后：power, rps, bench, probe\n",
+        ),
+        (
+            "bench --rate 5",
+            "'--rate' must come after a command: power, rps, duel, exchange\n",
+            "'--rate' 须写在命令之后：power, rps, duel, exchange\n",
+        ),
+        ("rps --best-of=3 play", "'--best-of' must come after a command: play\n", "'--best-of' 须写在命令之后：play\n"),
+    ] {
+        let finished = run(arguments);
+        finished.assert_usage_error(english);
+        assert!(!finished.stderr.contains("did you mean") && !finished.stderr.contains("--trace"), "{finished:?}");
+        run(&format!("--lang zh {arguments}")).assert_usage_error(chinese);
+    }
+}
+
+#[test]
+fn an_option_that_needs_another_names_both() {
+    run("rps throw rock --window 5s").assert_usage_error("cli-client: --window needs --duel\n");
+    run("rps play --window 5s").assert_usage_error("cli-client: --window needs --duel\n");
+    run("power square 2 --delay 5ms").assert_usage_error("cli-client: --delay needs --split <BYTES>\n");
+}
+
+#[test]
+fn a_second_address_is_an_error_where_only_one_is_used() {
+    for command in ["power square 2", "rps throw rock", "rps play", "probe power", "probe rps", "bench power"] {
+        let finished = run(&format!("{command} --addr a:1 --addr b:2"));
+        finished.assert_usage_error("'--addr <ENDPOINT>' can be given only once");
+    }
+    run("power square 2 --addr a:1 --addr=b:2 --lang zh").assert_usage_error("'--addr <ENDPOINT>' 只能给出一次");
+}
+
+#[test]
+fn a_missing_command_prints_the_short_help_and_an_error() {
+    for command in ["", "power", "rps"] {
+        let finished = run(command);
+        let (help, error) = finished.stderr.rsplit_once("\n\n").expect("two parts");
+        assert!(help.contains("Usage: cli-client") && !help.contains("--cacert"), "{finished:?}");
+        assert_eq!(error, "cli-client: a command is required; --help lists them\n");
+        finished.assert_exit_code(2);
+    }
+}
+
+#[test]
+fn a_hint_recommends_no_value_that_is_rejected() {
+    for value in ["2m", "10k", "4", "x"] {
+        let finished = run(&format!("rps play --best-of {value}"));
+        finished
+            .assert_usage_error("expected an odd number from 1 to 999999, so that one side can win more than half\n");
+    }
+    run("bench rps --threads 2m").assert_usage_error("from 1 to 1024; k stands for thousands\n");
+}
+
+#[test]
 fn the_last_occurrence_of_a_flag_wins() {
     let server = real::power();
     run(&format!("power square 2 --timeout 1h --json --json --timeout 60s --lang zh --lang en --addr {server}"))
@@ -294,6 +370,9 @@ fn a_name_is_resolved() {
 #[ignore = "needs an IPv6 loopback address: run with -- --ignored ipv6"]
 fn an_ipv6_address_is_written_in_brackets() {
     let server = real::power_at("[::1]:0").expect("there is an IPv6 loopback address");
+    // The zone of a link-local address is an interface; `lo` is always the first. Nothing has this address.
+    let finished = run("power square 2 -v --timeout 200ms --addr [fe80::1%lo]:5000");
+    assert!(finished.stderr.contains("[fe80::1%lo]:5000 is [fe80::1%1]:5000 ("), "{finished:?}");
     assert!(server.to_string().starts_with("[::1]:"));
     run(&format!("power square 2 --addr {server}")).assert_success("4.0\n");
     run(&format!("probe power --addr {server}")).assert_exit_code(0);

@@ -1,7 +1,8 @@
 //! The notation for the places where servers listen and to which clients connect.
 //!
-//! It does no I/O. Of [`wire`](crate::wire), it uses only [`quoted`](crate::wire::quoted). Servers and the client parse the
-//! same notation; only the type of a TCP address differs, because a server needs an IP address and a client resolves names.
+//! It does no I/O. Of [`wire`](crate::wire), it uses only [`quoted`](crate::wire::quoted). Servers and the client parse
+//! the same notation; only the type of a TCP address differs, because a server needs an IP address and a client
+//! resolves names.
 
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -38,8 +39,8 @@ impl<A> Endpoint<A> {
 }
 
 impl Endpoint<SocketAddr> {
-    /// Whether a server cannot listen on both: the address, path or name is the same, with or without TLS. Port 0 stands
-    /// for any free port, so two endpoints with it differ.
+    /// Whether a server cannot listen on both: the address, path or name is the same, with or without TLS. Port 0
+    /// stands for any free port, so two endpoints with it differ.
     #[must_use]
     pub fn has_same_socket(&self, other: &Self) -> bool {
         match (self, other) {
@@ -122,7 +123,8 @@ fn reason_of(address: &str) -> InvalidEndpoint {
     address.parse::<HostPort>().err().unwrap_or(InvalidEndpoint::NotIpAddress)
 }
 
-/// A host name, an IPv4 address or an IPv6 address in brackets, and a port from 1. The name is not resolved.
+/// A host name, an IPv4 address or an IPv6 address in brackets, perhaps with a zone, and a port from 1. The name is not
+/// resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostPort(Box<str>);
 
@@ -138,6 +140,13 @@ impl HostPort {
     pub fn host(&self) -> &str {
         let host = self.0.rsplit_once(':').map_or(&*self.0, |(host, _)| host);
         host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    }
+
+    /// Returns the port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        // Parsed before. 0 cannot be connected to.
+        self.0.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default()
     }
 }
 
@@ -174,7 +183,13 @@ impl FromStr for HostPort {
         };
         let is_in_name = |character: char| !character.is_whitespace() && !":/[]".contains(character);
         let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+            // The zone of a link-local address names an interface (RFC 4007, section 11).
+            Some(address) => match address.split_once('%') {
+                Some((address, zone)) => {
+                    address.parse::<Ipv6Addr>().is_ok() && !zone.is_empty() && zone.chars().all(is_in_name)
+                }
+                None => address.parse::<Ipv6Addr>().is_ok(),
+            },
             None => !host.is_empty() && host.chars().all(is_in_name),
         };
         let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
@@ -254,6 +269,7 @@ mod tests {
             ("石头.example:80", "石头.example"),
             ("127.0.0.1:1", "127.0.0.1"),
             ("[::1]:65535", "::1"),
+            ("[fe80::1%lo]:5000", "fe80::1%lo"),
             ("example.com:80", "example.com"),
         ] {
             let parsed: HostPort = valid.parse().unwrap();
@@ -271,6 +287,9 @@ mod tests {
             ("::1:5000", InvalidEndpoint::Host),
             ("[::1]", InvalidEndpoint::Port),
             ("[x]:1", InvalidEndpoint::Host),
+            ("[fe80::1%]:1", InvalidEndpoint::Host),
+            ("[fe80::1%lo[]:1", InvalidEndpoint::Host),
+            ("[x%lo]:1", InvalidEndpoint::Host),
             ("h:+80", InvalidEndpoint::Port),
             ("h h:80", InvalidEndpoint::Host),
             ("h\n:80", InvalidEndpoint::NotPrintable),

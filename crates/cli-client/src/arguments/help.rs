@@ -1,6 +1,5 @@
-//! Help in the language of the process: headings, flags and line breaks.
+//! Help in the language of the process: headings, flags, line breaks and examples; short for `-h`, whole for `--help`.
 
-use clap::builder::StyledStr;
 use clap::{Arg, ArgAction, Command};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -12,39 +11,173 @@ const WIDTH: usize = 80;
 /// Width of the text beside the longest option.
 const TEXT_WIDTH: usize = 48;
 
+/// Maximum width of the text of an option in the short help, so that it fits one line beside the longest option.
+const SHORT_WIDTH: usize = 46;
+
+/// How much a help says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// `-h`: one line per option, without the options of every command.
+    Short,
+    /// `--help`: whole texts, examples and exit codes.
+    Long,
+}
+
 /// Localizes a command and all its subcommands.
-pub(super) fn localized(command: Command) -> Command {
+pub(super) fn localized(command: Command, detail: Detail) -> Command {
     let version = Arg::new("version").short('V').long("version").action(ArgAction::Version).help(texts::version_flag());
-    let mut command = localize(command.disable_version_flag(true).arg(version));
+    let mut command = localize(command.disable_version_flag(true).arg(version), "", detail);
     // Clap adds its help subcommands here.
     command.build();
     localize_help(command)
 }
 
-fn localize(command: Command) -> Command {
+/// Localizes the command with these names of subcommands, separated by blanks.
+fn localize(command: Command, names: &str, detail: Detail) -> Command {
     let help = Arg::new("help").short('h').long("help").action(ArgAction::Help).help(texts::help_flag());
-    let template = format!("{{about-with-newline}}\n{}: {{usage}}\n\n{{all-args}}{{after-help}}", texts::help_usage());
+    let colon = if Language::current() == Language::Chinese { "：" } else { ": " };
+    let template =
+        format!("{{about-with-newline}}\n{}{colon}{{usage}}\n\n{{all-args}}{{after-help}}", texts::help_usage());
     command
         .disable_help_flag(true)
         .arg(help)
         .max_term_width(WIDTH)
-        // The last occurrence of an option wins, as in other programs.
-        .args_override_self(true)
         .help_template(template)
+        .after_help(after_help(names, detail))
         .subcommand_help_heading(texts::help_commands())
         .mut_args(|argument| {
+            let is_common = argument.is_global_set();
+            // The last occurrence of an option wins, as in other programs. But another address would silently go
+            // unused.
+            let id = argument.get_id().clone();
+            let overrides_self = !argument.is_positional() && id != "addr";
+            let argument = if overrides_self { argument.overrides_with(id) } else { argument };
             let heading = match &argument {
                 argument if argument.is_positional() => texts::help_arguments(),
-                argument if argument.is_global_set() => texts::help_common(),
+                _ if is_common => texts::help_common(),
                 _ => texts::help_options(),
             };
-            let text = argument.get_help().map(wrapped).unwrap_or_default();
+            let text = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            let text = if detail == Detail::Short { shortened(&text) } else { wrapped(&text) };
             let takes_values = argument.get_action().takes_values();
-            let argument = argument.help_heading(heading).help(text);
+            let argument = argument.help_heading(heading).help(text).hide(detail == Detail::Short && is_common);
             // Clap writes these in English. The help texts contain them where they matter.
             argument.hide_default_value(takes_values).hide_possible_values(takes_values)
         })
-        .mut_subcommands(localize)
+        .mut_subcommands(|subcommand| {
+            let names = format!("{names} {}", subcommand.get_name());
+            let about = subcommand.get_about().map(ToString::to_string).unwrap_or_default();
+            let subcommand = if detail == Detail::Short { subcommand.about(shortened(&about)) } else { subcommand };
+            localize(subcommand, names.trim_start(), detail)
+        })
+}
+
+/// Returns the end of a help: the common options by name, or examples and exit codes.
+fn after_help(names: &str, detail: Detail) -> String {
+    if detail == Detail::Short {
+        return texts::help_short_end();
+    }
+    let examples = EXAMPLES.iter().filter(|(of, _)| *of == names).flat_map(|(_, examples)| *examples);
+    let examples: String = examples.flat_map(|example| ["  ", example, "\n"]).collect();
+    let mut parts = vec![texts::exit_codes()];
+    if !examples.is_empty() {
+        parts.insert(0, format!("{}\n{examples}", texts::help_examples()));
+    }
+    if names == "probe duel" {
+        parts.insert(0, texts::probe_duel_note() + "\n");
+    }
+    parts.join("\n")
+}
+
+/// Command lines for the help of each command.
+const EXAMPLES: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "cli-client power square 2 -0.5 1e8",
+            "cli-client rps play",
+            "cli-client probe power --wait 30s",
+            "cli-client bench rps -n 100k",
+        ],
+    ),
+    ("power", &["cli-client power square 2 3", "seq 1 1000 | cli-client power cube - --keep-alive"]),
+    (
+        "power square",
+        &[
+            "cli-client power square 2 -0.5 1e8",
+            "seq 1 1000 | cli-client power square - --keep-alive",
+            "cli-client power square 2 --trace",
+            "cli-client power square 2 --addr tls://power.example:5000",
+        ],
+    ),
+    ("power cube", &["cli-client power cube 2 -3", "cli-client power cube 2 --json"]),
+    ("power fourth", &["cli-client power fourth 2 -3", "cli-client power fourth 2 --framing line"]),
+    ("power echo", &["cli-client power echo 1e-7 0.1", "cli-client power echo 12 --framing bare --split 1 --trace"]),
+    ("rps", &["cli-client rps play --best-of 5", "cli-client rps throw rock paper"]),
+    (
+        "rps throw",
+        &[
+            "cli-client rps throw rock paper scissors",
+            "cli-client rps throw rock --duel",
+            "yes rock | head -n 100 | cli-client rps throw -",
+        ],
+    ),
+    ("rps play", &["cli-client rps play --best-of 5", "cli-client rps play --duel --addr rps.example:5002"]),
+    (
+        "bench",
+        &["cli-client bench power -n 100k --keep-alive", "cli-client bench rps -c 64 -z 10s", "cli-client bench duel"],
+    ),
+    ("bench power", &["cli-client bench power -n 100k --keep-alive", "cli-client bench power --compare"]),
+    ("bench rps", &["cli-client bench rps -c 64 -z 10s", "cli-client bench rps -c 64 --rate 20k"]),
+    ("bench duel", &["cli-client bench duel -c 64 -n 100k"]),
+    ("bench exchange", &[r"cli-client bench exchange --addr 127.0.0.1:6379 --send 'PING\r\n' --expect '+PONG\r\n'"]),
+    ("probe", &["cli-client probe power --wait 30s", "cli-client probe duel --json"]),
+    ("probe power", &["cli-client probe power --wait 30s", "cli-client probe power -q --addr unix:/run/power.sock"]),
+    ("probe rps", &["cli-client probe rps --wait 30s", "cli-client probe rps -q"]),
+    ("probe duel", &["cli-client probe duel", "cli-client probe duel --addr 127.0.0.1:5002,127.0.0.1:6002"]),
+    (
+        "completions",
+        &[
+            "source <(cli-client completions bash)    # ~/.bashrc",
+            "source <(cli-client completions zsh)     # ~/.zshrc, after compinit",
+            "cli-client completions fish | source     # ~/.config/fish/config.fish",
+        ],
+    ),
+    ("man", &["cli-client man | man -l -", "cli-client man /usr/local/share/man/man1"]),
+];
+
+/// Minimum width of a shortened text: less says nothing, such as `Open loop`.
+const MIN_WIDTH: usize = 12;
+
+/// Shortens a text to its longest beginning that fits and ends before punctuation, if possible before other punctuation
+/// than a comma. What follows are details, a default or a variable.
+fn shortened(text: &str) -> String {
+    let text = text.replace('\n', " ");
+    if text.width() <= SHORT_WIDTH {
+        return text;
+    }
+    let beginning = |ends: &[&str]| {
+        let ends = ends.iter().flat_map(|end| text.match_indices(end)).map(|(at, _)| &text[..at]);
+        let is_whole = |start: &&str| {
+            (MIN_WIDTH..=SHORT_WIDTH).contains(&start.width())
+                && start.matches('[').count() == start.matches(']').count()
+        };
+        ends.filter(is_whole).max_by_key(|start| start.len())
+    };
+    let whole = beginning(&["; ", ". ", ": ", " (", " [", "；", "。", "："]).or_else(|| beginning(&[", ", "，"]));
+    whole.map_or_else(|| cut(&text), str::to_owned)
+}
+
+/// Cuts a text at the last possible line break that leaves room for an ellipsis.
+fn cut(text: &str) -> String {
+    let mut short = String::new();
+    for word in words(text) {
+        if short.width() + word.trim_end().width() > SHORT_WIDTH - 3 {
+            break;
+        }
+        short.push_str(word);
+    }
+    format!("{}...", short.trim_end())
 }
 
 fn localize_help(command: Command) -> Command {
@@ -55,14 +188,13 @@ fn localize_help(command: Command) -> Command {
 }
 
 /// Breaks lines of Chinese text, which has no blanks for clap to break at.
-fn wrapped(text: &StyledStr) -> String {
-    let text = text.to_string();
+fn wrapped(text: &str) -> String {
     if Language::current() == Language::English {
-        return text;
+        return text.to_owned();
     }
     let mut wrapped = String::new();
     let mut column = 0;
-    for word in words(&text) {
+    for word in words(text) {
         if column > 0 && column + word.trim_end().width() > TEXT_WIDTH {
             wrapped.truncate(wrapped.trim_end().len());
             wrapped.push('\n');
@@ -94,6 +226,7 @@ fn words(text: &str) -> Vec<&str> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used, reason = "a failed setup fails the test")]
 mod tests {
     use super::*;
 
@@ -107,6 +240,46 @@ mod tests {
             ("服 [环境变量：POWER_ADDR] 务", vec!["服 ", "[环境变量：", "POWER_ADDR] ", "务"]),
         ] {
             assert_eq!(words(text), split, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_short_text_ends_before_punctuation() {
+        for (text, short) in [
+            ("Compute powers", "Compute powers"),
+            ("With --split: pause between two pieces [default: 20ms]", "With --split: pause between two pieces"),
+            ("Number of threads that send the load [default: 1]", "Number of threads that send the load"),
+            ("Open loop: send this many requests per second at fixed", "Open loop: send this many requests per..."),
+            ("Run short, keep-alive and pipelined connections in turn", "Run short, keep-alive and pipelined..."),
+            ("Endpoint of the server: HOST:PORT, tls://HOST:PORT or unix:PATH [env: X]", "Endpoint of the server"),
+            (
+                "Send all requests on one connection, as lines, without waiting",
+                "Send all requests on one connection, as lines",
+            ),
+            ("按这个字节数把每个请求分片发送，网络也可能这样做。服务器可能把", "按这个字节数把每个请求分片发送"),
+            (&"word ".repeat(20), "word word word word word word word word..."),
+        ] {
+            assert_eq!(shortened(text), short);
+        }
+    }
+
+    #[test]
+    fn every_command_has_examples_and_each_is_a_valid_command_line() {
+        fn check(command: &Command, names: &str) {
+            let has_examples = EXAMPLES.iter().any(|(of, examples)| *of == names && !examples.is_empty());
+            assert!(has_examples || names == "help", "{names:?} has no example");
+            for subcommand in command.get_subcommands() {
+                check(subcommand, format!("{names} {}", subcommand.get_name()).trim_start());
+            }
+        }
+        let command = super::super::command_without_help_subcommands();
+        check(&command, "");
+        for example in EXAMPLES.iter().flat_map(|(_, examples)| *examples) {
+            let start = example.find("cli-client").expect("an example runs the client");
+            let words = example[start..].split(['|', '#', ')']).next().unwrap_or_default().split_whitespace();
+            let words = words.map(|word| super::super::escape_negative(word.trim_matches('\'').into()));
+            let parsed = command.clone().try_get_matches_from(words);
+            assert!(parsed.is_ok(), "{example}: {parsed:?}");
         }
     }
 }

@@ -11,11 +11,12 @@ mod usage;
 pub(crate) mod values;
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use proto::endpoint::Endpoint;
 use proto::wire::number::{Literal, Number, classify};
 use proto::wire::power::client::Framing;
@@ -27,11 +28,12 @@ use crate::output::Output;
 use crate::target::{Target, endpoint};
 use bench::BenchCommand;
 use check::CheckCommand;
+use help::Detail;
 use tls::TlsOptions;
 use values::{at_most, duration, framing, number, odd, or_input, rps_move};
 
 #[derive(Debug, Parser)]
-#[command(version, about = texts::about(), after_help = texts::exit_codes())]
+#[command(version, about = texts::about())]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -78,6 +80,11 @@ pub(crate) enum Command {
     Completions {
         #[arg(value_name = "SHELL", help = texts::shell())]
         shell: clap_complete::Shell,
+    },
+    #[command(about = texts::man())]
+    Man {
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath, help = texts::man_folder())]
+        folder: Option<PathBuf>,
     },
 }
 
@@ -192,7 +199,8 @@ impl Arguments {
     pub(crate) fn from_command_line() -> Result<Self, ExitCode> {
         let arguments: Vec<_> = env::args_os().map(escape_negative).collect();
         Language::choose(&arguments);
-        let matches = command().try_get_matches_from(&arguments);
+        let detail = if requests_short_help(&arguments) { Detail::Short } else { Detail::Long };
+        let matches = help::localized(Self::command(), detail).try_get_matches_from(&arguments);
         let parsed = matches.and_then(|matches| Self::from_arg_matches(&matches));
         parsed.map_err(|error| usage::report(&error, &arguments))
     }
@@ -200,7 +208,19 @@ impl Arguments {
 
 /// Returns the command line in the language of the process.
 pub(crate) fn command() -> clap::Command {
-    help::localized(Arguments::command())
+    help::localized(Arguments::command(), Detail::Long)
+}
+
+/// Like [`command`], without the subcommands `help`.
+pub(crate) fn command_without_help_subcommands() -> clap::Command {
+    help::localized(Arguments::command().disable_help_subcommand(true), Detail::Long)
+}
+
+/// Whether the help that these arguments may request is the short one: `-h`, alone or among other flags.
+fn requests_short_help(arguments: &[OsString]) -> bool {
+    let is_short = |text: &str| text.starts_with('-') && !text.starts_with("--") && text.contains('h');
+    let options = arguments.iter().take_while(|argument| *argument != "--");
+    options.map(OsString::as_os_str).filter_map(OsStr::to_str).any(is_short)
 }
 
 /// Puts a blank before a negative number that clap would parse as options: `-.5`, `-1e-5`.

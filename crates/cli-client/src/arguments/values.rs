@@ -26,8 +26,8 @@ pub(crate) fn number(text: &str) -> Result<Number, String> {
 
 pub(crate) fn rps_move(text: &str) -> Result<Move, String> {
     match text.trim().to_lowercase().as_str() {
-        "1" | "s" | "scissors" | "剪刀" => Ok(Move::Scissors),
-        "2" | "r" | "rock" | "石头" => Ok(Move::Rock),
+        "1" | "s" | "scissors" | "剪刀" | "剪子" => Ok(Move::Scissors),
+        "2" | "r" | "rock" | "石头" | "石頭" | "石" => Ok(Move::Rock),
         "3" | "p" | "paper" | "布" => Ok(Move::Paper),
         _ => Err(texts::not_a_move()),
     }
@@ -37,9 +37,9 @@ pub(crate) fn rps_move(text: &str) -> Result<Move, String> {
 pub(crate) fn framing() -> impl TypedValueParser<Value = Framing> {
     let values = Framing::ALL.map(|framing| {
         PossibleValue::new(framing.name()).help(match framing {
-            Framing::EndOfStream => "Half-close after the request; the reply ends with the stream",
-            Framing::Line => "Send a line; the reply is a line",
-            Framing::Bare => "Send no terminator; the reply is the bytes of one read",
+            Framing::EndOfStream => texts::framing_eof(),
+            Framing::Line => texts::framing_line(),
+            Framing::Bare => texts::framing_bare(),
         })
     });
     // `PossibleValuesParser` accepts only these names.
@@ -94,13 +94,17 @@ pub(crate) fn at_most<const MAX: u64>(text: &str) -> Result<u64, String> {
     };
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
     let count = digits.parse::<u64>().ok().filter(|_| is_number).and_then(|count| count.checked_mul(unit));
-    count.filter(|count| (1..=MAX).contains(count)).ok_or_else(|| texts::not_a_count(1, MAX))
+    count.filter(|count| (1..=MAX).contains(count)).ok_or_else(|| match MAX {
+        ..1_000 => texts::not_a_count(1, MAX),
+        1_000..1_000_000 => texts::not_a_count_with_k(1, MAX),
+        1_000_000.. => texts::not_a_count_with_k_and_m(1, MAX),
+    })
 }
 
 /// Parses an odd number, so that a majority always exists.
 pub(crate) fn odd(text: &str) -> Result<u64, String> {
-    let number = at_most::<999_999>(text)?;
-    if number % 2 == 1 { Ok(number) } else { Err(texts::not_odd()) }
+    const MAX: u64 = 999_999;
+    at_most::<MAX>(text).ok().filter(|number| number % 2 == 1).ok_or_else(|| texts::not_odd(1, MAX))
 }
 
 /// Local addresses that connections use in turn.
@@ -131,6 +135,7 @@ fn range(text: &str) -> Option<Vec<IpAddr>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used, reason = "a missing error fails the test")]
 mod tests {
     use super::*;
 
@@ -149,9 +154,9 @@ mod tests {
     #[test]
     fn a_move_has_several_spellings() {
         for (mv, spellings) in [
-            (Move::Scissors, ["1", "s", "scissors", "剪刀", "SCISSORS"]),
-            (Move::Rock, ["2", "r", "rock", "石头", "Rock"]),
-            (Move::Paper, ["3", "p", "paper", "布", " paper "]),
+            (Move::Scissors, ["1", "s", "scissors", "剪刀", "剪子", "SCISSORS"]),
+            (Move::Rock, ["2", "r", "石", "石头", "石頭", "Rock"]),
+            (Move::Paper, ["3", "p", "paper", "布", " paper ", "PAPER"]),
         ] {
             for spelling in spellings {
                 assert_eq!(rps_move(spelling), Ok(mv), "{spelling}");
@@ -177,6 +182,16 @@ mod tests {
         }
         for wrong in ["", "0", "k", "-1", "+1", "1.5k", "1g", "10m", "99999999999999999999"] {
             assert!(at_most::<9_000_000>(wrong).is_err(), "{wrong}");
+        }
+        // No message recommends a unit with which every number is too large or even.
+        for (message, units) in [
+            (at_most::<999>("x"), [false, false]),
+            (at_most::<1024>("x"), [true, false]),
+            (at_most::<1_000_000>("x"), [true, true]),
+            (odd("2m"), [false, false]),
+        ] {
+            let message = message.expect_err("not a count");
+            assert_eq!(["k stands for", "m for"].map(|unit| message.contains(unit)), units, "{message}");
         }
         assert_eq!(odd("5"), Ok(5));
         assert!(odd("4").is_err() && odd("0").is_err());

@@ -33,7 +33,7 @@ fn chinese_error(kind: &ErrorKind, phase: Phase) -> String {
         (ErrorKind::Io(cause), Phase::Resolve) if cause.kind() == io::ErrorKind::NotFound => {
             "它没有与源地址同一 IP 版本的地址".to_owned()
         }
-        (ErrorKind::Io(cause), Phase::Resolve) => format!("无法解析主机名：{}", system(cause)),
+        (ErrorKind::Io(cause), Phase::Resolve) => format!("无法解析主机名：{}", resolver(cause)),
         (ErrorKind::Io(cause), Phase::Connect) => format!("无法连接：{}", system(cause)),
         (ErrorKind::Io(cause), Phase::Handshake) => format!("TLS 握手失败：{}", system(cause)),
         (ErrorKind::Handshake(reason), _) => format!("TLS 握手失败：{}", chinese_handshake(reason)),
@@ -42,8 +42,9 @@ fn chinese_error(kind: &ErrorKind, phase: Phase) -> String {
         (ErrorKind::Io(cause), Phase::End) => format!("应答中途连接断开：{}", system(cause)),
         (ErrorKind::Protocol(violation @ Violation::NoReply), _) => format!("服务器{}", chinese_violation(violation)),
         (ErrorKind::Protocol(violation), _) => format!("服务器违反了协议：{}", chinese_violation(violation)),
-        (ErrorKind::Full, _) => "服务器已满，请稍后再试".to_owned(),
+        (ErrorKind::Full, _) => "服务器已满，或达到单个客户端的上限，请稍后再试".to_owned(),
         (ErrorKind::Closed, _) => "服务器关闭了连接：空闲太久，或正在停止".to_owned(),
+        (ErrorKind::OutcomeUnknown, _) => "服务器在应答之前关闭了连接；这一拳的结果未知".to_owned(),
     }
 }
 
@@ -134,6 +135,18 @@ pub(crate) fn endpoint(error: InvalidEndpoint) -> String {
         (_, InvalidEndpoint::NotPrintable) => "有不可打印的字符".to_owned(),
     };
     texts::not_an_endpoint(reason)
+}
+
+/// Translates the most common errors of getaddrinfo(3), which have no number.
+fn resolver(cause: &io::Error) -> String {
+    let message = cause.to_string();
+    if message.ends_with("Name or service not known") || message.ends_with("No address associated with hostname") {
+        "没有这个名字".to_owned()
+    } else if message.ends_with("Temporary failure in name resolution") {
+        "域名服务器没有应答，请稍后再试".to_owned()
+    } else {
+        system(cause)
+    }
 }
 
 /// Translates the most common system errors; the others keep their message.

@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod explain;
 pub(crate) mod texts;
 
+use std::cell::Cell;
 use std::env;
 use std::ffi::OsString;
 use std::sync::OnceLock;
@@ -26,10 +27,23 @@ pub(crate) enum Language {
 
 static CHOSEN: OnceLock<Language> = OnceLock::new();
 
+thread_local! {
+    /// The language of [`Language::in_english`] while that runs.
+    static OVERRIDE: Cell<Option<Language>> = const { Cell::new(None) };
+}
+
 impl Language {
     /// Returns the chosen language, or English before the choice.
     pub(crate) fn current() -> Self {
-        CHOSEN.get().copied().unwrap_or_default()
+        OVERRIDE.get().or_else(|| CHOSEN.get().copied()).unwrap_or_default()
+    }
+
+    /// Runs a function with English texts in any language of the process.
+    pub(crate) fn in_english<T>(run: impl FnOnce() -> T) -> T {
+        let before = OVERRIDE.replace(Some(Self::English));
+        let result = run();
+        OVERRIDE.set(before);
+        result
     }
 
     /// Sets the language of this process from `--lang` or the environment. Must run before the arguments are parsed,

@@ -49,7 +49,13 @@ texts! {
     help_options "Options" "选项"
     help_common "For every command" "所有命令通用"
     help_usage "Usage" "用法"
-    help_flag "Print help" "显示帮助"
+    help_examples "Examples:" "示例："
+    help_short_end
+        "For every command: --lang, --json, -q, -v, --trace, --timeout and the options\n\
+         of TLS. --help has these, whole texts, examples and exit codes."
+        "所有命令通用：--lang、--json、-q、-v、--trace、--timeout 和 TLS 的选项。\n\
+         --help 有这些选项、完整的说明、示例和退出码。"
+    help_flag "Print help; --help has more than -h" "显示帮助；--help 比 -h 详细"
     help_command "Print this help, or the help of a command" "显示帮助，或某个命令的帮助"
     version_flag "Print the version" "显示版本"
     timeout
@@ -106,6 +112,13 @@ texts! {
          [default: eof; with --keep-alive: line]"
         "请求和应答怎样结束：eof 发完请求后半关闭连接，应答随流结束；line 请求和应答都以换行结束；\
          bare 没有结束标记，一次读到的就是应答 [默认：eof；用 --keep-alive 时：line]"
+    framing_eof
+        "Half-close after the request; the reply ends with the stream"
+        "发完请求后半关闭；应答随流结束"
+    framing_line "Send a line; the reply is a line" "发一行；应答是一行"
+    framing_bare
+        "Send no terminator; the reply is the bytes of one read"
+        "不发结束标记；一次读到的就是应答"
     split
         "Send each request in pieces of this many bytes, as a network may. A server may take the first piece for a \
          whole request. With eof and line, the error reply to the other pieces shows this; with bare, the client reads \
@@ -121,13 +134,14 @@ texts! {
         "剪刀、石头、布（或 1、2、3，或 scissors、rock、paper，或 s、r、p）；- 表示从标准输入读取，每行一拳"
     play "Play at a prompt or from standard input, and keep the score" "在提示符下玩，或从标准输入读取出拳，并计分"
     best_of
-        "End when one side has won more than half of this many rounds, an odd number; draws do not count"
-        "一方在这么多局（奇数）中赢得过半即结束；平局不算"
+        "Play a match of this many rounds, an odd number: it ends when one side has won more than half; draws do not \
+         count. With --duel, the match goes on against another player if the partner leaves"
+        "打一场这么多局（奇数）的比赛：一方赢得过半即结束，平局不算。用 --duel 时，对手若离开，比赛会与另一位玩家继续"
     duel "Play against another player, and wait for their moves" "与另一位玩家对战，并等待对方出拳"
     window
-        "With --duel: how long a move waits for the other player's move (the server's duel.window); --timeout is \
-         added to this [default: 30s]"
-        "用 --duel 时：服务器让一拳等待对方多久（它的 duel.window）；--timeout 在此之外另计 [默认：30s]"
+        "With --duel: how long a move waits at most; must equal the server's duel.window. The client waits for this \
+         time and --timeout [default: 30s]"
+        "用 --duel 时：一拳最多等待多久；应等于服务器的 duel.window。客户端等待这么久再加 --timeout [默认：30s]"
 
     probe "Send one real request to check that a server works" "用一次真实的请求检查服务器是否正常"
     probe_power "Request a square from the power server" "向 power 服务器求一个平方"
@@ -135,10 +149,15 @@ texts! {
     probe_duel
         "Send the duel server an invalid move, which does not disturb the players"
         "给对战服务器发一个无效的出拳，不打扰任何玩家"
+    probe_duel_note
+        "The solo server sends the same reply to an invalid move, so this probe\ncannot tell the two games apart."
+        "庄家的服务器对无效的出拳应答相同，所以这个检查无法区分两种对局。"
     wait "Retry until the server works, for at most this long" "反复尝试直到正常，最多这么久"
 
     completions "Print a shell completion script" "打印 shell 的命令补全脚本"
     shell "bash, elvish, fish, powershell or zsh" "bash、elvish、fish、powershell 或 zsh"
+    man "Print the manual page, or write one page per command" "打印手册页，或为每个命令写一页（英文）"
+    man_folder "Folder for the pages, such as share/man/man1" "存放手册页的目录，如 share/man/man1"
 
     bench "Load a server, verify every reply, and measure" "给服务器加压，核对每个应答，并测量"
     bench_power "Request powers, on short or keep-alive connections" "求幂，用短连接或长连接"
@@ -218,7 +237,7 @@ texts! {
 
 // Usage errors.
 texts! {
-    usage_error(message) "error: {message}" "错误：{message}"
+    usage_line(usage) "Usage: {usage}" "用法：{usage}"
     more_help(command) "For more information, try '{command} --help'." "详情请看 '{command} --help'。"
     invalid_line(quoted, expected) "{quoted} is {expected}" "{quoted} {expected}"
     invalid_value(value, argument, expected)
@@ -234,7 +253,11 @@ texts! {
     unknown_argument(argument) "unexpected argument '{argument}'" "无法识别的参数 '{argument}'"
     unknown_command(command) "unknown command '{command}'" "无法识别的命令 '{command}'"
     conflict(argument, other) "'{argument}' cannot be used with '{other}'" "'{argument}' 不能与 '{other}' 一起用"
-    did_you_mean(suggestion) "; did you mean '{suggestion}'?" "；是不是 '{suggestion}'？"
+    did_you_mean(suggestions) "; did you mean {suggestions}?" "；是不是 {suggestions}？"
+    misplaced(argument, commands)
+        "'{argument}' must come after a command: {commands}"
+        "'{argument}' 须写在命令之后：{commands}"
+    repeated(argument) "'{argument}' can be given only once" "'{argument}' 只能给出一次"
     not_a_move
         "not a move: scissors, rock or paper (s, r, p; 剪刀, 石头, 布; 1, 2, 3)"
         "不是有效的出拳：剪刀、石头、布（1、2、3；scissors、rock、paper；s、r、p）"
@@ -279,10 +302,16 @@ texts! {
     not_a_series_file
         "expected the name of a file; /dev/stdout is standard output"
         "请输入文件名；/dev/stdout 表示标准输出"
-    not_a_count(least, most)
+    not_a_count(least, most) "expected a whole number from {least} to {most}" "请输入 {least} 到 {most} 的整数"
+    not_a_count_with_k(least, most)
+        "expected a whole number from {least} to {most}; k stands for thousands"
+        "请输入 {least} 到 {most} 的整数；k 表示千"
+    not_a_count_with_k_and_m(least, most)
         "expected a whole number from {least} to {most}; k stands for thousands, m for millions"
         "请输入 {least} 到 {most} 的整数；k 表示千，m 表示百万"
-    not_odd "expected an odd number, so that one side can win more than half" "请输入奇数，才能分出过半"
+    not_odd(least, most)
+        "expected an odd number from {least} to {most}, so that one side can win more than half"
+        "请输入 {least} 到 {most} 的奇数，才能分出过半"
     not_sources
         "expected addresses or ranges of one IP version, at most 256 addresses per range, such as \
          127.0.0.2-127.0.0.9,127.0.0.20"
@@ -306,8 +335,12 @@ texts! {
 // Other errors, and hints what to try next.
 texts! {
     interrupted "interrupted by a signal" "被信号中断"
+    cannot_write(path, error) "cannot write to {path}: {error}" "无法写入 {path}：{error}"
     output_broken(error) "standard output: {error}" "标准输出：{error}"
     error_reply(address, reply) "{address}: error reply: {reply}" "{address}：错误应答：{reply}"
+    error_reply_to(address, operand, reply)
+        "{address}: error reply to {operand}: {reply}"
+        "{address}：{operand} 的错误应答：{reply}"
     wrong_reply(address, request, reply, expected)
         "{address}: wrong reply to {request}: {reply}, expected {expected}"
         "{address}：请求 {request} 的应答有误：{reply}，应为 {expected}"
@@ -350,6 +383,8 @@ texts! {
     hint_closed
         "; try again later, and check the address and the log of the server"
         "；请稍后再试，并检查地址和服务器的日志"
+    hint_is_power "; this looks like the power server" "；这看起来是 power 服务器"
+    hint_is_rps "; this looks like the rps server" "；这看起来是 rps 服务器"
     hint_tls "; the server may speak TLS: try tls://HOST:PORT" "；服务器可能使用 TLS：可试 tls://HOST:PORT"
     insecure_warning
         "warning: --insecure: the server's certificate is not verified"
@@ -371,6 +406,7 @@ texts! {
     hint_is_duel
         "; this may be the address of the duel server: check it with 'probe duel'"
         "；这可能是对战服务器的地址，请用 'probe duel' 检查"
+    hint_outcome_unknown "; the outcome of the move is unknown" "；这一拳的结果未知"
     hint_window
         ": --window (as the server's duel.window) plus --timeout"
         "：即 --window（应与服务器的 duel.window 一致）加 --timeout"
@@ -387,13 +423,22 @@ texts! {
 // Games and probes.
 texts! {
     prompt(won, lost) "{won}:{lost} scissors, rock or paper? " "{won}:{lost} 剪刀、石头还是布？"
+    play_keys "s, r, p: scissors, rock, paper; q: end" "s、r、p：剪刀、石头、布；q：结束"
+    play_help
+        "scissors, s, 1 or 剪刀\nrock, r, 2 or 石头\npaper, p, 3 or 布\n\
+         q, quit, exit or Ctrl-D: end the game\nhelp, ?: this list"
+        "剪刀（s、1、scissors）\n石头（r、2、rock）\n布（p、3、paper）\n\
+         q、quit、exit、Ctrl-D：结束\nhelp、?：显示这张表"
+    reconnected
+        "the server had closed the idle connection; connected again: the opponent may be another player now"
+        "服务器关闭了空闲的连接；已重新连接：对手可能换了人"
     you "you" "你"
     house "house" "庄家"
     other_player "other player" "对方"
     waiting(left) "waiting for the other player: {left} s left" "等待对方出拳：还剩 {left} 秒"
     round_void
-        "no other player moved in time: the round is void"
-        "没有别的玩家及时出拳，这一局作废，不计胜负"
+        "no other player moved in time: the round is void,\nand the next opponent may be another player"
+        "没有别的玩家及时出拳，这一局作废，不计胜负；\n下一局的对手可能换人"
     streak(rounds) "{rounds} wins in a row!" "{rounds} 连胜！"
     losing_streak(rounds) "{rounds} losses in a row." "{rounds} 连败。"
     score(won, lost, drawn) "{won} won, {lost} lost, {drawn} drawn" "{won} 胜，{lost} 负，{drawn} 平"
@@ -402,6 +447,7 @@ texts! {
     match_lost(won, lost) "You lose the match {won}:{lost}." "你以 {won}:{lost} 输掉比赛。"
     server_at(server, address) "{server} at {address}" "{address} 的 {server}"
     works(server, millis) "{server} works ({millis} ms)" "{server} 正常（{millis} 毫秒）"
+    probing(server, left) "{server}: not yet, {left} s left" "{server}：尚未就绪，还剩 {left} 秒"
     not_yet(error) "not yet: {error}" "尚未就绪：{error}"
 }
 

@@ -9,11 +9,13 @@ mod score;
 
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::StreamExt;
 use proto::client::rps::{Connection, Round};
-use proto::client::{ErrorKind, Phase, Timeouts};
+use proto::client::{Connector, ErrorKind, Phase, Timeouts};
 use proto::wire::rps::Move;
 use serde::Serialize;
+use tokio::task::yield_now;
+use tokio::time::Instant;
 
 use crate::arguments::values::rps_move;
 use crate::arguments::{OpponentArguments, PlayArguments, ThrowArguments};
@@ -23,28 +25,40 @@ use crate::interrupt::CTRL_C;
 use crate::language::texts;
 use crate::output::{Output, by_name};
 use crate::session::Session;
+use crate::status_line::StatusLine;
 use crate::target::Target;
 use prompt::Prompt;
 use score::Score;
 
+/// Plays the moves, and prints each round. Reports an invalid line of standard input and goes on.
+///
+/// # Errors
+///
+/// The first error that prevents further rounds, or else that there was an invalid line.
 pub(crate) async fn throw(arguments: ThrowArguments, session: &Session) -> Result<(), CliError> {
-    let mut game = GameConnection::start(arguments.opponent, session).await?;
+    let mut game = Game::new(arguments.opponent, session)?;
     let mut moves = values(arguments.moves, rps_move);
-    while let Some(mv) = moves.try_next().await? {
-        game.throw(mv).await?.print(session.output)?;
+    let mut result = Ok(());
+    while let Some(mv) = moves.next().await {
+        match mv {
+            Ok(mv) => {
+                let wanted = game.window.is_some() && !session.output.quiet && !session.output.json;
+                let deadline = Instant::now() + game.window.unwrap_or_default();
+                let line = || waiting_until(deadline);
+                StatusLine::new(wanted).run(game.throw(mv), line).await?.print(session.output)?;
+            }
+            Err(error) => result = reported(error, session.output)?,
+        }
     }
-    Ok(())
+    result
 }
 
 /// Plays until the moves end, a side wins the match, or a signal arrives. Prints the score last.
 pub(crate) async fn play(arguments: PlayArguments, session: &Session) -> Result<(), CliError> {
     let mut score = Score::new(arguments.best_of);
     let mut prompt = Prompt::new(session.output, arguments.opponent.duel);
-    let mut game = None;
-    let game_over = session.run_until_cancelled(async {
-        let game = game.insert(GameConnection::start(arguments.opponent, session).await?);
-        rounds(game, &mut prompt, &mut score, session).await
-    });
+    let mut game = Game::new(arguments.opponent, session)?;
+    let game_over = session.run_until_cancelled(rounds(&mut game, &mut prompt, &mut score, session));
     let mut result = game_over.await;
     if let Err(CliError::Interrupted(code)) = result {
         prompt.end_line();
@@ -54,21 +68,28 @@ pub(crate) async fn play(arguments: PlayArguments, session: &Session) -> Result<
         }
     }
     // Without a connection there is no score.
-    if game.is_some() || result.is_ok() {
+    if game.has_connected || matches!(result, Ok(()) | Err(CliError::Reported(_))) {
         session.output.print(&score, &score)?;
     }
     result
 }
 
 async fn rounds(
-    game: &mut GameConnection,
+    game: &mut Game<'_>,
     prompt: &mut Prompt,
     score: &mut Score,
     session: &Session,
 ) -> Result<(), CliError> {
-    while score.winner.is_none()
-        && let Some(mv) = prompt.next_move(score).await?
-    {
+    let mut result = Ok(());
+    while score.winner.is_none() {
+        let mv = match prompt.next_move(score).await {
+            Ok(Some(mv)) => mv,
+            Ok(None) => break,
+            Err(error) => {
+                result = reported(error, session.output)?;
+                continue;
+            }
+        };
         let window = game.window;
         let report = prompt.wait_for_opponent(game.throw(mv), window).await?;
         score.count(report.round);
@@ -76,38 +97,79 @@ async fn rounds(
         report.print(session.output)?;
         prompt.comment(report.round, score);
     }
-    Ok(())
+    result
 }
 
-/// A connection to an opponent.
-struct GameConnection {
-    connection: Connection,
+/// Returns the line about the rest of the window, and a short version.
+fn waiting_until(deadline: Instant) -> (String, String) {
+    // Round to whole seconds.
+    let left = (deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(500)).as_secs();
+    (texts::waiting(left), left.to_string())
+}
+
+/// Reports an invalid line, and returns the result of a command that goes on.
+///
+/// # Errors
+///
+/// Returns another error, at which the command ends.
+fn reported(error: CliError, output: Output) -> Result<Result<(), CliError>, CliError> {
+    if let CliError::Usage(_) = error {
+        output.report_error(&(), &error);
+        Ok(Err(CliError::Reported(error.code())))
+    } else {
+        Err(error)
+    }
+}
+
+/// A game against an opponent. Connects at the first move, because a server closes connections without one, and again
+/// at the next move after the server has closed the connection between two rounds.
+struct Game<'a> {
+    connector: Connector,
+    connection: Option<Connection>,
+    /// Whether there has been a connection.
+    has_connected: bool,
     /// How long the server keeps a move waiting for the other player's. The house replies at once.
     window: Option<Duration>,
+    session: &'a Session,
 }
 
-impl GameConnection {
-    async fn start(opponent: OpponentArguments, session: &Session) -> Result<Self, CliError> {
+impl<'a> Game<'a> {
+    fn new(opponent: OpponentArguments, session: &'a Session) -> Result<Self, CliError> {
         let window = opponent.duel.then_some(opponent.window);
         let target = if opponent.duel { Target::Duel } else { Target::Rps };
         let connector = session.connector(&target.endpoint(opponent.addr)?);
         // Another player may use the whole window before the reply is late.
         let reply = session.timeouts.reply + window.unwrap_or_default();
         let connector = connector.with_timeouts(Timeouts { reply, ..session.timeouts });
-        Ok(Self { connection: Connection::open(connector).await?, window })
+        Ok(Self { connector, connection: None, has_connected: false, window, session })
     }
 
     /// Plays a round. Dropping the future withdraws the move.
     async fn throw(&mut self, mv: Move) -> Result<RoundReport, CliError> {
-        let round = self.connection.throw(mv).await.map_err(|error| {
+        // The runtime handles the events of the socket here, so that a close that has arrived is not missed.
+        yield_now().await;
+        let reconnected = self.connection.as_mut().is_some_and(Connection::is_closed);
+        if reconnected {
+            self.connection = None;
+            if self.window.is_some() {
+                self.session.note(&texts::reconnected());
+            }
+        }
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            None => self.connection.insert(Connection::open(self.connector.clone()).await?),
+        };
+        self.has_connected = true;
+        let round = connection.throw(mv).await.map_err(|error| {
             CliError::from(error).with_hint(|kind, phase| match (kind, phase, self.window) {
                 // At a duel address, the reply may wait for the other player.
                 (ErrorKind::TimedOut(_), Phase::Reply, None) => Some(texts::hint_duel()),
                 (ErrorKind::TimedOut(_), Phase::Reply, Some(_)) => Some(texts::hint_window()),
+                (ErrorKind::Io(_), Phase::Reply, _) => Some(texts::hint_outcome_unknown()),
                 _ => None,
             })
         })?;
-        Ok(RoundReport { mv, round })
+        Ok(RoundReport { mv, round, reconnected })
     }
 }
 
@@ -118,6 +180,15 @@ struct RoundReport {
     mv: Move,
     #[serde(rename = "outcome", serialize_with = "by_name")]
     round: Round,
+    /// Whether the server had closed the connection before the round. In a duel, the opponent may be another player
+    /// then.
+    #[serde(skip_serializing_if = "is_false")]
+    reconnected: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes the value by reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl RoundReport {

@@ -7,39 +7,77 @@ use std::time::Duration;
 
 use proto::client::rps::Round;
 use proto::wire::rps::Move;
-use rustix::termios::{QueueSelector, tcflush};
 use tokio::time::Instant;
 
 use super::score::{Score, Side};
-use super::{RoundReport, hands};
+use super::{RoundReport, hands, waiting_until};
 use crate::arguments::values::rps_move;
 use crate::error::CliError;
 use crate::input::Input;
 use crate::language::texts;
 use crate::output::{Output, write_stderr};
 use crate::status_line::{StatusLine, columns};
+use crate::terminal::EchoOff;
 
 pub(super) struct Prompt {
-    input: Input<Move>,
+    input: Input<Line>,
     opponent: String,
+    /// Whether the keys have been explained.
+    explained: bool,
+}
+
+/// A line of the player.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Move(Move),
+    /// Ends the game, like the end of the input.
+    Quit,
+    Help,
+}
+
+/// Parses a line of a pipe.
+fn line(text: &str) -> Result<Line, String> {
+    match text.trim().to_lowercase().as_str() {
+        "q" | "quit" | "exit" => Ok(Line::Quit),
+        _ => rps_move(text).map(Line::Move),
+    }
+}
+
+/// Parses a line typed at a terminal.
+fn typed_line(text: &str) -> Result<Line, String> {
+    match text.trim().to_lowercase().as_str() {
+        "?" | "help" => Ok(Line::Help),
+        _ => line(text),
+    }
 }
 
 impl Prompt {
     pub(super) fn new(output: Output, duel: bool) -> Self {
         let at_terminal = stdin().is_terminal() && stderr().is_terminal();
+        let interactive = at_terminal && !output.quiet && !output.json;
         Self {
-            input: Input::open(rps_move, at_terminal && !output.quiet && !output.json),
+            input: Input::open(if interactive { typed_line } else { line }, interactive),
             opponent: if duel { texts::other_player() } else { texts::house() },
+            explained: false,
         }
     }
 
     /// Returns the next move, or `None` after the last.
     pub(super) async fn next_move(&mut self, score: &Score) -> Result<Option<Move>, CliError> {
-        let next = self.input.next(&texts::prompt(score.rounds.won, score.rounds.lost)).await?;
-        if next.is_none() {
-            self.end_line();
+        if !replace(&mut self.explained, true) {
+            self.write(texts::play_keys() + "\n");
         }
-        Ok(next)
+        loop {
+            match self.input.next(&texts::prompt(score.rounds.won, score.rounds.lost)).await? {
+                Some(Line::Move(mv)) => return Ok(Some(mv)),
+                Some(Line::Quit) => return Ok(None),
+                Some(Line::Help) => self.write(texts::play_help() + "\n"),
+                None => {
+                    self.end_line();
+                    return Ok(None);
+                }
+            }
+        }
     }
 
     /// Ends the line of the prompt.
@@ -52,23 +90,17 @@ impl Prompt {
         let Some(window) = window else { return round.await };
         let deadline = Instant::now() + window;
         let status_line = StatusLine::new(self.input.interactive);
+        let _echo_off = self.input.interactive.then(EchoOff::start);
         let mut shown = status_line.is_shown();
-        let outcome = status_line.run(round, || {
-            // Round to whole seconds.
-            let left = (deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(500)).as_secs();
-            let line = texts::waiting(left);
-            if !replace(&mut shown, true) {
-                self.write(format_args!("{line}\n"));
-            }
-            (line, left.to_string())
-        });
-        let outcome = outcome.await;
-        if self.input.interactive {
-            // Discard keys pressed during the wait: the screen no longer shows them, and the next prompt would read
-            // them as input. An error here does not matter.
-            let _ = tcflush(stdin(), QueueSelector::IFlush);
-        }
-        outcome
+        status_line
+            .run(round, || {
+                let (line, shorter) = waiting_until(deadline);
+                if !replace(&mut shown, true) {
+                    self.write(format_args!("{line}\n"));
+                }
+                (line, shorter)
+            })
+            .await
     }
 
     /// Draws the two hands of a judged round.
@@ -97,5 +129,23 @@ impl Prompt {
         if self.input.interactive {
             write_stderr(&text.to_string());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_move_or_the_end_and_at_a_terminal_also_help() {
+        for quit in ["q", " QUIT ", "exit"] {
+            assert_eq!((line(quit), typed_line(quit)), (Ok(Line::Quit), Ok(Line::Quit)));
+        }
+        for help in ["?", "help"] {
+            assert_eq!(typed_line(help), Ok(Line::Help));
+            assert!(line(help).is_err());
+        }
+        assert_eq!(line("rock"), Ok(Line::Move(Move::Rock)));
+        assert!(typed_line("lizard").is_err());
     }
 }

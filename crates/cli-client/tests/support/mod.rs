@@ -18,6 +18,7 @@ pub(crate) mod real;
 pub(crate) mod terminal;
 
 use std::io::{PipeWriter, Write, pipe};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -128,7 +129,12 @@ impl RunningClient {
 
     /// Sends SIGINT, as Ctrl-C does.
     pub(crate) fn interrupt(&self) {
-        self.process.signal("INT");
+        self.signal("INT");
+    }
+
+    /// Sends the signal of this name.
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.signal(name);
     }
 
     /// Closes standard input and waits for the end.
@@ -139,9 +145,9 @@ impl RunningClient {
 
     /// Waits for the end with standard input open.
     pub(crate) fn wait(mut self) -> Finished {
-        let code = self.process.wait();
+        let status = self.process.wait_status();
         let (stdout, stderr) = (self.process.stdout.wait_for_end(), self.process.stderr.wait_for_end());
-        Finished { code, stdout, stderr, input_left: false }
+        Finished { code: status.code(), signal: status.signal(), stdout, stderr, input_left: false }
     }
 }
 
@@ -150,6 +156,8 @@ impl RunningClient {
 pub(crate) struct Finished {
     /// The exit code; `None` after death by a signal.
     pub(crate) code: Option<i32>,
+    /// The number of the signal that terminated the client.
+    pub(crate) signal: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     /// Whether the client ended before it had read all input of [`ClientCommand::run`].
@@ -161,6 +169,12 @@ impl Finished {
     #[track_caller]
     pub(crate) fn assert_exit_code(&self, code: i32) {
         assert_eq!(self.code, Some(code), "{self:?}");
+    }
+
+    /// Checks that SIGINT terminated the client after this standard output and no messages.
+    #[track_caller]
+    pub(crate) fn assert_killed_by_sigint(&self, stdout: &str) {
+        assert_eq!((self.signal, self.stdout.as_str(), self.stderr.as_str()), (Some(2), stdout, ""), "{self:?}");
     }
 
     /// Checks for exit code 0, this standard output, and no messages.

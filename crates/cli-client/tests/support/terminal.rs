@@ -2,21 +2,24 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Instant;
 
-use proto::testing::TEST_TIMEOUT;
 use proto::testing::process::ChildProcess;
+use proto::testing::{TEST_TIMEOUT, eventually};
+use rustix::io::ioctl_fionread;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use super::ClientCommand;
 
 /// A terminal with a running client; dropping it ends the client.
 pub(crate) struct Terminal {
     keyboard: File,
+    /// The path of the slave side.
+    path: String,
     screen: Receiver<Vec<u8>>,
     /// Output after the last text that was waited for.
     shown: String,
@@ -31,6 +34,15 @@ impl Terminal {
 
     /// Starts the client on a terminal of this width.
     pub(crate) fn start_with_columns(client: ClientCommand, columns: u16) -> Self {
+        Self::start_in(client.command, columns)
+    }
+
+    /// Starts another program with all three standard streams on the terminal.
+    pub(crate) fn start_command(command: Command) -> Self {
+        Self::start_in(command, 0)
+    }
+
+    fn start_in(mut command: Command, columns: u16) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("there is a terminal");
         grantpt(&master).expect("this user owns the terminal");
         unlockpt(&master).expect("the terminal can be unlocked");
@@ -39,7 +51,6 @@ impl Terminal {
         let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&master, size).expect("the terminal has a size");
         let slave = || Stdio::from(File::options().read(true).write(true).open(&name).expect("the terminal opens"));
-        let mut command = client.command;
         let process = ChildProcess::start(command.stdin(slave()).stdout(slave()).stderr(slave()));
         // The command holds copies of the terminal's slave side, which would keep the screen open.
         drop(command);
@@ -53,7 +64,7 @@ impl Terminal {
                 drop(sender.send(bytes[..length].to_vec()));
             }
         });
-        Self { keyboard, screen, shown: String::new(), process }
+        Self { keyboard, path: name, screen, shown: String::new(), process }
     }
 
     /// Presses keys; `\x04` is Ctrl-D.
@@ -68,7 +79,34 @@ impl Terminal {
 
     /// Sends SIGINT, as Ctrl-C does. (The key itself works only at the controlling terminal of a session.)
     pub(crate) fn interrupt(&self) {
-        self.process.signal("INT");
+        self.signal("INT");
+    }
+
+    /// Sends the signal of this name.
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// Whether the terminal shows the keys that are pressed.
+    pub(crate) fn echoes(&self) -> bool {
+        let settings = tcgetattr(self.slave()).expect("the terminal has settings");
+        settings.local_modes.contains(LocalModes::ECHO)
+    }
+
+    /// Waits until this many bytes of whole lines have been typed that the client has not read.
+    pub(crate) fn wait_for_keys(&self, bytes: u64) {
+        let slave = self.slave();
+        let arrived = || ioctl_fionread(&slave).expect("a terminal has a queue") >= bytes;
+        assert!(eventually(TEST_TIMEOUT, arrived), "{bytes} bytes do not arrive");
+    }
+
+    fn slave(&self) -> File {
+        File::options().read(true).write(true).open(&self.path).expect("the terminal opens")
+    }
+
+    /// Waits for the end of the client, which keeps the terminal.
+    pub(crate) fn wait_for_end(&mut self) {
+        assert!(eventually(TEST_TIMEOUT, || !self.process.is_running()), "the client does not end");
     }
 
     /// Waits until this text is shown, and returns the output before it.

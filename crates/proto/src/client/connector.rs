@@ -198,7 +198,7 @@ impl Connector {
             return Ok(vec![peer_addr]);
         }
         self.notify(|| StreamEvent::Resolve(address.as_str()));
-        let resolved = self.with_timeout(self.timeouts.resolve, lookup_host(address.as_str())).await;
+        let resolved = self.with_timeout(self.timeouts.resolve, lookup_host((address.host(), address.port()))).await;
         Ok(resolved.map_err(|kind| self.failed(Phase::Resolve, kind))?.collect())
     }
 

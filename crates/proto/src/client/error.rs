@@ -55,10 +55,16 @@ impl fmt::Display for Error {
                 write!(f, "{address}: the server closed the connection without a reply")
             }
             (ErrorKind::Protocol(violation), _) => write!(f, "{address}: the server broke the protocol: {violation}"),
-            (ErrorKind::Full, _) => write!(f, "{address}: the server is full: try again later"),
+            (ErrorKind::Full, _) => {
+                write!(f, "{address}: the server is full, or a limit per client is reached: try again later")
+            }
             (ErrorKind::Closed, _) => {
                 write!(f, "{address}: the server has closed the connection: idle timeout or shutdown")
             }
+            (ErrorKind::OutcomeUnknown, _) => write!(
+                f,
+                "{address}: the server closed the connection before the reply; the outcome of the move is unknown"
+            ),
         }
     }
 }
@@ -114,10 +120,13 @@ pub enum ErrorKind {
     Handshake(HandshakeError),
     /// The server's bytes violate the protocol, or the stream ended too early.
     Protocol(Violation),
-    /// The server replied that it is full.
+    /// The server replied that it is full, or that a limit per client is reached.
     Full,
     /// The server closed the connection between two requests: it does so after an idle timeout and during shutdown.
     Closed,
+    /// The server closed the connection after a move was sent and before its reply, so the move may have been judged or
+    /// not: the server crashed or was stopped, or it does not know the outcome (PROTOCOL.md, section 2.1).
+    OutcomeUnknown,
 }
 
 /// A violation of the protocol by the server.

@@ -80,6 +80,19 @@ impl Pipeline {
         (self.duplex.unsent, self.duplex.half_close) = (requests, half_close);
     }
 
+    /// Returns whether the server has closed the connection, or has reset it. A byte that has arrived before is kept.
+    pub(super) fn has_ended(&mut self) -> bool {
+        let mut early = [0];
+        match self.duplex.stream.try_read(&mut early) {
+            Ok(0) => true,
+            Ok(_) => {
+                self.bytes.extend_from_slice(&early);
+                false
+            }
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+
     /// Checks that no reply has arrived before the next requests are sent, because it could not belong to them. A final
     /// error is allowed; [`Pipeline::reply`] returns it. A reply still in flight is not detected.
     ///
@@ -87,10 +100,8 @@ impl Pipeline {
     ///
     /// [`Violation::Unsolicited`].
     pub fn check_early(&mut self) -> Result<(), Error> {
-        let mut early = [0];
-        if let Ok(1..) = self.duplex.stream.try_read(&mut early) {
-            self.bytes.extend_from_slice(&early);
-        }
+        // An end concerns the next reply, not this check.
+        self.has_ended();
         if self.bytes.first().copied() == self.final_error { Ok(()) } else { self.check_unsolicited() }
     }
 

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use futures::{FutureExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadHalf, WriteHalf, split};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -124,35 +124,55 @@ impl Client {
         })
     }
 
-    /// Connects once, sends a request for each operand without waiting for replies, and passes each reply to `on_reply`
-    /// with its operand. Flushes the buffered requests when the next operand is not ready.
+    /// Sends a request for each operand without waiting for replies, on one connection, and passes each reply to
+    /// `on_reply` with its operand. Connects when the first operand is ready. Flushes the buffered requests when the
+    /// next operand is not ready.
+    ///
+    /// A server may close an idle connection. The next operand then gets a new connection. Requests that were sent
+    /// while the server closed are sent again, which is harmless: a request changes nothing on the server.
     ///
     /// # Errors
     ///
-    /// Fails if the connection or `on_reply` fails. If an operand is an error, returns it after the replies to the operands
-    /// before it.
+    /// Fails if the connection or `on_reply` fails. If an operand is an error, returns it after the replies to the
+    /// operands before it.
     pub async fn request_all<E: From<Error>>(
         &self,
         operation: Operation,
         operands: impl futures::Stream<Item = Result<Number, E>>,
         mut on_reply: impl FnMut(Number, Reply) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (requests, mut replies) = self.connect().await?;
+        let mut operands = pin!(operands.fuse());
         // Operands without a reply. `connect` limits their number.
         let in_flight = RefCell::new(VecDeque::new());
-        let receiving = async {
-            while let Some(reply) = replies.receive().await? {
-                // Never empty here: `receive` returns replies only to requests in flight.
-                let Some(operand) = in_flight.borrow_mut().pop_front() else { break };
-                on_reply(operand, reply)?;
+        loop {
+            if in_flight.borrow().is_empty() {
+                let Some(operand) = operands.try_next().await? else { return Ok(()) };
+                in_flight.borrow_mut().push_back(operand);
             }
-            Ok::<_, E>(())
-        };
-        // A receive error stops sending at once: it has the reason why the connection failed. After a send error,
-        // replies to the requests in flight are still received.
-        let sending = async { Ok(requests.send_all(operation, operands, &in_flight).await) };
-        let ((), sent) = try_join!(receiving, sending)?;
-        sent
+            let (requests, mut replies) = self.connect().await?;
+            let receiving = async {
+                loop {
+                    match replies.receive_event().await.map_err(|error| Stop::Failed(error.into()))? {
+                        Received::Reply(reply) => {
+                            // Never empty here: there are replies only to requests in flight.
+                            let Some(operand) = in_flight.borrow_mut().pop_front() else { return Ok(()) };
+                            on_reply(operand, reply).map_err(Stop::Failed)?;
+                        }
+                        Received::End => return Ok(()),
+                        Received::IdleClose { .. } => return Err(Stop::IdleClose),
+                    }
+                }
+            };
+            // A receive error stops sending at once: it has the reason why the connection failed. After a send error,
+            // replies to the requests in flight are still received.
+            let sending = async { Ok(requests.send_all(operation, operands.as_mut(), &in_flight).await) };
+            match try_join!(receiving, sending) {
+                Ok(((), sent)) => return sent,
+                Err(Stop::Failed(error)) => return Err(error),
+                // There was a reply, so this ends if the operands do.
+                Err(Stop::IdleClose) => {}
+            }
+        }
     }
 
     /// Connects once for many requests. Each request is a line, and the replies arrive in order. With one task per
@@ -207,9 +227,15 @@ impl Client {
         let stream = BufWriter::new(write);
         let requests =
             Requests { stream, codec, chunking: self.chunking, in_flight: sent, connector: connector.clone() };
-        let bytes = BytesMut::new();
-        let replies =
-            Replies { stream: read, codec, in_flight, bytes, replied: false, is_unsolicited: false, connector };
+        let replies = Replies {
+            stream: read,
+            codec,
+            in_flight,
+            bytes: BytesMut::new(),
+            was_idle: false,
+            is_unsolicited: false,
+            connector,
+        };
         Ok((requests, replies))
     }
 }
@@ -254,8 +280,8 @@ const MAX_IN_FLIGHT: usize = 1024;
 /// The minimum read buffer in bytes. One read must deliver a whole bare reply, so the longest reply must fit.
 const MIN_READ_BYTES: usize = ClientCodec::MAX_REPLY_LEN;
 
-/// The sending direction of a connection. Only [`finish`](Self::finish) half-closes. The connection is closed when this and
-/// the [`Replies`] are dropped.
+/// The sending direction of a connection. Only [`finish`](Self::finish) half-closes. The connection is closed when this
+/// and the [`Replies`] are dropped.
 #[derive(Debug)]
 pub struct Requests {
     stream: BufWriter<WriteHalf<ClientStream>>,
@@ -299,14 +325,18 @@ impl Requests {
             .map_err(|kind| self.failed(kind))
     }
 
+    /// Sends the operands in flight again, and then the others.
     async fn send_all<E: From<Error>>(
         mut self,
         operation: Operation,
-        operands: impl futures::Stream<Item = Result<Number, E>>,
+        mut operands: impl futures::Stream<Item = Result<Number, E>> + Unpin,
         in_flight: &RefCell<VecDeque<Number>>,
     ) -> Result<(), E> {
-        let mut operands = pin!(operands);
+        let again: Vec<_> = in_flight.borrow().iter().copied().collect();
         let sent = async {
+            for operand in again {
+                self.send(operation, operand).await?;
+            }
             loop {
                 let next = if let Some(next) = operands.try_next().now_or_never() {
                     next?
@@ -341,6 +371,24 @@ impl Requests {
     }
 }
 
+/// Why [`Client::request_all`] stops using a connection before its end.
+enum Stop<E> {
+    Failed(E),
+    IdleClose,
+}
+
+/// What [`Replies`] has received.
+enum Received {
+    Reply(Reply),
+    /// The [`Requests`] are finished or dropped, and every request has a reply.
+    End,
+    /// After a reply, the server has closed the connection while no request was in flight. `crossed` is set if requests
+    /// were sent meanwhile.
+    IdleClose {
+        crossed: bool,
+    },
+}
+
 /// The receiving direction of a connection.
 #[derive(Debug)]
 pub struct Replies {
@@ -348,8 +396,9 @@ pub struct Replies {
     codec: ClientCodec,
     in_flight: mpsc::Receiver<()>,
     bytes: BytesMut,
-    /// Whether the connection has received a reply.
-    replied: bool,
+    /// Whether the last reply left no request in flight, so that the server may have closed the idle connection since
+    /// then.
+    was_idle: bool,
     /// Whether the server has sent a reply without a request.
     is_unsolicited: bool,
     connector: Connector,
@@ -363,6 +412,20 @@ impl Replies {
     ///
     /// Fails if no valid reply arrives within the reply timeout.
     pub async fn receive(&mut self) -> Result<Option<Reply>, Error> {
+        let crossed = match self.receive_event().await? {
+            Received::Reply(reply) => return Ok(Some(reply)),
+            Received::End => return Ok(None),
+            Received::IdleClose { crossed } => crossed,
+        };
+        // The close matters only if there is another request.
+        if crossed || self.in_flight.recv().await.is_some() {
+            Err(self.connector.error(Phase::Reply, ErrorKind::Closed))
+        } else {
+            Ok(None)
+        }
+    }
+
+    async fn receive_event(&mut self) -> Result<Received, Error> {
         // While no request is in flight, a server may send an error reply before it closes. A number would be a reply
         // without a request.
         let mut read_error = None;
@@ -370,6 +433,9 @@ impl Replies {
             biased;
             in_flight = self.in_flight.recv() => in_flight,
             read = self.stream.read_buf(&mut self.bytes), if self.bytes.is_empty() => {
+                if self.was_idle && is_close(&read) {
+                    return Ok(Received::IdleClose { crossed: false });
+                }
                 read_error = read.err();
                 self.check_unsolicited();
                 self.in_flight.recv().await
@@ -378,7 +444,7 @@ impl Replies {
         let kind = if self.is_unsolicited {
             Violation::Unsolicited.into()
         } else if in_flight.is_none() {
-            return Ok(None);
+            return Ok(Received::End);
         } else if let Some(error) = read_error {
             error.into()
         } else {
@@ -386,14 +452,16 @@ impl Replies {
             let reply = read_reply(&mut self.stream, &mut self.codec, &mut self.bytes, MIN_READ_BYTES, reset_error);
             match self.connector.with_timeout(self.connector.timeouts().reply, reply).await {
                 Ok(Some(reply)) => {
-                    self.replied = true;
-                    if self.in_flight.is_empty() {
+                    self.was_idle = self.in_flight.is_empty();
+                    if self.was_idle {
                         self.check_unsolicited();
                     }
-                    return Ok(Some(reply));
+                    return Ok(Received::Reply(reply));
                 }
-                // The server closed an idle connection while the only request was in flight.
-                Ok(None) if self.replied && self.in_flight.is_empty() => ErrorKind::Closed,
+                Ok(None) if self.was_idle => return Ok(Received::IdleClose { crossed: true }),
+                Err(ErrorKind::Io(error)) if self.was_idle && self.bytes.is_empty() && is_reset(&error) => {
+                    return Ok(Received::IdleClose { crossed: true });
+                }
                 Ok(None) => Violation::NoReply.into(),
                 Err(kind) => kind,
             }
@@ -405,4 +473,17 @@ impl Replies {
     fn check_unsolicited(&mut self) {
         self.is_unsolicited = !matches!(self.bytes.first(), None | Some(&ClientCodec::ERROR_BYTE));
     }
+}
+
+/// Whether a read has ended the stream.
+fn is_close(read: &io::Result<usize>) -> bool {
+    match read {
+        Ok(bytes) => *bytes == 0,
+        // Without a request in flight, an EOF of TLS without `close_notify` truncates nothing.
+        Err(error) => is_reset(error) || error.kind() == io::ErrorKind::UnexpectedEof,
+    }
+}
+
+fn is_reset(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }

@@ -86,14 +86,27 @@ impl Connection {
         self.pipeline.stream().peer_addr()
     }
 
+    /// Returns whether the server has closed the connection since the last round. A server does so after its idle
+    /// timeout and during shutdown. A move needs a new connection then.
+    pub fn is_closed(&mut self) -> bool {
+        !self.awaiting && self.pipeline.extra_bytes().is_empty() && self.pipeline.has_ended()
+    }
+
     /// Sends a move and waits for the result of the round.
     ///
     /// # Errors
     ///
     /// Fails if no valid reply arrives within the timeouts. The connection is then unusable. It is also unusable if the
-    /// future is dropped before it completes.
+    /// future is dropped before it completes. [`ErrorKind::OutcomeUnknown`] if the server closes the connection instead
+    /// of a reply.
     pub async fn throw(&mut self, mv: Move) -> Result<Round, Error> {
-        let kind = match self.exchange(mv.byte()).await? {
+        let reply = self.exchange(mv.byte()).await.map_err(|error| match error.kind {
+            ErrorKind::Closed | ErrorKind::Protocol(Violation::NoReply) => {
+                Error { kind: ErrorKind::OutcomeUnknown, ..error }
+            }
+            _ => error,
+        })?;
+        let kind = match reply {
             Reply::Judged(outcome) => return Ok(Round::Judged(outcome)),
             Reply::Void => return Ok(Round::Void),
             Reply::NotAMove => Violation::RejectedMove(mv).into(),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, Once};
 use std::thread;
 
@@ -60,9 +60,14 @@ impl ChildProcess {
 
     /// Waits until the process exits and returns its exit code; `None` if a signal terminated it.
     pub fn wait(&mut self) -> Option<i32> {
+        self.wait_status().code()
+    }
+
+    /// Waits until the process ends and returns its status, which has the signal that terminated it.
+    pub fn wait_status(&mut self) -> ExitStatus {
         let exited = eventually(TEST_TIMEOUT, || !self.is_running());
         assert!(exited, "process {} did not end within {TEST_TIMEOUT:?}: {self:?}", self.id());
-        self.child.wait().unwrap().code()
+        self.child.wait().unwrap()
     }
 }
 
