@@ -3,10 +3,10 @@
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// Raises the soft limit to the hard limit, and returns it; `None` is no limit.
-pub(crate) fn raise_open_files() -> Option<usize> {
+pub(crate) fn raise_open_files() -> Option<u64> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     // On an error the limit stays the same.
     let _ = setrlimit(Resource::Nofile, limit);
-    getrlimit(Resource::Nofile).current.map(|files| usize::try_from(files).unwrap_or(usize::MAX))
+    getrlimit(Resource::Nofile).current
 }

@@ -33,8 +33,8 @@ fn run_script(program: &str, script: &str) -> String {
 }
 
 /// Command lines with the candidates of the last word.
-const LINES: [(&str, &str); 12] = [
-    ("cli-client ", "power rps bench probe completions man help"),
+const LINES: [(&str, &str); 13] = [
+    ("cli-client ", "power rps bench probe check completions man help"),
     ("cli-client po", "power"),
     ("cli-client power ", "square cube fourth echo help"),
     ("cli-client --lang zh probe d", "duel"),
@@ -42,6 +42,7 @@ const LINES: [(&str, &str); 12] = [
     ("cli-client rps throw rock pa", "paper"),
     ("cli-client bench power --op ", "square cube fourth echo"),
     ("cli-client power square --framing ", "eof line bare"),
+    ("cli-client check duel --level ", "core full robust"),
     ("cli-client power square 2 --lang ", "en zh"),
     ("cli-client completions ", "bash elvish fish powershell zsh"),
     // No file names.

@@ -98,6 +98,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "cli-client rps play",
             "cli-client probe power --wait 30s",
             "cli-client bench rps -n 100k",
+            "cli-client check power --level core",
         ],
     ),
     ("power", &["cli-client power square 2 3", "seq 1 1000 | cli-client power cube - --keep-alive"]),
@@ -131,6 +132,20 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("bench rps", &["cli-client bench rps -c 64 -z 10s", "cli-client bench rps -c 64 --rate 20k"]),
     ("bench duel", &["cli-client bench duel -c 64 -n 100k"]),
     ("bench exchange", &[r"cli-client bench exchange --addr 127.0.0.1:6379 --send 'PING\r\n' --expect '+PONG\r\n'"]),
+    (
+        "check",
+        &["cli-client check power --level core --addr 127.0.0.1:6000", "cli-client check rps --list --level robust"],
+    ),
+    (
+        "check power",
+        &[
+            "cli-client check power --level core --addr 127.0.0.1:6000",
+            "cli-client check power --only 1.2,blank-lines --trace",
+            "cli-client check power --request-timeout 1s --idle 3s --slow",
+        ],
+    ),
+    ("check rps", &["cli-client check rps --level robust", "cli-client check rps --only fair --rounds 3m"]),
+    ("check duel", &["cli-client check duel --window 30s", "cli-client check duel --only void --json"]),
     ("probe", &["cli-client probe power --wait 30s", "cli-client probe duel --json"]),
     ("probe power", &["cli-client probe power --wait 30s", "cli-client probe power -q --addr unix:/run/power.sock"]),
     ("probe rps", &["cli-client probe rps --wait 30s", "cli-client probe rps -q"]),

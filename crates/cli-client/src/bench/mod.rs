@@ -28,7 +28,6 @@ use proto::client::rps::Connection;
 use proto::client::{Connector, Timeouts};
 use proto::endpoint::Endpoint;
 use proto::wire::power::client::Framing;
-use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::bench::{
@@ -37,6 +36,7 @@ use crate::arguments::bench::{
 use crate::arguments::values::SourceList;
 use crate::error::{CliError, EXIT_FAILURE};
 use crate::language::texts;
+use crate::open_files::raise_open_files;
 use crate::output::write_stderr;
 use crate::session::Session;
 use crate::status_line::StatusLine;
@@ -198,7 +198,7 @@ async fn run_plan(
 /// Makes one exchange with each server to verify that it works, since a load without a server measures nothing. Returns
 /// the plan with the resolved addresses and the local addresses.
 async fn checked(plan: Plan, session: &Session) -> Result<Plan, CliError> {
-    raise_nofile(plan.load.connections)?;
+    check_open_files(plan.load.connections)?;
     let sources = plan.load.sources.clone().map(|SourceList(sources)| sources).unwrap_or_default();
     for source in &sources {
         UdpSocket::bind((*source, 0)).map_err(|error| CliError::Usage(texts::source_not_local(source, error)))?;
@@ -233,13 +233,9 @@ async fn check_server(connector: Connector, plan: &Plan) -> Result<Option<Socket
     Ok(peer)
 }
 
-/// Raises the soft open-file limit of this process to the hard limit, and checks that it is enough.
-fn raise_nofile(connections: u64) -> Result<(), CliError> {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // On an error the limit stays the same.
-    let _ = setrlimit(Resource::Nofile, limit);
-    match getrlimit(Resource::Nofile).current {
+/// Raises the open-file limit of this process, and checks that it is enough.
+fn check_open_files(connections: u64) -> Result<(), CliError> {
+    match raise_open_files() {
         Some(files) if files < connections + RESERVED_FDS => {
             let most = files.saturating_sub(RESERVED_FDS);
             Err(CliError::Usage(texts::too_many_connections(connections, files, most)))
