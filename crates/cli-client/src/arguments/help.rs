@@ -129,8 +129,16 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &["cli-client bench power -n 100k --keep-alive", "cli-client bench rps -c 64 -z 10s", "cli-client bench duel"],
     ),
     ("bench power", &["cli-client bench power -n 100k --keep-alive", "cli-client bench power --compare"]),
-    ("bench rps", &["cli-client bench rps -c 64 -z 10s", "cli-client bench rps -c 64 --rate 20k"]),
+    (
+        "bench rps",
+        &[
+            "cli-client bench rps -c 64 -z 10s",
+            "cli-client bench rps -c 64 --rate 20k --expect 'p99<2ms'",
+            "cli-client bench rps -z 1m --series series.ndjson",
+        ],
+    ),
     ("bench duel", &["cli-client bench duel -c 64 -n 100k"]),
+    ("bench compare", &["cli-client bench compare before.json after.json"]),
     ("bench exchange", &[r"cli-client bench exchange --addr 127.0.0.1:6379 --send 'PING\r\n' --expect '+PONG\r\n'"]),
     (
         "check",
