@@ -101,7 +101,7 @@ fn a_name_of_another_level_is_suggested_with_its_command() {
         ("play", "unknown command 'play'; did you mean 'rps play'?"),
         ("throw rock", "; did you mean 'rps throw'?"),
         ("square 2", "; did you mean 'power square'?"),
-        ("duel", "; did you mean 'rps play --duel', 'bench duel', 'probe duel'?"),
+        ("duel", "; did you mean 'rps play --duel', 'bench duel', 'probe duel', 'check duel'?"),
         ("exchange", "; did you mean 'bench exchange'?"),
         // The best suggestion is the first.
         ("pwoer", "; did you mean 'power', 'probe'?"),
@@ -117,8 +117,8 @@ fn an_option_before_its_command_is_explained() {
     for (arguments, english, chinese) in [
         (
             "--addr 127.0.0.1:1 power square 2",
-            "'--addr' must come after a command: power, rps, bench, probe\n",
-            "'--addr' 须写在命令之后：power, rps, bench, probe\n",
+            "'--addr' must come after a command: power, rps, bench, probe, check\n",
+            "'--addr' 须写在命令之后：power, rps, bench, probe, check\n",
         ),
         (
             "bench --rate 5",

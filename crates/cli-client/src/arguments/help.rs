@@ -50,7 +50,8 @@ fn localize(command: Command, names: &str, detail: Detail) -> Command {
             // The last occurrence of an option wins, as in other programs. But another address would silently go
             // unused.
             let id = argument.get_id().clone();
-            let overrides_self = !argument.is_positional() && id != "addr";
+            let is_single = matches!(argument.get_action(), ArgAction::Set | ArgAction::SetTrue);
+            let overrides_self = is_single && !argument.is_positional() && id != "addr";
             let argument = if overrides_self { argument.overrides_with(id) } else { argument };
             let heading = match &argument {
                 argument if argument.is_positional() => texts::help_arguments(),
