@@ -358,6 +358,6 @@ fn the_progress_does_not_wrap_at_a_narrow_terminal() {
             assert!(!frame.is_empty() && frame.width() < usize::from(columns), "{language}: {frame:?}");
         }
         terminal.interrupt();
-        assert_eq!(terminal.signal_of_end(), Some(2));
+        assert_eq!(terminal.termination_signal(), Some(2));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -134,6 +135,11 @@ impl Terminal {
             bytes.extend(more);
         }
         String::from_utf8(bytes).expect("the output is UTF-8")
+    }
+
+    /// Waits for the end of the client, and returns the signal that terminated it.
+    pub(crate) fn termination_signal(mut self) -> Option<i32> {
+        self.process.wait_status().signal()
     }
 
     /// Waits for the end of the client, and returns its exit code.
