@@ -61,7 +61,7 @@ fn our_servers_pass() {
     let power = real::power();
     let finished = assert_passes(&format!("power --level robust --addr {power}"));
     assert!(finished.stdout.contains("ok    1.1  square\n"), "{}", finished.stdout);
-    assert!(finished.stdout.ends_with("right as far as level robust can see\n"), "{}", finished.stdout);
+    assert!(finished.stdout.ends_with("correct as far as level robust can tell\n"), "{}", finished.stdout);
     let (rps, duel) = (real::rps(), real::duel(Duration::from_secs(3)));
     assert_passes(&format!("rps --level robust --addr {rps}"));
     assert_passes(&format!("duel --level robust --window 3s --addr {duel}"));

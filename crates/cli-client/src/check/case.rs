@@ -15,7 +15,7 @@
 //!
 //! | step | meaning |
 //! |---|---|
-//! | `pause TIME` | what was sent before arrives in another read than what follows |
+//! | `pause TIME` | the bytes before and after arrive in separate reads |
 //! | `quiet TIME` | nothing arrives for this long |
 //! | `drip TIME BYTES` | sends a byte each time, until the next step is done |
 //! | `clock` | the times of `within` count from here; at first from the start of the case |
@@ -36,11 +36,11 @@ use super::pattern::Pattern;
 /// How much a case asks of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
-    /// What the simplest programs do: one write, one read.
+    /// The behaviour of the simplest programs: one write, one read.
     Core,
-    /// What PROTOCOL.md promises.
+    /// The promises of PROTOCOL.md.
     Full,
-    /// What broken and hostile clients do.
+    /// Broken and hostile clients.
     Robust,
 }
 
@@ -87,9 +87,9 @@ pub(super) struct Case {
     pub(super) takes: Duration,
     /// Whether it depends on the window of a duel.
     pub(super) uses_window: bool,
-    /// Whether its requests are as long as the limit of the server, whatever it is.
+    /// Whether the length of its requests depends on the server's limit.
     pub(super) uses_max: bool,
-    /// The shortest window with which the times of a duel can be told apart.
+    /// The shortest window in which the times of the case differ enough to measure.
     pub(super) min_window: Duration,
     /// Settings of the server that it needs, as `key=value`.
     pub(super) settings: Vec<String>,

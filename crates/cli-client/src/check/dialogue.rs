@@ -34,12 +34,12 @@ pub(super) enum Failed {
     Different(Box<Difference>),
 }
 
-/// What was expected and what happened.
+/// The expected and the actual behaviour of a server.
 #[derive(Debug)]
 pub(super) struct Difference {
-    /// What was sent and received before, oldest first.
+    /// The bytes sent and received before, oldest first.
     pub(super) dialogue: Vec<Exchanged>,
-    /// The bytes that the client sent since the last reply that was right.
+    /// The bytes that the client sent since the last correct reply.
     pub(super) sent: Vec<u8>,
     /// Whether the client has closed its sending half.
     pub(super) half_closed: bool,
@@ -71,14 +71,14 @@ pub(super) enum Expected {
     Text(String),
 }
 
-/// What ended the wait.
+/// Why the wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     /// The bytes are wrong; the connection is still open.
     Open,
     /// Nothing more arrived for this long.
     Silent(Duration),
-    /// What was expected arrived after this time, which is too early.
+    /// The expected bytes arrived after this time, which is too early.
     Early(Duration),
     Closed(End),
 }
@@ -110,7 +110,7 @@ pub(super) struct Client {
     end: Option<End>,
     /// Bytes that are still to be sent, one after each pause.
     drip: Option<Drip>,
-    /// What it has sent since the last reply that was right.
+    /// The bytes that it has sent since the last correct reply.
     sent: Vec<u8>,
     /// Whether it has not closed its sending half.
     sends: bool,
@@ -267,7 +267,7 @@ struct Pauses {
     max: Duration,
 }
 
-/// The clients of one run of a case, and what they have exchanged.
+/// The clients of one attempt at a case, and the bytes exchanged so far.
 struct Dialogue<'a> {
     connector: &'a Connector,
     timeout: Duration,
@@ -392,7 +392,7 @@ impl Dialogue<'_> {
             client.received.splice(..0, bytes);
             return Err(self.difference(number, Expected::Bytes(pattern.clone()), ending));
         }
-        // A bare reply has no end, so what belongs to it, wrongly, arrives now.
+        // A bare reply has no terminator, so a wrong one, such as a line feed, arrives now.
         if !pattern.ends_line() && !is_last_reply && client.quiet(EXTRA_BYTES_WAIT).await == Err(Ending::Open) {
             client.received.splice(..0, bytes);
             return Err(self.difference(number, Expected::Bytes(pattern.clone()), Ending::Open));

@@ -59,7 +59,7 @@ const PROGRAMS: [(&str, Program); 15] = [
     ("players", Program::Players),
 ];
 
-/// What a program found if nothing was wrong.
+/// The result of a program without a failure.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Passed {
     /// The p-value of a statistical case.
@@ -77,7 +77,7 @@ impl Passed {
 const NUMBERS: usize = 2_000;
 
 /// Requests in flight on one connection. All of them fit into the buffers of the kernel, so a server that reads all
-/// before it replies is right too.
+/// before it replies passes too.
 const IN_FLIGHT: usize = 1_000;
 
 /// Rounds of the core case: enough to tell a wrong rule from bad luck, and few for a server far away.
@@ -102,7 +102,7 @@ const MAX_UNREAD: usize = 32 * 1024 * 1024;
 /// How long requests are sent without reading replies.
 const UNREAD_TIME: Duration = Duration::from_secs(20);
 
-/// A server has stopped reading if it takes nothing for this long. A slow one needs seconds for what it has read.
+/// A server has stopped reading if it takes nothing for this long. A slow server needs seconds for the requests that it has read.
 const STOPPED_READING: Duration = Duration::from_secs(3);
 
 /// How long a server may keep a client that never reads: twice its write timeout, and some time to notice.
@@ -239,7 +239,7 @@ impl Server {
         let mut house = House::default();
         let mut client = self.client().await?;
         for _ in 0..RULE_ROUNDS {
-            // In any fixed order, a house with a pattern of its own would look like a wrong rule.
+            // With moves in a fixed order, a house that repeats a pattern would look like a wrong rule.
             let mv = Move::ALL[rand::rng().random_range(0..3)];
             let reply = self.exchange(&mut client, &[mv.byte()], &outcomes(1)).await?;
             if let Some(Reply::Judged(outcome)) = reply.first().copied().and_then(Reply::from_byte) {
@@ -479,7 +479,7 @@ impl Server {
 }
 
 impl House {
-    /// Names the pair that is judged wrong: with one move, one outcome never comes and another one comes too often.
+    /// Names the pair that is judged wrong: for one move, one outcome is missing and another is too frequent.
     fn wrong_pair(&self) -> Option<String> {
         const OUTCOMES: [Outcome; 3] = [Outcome::Win, Outcome::Lose, Outcome::Draw];
         Move::ALL.into_iter().find_map(|mv| {

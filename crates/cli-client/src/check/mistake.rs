@@ -60,7 +60,7 @@ impl Comparison<'_> {
         self.line_end().or_else(|| self.first_reply()).or_else(|| self.ending()).or_else(|| self.unasked())
     }
 
-    /// Finds replies that are right but for their line ends.
+    /// Finds replies that differ only in their line ends.
     fn line_end(&self) -> Option<String> {
         if self.text == "\n" {
             return self.received.is_empty().then(texts::mistake_late_line_feed);

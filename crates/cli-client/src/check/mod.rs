@@ -1,4 +1,4 @@
-//! `check`: tests whether a server of either wire is a right implementation.
+//! `check`: tests whether a server implements its protocol correctly.
 //!
 //! - `case`: the cases, as data in `cases/*.txt` and in the transcripts of PROTOCOL.md; `pattern`: expected bytes;
 //! - `dialogue`: performs the steps of a case; `load`, `statistics`: the cases that are code;
@@ -150,7 +150,7 @@ fn section_key(section: &str) -> Vec<u32> {
 ///
 /// # Errors
 ///
-/// Exit code 1 if a case failed, 2 if none was selected, 3 if nobody listens, 4 if nothing was answered at all.
+/// Exit code 1 if a case failed, 2 if none was selected, 3 if the connection is refused, 4 if no request got a reply.
 pub(crate) async fn run(command: CheckCommand, session: &Session) -> Result<(), CliError> {
     let selection = Selection::new(command)?;
     let cases = selection.cases(&selection.settings)?;

@@ -1,4 +1,4 @@
-//! What a server has to send: a pattern of bytes, in which the text of an error reply is free.
+//! The bytes that a server has to send: a pattern of bytes, in which the text of an error reply is free.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ pub(super) enum Match {
     Complete(usize),
     /// All bytes match a part of the pattern.
     Partial,
-    /// The bytes match the whole pattern. More of them may still belong to its message, which has no end of its own.
+    /// The bytes match the whole pattern. More bytes may belong to its message, which has no terminator.
     Open,
     /// The byte at this position does not match.
     Mismatch(usize),

@@ -1,4 +1,4 @@
-//! Prints the results of cases: a line each, what was different, and a summary by section.
+//! Prints the results of cases: a line for each, the difference of a failed one, and a summary by section.
 
 use std::fmt;
 use std::time::Duration;

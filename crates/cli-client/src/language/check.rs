@@ -7,17 +7,17 @@ use super::texts::texts;
 
 // Help.
 texts! {
-    check "Test whether a server is a right implementation of its protocol" "检查一个服务器是否正确实现了协议"
+    check "Test whether a server implements its protocol correctly" "检查一个服务器是否正确实现了协议"
     check_power "Test a power server" "检查 power 服务器"
     check_rps "Test a rock-paper-scissors server against the house" "检查与庄家对战的猜拳服务器"
     check_duel "Test a duel server; nobody else may play there meanwhile" "检查对战服务器；检查时不能有别人在玩"
     level
-        "What to check: core, what the simplest programs do; full, what PROTOCOL.md promises; robust, what broken and \
-         hostile clients do. Each includes the one before [default: full]"
+        "What to check: core, one write and one read; full, all promises of PROTOCOL.md; robust, broken and hostile \
+         clients too. Each includes the level before [default: full]"
         "检查什么：core，最简单的程序所做的；full，PROTOCOL.md 所承诺的；robust，有缺陷或恶意的客户端所做的。\
          每一级包括前一级 [默认：full]"
     level_core "One write, one read" "一次写，一次读"
-    level_full "What PROTOCOL.md promises" "PROTOCOL.md 所承诺的"
+    level_full "All promises of PROTOCOL.md" "PROTOCOL.md 所承诺的"
     level_robust "Many connections, floods, resets, garbage" "大量连接、洪水、重置、乱码"
     only
         "Only cases whose id or section contains this text; several texts are separated by commas"
@@ -77,8 +77,8 @@ texts! {
     summary(server, ok, fail, skip, verdict)
         "{server}: {ok} ok, {fail} failed, {skip} skipped: {verdict}"
         "{server}：{ok} 通过，{fail} 失败，{skip} 跳过：{verdict}"
-    verdict_ok(level) "right as far as level {level} can see" "在级别 {level} 所能看到的范围内正确"
-    verdict_fail(level) "not yet right at level {level}" "在级别 {level} 尚不正确"
+    verdict_ok(level) "correct as far as level {level} can tell" "在级别 {level} 所能看到的范围内正确"
+    verdict_fail(level) "not yet correct at level {level}" "在级别 {level} 尚不正确"
     skip_gone "the server can no longer be reached" "服务器已无法连接"
     skip_setting(setting)
         "needs a server with {setting}"
