@@ -87,7 +87,7 @@ check 5 "" "*protocol*" cli-client probe rps --addr "$POWER_ADDR"
 check 0 "*10,000 correct replies*p50 *" "" cli-client bench power -n 10k --pipeline 64
 check 0 "*100 correct replies*" "" cli-client bench exchange --addr "$POWER_ADDR" --send 'a2\n' --expect 'd4.0\n' -n 100
 check 2 "" "*whole number*" cli-client bench power -n 0
-check 0 "*0 failed*correct as far as level full can tell" "" cli-client check power -q --only 1.1,1.2,1.3
+check 0 "*0 failed*no fault found at level full" "" cli-client check power -q --only 1.1,1.2,1.3
 # Without --foreground, timeout sends the signal twice; the second one would end the client without a summary.
 check 143 "*correct replies*" "" timeout --foreground --preserve-status 1 cli-client bench power --keep-alive -z 1h
 check 0 d-27.0 "" exchange "$POWER_ADDR" b-3
@@ -118,8 +118,8 @@ check 0 "0 won, 0 lost, 0 drawn" "" cli-client rps play --duel
 check 0 "rps at $RPS_ADDR works *" "" cli-client probe rps
 check 0 "duel at $DUEL_ADDR works *" "" cli-client probe duel
 check 0 "*1,000 correct replies*outcomes*fairness*" "" cli-client bench rps -n 1k --rate 20k
-check 0 "*0 failed*correct as far as level full can tell" "" cli-client check rps -q
-check 0 "*0 failed*correct as far as level full can tell" "" cli-client check duel -q --window 30s
+check 0 "*0 failed*no fault found at level full" "" cli-client check rps -q
+check 0 "*0 failed*no fault found at level full" "" cli-client check duel -q --window 30s
 check 0 '{"schema":1,"bench":"duel",*"requests":100,"right":100,"errors":{},*' "" cli-client --json bench duel -c 2 -n 100
 check 0 "[xyz]e[xyz][xyz]" "" exchange "$RPS_ADDR" $'1\n9\r\n23'
 launch player exchange "$DUEL_ADDR" $'1\n'
@@ -189,7 +189,7 @@ for service in power rps; do
     wait_for_log "$service-peer" 'listening on'
     address[$service]=${line##* }
     check 0 "$service at ${address[$service]} works *" "" cli-client probe $service --addr "${address[$service]}"
-    check 0 "*0 failed*correct as far as level core can tell" "" cli-client check $service --level core -q --addr "${address[$service]}"
+    check 0 "*0 failed*no fault found at level core" "" cli-client check $service --level core -q --addr "${address[$service]}"
 done
 check 0 $'4.0\n0.25' "" cli-client power square 2 0.5 --framing bare --addr "${address[power]}"
 check 0 "rock $outcome"$'\n'"paper $outcome" "" cli-client rps throw rock paper --addr "${address[rps]}"

@@ -61,7 +61,7 @@ fn our_servers_pass() {
     let power = real::power();
     let finished = assert_passes(&format!("power --level robust --addr {power}"));
     assert!(finished.stdout.contains("ok    1.1  square\n"), "{}", finished.stdout);
-    assert!(finished.stdout.ends_with("correct as far as level robust can tell\n"), "{}", finished.stdout);
+    assert!(finished.stdout.ends_with("no fault found at level robust\n"), "{}", finished.stdout);
     let (rps, duel) = (real::rps(), real::duel(Duration::from_secs(3)));
     assert_passes(&format!("rps --level robust --addr {rps}"));
     assert_passes(&format!("duel --level robust --window 3s --addr {duel}"));
@@ -69,9 +69,9 @@ fn our_servers_pass() {
 
 #[test]
 fn the_window_of_a_duel_is_measured() {
-    let duel = real::duel(Duration::from_millis(400));
+    let duel = real::duel(Duration::from_secs(2));
     let finished = assert_passes(&format!("duel --addr {duel} --only void"));
-    assert!(finished.stdout.starts_with("ok    2.3  window: the window is about 0."), "{}", finished.stdout);
+    assert!(finished.stdout.starts_with("ok    2.3  window: the window is about "), "{}", finished.stdout);
     assert!(finished.stderr.contains("Measuring the window"), "{finished:?}");
 }
 
@@ -266,14 +266,14 @@ const POWER_FAULTS: &[Fault] = &[
     ("uppercase_exponent", "large-result", "an exponent has a sign"),
     ("rust_ties", "fewest-digits", "of two shortest digit strings, the farther one"),
     ("seventeen_digits", "number-syntax", "more digits than needed (such as '%.17g')"),
-    ("fifteen_digits", "number-layout", "the number has the few digits of '%g'"),
+    ("fifteen_digits", "number-layout", "too few digits"),
     ("two_decimal_places", "square", "zeros too many"),
     ("negative_zero_lost", "negative-zero", "the sign of zero is lost"),
     ("accepts_float_words", "underscores", "the language's own float() accepts more than the grammar of"),
     ("accepts_hex", "hexadecimal", "the language's own float() accepts more than the grammar of"),
     ("accepts_unicode_digits", "other-digits", "the language's own float() accepts more than the grammar of"),
     ("accepts_decimal_comma", "broken-numbers", "the language's own float() accepts more than the grammar of"),
-    ("rejects_plus_sign", "number-syntax", "'d+2' is valid by the grammar of PROTOCOL.md, but was reject"),
+    ("rejects_plus_sign", "number-syntax", "'d+2' is valid by the grammar of PROTOCOL.md, but was rejected"),
     ("rejects_bare_points", "number-syntax", "'d-.5' is valid by the grammar of PROTOCOL.md, but was rejec"),
     ("rejects_uppercase_exponent", "number-syntax", "'d1E3' is valid by the grammar of PROTOCOL.md, but was rejec"),
     ("rejects_exponents", "large-result", "'a1e8' is valid by the grammar of PROTOCOL.md, but was rejec"),
@@ -324,9 +324,9 @@ const POWER_FAULTS: &[Fault] = &[
     ("missing_number_is_badop", "half-close-in-a-request", "BADOP instead of BADNUM"),
     ("range_is_badnum", "largest-number", "BADNUM instead of RANGE"),
     ("error_keeps_open_bare", "invalid-bare-request", "the connection stays open"),
-    ("error_closes_line", "carriage-return-inside", "an invalid request ended the connection without an error rep"),
-    ("range_closes_line", "largest-number", "the connection was closed although the client may send more"),
-    ("dies_on_garbage", "other-digits", "an invalid request ended the connection without an error rep"),
+    ("error_closes_line", "carriage-return-inside", "an error in a line closed"),
+    ("range_closes_line", "largest-number", "an error in a line closed"),
+    ("dies_on_garbage", "other-digits", "an invalid request ended the connection without an error reply"),
     ("toolong_never", "too-long", "a request may grow without bound"),
     ("toolong_off_by_one", "longest-request", "the limit counts wrong"),
     ("toolong_late", "too-long-line", "a request may grow without bound"),
@@ -369,7 +369,7 @@ const SOLO_FAULTS: &[Fault] = &[
     ("bad_frames_closes_early", "too-many-invalid-bytes", "count all invalid bytes of the connection"),
     ("bad_frames_per_run", "invalid-bytes-in-total", "count all invalid bytes of the connection"),
     ("bad_frames_closes_without_e", "too-many-invalid-bytes", "count all invalid bytes of the connection"),
-    ("sends_banner", "move", "spoke first"),
+    ("sends_banner", "move", "sent bytes before any request"),
     ("idle_short", "not-idle-yet", "the connection was closed although the client may send more"),
     ("closes_after_each_round", "three-moves", "the connection was closed although the client may send more"),
     ("closes_after_ten_rounds", "rule", "the connection was closed although the client may send more"),
@@ -423,7 +423,7 @@ const DUEL_FAULTS: &[Fault] = &[
     ("bad_frames_closes_early", "too-many-invalid-bytes", "count all invalid bytes of the connection"),
     ("bad_frames_per_run", "invalid-bytes-in-total", "count all invalid bytes of the connection"),
     ("bad_frames_closes_without_e", "too-many-invalid-bytes", "count all invalid bytes of the connection"),
-    ("sends_banner", "rock-beats-scissors", "spoke first"),
+    ("sends_banner", "rock-beats-scissors", "sent bytes before any request"),
     ("idle_short", "not-idle-yet", "the connection was closed although the client may send more"),
     ("closes_after_each_round", "second-round", "the connection was closed although the client may send more"),
     ("closes_after_ten_rounds", "many-rounds", "the connection was closed although the client may send more"),
@@ -432,7 +432,7 @@ const DUEL_FAULTS: &[Fault] = &[
     ("close_resets", "close-without-reset", "the socket was closed while bytes of the client were unread,"),
     ("no_fin_after_half_close", "all-pairs", "stays open"),
     ("slow_accept_after_many", "many-connections", "one after the other"),
-    ("dies_on_reset", "rock-beats-scissors", "the socket was closed while bytes of the client were unread,"),
+    ("dies_on_reset", "resets", "the server has stopped"),
     ("win_lose_swapped", "rock-beats-scissors", "the replies of the two players are swapped"),
     ("both_same_reply", "rock-beats-scissors", "the replies of the two players are swapped"),
     ("plays_itself", "never-against-itself", "judged without a second player's move"),
@@ -440,12 +440,10 @@ const DUEL_FAULTS: &[Fault] = &[
     ("reveals_move", "second-round", "the server sent a move to a player"),
     ("no_void", "void", "no timer ends the window"),
     ("void_early", "void", "the window ended early"),
-    ("void_late", "void", "no timer ends the window"),
     ("void_is_draw", "void", "a void move is v, not a draw"),
-    ("void_to_both", "void-for-one-player", "the move was void although another move was there to meet it"),
+    ("void_to_both", "void-for-one-player", "without a move in play"),
     ("void_closes", "move-after-void", "the connection was closed although the client may send more"),
-    ("house_plays_after_timeout", "void", "judged against another move than the rule says, or by anothe"),
-    ("no_pairing_of_third", "partners-stay-partners", "was void although"),
+    ("house_plays_after_timeout", "void", " move"),
     ("partners_not_kept", "silent-partner", "another player met the move at once"),
     ("late_partner_blocks", "silent-partner", "the move was void although another move was there to meet it"),
     ("patience_missing", "silent-partner", "another player met the move at once"),
@@ -453,20 +451,17 @@ const DUEL_FAULTS: &[Fault] = &[
     ("sent_ahead_lost", "never-against-itself", "the round was not judged at once"),
     ("sent_ahead_judged_at_once", "invalid-byte-in-order", "an invalid byte gets e"),
     ("last_move_counts", "never-against-itself", "judged against another move than the rule says, or by anothe"),
-    ("sent_ahead_window_from_arrival", "sent-ahead-after-void", "the house always plays"),
+    ("sent_ahead_window_from_arrival", "sent-ahead-after-void", "the window ended early"),
     ("invalid_out_of_order", "invalid-byte-in-order", "not in the order"),
-    (
-        "half_close_withdraws",
-        "half-close-keeps-the-move",
-        "the connection was closed although the client may send more",
-    ),
-    ("half_close_no_reply", "half-close-keeps-the-move", "the connection was closed although the client may send more"),
-    ("reset_keeps_move", "reset-withdraws-the-move", "judged without a second player's move"),
+    ("half_close_withdraws", "half-close-keeps-the-move", "the end of the client's data"),
+    ("half_close_no_reply", "half-close-keeps-the-move", "the end of the client's data"),
     ("reset_keeps_move", "reset-withdraws-the-move", "judged without a second player's move"),
 ];
 
 /// The faults of the duel that show only with a long window.
 const DUEL_FAULTS_OF_TIME: &[Fault] = &[
+    ("no_pairing_of_third", "partners-stay-partners", "not judged at once"),
+    ("void_late", "void", "no timer ends the window"),
     ("window_restarts_on_return", "partner-leaves-late", "no timer ends the window"),
     ("void_keeps_pair", "void-dissolves-the-pair", "not judged at once"),
     ("joins_at_connect", "partners-by-moves", "not judged at once"),

@@ -9,6 +9,7 @@ use proto::endpoint::Endpoint;
 use super::values::{at_most, duration};
 use crate::check::case::Level;
 use crate::language::check as texts;
+use crate::language::texts as common;
 use crate::target::{Target, endpoint};
 
 #[derive(Debug, Subcommand)]
@@ -50,7 +51,7 @@ pub(crate) struct PowerCheck {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, help = texts::idle("60s"))]
     pub(crate) idle: Duration,
 
-    #[arg(long, value_name = "BYTES", default_value = "512", value_parser = at_most::<MAX_LIMIT>,
+    #[arg(long, value_name = "BYTES", default_value = "512", value_parser = request_bytes,
           help = texts::max_request_bytes())]
     pub(crate) max_request_bytes: u64,
 }
@@ -89,6 +90,14 @@ pub(crate) struct DuelCheck {
 
 /// Maximum of a limit of the server: the largest that our servers take.
 const MAX_LIMIT: u64 = 65_536;
+
+/// Parses a limit of the request length. The shortest request has two bytes.
+fn request_bytes(text: &str) -> Result<u64, String> {
+    match at_most::<MAX_LIMIT>(text) {
+        Ok(1) => Err(common::not_a_count_with_k(2, MAX_LIMIT)),
+        parsed => parsed,
+    }
+}
 
 /// Parses a level. Shell completions show the help of each value.
 fn level() -> impl TypedValueParser<Value = Level> {

@@ -232,7 +232,7 @@ fn wrapped(text: &str) -> String {
 
 /// Splits a text at possible line breaks: after a blank and next to a wide character, but not before closing or after
 /// opening punctuation, and not inside the label of a default or variable such as `[默认：`.
-fn words(text: &str) -> Vec<&str> {
+pub(crate) fn words(text: &str) -> Vec<&str> {
     let is_wide = |character: char| character.width() == Some(2);
     let mut words = Vec::new();
     let (mut start, mut before, mut in_label) = (0, '（', false);

@@ -5,7 +5,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod check;
-mod help;
+pub(crate) mod help;
 pub(crate) mod tls;
 mod usage;
 pub(crate) mod values;

@@ -11,11 +11,11 @@
 //! ```
 //!
 //! The head is the id, the section of PROTOCOL.md and the level. `together` marks a case that mostly waits, and runs
-//! beside the others of this kind; `takes=TIME` and `window>=TIME` say when it is skipped. The further steps:
+//! beside the others of this kind; `takes=TIME`, `window>=TIME` and `idle>=TIME` say when it is skipped. The further steps:
 //!
 //! | step | meaning |
 //! |---|---|
-//! | `pause TIME` | the bytes before and after arrive in separate reads |
+//! | `pause TIME` | the bytes before and after arrive in separate reads; a failed case is repeated with pauses 5 and 20 times as long |
 //! | `quiet TIME` | nothing arrives for this long |
 //! | `drip TIME BYTES` | sends a byte each time, until the next step is done |
 //! | `clock` | the times of `within` count from here; at first from the start of the case |
@@ -26,6 +26,7 @@
 //! A time is a duration, or `request`, `idle`, `window`, `window/2` or `window/10`, to which a duration may be added. In bytes,
 //! `{511*1}` is 511 times the byte `1`; `max` and `bad` stand for the limits of the server.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proto::transcript::{Action, Step, Transcript, allowed_bytes};
@@ -73,7 +74,7 @@ pub(crate) struct Settings {
 
 /// One thing that a server has to do right.
 #[derive(Clone, Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "four independent properties")]
+#[allow(clippy::struct_excessive_bools, reason = "five independent properties")]
 pub(super) struct Case {
     pub(super) id: String,
     /// The section of PROTOCOL.md.
@@ -89,6 +90,12 @@ pub(super) struct Case {
     pub(super) uses_window: bool,
     /// Whether the length of its requests depends on the server's limit.
     pub(super) uses_max: bool,
+    /// Whether its invalid bytes are as many as the limit of the server allows.
+    pub(super) uses_bad: bool,
+    /// The shortest timeouts of the server that are longer than the pauses of the case.
+    pub(super) min_timeout: Duration,
+    /// The shortest idle timeout, if the case needs a longer one.
+    pub(super) min_idle: Duration,
     /// The shortest window in which the times of the case differ enough to measure.
     pub(super) min_window: Duration,
     /// Settings of the server that it needs, as `key=value`.
@@ -126,6 +133,9 @@ pub(super) enum CaseAction {
     Program(Program),
 }
 
+/// The shortest timeouts and window of a server that are clearly longer than a round trip.
+const MIN_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The longest request with a number of the shortest text: an op letter, a sign, 17 digits, a point and `e-308`.
 const LONGEST_REQUEST: usize = 25;
 
@@ -151,6 +161,7 @@ pub(super) fn parse(text: &str, settings: &Settings) -> Result<Vec<Case>, String
             Some(("zh", why)) => why.clone_into(&mut case.why[1]),
             _ => {
                 case.uses_window |= step.contains("window");
+                case.uses_bad |= step.contains("{bad");
                 case.uses_max |= step.contains("{max") || step.contains("TOOLONG");
                 case.steps.push(CaseStep::parse(step, settings).ok_or_else(invalid)?);
             }
@@ -171,7 +182,10 @@ fn head(line: &str, settings: &Settings) -> Option<Case> {
         takes: Duration::ZERO,
         uses_window: line.contains("window"),
         uses_max: false,
-        min_window: Duration::ZERO,
+        uses_bad: false,
+        min_timeout: MIN_TIMEOUT,
+        min_idle: MIN_TIMEOUT,
+        min_window: MIN_TIMEOUT,
         settings: Vec::new(),
         is_tls: false,
         steps: Vec::new(),
@@ -180,6 +194,7 @@ fn head(line: &str, settings: &Settings) -> Option<Case> {
         match word.split_once('=') {
             Some(("takes", text)) => case.takes = time(text, settings)?,
             Some(("window>", text)) => case.min_window = time(text, settings)?,
+            Some(("idle>", text)) => case.min_idle = time(text, settings)?,
             None if word == "together" => case.is_together = true,
             _ => return None,
         }
@@ -191,6 +206,10 @@ impl Case {
     /// Creates the case of a transcript of PROTOCOL.md; `number` counts those of its section.
     pub(super) fn from_transcript(transcript: Transcript, number: usize, why: [String; 2]) -> Self {
         let Transcript { section, settings, is_tls, steps, .. } = transcript;
+        // The transcripts that need short times say so.
+        let least = if settings.is_empty() { MIN_TIMEOUT } else { Duration::ZERO };
+        let has = |key| settings.iter().any(|setting| setting.starts_with(key));
+        let (uses_max, uses_bad) = (has("limits.max_request_bytes="), has("limits.max_bad_frames="));
         let step = |Step { client, action, .. }| CaseStep { client, action: action.into() };
         Self {
             id: format!("transcript-{section}-{number}"),
@@ -200,9 +219,11 @@ impl Case {
             is_together: false,
             takes: Duration::ZERO,
             uses_window: false,
-            // Its settings say what it needs.
-            uses_max: true,
-            min_window: Duration::ZERO,
+            uses_max,
+            uses_bad,
+            min_timeout: least,
+            min_idle: least,
+            min_window: least,
             settings,
             is_tls,
             steps: steps.into_iter().map(step).collect(),
@@ -220,11 +241,27 @@ impl Case {
     /// Returns the length of the longest request that a server has to take, if that does not depend on its limit.
     pub(super) fn request_length(&self) -> usize {
         let lines = self.steps.iter().flat_map(|step| match &step.action {
-            CaseAction::Send(bytes) if !self.uses_max => bytes.split(|&byte| byte == b'\n').collect(),
+            CaseAction::Send(bytes) | CaseAction::Drip(_, bytes) if !self.uses_max => {
+                bytes.split(|&byte| byte == b'\n').collect()
+            }
             _ => Vec::new(),
         });
         let longest = lines.map(<[u8]>::len).max().unwrap_or_default();
         if self.program() == Some(Program::Numbers) { longest.max(LONGEST_REQUEST) } else { longest }
+    }
+
+    /// Returns the number of invalid bytes that a connection of a game has to survive, if the case does not use the limit.
+    pub(super) fn bad_frames(&self) -> u64 {
+        if self.uses_bad {
+            return 0;
+        }
+        let mut replies = BTreeMap::new();
+        for step in &self.steps {
+            if let CaseAction::Receive(pattern) = &step.action {
+                *replies.entry(step.client).or_insert(0) += pattern.text().matches('e').count() as u64;
+            }
+        }
+        replies.into_values().max().unwrap_or_default()
     }
 
     pub(super) fn needs_reset(&self) -> bool {

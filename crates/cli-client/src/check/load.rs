@@ -14,8 +14,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Server;
-use super::dialogue::{Client, Difference, Ending, Expected, Failed, Wait};
-use super::pattern::Pattern;
+use super::dialogue::{Client, Difference, Ending, Exchanged, Expected, Failed, Wait};
+use super::pattern::{Match, Pattern};
 use super::statistics::{House, MIN_P, Question};
 use crate::language::check as texts;
 use crate::language::texts::{move_name, outcome_name};
@@ -90,7 +90,7 @@ const SEQUENCE: usize = 40;
 const PARTNER_ROUNDS: u64 = 50;
 
 /// Connections that are open at the same time.
-pub(super) const CONNECTIONS: usize = 1_000;
+pub(super) const CONNECTIONS: usize = 2_000;
 
 /// Connections that are being made at the same time. A server's accept queue is bounded.
 const CONCURRENT_CONNECTS: usize = 64;
@@ -102,7 +102,8 @@ const MAX_UNREAD: usize = 32 * 1024 * 1024;
 /// How long requests are sent without reading replies.
 const UNREAD_TIME: Duration = Duration::from_secs(20);
 
-/// A server has stopped reading if it takes nothing for this long. A slow server needs seconds for the requests that it has read.
+/// A server has stopped reading if it takes nothing for this long. A slow server needs seconds for the requests that it
+/// has read.
 const STOPPED_READING: Duration = Duration::from_secs(3);
 
 /// How long a server may keep a client that never reads: twice its write timeout, and some time to notice.
@@ -110,6 +111,9 @@ const MAX_WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Connections that are reset, or carry garbage.
 const BROKEN_CLIENTS: usize = 200;
+
+/// Connections with garbage at the same time.
+const GARBAGE_CLIENTS: usize = 16;
 
 /// Maximum bytes of garbage on a connection.
 const MAX_GARBAGE: usize = 4_096;
@@ -162,6 +166,23 @@ impl Server {
         })
     }
 
+    /// Sends lines in one write. A failure has only the first line whose reply differs.
+    async fn exchange_lines(&self, client: &mut Client, requests: &[String], replies: &[String]) -> Result<(), Failed> {
+        let all = pattern(replies.concat().as_bytes());
+        let Err(failed) = self.exchange(client, requests.concat().as_bytes(), &all).await else { return Ok(()) };
+        let Failed::Different(difference) = &failed else { return Err(failed) };
+        let received: Vec<_> = difference.received.split_inclusive(|&byte| byte == b'\n').collect();
+        for (number, (request, reply)) in requests.iter().zip(replies).enumerate() {
+            let reply = pattern(reply.as_bytes());
+            let line = received.get(number).copied().unwrap_or_default();
+            if !matches!(reply.compare(line), Match::Complete(_)) {
+                let expected = Expected::Bytes(reply);
+                return Err(different(request.as_bytes(), expected, line.to_vec(), difference.ending));
+            }
+        }
+        Err(failed)
+    }
+
     /// Checks that a new client is served. In a duel, moves of clients that are gone may still be in play for a moment.
     async fn is_alive(&self) -> Result<(), Failed> {
         let mut result = self.exchange_once().await;
@@ -209,7 +230,7 @@ impl Server {
                     None => "eRANGE beyond\n".to_owned(),
                 });
             }
-            self.exchange(&mut client, requests.concat().as_bytes(), &pattern(replies.concat().as_bytes())).await?;
+            self.exchange_lines(&mut client, &requests, &replies).await?;
         }
         Ok(Passed::with_note(texts::note_numbers(NUMBERS)))
     }
@@ -221,7 +242,7 @@ impl Server {
             let numbers = 1..=IN_FLIGHT;
             let requests: Vec<_> = numbers.clone().map(|number| format!("a{number}\n")).collect();
             let replies: Vec<_> = numbers.map(|number| format!("d{}.0\n", number * number)).collect();
-            self.exchange(&mut client, requests.concat().as_bytes(), &pattern(replies.concat().as_bytes())).await?;
+            self.exchange_lines(&mut client, &requests, &replies).await?;
         } else {
             // The invalid frames, fewer than the limit, mark the order.
             let marks = self.settings.max_bad_frames.saturating_sub(1).min(10);
@@ -295,6 +316,8 @@ impl Server {
     /// Plays rounds of two partners, and compares both replies with the rule.
     async fn partner_rounds(&self) -> Result<Passed, Failed> {
         let (mut one, mut two) = (self.client().await?, self.client().await?);
+        one.reset_on_close();
+        two.reset_on_close();
         for _ in 0..PARTNER_ROUNDS {
             let moves = [(), ()].map(|()| Move::ALL[rand::rng().random_range(0..3)]);
             let replies = [Outcome::Win, Outcome::Lose, Outcome::Draw].into_iter().filter_map(|outcome| {
@@ -306,8 +329,18 @@ impl Server {
             });
             for replies in replies {
                 one.send(&[moves[0].byte()], self.deadline()).await;
-                self.exchange(&mut two, &[moves[1].byte()], &pattern(replies[1])).await?;
-                self.exchange(&mut one, b"", &pattern(replies[0])).await?;
+                two.send(&[moves[1].byte()], self.deadline()).await;
+                for (client, reply) in [&mut one, &mut two].into_iter().zip(replies) {
+                    let result = client.receive(&pattern(reply), self.timeout).await;
+                    result.map_err(|ending| {
+                        let received = std::mem::take(&mut client.received);
+                        let mut failed = different(b"", Expected::Bytes(pattern(reply)), received, ending);
+                        if let Failed::Different(difference) = &mut failed {
+                            difference.dialogue = moves_of(moves);
+                        }
+                        failed
+                    })?;
+                }
             }
         }
         Ok(Passed::with_note(texts::note_rounds(PARTNER_ROUNDS)))
@@ -315,8 +348,10 @@ impl Server {
 
     /// Opens many connections, and lets each of them have a reply while all are open.
     async fn connections(&self) -> Result<Passed, Failed> {
-        let connecting =
-            stream::iter(0..self.most_connections).map(|_| self.client()).buffer_unordered(CONCURRENT_CONNECTS);
+        let is_duel = self.target == Target::Duel;
+        // Players need partners.
+        let most = if is_duel { self.most_connections & !1 } else { self.most_connections };
+        let connecting = stream::iter(0..most).map(|_| self.client()).buffer_unordered(CONCURRENT_CONNECTS);
         let mut clients = Vec::new();
         for client in connecting.collect::<Vec<_>>().await {
             clients.push(client?);
@@ -326,20 +361,33 @@ impl Server {
             Target::Rps | Target::Duel => (&b"2"[..], outcomes(1)),
         };
         for client in &mut clients {
+            if is_duel {
+                client.reset_on_close();
+            }
             client.send(request, self.deadline()).await;
         }
-        let mut rejected = 0_u64;
+        let (mut rejected, mut without_partner) = (0_usize, None);
         for client in &mut clients {
-            if let Err(ending) = client.receive(&reply, self.timeout).await {
-                let received = std::mem::take(&mut client.received);
-                if received.starts_with(b"eBUSY ") || received == b"f" {
-                    rejected += 1;
-                } else {
-                    let failed = different(request, Expected::Bytes(reply.clone()), received, ending);
-                    let is_silent = matches!(ending, Ending::Silent(_));
-                    return Err(if is_silent { with_mistake(failed, texts::mistake_one_at_a_time()) } else { failed });
-                }
+            let Err(ending) = client.receive(&reply, self.timeout).await else { continue };
+            let received = std::mem::take(&mut client.received);
+            let is_silent = matches!(ending, Ending::Silent(_));
+            if received.starts_with(b"eBUSY ") || received == b"f" {
+                rejected += 1;
+                continue;
             }
+            let failed = different(request, Expected::Bytes(reply.clone()), received, ending);
+            let failed = if is_silent { with_mistake(failed, texts::mistake_one_at_a_time()) } else { failed };
+            if is_duel && is_silent && without_partner.is_none() {
+                without_partner = Some(failed);
+            } else {
+                return Err(failed);
+            }
+        }
+        // If an odd number of players got in, one of them has no partner.
+        if let Some(failed) = without_partner
+            && (clients.len() - rejected).is_multiple_of(2)
+        {
+            return Err(failed);
         }
         let count = clients.len();
         drop(clients);
@@ -413,30 +461,35 @@ impl Server {
 
     /// Sends garbage on many connections. Each of them has to end, and the next client has to be served.
     async fn garbage(&self) -> Result<Passed, Failed> {
-        for _ in 0..BROKEN_CLIENTS {
-            let mut garbage = vec![0; rand::rng().random_range(1..MAX_GARBAGE)];
-            rand::rng().fill_bytes(&mut garbage);
-            if self.target == Target::Duel {
-                // A move would wait for another player.
-                garbage.retain(|byte| !matches!(byte, b'1'..=b'3'));
-            }
-            let mut client = self.client().await?;
-            client.send(&garbage, self.deadline()).await;
-            client.half_close(self.deadline()).await;
-            let deadline = self.deadline();
-            loop {
-                match client.wait(deadline).await {
-                    Wait::Data => client.received.clear(),
-                    Wait::Ended(_) => break,
-                    Wait::TimedOut => {
-                        let ending = Ending::Silent(self.timeout);
-                        return Err(different(&garbage, Expected::End, Vec::new(), ending));
-                    }
-                }
-            }
+        let clients = stream::iter(0..BROKEN_CLIENTS).map(|_| self.garbage_client()).buffer_unordered(GARBAGE_CLIENTS);
+        for result in clients.collect::<Vec<_>>().await {
+            result?;
         }
         self.is_alive().await?;
         Ok(Passed::with_note(texts::note_clients(BROKEN_CLIENTS)))
+    }
+
+    async fn garbage_client(&self) -> Result<(), Failed> {
+        let mut garbage = vec![0; rand::rng().random_range(1..MAX_GARBAGE)];
+        rand::rng().fill_bytes(&mut garbage);
+        if self.target == Target::Duel {
+            // A move would wait for another player.
+            garbage.retain(|byte| !matches!(byte, b'1'..=b'3'));
+        }
+        let mut client = self.client().await?;
+        client.send(&garbage, self.deadline()).await;
+        client.half_close(self.deadline()).await;
+        let deadline = self.deadline();
+        loop {
+            match client.wait(deadline).await {
+                Wait::Data => client.received.clear(),
+                Wait::Ended(_) => return Ok(()),
+                Wait::TimedOut => {
+                    let ending = Ending::Silent(self.timeout);
+                    return Err(different(&garbage, Expected::End, Vec::new(), ending));
+                }
+            }
+        }
     }
 
     /// Opens connections and closes them at once, as health checks and port scanners do.
@@ -452,7 +505,9 @@ impl Server {
     async fn players(&self) -> Result<Passed, Failed> {
         let mut clients = Vec::new();
         for _ in 0..PLAYERS {
-            clients.push(self.client().await?);
+            let client = self.client().await?;
+            client.reset_on_close();
+            clients.push(client);
         }
         let (mut won, mut lost) = (0_u64, 0_u64);
         for _ in 0..PLAYER_ROUNDS {
@@ -511,7 +566,7 @@ fn answer(house: &House, question: Question) -> Result<Passed, Failed> {
             lines.join("; ")
         }
         Question::Fair => texts::house_moves(scissors, rock, paper),
-        Question::Independent | Question::Memory => texts::house_depends(format!("{p:.1e}")),
+        Question::Independent | Question::Memory => texts::house_depends(),
     };
     let expected = match question {
         Question::Rule => texts::expect_rule(),
@@ -519,6 +574,7 @@ fn answer(house: &House, question: Question) -> Result<Passed, Failed> {
         Question::Independent => texts::expect_independent(),
         Question::Memory => texts::expect_no_memory(),
     };
+    let received = format!("{received}; p = {p:.1e}");
     let mut failed = different(b"", Expected::Text(expected), received.into_bytes(), Ending::Open);
     if let Failed::Different(difference) = &mut failed {
         difference.p = Some(p);
@@ -530,6 +586,12 @@ fn answer(house: &House, question: Question) -> Result<Passed, Failed> {
         });
     }
     Err(failed)
+}
+
+/// Returns the moves of two players, as what they have sent.
+fn moves_of(moves: [Move; 2]) -> Vec<Exchanged> {
+    let sent = |(client, mv): (u32, Move)| Exchanged { client, direction: '>', bytes: vec![mv.byte()] };
+    (1..).zip(moves).map(sent).collect()
 }
 
 /// Adds the likely mistake.

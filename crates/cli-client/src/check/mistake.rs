@@ -50,6 +50,12 @@ struct Comparison<'a> {
 
 impl Comparison<'_> {
     fn power(&self) -> Option<String> {
+        if !self.received.is_empty()
+            && self.received.iter().all(|byte| b"exyzf".contains(byte))
+            && self.received != b"e"
+        {
+            return Some(texts::mistake_is_rps());
+        }
         let longest = self.received.split(|&byte| byte == b'\n').map(<[u8]>::len).max();
         if longest > Some(MAX_REPLY) {
             return Some(texts::mistake_long_message());
@@ -113,7 +119,7 @@ impl Comparison<'_> {
                 if is_permutation { order() } else { number(request, wanted, reply).or_else(order) }
             }
             (Some(_), None) if reply.starts_with('e') => {
-                Some(self.refused(request, reply, replies.len(), requests.len()))
+                Some(self.rejected(request, reply, replies.len(), requests.len()))
             }
             (None, Some(_)) if request.contains('\r') || self.sent.ends_with(b"\r") => {
                 Some(texts::mistake_inner_carriage_return())
@@ -128,7 +134,7 @@ impl Comparison<'_> {
     }
 
     /// Explains an error reply to a valid request.
-    fn refused(&self, request: &str, reply: &str, replies: usize, requests: usize) -> String {
+    fn rejected(&self, request: &str, reply: &str, replies: usize, requests: usize) -> String {
         let blanks = |text: &str| text.contains('\t') || text.contains(' ');
         if reply.starts_with("eTIMEOUT") {
             return if self.sent.contains(&b'\n') {
@@ -172,6 +178,7 @@ impl Comparison<'_> {
             }
             Ending::Closed(_) if wants("eRANGE") => Some(texts::mistake_overflow()),
             Ending::Closed(_) if wants("eTIMEOUT") => Some(texts::mistake_timeout_without_reply()),
+            Ending::Closed(_) if self.has_error() => Some(texts::mistake_error_closes()),
             Ending::Closed(_) if wants("e") => Some(texts::mistake_no_error()),
             Ending::Closed(_) if !self.half_closed => Some(texts::mistake_closes()),
             Ending::Closed(_) => Some(texts::mistake_half_close()),
@@ -183,6 +190,14 @@ impl Comparison<'_> {
         }
     }
 
+    /// Whether the last received line is an error reply.
+    fn has_error(&self) -> bool {
+        let is_end = |byte: &u8| *byte == b'\n';
+        let last = |bytes: &[u8]| bytes.strip_suffix(b"\n").unwrap_or(bytes).rsplit(is_end).next().map(<[u8]>::to_vec);
+        let received = if self.received.is_empty() { self.last_reply.unwrap_or_default() } else { self.received };
+        last(received).is_some_and(|line| line.starts_with(b"e"))
+    }
+
     /// Explains the end of a connection.
     fn ending(&self) -> Option<String> {
         let is_end = matches!(self.expected, Expected::End);
@@ -191,6 +206,9 @@ impl Comparison<'_> {
             Ending::Closed(End::Reset) => Some(texts::mistake_reset()),
             Ending::Closed(End::Truncated) => Some(texts::mistake_close_notify()),
             Ending::Silent(_) if is_end => Some(texts::mistake_stays_open()),
+            Ending::Closed(_) if is_quiet && self.received.is_empty() && self.half_closed => {
+                Some(texts::mistake_half_close())
+            }
             Ending::Closed(_) if is_quiet && self.received.is_empty() => Some(texts::mistake_closes()),
             _ => None,
         }
@@ -243,6 +261,9 @@ impl Comparison<'_> {
         }
         let (wanted, got) = (count(self.text.as_bytes()), count(self.received));
         let is_closed = matches!(self.ending, Ending::Closed(End::Eof));
+        if self.received.starts_with(b"eBAD") || self.received.starts_with(b"d") {
+            return Some(texts::mistake_is_power());
+        }
         if self.received.iter().any(u8::is_ascii_uppercase) {
             return Some(texts::mistake_lower_case());
         }
@@ -291,6 +312,9 @@ impl Comparison<'_> {
         if self.received.len() <= MAX_REPLIES && self.received.iter().any(|byte| matches!(byte, b'1'..=b'3')) {
             return Some(texts::mistake_reveals());
         }
+        if self.text == "v" && self.received.len() > 1 && self.received.iter().all(|&byte| byte == b'v') {
+            return Some(texts::mistake_void_early());
+        }
         if let (Expected::Bytes(_), 0..=1) = (self.expected, self.received.len()) {
             let first = self.received.first().copied();
             match (&*self.text, first, self.ending) {
@@ -301,11 +325,13 @@ impl Comparison<'_> {
                 ("y", Some(b'z'), _) | ("z", Some(b'y'), _) => return Some(texts::mistake_swapped()),
                 ("x" | "y" | "z", Some(b'v'), _) => return Some(texts::mistake_void_unexpected()),
                 ("x" | "y" | "z", None, Ending::Silent(_)) => return Some(texts::mistake_no_judgement()),
-                ("x" | "y" | "z", Some(b'x' | b'y' | b'z'), _) | ("v", Some(b'y' | b'z'), _) => {
-                    return Some(texts::mistake_other_judge());
-                }
+                ("v", Some(b'y' | b'z'), _) => return Some(texts::mistake_judged_without()),
+                ("x" | "y" | "z", Some(b'x' | b'y' | b'z'), _) => return Some(texts::mistake_other_judge()),
                 _ => {}
             }
+        }
+        if let (Expected::Quiet(_), Some(b'v'), true) = (self.expected, self.received.first(), self.sent.is_empty()) {
+            return Some(texts::mistake_void_to_partner());
         }
         if let (Expected::Quiet(_), Some(b'v')) = (self.expected, self.received.first()) {
             return Some(texts::mistake_void_unexpected());
@@ -317,7 +343,7 @@ impl Comparison<'_> {
     }
 }
 
-/// Splits text in the notation of PROTOCOL.md into lines.
+/// Splits text into lines, without empty ones.
 fn lines(text: &str) -> Vec<&str> {
     let mut lines: Vec<_> = text.split('\n').collect();
     if lines.len() > 1 && lines.last().is_some_and(|last| last.is_empty()) {
@@ -328,7 +354,7 @@ fn lines(text: &str) -> Vec<&str> {
 }
 
 fn is_blank(request: &str) -> bool {
-    request.replace('\t', "").trim().is_empty()
+    request.trim().is_empty()
 }
 
 fn sorted<'a>(texts: &[&'a str]) -> Vec<&'a str> {
@@ -364,22 +390,22 @@ fn number(request: &str, expected: &str, reply: &str) -> Option<String> {
     if wanted == 0.0 || got == 0.0 {
         return Some(texts::mistake_underflow());
     }
-    if distance < 1e-5 && digits <= 8 && digits < expected.len() {
-        return Some(texts::mistake_percent_g());
+    let is_product = request.starts_with(['b', 'c']);
+    if distance < 1e-14 && is_product && significant(reply).len() > 15 {
+        return Some(texts::mistake_product_order());
     }
     if distance < 1e-13 && significant(reply).len() < significant(expected).len() {
         return Some(texts::mistake_few_digits());
+    }
+    if distance < 1e-5 && digits <= 8 && digits < expected.len() {
+        return Some(texts::mistake_percent_g());
     }
     // A float has 24 bits, a double 53.
     if (1e-10..1e-5).contains(&distance) {
         return Some(texts::mistake_float32());
     }
     if distance < 1e-14 {
-        return Some(if request.starts_with(['b', 'c']) {
-            texts::mistake_product_order()
-        } else {
-            texts::mistake_rounding()
-        });
+        return Some(if is_product { texts::mistake_product_order() } else { texts::mistake_rounding() });
     }
     let operand: f64 = request.get(1..)?.trim().parse().ok()?;
     [operand, operand * operand, operand * operand * operand, operand.powi(4)]
@@ -426,7 +452,7 @@ fn accepted(request: &str, expected: &str) -> String {
     }
     match request.chars().next() {
         Some(first) if first.is_ascii_uppercase() => texts::mistake_upper_case_op(),
-        Some(' ' | '\\') => texts::mistake_leading_blank(),
+        Some(' ' | '\t') => texts::mistake_leading_blank(),
         _ => texts::mistake_float_syntax(),
     }
 }

@@ -23,7 +23,7 @@ use proto::endpoint::Endpoint;
 use proto::transcript;
 use serde::Serialize;
 use tokio::sync::OnceCell;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::arguments::check::{CheckCommand, CheckOptions, DuelCheck, PowerCheck, RpsCheck};
 use crate::error::{CliError, EXIT_FAILURE, EXIT_TIMEOUT};
@@ -33,7 +33,7 @@ use crate::output::write_stderr;
 use crate::session::Session;
 use crate::target::Target;
 use case::{Case, Level, Settings};
-use dialogue::{Client, Expected, Failed, Wait};
+use dialogue::{Client, Ending, Expected, Failed, Wait};
 use pattern::Pattern;
 use report::{CaseReport, Outcome, Summary};
 use statistics::House;
@@ -45,14 +45,17 @@ const DUEL_CASES: &str = include_str!("cases/duel.txt");
 /// A case that takes longer is skipped without `--slow`.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
+/// A case that is code ends after this time.
+const MAX_PROGRAM: Duration = Duration::from_mins(2);
+
 /// The default of `duel.window`.
 const DEFAULT_WINDOW: Duration = Duration::from_secs(30);
 
 /// How long a single move may wait while the window is measured.
 const MAX_WINDOW: Duration = Duration::from_secs(65);
 
-/// The part of the measured window that counts as certain: the reply took some time, too.
-const CERTAIN_PERCENT: u32 = 90;
+/// At most this much of the time until the void reply, or a tenth of it, is not the window: the reply took some time, too.
+const REPLY_TIME: Duration = Duration::from_secs(1);
 
 /// Pause before the second attempt to reach a server that could not be reached.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -65,6 +68,8 @@ struct Server {
     /// Timeout of each step.
     timeout: Duration,
     settings: Settings,
+    /// Whether the window is given, or has been measured.
+    is_window_known: bool,
     /// Rounds of the statistical cases.
     rounds: u64,
     most_connections: usize,
@@ -170,6 +175,7 @@ pub(crate) async fn run(command: CheckCommand, session: &Session) -> Result<(), 
         connector,
         timeout: session.timeouts.reply,
         settings: selection.settings,
+        is_window_known: true,
         rounds: selection.rounds,
         most_connections: load::CONNECTIONS.min(files / 2),
         house: OnceCell::new(),
@@ -183,10 +189,8 @@ pub(crate) async fn run(command: CheckCommand, session: &Session) -> Result<(), 
     if selection.measures_window && cases.iter().any(|case| case.uses_window) {
         let window = server.measure_window(&mut run).await?;
         server.settings.window = window.unwrap_or(DEFAULT_WINDOW);
+        server.is_window_known = window.is_some();
         cases = selection.cases(&server.settings)?;
-        if window.is_none() {
-            cases.retain(|case| !case.uses_window);
-        }
     }
     run.all(&server, &cases, selection.options.slow).await?;
     session.output.print(&run.summary, &run.summary)?;
@@ -251,18 +255,17 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn report(&mut self, server: &Server, case: &Case, outcome: Outcome) -> Result<(), CliError> {
+    async fn report(&mut self, server: &Server, case: &Case, mut outcome: Outcome) -> Result<(), CliError> {
+        if let Outcome::Unreachable(_, is_gone) = &mut outcome {
+            // Perhaps only this connection failed.
+            sleep(RETRY_PAUSE).await;
+            *is_gone = server.connector.connect().await.is_err();
+            self.is_gone |= *is_gone;
+        }
         let report = CaseReport { target: server.target, case, outcome };
         self.summary.count(&report);
         if !self.session.output.quiet || report.is_failure() {
             self.session.output.print(&report, &report)?;
-        }
-        if let Outcome::Unreachable(_) = report.outcome
-            && !self.is_gone
-        {
-            // Perhaps only this connection failed.
-            sleep(RETRY_PAUSE).await;
-            self.is_gone = server.connector.connect().await.is_err();
         }
         Ok(())
     }
@@ -288,9 +291,11 @@ impl Server {
             other.send(request, Instant::now() + self.timeout).await;
             let other_answered = other.wait(Instant::now() + self.timeout).await == Wait::Data;
             let answered = client.wait(Instant::now() + self.timeout).await == Wait::Data;
-            // Withdraws moves that have no reply.
-            other.reset_on_close();
-            client.reset_on_close();
+            if !(answered && other_answered) {
+                // Withdraws a move that has no reply.
+                other.reset_on_close();
+                client.reset_on_close();
+            }
             if answered || other_answered {
                 return Ok(());
             }
@@ -319,7 +324,10 @@ impl Server {
             return Outcome::Skip(reason);
         }
         let result = if let Some(program) = case.program() {
-            program.run(self).await
+            let failed = || {
+                load::different(b"", Expected::Text(texts::expect_in_time()), Vec::new(), Ending::Silent(MAX_PROGRAM))
+            };
+            timeout(MAX_PROGRAM, program.run(self)).await.unwrap_or_else(|_| Err(failed()))
         } else {
             // A longer pause would be a part of the window that counts.
             let max_pause = self.settings.window / 4;
@@ -328,7 +336,7 @@ impl Server {
         };
         match result {
             Ok(passed) => Outcome::Ok(passed),
-            Err(Failed::NoConnection(error)) => Outcome::Unreachable(error),
+            Err(Failed::NoConnection(error)) => Outcome::Unreachable(error, false),
             Err(Failed::Different(difference)) => Outcome::Fail(difference),
         }
     }
@@ -349,7 +357,22 @@ impl Server {
         if is_unix && case.needs_reset() {
             return Some(texts::skip_unix());
         }
-        if self.settings.window < case.min_window {
+        if case.uses_window && !self.is_window_known {
+            return Some(texts::skip_unknown_window());
+        }
+        let Settings { request, idle, window, max_bad_frames, .. } = self.settings;
+        for (key, timeout, least) in
+            [("timeouts.request", request, case.min_timeout), ("timeouts.idle", idle, case.min_idle)]
+        {
+            if timeout < least {
+                return Some(texts::skip_setting(format!("{key} >= {}", humantime::format_duration(least))));
+            }
+        }
+        let bad_frames = case.bad_frames();
+        if self.target != Target::Power && bad_frames >= max_bad_frames {
+            return Some(texts::skip_setting(format!("limits.max_bad_frames > {bad_frames}")));
+        }
+        if window < case.min_window {
             return Some(texts::skip_window(humantime::format_duration(case.min_window)));
         }
         if case.takes > MAX_TIME && !slow {
@@ -383,9 +406,12 @@ impl Server {
         let (outcome, window) = match self.time_until_void().await {
             Ok(elapsed) => {
                 let note = texts::note_window(format!("{:.2}", elapsed.as_secs_f64()));
-                (Outcome::Ok(load::Passed { p: None, note: Some(note) }), Some(elapsed * CERTAIN_PERCENT / 100))
+                (
+                    Outcome::Ok(load::Passed { p: None, note: Some(note) }),
+                    Some(elapsed.saturating_sub(REPLY_TIME.min(elapsed / 10))),
+                )
             }
-            Err(Failed::NoConnection(error)) => (Outcome::Unreachable(error), None),
+            Err(Failed::NoConnection(error)) => (Outcome::Unreachable(error, false), None),
             Err(Failed::Different(difference)) => (Outcome::Fail(difference), None),
         };
         run.report(self, &case, outcome).await?;

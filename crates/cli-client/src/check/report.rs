@@ -1,17 +1,21 @@
 //! Prints the results of cases: a line for each, the difference of a failed one, and a summary by section.
 
 use std::fmt;
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use proto::transcript;
 use serde::{Serialize, Serializer};
+use unicode_width::UnicodeWidthStr;
 
 use super::case::Case;
 use super::dialogue::{Difference, End, Ending, Exchanged, Expected};
 use super::load::Passed;
 use super::mistake;
 use super::pattern::escaped;
+use crate::arguments::help;
 use crate::language::{Language, check as texts, explain};
+use crate::status_line::columns;
 use crate::target::Target;
 use crate::trace::dump;
 
@@ -32,8 +36,8 @@ const MAX_TEXT: usize = 240;
 pub(super) enum Outcome {
     Ok(Passed),
     Fail(Box<Difference>),
-    /// No connection could be made.
-    Unreachable(proto::client::Error),
+    /// No connection could be made, and whether the server is gone: a second attempt failed too.
+    Unreachable(proto::client::Error, bool),
     /// The case was not run, for this reason.
     Skip(String),
 }
@@ -47,7 +51,7 @@ pub(super) struct CaseReport<'a> {
 
 impl CaseReport<'_> {
     pub(super) fn is_failure(&self) -> bool {
-        matches!(self.outcome, Outcome::Fail(_) | Outcome::Unreachable(_))
+        matches!(self.outcome, Outcome::Fail(_) | Outcome::Unreachable(..))
     }
 
     pub(super) fn why(&self) -> &str {
@@ -59,7 +63,8 @@ impl CaseReport<'_> {
             Outcome::Fail(difference) => {
                 difference.mistake.clone().or_else(|| mistake::likely(self.target, difference))
             }
-            Outcome::Unreachable(_) => Some(texts::mistake_gone()),
+            Outcome::Unreachable(_, true) => Some(texts::mistake_gone()),
+            Outcome::Unreachable(_, false) => Some(texts::mistake_unreachable()),
             Outcome::Ok(_) | Outcome::Skip(_) => None,
         }
     }
@@ -79,11 +84,10 @@ impl fmt::Display for CaseReport<'_> {
             Outcome::Ok(Passed { note: Some(note), .. }) => write!(f, "ok    {section}  {id}: {note}"),
             Outcome::Ok(_) => write!(f, "ok    {section}  {id}"),
             Outcome::Skip(reason) => write!(f, "skip  {section}  {id}: {reason}"),
-            Outcome::Unreachable(error) => {
+            Outcome::Unreachable(error, _) => {
                 write!(f, "FAIL  {section}  {id}")?;
-                detail(f, &texts::label_received(), &[explain::error(error)])?;
-                detail(f, &texts::label_why(), &[self.why().to_owned()])?;
-                detail(f, &texts::label_likely(), &self.mistake().into_iter().collect::<Vec<_>>())
+                detail(f, &texts::label_received(), &wrapped(&explain::error(error)))?;
+                self.reason(f)
             }
             Outcome::Fail(difference) => {
                 write!(f, "FAIL  {section}  {id}")?;
@@ -115,16 +119,47 @@ impl CaseReport<'_> {
             Expected::Text(_) => vec![String::from_utf8_lossy(received).into_owned()],
             _ => dumped('<', received, MAX_RECEIVED),
         };
-        lines.extend(ending_text(*ending));
+        lines.extend(ending_text(*ending, received.is_empty()));
         detail(f, &texts::label_received(), &lines)?;
-        detail(f, &texts::label_why(), &[self.why().to_owned()])?;
-        detail(f, &texts::label_likely(), &self.mistake().into_iter().collect::<Vec<_>>())
+        self.reason(f)
     }
 }
 
+impl CaseReport<'_> {
+    /// Writes why the case matters, and the likely mistake.
+    fn reason(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        detail(f, &texts::label_why(), &wrapped(self.why()))?;
+        detail(f, &texts::label_likely(), &self.mistake().map(|mistake| wrapped(&mistake)).unwrap_or_default())
+    }
+}
+
+/// Breaks a sentence at blanks to fit the terminal behind a label. Text for a pipe or a file stays on one line.
+fn wrapped(sentence: &str) -> Vec<String> {
+    if !io::stdout().is_terminal() {
+        return vec![sentence.to_owned()];
+    }
+    let width = columns().saturating_sub(INDENT).max(MIN_WIDTH);
+    let mut lines = vec![String::new()];
+    for word in help::words(sentence) {
+        if let Some(line) = lines.last_mut() {
+            if line.is_empty() || line.width() + word.trim_end().width() <= width {
+                line.push_str(word);
+            } else {
+                lines.push(word.to_owned());
+            }
+        }
+    }
+    lines
+}
+
+/// Columns before the text behind a label.
+const INDENT: usize = 16;
+
+/// Minimum width of wrapped text.
+const MIN_WIDTH: usize = 20;
+
 /// Writes lines behind a label.
 fn detail(f: &mut fmt::Formatter<'_>, label: &str, lines: &[String]) -> fmt::Result {
-    use unicode_width::UnicodeWidthStr;
     for (number, line) in lines.iter().enumerate() {
         let label = if number == 0 { label } else { "" };
         write!(f, "\n      {label}{:1$}{line}", "", 10_usize.saturating_sub(label.width()))?;
@@ -144,14 +179,20 @@ fn expected_text(expected: &Expected) -> String {
     match expected {
         Expected::Bytes(pattern) => pattern.to_string(),
         Expected::End => texts::the_end(),
-        Expected::Quiet(duration) => texts::nothing_for(seconds(*duration)),
+        Expected::Quiet(duration) => texts::nothing(seconds(*duration)),
         Expected::Text(text) => text.clone(),
     }
 }
 
-fn ending_text(ending: Ending) -> Option<String> {
+/// Describes the end of the wait, after received bytes or alone.
+fn ending_text(ending: Ending, is_alone: bool) -> Option<String> {
     match ending {
         Ending::Open => None,
+        Ending::Silent(duration) if is_alone => Some(texts::nothing(seconds(duration))),
+        Ending::Closed(End::Eof) if is_alone => Some(texts::the_end()),
+        Ending::Closed(End::Reset) if is_alone => Some(texts::reset()),
+        Ending::Closed(End::Truncated) if is_alone => Some(texts::truncated()),
+        Ending::Closed(End::Other) if is_alone => Some(texts::error()),
         Ending::Silent(duration) => Some(texts::then_nothing(seconds(duration))),
         Ending::Early(elapsed) => Some(texts::too_early(seconds(elapsed))),
         Ending::Closed(End::Eof) => Some(texts::then_end()),
@@ -163,6 +204,16 @@ fn ending_text(ending: Ending) -> Option<String> {
 
 fn seconds(duration: Duration) -> String {
     format!("{:.2}", duration.as_secs_f64())
+}
+
+/// Formats the sent bytes for JSON: those since the last correct reply, or, with several clients, all with their numbers.
+fn sent_text(dialogue: &[Exchanged], sent: &[u8]) -> String {
+    if dialogue.iter().all(|exchanged| exchanged.client == 1) {
+        return text(sent);
+    }
+    let sent = dialogue.iter().filter(|exchanged| exchanged.direction == '>');
+    let sent: Vec<_> = sent.map(|Exchanged { client, bytes, .. }| format!("{client} > {}", text(bytes))).collect();
+    sent.join("; ")
 }
 
 /// Formats bytes as text for JSON.
@@ -219,15 +270,19 @@ impl Serialize for CaseReport<'_> {
                 object.result = "skip";
                 object.note = Some(reason);
             }
-            Outcome::Unreachable(error) => object.received = Some(explain::error(error)),
+            Outcome::Unreachable(error, _) => object.received = Some(explain::error(error)),
             Outcome::Fail(difference) => {
-                let Difference { sent, expected, received, ending, p, .. } = &**difference;
+                let Difference { dialogue, sent, expected, received, ending, p, .. } = &**difference;
                 let received = match expected {
                     Expected::Text(_) => String::from_utf8_lossy(received).into_owned(),
                     _ => text(received),
                 };
-                let ending = ending_text(*ending).map(|ending| format!(" ({ending})")).unwrap_or_default();
-                object.sent = Some(text(sent));
+                let ending = match ending_text(*ending, received.is_empty()) {
+                    Some(ending) if received.is_empty() => ending,
+                    Some(ending) => format!(" ({ending})"),
+                    None => String::new(),
+                };
+                object.sent = Some(sent_text(dialogue, sent));
                 object.expected = Some(expected_text(expected));
                 object.received = Some(received + &ending);
                 object.p = *p;
@@ -250,7 +305,7 @@ impl Counts {
         *match outcome {
             Outcome::Ok(_) => &mut self.ok,
             Outcome::Skip(_) => &mut self.skip,
-            Outcome::Fail(_) | Outcome::Unreachable(_) => &mut self.fail,
+            Outcome::Fail(_) | Outcome::Unreachable(..) => &mut self.fail,
         } += 1;
     }
 }

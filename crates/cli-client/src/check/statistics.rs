@@ -1,7 +1,7 @@
 //! Statistics on the house: does it judge by the rule, is it fair, and does it look at the player's moves?
 //!
-//! Each test is Pearson's chi-square test with the limit [`MIN_P`]. A run has five of them, so a right server fails one
-//! in fewer than 1 of 100,000 runs.
+//! Each test is Pearson's chi-square test with the limit [`MIN_P`]. A run has six of them, so a correct server fails
+//! one in fewer than 1 of 100,000 runs.
 
 use proto::wire::rps::{Move, Outcome};
 
@@ -123,16 +123,26 @@ fn independence(table: &Table) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::RngExt;
+
+    /// Returns the same numbers below 3 in each test (xorshift; Marsaglia, 2003).
+    fn numbers() -> impl FnMut() -> usize {
+        let mut state = 88_172_645_463_325_252_u64;
+        move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % 3).unwrap()
+        }
+    }
 
     /// Plays rounds against a house; `judge` gets the moves of player and house.
     fn play(rounds: u64, house: impl Fn(usize, Option<Move>) -> Move, judge: impl Fn(Move, Move) -> Outcome) -> House {
         let mut counts = House::default();
-        let mut random = rand::rng();
+        let mut number = numbers();
         let mut last = None;
         for _ in 0..rounds {
-            let mv = Move::ALL[random.random_range(0..3)];
-            let answer = house(random.random_range(0..3), last);
+            let mv = Move::ALL[number()];
+            let answer = house(number(), last);
             counts.count(mv, judge(mv, answer));
             last = Some(mv);
         }
@@ -174,29 +184,37 @@ mod tests {
         assert!(house.p(Question::Memory) < MIN_P && house.p(Question::Fair) > MIN_P, "{house:?}");
     }
 
-    /// The approximation by the distribution is good enough for the smallest number of rounds: of all outcomes of the exact
-    /// distribution, those that fail have a probability below 1 in 100,000.
+    /// The approximation by the distribution is good enough for few rounds: for each number of rounds up to 100, the failing
+    /// outcomes of the exact distribution have a probability below 1 in 100,000 together.
     #[test]
     fn few_rounds_raise_no_false_alarm() {
-        let rounds = 100_u32;
-        let ln_factorial: Vec<f64> = std::iter::once(0.0)
-            .chain((1..=rounds).scan(0.0, |sum, n| {
-                *sum += f64::from(n).ln();
-                Some(*sum)
-            }))
-            .collect();
-        let mut false_alarms = 0.0;
-        for one in 0..=rounds {
-            for two in 0..=rounds - one {
-                let three = rounds - one - two;
-                if evenness([one, two, three].map(u64::from)) < MIN_P {
-                    let ln = |count: u32| ln_factorial[usize::try_from(count).unwrap()];
-                    let ln_probability =
-                        ln(rounds) - ln(one) - ln(two) - ln(three) - f64::from(rounds) * f64::from(3).ln();
-                    false_alarms += ln_probability.exp();
+        const MOST: usize = 100;
+        let mut ln_factorials = vec![0.0];
+        for number in 1..=100_u32 {
+            ln_factorials.push(ln_factorials.last().unwrap() + f64::from(number).ln());
+        }
+        for rounds in 1..=MOST {
+            let mut false_alarms = 0.0;
+            for one in 0..=rounds {
+                for two in 0..=rounds - one {
+                    let counts = [one, two, rounds - one - two];
+                    if evenness(counts.map(|count| count as u64)) < MIN_P {
+                        let ln = ln_factorials[rounds] - counts.map(|count| ln_factorials[count]).iter().sum::<f64>();
+                        false_alarms += (ln - float(rounds as u64) * 3_f64.ln()).exp();
+                    }
                 }
             }
+            assert!(false_alarms < 1e-5, "{rounds}: {false_alarms}");
         }
-        assert!(false_alarms < 1e-5, "{false_alarms}");
+    }
+
+    #[test]
+    fn a_fair_house_fails_no_question() {
+        for rounds in [1, 10, 100, 300, 3_000] {
+            let house = play(rounds, |number, _| Move::ALL[number], right);
+            for question in [Question::Rule, Question::Fair, Question::Independent, Question::Memory] {
+                assert!(house.p(question) >= MIN_P, "{question:?} {house:?}");
+            }
+        }
     }
 }

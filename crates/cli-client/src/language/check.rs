@@ -18,7 +18,7 @@ texts! {
          每一级包括前一级 [默认：full]"
     level_core "One write, one read" "一次写，一次读"
     level_full "All promises of PROTOCOL.md" "PROTOCOL.md 所承诺的"
-    level_robust "Many connections, floods, resets, garbage" "大量连接、洪水、重置、乱码"
+    level_robust "Many connections, floods, resets, garbage" "大量连接、洪泛、重置、乱码"
     only
         "Only cases whose id or section contains this text; several texts are separated by commas"
         "只检查名称或章节含此文本的用例；多个文本用逗号隔开"
@@ -32,9 +32,9 @@ texts! {
         "The server's duel.window [default: measured, by letting one move go void]"
         "服务器的 duel.window [默认：让一拳作废来测量]"
     rounds
-        "Rounds of the statistical cases. More rounds find smaller faults: 30k find a house that plays one move 2 % too \
-         often, 3m the bias of 'random byte % 3' [default: 30k]"
-        "统计用例的局数。局数越多，能发现的偏差越小：30k 能发现某一拳多出 2 % 的庄家，\
+        "Rounds of the statistical cases. More rounds find smaller faults: 30k find a house that plays one move in 35.3 % \
+         of the rounds, 3m the bias of 'random byte % 3' [default: 30k]"
+        "统计用例的局数。局数越多，能发现的偏差越小：30k 能发现某一拳占 35.3 % 的庄家，\
          3m 能发现“随机字节 % 3”的偏差 [默认：30k]"
 }
 
@@ -42,8 +42,8 @@ texts! {
 texts! {
     announce(server, count, level) "{server}: level {level}, cases: {count}" "{server}：级别 {level}，用例数 {count}"
     announce_robust(connections)
-        "The robust cases open up to {connections} connections at a time, and send up to 32 MiB; each ends within a minute."
-        "robust 用例最多同时打开 {connections} 个连接，最多发送 32 MiB；每个用例在一分钟内结束。"
+        "The robust cases open up to {connections} connections at a time, and send up to 32 MiB; each ends within two minutes."
+        "robust 用例最多同时打开 {connections} 个连接，最多发送 32 MiB；每个用例在两分钟内结束。"
     announce_lobby
         "Other players in the lobby would disturb the cases."
         "大厅里的其他玩家会干扰这些用例。"
@@ -64,7 +64,10 @@ texts! {
     earlier(count) "… {count} earlier writes and reads" "……此前还有 {count} 次收发"
     more_bytes(count) "… and {count} more bytes" "……还有 {count} 字节"
     the_end "the end of the stream" "流结束"
-    nothing_for(seconds) "nothing for {seconds} s" "{seconds} 秒内什么也没有"
+    nothing(seconds) "nothing for {seconds} s" "{seconds} 秒内什么也没有"
+    reset "a reset (RST)" "连接被重置（RST）"
+    truncated "a FIN without close_notify" "没有 close_notify 的 FIN"
+    error "an error of the connection" "连接出错"
     then_nothing(seconds) "then nothing for {seconds} s" "此后 {seconds} 秒内什么也没有"
     too_early(seconds) "after {seconds} s, which is too early" "在 {seconds} 秒时，太早了"
     then_end "then the end of the stream" "然后流结束"
@@ -77,12 +80,13 @@ texts! {
     summary(server, ok, fail, skip, verdict)
         "{server}: {ok} ok, {fail} failed, {skip} skipped: {verdict}"
         "{server}：{ok} 通过，{fail} 失败，{skip} 跳过：{verdict}"
-    verdict_ok(level) "correct as far as level {level} can tell" "在级别 {level} 所能看到的范围内正确"
-    verdict_fail(level) "not yet correct at level {level}" "在级别 {level} 尚不正确"
+    verdict_ok(level) "no fault found at level {level}" "在 {level} 级别未发现错误"
+    verdict_fail(level) "faults found at level {level}" "在 {level} 级别发现了错误"
     skip_gone "the server can no longer be reached" "服务器已无法连接"
     skip_setting(setting)
         "needs a server with {setting}"
         "需要设置为 {setting} 的服务器"
+    skip_unknown_window "the window is not known" "窗口未知"
     skip_tls "only over TLS: --addr tls://HOST:PORT" "仅用于 TLS：--addr tls://HOST:PORT"
     skip_unix "a Unix socket has no reset" "Unix 套接字没有重置"
     skip_window(least) "needs a window of at least {least}, to tell the times apart" "需要至少 {least} 的窗口才能区分时间"
@@ -109,6 +113,7 @@ texts! {
         "the server stops reading while its replies are not read"
         "应答无人读取时，服务器停止读取"
     took_unread(mib) "it took {mib} MiB of requests" "它收下了 {mib} MiB 的请求"
+    expect_in_time "the case ends in time" "用例按时结束"
     expect_zero_sum "as many wins as losses" "胜负次数相等"
     won_and_lost(won, lost) "{won} wins and {lost} losses" "{won} 胜 {lost} 负"
     expect_rule
@@ -125,7 +130,7 @@ texts! {
     expect_no_memory
         "a move of the house does not depend on the round before"
         "庄家的一拳与前一局无关"
-    house_depends(p) "it does: p = {p}" "有关：p = {p}"
+    house_depends "it does" "有关"
 }
 
 // Likely mistakes.
@@ -180,7 +185,7 @@ texts! {
         "a result that is too small becomes 0.0; only one that is too large is RANGE"
         "太小的结果变为 0.0；只有太大的才是 RANGE"
     mistake_reset
-        "the socket was closed while bytes of the client were unread, which sends a RST: half-close, read to the end, then \
+        "the socket was closed while bytes of the client were unread, which sends an RST: half-close, read to the end, then \
          close"
         "客户端还有字节未读时就关闭了套接字，因此发出 RST：应先半关闭，读到结尾，再关闭"
     mistake_closes
@@ -215,7 +220,9 @@ texts! {
     mistake_incomplete
         "these bytes may still become a request: wait for the rest"
         "这些字节还可能成为请求：应等待其余部分"
-    mistake_speaks_first "the server spoke first; it only replies" "服务器先说话了；它只能应答"
+    mistake_speaks_first
+        "the server sent bytes before any request; it only replies"
+        "服务器主动发送了数据；它只应发送应答"
     mistake_line_end_reply "a line end alone gets no reply" "单独的行尾没有应答"
     mistake_infinity
         "the result is infinite, for which the wire has no number: the reply is RANGE"
@@ -285,21 +292,30 @@ texts! {
     mistake_unfair
         "the house prefers a move: draw each with the same probability, as randrange(3) does"
         "庄家偏爱某一拳：每种拳的概率应相同，如 randrange(3)"
-    mistake_follows_itself "the house follows a pattern of its own: draw each move anew" "庄家有自己的规律：每一拳都应重新随机"
+    mistake_follows_itself "the house follows a pattern of its own: draw each move anew" "庄家有自己的规律：每一拳都应重新随机选择"
     mistake_looks_at_player "the house reacts to the player: its move must not depend on earlier rounds" "庄家会根据玩家出拳：它的出拳不应取决于以前的局"
     mistake_early "a timeout ended too early: it counts from the last reply, or from the first byte" "超时太早：应从上一个应答或第一个字节算起"
     mistake_patience
         "another player met the move at once: the partner has a tenth of the window to move"
         "别的玩家立即遇到了这一拳：搭档有窗口十分之一的时间出拳"
     mistake_reveals "the server sent a move to a player: only the outcome may be sent" "服务器把出拳发给了玩家：只能发送结果"
+    mistake_void_to_partner "v was sent to a player without a move in play" "向没有出拳的玩家发送了 v"
+    mistake_error_closes
+        "an error in a line closed the connection: only TOOLONG, TIMEOUT and BUSY close it"
+        "行中的错误关闭了连接：只有 TOOLONG、TIMEOUT、BUSY 会关闭"
+    mistake_is_rps "this looks like the rps server" "这像是猜拳服务器"
+    mistake_is_power "this looks like the power server" "这像是 power 服务器"
+    mistake_unreachable
+        "this connection could not be made; the next one could"
+        "这个连接没能建立；下一个可以"
     mistake_void_early "the window ended early: v comes at its end and not before" "窗口提前结束：v 在窗口结束时才发出"
     mistake_no_void
-        "no timer ends the window, or one that is too late: a move that nobody meets is void at its end"
+        "no timer ends the window, or one that is too late: a move that no other move meets is void at its end"
         "没有计时器结束窗口，或者太晚：无人应战的一拳在窗口结束时应作废"
     mistake_void_is_draw "a void move is v, not a draw" "作废是 v，不是平局"
     mistake_other_judge
         "judged against another move than the rule says, or by another rule"
-        "判定所用的另一拳或规则不对"
+        "判定时用错了对方的拳，或规则不对"
     mistake_swapped
         "the replies of the two players are swapped, or this pair is judged the wrong way round"
         "两个玩家的应答弄反了，或者这一对拳判反了"
