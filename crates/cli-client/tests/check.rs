@@ -461,7 +461,7 @@ const DUEL_FAULTS: &[Fault] = &[
 /// The faults of the duel that show only with a long window.
 const DUEL_FAULTS_OF_TIME: &[Fault] = &[
     ("no_pairing_of_third", "partners-stay-partners", "not judged at once"),
-    ("void_late", "void", "no timer ends the window"),
+    ("void_late", "partner-leaves-late", "no timer ends the window"),
     ("window_restarts_on_return", "partner-leaves-late", "no timer ends the window"),
     ("void_keeps_pair", "void-dissolves-the-pair", "not judged at once"),
     ("joins_at_connect", "partners-by-moves", "not judged at once"),
