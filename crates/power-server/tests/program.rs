@@ -274,8 +274,10 @@ fn an_unknown_variable_of_the_server_is_an_error() {
             "POWER_SERVER_LIMITS_MAX_CONNECTIONS",
             "limits.max_connections: invalid type: string \"many\", expected a whole",
         ),
+        ("POWER_SERVER_CONFG", "unknown variable; did you mean 'POWER_SERVER_CONFIG'?"),
         ("POWER_SERVER_THREADS", "unknown variable; each key has one, such as POWER_SERVER_ADMIN_CLIENT_CA for admin."),
         ("POWER_SERVER_PORT", "unknown variable; each key has one"),
+        ("POWER_SERVER_NAME", "unknown variable; each key has one"),
         ("POWER_SERVER_", "unknown variable; each key has one"),
     ] {
         let Exit { code, stdout, stderr } = run(clean_command().env(variable, "many"), "");
@@ -297,6 +299,13 @@ fn variables_of_kubernetes_of_docker_and_of_other_programs_are_no_settings() {
         ("POWER_SERVER_PORT_5000_TCP_PROTO", "tcp"),
         ("POWER_SERVER_PORT_5000_TCP_PORT", "5000"),
         ("POWER_SERVER_PORT_5000_TCP_ADDR", "10.0.0.11"),
+        // Those that Docker sets for a linked container too.
+        ("POWER_SERVER_NAME", "/app/power-server"),
+        ("POWER_SERVER_ENV_FOO", "1"),
+        ("POWER_SERVER_PORT_5000_TCP_START", "tcp://10.0.0.11:5000"),
+        ("POWER_SERVER_PORT_5000_TCP_END", "tcp://10.0.0.11:5001"),
+        ("POWER_SERVER_PORT_5000_TCP_PORT_START", "5000"),
+        ("POWER_SERVER_PORT_5000_TCP_PORT_END", "5001"),
         ("POWER_SERVER_IMAGE", "power-server"),
         ("POWER_SERVER_CONFIG", ""),
         ("POWER_SERVERS", "2"),

@@ -165,6 +165,9 @@ fn the_program_serves_both_games_until_sigterm_and_exits_with_0() {
 #[test]
 fn each_key_has_an_environment_variable() {
     BINARY.check_variables("RPS_SERVER_");
+    // Docker sets a variable with such an end and value for a linked container, but a key is matched first.
+    let Exit { code, stderr, .. } = run(clean_command().env("RPS_SERVER_DUEL_CLUSTER_NAME", "/app/rps"), "");
+    assert!(code == Some(2) && stderr.contains("duel.cluster.name: invalid value"), "{stderr}");
     let Exit { code, stderr, .. } = run(clean_command().env("RPS_SERVER_LISTEN", "127.0.0.1:1"), "");
     assert_eq!(code, Some(2));
     let suggestions =
