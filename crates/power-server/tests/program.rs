@@ -352,7 +352,7 @@ fn output_that_cannot_be_written_is_a_failure() {
 fn access_lines(log: &str) -> Vec<String> {
     let field =
         |line: &str, name: &str| line.split_once(name).unwrap().1.split([' ', ',', '}']).next().unwrap().to_owned();
-    let lines = log.lines().filter(|line| line.contains("DEBUG"));
+    let lines = log.lines().filter(|line| line.contains("connection closed"));
     lines
         .map(|line| {
             let is_json = line.starts_with('{');
