@@ -434,6 +434,26 @@ fn either_signal_drains_and_ends_with_0() {
 }
 
 #[test]
+fn a_second_signal_right_after_the_first_does_not_abort() {
+    let server = start(&["--log-level", "debug"]);
+    let mut client = connect(server.address("power"));
+    client.write_all(b"a").unwrap();
+    server.eventually(|server| server.metric("power_connections") == 1, "has the connection");
+    // While the process is stopped, both signals wait, and so does the end of the request.
+    server.signal("STOP");
+    server.eventually(ServerProcess::is_stopped, "is stopped");
+    server.signal("TERM");
+    server.signal("INT");
+    client.write_all(b"2\n").unwrap();
+    server.signal("CONT");
+    assert_eq!(read_to_end(&mut client), "d4.0\n");
+    drop(client);
+    let (code, log) = server.wait_for_exit();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("repeated signal ignored") && !log.contains("aborted by second signal"), "{log}");
+}
+
+#[test]
 fn the_log_can_be_json() {
     let running = start(&["--log-format", "json"]);
     let log = running.log();
