@@ -193,6 +193,52 @@ fn check_config_shows_no_password_of_the_engine() {
 }
 
 #[test]
+fn no_error_shows_a_password() {
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("password.toml");
+    std::fs::write(&file, "[duel.cluster]\nengine = u:secret@h:6379\n").unwrap();
+    let quoted = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("quoted-password.toml");
+    std::fs::write(&quoted, "[duel]\nwindow = \"redis://u:pa secret@h\"\n").unwrap();
+    let name = "RPS_SERVER_DUEL_CLUSTER_NAME";
+    for (variable, arguments, message) in [
+        (
+            None,
+            &["--config", file.to_str().unwrap()][..],
+            ":2: not valid TOML: a text needs quotes: write engine = \"VALUE\"\n",
+        ),
+        (None, &["--config", quoted.to_str().unwrap()], ":2: duel.window: invalid value: string \"redis://u:***@h\", "),
+        (
+            None,
+            &["--set", "duel.cluster.engine=u:secret@h:6379"],
+            "\n--set duel.cluster.engine=***@h:6379: duel.cluster.engine: invalid ",
+        ),
+        (
+            None,
+            &["--set", "duel.cluster.engine=redis:/u:secret@h"],
+            "\n--set duel.cluster.engine=***@h: duel.cluster.engine: invalid ",
+        ),
+        (
+            None,
+            &["--set", "duel.window=redis://u:pa secret@h"],
+            "\n--set duel.window=redis://u:***@h: duel.window: invalid value: string \"redis://u:***@h\", ",
+        ),
+        (None, &["--set", "redis://u:secret=@h"], "\n--set redis://u:***@h: write KEY=VALUE"),
+        (None, &["--set", "u:secret=@h"], "\n--set ***@h: write KEY=VALUE"),
+        (Some((name, "redis://u:pa secret@h")), &[], "duel.cluster.name: invalid value: string \"redis://u:***@h\", "),
+        (Some((name, "u:pa secret@h")), &[], "duel.cluster.name: invalid value: string \"***@h\", "),
+        (
+            None,
+            &["--set", "duel.cluster.engine", "redis://u:pa secret@h"],
+            "rps-server: unexpected argument 'redis://u:***@h'\n",
+        ),
+        (None, &["--set", "duel.cluster.engine", "u:secret@h"], "rps-server: unexpected argument '***@h'\n"),
+    ] {
+        let Exit { code, stdout, stderr } = run(clean_command().envs(variable).args(arguments), "");
+        assert_eq!((code, &*stdout), (Some(2), ""), "{stderr}");
+        assert!(stderr.contains(message) && !stderr.contains("secret"), "{message}: {stderr}");
+    }
+}
+
+#[test]
 fn a_port_in_use_is_an_error_that_names_its_key_its_source_and_the_remedy() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -138,7 +138,10 @@ impl CommandLine {
         for argument in &self.options.set {
             let source = Source::Argument(format!("--set {argument}"));
             match argument.split_once('=') {
-                Some((key, value)) if !key.trim().is_empty() => builder.set(key.trim(), value.trim(), source),
+                // The password of a URL without its key can have an `=`. No key has a colon.
+                Some((key, value)) if !key.trim().is_empty() && !key.contains(':') => {
+                    builder.set(key.trim(), value.trim(), source);
+                }
                 _ => builder.add_error(source, "write KEY=VALUE, as in limits.max_connections=100".to_owned()),
             }
         }

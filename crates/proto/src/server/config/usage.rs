@@ -1,6 +1,6 @@
 //! Parses the arguments of a server, reports usage errors, and prints help and version.
 //!
-//! It depends on `clap`, `suggestion` and `wire::quoted`. The errors have the words of those of the client.
+//! It depends on `clap`, `builder`, `suggestion` and `wire::quoted`. The errors have the words of those of the client.
 
 use std::io::{self, Write};
 use std::process::{self, ExitCode};
@@ -8,6 +8,7 @@ use std::process::{self, ExitCode};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Error, Parser};
 
+use super::builder::hide_argument;
 use super::suggestion::did_you_mean;
 use crate::wire::quoted::Printable;
 
@@ -43,7 +44,8 @@ fn message(error: &Error) -> String {
     let context = |kind| error.get(kind).map(words).unwrap_or_default();
     let argument = context(ContextKind::InvalidArg);
     let sentence = match error.kind() {
-        ErrorKind::UnknownArgument => format!("unexpected argument '{argument}'"),
+        // The value of `--set` behind a blank is such an argument.
+        ErrorKind::UnknownArgument => format!("unexpected argument '{}'", hide_argument(&argument)),
         // The values of all options are any text, so clap rejects only a missing one.
         ErrorKind::InvalidValue => format!("a value is required for '{argument}'"),
         ErrorKind::TooManyValues => format!("'{argument}' takes no value"),
