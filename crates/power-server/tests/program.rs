@@ -324,7 +324,7 @@ fn usage_errors_have_the_words_of_the_client() {
         (&["--listen"], "a value is required for '--listen <ENDPOINTS>'"),
         (&["--check-config=3"], "'--check-config' takes no value"),
         (&["--check-config", "--healthcheck"], "'--check-config' cannot be used with '--healthcheck'"),
-        (&["--listen", "a", "--listen", "b"], "'--listen <ENDPOINTS>' cannot be used with '--listen <ENDPOINTS>'"),
+        (&["--listen", "a", "--listen", "b"], "'--listen <ENDPOINTS>' can be given only once"),
     ] {
         let Exit { code, stdout, stderr } = run(clean_command().args(arguments), "");
         assert_eq!((code, &*stdout), (Some(2), ""), "{arguments:?}: {stderr}");

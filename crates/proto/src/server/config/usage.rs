@@ -50,7 +50,12 @@ fn message(error: &Error) -> String {
         ErrorKind::InvalidValue => format!("a value is required for '{argument}'"),
         ErrorKind::TooManyValues => format!("'{argument}' takes no value"),
         ErrorKind::ArgumentConflict => {
-            format!("'{argument}' cannot be used with '{}'", context(ContextKind::PriorArg))
+            let prior = context(ContextKind::PriorArg);
+            if prior == argument {
+                format!("'{argument}' can be given only once")
+            } else {
+                format!("'{argument}' cannot be used with '{prior}'")
+            }
         }
         ErrorKind::InvalidUtf8 => "an argument is not valid UTF-8".to_owned(),
         // Not possible with these arguments; clap has a message.
