@@ -335,16 +335,27 @@ fn usage_errors_have_the_words_of_the_client() {
 
 #[test]
 fn output_that_cannot_be_written_is_a_failure() {
-    for (arguments, code) in [("--help", 1), ("--version", 1), ("--check-config", 1), ("--lisen", 2)] {
-        let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    for (argument, code) in [("--help", 1), ("--version", 1), ("--check-config", 1), ("--lisen", 2)] {
         let mut command = clean_command();
-        command.arg(arguments).stdout(full()).stderr(full());
-        assert_eq!(command.status().unwrap().code(), Some(code), "{arguments}");
+        command.arg(argument).stdout(full()).stderr(full());
+        assert_eq!(command.status().unwrap().code(), Some(code), "{argument}");
+    }
+    for argument in ["--help", "-V", "--check-config"] {
+        let failed = clean_command().arg(argument).stdout(full()).output().unwrap();
+        let stderr = String::from_utf8(failed.stderr).unwrap();
+        let expected = "power-server: cannot write to standard output: No space left on device (os error 28)\n";
+        assert_eq!((failed.status.code(), &*stderr), (Some(1), expected), "{argument}");
+
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let closed = clean_command().arg(argument).stdout(writer).output().unwrap();
+        assert_eq!((closed.status.code(), &*closed.stderr), (Some(0), &b""[..]), "{argument}: no more is needed");
     }
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = clean_command();
     command.args(["--listen", &taken.local_addr().unwrap().to_string()]);
-    command.stderr(std::fs::File::options().write(true).open("/dev/full").unwrap());
+    command.stderr(full());
     assert_eq!(command.status().unwrap().code(), Some(1), "no panic");
 }
 

@@ -65,7 +65,7 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
         }
         let loaded = command_line.load::<C>().map_err(report)?;
         if options.check_config {
-            return Err(print_config(&loaded.config, &loaded.sources));
+            return Err(print_config(program, &loaded.config, &loaded.sources));
         }
         Ok(Self { reload_signal, command_line, loaded })
     }
