@@ -75,7 +75,8 @@ fn an_invalid_setting_fails_the_start_with_exit_code_2_and_names_its_source() {
         (
             &["--config", path][..],
             format!(
-                "{path}:2: limits.max_connections: invalid value: integer `0`, expected a whole number from 1 to 1000000"
+                "{path}:2: limits.max_connections: invalid value: integer `0`, expected a whole number from 1 to \
+                 1000000"
             ),
         ),
         (
@@ -102,7 +103,8 @@ fn an_invalid_setting_fails_the_start_with_exit_code_2_and_names_its_source() {
         (&["--admin-listen", "9500"], "--admin-listen: admin.listen: ".to_owned()),
         (
             &["--admin-listen", "127.0.0.1:5000"],
-            "--admin-listen: admin.listen: both cannot listen on 127.0.0.1:5000 (listen: the default); give each listener"
+            "--admin-listen: admin.listen: both cannot listen on 127.0.0.1:5000 (listen: the default); give each \
+             listener"
                 .to_owned(),
         ),
     ] {
@@ -359,7 +361,7 @@ fn output_that_cannot_be_written_is_a_failure() {
     assert_eq!(command.status().unwrap().code(), Some(1), "no panic");
 }
 
-/// Returns the lines of a log at level debug, without what varies: the time and the addresses.
+/// Returns the access lines of a log, without what varies: the time and the addresses.
 fn access_lines(log: &str) -> Vec<String> {
     let field =
         |line: &str, name: &str| line.split_once(name).unwrap().1.split([' ', ',', '}']).next().unwrap().to_owned();
