@@ -224,6 +224,11 @@ fn no_error_shows_a_password() {
         (None, &["--set", "redis://u:secret=@h"], "\n--set redis://u:***@h: write KEY=VALUE"),
         (None, &["--set", "u:secret=@h"], "\n--set ***@h: write KEY=VALUE"),
         (Some((name, "redis://u:pa secret@h")), &[], "duel.cluster.name: invalid value: string \"redis://u:***@h\", "),
+        (
+            Some(("RPS_SERVER_SOLO_LISTEN", "redis://u:secret,a@h")),
+            &[],
+            "solo.listen: invalid value: string \"redis://u:***@h\" (the scheme is unknown), ",
+        ),
         (Some((name, "u:pa secret@h")), &[], "duel.cluster.name: invalid value: string \"***@h\", "),
         (
             None,

@@ -191,9 +191,16 @@ fn hide_quoted(error: &str, value: &Value) -> String {
     match value {
         Value::String(text) => {
             let hidden = hide_value(text);
-            // In most errors it is in quotes and escaped.
-            let error = error.replace(&format!("{text:?}"), &format!("{hidden:?}"));
-            if hidden == *text { error } else { error.replace(text, &hidden) }
+            if hidden == *text {
+                return error.to_owned();
+            }
+            // In most errors it is in quotes and escaped. The error of a list quotes one of its elements.
+            let elements = text.split(',').map(str::trim).filter(|element| !element.is_empty());
+            let replaced = [text.as_str()].into_iter().chain(elements).fold(error.to_owned(), |error, quoted| {
+                let error = error.replace(&format!("{quoted:?}"), &format!("{hidden:?}"));
+                error.replace(&format!("`{quoted}`"), &format!("`{hidden}`"))
+            });
+            replaced.replace(text, &hidden)
         }
         Value::Array(values) => values.iter().fold(error.to_owned(), |error, value| hide_quoted(&error, value)),
         _ => error.to_owned(),

@@ -336,8 +336,14 @@ fn the_error_of_a_value_hides_a_password_with_any_characters() {
             assert!(!error.contains("cr") && !error.contains("se "), "{error}");
         }
     }
-    let error = hide_quoted("unknown variant `u:se cret@h`, expected a", &Value::from("u:se cret@h"));
-    assert_eq!(error, "unknown variant `***@h`, expected a");
+    for (error, hidden) in [
+        ("unknown variant `u:se, cret@h`, expected a", "unknown variant `***@h`, expected a"),
+        ("unknown variant `u:se`, expected a", "unknown variant `***@h`, expected a"),
+        ("string \"cret@h\", expected \"\"", "string \"***@h\", expected \"\""),
+        ("not u:se, cret@h", "not ***@h"),
+    ] {
+        assert_eq!(hide_quoted(error, &Value::from("u:se, cret@h")), hidden);
+    }
 }
 
 proptest::proptest! {
