@@ -27,9 +27,10 @@ struct PowerServerArguments {
 
 const CONFIGURATION: &str = "\
 Settings are read from the file named by --config or POWER_SERVER_CONFIG
-(default: config/power-server.toml). Environment variables override the file:
-each key has one, such as POWER_SERVER_LIMITS_BACKLOG for limits.backlog; for
-log.level, RUST_LOG too. --set overrides both, and the other arguments override
+(default: config/power-server.toml). Environment variables override the file.
+Each key has one: the name of the server and the key, in capitals, with _ for -
+and ., as in POWER_SERVER_LIMITS_BACKLOG. An unknown one is an error. RUST_LOG
+sets log.level too. --set overrides both, and the other arguments override
 --set, in any order.
 
 SIGHUP reloads the file. SIGTERM and SIGINT drain; a second signal, at least

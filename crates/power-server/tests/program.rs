@@ -75,7 +75,8 @@ fn an_invalid_setting_fails_the_start_with_exit_code_2_and_names_its_source() {
         (
             &["--config", path][..],
             format!(
-                "{path}:2: limits.max_connections: invalid value: integer `0`, expected a whole number from 1 to 1000000"
+                "{path}:2: limits.max_connections: invalid value: integer `0`, expected a whole number from 1 to \
+                 1000000"
             ),
         ),
         (
@@ -102,7 +103,8 @@ fn an_invalid_setting_fails_the_start_with_exit_code_2_and_names_its_source() {
         (&["--admin-listen", "9500"], "--admin-listen: admin.listen: ".to_owned()),
         (
             &["--admin-listen", "127.0.0.1:5000"],
-            "--admin-listen: admin.listen: both cannot listen on 127.0.0.1:5000 (listen: the default); give each listener"
+            "--admin-listen: admin.listen: both cannot listen on 127.0.0.1:5000 (listen: the default); give each \
+             listener"
                 .to_owned(),
         ),
     ] {
@@ -274,8 +276,10 @@ fn an_unknown_variable_of_the_server_is_an_error() {
             "POWER_SERVER_LIMITS_MAX_CONNECTIONS",
             "limits.max_connections: invalid type: string \"many\", expected a whole",
         ),
+        ("POWER_SERVER_CONFG", "unknown variable; did you mean 'POWER_SERVER_CONFIG'?"),
         ("POWER_SERVER_THREADS", "unknown variable; each key has one, such as POWER_SERVER_ADMIN_CLIENT_CA for admin."),
         ("POWER_SERVER_PORT", "unknown variable; each key has one"),
+        ("POWER_SERVER_NAME", "unknown variable; each key has one"),
         ("POWER_SERVER_", "unknown variable; each key has one"),
     ] {
         let Exit { code, stdout, stderr } = run(clean_command().env(variable, "many"), "");
@@ -297,6 +301,13 @@ fn variables_of_kubernetes_of_docker_and_of_other_programs_are_no_settings() {
         ("POWER_SERVER_PORT_5000_TCP_PROTO", "tcp"),
         ("POWER_SERVER_PORT_5000_TCP_PORT", "5000"),
         ("POWER_SERVER_PORT_5000_TCP_ADDR", "10.0.0.11"),
+        // Those that Docker sets for a linked container too.
+        ("POWER_SERVER_NAME", "/app/power-server"),
+        ("POWER_SERVER_ENV_FOO", "1"),
+        ("POWER_SERVER_PORT_5000_TCP_START", "tcp://10.0.0.11:5000"),
+        ("POWER_SERVER_PORT_5000_TCP_END", "tcp://10.0.0.11:5001"),
+        ("POWER_SERVER_PORT_5000_TCP_PORT_START", "5000"),
+        ("POWER_SERVER_PORT_5000_TCP_PORT_END", "5001"),
         ("POWER_SERVER_IMAGE", "power-server"),
         ("POWER_SERVER_CONFIG", ""),
         ("POWER_SERVERS", "2"),
@@ -315,7 +326,7 @@ fn usage_errors_have_the_words_of_the_client() {
         (&["--listen"], "a value is required for '--listen <ENDPOINTS>'"),
         (&["--check-config=3"], "'--check-config' takes no value"),
         (&["--check-config", "--healthcheck"], "'--check-config' cannot be used with '--healthcheck'"),
-        (&["--listen", "a", "--listen", "b"], "'--listen <ENDPOINTS>' cannot be used with '--listen <ENDPOINTS>'"),
+        (&["--listen", "a", "--listen", "b"], "'--listen <ENDPOINTS>' can be given only once"),
     ] {
         let Exit { code, stdout, stderr } = run(clean_command().args(arguments), "");
         assert_eq!((code, &*stdout), (Some(2), ""), "{arguments:?}: {stderr}");
@@ -326,24 +337,35 @@ fn usage_errors_have_the_words_of_the_client() {
 
 #[test]
 fn output_that_cannot_be_written_is_a_failure() {
-    for (arguments, code) in [("--help", 1), ("--version", 1), ("--check-config", 1), ("--lisen", 2)] {
-        let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    for (argument, code) in [("--help", 1), ("--version", 1), ("--check-config", 1), ("--lisen", 2)] {
         let mut command = clean_command();
-        command.arg(arguments).stdout(full()).stderr(full());
-        assert_eq!(command.status().unwrap().code(), Some(code), "{arguments}");
+        command.arg(argument).stdout(full()).stderr(full());
+        assert_eq!(command.status().unwrap().code(), Some(code), "{argument}");
+    }
+    for argument in ["--help", "-V", "--check-config"] {
+        let failed = clean_command().arg(argument).stdout(full()).output().unwrap();
+        let stderr = String::from_utf8(failed.stderr).unwrap();
+        let expected = "power-server: cannot write to standard output: No space left on device (os error 28)\n";
+        assert_eq!((failed.status.code(), &*stderr), (Some(1), expected), "{argument}");
+
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let closed = clean_command().arg(argument).stdout(writer).output().unwrap();
+        assert_eq!((closed.status.code(), &*closed.stderr), (Some(0), &b""[..]), "{argument}: no more is needed");
     }
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = clean_command();
     command.args(["--listen", &taken.local_addr().unwrap().to_string()]);
-    command.stderr(std::fs::File::options().write(true).open("/dev/full").unwrap());
+    command.stderr(full());
     assert_eq!(command.status().unwrap().code(), Some(1), "no panic");
 }
 
-/// Returns the lines of a log at level debug, without what varies: the time and the addresses.
+/// Returns the access lines of a log, without what varies: the time and the addresses.
 fn access_lines(log: &str) -> Vec<String> {
     let field =
         |line: &str, name: &str| line.split_once(name).unwrap().1.split([' ', ',', '}']).next().unwrap().to_owned();
-    let lines = log.lines().filter(|line| line.contains("DEBUG"));
+    let lines = log.lines().filter(|line| line.contains("connection closed"));
     lines
         .map(|line| {
             let is_json = line.starts_with('{');
@@ -422,6 +444,26 @@ fn either_signal_drains_and_ends_with_0() {
         assert_eq!(code, Some(0), "{log}");
         assert!(log.contains("stopped accepted=2 rejected=0 panicked=0 aborted=0"), "{log}");
     }
+}
+
+#[test]
+fn a_second_signal_right_after_the_first_does_not_abort() {
+    let server = start(&["--log-level", "debug"]);
+    let mut client = connect(server.address("power"));
+    client.write_all(b"a").unwrap();
+    server.eventually(|server| server.metric("power_connections") == 1, "has the connection");
+    // While the process is stopped, both signals wait, and so does the end of the request.
+    server.signal("STOP");
+    server.eventually(ServerProcess::is_stopped, "is stopped");
+    server.signal("TERM");
+    server.signal("INT");
+    client.write_all(b"2\n").unwrap();
+    server.signal("CONT");
+    assert_eq!(read_to_end(&mut client), "d4.0\n");
+    drop(client);
+    let (code, log) = server.wait_for_exit();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("repeated signal ignored") && !log.contains("aborted by second signal"), "{log}");
 }
 
 #[test]

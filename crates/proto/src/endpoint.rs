@@ -145,7 +145,7 @@ impl HostPort {
     /// Returns the port.
     #[must_use]
     pub fn port(&self) -> u16 {
-        // Parsed before. 0 cannot be connected to.
+        // `from_str` has checked the port, so the default is never used.
         self.0.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default()
     }
 }

@@ -35,9 +35,10 @@ struct RpsServerArguments {
 
 const CONFIGURATION: &str = "\
 Settings are read from the file named by --config or RPS_SERVER_CONFIG
-(default: config/rps-server.toml). Environment variables override the file:
-each key has one, such as RPS_SERVER_DUEL_WINDOW for duel.window; for log.level,
-RUST_LOG too. --set overrides both, and the other arguments override --set, in
+(default: config/rps-server.toml). Environment variables override the file.
+Each key has one: the name of the server and the key, in capitals, with _ for -
+and ., as in RPS_SERVER_DUEL_WINDOW. An unknown one is an error. RUST_LOG sets
+log.level too. --set overrides both, and the other arguments override --set, in
 any order.
 
 SIGHUP reloads the file. SIGTERM and SIGINT drain; a second signal, at least

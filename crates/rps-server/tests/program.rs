@@ -165,6 +165,9 @@ fn the_program_serves_both_games_until_sigterm_and_exits_with_0() {
 #[test]
 fn each_key_has_an_environment_variable() {
     BINARY.check_variables("RPS_SERVER_");
+    // Docker sets a variable with such an end and value for a linked container, but a key is matched first.
+    let Exit { code, stderr, .. } = run(clean_command().env("RPS_SERVER_DUEL_CLUSTER_NAME", "/app/rps"), "");
+    assert!(code == Some(2) && stderr.contains("duel.cluster.name: invalid value"), "{stderr}");
     let Exit { code, stderr, .. } = run(clean_command().env("RPS_SERVER_LISTEN", "127.0.0.1:1"), "");
     assert_eq!(code, Some(2));
     let suggestions =
@@ -186,6 +189,57 @@ fn check_config_shows_no_password_of_the_engine() {
             assert!(stdout.contains("\nengine = \"redis") && stdout.contains("***"), "{stdout}");
             assert!(!stdout.contains("secret@") && !stdout.contains("=secret"), "{stdout}");
         }
+    }
+}
+
+#[test]
+fn no_error_shows_a_password() {
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("password.toml");
+    std::fs::write(&file, "[duel.cluster]\nengine = u:secret@h:6379\n").unwrap();
+    let quoted = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("quoted-password.toml");
+    std::fs::write(&quoted, "[duel]\nwindow = \"redis://u:pa secret@h\"\n").unwrap();
+    let name = "RPS_SERVER_DUEL_CLUSTER_NAME";
+    for (variable, arguments, message) in [
+        (
+            None,
+            &["--config", file.to_str().unwrap()][..],
+            ":2: not valid TOML: a text needs quotes: write engine = \"VALUE\"\n",
+        ),
+        (None, &["--config", quoted.to_str().unwrap()], ":2: duel.window: invalid value: string \"redis://u:***@h\", "),
+        (
+            None,
+            &["--set", "duel.cluster.engine=u:secret@h:6379"],
+            "\n--set duel.cluster.engine=***@h:6379: duel.cluster.engine: invalid ",
+        ),
+        (
+            None,
+            &["--set", "duel.cluster.engine=redis:/u:secret@h"],
+            "\n--set duel.cluster.engine=***@h: duel.cluster.engine: invalid ",
+        ),
+        (
+            None,
+            &["--set", "duel.window=redis://u:pa secret@h"],
+            "\n--set duel.window=redis://u:***@h: duel.window: invalid value: string \"redis://u:***@h\", ",
+        ),
+        (None, &["--set", "redis://u:secret=@h"], "\n--set redis://u:***@h: write KEY=VALUE"),
+        (None, &["--set", "u:secret=@h"], "\n--set ***@h: write KEY=VALUE"),
+        (Some((name, "redis://u:pa secret@h")), &[], "duel.cluster.name: invalid value: string \"redis://u:***@h\", "),
+        (
+            Some(("RPS_SERVER_SOLO_LISTEN", "redis://u:secret,a@h")),
+            &[],
+            "solo.listen: invalid value: string \"redis://u:***@h\" (the scheme is unknown), ",
+        ),
+        (Some((name, "u:pa secret@h")), &[], "duel.cluster.name: invalid value: string \"***@h\", "),
+        (
+            None,
+            &["--set", "duel.cluster.engine", "redis://u:pa secret@h"],
+            "rps-server: unexpected argument 'redis://u:***@h'\n",
+        ),
+        (None, &["--set", "duel.cluster.engine", "u:secret@h"], "rps-server: unexpected argument '***@h'\n"),
+    ] {
+        let Exit { code, stdout, stderr } = run(clean_command().envs(variable).args(arguments), "");
+        assert_eq!((code, &*stdout), (Some(2), ""), "{stderr}");
+        assert!(stderr.contains(message) && !stderr.contains("secret"), "{message}: {stderr}");
     }
 }
 

@@ -17,7 +17,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
 
-use crate::server::config::builder::is_valid_with;
+use crate::server::config::builder::{ConfigBuilder, is_valid_with};
 use crate::server::config::command_line::{CommandLine, Loaded, print_config, report_errors};
 use crate::server::config::endpoints::ServerEndpoint;
 use crate::server::config::sections::ServerConfig;
@@ -65,7 +65,7 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
         }
         let loaded = command_line.load::<C>().map_err(report)?;
         if options.check_config {
-            return Err(print_config(&loaded.config, &loaded.sources));
+            return Err(print_config(program, &loaded.config, &loaded.sources));
         }
         Ok(Self { reload_signal, command_line, loaded })
     }
@@ -183,13 +183,14 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         }
     }
 
-    /// Opens the listening sockets of `service`, which is its name in the log, at the endpoints of `key`. None if the
-    /// listener is off.
+    /// Opens the listening sockets of `service`, which is its name in the log, at the endpoints of `key`. Returns an
+    /// empty list if the listener is off, or if `key` is not one of [`ServerConfig::listeners`] and
+    /// [`internal_listeners`](ServerConfig::internal_listeners).
     ///
     /// # Errors
     ///
     /// Fails if a socket cannot listen on its endpoint. The error names the key, its source and how to choose another
-    /// endpoint.
+    /// endpoint. Fails too if the configuration has no such key.
     pub fn bind(
         &mut self,
         service: &'static str,
@@ -221,6 +222,11 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         options: ListenOptions,
         kind: ListenerKind,
     ) -> io::Result<Vec<EndpointListener>> {
+        // Without this check, a mistyped key would be a listener that is off.
+        if !ConfigBuilder::<C>::from_defaults().keys().iter().any(|known| known == key) {
+            let problem = format!("cannot listen: the configuration has no key {key}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+        }
         let mut all = self.loaded.config.all_listeners();
         all.push((ADMIN_LISTEN, self.loaded.config.admin().listen.as_slice()));
         let endpoints = all.into_iter().filter(|(listener, _)| *listener == key).flat_map(|(_, endpoints)| endpoints);

@@ -61,8 +61,7 @@ impl fmt::Display for Source {
         match self {
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
             Self::Variable(name) => write!(f, "environment variable {name}"),
-            // The value of the argument can be a URL with any characters in its password.
-            Self::Argument(argument) => f.write_str(&hide_password(argument)),
+            Self::Argument(argument) => f.write_str(&hide_argument(argument)),
         }
     }
 }
@@ -144,8 +143,13 @@ fn hide_password(url: &str) -> String {
         },
         None => (String::new(), rest),
     };
-    let mut shown = format!("{scheme}://{user}");
-    for (number, part) in rest.split("pass=").enumerate() {
+    format!("{scheme}://{user}{}", hide_parameter(rest))
+}
+
+/// Replaces the value of `pass=` by `***`.
+fn hide_parameter(text: &str) -> String {
+    let mut shown = String::new();
+    for (number, part) in text.split("pass=").enumerate() {
         if number == 0 {
             shown.push_str(part);
         } else {
@@ -154,6 +158,53 @@ fn hide_password(url: &str) -> String {
         }
     }
     shown
+}
+
+/// Replaces the password in a value by `***`. A value without `://` can be a URL whose scheme is missing or mistyped:
+/// then everything before the last `@` is replaced, except in the paths of Unix sockets.
+fn hide_value(value: &str) -> String {
+    let is_path = || value.split(['"', '\'', ',', ' ', '[']).any(|part| part.starts_with("unix:"));
+    match value.rsplit_once('@') {
+        _ if value.contains("://") => hide_password(value),
+        Some((_, host)) if !is_path() => format!("***@{}", hide_parameter(host)),
+        _ => hide_parameter(value),
+    }
+}
+
+/// Replaces the password in an argument by `***`. The argument is a value, or `KEY=VALUE`, or `--set` with either.
+pub(super) fn hide_argument(argument: &str) -> String {
+    let (option, setting) = match argument.strip_prefix("--set ") {
+        Some(setting) => ("--set ", setting),
+        None => ("", argument),
+    };
+    // An `=` in a password does not end a key.
+    let is_in_key = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    match setting.split_once('=') {
+        Some((key, value)) if key.trim().chars().all(is_in_key) => format!("{option}{key}={}", hide_value(value)),
+        _ => format!("{option}{}", hide_value(setting)),
+    }
+}
+
+/// Replaces the passwords in a value by `***` where an error quotes it. A password can have any characters, also those
+/// that end a URL in a text.
+fn hide_quoted(error: &str, value: &Value) -> String {
+    match value {
+        Value::String(text) => {
+            let hidden = hide_value(text);
+            if hidden == *text {
+                return error.to_owned();
+            }
+            // In most errors it is in quotes and escaped. The error of a list quotes one of its elements.
+            let elements = text.split(',').map(str::trim).filter(|element| !element.is_empty());
+            let replaced = [text.as_str()].into_iter().chain(elements).fold(error.to_owned(), |error, quoted| {
+                let error = error.replace(&format!("{quoted:?}"), &format!("{hidden:?}"));
+                error.replace(&format!("`{quoted}`"), &format!("`{hidden}`"))
+            });
+            replaced.replace(text, &hidden)
+        }
+        Value::Array(values) => values.iter().fold(error.to_owned(), |error, value| hide_quoted(&error, value)),
+        _ => error.to_owned(),
+    }
 }
 
 /// The number of errors that are reported in full, so that a report fits into a log line and on a screen.
@@ -266,13 +317,13 @@ impl<C: Configuration> ConfigBuilder<C> {
                 format!("{key}: this is a table, not one value: set {}", keys.join(", "))
             }
             (Some(_), Value::Table(_)) => format!("{key}: this is one value, not a table"),
-            (Some(_), value) => match self.with(key, value) {
+            (Some(_), value) => match self.with(key, value.clone()) {
                 Ok(values) => {
                     self.values = values;
                     self.sources.0.insert(key.to_owned(), source);
                     return;
                 }
-                Err(error) => format!("{key}: {}", error.message()),
+                Err(error) => format!("{key}: {}", hide_quoted(error.message(), &value)),
             },
         };
         self.add_error(source, error);
@@ -299,7 +350,7 @@ impl<C: Configuration> ConfigBuilder<C> {
     }
 
     /// Returns all keys, such as `limits.backlog`.
-    pub(super) fn keys(&self) -> Vec<String> {
+    pub(crate) fn keys(&self) -> Vec<String> {
         keys(&self.values)
     }
 
@@ -342,8 +393,8 @@ impl<C: Configuration> ConfigBuilder<C> {
     }
 }
 
-/// Returns what is missing in a line of a file that is valid TOML with quotes around its value, such as
-/// `listen = 127.0.0.1:5000`.
+/// Returns the error for a line that would be valid TOML with quotes around its value, such as
+/// `listen = 127.0.0.1:5000`. It does not repeat the value, which can have a password.
 fn missing_quotes(line: &str) -> Option<String> {
     let (key, value) = line.split_once('=')?;
     let value = value.split(" #").next()?.trim();
@@ -352,7 +403,7 @@ fn missing_quotes(line: &str) -> Option<String> {
     }
     let quoted = |value: &str| format!("{} = {}", key.trim(), Value::from(value));
     let is_missing = DeTable::parse(&quoted(value)).is_ok();
-    is_missing.then(|| format!("a text needs quotes: write {}", quoted(&hide_password(value))))
+    is_missing.then(|| format!("a text needs quotes: write {}", quoted("VALUE")))
 }
 
 /// Returns the dotted keys of the values in a table and in its tables.

@@ -138,7 +138,10 @@ impl CommandLine {
         for argument in &self.options.set {
             let source = Source::Argument(format!("--set {argument}"));
             match argument.split_once('=') {
-                Some((key, value)) if !key.trim().is_empty() => builder.set(key.trim(), value.trim(), source),
+                // The password of a URL without its key can have an `=`. No key has a colon.
+                Some((key, value)) if !key.trim().is_empty() && !key.contains(':') => {
+                    builder.set(key.trim(), value.trim(), source);
+                }
                 _ => builder.add_error(source, "write KEY=VALUE, as in limits.max_connections=100".to_owned()),
             }
         }
@@ -192,14 +195,14 @@ impl CommandLine {
 /// Prints the errors to standard error, and returns exit code 2, as for any wrong usage.
 #[must_use]
 pub(crate) fn report_errors(program: &str, errors: &ConfigErrors) -> ExitCode {
-    // The log cannot start, because its configuration may be invalid. If standard error is closed, the exit code is
-    // left.
+    // The log cannot start, because its configuration may be invalid. If standard error is closed, only the exit code
+    // remains.
     let _ = writeln!(io::stderr(), "{program}: invalid configuration:\n{errors}");
     ExitCode::from(2)
 }
 
 /// Prints a configuration to standard output as TOML, with the source of each value. A closed pipe is not an error.
-pub(crate) fn print_config<C: Configuration>(config: &C, sources: &Sources) -> ExitCode {
+pub(crate) fn print_config<C: Configuration>(program: &str, config: &C, sources: &Sources) -> ExitCode {
     let text = toml::to_string(config).map(|text| sources.annotate(&text)).map_err(io::Error::other);
-    exit_code_of_output(text.and_then(|text| io::stdout().write_all(text.as_bytes())))
+    exit_code_of_output(program, text.and_then(|text| io::stdout().write_all(text.as_bytes())))
 }

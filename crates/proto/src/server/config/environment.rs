@@ -52,7 +52,7 @@ pub(super) fn add_variables<C: Configuration>(
 
 /// Returns the end of the error for an unknown variable: similar ones, or else an example.
 fn hint(name: &str, prefix: &str, keys: &[(String, String)]) -> String {
-    let known: Vec<_> = keys.iter().filter_map(|(variable, _)| variable.strip_prefix(prefix)).collect();
+    let known: Vec<_> = keys.iter().filter_map(|(variable, _)| variable.strip_prefix(prefix)).chain([CONFIG]).collect();
     let similar = similar_names(name.strip_prefix(prefix).unwrap_or(name), &known, '_');
     if similar.is_empty() {
         let example = keys.first().map(|(variable, key)| format!(", such as {variable} for {key}"));
@@ -62,26 +62,34 @@ fn hint(name: &str, prefix: &str, keys: &[(String, String)]) -> String {
     }
 }
 
-/// Whether the variable tells a container about a Service of Kubernetes or a linked container of Docker: both set such
-/// variables in each container, and a Service with the name of the server makes them begin like those of the server.
+/// Whether Kubernetes or Docker sets the variable, for a Service or a linked container. If that has the name of the
+/// server, its variables begin like those of the server.
 ///
 /// The names are those of the Kubernetes documentation (*Service*, *Environment variables*) and of Docker (*Legacy
-/// container links*): `*_SERVICE_HOST`, `*_SERVICE_PORT`, `*_SERVICE_PORT_NAME`, `*_PORT_80_TCP` and the same with
-/// `_PROTO`, `_PORT` or `_ADDR`, and `*_PORT`. The value of the last one is a URL, such as `tcp://10.0.0.11:5000`;
-/// without a URL, it is the mistake of a user who wants to set the port.
+/// container links*, and `links.go` of moby):
+///
+/// - `*_SERVICE_HOST`, `*_SERVICE_PORT` and `*_SERVICE_PORT_NAME`;
+/// - `*_PORT_80_TCP`, and the same with `_PROTO`, `_PORT` or `_ADDR`, and for a range of ports with `_START`, `_END`,
+///   `_PORT_START` or `_PORT_END`;
+/// - `*_PORT` with a URL, such as `tcp://10.0.0.11:5000`. Without a URL, it is the mistake of a user who wants to set
+///   the port;
+/// - `*_NAME` with a path, such as `/app/power-server`;
+/// - `*_ENV_*`, with a variable of the linked container.
 fn is_service_variable(name: &str, value: &OsStr) -> bool {
+    const PARTS: [&str; 7] = ["PROTO", "PORT", "ADDR", "START", "END", "PORT_START", "PORT_END"];
     let is_of_service = name.ends_with("_SERVICE_HOST")
         || name.ends_with("_SERVICE_PORT")
         || name.split_once("_SERVICE_PORT_").is_some_and(|(_, port)| !port.is_empty());
     let is_of_port = name.match_indices("_PORT_").any(|(start, separator)| {
-        let mut words = name[start + separator.len()..].split('_');
+        let mut words = name[start + separator.len()..].splitn(3, '_');
         let is_number = words.next().is_some_and(|word| word.parse::<u16>().is_ok());
         let is_protocol = words.next().is_some_and(|word| matches!(word, "TCP" | "UDP" | "SCTP"));
-        let is_part = words.next().is_none_or(|word| matches!(word, "PROTO" | "PORT" | "ADDR"));
-        is_number && is_protocol && is_part && words.next().is_none()
+        let is_part = words.next().is_none_or(|part| PARTS.contains(&part));
+        is_number && is_protocol && is_part
     });
-    let has_url = || value.to_str().is_some_and(|value| value.contains("://"));
-    is_of_service || is_of_port || (name.ends_with("_PORT") && has_url())
+    let has = |text: &str| value.to_str().is_some_and(|value| value.contains(text));
+    let has_value = (name.ends_with("_PORT") && has("://")) || (name.ends_with("_NAME") && has("/"));
+    is_of_service || is_of_port || has_value || name.contains("_ENV_")
 }
 
 /// Applies one variable. Where the key takes a text, the value is that text; otherwise it is a TOML value, as in
@@ -112,6 +120,13 @@ mod tests {
             // Those of a Service with the name power-server-metrics.
             ("POWER_SERVER_METRICS_SERVICE_HOST", "10.0.0.11"),
             ("POWER_SERVER_METRICS_PORT_9500_TCP_ADDR", "10.0.0.11"),
+            // Those of a linked container.
+            ("POWER_SERVER_NAME", "/app/power-server"),
+            ("POWER_SERVER_ENV_FOO", "1"),
+            ("POWER_SERVER_PORT_5000_TCP_START", "tcp://10.0.0.11:5000"),
+            ("POWER_SERVER_PORT_5000_TCP_END", "tcp://10.0.0.11:5001"),
+            ("POWER_SERVER_PORT_5000_TCP_PORT_START", "5000"),
+            ("POWER_SERVER_PORT_5000_UDP_PORT_END", "5001"),
         ] {
             assert!(is_service_variable(name, value.as_ref()), "{name}");
         }
@@ -126,6 +141,11 @@ mod tests {
             "POWER_SERVER_PORT_5000_HTTP",
             "POWER_SERVER_PORT_5000_TCP_NAME",
             "POWER_SERVER_PORT_5000_TCP_ADDR_2",
+            "POWER_SERVER_PORT_5000_TCP_PORT_",
+            "POWER_SERVER_PORT_5000_TCP_",
+            "POWER_SERVER_NAME",
+            "POWER_SERVER_ENV",
+            "POWER_SERVER_ENVIRONMENT",
             "POWER_SERVER_PORT_99999_TCP",
         ] {
             assert!(!is_service_variable(name, "5000".as_ref()), "{name}");

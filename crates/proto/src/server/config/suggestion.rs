@@ -12,14 +12,18 @@ const MAX_BYTES: usize = 100;
 
 /// Returns the candidates that are similar to `unknown`, most often one or none.
 ///
-/// A candidate is similar if `unknown` is its end behind a `separator`, as in `max_connections` for
-/// `limits.max_connections`. Without such a candidate, it is the one with the smallest edit distance, if that is at
-/// most a quarter of the length of `unknown`, and from 1 to 3. Upper and lower case are the same.
+/// A candidate is similar if it differs only in case. Without such a candidate, it is similar if `unknown` is its end
+/// behind a `separator`, as in `max_connections` for `limits.max_connections`. Without such a candidate too, it is the
+/// one with the smallest edit distance, if that is at most a quarter of the length of `unknown`, and from 1 to 3. Upper
+/// and lower case are the same.
 pub(super) fn similar_names<'a>(unknown: &str, candidates: &[&'a str], separator: char) -> Vec<&'a str> {
     if unknown.is_empty() || unknown.len() > MAX_BYTES {
         return Vec::new();
     }
     let unknown = unknown.to_lowercase();
+    if let Some(same) = candidates.iter().find(|name| name.to_lowercase() == unknown) {
+        return vec![same];
+    }
     let suffix = format!("{separator}{unknown}");
     let mut similar = candidates.to_vec();
     similar.retain(|name| name.to_lowercase().ends_with(&suffix));
@@ -43,7 +47,8 @@ mod tests {
 
     #[test]
     fn a_suggestion_is_similar_and_no_other_name_is_suggested() {
-        let keys = ["admin.listen", "duel.listen", "duel.window", "limits.max_connections", "log.level", "workers"];
+        let keys =
+            ["admin.listen", "duel.listen", "duel.window", "level", "limits.max_connections", "log.level", "workers"];
         let similar = |unknown: &str| similar_names(unknown, &keys, '.');
         for (unknown, expected) in [
             ("worker", &["workers"][..]),
@@ -54,6 +59,7 @@ mod tests {
             ("duel.widnow", &["duel.window"]),
             ("max_connections", &["limits.max_connections"]),
             ("listen", &["admin.listen", "duel.listen"]),
+            ("LEVEL", &["level"]),
             ("", &[]),
             ("threads", &[]),
             ("limits.backlog", &[]),

@@ -38,10 +38,9 @@ pub trait Handler: Send + 'static {
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress;
 
     /// Calls `count` with the code of each error reply in `output`, the output of one call of [`handle`](Self::handle).
-    /// The codes are those of the metrics.
     ///
-    /// Only the access log needs it, which is off at the usual log level: so a handler need not count. The default is
-    /// for protocols without error replies.
+    /// The access log calls it, only at level debug, so that a handler needs no counters of its own. The default is for
+    /// protocols without error replies.
     fn error_codes(_output: &[u8], _count: &mut dyn FnMut(&'static str)) {}
 
     /// Polls, after [`WaitFor::Reply`], whether the pending reply is ready. The handler writes it at

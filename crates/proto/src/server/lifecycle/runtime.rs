@@ -63,14 +63,14 @@ pub(crate) fn healthcheck<E: Display>(program: &str, check: impl Future<Output =
     let reason = match Builder::new_current_thread().enable_all().build().map(|runtime| runtime.block_on(check)) {
         Ok(Ok(())) => return ExitCode::SUCCESS,
         Ok(Err(error)) => error.to_string(),
-        Err(error) => error.to_string(),
+        Err(error) => format!("cannot start the runtime: {error}"),
     };
     fail(program, format_args!("not healthy: {reason}"))
 }
 
 /// Prints the reason of a failure to standard error, and returns exit code 1.
 pub(crate) fn fail(program: &str, reason: impl Display) -> ExitCode {
-    // If standard error is closed, the exit code is left.
+    // If standard error is closed, only the exit code remains.
     let _ = writeln!(io::stderr(), "{program}: {reason}");
     ExitCode::FAILURE
 }
@@ -104,5 +104,5 @@ fn start(program: &'static str, workers: usize, log: &Log) -> io::Result<Runtime
         .enable_all()
         .build();
     panic::set_hook(hook);
-    runtime
+    runtime.map_err(|error| io::Error::new(error.kind(), format!("cannot start the runtime: {error}")))
 }

@@ -245,13 +245,12 @@ impl<S: Service> Acceptor<S> {
         // With a header, the client network is known after it.
         let permit = connections.admission.admit(peer.ip().filter(|_| !expects_header));
         match (permit, handshake) {
-            (Ok(permit), None) => {
+            (Ok(permit), handshake) => {
                 let record = AccessRecord::new(&connections.endpoint);
-                connections.spawn(stream, Admitted::new(peer, connections, permit), record);
-            }
-            (Ok(permit), Some(handshake)) => {
-                let record = AccessRecord::new(&connections.endpoint);
-                connections.spawn_handshake(stream, peer, permit, handshake, record);
+                match handshake {
+                    None => connections.spawn(stream, Admitted::new(peer, connections, permit), record),
+                    Some(handshake) => connections.spawn_handshake(stream, peer, permit, handshake, record),
+                }
             }
             (Err(limit), handshake) => {
                 let is_tls = handshake.is_some_and(|handshake| handshake.tls.is_some());

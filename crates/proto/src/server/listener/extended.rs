@@ -1,5 +1,4 @@
-//! The handler of a connection, with what only some connections have: a limit on requests, and a record for the access
-//! log.
+//! Extends a connection's handler with an optional limit on requests and an optional record for the access log.
 //!
 //! It depends on `access_log`, `quota` and `connection`.
 

@@ -87,7 +87,8 @@ fn an_empty_file_and_an_empty_table_change_nothing() {
 #[test]
 fn every_error_names_its_line_its_key_and_the_valid_values() {
     let errors = errors_of(
-        "workers = 10\nthreads = 3\n\n[limits]\nbacklog = 0\nrequests = \"many\"\nleast = 1\n\n[timeouts]\nidle = 60\n[timeout]\nidle = \"5s\"\n",
+        "workers = 10\nthreads = 3\n\n[limits]\nbacklog = 0\nrequests = \"many\"\nleast = 1\n\n[timeouts]\nidle = 60\n\
+         [timeout]\nidle = \"5s\"\n",
     );
     let expected = [
         "a.toml:1: workers: invalid value: integer `10`, expected a whole number from 0 to 9",
@@ -195,14 +196,15 @@ fn a_toml_syntax_error_names_its_line() {
 }
 
 #[test]
-fn a_text_without_quotes_is_an_error_that_shows_the_line_with_quotes() {
-    for (line, quoted) in [
-        ("workers = 127.0.0.1:5000", r#"workers = "127.0.0.1:5000""#),
-        ("idle=5s", r#"idle = "5s""#),
-        ("a.b = many  # a comment", r#"a.b = "many""#),
-        ("idle = redis://user:se cr'et@host", r#"idle = "redis://user:***@host""#),
+fn a_text_without_quotes_is_an_error_that_shows_the_key_and_not_the_value() {
+    for (line, key) in [
+        ("workers = 127.0.0.1:5000", "workers"),
+        ("idle=5s", "idle"),
+        ("a.b = many  # a comment", "a.b"),
+        ("idle = redis://user:se cr'et@host", "idle"),
+        ("engine = user:secret@host", "engine"),
     ] {
-        let expected = format!("a.toml:2: not valid TOML: a text needs quotes: write {quoted}");
+        let expected = format!("a.toml:2: not valid TOML: a text needs quotes: write {key} = \"VALUE\"");
         assert_eq!(errors_of(&format!("\n{line}\n")), [expected]);
     }
     for line in ["workers = ", "= 3", "workers = \"1", "workers = [1", "wor kers = 3"] {
@@ -286,6 +288,61 @@ fn an_error_hides_the_passwords_of_urls() {
         let error = builder.build().unwrap_err().to_string();
         assert_eq!(error.matches(shown).count(), 3, "{error}");
         assert!(!error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn an_argument_hides_what_can_be_a_password_without_a_scheme() {
+    for (argument, shown) in [
+        ("--set a.b=u:secret@h:6379", "--set a.b=***@h:6379"),
+        ("--set a.b = u:secret@h", "--set a.b =***@h"),
+        ("--set a.b=redis:/u:secret@h", "--set a.b=***@h"),
+        ("--set a.b=redis//u:se@cr=et@h", "--set a.b=***@h"),
+        ("--set a.b=\"u:secret@h\"", "--set a.b=***@h\""),
+        ("--set a.b=redis+unix:/a?pass=secret&db=1", "--set a.b=redis+unix:/a?pass=***&db=1"),
+        ("--set a.b=redis://u:se cr@et@h", "--set a.b=redis://u:***@h"),
+        // The key or the equals sign is missing.
+        ("--set redis://u:secr=et@h", "--set redis://u:***@h"),
+        ("--set u:secr=et@h", "--set ***@h"),
+        ("--set a.b:u:secret@h", "--set ***@h"),
+        ("redis://u:se cret@h", "redis://u:***@h"),
+        ("a.b=u:secret@h", "a.b=***@h"),
+        // Nothing to hide.
+        ("--set a.b=unix:/run/a@b", "--set a.b=unix:/run/a@b"),
+        ("--set a.b=127.0.0.1:1,unix:/run/a@b", "--set a.b=127.0.0.1:1,unix:/run/a@b"),
+        ("--set a.b=[\"unix:/run/a@b\"]", "--set a.b=[\"unix:/run/a@b\"]"),
+        ("--set a.b=5", "--set a.b=5"),
+        ("--listen", "--listen"),
+    ] {
+        assert_eq!(self::argument(argument).to_string(), shown, "{argument}");
+    }
+}
+
+#[test]
+fn the_error_of_a_value_hides_a_password_with_any_characters() {
+    for (url, shown) in [
+        ("redis://u:se cr\"et@h", "redis://u:***@h"),
+        ("redis://u:se\u{1b}cr\\et@h", "redis://u:***@h"),
+        ("u:se cret@h:1", "***@h:1"),
+        ("redis+unix:/a?pass=se cret", "redis+unix:/a?pass=***"),
+    ] {
+        let array = Value::Array(vec![Value::from(url)]);
+        for (key, value) in [("workers", Value::from(url)), ("timeouts.idle", Value::from(url)), ("workers", array)] {
+            let mut builder = ConfigBuilder::<Sample>::from_defaults();
+            builder.set_value(key, value.clone(), Source::Variable("A".to_owned()));
+            let error = builder.build().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("environment variable A: {key}: invalid ")), "{error}");
+            assert!(value.is_array() || error.contains(&format!("string \"{shown}\"")), "{error}");
+            assert!(!error.contains("cr") && !error.contains("se "), "{error}");
+        }
+    }
+    for (error, hidden) in [
+        ("unknown variant `u:se, cret@h`, expected a", "unknown variant `***@h`, expected a"),
+        ("unknown variant `u:se`, expected a", "unknown variant `***@h`, expected a"),
+        ("string \"cret@h\", expected \"\"", "string \"***@h\", expected \"\""),
+        ("not u:se, cret@h", "not ***@h"),
+    ] {
+        assert_eq!(hide_quoted(error, &Value::from("u:se, cret@h")), hidden);
     }
 }
 
