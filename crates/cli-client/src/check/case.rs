@@ -31,8 +31,8 @@ use std::time::Duration;
 
 use proto::transcript::{Action, Step, Transcript, allowed_bytes};
 
-use super::load::Program;
 use super::pattern::Pattern;
+use super::program::Program;
 
 /// How much a case asks of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

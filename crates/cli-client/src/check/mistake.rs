@@ -4,7 +4,9 @@
 //! ordered from the special to the general; the first that applies is reported. None of them decides whether a case
 //! failed.
 
-use super::dialogue::{Difference, End, Ending, Expected};
+mod number;
+
+use super::client::{Difference, End, Ending, Expected};
 use crate::language::check as texts;
 use crate::target::Target;
 
@@ -116,7 +118,7 @@ impl Comparison<'_> {
             (Some(wanted), Some(reply)) => {
                 let order = || others().then(texts::mistake_order);
                 let is_permutation = replies.len() > 1 && sorted(&replies) == sorted(&expected);
-                if is_permutation { order() } else { number(request, wanted, reply).or_else(order) }
+                if is_permutation { order() } else { number::explain(request, wanted, reply).or_else(order) }
             }
             (Some(_), None) if reply.starts_with('e') => {
                 Some(self.rejected(request, reply, replies.len(), requests.len()))
@@ -372,76 +374,6 @@ fn is_same_error(expected: &str, reply: &str) -> bool {
     code(expected).is_some() && code(expected) == code(reply)
 }
 
-/// Explains a number that is written or computed in another way.
-fn number(request: &str, expected: &str, reply: &str) -> Option<String> {
-    if matches!(reply.to_lowercase().as_str(), "inf" | "nan" | "infinity" | "-inf" | "-infinity") {
-        return Some(texts::mistake_infinity());
-    }
-    let (wanted, got): (f64, f64) = (expected.parse().ok()?, reply.parse().ok()?);
-    if wanted.to_bits() == got.to_bits() {
-        return Some(layout(expected, reply));
-    }
-    #[allow(clippy::float_cmp, reason = "the zeros differ in their sign")]
-    if wanted == got {
-        return Some(texts::mistake_negative_zero());
-    }
-    let distance = ((got - wanted) / wanted).abs();
-    let digits = reply.bytes().filter(u8::is_ascii_digit).count();
-    if wanted == 0.0 || got == 0.0 {
-        return Some(texts::mistake_underflow());
-    }
-    let is_product = request.starts_with(['b', 'c']);
-    if distance < 1e-14 && is_product && significant(reply).len() > 15 {
-        return Some(texts::mistake_product_order());
-    }
-    if distance < 1e-13 && significant(reply).len() < significant(expected).len() {
-        return Some(texts::mistake_few_digits());
-    }
-    if distance < 1e-5 && digits <= 8 && digits < expected.len() {
-        return Some(texts::mistake_percent_g());
-    }
-    // A float has 24 bits, a double 53.
-    if (1e-10..1e-5).contains(&distance) {
-        return Some(texts::mistake_float32());
-    }
-    if distance < 1e-14 {
-        return Some(if is_product { texts::mistake_product_order() } else { texts::mistake_rounding() });
-    }
-    let operand: f64 = request.get(1..)?.trim().parse().ok()?;
-    [operand, operand * operand, operand * operand * operand, operand.powi(4)]
-        .into_iter()
-        .any(|power| (power - got).abs() <= power.abs() * 1e-9)
-        .then(texts::mistake_other_operation)
-}
-
-/// Explains a number that has the right value and another text.
-fn layout(expected: &str, reply: &str) -> String {
-    let (wanted, got) = (significant(expected), significant(reply));
-    if wanted.len() == got.len() && wanted != got {
-        return texts::mistake_tie();
-    }
-    if got.len() > wanted.len() {
-        return texts::mistake_digits();
-    }
-    if expected.contains('e') && !reply.contains(['e', 'E']) {
-        return texts::mistake_positional();
-    }
-    if !expected.contains('e') && reply.contains(['e', 'E']) {
-        return texts::mistake_exponent();
-    }
-    if expected.contains('e') {
-        return texts::mistake_exponent_layout();
-    }
-    if reply.contains('.') { texts::mistake_zeros() } else { texts::mistake_no_point() }
-}
-
-/// Returns the significant digits of a number.
-fn significant(text: &str) -> String {
-    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
-    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
-    digits.trim_matches('0').to_owned()
-}
-
 /// Explains a result for an invalid request.
 fn accepted(request: &str, expected: &str) -> String {
     if expected.starts_with("eRANGE") {
@@ -481,7 +413,7 @@ fn other_code(expected: &str, reply: &str, is_line: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::dialogue::Exchanged;
+    use crate::check::client::Exchanged;
     use crate::check::pattern::Pattern;
 
     /// Returns the likely mistake of a server that sends `received` instead of `expected`.

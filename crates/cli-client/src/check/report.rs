@@ -9,10 +9,10 @@ use serde::{Serialize, Serializer};
 use unicode_width::UnicodeWidthStr;
 
 use super::case::Case;
-use super::dialogue::{Difference, End, Ending, Exchanged, Expected};
-use super::load::Passed;
+use super::client::{Difference, End, Ending, Exchanged, Expected};
 use super::mistake;
 use super::pattern::escaped;
+use super::program::Passed;
 use crate::arguments::help;
 use crate::language::{Language, check as texts, explain};
 use crate::status_line::columns;
