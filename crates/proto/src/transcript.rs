@@ -126,8 +126,8 @@ impl Step {
     }
 }
 
-/// Parses the bytes of a step. Returns the allowed values of each byte: one, or all bytes in a pair of brackets. `None` if
-/// an escape is unknown.
+/// Parses the bytes of a step. Returns the allowed values of each byte: one, or all bytes in a pair of brackets. `None`
+/// if an escape is unknown.
 #[must_use]
 pub fn allowed_bytes(text: &str) -> Option<Vec<Vec<u8>>> {
     let mut bytes = Vec::new();

@@ -45,7 +45,8 @@ pub(crate) struct PowerCheck {
     #[command(flatten)]
     pub(crate) options: CheckOptions,
 
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration, help = texts::request_timeout())]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration,
+          help = texts::request_timeout())]
     pub(crate) request_timeout: Duration,
 
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, help = texts::idle("60s"))]
@@ -68,7 +69,8 @@ pub(crate) struct RpsCheck {
           help = texts::max_bad_frames())]
     pub(crate) max_bad_frames: u64,
 
-    #[arg(long, value_name = "COUNT", default_value = "30k", value_parser = at_most::<100_000_000>, help = texts::rounds())]
+    #[arg(long, value_name = "COUNT", default_value = "30k", value_parser = at_most::<100_000_000>,
+          help = texts::rounds())]
     pub(crate) rounds: u64,
 }
 

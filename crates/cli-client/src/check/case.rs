@@ -11,7 +11,8 @@
 //! ```
 //!
 //! The head is the id, the section of PROTOCOL.md and the level. `together` marks a case that mostly waits, and runs
-//! beside the others of this kind; `takes=TIME`, `window>=TIME` and `idle>=TIME` say when it is skipped. The further steps:
+//! beside the others of this kind; `takes=TIME`, `window>=TIME` and `idle>=TIME` say when it is skipped. The further
+//! steps:
 //!
 //! | step | meaning |
 //! |---|---|
@@ -20,10 +21,11 @@
 //! | `drip TIME BYTES` | sends a byte each time, until the next step is done |
 //! | `clock` | the times of `within` count from here; at first from the start of the case |
 //! | `within TIME TIME` | the next step is done between these times |
-//! | `close`, `reset` | the client closes with a FIN, or with a RST |
+//! | `close`, `reset` | the client closes with a FIN, or with an RST |
 //! | `program NAME` | runs a part that is code |
 //!
-//! A time is a duration, or `request`, `idle`, `window`, `window/2` or `window/10`, to which a duration may be added. In bytes,
+//! A time is a duration, or `request`, `idle`, `window`, `window/2` or `window/10`, to which a duration may be added.
+//! In bytes,
 //! `{511*1}` is 511 times the byte `1`; `max` and `bad` stand for the limits of the server.
 
 use std::collections::BTreeMap;
@@ -250,7 +252,8 @@ impl Case {
         if self.program() == Some(Program::Numbers) { longest.max(LONGEST_REQUEST) } else { longest }
     }
 
-    /// Returns the number of invalid bytes that a connection of a game has to survive, if the case does not use the limit.
+    /// Returns the number of invalid bytes that a connection of a game has to survive, if the case does not use the
+    /// limit.
     pub(super) fn bad_frames(&self) -> u64 {
         if self.uses_bad {
             return 0;

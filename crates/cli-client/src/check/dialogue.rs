@@ -33,8 +33,8 @@ struct Dialogue<'a> {
 /// instance, that a player has left; a wrong one fails at each attempt.
 const PAUSE_FACTORS: [u32; 3] = [1, 5, 20];
 
-/// Performs the steps of a case. Each step may take `timeout`. A case with pauses is repeated with longer ones before it
-/// counts as failed, but none is longer than `max_pause`.
+/// Performs the steps of a case. Each step may take `timeout`. A case with pauses is repeated with longer ones before
+/// it counts as failed, but none is longer than `max_pause`.
 ///
 /// # Errors
 ///

@@ -29,8 +29,8 @@ pub(super) enum Match {
 }
 
 impl Pattern {
-    /// Creates a pattern of bytes, each with its allowed values. The message of an error reply of the power protocol may
-    /// be any text: programs use only the code.
+    /// Creates a pattern of bytes, each with its allowed values. The message of an error reply of the power protocol
+    /// may be any text: programs use only the code.
     pub(super) fn new(allowed: &[Vec<u8>]) -> Self {
         let mut pieces = Vec::new();
         let mut rest = allowed;

@@ -206,7 +206,8 @@ fn seconds(duration: Duration) -> String {
     format!("{:.2}", duration.as_secs_f64())
 }
 
-/// Formats the sent bytes for JSON: those since the last correct reply, or, with several clients, all with their numbers.
+/// Formats the sent bytes for JSON: those since the last correct reply, or, with several clients, all with their
+/// numbers.
 fn sent_text(dialogue: &[Exchanged], sent: &[u8]) -> String {
     if dialogue.iter().all(|exchanged| exchanged.client == 1) {
         return text(sent);

@@ -27,7 +27,8 @@ const MAX_PROGRAM: Duration = Duration::from_mins(2);
 /// How long a single move may wait while the window is measured.
 pub(super) const MAX_WINDOW: Duration = Duration::from_secs(65);
 
-/// At most this much of the time until the void reply, or a tenth of it, is not the window: the reply took some time, too.
+/// At most this much of the time until the void reply, or a tenth of it, is not the window: the reply took some time,
+/// too.
 const REPLY_TIME: Duration = Duration::from_secs(1);
 
 /// The server under test.
@@ -177,8 +178,8 @@ impl Server {
         }
     }
 
-    /// Lets one move go void. Returns this case with its outcome, and the window, or nothing if the move was not void in
-    /// time.
+    /// Lets one move go void. Returns this case with its outcome, and the window, or nothing if the move was not void
+    /// in time.
     pub(super) async fn measure_window(&self) -> Result<(Case, Outcome, Option<Duration>), CliError> {
         let mut cases = case::parse(WINDOW_CASE, &self.settings).map_err(CliError::System)?;
         let case = cases.pop().ok_or_else(|| CliError::System(WINDOW_CASE.to_owned()))?;

@@ -28,8 +28,8 @@ pub(super) struct House {
 /// A question about the house.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Question {
-    /// Whether the moves of the house, as the outcomes show them, are the same against each move of the player. They are
-    /// not if a pair is judged wrong.
+    /// Whether the moves of the house, as the outcomes show them, are the same against each move of the player. They
+    /// are not if a pair is judged wrong.
     Rule,
     /// Whether the house plays each move equally often.
     Fair,
@@ -184,8 +184,8 @@ mod tests {
         assert!(house.p(Question::Memory) < MIN_P && house.p(Question::Fair) > MIN_P, "{house:?}");
     }
 
-    /// The approximation by the distribution is good enough for few rounds: for each number of rounds up to 100, the failing
-    /// outcomes of the exact distribution have a probability below 1 in 100,000 together.
+    /// The approximation by the distribution is good enough for few rounds: for each number of rounds up to 100, the
+    /// failing outcomes of the exact distribution have a probability below 1 in 100,000 together.
     #[test]
     fn few_rounds_raise_no_false_alarm() {
         const MOST: usize = 100;

@@ -32,8 +32,8 @@ texts! {
         "The server's duel.window [default: measured, by letting one move go void]"
         "服务器的 duel.window [默认：让一拳作废来测量]"
     rounds
-        "Rounds of the statistical cases. More rounds find smaller faults: 30k find a house that plays one move in 35.3 % \
-         of the rounds, 3m the bias of 'random byte % 3' [default: 30k]"
+        "Rounds of the statistical cases. More rounds find smaller faults: 30k find a house that plays one move \
+         in 35.3 % of the rounds, 3m the bias of 'random byte % 3' [default: 30k]"
         "统计用例的局数。局数越多，能发现的偏差越小：30k 能发现某一拳占 35.3 % 的庄家，\
          3m 能发现“随机字节 % 3”的偏差 [默认：30k]"
 }
@@ -42,7 +42,8 @@ texts! {
 texts! {
     announce(server, count, level) "{server}: level {level}, cases: {count}" "{server}：级别 {level}，用例数 {count}"
     announce_robust(connections)
-        "The robust cases open up to {connections} connections at a time, and send up to 32 MiB; each ends within two minutes."
+        "The robust cases open up to {connections} connections at a time, and send up to 32 MiB; each ends \
+         within two minutes."
         "robust 用例最多同时打开 {connections} 个连接，最多发送 32 MiB；每个用例在两分钟内结束。"
     announce_lobby
         "Other players in the lobby would disturb the cases."
@@ -185,8 +186,8 @@ texts! {
         "a result that is too small becomes 0.0; only one that is too large is RANGE"
         "太小的结果变为 0.0；只有太大的才是 RANGE"
     mistake_reset
-        "the socket was closed while bytes of the client were unread, which sends an RST: half-close, read to the end, then \
-         close"
+        "the socket was closed while bytes of the client were unread, which sends an RST: half-close, read to \
+         the end, then close"
         "客户端还有字节未读时就关闭了套接字，因此发出 RST：应先半关闭，读到结尾，再关闭"
     mistake_closes
         "the connection was closed although the client may send more"
@@ -212,7 +213,9 @@ texts! {
     mistake_waits_for_line_feed
         "the server waits for LF: a request without LF counts as soon as it is complete"
         "服务器在等 LF：没有 LF 的请求一旦完整就应处理"
-    mistake_close_notify "over TLS, the end of the data is close_notify, and then the FIN" "在 TLS 上，数据以 close_notify 结束，然后才是 FIN"
+    mistake_close_notify
+        "over TLS, the end of the data is close_notify, and then the FIN"
+        "在 TLS 上，数据以 close_notify 结束，然后才是 FIN"
     mistake_stays_open
         "the connection stays open: after its last reply, the server has to close"
         "连接一直开着：最后一个应答之后，服务器应关闭连接"
@@ -231,12 +234,15 @@ texts! {
     mistake_percent_g "the number has the few digits of '%g'" "这个数只有 '%g' 的几位数字"
     mistake_float32 "computed with single precision: numbers are doubles" "用了单精度：数应为双精度"
     mistake_product_order
-        "a power function, or other rounding: the cube is (x·x)·x and the fourth power ((x·x)·x)·x, each product rounded"
+        "a power function, or other rounding: the cube is (x·x)·x and the fourth power \
+         ((x·x)·x)·x, each product rounded"
         "用了幂函数或别的舍入：立方是 (x·x)·x，四次方是 ((x·x)·x)·x，每个乘积都舍入一次"
     mistake_rounding
         "rounded in another way: a decimal becomes the nearest double, ties to even"
         "舍入方式不同：十进制数应取最近的双精度数，两者同样近时取偶数"
-    mistake_other_operation "another operation: a is the square, b the cube, c the fourth power, d the number" "操作弄错了：a 平方，b 立方，c 四次方，d 数本身"
+    mistake_other_operation
+        "another operation: a is the square, b the cube, c the fourth power, d the number"
+        "操作弄错了：a 平方，b 立方，c 四次方，d 数本身"
     mistake_tie
         "of two shortest digit strings, the farther one: take the one nearest to the double (as Python's repr does)"
         "两个最短数字串中取了较远的一个：应取离双精度数更近的（如 Python 的 repr）"
@@ -293,8 +299,12 @@ texts! {
         "the house prefers a move: draw each with the same probability, as randrange(3) does"
         "庄家偏爱某一拳：每种拳的概率应相同，如 randrange(3)"
     mistake_follows_itself "the house follows a pattern of its own: draw each move anew" "庄家有自己的规律：每一拳都应重新随机选择"
-    mistake_looks_at_player "the house reacts to the player: its move must not depend on earlier rounds" "庄家会根据玩家出拳：它的出拳不应取决于以前的局"
-    mistake_early "a timeout ended too early: it counts from the last reply, or from the first byte" "超时太早：应从上一个应答或第一个字节算起"
+    mistake_looks_at_player
+        "the house reacts to the player: its move must not depend on earlier rounds"
+        "庄家会根据玩家出拳：它的出拳不应取决于以前的局"
+    mistake_early
+        "a timeout ended too early: it counts from the last reply, or from the first byte"
+        "超时太早：应从上一个应答或第一个字节算起"
     mistake_patience
         "another player met the move at once: the partner has a tenth of the window to move"
         "别的玩家立即遇到了这一拳：搭档有窗口十分之一的时间出拳"
