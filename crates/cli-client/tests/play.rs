@@ -121,10 +121,33 @@ fn a_throw_on_a_terminal_shows_the_remaining_time() {
     let server = real::duel(LONG);
     let mut terminal = Terminal::start(client(&format!("rps throw rock --duel --addr {server}")));
     terminal.see("waiting for the other player: 30 s left");
+    assert!(!terminal.echoes());
     run(&format!("rps throw paper --duel --addr {server}")).assert_success("paper win\n");
     // The line is cleared.
     let before = terminal.see("rock lose\r\n");
     assert!(before.ends_with("\r\x1b[K"), "{before:?}");
+    terminal.wait_for_end();
+    assert!(terminal.echoes());
+    assert_eq!(terminal.code(), Some(0));
+}
+
+/// Only `rps play` discards keys, because its next prompt would read them.
+#[test]
+fn a_move_typed_during_a_throw_is_thrown_next() {
+    let server = real::duel(LONG);
+    let mut terminal = Terminal::start(client(&format!("rps throw - --duel --addr {server}")));
+    terminal.press("rock\n");
+    for (typed, reply, shown) in
+        [("paper\n", "paper win\n", "rock lose\r\n"), ("\x04", "scissors win\n", "paper lose\r\n")]
+    {
+        terminal.see("waiting for the other player: 30 s left");
+        assert!(!terminal.echoes());
+        terminal.press(typed);
+        let mv = reply.split(' ').next().expect("a move");
+        run(&format!("rps throw {mv} --duel --addr {server}")).assert_success(reply);
+        let before = terminal.see(shown);
+        assert!(!before.contains("paper"), "{before:?}");
+    }
     assert_eq!(terminal.code(), Some(0));
 }
 
@@ -196,7 +219,7 @@ fn a_game_explains_its_keys_and_ends_with_quit() {
 
 /// The server closes its idle connections, and then the player moves again.
 #[test]
-fn a_move_after_an_idle_close_gets_a_new_connection_and_a_duelist_is_told() {
+fn a_move_after_an_idle_close_gets_a_new_connection_and_a_duelist_gets_a_note() {
     let note = "the server had closed the idle connection; connected again: the opponent may be another player now";
     for (arguments, messages, objects) in [
         ("rps throw -", &[][..], false),
