@@ -153,7 +153,8 @@ fn a_wrong_request_for_candidates_fails_without_output() {
 fn the_manual_is_in_english_and_has_a_page_per_command() {
     let page = run("man");
     page.assert_success(&page.stdout);
-    for part in [".TH cli-client 1 ", ".SH NAME\n", ".SH COMMANDS\n", ".SH EXAMPLES\n", ".SH \"EXIT STATUS\"\n"] {
+    let title = concat!(".TH cli-client 1 \"\" \"cli-client ", env!("CARGO_PKG_VERSION"), "\" \"User Commands\"\n");
+    for part in [title, ".SH NAME\n", ".SH COMMANDS\n", ".SH EXAMPLES\n", ".SH \"EXIT STATUS\"\n"] {
         assert!(page.stdout.contains(part), "{part}: {page:?}");
     }
     run("--lang zh man").assert_success(&page.stdout);
