@@ -57,7 +57,7 @@ fn a_report_has_all_parameters_that_repeat_the_run() {
         20,
         &format!(
             "power -n 20 -z 1h --warmup 10ms -c 2 --threads 2 --rate 1k --op cube --number -0.10 --framing line \
-             --timeout 7s --sources 127.0.0.2,127.0.0.3 --addr {server}"
+             --timeout 7s --sources 127.0.0.2,127.0.0.3 --insecure --server-name power.example --addr {server}"
         ),
     );
     for (name, value) in [
@@ -76,6 +76,8 @@ fn a_report_has_all_parameters_that_repeat_the_run() {
         ("warmup_s", json!(0.01)),
         ("sources", json!(["127.0.0.2", "127.0.0.3"])),
         ("timeout_s", json!(7.0)),
+        ("insecure", json!(true)),
+        ("server_name", json!("power.example")),
         ("version", json!(env!("CARGO_PKG_VERSION"))),
     ] {
         assert_eq!(report[name], value, "{name}: {report}");
@@ -86,6 +88,7 @@ fn a_report_has_all_parameters_that_repeat_the_run() {
     let exchange = format!(r"exchange -n 5 --pipeline 2 --send a2\n --expect d4.0\x0a --addr {server}");
     let report = run_bench_ok(5, &exchange);
     assert_eq!((&report["send"], &report["expect"]), (&json!(r"a2\n"), &json!(r"d4.0\n")), "{report}");
+    assert!(report.get("insecure").is_none() && report.get("server_name").is_none(), "{report}");
     let duel = real::duel(Duration::from_secs(30));
     let report = run_bench_ok(10, &format!("duel -n 10 -c 2 --window 3s --addr {duel}"));
     assert_eq!((&report["window_s"], &report["timeout_s"]), (&json!(3.0), &json!(5.0)), "{report}");

@@ -29,7 +29,7 @@ const MAX_RUNS: usize = 50;
 const MAX_P: f64 = 0.01;
 
 /// The fields of a report that describe the load. Some reports lack some of them.
-const PARAMETERS: [&str; 19] = [
+const PARAMETERS: [&str; 20] = [
     "address",
     "keep_alive",
     "connections",
@@ -47,8 +47,9 @@ const PARAMETERS: [&str; 19] = [
     "sources",
     "timeout_s",
     "window_s",
+    "insecure",
+    "server_name",
     "version",
-    "schema",
 ];
 
 /// Compares the runs of each file with those of the first one.

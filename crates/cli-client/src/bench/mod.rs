@@ -123,7 +123,19 @@ fn plans(command: BenchCommand, session: &Session) -> Result<Vec<Plan>, CliError
         let in_flight = pipeline.unwrap_or(1);
         let connectors = endpoints.iter().map(|endpoint| session.connector(endpoint)).collect();
         let timeout = session.timeouts.reply;
-        Ok(Plan { workload, keep_alive, framing, connectors, load, in_flight, timeout, window: None })
+        let (insecure, server_name) = (session.is_insecure(), session.server_name.clone());
+        Ok(Plan {
+            workload,
+            keep_alive,
+            framing,
+            connectors,
+            load,
+            in_flight,
+            timeout,
+            window: None,
+            insecure,
+            server_name,
+        })
     };
     let plan = match command {
         BenchCommand::Power(PowerLoad { load, keep_alive, pipeline, framing, compare, op, number, addr }) => {

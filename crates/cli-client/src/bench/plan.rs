@@ -34,6 +34,10 @@ pub(super) struct Plan {
     pub(super) timeout: Duration,
     /// How long a move of a duel waits for another player's move.
     pub(super) window: Option<Duration>,
+    /// Whether the certificates of the servers are not verified.
+    pub(super) insecure: bool,
+    /// The name that the certificates must have instead of the host.
+    pub(super) server_name: Option<String>,
 }
 
 impl Plan {
