@@ -244,6 +244,7 @@ texts! {
         "invalid value '{value}' for '{argument}': {expected}"
         "'{argument}' 的值 '{value}' 无效：{expected}"
     one_of(values) "one of {values}" "可以是 {values}"
+    list_separator ", " "、"
     missing_value(argument) "a value is required for '{argument}'" "'{argument}' 需要一个值"
     missing_argument(arguments) "missing: {arguments}" "缺少：{arguments}"
     missing_command(commands) "a command is required: {commands}" "需要一个命令：{commands}"
@@ -529,8 +530,9 @@ texts! {
     series_failed(file, reason) "--series: {file}: {reason}" "--series：{file}：{reason}"
     compare_file(file, reason) "{file}: {reason}" "{file}：{reason}"
     compare_not_reports
-        "not a report of 'bench --json' in each line, as from: for i in 1 2 3 4 5; do cli-client bench ... --json; done"
-        "并非每行都是 'bench --json' 的报告；可这样得到：for i in 1 2 3 4 5; do cli-client bench ... --json; done"
+        "each line must be a report of 'bench --json'; five runs: for i in 1 2 3 4 5; do cli-client bench ... --json; \
+         done"
+        "每行须是一个 'bench --json' 的报告；运行五次：for i in 1 2 3 4 5; do cli-client bench ... --json; done"
     compare_is_comparison
         "a report of --compare has three loads: compare reports of single loads"
         "--compare 的报告包含三种负载：请比较单一负载的报告"
@@ -552,6 +554,9 @@ texts! {
     compare_noise_unknown
         "The noise is unknown with so few runs:\nmake at least 5 runs for each file, one report per line."
         "运行次数太少，噪声未知。请为每个文件至少运行 5 次，每行一个报告。"
+    compare_incomplete(names)
+        "Not compared, because a run lacks them: {names}"
+        "有的运行缺少这些数值，未比较：{names}"
     power_out_of_range
         "--number: the result is beyond the largest double, 1.7976931348623157e+308"
         "--number：结果超出最大的双精度数 1.7976931348623157e+308"
