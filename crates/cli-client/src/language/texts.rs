@@ -408,6 +408,9 @@ texts! {
         "; this may be the address of the duel server: check it with 'probe duel'"
         "；这可能是对战服务器的地址，请用 'probe duel' 检查"
     hint_outcome_unknown "; the outcome of the move is unknown" "；这一拳的结果未知"
+    hint_probe_rps
+        "; is this an rps server? check it with 'probe rps'"
+        "；这是 rps 服务器吗？请用 'probe rps' 检查"
     hint_window
         ": --window (as the server's duel.window) plus --timeout"
         "：即 --window（应与服务器的 duel.window 一致）加 --timeout"
