@@ -228,7 +228,7 @@ fn usage_errors_are_completely_in_chinese() {
     }
     // With an invalid `--lang` the environment decides.
     let client = client("power square 2 --lang de").with_env("LC_ALL", "zh_CN.UTF-8");
-    client.run("").assert_usage_error("cli-client: '--lang <LANGUAGE>' 的值 'de' 无效：可以是 en, zh");
+    client.run("").assert_usage_error("cli-client: '--lang <LANGUAGE>' 的值 'de' 无效：可以是 en、zh");
 }
 
 #[test]
