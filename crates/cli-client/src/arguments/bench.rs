@@ -25,7 +25,7 @@ pub(crate) enum BenchCommand {
     Duel(DuelLoad),
     #[command(about = texts::bench_exchange(), override_usage = EXCHANGE_USAGE)]
     Exchange(ExchangeLoad),
-    #[command(about = texts::bench_compare(), after_help = texts::bench_compare_rule())]
+    #[command(about = texts::bench_compare())]
     Compare(CompareArguments),
 }
 

@@ -14,8 +14,8 @@ texts! {
     level
         "What to check: core, what the simplest programs do; full, what PROTOCOL.md promises; robust, what broken and \
          hostile clients do. Each includes the one before [default: full]"
-        "检查什么：core，最简单的程序所做的；full，PROTOCOL.md 所承诺的；robust，有缺陷或恶意的客户端所做的。\
-         每一级包括前一级 [默认：full]"
+        "检查到哪一级：core、full 或 robust。core：最简单的程序所做的；full：PROTOCOL.md 所承诺的；\
+         robust：有缺陷或恶意的客户端所做的。每一级包括前一级 [默认：full]"
     level_core "One write, one read" "一次写，一次读"
     level_full "What PROTOCOL.md promises" "PROTOCOL.md 所承诺的"
     level_robust "Many connections, floods, resets, garbage" "大量连接、洪水、重置、乱码"

@@ -48,11 +48,10 @@ texts! {
     help_arguments "Arguments" "参数"
     help_options "Options" "选项"
     help_common "For every command" "所有命令通用"
-    help_usage "Usage" "用法"
     help_examples "Examples:" "示例："
     help_short_end
         "For every command: --lang, --json, -q, -v, --trace, --timeout and the options\n\
-         of TLS. --help has these, whole texts, examples and exit codes."
+         of TLS. --help adds these, full descriptions, examples and exit codes."
         "所有命令通用：--lang、--json、-q、-v、--trace、--timeout 和 TLS 的选项。\n\
          --help 有这些选项、完整的说明、示例和退出码。"
     help_flag "Print help; --help has more than -h" "显示帮助；--help 比 -h 详细"
@@ -151,7 +150,7 @@ texts! {
         "给对战服务器发一个无效的出拳，不打扰任何玩家"
     probe_duel_note
         "The solo server sends the same reply to an invalid move, so this probe\ncannot tell the two games apart."
-        "庄家的服务器对无效的出拳应答相同，所以这个检查无法区分两种对局。"
+        "庄家服务器对无效出拳的应答与此相同，因此这项检查分不出两种对局。"
     wait "Retry until the server works, for at most this long" "反复尝试直到正常，最多这么久"
 
     completions "Print a shell completion script" "打印 shell 的命令补全脚本"
@@ -202,7 +201,8 @@ texts! {
     thresholds
         "Exit with 1 unless the run meets this condition, such as p99<2ms. Metrics: p50, p90, p95, p99, p99.9, p99.99, \
          max, min, mean (with a unit), throughput (per second; 100k), errors and unsent (a number, or 1%). Operators: \
-         <, <=, >, >=. Repeat it, or separate conditions by commas"
+         <, <=, >, >=. Repeat it, or separate conditions by commas. Errors in the run decide the exit code before \
+         thresholds"
         "不满足此条件就以 1 退出，如 p99<2ms。指标：p50、p90、p95、p99、p99.9、p99.99、max、min、mean（带单位）、\
          throughput（每秒；100k）、errors 和 unsent（个数，或 1%）。运算符：<、<=、>、>=。可多次给出，或用逗号隔开"
     series
