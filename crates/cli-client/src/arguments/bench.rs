@@ -163,7 +163,7 @@ const EXCHANGE_USAGE: &str = "cli-client bench exchange [OPTIONS] --send <BYTES>
 /// measurement.
 const MAX_IN_FLIGHT: u64 = 65_536;
 
-/// Parses the name of a file. `-` is none: the report is on standard output.
+/// Parses a file name. Rejects `-`, because standard output has the report.
 fn series_file(text: &str) -> Result<PathBuf, String> {
     if text == "-" { Err(texts::not_a_series_file()) } else { Ok(text.into()) }
 }

@@ -53,7 +53,7 @@ texts! {
         "For every command: --lang, --json, -q, -v, --trace, --timeout and the options\n\
          of TLS. --help adds these, full descriptions, examples and exit codes."
         "所有命令通用：--lang、--json、-q、-v、--trace、--timeout 和 TLS 的选项。\n\
-         --help 有这些选项、完整的说明、示例和退出码。"
+         --help 列出这些选项、完整的说明、示例和退出码。"
     help_flag "Print help; --help has more than -h" "显示帮助；--help 比 -h 详细"
     help_command "Print this help, or the help of a command" "显示帮助，或某个命令的帮助"
     version_flag "Print the version" "显示版本"
@@ -184,8 +184,8 @@ texts! {
         "Stop after this long [default: 5s, unless --requests is given]"
         "运行指定时长后结束 [默认：5s，除非给出 --requests]"
     rate
-        "Open loop: send this many requests per second at fixed intervals, whether or not replies arrive. Latency counts \
-         from the scheduled time; requests that were due but had no free connection are reported as not sent"
+        "Open loop: send this many requests per second at fixed intervals, whether or not replies arrive. Latency \
+         counts from the scheduled time; requests that were due but had no free connection are reported as not sent"
         "开环：每秒按固定间隔发出这么多请求，不管应答是否到达。延迟从计划的发送时刻算起；\
          到期却没有空闲连接的请求报告为未发出"
     pipeline "Requests in flight on each connection [default: 1]" "每个连接上同时在途的请求数 [默认：1]"
@@ -195,8 +195,8 @@ texts! {
     warmup "Send the load for this long before counting starts" "先加压这么久，再开始计数"
     threads "Number of threads that send the load [default: 1]" "加压的线程数 [默认：1]"
     sources
-        "Connect from these local addresses in turn; each has its own ports. Addresses and ranges, separated by commas, \
-         such as 127.0.0.2-127.0.0.9"
+        "Connect from these local addresses in turn; each has its own ports. Addresses and ranges, separated by \
+         commas, such as 127.0.0.2-127.0.0.9"
         "轮流从本机的这些地址连接，每个地址有自己的端口：用逗号隔开的地址和范围，如 127.0.0.2-127.0.0.9"
     thresholds
         "Exit with 1 unless the run meets this condition, such as p99<2ms. Metrics: p50, p90, p95, p99, p99.9, p99.99, \
@@ -204,7 +204,8 @@ texts! {
          <, <=, >, >=. Repeat it, or separate conditions by commas. Errors in the run decide the exit code before \
          thresholds"
         "不满足此条件就以 1 退出，如 p99<2ms。指标：p50、p90、p95、p99、p99.9、p99.99、max、min、mean（带单位）、\
-         throughput（每秒；100k）、errors 和 unsent（个数，或 1%）。运算符：<、<=、>、>=。可多次给出，或用逗号隔开"
+         throughput（每秒；100k）、errors 和 unsent（个数，或 1%）。运算符：<、<=、>、>=。可多次给出，或用逗号隔开。\
+         若运行中有错误，退出码由错误决定"
     series
         "Write a JSON object per second to this file while the load runs, warm-up included"
         "加压期间每秒向这个文件写一个 JSON 对象，包括预热"
@@ -243,8 +244,8 @@ texts! {
     invalid_value(value, argument, expected)
         "invalid value '{value}' for '{argument}': {expected}"
         "'{argument}' 的值 '{value}' 无效：{expected}"
-    one_of(values) "one of {values}" "可以是 {values}"
     list_separator ", " "、"
+    one_of(values) "one of {values}" "可以是 {values}"
     missing_value(argument) "a value is required for '{argument}'" "'{argument}' 需要一个值"
     missing_argument(arguments) "missing: {arguments}" "缺少：{arguments}"
     missing_command(commands) "a command is required: {commands}" "需要一个命令：{commands}"
@@ -398,8 +399,8 @@ texts! {
         "; if the server ends its replies in another way, try another --framing, such as bare"
         "；服务器若用别的方式结束应答，可换一种 --framing，如 bare"
     hint_split
-        "; the request was sent in pieces, and the server took the first pieces for a whole request: with framing.settle \
-         it waits for the rest"
+        "; the request was sent in pieces, and the server took the first pieces for a whole request: with \
+         framing.settle it waits for the rest"
         "；请求是分片发出的，服务器把先到的几片当成了整个请求：设置 framing.settle 可以让它等待其余部分"
     hint_duel
         "; --timeout sets how long to wait, and --duel waits for another player"
@@ -407,10 +408,10 @@ texts! {
     hint_is_duel
         "; this may be the address of the duel server: check it with 'probe duel'"
         "；这可能是对战服务器的地址，请用 'probe duel' 检查"
-    hint_outcome_unknown "; the outcome of the move is unknown" "；这一拳的结果未知"
     hint_probe_rps
         "; is this an rps server? check it with 'probe rps'"
         "；这是 rps 服务器吗？请用 'probe rps' 检查"
+    hint_outcome_unknown "; the outcome of the move is unknown" "；这一拳的结果未知"
     hint_window
         ": --window (as the server's duel.window) plus --timeout"
         "：即 --window（应与服务器的 duel.window 一致）加 --timeout"
@@ -553,13 +554,13 @@ texts! {
     compare_worse(p) "worse (p = {p})" "更差（p = {p}）"
     compare_within_noise(p) "within noise (p = {p})" "在噪声内（p = {p}）"
     compare_equal "equal" "相同"
+    compare_incomplete(names)
+        "Not compared, because a run lacks them: {names}"
+        "有的运行缺少这些数值，未比较：{names}"
     compare_unknown "noise unknown" "噪声未知"
     compare_noise_unknown
         "The noise is unknown with so few runs:\nmake at least 5 runs for each file, one report per line."
         "运行次数太少，噪声未知。请为每个文件至少运行 5 次，每行一个报告。"
-    compare_incomplete(names)
-        "Not compared, because a run lacks them: {names}"
-        "有的运行缺少这些数值，未比较：{names}"
     power_out_of_range
         "--number: the result is beyond the largest double, 1.7976931348623157e+308"
         "--number：结果超出最大的双精度数 1.7976931348623157e+308"
