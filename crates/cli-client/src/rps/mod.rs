@@ -47,10 +47,8 @@ pub(crate) async fn throw(arguments: ThrowArguments, session: &Session) -> Resul
                 let deadline = Instant::now() + game.window.unwrap_or_default();
                 let line = || waiting_until(deadline);
                 let status_line = StatusLine::new(wanted);
-                let echo_off = status_line.is_shown().then(EchoOff::start);
-                let report = status_line.run(game.throw(mv), line).await?;
-                drop(echo_off);
-                report.print(session.output)?;
+                let _echo_off = status_line.is_shown().then(EchoOff::start);
+                status_line.run(game.throw(mv), line).await?.print(session.output)?;
             }
             Err(error) => result = reported(error, session.output)?,
         }
