@@ -304,13 +304,13 @@ fn compare_names_figures_that_only_some_runs_have_and_each_value_of_a_parameter_
     let whole = json!({"cpu_us": 3.0, "latency_us": {"p50": 1.0}});
     let one = write("one", &[(8, whole.clone()), (16, whole.clone()), (8, whole)]);
     let other = write("other", &[(8, json!({"latency_us": {"p50": 1.0}, "unsent": 0}))]);
-    for (language, names) in [
-        ("en", "\n\nNot compared, because a run lacks them: client's CPU, not sent\n"),
-        ("zh", "\n\n有的运行缺少这些数值，未比较：客户端 CPU、未发出\n"),
+    for (language, values, names) in [
+        ("en", "8, 16", "\n\nNot compared, because a run lacks them: client's CPU, not sent\n"),
+        ("zh", "8、16", "\n\n有的运行缺少这些数值，未比较：客户端 CPU、未发出\n"),
     ] {
         let compared = run(&format!("bench compare {one} {other} --lang {language}"));
         assert!(compared.stdout.contains(names), "{compared:?}");
-        assert!(compared.stdout.contains("  connections  8, 16 -> 8\n"), "{compared:?}");
+        assert!(compared.stdout.contains(&format!("  connections  {values} -> 8\n")), "{compared:?}");
         assert!(compared.stdout.contains("  p50 ") && !compared.stdout.contains("p90"), "{compared:?}");
     }
     let same = run(&format!("bench compare {one} {one}"));

@@ -362,7 +362,7 @@ impl fmt::Display for Comparison<'_> {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
-            values.iter().map(text).collect::<Vec<_>>().join(", ")
+            values.iter().map(text).collect::<Vec<_>>().join(&texts::list_separator())
         };
         let parameter = |(name, [before, after]): (&str, [Vec<&Value>; 2])| {
             (name.to_owned(), Cell::Prose(format!("{} -> {}", list(&before), list(&after))))

@@ -43,7 +43,7 @@ pub(super) struct Plan {
 impl Plan {
     /// Returns the name of the servers for text output.
     pub(super) fn server(&self) -> String {
-        let addresses = self.addresses(", ");
+        let addresses = self.addresses(&texts::list_separator());
         match self.workload {
             Workload::Exchange { .. } => addresses,
             _ => texts::server_at(self.workload.name(), addresses),
