@@ -407,14 +407,14 @@ async fn an_operand_error_outlives_an_idle_close() {
     let error = Error { address: "input".to_owned(), phase: Phase::Send, kind: ErrorKind::Closed };
     let operands = stream::iter([Ok(Number::from(2))]).chain(stream::once(late)).chain(stream::iter([Err(error)]));
     let client = Client::new(connector(&address).with_timeouts(Timeouts::all(TEST_TIMEOUT)));
-    let mut replies = Vec::new();
+    let mut squares = Vec::new();
     let result = client.request_all(Operation::Square, operands, |operand, reply| {
-        replies.push((operand.value(), reply.expect("a number").value()));
+        squares.push((operand.value(), reply.expect("a number").value()));
         replied.notify_one();
         Ok(())
     });
     assert_eq!(result.await.map_err(|error| error.address), Err("input".to_owned()));
-    assert_eq!(replies, [(2.0, 4.0), (3.0, 9.0)]);
+    assert_eq!(squares, [(2.0, 4.0), (3.0, 9.0)]);
     assert_eq!(server.join().unwrap(), "a3.0\n");
 }
 

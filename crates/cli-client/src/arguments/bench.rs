@@ -170,6 +170,6 @@ fn series_file(text: &str) -> Result<PathBuf, String> {
 
 fn operation(text: &str) -> Result<Operation, String> {
     let named = Operation::ALL.into_iter().find(|operation| operation.to_string() == text);
-    let names = || Operation::ALL.map(|operation| operation.to_string()).join(&texts::list_separator());
-    named.ok_or_else(|| texts::one_of(names()))
+    let all = || Operation::ALL.map(|operation| operation.to_string()).join(&texts::list_separator());
+    named.ok_or_else(|| texts::one_of(all()))
 }
