@@ -103,14 +103,20 @@ LABEL org.opencontainers.image.title="rps-server" \
       org.opencontainers.image.version="${VERSION}"
 
 
-# The client, only for its manual pages. Its other dependencies are compiled here.
-FROM dependencies AS man-build
+# The client, only to print its manual pages here: a debug build is enough, and
+# needs neither a static link nor the dependencies above.
+FROM ${BUILDER} AS man-build
+WORKDIR /src
 COPY . .
-RUN target="$(rustc --print host-tuple)" \
-    && find . -type f -name '*.rs' ! -path './target/*' -exec touch {} + \
-    && cargo build --release --locked --target "$target" -p cli-client \
+RUN cargo build --locked -p cli-client \
     && install -d /image \
-    && "target/$target/release/cli-client" man /image
+    && target/debug/cli-client man /image
 
 FROM scratch AS man
 COPY --from=man-build /image/ /
+
+
+# A build without --target makes the image of the last stage. The manual pages
+# come before it, and behind the servers, so that the classic builder does not
+# build them for a server.
+FROM rps-server

@@ -69,8 +69,8 @@ fn print_candidates(completer: &dyn EnvCompleter, words: Vec<OsString>) -> io::R
     io::stdout().write_all(&candidates)
 }
 
-/// Removes each `=` before the word to complete: bash passes `--lang=zh` as three words. Each becomes a flag, because the
-/// completer reads the index of the word again.
+/// Removes each `=` before the word to complete: bash passes `--lang=zh` as three words. Each becomes a flag, because
+/// the completer reads the index of the word again.
 fn joined(words: Vec<OsString>, index: usize) -> Vec<OsString> {
     let is_separator = |(at, word): &(usize, OsString)| *at < index && word == "=";
     let (separators, mut words): (Vec<_>, Vec<_>) = words.into_iter().enumerate().partition(is_separator);

@@ -11,6 +11,9 @@ use crate::arguments;
 use crate::error::CliError;
 use crate::language::{Language, texts};
 
+/// The program and its version, in the footer of each page.
+const SOURCE: &str = concat!("cli-client ", env!("CARGO_PKG_VERSION"));
+
 /// Prints the page of the program, or writes one page per command into a folder. Pages are in English in every
 /// language, because man(1) looks for translations in other folders.
 ///
@@ -34,7 +37,8 @@ pub(crate) fn run(folder: Option<&Path>) -> Result<(), CliError> {
 
 /// Adds the page of a command and of its subcommands, each with its file name.
 fn add_pages(command: &Command, pages: &mut Vec<(String, String)>) -> io::Result<()> {
-    let man = Man::new(command.clone());
+    // Without the quotes, the empty date would be missing from the line, and the source take its place.
+    let man = Man::new(command.clone()).date("\"\"").source(SOURCE).manual("User Commands");
     let mut page = Vec::new();
     man.render(&mut page)?;
     pages.push((man.get_filename(), with_sections(&String::from_utf8_lossy(&page))));

@@ -18,6 +18,7 @@ use crate::output::write_stderr;
 use crate::session::Session;
 use crate::status_line::StatusLine;
 use crate::target::Target;
+use crate::terminal::EchoOff;
 
 /// Pause between two attempts: short compared with a server start, long compared with an exchange.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -42,6 +43,7 @@ pub(crate) async fn run(command: ProbeCommand, session: &Session) -> Result<(), 
     let mut result = Ok(());
     for connector in connectors {
         let status_line = StatusLine::new(deadline.is_some() && !session.output.quiet && !session.output.json);
+        let _echo_off = status_line.is_shown().then(EchoOff::start);
         let server = texts::server_at(target.name(), connector.address());
         let measured = status_line.run(measure_latency(target, &connector, deadline, session), || {
             let left = deadline.map_or(Duration::ZERO, |deadline| deadline - Instant::now()).as_secs();

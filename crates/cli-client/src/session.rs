@@ -19,6 +19,8 @@ pub(crate) struct Session {
     pub(crate) verbose: bool,
     trace: Option<Arc<Trace>>,
     tls: Arc<Tls>,
+    /// The name that the server's certificate must have instead of the host.
+    pub(crate) server_name: Option<String>,
     /// The warning of `--insecure`, if it is given.
     insecure_warning: Option<Once>,
 }
@@ -36,6 +38,7 @@ impl Session {
             verbose: common.verbose,
             trace: (common.verbose || common.trace).then(|| Arc::new(Trace::new(common.trace))),
             tls,
+            server_name: common.tls.server_name.clone(),
             insecure_warning: common.tls.insecure.then(Once::new),
         })
     }
@@ -54,6 +57,11 @@ impl Session {
             () = self.interrupt.cancelled() => Err(self.interrupt.error()),
             done = command => done,
         }
+    }
+
+    /// Whether servers' certificates are not verified.
+    pub(crate) fn is_insecure(&self) -> bool {
+        self.insecure_warning.is_some()
     }
 
     /// Prints a note on standard error, except with `--quiet` and `--json`.

@@ -8,8 +8,7 @@ use rustix::termios::{LocalModes, OptionalActions, QueueSelector, Termios, tcflu
 /// The settings of the terminal before its echo was turned off. [`restore`] takes them, also on the thread for signals.
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 
-/// The echo is off until this is dropped. Keys pressed in between are then discarded, because the next prompt would
-/// read them as input.
+/// The echo is off until this is dropped.
 #[derive(Debug)]
 pub(crate) struct EchoOff(());
 
@@ -34,9 +33,14 @@ impl EchoOff {
 
 impl Drop for EchoOff {
     fn drop(&mut self) {
-        let _ = tcflush(stdin(), QueueSelector::IFlush);
         restore();
     }
+}
+
+/// Discards the keys pressed so far, which the next prompt would read as input.
+pub(crate) fn discard_keys() {
+    // Fails only if standard input is not a terminal.
+    let _ = tcflush(stdin(), QueueSelector::IFlush);
 }
 
 /// Turns the echo on again if [`EchoOff`] turned it off.

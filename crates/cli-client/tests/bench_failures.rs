@@ -52,6 +52,17 @@ fn a_failed_first_exchange_prevents_the_load() {
 }
 
 #[test]
+fn a_server_that_rejects_moves_may_be_another_one() {
+    let power = real::power();
+    for (language, hint) in [
+        ("en", " as an invalid move; is this an rps server? check it with 'probe rps'"),
+        ("zh", " 当作无效的出拳；这是 rps 服务器吗？请用 'probe rps' 检查"),
+    ] {
+        run(&format!("bench rps -z 1h --lang {language} --addr {power}")).assert_failed(5, "", &[hint]);
+    }
+}
+
+#[test]
 fn an_exchange_reply_is_compared_byte_for_byte() {
     let exchange = "bench exchange -z 1h --send PING\\r\\n --expect +PONG\\r\\n";
     run(&format!("{exchange} --addr {}", ReservedPort::new())).assert_failed(3, "", &["nothing listens there"]);

@@ -57,7 +57,7 @@ fn a_report_has_all_parameters_that_repeat_the_run() {
         20,
         &format!(
             "power -n 20 -z 1h --warmup 10ms -c 2 --threads 2 --rate 1k --op cube --number -0.10 --framing line \
-             --timeout 7s --sources 127.0.0.2,127.0.0.3 --addr {server}"
+             --timeout 7s --sources 127.0.0.2,127.0.0.3 --insecure --server-name power.example --addr {server}"
         ),
     );
     for (name, value) in [
@@ -76,6 +76,8 @@ fn a_report_has_all_parameters_that_repeat_the_run() {
         ("warmup_s", json!(0.01)),
         ("sources", json!(["127.0.0.2", "127.0.0.3"])),
         ("timeout_s", json!(7.0)),
+        ("insecure", json!(true)),
+        ("server_name", json!("power.example")),
         ("version", json!(env!("CARGO_PKG_VERSION"))),
     ] {
         assert_eq!(report[name], value, "{name}: {report}");
@@ -86,6 +88,7 @@ fn a_report_has_all_parameters_that_repeat_the_run() {
     let exchange = format!(r"exchange -n 5 --pipeline 2 --send a2\n --expect d4.0\x0a --addr {server}");
     let report = run_bench_ok(5, &exchange);
     assert_eq!((&report["send"], &report["expect"]), (&json!(r"a2\n"), &json!(r"d4.0\n")), "{report}");
+    assert!(report.get("insecure").is_none() && report.get("server_name").is_none(), "{report}");
     let duel = real::duel(Duration::from_secs(30));
     let report = run_bench_ok(10, &format!("duel -n 10 -c 2 --window 3s --addr {duel}"));
     assert_eq!((&report["window_s"], &report["timeout_s"]), (&json!(3.0), &json!(5.0)), "{report}");
@@ -286,6 +289,35 @@ fn compare_says_what_differs_beyond_the_noise() {
 }
 
 #[test]
+fn compare_names_figures_that_only_some_runs_have_and_each_value_of_a_parameter_once() {
+    let folder = tempdir().expect("a folder");
+    let write = |name: &str, runs: &[(u64, Value)]| {
+        let path = folder.path().join(name);
+        let report = |(connections, more): &(u64, Value)| {
+            let mut report = json!({"schema": 1, "bench": "rps", "connections": connections, "throughput": 1.0});
+            report.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            report.to_string()
+        };
+        fs::write(&path, runs.iter().map(report).collect::<Vec<_>>().join("\n")).expect("the file is written");
+        path.display().to_string()
+    };
+    let whole = json!({"cpu_us": 3.0, "latency_us": {"p50": 1.0}});
+    let one = write("one", &[(8, whole.clone()), (16, whole.clone()), (8, whole)]);
+    let other = write("other", &[(8, json!({"latency_us": {"p50": 1.0}, "unsent": 0}))]);
+    for (language, values, names) in [
+        ("en", "8, 16", "\n\nNot compared, because a run lacks them: client's CPU, not sent\n"),
+        ("zh", "8、16", "\n\n有的运行缺少这些数值，未比较：客户端 CPU、未发出\n"),
+    ] {
+        let compared = run(&format!("bench compare {one} {other} --lang {language}"));
+        assert!(compared.stdout.contains(names), "{compared:?}");
+        assert!(compared.stdout.contains(&format!("  connections  {values} -> 8\n")), "{compared:?}");
+        assert!(compared.stdout.contains("  p50 ") && !compared.stdout.contains("p90"), "{compared:?}");
+    }
+    let same = run(&format!("bench compare {one} {one}"));
+    assert!(!same.stdout.contains("Not compared"), "{same:?}");
+}
+
+#[test]
 fn compare_reads_what_bench_writes_and_nothing_else() {
     let folder = tempdir().expect("a folder");
     let path = folder.path().join("reports");
@@ -305,10 +337,10 @@ fn compare_reads_what_bench_writes_and_nothing_else() {
     for (text, message) in [
         (comparison.as_str(), "a report of --compare has three loads"),
         (&(single.clone() + &other_workload), "compare runs of the same workload"),
-        ("", "not a report of 'bench --json' in each line"),
-        ("{}\n", "not a report of"),
-        ("[1]\n", "not a report of"),
-        (&(single.clone() + "{\"schema\":1,\"second\":1}\n"), "not a report of"),
+        ("", "each line must be a report of 'bench --json'; five runs: for i in"),
+        ("{}\n", "must be a report of"),
+        ("[1]\n", "must be a report of"),
+        (&(single.clone() + "{\"schema\":1,\"second\":1}\n"), "must be a report of"),
         (&single.repeat(51), "51 runs; at most 50 are allowed"),
         (&" ".repeat((1 << 20) + 1), "longer than 1048576 bytes"),
     ] {
@@ -316,7 +348,7 @@ fn compare_reads_what_bench_writes_and_nothing_else() {
         compare().assert_failed(2, "", &[message]);
     }
     fs::write(&path, b"\xff\n").expect("the file is written");
-    compare().assert_failed(2, "", &["not a report of"]);
+    compare().assert_failed(2, "", &["must be a report of"]);
     run("bench compare /no/such/file /no/such/file").assert_failed(2, "", &["/no/such/file: No such file"]);
     run(&format!("bench compare {}", path.display())).assert_failed(2, "", &["needs two or more files"]);
     run("bench compare").assert_usage_error("missing: <FILE>...");

@@ -153,7 +153,8 @@ fn a_wrong_request_for_candidates_fails_without_output() {
 fn the_manual_is_in_english_and_has_a_page_per_command() {
     let page = run("man");
     page.assert_success(&page.stdout);
-    for part in [".TH cli-client 1 ", ".SH NAME\n", ".SH COMMANDS\n", ".SH EXAMPLES\n", ".SH \"EXIT STATUS\"\n"] {
+    let title = concat!(".TH cli-client 1 \"\" \"cli-client ", env!("CARGO_PKG_VERSION"), "\" \"User Commands\"\n");
+    for part in [title, ".SH NAME\n", ".SH COMMANDS\n", ".SH EXAMPLES\n", ".SH \"EXIT STATUS\"\n"] {
         assert!(page.stdout.contains(part), "{part}: {page:?}");
     }
     run("--lang zh man").assert_success(&page.stdout);
@@ -172,13 +173,16 @@ fn the_manual_is_in_english_and_has_a_page_per_command() {
 
 #[test]
 #[ignore = "needs mandoc: run with -- --ignored mandoc"]
-fn mandoc_finds_no_error_in_the_pages() {
+fn mandoc_finds_only_the_missing_date_in_the_pages() {
     let folder = tempdir().expect("there is a folder");
     run(&format!("man {}", folder.path().display())).assert_success("");
     for entry in fs::read_dir(folder.path()).expect("a folder") {
         let page = entry.expect("a page").path();
-        let checked = Command::new("mandoc").args(["-T", "lint", "-W", "error"]).arg(&page).output();
+        let checked = Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(&page).output();
         let checked = checked.expect("mandoc is installed");
-        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+        let found = String::from_utf8_lossy(&checked.stdout);
+        // A date is optional, and a build has none.
+        let other: Vec<_> = found.lines().filter(|line| !line.contains("WARNING: missing date")).collect();
+        assert!(other.is_empty() && checked.stderr.is_empty(), "{checked:?}");
     }
 }

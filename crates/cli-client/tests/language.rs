@@ -38,6 +38,9 @@ const COMMANDS: &[&str] = &[
     "man",
 ];
 
+/// Their `--help` has texts below long options.
+const CHECK_COMMANDS: &[&str] = &["check", "check power", "check rps", "check duel"];
+
 #[test]
 fn every_command_has_help_in_both_languages_that_fits_a_terminal() {
     for command in COMMANDS {
@@ -85,13 +88,15 @@ fn help_is_the_same_with_every_way_to_request_it() {
 
 #[test]
 fn short_help_has_one_line_per_option_and_is_shorter() {
-    for command in COMMANDS {
+    for command in COMMANDS.iter().chain(CHECK_COMMANDS) {
         for language in ["en", "zh"] {
             let [short, long] = ["-h", "--help"].map(|flag| run(&format!("--lang {language} {command} {flag}")).stdout);
             assert!(short.lines().count() < long.lines().count(), "{command}: {short}");
-            let (options, end) =
-                short.split_once("\n\n").and_then(|(_, rest)| rest.rsplit_once("\n\n")).expect("parts");
-            for line in options.lines().filter(|line| line.starts_with("  ") && !line.contains("--addr <ENDPOINT>")) {
+            // The summary and the usage come first.
+            let after_usage = short.splitn(3, "\n\n").nth(2).expect("three parts");
+            let (options, end) = after_usage.rsplit_once("\n\n").expect("two parts");
+            // No label stands alone above its text.
+            for line in options.lines().filter(|line| line.starts_with("  ")) {
                 let column = line.len() - line.trim_start().len();
                 assert!(column <= 6 && line.trim().contains("  ") && line.width() <= 80, "{command}: {line:?}");
             }
@@ -228,7 +233,7 @@ fn usage_errors_are_completely_in_chinese() {
     }
     // With an invalid `--lang` the environment decides.
     let client = client("power square 2 --lang de").with_env("LC_ALL", "zh_CN.UTF-8");
-    client.run("").assert_usage_error("cli-client: '--lang <LANGUAGE>' 的值 'de' 无效：可以是 en, zh");
+    client.run("").assert_usage_error("cli-client: '--lang <LANGUAGE>' 的值 'de' 无效：可以是 en、zh");
 }
 
 #[test]

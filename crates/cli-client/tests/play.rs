@@ -121,10 +121,33 @@ fn a_throw_on_a_terminal_shows_the_remaining_time() {
     let server = real::duel(LONG);
     let mut terminal = Terminal::start(client(&format!("rps throw rock --duel --addr {server}")));
     terminal.see("waiting for the other player: 30 s left");
+    assert!(!terminal.echoes());
     run(&format!("rps throw paper --duel --addr {server}")).assert_success("paper win\n");
     // The line is cleared.
     let before = terminal.see("rock lose\r\n");
     assert!(before.ends_with("\r\x1b[K"), "{before:?}");
+    terminal.wait_for_end();
+    assert!(terminal.echoes());
+    assert_eq!(terminal.code(), Some(0));
+}
+
+/// Only `rps play` discards keys, because its next prompt would read them.
+#[test]
+fn a_move_typed_during_a_throw_is_thrown_next() {
+    let server = real::duel(LONG);
+    let mut terminal = Terminal::start(client(&format!("rps throw - --duel --addr {server}")));
+    terminal.press("rock\n");
+    terminal.see("waiting for the other player: 30 s left");
+    assert!(!terminal.echoes());
+    terminal.press("paper\n");
+    terminal.wait_for_keys(6);
+    run(&format!("rps throw paper --duel --addr {server}")).assert_success("paper win\n");
+    let before = terminal.see("rock lose\r\n");
+    assert!(!before.contains("paper"), "{before:?}");
+    terminal.see("waiting for the other player: 30 s left");
+    run(&format!("rps throw scissors --duel --addr {server}")).assert_success("scissors win\n");
+    terminal.see("paper lose\r\n");
+    terminal.press("\x04");
     assert_eq!(terminal.code(), Some(0));
 }
 
@@ -196,7 +219,7 @@ fn a_game_explains_its_keys_and_ends_with_quit() {
 
 /// The server closes its idle connections, and then the player moves again.
 #[test]
-fn a_move_after_an_idle_close_gets_a_new_connection_and_a_duelist_is_told() {
+fn a_move_after_an_idle_close_gets_a_new_connection_and_a_duelist_gets_a_note() {
     let note = "the server had closed the idle connection; connected again: the opponent may be another player now";
     for (arguments, messages, objects) in [
         ("rps throw -", &[][..], false),

@@ -99,9 +99,12 @@ fn a_wait_on_a_terminal_shows_the_remaining_time() {
     let mut terminal = Terminal::start(client(&format!("probe power --wait 60s --addr {address}")));
     terminal.see(&format!("power at {address}: not yet, "));
     terminal.see(" s left");
+    assert!(!terminal.echoes());
     let _server = reserved.serve_power();
     terminal.see("\r\x1b[K");
     terminal.see(&format!("power at {address} works ("));
+    terminal.wait_for_end();
+    assert!(terminal.echoes());
     assert_eq!(terminal.code(), Some(0));
 }
 

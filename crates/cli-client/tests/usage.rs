@@ -118,19 +118,55 @@ fn an_option_before_its_command_is_explained() {
         (
             "--addr 127.0.0.1:1 power square 2",
             "'--addr' must come after a command: power, rps, bench, probe, check\n",
-            "'--addr' 须写在命令之后：power, rps, bench, probe, check\n",
+            "'--addr' 须写在命令之后：power、rps、bench、probe、check\n",
         ),
         (
             "bench --rate 5",
             "'--rate' must come after a command: power, rps, duel, exchange\n",
-            "'--rate' 须写在命令之后：power, rps, duel, exchange\n",
+            "'--rate' 须写在命令之后：power、rps、duel、exchange\n",
         ),
+        (
+            "bench -c 5 rps",
+            "'-c' must come after a command: power, rps, duel, exchange\n",
+            "'-c' 须写在命令之后：power、rps、duel、exchange\n",
+        ),
+        (
+            "bench -qc 5 rps",
+            "'-c' must come after a command: power, rps, duel, exchange\n",
+            "'-c' 须写在命令之后：power、rps、duel、exchange\n",
+        ),
+        ("-n5 bench rps", "'-n' must come after a command: bench\n", "'-n' 须写在命令之后：bench\n"),
         ("rps --best-of=3 play", "'--best-of' must come after a command: play\n", "'--best-of' 须写在命令之后：play\n"),
     ] {
         let finished = run(arguments);
         finished.assert_usage_error(english);
         assert!(!finished.stderr.contains("did you mean") && !finished.stderr.contains("--trace"), "{finished:?}");
         run(&format!("--lang zh {arguments}")).assert_usage_error(chinese);
+    }
+}
+
+#[test]
+fn an_unknown_short_option_is_named() {
+    for arguments in ["power -c 5 square 2", "bench compare -c 5 a b"] {
+        run(arguments).assert_usage_error("cli-client: unexpected argument '-c'\n");
+    }
+}
+
+#[test]
+fn notes_are_part_of_the_help() {
+    for (command, english, chinese) in [
+        ("bench compare", "Mann-Whitney", "一百个数值中也会有一个显示差异"),
+        ("probe duel", "cannot tell the two games apart", "分不出两种对局"),
+    ] {
+        for (language, note) in [("en", english), ("zh", chinese)] {
+            let [short, long] = ["-h", "--help"].map(|flag| run(&format!("{command} {flag} --lang {language}")).stdout);
+            assert!(long.contains(note) && !short.contains(note), "{long}");
+        }
+    }
+    for command in ["power", "rps", "duel"] {
+        let help = run(&format!("bench {command} --help")).stdout;
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains("by commas. Errors in the run decide the exit code before thresholds"), "{help}");
     }
 }
 

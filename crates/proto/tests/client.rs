@@ -2,10 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic fails the test")]
 
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::num::NonZeroUsize;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use proto::client::power::{Chunking, Client};
 use proto::client::rps::Connection;
 use proto::client::stream::{Observer, StreamEvent};
@@ -19,6 +24,7 @@ use proto::wire::power::client::{ClientCodec, Framing};
 use proto::wire::rps::Move;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tokio_util::codec::BytesCodec;
 
@@ -360,7 +366,7 @@ async fn an_unsolicited_reply_is_an_error_unless_it_is_a_final_error() {
 async fn operands_before_an_error_get_their_replies() {
     let client = Client::new(connector(&server_after_eof(b"d4.0\nd9.0\n").await));
     let error = Error { address: "input".to_owned(), phase: Phase::Send, kind: ErrorKind::Closed };
-    let operands = futures::stream::iter([Ok(Number::from(2)), Ok(Number::from(3)), Err(error)]);
+    let operands = stream::iter([Ok(Number::from(2)), Ok(Number::from(3)), Err(error)]);
     let mut replies = Vec::new();
     let result = client.request_all(Operation::Square, operands, |operand, reply| {
         replies.push((operand.value(), reply.expect("a number").value()));
@@ -368,6 +374,48 @@ async fn operands_before_an_error_get_their_replies() {
     });
     assert_eq!(result.await.map_err(|error| error.address), Err("input".to_owned()));
     assert_eq!(replies, [(2.0, 4.0), (3.0, 9.0)]);
+}
+
+/// The server closes the idle connection just before the client reads the last operand and the error.
+#[tokio::test]
+async fn an_operand_error_outlives_an_idle_close() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (close, closing) = channel();
+    let (closed, was_closed) = channel();
+    let server = thread::spawn(move || {
+        let (mut first, _) = listener.accept().unwrap();
+        first.read_exact(&mut [0; 5]).unwrap();
+        first.write_all(b"d4.0\n").unwrap();
+        closing.recv_timeout(TEST_TIMEOUT).unwrap();
+        first.shutdown(Shutdown::Write).unwrap();
+        closed.send(()).unwrap();
+        let (mut second, _) = listener.accept().unwrap();
+        let mut request = String::new();
+        second.read_to_string(&mut request).unwrap();
+        second.write_all(b"d9.0\n").unwrap();
+        request
+    });
+    let replied = Notify::new();
+    let late = async {
+        replied.notified().await;
+        // Blocks this thread, so that the client does not see the close before it sends the operand.
+        close.send(()).unwrap();
+        was_closed.recv_timeout(TEST_TIMEOUT).unwrap();
+        Ok(Number::from(3))
+    };
+    let error = Error { address: "input".to_owned(), phase: Phase::Send, kind: ErrorKind::Closed };
+    let operands = stream::iter([Ok(Number::from(2))]).chain(stream::once(late)).chain(stream::iter([Err(error)]));
+    let client = Client::new(connector(&address).with_timeouts(Timeouts::all(TEST_TIMEOUT)));
+    let mut squares = Vec::new();
+    let result = client.request_all(Operation::Square, operands, |operand, reply| {
+        squares.push((operand.value(), reply.expect("a number").value()));
+        replied.notify_one();
+        Ok(())
+    });
+    assert_eq!(result.await.map_err(|error| error.address), Err("input".to_owned()));
+    assert_eq!(squares, [(2.0, 4.0), (3.0, 9.0)]);
+    assert_eq!(server.join().unwrap(), "a3.0\n");
 }
 
 /// Starts a TLS server in front of `backend`, and returns a connector that trusts it.

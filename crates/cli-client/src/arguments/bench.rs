@@ -25,7 +25,7 @@ pub(crate) enum BenchCommand {
     Duel(DuelLoad),
     #[command(about = texts::bench_exchange(), override_usage = EXCHANGE_USAGE)]
     Exchange(ExchangeLoad),
-    #[command(about = texts::bench_compare(), after_help = texts::bench_compare_rule())]
+    #[command(about = texts::bench_compare())]
     Compare(CompareArguments),
 }
 
@@ -163,12 +163,13 @@ const EXCHANGE_USAGE: &str = "cli-client bench exchange [OPTIONS] --send <BYTES>
 /// measurement.
 const MAX_IN_FLIGHT: u64 = 65_536;
 
-/// Parses the name of a file. `-` is none: the report is on standard output.
+/// Parses a file name. Rejects `-`, because standard output has the report.
 fn series_file(text: &str) -> Result<PathBuf, String> {
     if text == "-" { Err(texts::not_a_series_file()) } else { Ok(text.into()) }
 }
 
 fn operation(text: &str) -> Result<Operation, String> {
     let named = Operation::ALL.into_iter().find(|operation| operation.to_string() == text);
-    named.ok_or_else(|| texts::one_of("square, cube, fourth, echo"))
+    let all = || Operation::ALL.map(|operation| operation.to_string()).join(&texts::list_separator());
+    named.ok_or_else(|| texts::one_of(all()))
 }

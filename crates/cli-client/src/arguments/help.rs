@@ -12,7 +12,10 @@ const WIDTH: usize = 80;
 const TEXT_WIDTH: usize = 48;
 
 /// Maximum width of the text of an option in the short help, so that it fits one line beside the longest option.
-const SHORT_WIDTH: usize = 46;
+const SHORT_WIDTH: usize = 44;
+
+/// Maximum width of the summary of a command, so that it fits one line beside the longest name.
+const SUMMARY_WIDTH: usize = 65;
 
 /// How much a help says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +38,8 @@ pub(super) fn localized(command: Command, detail: Detail) -> Command {
 /// Localizes the command with these names of subcommands, separated by blanks.
 fn localize(command: Command, names: &str, detail: Detail) -> Command {
     let help = Arg::new("help").short('h').long("help").action(ArgAction::Help).help(texts::help_flag());
-    let colon = if Language::current() == Language::Chinese { "：" } else { ": " };
-    let template =
-        format!("{{about-with-newline}}\n{}{colon}{{usage}}\n\n{{all-args}}{{after-help}}", texts::help_usage());
+    let usage = texts::usage_line("{usage}");
+    let template = format!("{{about-with-newline}}\n{usage}\n\n{{all-args}}{{after-help}}");
     command
         .disable_help_flag(true)
         .arg(help)
@@ -59,7 +61,7 @@ fn localize(command: Command, names: &str, detail: Detail) -> Command {
                 _ => texts::help_options(),
             };
             let text = argument.get_help().map(ToString::to_string).unwrap_or_default();
-            let text = if detail == Detail::Short { shortened(&text) } else { wrapped(&text) };
+            let text = if detail == Detail::Short { shortened(&text, SHORT_WIDTH) } else { wrapped(&text) };
             let takes_values = argument.get_action().takes_values();
             let argument = argument.help_heading(heading).help(text).hide(detail == Detail::Short && is_common);
             // Clap writes these in English. The help texts contain them where they matter.
@@ -68,7 +70,10 @@ fn localize(command: Command, names: &str, detail: Detail) -> Command {
         .mut_subcommands(|subcommand| {
             let names = format!("{names} {}", subcommand.get_name());
             let about = subcommand.get_about().map(ToString::to_string).unwrap_or_default();
-            let subcommand = if detail == Detail::Short { subcommand.about(shortened(&about)) } else { subcommand };
+            let subcommand = match detail {
+                Detail::Short => subcommand.about(shortened(&about, SUMMARY_WIDTH)),
+                Detail::Long => subcommand,
+            };
             localize(subcommand, names.trim_start(), detail)
         })
 }
@@ -84,8 +89,10 @@ fn after_help(names: &str, detail: Detail) -> String {
     if !examples.is_empty() {
         parts.insert(0, format!("{}\n{examples}", texts::help_examples()));
     }
-    if names == "probe duel" {
-        parts.insert(0, texts::probe_duel_note() + "\n");
+    match names {
+        "bench compare" => parts.insert(0, texts::bench_compare_rule() + "\n"),
+        "probe duel" => parts.insert(0, texts::probe_duel_note() + "\n"),
+        _ => {}
     }
     parts.join("\n")
 }
@@ -173,30 +180,32 @@ const EXAMPLES: &[(&str, &[&str])] = &[
 /// Minimum width of a shortened text: less says nothing, such as `Open loop`.
 const MIN_WIDTH: usize = 12;
 
-/// Shortens a text to its longest beginning that fits and ends before punctuation, if possible before other punctuation
-/// than a comma. What follows are details, a default or a variable.
-fn shortened(text: &str) -> String {
+/// Shortens a text to its longest beginning that fits the width and is whole sentences, or else ends before punctuation,
+/// if possible before other punctuation than a comma. What follows are details, a default or a variable.
+fn shortened(text: &str, width: usize) -> String {
     let text = text.replace('\n', " ");
-    if text.width() <= SHORT_WIDTH {
+    if text.width() <= width {
         return text;
     }
     let beginning = |ends: &[&str]| {
         let ends = ends.iter().flat_map(|end| text.match_indices(end)).map(|(at, _)| &text[..at]);
         let is_whole = |start: &&str| {
-            (MIN_WIDTH..=SHORT_WIDTH).contains(&start.width())
-                && start.matches('[').count() == start.matches(']').count()
+            let count = |brackets: [char; 3]| start.matches(brackets).count();
+            (MIN_WIDTH..=width).contains(&start.width()) && count(['[', '(', '（']) == count([']', ')', '）'])
         };
         ends.filter(is_whole).max_by_key(|start| start.len())
     };
-    let whole = beginning(&["; ", ". ", ": ", " (", " [", "；", "。", "："]).or_else(|| beginning(&[", ", "，"]));
-    whole.map_or_else(|| cut(&text), str::to_owned)
+    let whole = beginning(&[". ", "。"])
+        .or_else(|| beginning(&["; ", ": ", " (", " [", "；", "：", "（"]))
+        .or_else(|| beginning(&[", ", "，"]));
+    whole.map_or_else(|| cut(&text, width), str::to_owned)
 }
 
 /// Cuts a text at the last possible line break that leaves room for an ellipsis.
-fn cut(text: &str) -> String {
+fn cut(text: &str, width: usize) -> String {
     let mut short = String::new();
     for word in words(text) {
-        if short.width() + word.trim_end().width() > SHORT_WIDTH - 3 {
+        if short.width() + word.trim_end().width() > width - 3 {
             break;
         }
         short.push_str(word);
@@ -271,20 +280,24 @@ mod tests {
     fn a_short_text_ends_before_punctuation() {
         for (text, short) in [
             ("Compute powers", "Compute powers"),
+            ("The server's timeouts.request [default: 5s]", "The server's timeouts.request [default: 5s]"),
+            ("A sentence ends here. Then; another begins", "A sentence ends here. Then; another begins"),
+            ("A sentence ends here. Then; another one begins here", "A sentence ends here"),
+            ("不满足此条件就以 1 退出，如 p99<2ms。指标：p50、p90、p95", "不满足此条件就以 1 退出，如 p99<2ms"),
+            ("剪刀、石头、布（或 1、2、3，或 scissors、rock、paper；-）", "剪刀、石头、布"),
             ("With --split: pause between two pieces [default: 20ms]", "With --split: pause between two pieces"),
             ("Number of threads that send the load [default: 1]", "Number of threads that send the load"),
             ("Open loop: send this many requests per second at fixed", "Open loop: send this many requests per..."),
             ("Run short, keep-alive and pipelined connections in turn", "Run short, keep-alive and pipelined..."),
             ("Endpoint of the server: HOST:PORT, tls://HOST:PORT or unix:PATH [env: X]", "Endpoint of the server"),
-            (
-                "Send all requests on one connection, as lines, without waiting",
-                "Send all requests on one connection, as lines",
-            ),
+            ("Send all requests on one connection, as lines, without waiting", "Send all requests on one connection"),
             ("按这个字节数把每个请求分片发送，网络也可能这样做。服务器可能把", "按这个字节数把每个请求分片发送"),
             (&"word ".repeat(20), "word word word word word word word word..."),
         ] {
-            assert_eq!(shortened(text), short);
+            assert_eq!(shortened(text, SHORT_WIDTH), short);
         }
+        let summary = "Test whether a server is a right implementation of its protocol";
+        assert_eq!(shortened(summary, SUMMARY_WIDTH), summary);
     }
 
     #[test]

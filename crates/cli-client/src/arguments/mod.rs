@@ -1,7 +1,8 @@
 //! The command line.
 //!
 //! - this file: the commands and their options, except those of `bench` and `check`;
-//! - `tls`: the options of TLS; `values`: value parsers; `help`: help in the language of the process; `usage`: reports of usage errors.
+//! - `tls`: the options of TLS; `values`: value parsers; `help`: help in the language of the process; `usage`: reports
+//!   of usage errors.
 
 pub(crate) mod bench;
 pub(crate) mod check;
@@ -57,7 +58,8 @@ pub(crate) struct Common {
     #[arg(long, global = true, help = texts::trace())]
     pub(crate) trace: bool,
 
-    #[arg(long, global = true, value_name = "DURATION", default_value = "5s", value_parser = duration, help = texts::timeout())]
+    #[arg(long, global = true, value_name = "DURATION", default_value = "5s", value_parser = duration,
+          help = texts::timeout())]
     pub(crate) timeout: Duration,
 
     #[command(flatten)]

@@ -22,7 +22,7 @@ pub(crate) struct TlsOptions {
     key: Option<PathBuf>,
 
     #[arg(long, global = true, value_name = "NAME", help = texts::server_name())]
-    server_name: Option<String>,
+    pub(crate) server_name: Option<String>,
 
     #[arg(long, global = true, help = texts::insecure())]
     pub(crate) insecure: bool,

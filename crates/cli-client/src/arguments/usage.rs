@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command, CommandFactory, Error};
+use clap::{Arg, Command, CommandFactory, Error};
 
 use super::Arguments;
 use super::help::{self, Detail};
@@ -73,24 +73,36 @@ fn names(arguments: &[OsString]) -> String {
 
 /// Returns the commands behind which this option may come, if it was given before one of them.
 fn commands_of(option: &str, arguments: &[OsString]) -> Option<String> {
-    let name = option.trim_start_matches("--");
-    let before: Vec<_> =
-        arguments.iter().take_while(|argument| !argument.to_string_lossy().starts_with(option)).collect();
+    let is_option = |argument: &OsString| {
+        let argument = argument.to_string_lossy();
+        match option.strip_prefix('-') {
+            // A short option may come behind others, as in `-qc 5`.
+            Some(short) if !short.starts_with('-') => {
+                argument.starts_with('-') && !argument.starts_with("--") && argument.contains(short)
+            }
+            _ => argument.starts_with(option),
+        }
+    };
+    let before: Vec<_> = arguments.iter().take_while(|argument| !is_option(argument)).collect();
     let mut command = super::command();
     for argument in before.into_iter().skip(1).filter_map(|argument| argument.to_str()) {
         command = command.find_subcommand(argument).cloned().unwrap_or(command);
     }
     let known: Vec<_> = command
         .get_subcommands()
-        .filter(|subcommand| has_option(subcommand, name))
+        .filter(|subcommand| has_option(subcommand, option))
         .map(|subcommand| subcommand.get_name().to_owned())
         .collect();
-    (!known.is_empty()).then(|| known.join(", "))
+    (!known.is_empty()).then(|| known.join(&texts::list_separator()))
 }
 
-fn has_option(command: &Command, name: &str) -> bool {
-    command.get_arguments().any(|argument| argument.get_long() == Some(name))
-        || command.get_subcommands().any(|subcommand| has_option(subcommand, name))
+/// Whether the command or a subcommand has this option, such as `--rate` or `-c`.
+fn has_option(command: &Command, option: &str) -> bool {
+    let is_named = |argument: &Arg| match option.strip_prefix("--") {
+        Some(long) => argument.get_long() == Some(long),
+        None => argument.get_short().is_some_and(|short| option == format!("-{short}")),
+    };
+    command.get_arguments().any(is_named) || command.get_subcommands().any(|subcommand| has_option(subcommand, option))
 }
 
 /// Returns the commands whose last name is this, such as `rps play`.
@@ -107,7 +119,7 @@ fn commands_named(name: &str) -> Vec<String> {
     found
 }
 
-/// Returns the arguments that an option needs, with the option, which clap does not name.
+/// Returns the option that needs this missing argument; clap does not name it.
 fn option_that_needs(missing: &str) -> Option<&'static str> {
     [("--duel", "--window"), ("--split <BYTES>", "--delay")]
         .into_iter()
@@ -162,11 +174,11 @@ fn message(error: &Error, arguments: &[OsString]) -> String {
         _ => error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
     };
     let quoted: Vec<_> = suggested.iter().map(|word| format!("'{word}'")).collect();
-    if quoted.is_empty() { sentence } else { sentence + &texts::did_you_mean(quoted.join(", ")) }
+    if quoted.is_empty() { sentence } else { sentence + &texts::did_you_mean(quoted.join(&texts::list_separator())) }
 }
 
 fn words(value: &ContextValue) -> String {
-    all_words(value).join(", ")
+    all_words(value).join(&texts::list_separator())
 }
 
 fn all_words(value: &ContextValue) -> Vec<String> {

@@ -29,7 +29,7 @@ const MAX_RUNS: usize = 50;
 const MAX_P: f64 = 0.01;
 
 /// The fields of a report that describe the load. Some reports lack some of them.
-const PARAMETERS: [&str; 19] = [
+const PARAMETERS: [&str; 20] = [
     "address",
     "keep_alive",
     "connections",
@@ -47,8 +47,9 @@ const PARAMETERS: [&str; 19] = [
     "sources",
     "timeout_s",
     "window_s",
+    "insecure",
+    "server_name",
     "version",
-    "schema",
 ];
 
 /// Compares the runs of each file with those of the first one.
@@ -119,11 +120,20 @@ impl Runs {
         Ok(Self { file, workload, reports })
     }
 
-    /// Returns the values of a parameter, each once.
+    /// Returns the distinct values of a parameter, in the order of the runs.
     fn parameter(&self, name: &str) -> Vec<&Value> {
-        let mut values: Vec<_> = self.reports.iter().map(|report| report.get(name).unwrap_or(&Value::Null)).collect();
-        values.dedup();
-        values
+        let mut distinct = Vec::new();
+        for value in self.reports.iter().map(|report| report.get(name).unwrap_or(&Value::Null)) {
+            if !distinct.contains(&value) {
+                distinct.push(value);
+            }
+        }
+        distinct
+    }
+
+    /// Whether a run has this figure.
+    fn has(&self, figure: Figure) -> bool {
+        self.reports.iter().any(|report| figure.of(report).is_some())
     }
 
     /// Returns a figure of every run; `None` if a run lacks it.
@@ -283,7 +293,7 @@ impl RankTest {
         };
         let ranks: Vec<_> = all.iter().map(twice_rank).collect();
         let (taken, max_sum) = (baseline.len(), ranks.iter().sum::<usize>());
-        // The number of ways to choose so many figures with this sum of ranks.
+        // The number of ways to choose this many figures with this sum of ranks.
         let mut ways = vec![vec![0.0; max_sum + 1]; taken + 1];
         ways[0][0] = 1.0;
         for &rank in &ranks {
@@ -308,13 +318,23 @@ struct Comparison<'a> {
     baseline: &'a Runs,
     other: &'a Runs,
     differences: Vec<Difference>,
+    /// The figures that only some runs have.
+    incomplete: Vec<Figure>,
 }
 
 impl<'a> Comparison<'a> {
     fn new(baseline: &'a Runs, other: &'a Runs) -> Self {
-        let difference =
-            |figure| Some(Difference::new(figure, &mut baseline.figures(figure)?, &mut other.figures(figure)?));
-        Self { baseline, other, differences: Figure::all().filter_map(difference).collect() }
+        let (mut differences, mut incomplete) = (Vec::new(), Vec::new());
+        for figure in Figure::all() {
+            match (baseline.figures(figure), other.figures(figure)) {
+                (Some(mut before), Some(mut after)) => {
+                    differences.push(Difference::new(figure, &mut before, &mut after));
+                }
+                _ if baseline.has(figure) || other.has(figure) => incomplete.push(figure),
+                _ => {}
+            }
+        }
+        Self { baseline, other, differences, incomplete }
     }
 
     /// Returns the parameters whose values differ between the files, or between the runs of a file.
@@ -326,7 +346,7 @@ impl<'a> Comparison<'a> {
 
 impl fmt::Display for Comparison<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { baseline, other, differences } = self;
+        let Self { baseline, other, differences, incomplete } = self;
         let layout = Layout::of_stdout();
         let title = texts::compare_title(
             &baseline.workload,
@@ -342,7 +362,7 @@ impl fmt::Display for Comparison<'_> {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
-            values.iter().map(text).collect::<Vec<_>>().join(", ")
+            values.iter().map(text).collect::<Vec<_>>().join(&texts::list_separator())
         };
         let parameter = |(name, [before, after]): (&str, [Vec<&Value>; 2])| {
             (name.to_owned(), Cell::Prose(format!("{} -> {}", list(&before), list(&after))))
@@ -361,6 +381,10 @@ impl fmt::Display for Comparison<'_> {
             (label, Cell::Figures(vec![medians, pad(&change, change_width) + &change, verdict]))
         };
         paragraphs.push(layout.table(&rows.into_iter().map(row).collect::<Vec<_>>()));
+        if !incomplete.is_empty() {
+            let names: Vec<_> = incomplete.iter().map(|figure| figure.label()).collect();
+            paragraphs.push(layout.paragraph(&texts::compare_incomplete(names.join(&texts::list_separator()))));
+        }
         if differences.iter().any(|difference| difference.verdict == Verdict::Unknown) {
             paragraphs.push(layout.paragraph(&texts::compare_noise_unknown()));
         }

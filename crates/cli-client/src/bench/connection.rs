@@ -265,7 +265,11 @@ impl Verifier {
                 bytes.clear();
                 (self.pending, self.error(ErrorKind::Full))
             }
-            (Some(Reply::NotAMove), Some(mv)) => (1, self.error(Violation::RejectedMove(mv).into())),
+            (Some(Reply::NotAMove), Some(mv)) => {
+                let error = self.error(Violation::RejectedMove(mv).into());
+                // The error replies of the power server begin with the same byte.
+                (1, error.with_hint(|_, _| (!is_duel).then(texts::hint_probe_rps)))
+            }
             _ => (1, self.error(Violation::InvalidByte(UnknownByte(byte)).into())),
         };
         Some(Verdict { count, result: Err(error) })

@@ -58,14 +58,16 @@ impl Layout {
             };
             for (number, value) in values.iter().enumerate() {
                 let label = if number == 0 { label } else { "" };
-                lines.push(format!("  {label}{:1$}{value}", "", indent - 2 - label.width()));
+                let line = format!("  {label}{:1$}{value}", "", indent - 2 - label.width());
+                lines.push(line.trim_end().to_owned());
             }
         }
         lines.join("\n")
     }
 }
 
-/// Joins figures with two blanks to lines of this width.
+/// Joins figures with two blanks to lines of this width. Blanks in place of a figure keep the columns of one line, and
+/// begin no line.
 fn join(figures: &[String], columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for figure in figures {
@@ -74,6 +76,7 @@ fn join(figures: &[String], columns: usize) -> Vec<String> {
                 line.push_str("  ");
                 line.push_str(figure);
             }
+            _ if figure.trim().is_empty() => {}
             _ => lines.push(figure.clone()),
         }
     }
@@ -147,5 +150,14 @@ mod tests {
         assert_eq!(narrow, expected);
         let pipe = Layout { columns: None }.table(&rows);
         assert_eq!(pipe, "  latency  p50 1.00 ms  p90 2.00 ms  p99 3.00 ms\n  错误     a message of several words");
+        let empty = [("errors".to_owned(), Cell::Figures(["0 -> 0", "        ", "equal"].map(str::to_owned).to_vec()))];
+        for (columns, expected) in
+            [(40, "  errors  0 -> 0            equal"), (26, "  errors  0 -> 0\n          equal")]
+        {
+            assert_eq!(Layout { columns: Some(columns) }.table(&empty), expected);
+        }
+        let wide =
+            [("errors".to_owned(), Cell::Figures(["0 -> 0", "            ", "equal"].map(str::to_owned).to_vec()))];
+        assert_eq!(Layout { columns: Some(26) }.table(&wide), "  errors  0 -> 0  equal");
     }
 }

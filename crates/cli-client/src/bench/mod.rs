@@ -37,7 +37,7 @@ use crate::arguments::values::SourceList;
 use crate::error::{CliError, EXIT_FAILURE};
 use crate::language::texts;
 use crate::open_files::raise_open_files;
-use crate::output::write_stderr;
+use crate::output::write_message;
 use crate::session::Session;
 use crate::status_line::StatusLine;
 use crate::target::Target;
@@ -65,8 +65,8 @@ const RESERVED_FDS: u64 = 64;
 /// # Errors
 ///
 /// Fails if the load cannot start, if a reply was not correct, if a threshold is not met, or if a signal interrupted
-/// the run, whose report is still printed. A wrong reply decides the exit code, or else the most frequent kind of error in
-/// all runs, or else the thresholds.
+/// the run, whose report is still printed. A wrong reply decides the exit code, or else the most frequent kind of error
+/// in all runs, or else the thresholds.
 pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), CliError> {
     if let BenchCommand::Compare(CompareArguments { files }) = command {
         return compare::run(&files, session);
@@ -98,7 +98,7 @@ pub(crate) async fn run(command: BenchCommand, session: &Session) -> Result<(), 
     }
     // With `--json` the report contains them.
     if !session.output.json {
-        reports.iter().flat_map(Report::failures).for_each(|message| write_stderr(&format!("cli-client: {message}\n")));
+        reports.iter().flat_map(Report::failures).for_each(|message| write_message(&message));
     }
     let written = series.as_mut().map_or(Ok(()), Series::result);
     if let Err(error) = &written {
@@ -123,7 +123,19 @@ fn plans(command: BenchCommand, session: &Session) -> Result<Vec<Plan>, CliError
         let in_flight = pipeline.unwrap_or(1);
         let connectors = endpoints.iter().map(|endpoint| session.connector(endpoint)).collect();
         let timeout = session.timeouts.reply;
-        Ok(Plan { workload, keep_alive, framing, connectors, load, in_flight, timeout, window: None })
+        let (insecure, server_name) = (session.is_insecure(), session.server_name.clone());
+        Ok(Plan {
+            workload,
+            keep_alive,
+            framing,
+            connectors,
+            load,
+            in_flight,
+            timeout,
+            window: None,
+            insecure,
+            server_name,
+        })
     };
     let plan = match command {
         BenchCommand::Power(PowerLoad { load, keep_alive, pipeline, framing, compare, op, number, addr }) => {

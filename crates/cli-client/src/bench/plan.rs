@@ -34,12 +34,16 @@ pub(super) struct Plan {
     pub(super) timeout: Duration,
     /// How long a move of a duel waits for another player's move.
     pub(super) window: Option<Duration>,
+    /// Whether the certificates of the servers are not verified.
+    pub(super) insecure: bool,
+    /// The name that the certificates must have instead of the host.
+    pub(super) server_name: Option<String>,
 }
 
 impl Plan {
     /// Returns the name of the servers for text output.
     pub(super) fn server(&self) -> String {
-        let addresses = self.addresses(", ");
+        let addresses = self.addresses(&texts::list_separator());
         match self.workload {
             Workload::Exchange { .. } => addresses,
             _ => texts::server_at(self.workload.name(), addresses),

@@ -261,6 +261,8 @@ impl Serialize for Report {
         entry(&mut map, "sources", load.sources.as_ref().map(|SourceList(sources)| sources))?;
         map.serialize_entry("timeout_s", &plan.timeout.as_secs_f64())?;
         entry(&mut map, "window_s", plan.window.map(|window| window.as_secs_f64()))?;
+        entry(&mut map, "insecure", plan.insecure.then_some(true))?;
+        entry(&mut map, "server_name", plan.server_name.as_deref())?;
         map.serialize_entry("version", env!("CARGO_PKG_VERSION"))?;
         map.serialize_entry("started", &humantime::format_rfc3339_millis(self.started).to_string())?;
         map.serialize_entry("requests", &stats.requests())?;

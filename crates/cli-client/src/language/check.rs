@@ -10,14 +10,14 @@ texts! {
     check "Test whether a server implements its protocol correctly" "检查一个服务器是否正确实现了协议"
     check_power "Test a power server" "检查 power 服务器"
     check_rps "Test a rock-paper-scissors server against the house" "检查与庄家对战的猜拳服务器"
-    check_duel "Test a duel server; nobody else may play there meanwhile" "检查对战服务器；检查时不能有别人在玩"
+    check_duel "Test a duel server, in a lobby without other players" "检查对战服务器，大厅中不能有其他玩家"
     level
         "What to check: core, one write and one read; full, all promises of PROTOCOL.md; robust, broken and hostile \
          clients too. Each includes the level before [default: full]"
-        "检查什么：core，最简单的程序所做的；full，PROTOCOL.md 所承诺的；robust，有缺陷或恶意的客户端所做的。\
-         每一级包括前一级 [默认：full]"
+        "检查到哪一级：core、full 或 robust。core：一次写，一次读；full：PROTOCOL.md 的全部承诺；\
+         robust：再加上有缺陷或恶意的客户端。每一级包括前一级 [默认：full]"
     level_core "One write, one read" "一次写，一次读"
-    level_full "All promises of PROTOCOL.md" "PROTOCOL.md 所承诺的"
+    level_full "All promises of PROTOCOL.md" "PROTOCOL.md 的全部承诺"
     level_robust "Many connections, floods, resets, garbage" "大量连接、洪泛、重置、乱码"
     only
         "Only cases whose id or section contains this text; several texts are separated by commas"

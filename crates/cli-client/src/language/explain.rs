@@ -141,7 +141,7 @@ pub(crate) fn endpoint(error: InvalidEndpoint) -> String {
 fn resolver(cause: &io::Error) -> String {
     let message = cause.to_string();
     if message.ends_with("Name or service not known") || message.ends_with("No address associated with hostname") {
-        "没有这个名字".to_owned()
+        "没有这个主机名".to_owned()
     } else if message.ends_with("Temporary failure in name resolution") {
         "域名服务器没有应答，请稍后再试".to_owned()
     } else {

@@ -48,13 +48,12 @@ texts! {
     help_arguments "Arguments" "参数"
     help_options "Options" "选项"
     help_common "For every command" "所有命令通用"
-    help_usage "Usage" "用法"
     help_examples "Examples:" "示例："
     help_short_end
         "For every command: --lang, --json, -q, -v, --trace, --timeout and the options\n\
-         of TLS. --help has these, whole texts, examples and exit codes."
+         of TLS. --help adds these, full descriptions, examples and exit codes."
         "所有命令通用：--lang、--json、-q、-v、--trace、--timeout 和 TLS 的选项。\n\
-         --help 有这些选项、完整的说明、示例和退出码。"
+         --help 列出这些选项、完整的说明、示例和退出码。"
     help_flag "Print help; --help has more than -h" "显示帮助；--help 比 -h 详细"
     help_command "Print this help, or the help of a command" "显示帮助，或某个命令的帮助"
     version_flag "Print the version" "显示版本"
@@ -151,7 +150,7 @@ texts! {
         "给对战服务器发一个无效的出拳，不打扰任何玩家"
     probe_duel_note
         "The solo server sends the same reply to an invalid move, so this probe\ncannot tell the two games apart."
-        "庄家的服务器对无效的出拳应答相同，所以这个检查无法区分两种对局。"
+        "庄家服务器对无效出拳的应答与此相同，因此这项检查分不出两种对局。"
     wait "Retry until the server works, for at most this long" "反复尝试直到正常，最多这么久"
 
     completions "Print a shell completion script" "打印 shell 的命令补全脚本"
@@ -185,8 +184,8 @@ texts! {
         "Stop after this long [default: 5s, unless --requests is given]"
         "运行指定时长后结束 [默认：5s，除非给出 --requests]"
     rate
-        "Open loop: send this many requests per second at fixed intervals, whether or not replies arrive. Latency counts \
-         from the scheduled time; requests that were due but had no free connection are reported as not sent"
+        "Open loop: send this many requests per second at fixed intervals, whether or not replies arrive. Latency \
+         counts from the scheduled time; requests that were due but had no free connection are reported as not sent"
         "开环：每秒按固定间隔发出这么多请求，不管应答是否到达。延迟从计划的发送时刻算起；\
          到期却没有空闲连接的请求报告为未发出"
     pipeline "Requests in flight on each connection [default: 1]" "每个连接上同时在途的请求数 [默认：1]"
@@ -196,15 +195,17 @@ texts! {
     warmup "Send the load for this long before counting starts" "先加压这么久，再开始计数"
     threads "Number of threads that send the load [default: 1]" "加压的线程数 [默认：1]"
     sources
-        "Connect from these local addresses in turn; each has its own ports. Addresses and ranges, separated by commas, \
-         such as 127.0.0.2-127.0.0.9"
+        "Connect from these local addresses in turn; each has its own ports. Addresses and ranges, separated by \
+         commas, such as 127.0.0.2-127.0.0.9"
         "轮流从本机的这些地址连接，每个地址有自己的端口：用逗号隔开的地址和范围，如 127.0.0.2-127.0.0.9"
     thresholds
         "Exit with 1 unless the run meets this condition, such as p99<2ms. Metrics: p50, p90, p95, p99, p99.9, p99.99, \
          max, min, mean (with a unit), throughput (per second; 100k), errors and unsent (a number, or 1%). Operators: \
-         <, <=, >, >=. Repeat it, or separate conditions by commas"
+         <, <=, >, >=. Repeat it, or separate conditions by commas. Errors in the run decide the exit code before \
+         thresholds"
         "不满足此条件就以 1 退出，如 p99<2ms。指标：p50、p90、p95、p99、p99.9、p99.99、max、min、mean（带单位）、\
-         throughput（每秒；100k）、errors 和 unsent（个数，或 1%）。运算符：<、<=、>、>=。可多次给出，或用逗号隔开"
+         throughput（每秒；100k）、errors 和 unsent（个数，或 1%）。运算符：<、<=、>、>=。可多次给出，或用逗号隔开。\
+         若运行中有错误，退出码由错误决定"
     series
         "Write a JSON object per second to this file while the load runs, warm-up included"
         "加压期间每秒向这个文件写一个 JSON 对象，包括预热"
@@ -243,6 +244,7 @@ texts! {
     invalid_value(value, argument, expected)
         "invalid value '{value}' for '{argument}': {expected}"
         "'{argument}' 的值 '{value}' 无效：{expected}"
+    list_separator ", " "、"
     one_of(values) "one of {values}" "可以是 {values}"
     missing_value(argument) "a value is required for '{argument}'" "'{argument}' 需要一个值"
     missing_argument(arguments) "missing: {arguments}" "缺少：{arguments}"
@@ -397,8 +399,8 @@ texts! {
         "; if the server ends its replies in another way, try another --framing, such as bare"
         "；服务器若用别的方式结束应答，可换一种 --framing，如 bare"
     hint_split
-        "; the request was sent in pieces, and the server took the first pieces for a whole request: with framing.settle \
-         it waits for the rest"
+        "; the request was sent in pieces, and the server took the first pieces for a whole request: with \
+         framing.settle it waits for the rest"
         "；请求是分片发出的，服务器把先到的几片当成了整个请求：设置 framing.settle 可以让它等待其余部分"
     hint_duel
         "; --timeout sets how long to wait, and --duel waits for another player"
@@ -406,6 +408,9 @@ texts! {
     hint_is_duel
         "; this may be the address of the duel server: check it with 'probe duel'"
         "；这可能是对战服务器的地址，请用 'probe duel' 检查"
+    hint_probe_rps
+        "; is this an rps server? check it with 'probe rps'"
+        "；这是 rps 服务器吗？请用 'probe rps' 检查"
     hint_outcome_unknown "; the outcome of the move is unknown" "；这一拳的结果未知"
     hint_window
         ": --window (as the server's duel.window) plus --timeout"
@@ -529,8 +534,9 @@ texts! {
     series_failed(file, reason) "--series: {file}: {reason}" "--series：{file}：{reason}"
     compare_file(file, reason) "{file}: {reason}" "{file}：{reason}"
     compare_not_reports
-        "not a report of 'bench --json' in each line, as from: for i in 1 2 3 4 5; do cli-client bench ... --json; done"
-        "并非每行都是 'bench --json' 的报告；可这样得到：for i in 1 2 3 4 5; do cli-client bench ... --json; done"
+        "each line must be a report of 'bench --json'; five runs: for i in 1 2 3 4 5; do cli-client bench ... --json; \
+         done"
+        "每行须是一个 'bench --json' 的报告；运行五次：for i in 1 2 3 4 5; do cli-client bench ... --json; done"
     compare_is_comparison
         "a report of --compare has three loads: compare reports of single loads"
         "--compare 的报告包含三种负载：请比较单一负载的报告"
@@ -548,6 +554,9 @@ texts! {
     compare_worse(p) "worse (p = {p})" "更差（p = {p}）"
     compare_within_noise(p) "within noise (p = {p})" "在噪声内（p = {p}）"
     compare_equal "equal" "相同"
+    compare_incomplete(names)
+        "Not compared, because a run lacks them: {names}"
+        "有的运行缺少这些数值，未比较：{names}"
     compare_unknown "noise unknown" "噪声未知"
     compare_noise_unknown
         "The noise is unknown with so few runs:\nmake at least 5 runs for each file, one report per line."

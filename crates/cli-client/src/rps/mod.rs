@@ -27,6 +27,7 @@ use crate::output::{Output, by_name};
 use crate::session::Session;
 use crate::status_line::StatusLine;
 use crate::target::Target;
+use crate::terminal::EchoOff;
 use prompt::Prompt;
 use score::Score;
 
@@ -45,7 +46,9 @@ pub(crate) async fn throw(arguments: ThrowArguments, session: &Session) -> Resul
                 let wanted = game.window.is_some() && !session.output.quiet && !session.output.json;
                 let deadline = Instant::now() + game.window.unwrap_or_default();
                 let line = || waiting_until(deadline);
-                StatusLine::new(wanted).run(game.throw(mv), line).await?.print(session.output)?;
+                let status_line = StatusLine::new(wanted);
+                let _echo_off = status_line.is_shown().then(EchoOff::start);
+                status_line.run(game.throw(mv), line).await?.print(session.output)?;
             }
             Err(error) => result = reported(error, session.output)?,
         }

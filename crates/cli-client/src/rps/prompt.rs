@@ -17,7 +17,7 @@ use crate::input::Input;
 use crate::language::texts;
 use crate::output::{Output, write_stderr};
 use crate::status_line::{StatusLine, columns};
-use crate::terminal::EchoOff;
+use crate::terminal::{EchoOff, discard_keys};
 
 pub(super) struct Prompt {
     input: Input<Line>,
@@ -85,14 +85,14 @@ impl Prompt {
         self.write("\n");
     }
 
-    /// Waits for the end of a round. In a duel, shows the rest of the window.
+    /// Waits for the end of a round. In a duel, shows the rest of the window, and discards the keys pressed meanwhile.
     pub(super) async fn wait_for_opponent<T>(&self, round: impl Future<Output = T>, window: Option<Duration>) -> T {
         let Some(window) = window else { return round.await };
         let deadline = Instant::now() + window;
         let status_line = StatusLine::new(self.input.interactive);
         let _echo_off = self.input.interactive.then(EchoOff::start);
         let mut shown = status_line.is_shown();
-        status_line
+        let done = status_line
             .run(round, || {
                 let (line, shorter) = waiting_until(deadline);
                 if !replace(&mut shown, true) {
@@ -100,7 +100,11 @@ impl Prompt {
                 }
                 (line, shorter)
             })
-            .await
+            .await;
+        if self.input.interactive {
+            discard_keys();
+        }
+        done
     }
 
     /// Draws the two hands of a judged round.

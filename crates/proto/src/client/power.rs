@@ -1,14 +1,15 @@
 //! The power client: one connection per request, or one connection for many requests in flight.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::ready;
 use std::io;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadHalf, WriteHalf, split};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -141,12 +142,16 @@ impl Client {
         operands: impl futures::Stream<Item = Result<Number, E>>,
         mut on_reply: impl FnMut(Number, Reply) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut operands = pin!(operands.fuse());
+        // The error ends the operands. It is kept here, because the server may close the idle connection at the same
+        // time, and the next connection must not lose it.
+        let operand_error = Cell::new(None);
+        let valid = |operand: Result<_, E>| operand.map_err(|error| operand_error.set(Some(error))).ok();
+        let mut operands = pin!(operands.scan((), |(), operand| ready(valid(operand))).fuse());
         // Operands without a reply. `connect` limits their number.
         let in_flight = RefCell::new(VecDeque::new());
         loop {
             if in_flight.borrow().is_empty() {
-                let Some(operand) = operands.try_next().await? else { return Ok(()) };
+                let Some(operand) = operands.next().await else { return operand_error.take().map_or(Ok(()), Err) };
                 in_flight.borrow_mut().push_back(operand);
             }
             let (requests, mut replies) = self.connect().await?;
@@ -167,7 +172,7 @@ impl Client {
             // replies to the requests in flight are still received.
             let sending = async { Ok(requests.send_all(operation, operands.as_mut(), &in_flight).await) };
             match try_join!(receiving, sending) {
-                Ok(((), sent)) => return sent,
+                Ok(((), sent)) => return operand_error.take().map_or(sent.map_err(E::from), Err),
                 Err(Stop::Failed(error)) => return Err(error),
                 // There was a reply, so this ends if the operands do.
                 Err(Stop::IdleClose) => {}
@@ -326,23 +331,23 @@ impl Requests {
     }
 
     /// Sends the operands in flight again, and then the others.
-    async fn send_all<E: From<Error>>(
+    async fn send_all(
         mut self,
         operation: Operation,
-        mut operands: impl futures::Stream<Item = Result<Number, E>> + Unpin,
+        mut operands: impl futures::Stream<Item = Number> + Unpin,
         in_flight: &RefCell<VecDeque<Number>>,
-    ) -> Result<(), E> {
+    ) -> Result<(), Error> {
         let again: Vec<_> = in_flight.borrow().iter().copied().collect();
         let sent = async {
             for operand in again {
                 self.send(operation, operand).await?;
             }
             loop {
-                let next = if let Some(next) = operands.try_next().now_or_never() {
-                    next?
+                let next = if let Some(next) = operands.next().now_or_never() {
+                    next
                 } else {
                     self.flush().await?;
-                    operands.try_next().await?
+                    operands.next().await
                 };
                 let Some(operand) = next else { return Ok(()) };
                 in_flight.borrow_mut().push_back(operand);
@@ -351,7 +356,7 @@ impl Requests {
         }
         .await;
         let finished = self.finish().await;
-        sent.and(finished.map_err(E::from))
+        sent.and(finished)
     }
 
     /// Sends the buffered requests and half-closes the connection.

@@ -117,8 +117,8 @@ impl ClientStream {
         self.transport.tcp().map_or(Ok(()), TcpStream::set_zero_linger)
     }
 
-    /// Sends a FIN at once: over TLS without `close_notify`, so the server takes it for a truncation. To test servers; a
-    /// client ends its data with [`shutdown`](tokio::io::AsyncWriteExt::shutdown).
+    /// Sends a FIN at once: over TLS without `close_notify`, so the server takes it for a truncation. To test servers;
+    /// a client ends its data with [`shutdown`](tokio::io::AsyncWriteExt::shutdown).
     ///
     /// # Errors
     ///
