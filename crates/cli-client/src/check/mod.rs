@@ -43,6 +43,11 @@ const POWER_CASES: &str = include_str!("cases/power.txt");
 const RPS_CASES: &str = include_str!("cases/rps.txt");
 const DUEL_CASES: &str = include_str!("cases/duel.txt");
 
+/// The case that measures the window.
+const WINDOW_CASE: &str = include_str!("cases/window.txt");
+
+const WINDOW_ID: &str = "window";
+
 /// The default of `duel.window`.
 const DEFAULT_WINDOW: Duration = Duration::from_secs(30);
 
@@ -99,6 +104,9 @@ impl Selection {
         // Tests parse all cases and the page.
         let invalid = |error: String| CliError::System(error);
         let mut cases = case::parse(text, settings).map_err(invalid)?;
+        if self.measures_window {
+            cases.extend(case::parse(WINDOW_CASE, settings).map_err(invalid)?);
+        }
         let page = transcript::transcripts().map_err(|error| invalid(error.to_string()))?;
         let mut number = 0;
         let mut section = String::new();
@@ -158,15 +166,19 @@ pub(crate) async fn run(command: CheckCommand, session: &Session) -> Result<(), 
     let mut run =
         Run { session, summary: Summary::new(server.target, server.connector.address(), level), is_gone: false };
     let mut cases = cases;
-    if selection.measures_window && cases.iter().any(|case| case.uses_window) {
+    if selection.measures_window && cases.iter().any(|case| case.uses_window || case.id == WINDOW_ID) {
         if !session.output.quiet && !session.output.json {
             write_stderr(&format!("{}\n", texts::announce_window(MAX_WINDOW.as_secs())));
         }
-        let (case, outcome, window) = server.measure_window().await?;
-        run.report(&server, &case, outcome).await?;
+        let (outcome, window) = server.measure_window().await;
+        let measured = case::parse(WINDOW_CASE, &server.settings).map_err(CliError::System)?;
+        if let Some(case) = measured.first() {
+            run.report(&server, case, outcome).await?;
+        }
         server.settings.window = window.unwrap_or(DEFAULT_WINDOW);
         server.is_window_known = window.is_some();
         cases = selection.cases(&server.settings)?;
+        cases.retain(|case| case.id != WINDOW_ID);
     }
     run.all(&server, &cases, selection.options.slow).await?;
     session.output.print(&run.summary, &run.summary)?;
@@ -262,7 +274,7 @@ mod tests {
     #[test]
     fn every_case_is_valid_and_has_its_reason_in_both_languages() {
         let numbers: Vec<_> = transcript::sections().map(|(number, _)| number).collect();
-        for text in [POWER_CASES, RPS_CASES, DUEL_CASES, server::WINDOW_CASE] {
+        for text in [POWER_CASES, RPS_CASES, DUEL_CASES, WINDOW_CASE] {
             let cases = case::parse(text, &SETTINGS).unwrap();
             for case in &cases {
                 let id = &case.id;

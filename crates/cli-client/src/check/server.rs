@@ -7,7 +7,7 @@ use proto::endpoint::Endpoint;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
-use super::case::{self, Case, Settings};
+use super::case::{Case, Settings};
 use super::client::{Client, Ending, Expected, Failed, Wait};
 use super::dialogue;
 use super::pattern::Pattern;
@@ -21,8 +21,11 @@ use crate::target::Target;
 /// A case that takes longer is skipped without `--slow`.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// A case that is code ends after this time.
+/// A case that is code ends after this time, and the time for its rounds.
 const MAX_PROGRAM: Duration = Duration::from_mins(2);
+
+/// Time for a round against the house. 500 of them are in flight, so a batch may take 50 ms.
+const TIME_PER_ROUND: Duration = Duration::from_micros(100);
 
 /// How long a single move may wait while the window is measured.
 pub(super) const MAX_WINDOW: Duration = Duration::from_secs(65);
@@ -101,15 +104,10 @@ impl Server {
             return Outcome::Skip(reason);
         }
         let result = if let Some(program) = case.program() {
-            let failed = || {
-                program::different(
-                    b"",
-                    Expected::Text(texts::expect_in_time()),
-                    Vec::new(),
-                    Ending::Silent(MAX_PROGRAM),
-                )
-            };
-            timeout(MAX_PROGRAM, program.run(self)).await.unwrap_or_else(|_| Err(failed()))
+            let most = MAX_PROGRAM + TIME_PER_ROUND * u32::try_from(self.rounds).unwrap_or(u32::MAX);
+            let expected = Expected::Text(texts::expect_in_time());
+            let failed = || program::different(b"", expected, Vec::new(), Ending::Silent(most));
+            timeout(most, program.run(self)).await.unwrap_or_else(|_| Err(failed()))
         } else {
             // A longer pause would be a part of the window that counts.
             let max_pause = self.settings.window / 4;
@@ -178,12 +176,10 @@ impl Server {
         }
     }
 
-    /// Lets one move go void. Returns this case with its outcome, and the window, or nothing if the move was not void
-    /// in time.
-    pub(super) async fn measure_window(&self) -> Result<(Case, Outcome, Option<Duration>), CliError> {
-        let mut cases = case::parse(WINDOW_CASE, &self.settings).map_err(CliError::System)?;
-        let case = cases.pop().ok_or_else(|| CliError::System(WINDOW_CASE.to_owned()))?;
-        let (outcome, window) = match self.time_until_void().await {
+    /// Lets one move go void. Returns the outcome of this case, and the window, or nothing if the move was not void in
+    /// time.
+    pub(super) async fn measure_window(&self) -> (Outcome, Option<Duration>) {
+        match self.time_until_void().await {
             Ok(elapsed) => {
                 let note = texts::note_window(format!("{:.2}", elapsed.as_secs_f64()));
                 let window = elapsed.saturating_sub(REPLY_TIME.min(elapsed / 10));
@@ -191,8 +187,7 @@ impl Server {
             }
             Err(Failed::NoConnection(error)) => (Outcome::Unreachable(error, false), None),
             Err(Failed::Different(difference)) => (Outcome::Fail(difference), None),
-        };
-        Ok((case, outcome, window))
+        }
     }
 
     async fn time_until_void(&self) -> Result<Duration, Failed> {
@@ -210,12 +205,3 @@ impl Server {
         })
     }
 }
-
-/// The case that measures the window.
-pub(super) const WINDOW_CASE: &str = "\
-window  2.3  full
-  en  A move that no other move meets is void at the end of the window: a player never waits forever.
-  zh  窗口结束时仍没有遇到另一拳的出拳作废：玩家不会永远等待。
-  > 1
-  < v
-";

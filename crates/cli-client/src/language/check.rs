@@ -12,8 +12,8 @@ texts! {
     check_rps "Test a rock-paper-scissors server against the house" "检查与庄家对战的猜拳服务器"
     check_duel "Test a duel server, in a lobby without other players" "检查对战服务器，大厅中不能有其他玩家"
     level
-        "What to check: core, one write and one read; full, all promises of PROTOCOL.md; robust, broken and hostile \
-         clients too. Each includes the level before [default: full]"
+        "How much to check: core, full or robust. core: one write and one read; full: all promises of PROTOCOL.md; \
+         robust: broken and hostile clients too. Each includes the level before [default: full]"
         "检查到哪一级：core、full 或 robust。core：一次写，一次读；full：PROTOCOL.md 的全部承诺；\
          robust：再加上有缺陷或恶意的客户端。每一级包括前一级 [默认：full]"
     level_core "One write, one read" "一次写，一次读"
