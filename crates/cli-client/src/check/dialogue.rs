@@ -143,9 +143,12 @@ impl Dialogue<'_> {
             return Err(self.difference(number, Expected::Bytes(pattern.clone()), ending));
         }
         // A bare reply has no terminator, so a wrong one, such as a line feed, arrives now.
-        if !pattern.ends_line() && !is_last_reply && client.quiet(EXTRA_BYTES_WAIT).await == Err(Ending::Open) {
-            client.received.splice(..0, bytes);
-            return Err(self.difference(number, Expected::Bytes(pattern.clone()), Ending::Open));
+        if !pattern.ends_line() && !is_last_reply {
+            let ending = client.quiet(EXTRA_BYTES_WAIT).await.err().unwrap_or(Ending::Open);
+            if !client.received.is_empty() {
+                client.received.splice(..0, bytes);
+                return Err(self.difference(number, Expected::Bytes(pattern.clone()), ending));
+            }
         }
         client.sent.clear();
         self.record(number, '<', bytes);

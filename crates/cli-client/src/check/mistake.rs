@@ -107,6 +107,7 @@ impl Comparison<'_> {
         let (expected, replies) = (lines(&self.text), lines(&received));
         let requests = lines(&sent).into_iter().map(|line| line.strip_suffix('\r').unwrap_or(line));
         let requests: Vec<_> = requests.filter(|request| !is_blank(request)).collect();
+        let lines_sent = self.sent.split(|&byte| byte == b'\n').count() - 1;
         let same = |(expected, reply): &(&&str, &&str)| expected == reply || is_same_error(expected, reply);
         let first = expected.iter().zip(&replies).take_while(same).count();
         let wanted = expected.get(first)?;
@@ -115,6 +116,9 @@ impl Comparison<'_> {
         let others = || replies.iter().any(|other| other == wanted) || expected.contains(reply);
         match (wanted.strip_prefix('d'), reply.strip_prefix('d')) {
             (Some(_), Some(_)) if self.writes > 1 => Some(texts::mistake_one_read()),
+            (Some(_), Some(_)) if replies.len() > requests.len() && requests.len() < lines_sent => {
+                Some(texts::mistake_blank_line())
+            }
             (Some(wanted), Some(reply)) => {
                 let order = || others().then(texts::mistake_order);
                 let is_permutation = replies.len() > 1 && sorted(&replies) == sorted(&expected);
@@ -130,7 +134,8 @@ impl Comparison<'_> {
             (None, None) if reply.starts_with('e') && wanted.starts_with('e') => {
                 Some(other_code(wanted, reply, self.sent.contains(&b'\n')))
             }
-            _ if !reply.starts_with(['d', 'e']) => Some(texts::mistake_message()),
+            (None, _) if !reply.starts_with(['d', 'e']) => Some(texts::mistake_message()),
+            _ if !reply.starts_with(['d', 'e']) => Some(texts::mistake_reply_form()),
             _ => others().then(texts::mistake_order),
         }
     }
@@ -180,6 +185,7 @@ impl Comparison<'_> {
             }
             Ending::Closed(_) if wants("eRANGE") => Some(texts::mistake_overflow()),
             Ending::Closed(_) if wants("eTIMEOUT") => Some(texts::mistake_timeout_without_reply()),
+            Ending::Closed(_) if wants("e") && self.half_closed => Some(texts::mistake_incomplete_at_end()),
             Ending::Closed(_) if self.has_error() => Some(texts::mistake_error_closes()),
             Ending::Closed(_) if wants("e") => Some(texts::mistake_no_error()),
             Ending::Closed(_) if !self.half_closed => Some(texts::mistake_closes()),

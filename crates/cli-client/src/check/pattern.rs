@@ -108,10 +108,20 @@ fn error_head(allowed: &[Vec<u8>]) -> Option<usize> {
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for piece in self.0.iter().take(MAX_SHOWN) {
-            write!(f, "{piece}")?;
+        let mut shown = 0;
+        for run in self.0.chunk_by(|one, next| one == next) {
+            if shown > MAX_SHOWN {
+                return f.write_str("…");
+            }
+            if run.len() > MIN_RUN {
+                write!(f, "{} × {} ", run[0], run.len())?;
+                shown += MIN_RUN;
+            } else {
+                run.iter().try_for_each(|piece| write!(f, "{piece}"))?;
+                shown += run.len();
+            }
         }
-        f.write_str(if self.0.len() > MAX_SHOWN { "…" } else { "" })
+        Ok(())
     }
 }
 
@@ -129,6 +139,9 @@ impl fmt::Display for Piece {
 
 /// The longest message: a reply has at most 1,024 bytes (PROTOCOL.md, section 3).
 const MAX_MESSAGE: usize = 1024 - "eTOOLONG \n".len();
+
+/// More equal pieces than this are shown as one with their number. No number has so many equal digits.
+const MIN_RUN: usize = 24;
 
 /// The number of pieces that are shown of a pattern.
 const MAX_SHOWN: usize = 96;

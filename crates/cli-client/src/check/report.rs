@@ -349,7 +349,11 @@ impl fmt::Display for Summary {
         }
         let Counts { ok, fail, skip } = self.all;
         let server = crate::language::texts::server_at(self.target.name(), &self.address);
-        let verdict = if fail > 0 { texts::verdict_fail(self.level) } else { texts::verdict_ok(self.level) };
+        let verdict = match (ok, fail) {
+            (0, 0) => texts::verdict_none(),
+            (_, 0) => texts::verdict_ok(self.level),
+            _ => texts::verdict_fail(self.level),
+        };
         write!(f, "{}", texts::summary(server, ok, fail, skip, verdict))
     }
 }

@@ -124,8 +124,9 @@ impl Server {
     fn reason_to_skip(&self, case: &Case, slow: bool) -> Option<String> {
         let is_tls = matches!(self.endpoint, Endpoint::Tls(_));
         let is_unix = matches!(self.endpoint, Endpoint::Unix(_));
-        if let Some(setting) = case.settings.iter().find(|setting| !self.has_setting(setting)) {
-            return Some(texts::skip_setting(setting));
+        let others: Vec<_> = case.settings.iter().filter(|setting| !self.has_setting(setting)).cloned().collect();
+        if !others.is_empty() {
+            return Some(texts::skip_setting(others.join(" ")));
         }
         let length = case.request_length();
         if self.target == Target::Power && length as u64 > self.settings.max_request_bytes {

@@ -82,6 +82,7 @@ texts! {
         "{server}: {ok} ok, {fail} failed, {skip} skipped: {verdict}"
         "{server}：{ok} 通过，{fail} 失败，{skip} 跳过：{verdict}"
     verdict_ok(level) "no fault found at level {level}" "在 {level} 级别未发现错误"
+    verdict_none "no case was run" "没有运行任何用例"
     verdict_fail(level) "faults found at level {level}" "在 {level} 级别发现了错误"
     skip_gone "the server can no longer be reached" "服务器已无法连接"
     skip_setting(setting)
@@ -106,7 +107,7 @@ texts! {
     note_clients(count) "{count} clients" "{count} 个客户端"
     note_players(players, rounds) "{players} players, {rounds} rounds each" "{players} 个玩家，各 {rounds} 局"
     note_rounds(rounds) "{rounds} rounds" "{rounds} 局"
-    note_disconnected(seconds) "disconnected after {seconds} s" "{seconds} 秒后被断开"
+    note_disconnected(seconds) "disconnected {seconds} s after its first request" "第一个请求之后 {seconds} 秒被断开"
     expect_other_moves "other moves of the house on another connection" "另一个连接上庄家的出拳不同"
     expect_disconnect "the server resets the connection of a client that never reads" "服务器重置从不读取的客户端的连接"
     note_window(seconds) "the window is about {seconds} s" "窗口约 {seconds} 秒"
@@ -141,8 +142,8 @@ texts! {
         "after a line, every reply is a line: the LF is missing"
         "收到一行之后，每个应答也是一行：缺少 LF"
     mistake_line_feed
-        "a reply to a request without LF has no LF either"
-        "请求没有 LF 时，应答也没有 LF"
+        "a reply to a request without LF has no line end"
+        "请求没有 LF 时，应答也没有行尾"
     mistake_terminator "the reply ends with a NUL; it has no terminator" "应答以 NUL 结尾，应没有结束符"
     mistake_order "the replies are not in the order of the requests" "应答的顺序与请求不一致"
     mistake_one_read
@@ -152,8 +153,8 @@ texts! {
         "one CR before the LF belongs to the line end: remove it before you parse"
         "LF 前的一个 CR 属于行尾：解析前请去掉"
     mistake_inner_carriage_return
-        "only one CR before the LF belongs to the line end: a strip() removes too many"
-        "只有 LF 前的一个 CR 属于行尾：strip() 去掉得太多"
+        "only one CR before the LF belongs to the line end: strip() removes more, and strtod() skips white space"
+        "只有 LF 前的一个 CR 属于行尾：strip() 去掉得更多，strtod() 会跳过空白"
     mistake_blanks_reply "blanks alone are no request, and get no reply" "只有空白不是请求，没有应答"
     mistake_blanks "spaces and tabs around the number are allowed" "数的前后允许有空格和制表符"
     mistake_blank_line "a blank line gets no reply" "空行没有应答"
@@ -211,8 +212,8 @@ texts! {
         "a request may grow without bound: reply TOOLONG as soon as it exceeds the limit"
         "请求可以无限增长：一超过上限就应答 TOOLONG"
     mistake_waits_for_line_feed
-        "the server waits for LF: a request without LF counts as soon as it is complete"
-        "服务器在等 LF：没有 LF 的请求一旦完整就应处理"
+        "the server waits for LF or the half-close: bytes without LF count as soon as they are a request, or cannot be one"
+        "服务器在等 LF 或半关闭：没有 LF 的字节一旦是完整的请求，或不可能成为请求，就应处理"
     mistake_close_notify
         "over TLS, the end of the data is close_notify, and then the FIN"
         "在 TLS 上，数据以 close_notify 结束，然后才是 FIN"
@@ -266,6 +267,12 @@ texts! {
     mistake_message
         "after the code, an error reply has a space and a message of printable ASCII"
         "错误码之后要有一个空格和可打印 ASCII 的说明"
+    mistake_reply_form
+        "a reply is d and a number, or e, a code and a message; nothing else is sent"
+        "应答是 d 和一个数，或 e、错误码和说明；不发送别的内容"
+    mistake_incomplete_at_end
+        "an incomplete request at the half-close gets an error reply"
+        "半关闭时不完整的请求应得到错误应答"
     mistake_long_message "a reply has at most 1,024 bytes: shorten what the message quotes" "应答最多 1024 字节：请缩短说明中引用的内容"
     mistake_unknown_code
         "an error reply is e, one of the codes BADOP, BADNUM, RANGE, TOOLONG, TIMEOUT, BUSY, a space, and a message"

@@ -7,7 +7,8 @@ pub(super) fn explain(request: &str, expected: &str, reply: &str) -> Option<Stri
     if matches!(reply.to_lowercase().as_str(), "inf" | "nan" | "infinity" | "-inf" | "-infinity") {
         return Some(texts::mistake_infinity());
     }
-    let (wanted, got): (f64, f64) = (expected.parse().ok()?, reply.parse().ok()?);
+    let Ok(got) = reply.parse::<f64>() else { return Some(texts::mistake_reply_form()) };
+    let wanted: f64 = expected.parse().ok()?;
     if wanted.to_bits() == got.to_bits() {
         return Some(layout(expected, reply));
     }

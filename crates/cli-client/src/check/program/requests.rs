@@ -40,9 +40,12 @@ impl Server {
             let (mut requests, mut replies) = (Vec::new(), Vec::new());
             for _ in 0..100 {
                 let operation = Operation::ALL[random.random_range(0..Operation::ALL.len())];
-                // Half of them are of a size that people use.
-                let value =
-                    if random.random() { f64::from_bits(random.random()) } else { random.random_range(-1e4..1e4) };
+                // Doubles of all sizes, of the size that people use, and powers of two, which are the hardest to write.
+                let value = match random.random_range(0..4) {
+                    0 => f64::from_bits(random.random()),
+                    1 => f64::powi(2.0, random.random_range(-1074..1024)),
+                    _ => random.random_range(-1e4..1e4),
+                };
                 let Some(number) = Number::new(value) else { continue };
                 requests.push(format!("{}{number}\n", char::from(operation.letter())));
                 replies.push(match power(operation, value) {
@@ -128,7 +131,9 @@ impl Server {
         if replies[0] == replies[1] {
             let expected = Expected::Text(texts::expect_other_moves());
             let failed = different(&moves, expected, replies.swap_remove(0), Ending::Open);
-            return Err(with_mistake(failed, texts::mistake_seed()));
+            let is_constant = replies[1].windows(2).all(|pair| pair[0] == pair[1]);
+            let mistake = if is_constant { texts::mistake_unfair() } else { texts::mistake_seed() };
+            return Err(with_mistake(failed, mistake));
         }
         Ok(Passed::default())
     }

@@ -136,8 +136,8 @@ impl Server {
 
     /// Checks that a client that never reads is disconnected.
     pub(super) async fn write_timeout(&self) -> Result<Passed, Failed> {
-        let (mut stream, _) = self.fill().await?;
         let started = Instant::now();
+        let (mut stream, _) = self.fill().await?;
         // A write fails once the connection is reset. Until then the kernel takes no more bytes.
         let write = async { while stream.write(b"2").await.is_ok() {} };
         if timeout(MAX_WRITE_TIMEOUT, write).await.is_ok() {
