@@ -24,7 +24,7 @@
 //! | `close`, `reset` | the client closes with a FIN, or with an RST |
 //! | `program NAME` | runs a part that is code |
 //!
-//! A time is a duration, or `request`, `idle`, `window`, `window/2` or `window/10`, to which a duration may be added.
+//! A time is a duration, or `request`, `idle`, `window`, or a part of it (`window/2`, `window/10`, `window/20`), to which a duration may be added.
 //! In bytes,
 //! `{511*1}` is 511 times the byte `1`; `max` and `bad` stand for the limits of the server.
 
@@ -327,6 +327,7 @@ fn time(text: &str, settings: &Settings) -> Option<Duration> {
         "window" => settings.window,
         "window/2" => settings.window / 2,
         "window/10" => settings.window / 10,
+        "window/20" => settings.window / 20,
         duration => humantime::parse_duration(duration).ok()?,
     };
     Some(base + humantime::parse_duration(more).ok()?)

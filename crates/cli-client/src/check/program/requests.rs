@@ -123,16 +123,12 @@ impl Server {
     /// Plays the same moves on two connections, and compares the moves of the house.
     pub(super) async fn sequences(&self) -> Result<Passed, Failed> {
         let moves = b"2".repeat(SEQUENCE);
-        let mut replies = Vec::new();
-        for _ in 0..2 {
-            let mut client = self.client().await?;
-            replies.push(self.exchange(&mut client, &moves, &outcomes(SEQUENCE)).await?);
-        }
-        if replies[0] == replies[1] {
-            let expected = Expected::Text(texts::expect_other_moves());
-            let failed = different(&moves, expected, replies.swap_remove(0), Ending::Open);
-            let is_constant = replies[1].windows(2).all(|pair| pair[0] == pair[1]);
+        let first = self.exchange(&mut self.client().await?, &moves, &outcomes(SEQUENCE)).await?;
+        let second = self.exchange(&mut self.client().await?, &moves, &outcomes(SEQUENCE)).await?;
+        if first == second {
+            let is_constant = first.windows(2).all(|pair| pair[0] == pair[1]);
             let mistake = if is_constant { texts::mistake_unfair() } else { texts::mistake_seed() };
+            let failed = different(&moves, Expected::Text(texts::expect_other_moves()), first, Ending::Open);
             return Err(with_mistake(failed, mistake));
         }
         Ok(Passed::default())
@@ -179,14 +175,22 @@ impl House {
         Move::ALL.into_iter().find_map(|mv| {
             let counts = self.outcomes(mv);
             let never = counts.iter().position(|&count| count == 0)?;
-            // A wrong pair has two of three, two outcomes only have one of two each.
-            let often = counts.iter().position(|&count| 100 * count > 58 * counts.iter().sum::<u64>())?;
+            // A wrong pair has two of three; without a wrong pair, the two outcomes have one of two each. Few rounds have to
+            // be clearer.
+            let often = counts.iter().position(|&count| is_two_thirds(count, counts.iter().sum()))?;
             let [never, often] = [OUTCOMES[never], OUTCOMES[often]].map(Round::Judged);
             let Round::Judged(right) = never else { return None };
             let house = right.opponent_move(mv);
             Some(texts::mistake_pair(move_name(mv), move_name(house), outcome_name(often), outcome_name(never)))
         })
     }
+}
+
+/// Whether a share is rather two thirds than one half: by more than 1.2 standard deviations, which are at most `sqrt(n) / 2`.
+fn is_two_thirds(count: u64, rounds: u64) -> bool {
+    let excess = count.saturating_mul(100).saturating_sub(rounds.saturating_mul(56));
+    // (excess / 100)² > (0.6 · sqrt(rounds))²
+    u128::from(excess).pow(2) > 3_600 * u128::from(rounds)
 }
 
 /// Decides a question.
