@@ -344,7 +344,7 @@ const POWER_FAULTS: &[Fault] = &[
     ("write_timeout_never", "write-timeout", "no timeout for writes"),
     ("reads_without_bound", "never-reads", "no backpressure"),
     ("no_fin_after_half_close", "transcript-1-1", "the connection stays open"),
-    ("one_connection_at_a_time", "many-connections", "one after the other"),
+    ("one_connection_at_a_time", "two-clients", "one after the other"),
     ("slow_accept_after_many", "many-connections", "one after the other"),
     ("dies_on_reset", "resets", ""),
 ];
@@ -377,7 +377,7 @@ const SOLO_FAULTS: &[Fault] = &[
     ("write_timeout_never", "write-timeout", "no timeout for writes"),
     ("reads_without_bound", "never-reads", "no backpressure"),
     ("no_fin_after_half_close", "no-greeting", "stays open"),
-    ("one_connection_at_a_time", "many-connections", "clients are served one after the other"),
+    ("one_connection_at_a_time", "two-players", "clients are served one after the other"),
     ("slow_accept_after_many", "many-connections", "one after the other"),
     ("dies_on_reset", "resets", ""),
     ("always_same_move", "fair-house", "the house prefers a move"),

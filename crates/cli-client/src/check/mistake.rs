@@ -25,6 +25,12 @@ pub(super) fn likely(target: Target, difference: &Difference) -> Option<String> 
         // The case knows its mistake, if any.
         Expected::Text(_) => return None,
     };
+    // Only in a duel may a client wait for another one.
+    let is_second = dialogue.last().is_some_and(|exchanged| exchanged.client > 1);
+    let is_late = received.is_empty() || received.starts_with(b"eTIMEOUT ");
+    if target != Target::Duel && is_second && is_late {
+        return Some(texts::mistake_one_at_a_time());
+    }
     let writes = dialogue.iter().rev().take_while(|exchanged| exchanged.direction == '>').count();
     let last_reply = dialogue.iter().rev().find(|exchanged| exchanged.direction == '<').map(|reply| &reply.bytes[..]);
     let comparison =

@@ -74,7 +74,7 @@ impl Server {
         for client in &mut clients {
             let Err(ending) = client.receive(&reply, self.timeout).await else { continue };
             let received = std::mem::take(&mut client.received);
-            let is_silent = matches!(ending, Ending::Silent(_));
+            let is_silent = matches!(ending, Ending::Silent(_)) || received.starts_with(b"eTIMEOUT ");
             if received.starts_with(b"eBUSY ") || received == b"f" {
                 rejected += 1;
                 continue;
