@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::iter;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -173,26 +174,30 @@ fn after_the_death_of_a_python_server_the_rest_is_skipped() {
 /// A fault, the case that finds it, and a part of the likely mistake; empty if it depends on chance or time.
 type Fault = (&'static str, &'static str, &'static str);
 
+/// Attempts to find and explain a wrong server. A busy machine can change what a client sees first.
+const ATTEMPTS: usize = 3;
+
 /// Checks that each wrong server is found by its case, and explained.
 fn assert_found(service: &str, settings: &str, options: &str, faults: &[Fault]) {
+    let name = if service == "solo" { "rps" } else { service };
+    let miss = |(fault, case, mistake): &Fault| {
+        let server = PythonServer::start(service, fault, settings);
+        let arguments = format!("check {name} --only {case} --level robust --timeout 2s --json {options}");
+        let finished = run(&format!("{arguments} --addr {}", server.address));
+        let found = objects(&finished).into_iter().find(|object| object["case"] == *case);
+        let is_explained = |case: &Value| {
+            let likely = case["likely"].as_str().unwrap_or_default();
+            case["result"] == "fail" && !likely.is_empty() && likely.contains(mistake)
+        };
+        let is_found = finished.code == Some(1) && found.as_ref().is_some_and(is_explained);
+        (!is_found).then(|| format!("{fault}: {:?} {found:?}", finished.code))
+    };
     let next = AtomicUsize::new(0);
     let check = || {
-        let mut missed = Vec::new();
-        while let Some((fault, case, mistake)) = faults.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let server = PythonServer::start(service, fault, settings);
-            let name = if service == "solo" { "rps" } else { service };
-            let arguments = format!("check {name} --only {case} --level robust --timeout 2s --json {options}");
-            let finished = run(&format!("{arguments} --addr {}", server.address));
-            let found = objects(&finished).into_iter().find(|object| object["case"] == *case);
-            let is_explained = |case: &Value| {
-                let likely = case["likely"].as_str().unwrap_or_default();
-                case["result"] == "fail" && !likely.is_empty() && likely.contains(mistake)
-            };
-            if finished.code != Some(1) || !found.as_ref().is_some_and(is_explained) {
-                missed.push(format!("{fault}: {:?} {found:?}", finished.code));
-            }
-        }
-        missed
+        let faults = iter::from_fn(|| faults.get(next.fetch_add(1, Ordering::Relaxed)));
+        // Stops at the first attempt that finds it.
+        let misses = |fault| (0..ATTEMPTS).map_while(|_| miss(fault)).collect::<Vec<_>>();
+        faults.filter_map(|fault| misses(fault).into_iter().nth(ATTEMPTS - 1)).collect::<Vec<_>>()
     };
     // Most of them wait.
     let missed: Vec<_> = thread::scope(|scope| {
