@@ -147,7 +147,7 @@ fn errors_decide_the_exit_code_before_thresholds() {
     let failed = run(&format!("bench power -n 2 -c 1 --addr {server} --expect errors<50% -q"));
     failed.assert_exit_code(5);
     assert_eq!(failed.stderr, "cli-client: threshold not met: errors<50%: measured 100.000 %\n", "{failed:?}");
-    // Without any reply there is no latency, which meets no threshold.
+    // A run without replies has no latency, so it misses every threshold of latency.
     let server = after_first_exchange(|stream| reply(stream, b"220 hello"));
     let report = run_bench(5, &format!("power -n 2 -c 1 --addr {server} --expect max<1h"));
     assert_eq!(report["expectations"], json!([{"expect": "max<1h", "value_us": null, "ok": false}]), "{report}");
@@ -229,7 +229,7 @@ fn a_series_that_cannot_be_written_exits_with_1() {
         "",
         &["--series: /no/such/folder/file: No such file or directory"],
     );
-    // The report is printed all the same.
+    // The report is still printed.
     let full = run(&format!("bench power -n 5 -q --series /dev/full --addr {server}"));
     full.assert_exit_code(1);
     assert!(full.stdout.contains("/s  p50 "), "{full:?}");

@@ -1,7 +1,7 @@
 //! The transcripts of PROTOCOL.md: dialogues that a server of either wire has to hold.
 //!
-//! The page is the single source of these dialogues: the tests of both servers replay them, and so does `cli-client
-//! check` with anybody's server. This module only parses; it has no I/O.
+//! The page is the single source of these dialogues. The tests of both servers replay them, and `cli-client check` uses
+//! them to test other servers. This module only parses; it has no I/O.
 
 use thiserror::Error;
 
@@ -30,13 +30,13 @@ pub struct Transcript {
 pub struct Step {
     /// The number of the client, from 1. It connects at its first step.
     pub client: u32,
-    /// What it does or expects.
+    /// The client's action, or the expected bytes.
     pub action: Action,
     /// The line number on the page.
     pub line: usize,
 }
 
-/// What a client does or expects.
+/// An action of a client, or an expectation of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Sends these bytes in one write.

@@ -38,7 +38,7 @@ texts! {
          3m 能发现“随机字节 % 3”的偏差 [默认：30k]"
 }
 
-// What a run prints.
+// The output of a run.
 texts! {
     announce(server, count, level) "{server}: level {level}, cases: {count}" "{server}：级别 {level}，用例数 {count}"
     announce_robust(connections)
@@ -95,7 +95,7 @@ texts! {
     skip_slow(duration) "takes about {duration}; --slow runs it" "约需 {duration}；用 --slow 运行"
 }
 
-// What the cases that are code found.
+// The results of the cases that are code.
 texts! {
     note_numbers(count) "{count} random numbers" "{count} 个随机数"
     note_in_flight(count) "{count} requests in flight" "{count} 个在途请求"

@@ -62,7 +62,7 @@ fn printed_settings(text: &str) -> Vec<(String, String, String)> {
 }
 
 impl Binary {
-    /// Checks that each key has an environment variable of its own: all keys are set by variables at once.
+    /// Checks that each key has a separate environment variable: all keys are set by variables at once.
     pub fn check_variables(&self, prefix: &str) {
         let printed = |command: &mut Command| {
             let Exit { code, stdout, stderr } = process::run(command.arg("--check-config"), "");

@@ -39,7 +39,7 @@ pub trait Handler: Send + 'static {
 
     /// Calls `count` with the code of each error reply in `output`, the output of one call of [`handle`](Self::handle).
     ///
-    /// The access log calls it, only at level debug, so that a handler needs no counters of its own. The default is for
+    /// The access log calls it, only at level debug, so handlers need no counters for it. The default is for
     /// protocols without error replies.
     fn error_codes(_output: &[u8], _count: &mut dyn FnMut(&'static str)) {}
 
