@@ -138,13 +138,18 @@ fn wrapped(sentence: &str) -> Vec<String> {
     if !io::stdout().is_terminal() {
         return vec![sentence.to_owned()];
     }
-    let width = columns().saturating_sub(INDENT).max(MIN_WIDTH);
+    lines_of(sentence, columns().saturating_sub(INDENT).max(MIN_WIDTH))
+}
+
+/// Breaks a sentence into lines of at most this width, without blanks at their ends.
+fn lines_of(sentence: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in help::words(sentence) {
         if let Some(line) = lines.last_mut() {
             if line.is_empty() || line.width() + word.trim_end().width() <= width {
                 line.push_str(word);
             } else {
+                line.truncate(line.trim_end().len());
                 lines.push(word.to_owned());
             }
         }
@@ -370,5 +375,17 @@ impl Serialize for Summary {
         }
         let Self { target, address, level, all, .. } = self;
         SummaryObject { check: target.name(), address, level, counts: *all }.serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_no_blank_at_its_end_and_is_not_too_wide() {
+        assert_eq!(lines_of("and a number; the reply is d", 16), ["and a number;", "the reply is d"]);
+        assert_eq!(lines_of("aaaa bbbb cccc", 9), ["aaaa bbbb", "cccc"]);
+        assert_eq!(lines_of("", 9), [""]);
     }
 }
