@@ -31,7 +31,6 @@ HAPROXY_METRICS = (
 )
 # Labels that Prometheus adds to each series.
 TARGET_LABELS = {"job", "instance"}
-ALERT_LABELS = {"alertname", "alertstate", "severity"}
 # What promtool reads instead of the variables of Grafana.
 VARIABLES = {"$__rate_interval": "1m", "$job": "power-server", "$instance": "power-1:9500"}
 
@@ -63,12 +62,12 @@ def read_series(paths):
     for name in HAPROXY_METRICS:
         series[name] = [{"proxy": proxy} for proxy in proxies]
     series["up"] = [{}]
-    series["ALERTS"] = [{"alertname": name, "alertstate": "firing"} for name in read_alerts()]
+    series["ALERTS"] = [{"alertname": name, "alertstate": "firing", "severity": "warning"} for name in read_alerts()]
     return series
 
 
 def read_alerts():
-    """Returns the expression and the annotation `runbook` of each alert, by name. Reads only the style of alerts.yml."""
+    """Returns the expression and the annotation `runbook` of each alert, by name. Knows only the YAML of this file."""
     alerts, name, expression_indent = {}, None, None
     for line in (DEPLOY / ALERTS).read_text().splitlines():
         indent = len(line) - len(line.lstrip())
@@ -185,8 +184,6 @@ class Query:
                 report(self.where, f"no server has the metric {metric}")
         found = [labels for metric in names for labels in self.series.get(metric, [])]
         self.labels.update(*found)
-        if names == ["ALERTS"]:
-            self.labels |= ALERT_LABELS
         own = [matcher for matcher in matchers if matcher[0] not in TARGET_LABELS | {"__name__"}]
         before = len(problems)
         for label, operator, value in own:
