@@ -61,7 +61,7 @@ async fn serve(mut startup: Startup<Config>) -> io::Result<Summary> {
     let listeners = startup.bind("power", "listen", options)?;
 
     let (registry, reloaded) = (server.registry(startup.metrics()), Arc::clone(&server));
-    startup.start_operations(registry, move |config| reloaded.apply(config))?;
+    startup.start_operations("power", registry, move |config| reloaded.apply(config))?;
 
     Ok(server.serve(listeners).await)
 }

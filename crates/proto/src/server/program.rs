@@ -35,6 +35,7 @@ use crate::server::listener::open_files;
 use crate::server::listener::socket::ListenOptions;
 use crate::server::listener::unix::SocketFile;
 use crate::server::observe::log::{self, Log};
+use crate::server::observe::pages::{PageSources, Pages};
 use crate::wire::quoted::Printable;
 
 /// A program with a valid configuration, before anything is started.
@@ -280,13 +281,23 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
     ///
     /// Fails if the admin listener cannot be bound, its thread cannot be started, or the signal handler could not be
     /// installed.
-    pub fn start_operations(mut self, registry: Registry, apply: impl Fn(&C) + Send + 'static) -> io::Result<()> {
+    pub fn start_operations(
+        mut self,
+        service: &'static str,
+        registry: Registry,
+        apply: impl Fn(&C) + Send + 'static,
+    ) -> io::Result<()> {
         let mut listeners = self.bind_all("admin", ADMIN_LISTEN, admin::OPTIONS, ListenerKind::Admin)?;
         let has_admin = !listeners.is_empty();
         let files = listeners.iter_mut().filter_map(EndpointListener::take_file);
         self.admin_files.lock().unwrap_or_else(PoisonError::into_inner).extend(files);
         if has_admin {
-            admin::start(listeners, registry, self.shutdown.clone())?;
+            let shutdown = self.shutdown.clone();
+            let is_ready = Box::new(move || shutdown.started_at().is_none());
+            admin::start(
+                listeners,
+                Pages::new(PageSources { service, version: env!("CARGO_PKG_VERSION"), registry, is_ready }),
+            )?;
         }
         let Self { reload_signal, command_line, loaded, log, shutdown, reloads, handshakes, inherited, .. } = self;
         let (manager, heartbeats, other_files) = (self.manager, self.heartbeats, self.other_files);

@@ -1,0 +1,118 @@
+//! What the admin listener serves: health, metrics, and the pages for operators.
+//!
+//! It depends on `metrics`, `status` and `language`. A path has one place: a line in `PATHS`, and an arm in
+//! [`Pages::respond`].
+//!
+//! - `html`: the document around each page, its headers, and the pieces that pages share;
+//! - `texts`: all texts of the pages, in both languages;
+//! - `overview`: the status page, `/`.
+
+mod html;
+mod overview;
+mod texts;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use hyper::{Method, Request, Response, StatusCode};
+use prometheus_client::encoding::prometheus_text;
+use prometheus_client::registry::Registry;
+
+use super::language::Language;
+
+/// The paths, for the reply to an unknown one.
+const PATHS: &str = "/, /healthz, /readyz or /metrics";
+
+/// A response whose body is complete.
+pub(crate) type PageResponse = Response<Full<Bytes>>;
+
+/// What the pages show.
+pub(crate) struct PageSources {
+    /// The name of the service, such as `power`.
+    pub service: &'static str,
+    /// The version of the program.
+    pub version: &'static str,
+    /// The metrics.
+    pub registry: Registry,
+    /// Whether the server takes new connections, which it does until the drain.
+    pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// Replies to the requests of the admin listener.
+pub(crate) struct Pages {
+    sources: PageSources,
+}
+
+impl Pages {
+    pub(crate) fn new(sources: PageSources) -> Self {
+        Self { sources }
+    }
+
+    /// Replies to a request. Only its head matters.
+    pub(crate) fn respond<B>(&self, request: &Request<B>) -> PageResponse {
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            let text = "method not allowed: use GET or HEAD\n";
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text.to_owned());
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match request.uri().path() {
+            "/" => html::respond(&overview::render(&self.sources, language(request))),
+            "/healthz" => plain(StatusCode::OK, "ok\n".to_owned()),
+            "/readyz" if !(self.sources.is_ready)() => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
+            "/readyz" => plain(StatusCode::OK, "ready\n".to_owned()),
+            "/metrics" => self.metrics(),
+            _ => plain(StatusCode::NOT_FOUND, format!("not found: use {PATHS}\n")),
+        }
+    }
+
+    fn metrics(&self) -> PageResponse {
+        let mut text = String::new();
+        match prometheus_text::encode(&mut text, &self.sources.registry) {
+            Ok(()) => response(StatusCode::OK, prometheus_text::CONTENT_TYPE, text),
+            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        }
+    }
+}
+
+/// Returns the language that the client prefers.
+fn language<B>(request: &Request<B>) -> Language {
+    let value = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    Language::accepted(value.unwrap_or_default())
+}
+
+fn plain(status: StatusCode, text: String) -> PageResponse {
+    response(status, "text/plain; charset=utf-8", text)
+}
+
+fn response(status: StatusCode, content_type: &'static str, text: String) -> PageResponse {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Adds the headers with which a browser shows a response only as what it is, and in no frame.
+fn protect(mut response: PageResponse) -> PageResponse {
+    const HEADERS: [(HeaderName, &str); 3] =
+        [(X_CONTENT_TYPE_OPTIONS, "nosniff"), (X_FRAME_OPTIONS, "DENY"), (REFERRER_POLICY, "no-referrer")];
+    let headers = HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value)));
+    response.headers_mut().extend(headers);
+    response
+}
+
+#[cfg(test)]
+impl Pages {
+    /// Creates the pages of a server without metrics.
+    pub(crate) fn for_tests() -> Self {
+        Self::new(PageSources {
+            service: "test",
+            version: "0",
+            registry: Registry::default(),
+            is_ready: Box::new(|| true),
+        })
+    }
+}
