@@ -1,8 +1,9 @@
 //! The HTTP server for operators.
 //!
 //! It depends on `pages`, which has the responses. `program` binds the admin listener and runs [`serve`] on a separate
-//! thread. It speaks HTTP/1.1. The limits of `[limits]` do not apply, because an operator needs it most when they are reached. It has a
-//! small limit instead, which affects only slow clients: the oldest exchange ends when a new one needs its slot.
+//! thread. It speaks HTTP/1.1. The limits of `[limits]` do not apply, because an operator needs it most when they are
+//! reached. It has a small limit instead, which affects only slow clients: the oldest exchange ends when a new one needs
+//! its slot.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

@@ -44,6 +44,9 @@ pub(super) fn start(listeners: Vec<EndpointListener>, pages: Pages) -> io::Resul
             // This and the other send cannot fail: the receiver waits for one of them.
             let _ = result.send(Ok(()));
             let pages = Arc::new(pages);
+            let sampled = Arc::clone(&pages);
+            // A task, so that a panic ends only the samples.
+            tokio::spawn(async move { sampled.take_samples().await });
             let serve = |listener| serve_listener(listener, Arc::clone(&pages));
             join_all(listeners.into_iter().map(serve)).await;
             Ok(())

@@ -61,7 +61,9 @@ impl Frame {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="color-scheme" content="light dark";
-                    title { (self.service) "-server" }
+                    title {
+                        (self.service) "-server: " @if self.is_ready { (texts.ready) } @else { (texts.draining) }
+                    }
                     link rel="icon" href="data:,";
                     style { (PreEscaped(STYLE)) }
                     noscript { meta http-equiv="refresh" content="5"; }
@@ -82,6 +84,22 @@ impl Frame {
                     main { (content) }
                     script { (PreEscaped(SCRIPT)) }
                 }
+            }
+        }
+    }
+}
+
+/// Returns a table in a box that scrolls if the table is wider. A refresh replaces `rows`. `columns` are the names of
+/// the columns, if they need any.
+pub(super) fn table(id: &str, caption: &str, columns: &[&str], rows: &Markup) -> Markup {
+    html! {
+        div .scroll {
+            table {
+                caption { (caption) }
+                @if !columns.is_empty() {
+                    thead { tr { @for column in columns { th scope="col" { (column) } } } }
+                }
+                tbody #{ "table-" (id) } data-live { (rows) }
             }
         }
     }

@@ -4,10 +4,13 @@
 //! [`Pages::respond`].
 //!
 //! - `html`: the document around each page, its headers, and the pieces that pages share;
+//! - `chart`, `numbers`: charts, and numbers as text;
 //! - `texts`: all texts of the pages, in both languages;
 //! - `overview`: the status page, `/`.
 
+mod chart;
 mod html;
+mod numbers;
 mod overview;
 mod texts;
 
@@ -19,34 +22,37 @@ use hyper::{Method, Request, Response, StatusCode};
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
 
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
 use super::language::Language;
+use super::status::recorder::{SAMPLE_INTERVAL, StatusRecorder, StatusSources};
 
 /// The paths, for the reply to an unknown one.
-const PATHS: &str = "/, /healthz, /readyz or /metrics";
+const PATHS: &str = "/, /status, /healthz, /readyz or /metrics";
 
 /// A response whose body is complete.
 pub(crate) type PageResponse = Response<Full<Bytes>>;
 
-/// What the pages show.
-pub(crate) struct PageSources {
-    /// The name of the service, such as `power`.
-    pub service: &'static str,
-    /// The version of the program.
-    pub version: &'static str,
-    /// The metrics.
-    pub registry: Registry,
-    /// Whether the server takes new connections, which it does until the drain.
-    pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
-}
-
 /// Replies to the requests of the admin listener.
 pub(crate) struct Pages {
-    sources: PageSources,
+    registry: Registry,
+    status: StatusRecorder,
 }
 
 impl Pages {
-    pub(crate) fn new(sources: PageSources) -> Self {
-        Self { sources }
+    pub(crate) fn new(registry: Registry, sources: StatusSources) -> Self {
+        Self { registry, status: StatusRecorder::new(sources) }
+    }
+
+    /// Takes the samples for rates and charts. Never returns.
+    pub(crate) async fn take_samples(&self) {
+        let mut ticks = interval_at(Instant::now() + SAMPLE_INTERVAL, SAMPLE_INTERVAL);
+        // After a stop of the process, one sample for the whole time.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            self.status.sample();
+        }
     }
 
     /// Replies to a request. Only its head matters.
@@ -58,18 +64,28 @@ impl Pages {
             return response;
         }
         match request.uri().path() {
-            "/" => html::respond(&overview::render(&self.sources, language(request))),
+            "/" => html::respond(&overview::render(&self.status.status(), language(request))),
+            "/status" => self.status(),
             "/healthz" => plain(StatusCode::OK, "ok\n".to_owned()),
-            "/readyz" if !(self.sources.is_ready)() => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
+            "/readyz" if !(self.status.sources().is_ready)() => {
+                plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned())
+            }
             "/readyz" => plain(StatusCode::OK, "ready\n".to_owned()),
             "/metrics" => self.metrics(),
             _ => plain(StatusCode::NOT_FOUND, format!("not found: use {PATHS}\n")),
         }
     }
 
+    fn status(&self) -> PageResponse {
+        match serde_json::to_string(&self.status.status()) {
+            Ok(json) => protect(response(StatusCode::OK, "application/json", json + "\n")),
+            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        }
+    }
+
     fn metrics(&self) -> PageResponse {
         let mut text = String::new();
-        match prometheus_text::encode(&mut text, &self.sources.registry) {
+        match prometheus_text::encode(&mut text, &self.registry) {
             Ok(()) => response(StatusCode::OK, prometheus_text::CONTENT_TYPE, text),
             Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         }
@@ -108,11 +124,6 @@ fn protect(mut response: PageResponse) -> PageResponse {
 impl Pages {
     /// Creates the pages of a server without metrics.
     pub(crate) fn for_tests() -> Self {
-        Self::new(PageSources {
-            service: "test",
-            version: "0",
-            registry: Registry::default(),
-            is_ready: Box::new(|| true),
-        })
+        Self::new(Registry::default(), StatusSources::for_tests())
     }
 }
