@@ -33,7 +33,7 @@ impl Chart<'_> {
         let current = text(self.points.last().and_then(|(_, value)| *value));
         html! {
             figure #(self.id) data-live {
-                figcaption { (self.title) " " span .muted { (texts.last_5_minutes) } b .number { (current) } }
+                figcaption { (self.title) b { (current) } }
                 div .chart {
                     svg viewBox="0 0 300 1000" preserveAspectRatio="none" role="img" {
                         title {

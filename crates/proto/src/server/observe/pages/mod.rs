@@ -121,9 +121,39 @@ fn protect(mut response: PageResponse) -> PageResponse {
 }
 
 #[cfg(test)]
-impl Pages {
-    /// Creates the pages of a server without metrics.
-    pub(crate) fn for_tests() -> Self {
-        Self::new(Registry::default(), StatusSources::for_tests())
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::server::observe::metrics::counters::Counters;
+
+    impl Pages {
+        /// Creates the pages of a server without metrics.
+        pub(crate) fn for_tests() -> Self {
+            let sources = StatusSources::for_tests(Arc::default(), Arc::new(Counters::<1>::default()));
+            Self::new(Registry::default(), sources)
+        }
+    }
+
+    fn respond(method: Method, path: &str) -> PageResponse {
+        Pages::for_tests().respond(&Request::builder().method(method).uri(path).body(()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn each_path_has_a_page_and_an_unknown_one_lists_them() {
+        let listed = || PATHS.split([' ', ',']).filter(|word| word.starts_with('/'));
+        assert!(listed().count() >= 5);
+        for path in listed() {
+            assert_eq!(respond(Method::GET, path).status(), StatusCode::OK, "{path}");
+            assert_eq!(respond(Method::HEAD, path).status(), StatusCode::OK, "{path}");
+            let rejected = respond(Method::POST, path);
+            assert_eq!(
+                (rejected.status(), &rejected.headers()[ALLOW]),
+                (StatusCode::METHOD_NOT_ALLOWED, &"GET, HEAD".parse().unwrap())
+            );
+        }
+        for path in ["/statu", "/status/", "//", "/%2e"] {
+            assert_eq!(respond(Method::GET, path).status(), StatusCode::NOT_FOUND, "{path}");
+        }
     }
 }

@@ -48,6 +48,13 @@ pub(super) fn duration(duration: Option<Duration>) -> String {
     format!("{number:.decimals$} {unit}")
 }
 
+/// Returns a number with its unit without zeros at the end of its decimals, as in `2.5 ms` for `2.50 ms`.
+pub(super) fn trimmed(text: &str) -> String {
+    let (number, unit) = text.split_once(' ').map_or((text, None), |(number, unit)| (number, Some(unit)));
+    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+    unit.map_or_else(|| number.to_owned(), |unit| format!("{number} {unit}"))
+}
+
 /// Returns a long duration in its two largest units.
 pub(super) fn uptime(duration: Duration, texts: &Texts) -> String {
     let seconds = duration.as_secs();
@@ -89,6 +96,12 @@ mod tests {
         let shown = nanos.map(|nanos| duration(Some(Duration::from_nanos(nanos))));
         assert_eq!(shown, ["0.00 µs", "0.90 µs", "12.3 µs", "999 µs", "1.00 ms", "1.25 ms", "1.00 s", "60.0 s"]);
         assert_eq!(duration(None), UNKNOWN);
+    }
+
+    #[test]
+    fn zeros_are_trimmed_only_after_a_point() {
+        let shown = ["2.50 ms", "5.00 s", "100 µs", "1,000", "0.50", "10.0", "0", UNKNOWN].map(trimmed);
+        assert_eq!(shown, ["2.5 ms", "5 s", "100 µs", "1,000", "0.5", "10", "0", UNKNOWN]);
     }
 
     #[test]

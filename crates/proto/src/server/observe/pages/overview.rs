@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::chart::Chart;
 use super::html::{Frame, table};
-use super::numbers::{UNKNOWN, count, duration, rate, rounded, uptime};
+use super::numbers::{UNKNOWN, count, duration, rate, trimmed, uptime};
 use super::texts::Texts;
 use crate::server::observe::language::Language;
 use crate::server::observe::status::{CountAndRates, GroupStatus, Point, State, Status, ValueStatus};
@@ -69,19 +69,19 @@ fn charts(history: &[Point], texts: &Texts) -> Markup {
             id: "chart-rate",
             title: texts.requests_per_second,
             points: series(&|point| point.requests_per_second),
-            text: &|value| rate(Some(value)),
+            text: &|value| trimmed(&rate(Some(value))),
         }.render(texts))
         (Chart {
             id: "chart-p99",
             title: "p99",
             points: series(&|point| point.p99.as_ref().map(Duration::as_secs_f64)),
-            text: &|value| duration(Some(Duration::try_from_secs_f64(value).unwrap_or_default())),
+            text: &|value| trimmed(&duration(Duration::try_from_secs_f64(value).ok())),
         }.render(texts))
         (Chart {
             id: "chart-open",
             title: texts.open_connections,
             points: series(&open),
-            text: &|value| if value < 1.0 { rate(Some(value)) } else { count(rounded(value)) },
+            text: &|value| trimmed(&rate(Some(value))),
         }.render(texts))
     }
 }
@@ -163,4 +163,90 @@ fn service_group(group: &GroupStatus, texts: &Texts, language: Language) -> Mark
 
 fn row(name: &Markup, value: &str) -> Markup {
     html! { tr { th scope="row" { (name) } td { (value) } } }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::server::observe::language::Text;
+    use crate::server::observe::status::{ConnectionCounts, EntryStatus, Quantiles};
+
+    /// A status with the longest values.
+    fn full() -> Status {
+        let (count, rate) = (9_999_999_999, Some(9_999_999.0));
+        let counted = CountAndRates { total: count, per_second_10s: rate, per_second_60s: rate };
+        let entry = EntryStatus {
+            name: "entry",
+            label: Text::new("name of an entry", "名称"),
+            value: ValueStatus::Counter(counted),
+        };
+        let group = |name| GroupStatus {
+            name,
+            title: Text::new("Group", "分组"),
+            entries: (0..10).map(|_| EntryStatus { ..entry }).collect(),
+        };
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let point = |age| Point {
+            age: Duration::from_secs(age),
+            requests_per_second: Some(if age % 2 == 0 { 9_999_999.0 } else { 5_555_555.0 }),
+            p99: seconds(50 + age % 2),
+            open_connections: 1_000_000 - age,
+        };
+        Status {
+            schema: 1,
+            service: "test",
+            version: "0.0.0",
+            state: State::Ready,
+            started_at: "2026-01-01T00:00:00Z".to_owned(),
+            now: "2026-01-02T00:00:00Z".to_owned(),
+            uptime: Duration::from_hours(24),
+            connections: ConnectionCounts {
+                by_endpoint: (0..20).map(|port| (format!("tls://[::1]:{port}"), count)).collect(),
+                closed: vec![("request_timeout", count); 13],
+                limits_reached: vec![("max_connections_per_ip", count); 4],
+                ..ConnectionCounts::default()
+            },
+            requests: counted,
+            latency_last_minute: Quantiles { p50: seconds(1), p99: seconds(2), p99_9: seconds(3) },
+            groups: ["a", "b", "c", "d"].map(group).into(),
+            configuration: Arc::from("key = \"value\"  # environment variable TEST_SERVER_KEY\n".repeat(40)),
+            history: (0..300).rev().map(point).collect(),
+        }
+    }
+
+    #[test]
+    fn a_full_page_is_smaller_than_40_kb() {
+        for language in [Language::English, Language::Chinese] {
+            let page = render(&full(), language).0;
+            assert!(page.len() < 40_000, "{}", page.len());
+            assert!(page.contains("9,999,999,999"), "{page}");
+        }
+    }
+
+    #[test]
+    fn values_are_escaped() {
+        let mut status = full();
+        let hostile = "unix:/tmp/</pre></tbody><script>alert(\"1\")</script>&amp;";
+        status.connections.by_endpoint.push((hostile.to_owned(), 1));
+        status.configuration = Arc::from(hostile);
+        let page = render(&status, Language::English).0;
+        let escaped = "unix:/tmp/&lt;/pre&gt;&lt;/tbody&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;amp;";
+        assert_eq!(page.matches(escaped).count(), 2, "{page}");
+        assert_eq!(page.matches("<script").count(), 1, "{page}");
+    }
+
+    #[test]
+    fn a_server_without_requests_has_no_latency() {
+        let mut status = full();
+        status.latency_last_minute = Quantiles::default();
+        for point in &mut status.history {
+            (point.p99, point.requests_per_second, point.open_connections) = (None, Some(0.0), 0);
+        }
+        status.history[0].requests_per_second = None;
+        let page = render(&status, Language::English).0;
+        assert!(page.contains(&format!("data-live>{UNKNOWN}</dd>")), "{page}");
+        assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");
+    }
 }

@@ -14,8 +14,6 @@ use super::{
     Status, Value, ValueStatus,
 };
 use crate::server::observe::metrics::latency::LatencyCounts;
-#[cfg(test)]
-use crate::server::observe::metrics::latency::LatencyHistogram;
 
 /// The time between two samples.
 pub(crate) const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -215,25 +213,137 @@ fn rfc3339(time: SystemTime) -> String {
 }
 
 #[cfg(test)]
-impl StatusSources {
-    /// Creates the sources of a server where nothing happens.
-    pub(crate) fn for_tests() -> Self {
-        struct NoStatus;
+mod tests {
+    use tokio::time::advance;
 
-        impl ServiceStatus for NoStatus {
-            fn groups(&self) -> Vec<Group> {
-                Vec::new()
+    use super::*;
+    use crate::server::observe::language::Text;
+    use crate::server::observe::metrics::counters::Counters;
+    use crate::server::observe::metrics::latency::LatencyHistogram;
+
+    impl StatusSources {
+        /// Creates the sources of a server with these numbers.
+        pub(crate) fn for_tests(latency: Arc<LatencyHistogram>, service_status: Arc<dyn ServiceStatus>) -> Self {
+            Self {
+                service: "test",
+                version: "0",
+                is_ready: Box::new(|| true),
+                connections: Box::new(ConnectionCounts::default),
+                latency: Box::new(move || latency.counts()),
+                service_status,
+                configuration: Arc::new(Mutex::new(Arc::from(""))),
+            }
+        }
+    }
+
+    impl ServiceStatus for Counters<1> {
+        fn groups(&self) -> Vec<Group> {
+            let entry = Entry::new("counted", Value::Counter(self.read(0)));
+            let others = [Entry::new("gauge", Value::Gauge(7)), Entry::new("flag", Value::Flag(true))];
+            let group = |name, entries| Group { name, title: Text::new("Test", "测试"), entries };
+            vec![group("others", others.to_vec()), group("counters", vec![entry])]
+        }
+    }
+
+    /// A server that a test makes busy.
+    struct Server {
+        latency: Arc<LatencyHistogram>,
+        counters: Arc<Counters<1>>,
+        recorder: StatusRecorder,
+    }
+
+    impl Server {
+        fn new() -> Self {
+            let (latency, counters) = (Arc::<LatencyHistogram>::default(), Arc::<Counters<1>>::default());
+            let recorder = StatusRecorder::new(StatusSources::for_tests(
+                Arc::clone(&latency),
+                Arc::<Counters<1>>::clone(&counters),
+            ));
+            Self { latency, counters, recorder }
+        }
+
+        /// Takes a sample after each of these seconds, in which there are `requests`.
+        async fn run(&self, seconds: usize, requests: u64) {
+            for _ in 0..seconds {
+                self.latency.observe(Duration::from_micros(70), requests);
+                self.counters.add(0, 2 * requests);
+                advance(SAMPLE_INTERVAL).await;
+                self.recorder.sample();
             }
         }
 
-        Self {
-            service: "test",
-            version: "0",
-            is_ready: Box::new(|| true),
-            connections: Box::new(ConnectionCounts::default),
-            latency: Box::new(|| LatencyHistogram::default().counts()),
-            service_status: Arc::new(NoStatus),
-            configuration: Arc::new(Mutex::new(Arc::from(""))),
+        /// Returns the rates of the requests, and those of the service's counter.
+        fn rates(&self) -> [(Option<f64>, Option<f64>); 2] {
+            let Status { requests, groups, .. } = self.recorder.status();
+            let ValueStatus::Counter(counted) = groups[1].entries[0].value else { panic!("{groups:?}") };
+            [requests, counted].map(|rates| (rates.per_second_10s, rates.per_second_60s))
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rates_are_those_of_their_windows() {
+        let server = Server::new();
+        assert_eq!(server.rates(), [(None, None); 2], "no time has passed");
+        server.latency.observe(Duration::from_micros(70), 6);
+        advance(Duration::from_millis(500)).await;
+        assert_eq!(server.rates(), [(Some(12.0), Some(12.0)), (Some(0.0), Some(0.0))], "since the start");
+
+        let server = Server::new();
+        server.run(60, 6).await;
+        assert_eq!(server.rates(), [(Some(6.0), Some(6.0)), (Some(12.0), Some(12.0))]);
+        server.run(5, 0).await;
+        assert_eq!(server.rates(), [(Some(3.0), Some(5.5)), (Some(6.0), Some(11.0))]);
+        server.run(60, 0).await;
+        assert_eq!(server.rates(), [(Some(0.0), Some(0.0)); 2]);
+        assert_eq!(server.recorder.status().requests.total, 360);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_is_right_when_samples_are_missing() {
+        let server = Server::new();
+        server.run(20, 1).await;
+        server.latency.observe(Duration::from_micros(70), 100);
+        advance(Duration::from_secs(100)).await;
+        assert_eq!(server.rates()[0], (Some(1.0), Some(1.0)), "since the last sample before the window");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_history_has_the_last_five_minutes() {
+        let server = Server::new();
+        server.run(10, 1).await;
+        let history = server.recorder.status().history;
+        assert_eq!((history.len(), history[0].requests_per_second), (11, None));
+        server.run(2 * MAX_SAMPLES, 4).await;
+        server.run(1, 0).await;
+        let history = server.recorder.status().history;
+        assert_eq!(history.len(), MAX_SAMPLES);
+        let [first, .., before, last] = &history[..] else { panic!("{history:?}") };
+        assert_eq!((first.age, first.requests_per_second), (Duration::from_secs(299), Some(4.0)));
+        assert_eq!((before.age, before.p99), (SAMPLE_INTERVAL, Some(Duration::from_nanos(99_500))));
+        assert_eq!((last.age, last.requests_per_second, last.p99), (Duration::ZERO, Some(0.0), None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn quantiles_are_those_of_the_last_minute() {
+        let server = Server::new();
+        assert_eq!(server.recorder.status().latency_last_minute, Quantiles::default());
+        server.run(1, 100).await;
+        let quantiles = server.recorder.status().latency_last_minute;
+        let expected = [75_000, 99_500, 99_950].map(|nanos| Some(Duration::from_nanos(nanos)));
+        assert_eq!([quantiles.p50, quantiles.p99, quantiles.p99_9], expected);
+        server.run(60, 0).await;
+        assert_eq!(server.recorder.status().latency_last_minute, Quantiles::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_json_has_groups_as_objects() {
+        let server = Server::new();
+        server.run(1, 1).await;
+        let json = serde_json::to_value(server.recorder.status()).unwrap();
+        assert_eq!(json["groups"]["others"], serde_json::json!({ "gauge": 7, "flag": true }));
+        let counted = serde_json::json!({ "total": 2, "per_second_10s": 2.0, "per_second_60s": 2.0 });
+        assert_eq!(json["groups"]["counters"]["counted"], counted);
+        assert_eq!(json["state"], "ready");
+        assert_eq!(json["history"][0]["p99_seconds"], serde_json::Value::Null);
     }
 }
