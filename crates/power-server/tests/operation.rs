@@ -83,7 +83,7 @@ fn a_reload_can_set_the_log_level_of_one_module() {
 }
 
 #[test]
-fn the_admin_listener_is_independent_of_the_client_limits_and_serves_three_paths() {
+fn the_admin_listener_is_independent_of_the_client_limits_and_serves_its_paths_only() {
     let server = start(&["--set", "limits.max_connections=1", "--set", "timeouts.request=1h"]);
     let baseline = server.baseline();
     // Open connections to the admin listener count against no limit and delay no request.
