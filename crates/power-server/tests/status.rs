@@ -69,7 +69,9 @@ fn the_configuration_in_force_follows_a_reload_except_for_keys_that_need_a_resta
     let shown = |server: &ServerProcess| {
         let json = status(server);
         let text = json["configuration"].as_str().unwrap().to_owned();
-        assert!(document(server, "/", "").contains(&text.replace('"', "&quot;")), "{text}");
+        // A page is sent again for a short time.
+        let has_text = |server: &ServerProcess| document(server, "/", "").contains(&text.replace('"', "&quot;"));
+        server.eventually(has_text, "shows the same");
         text
     };
     let text = shown(&server);

@@ -36,6 +36,9 @@ impl Text {
 }
 
 impl Language {
+    /// All languages, in the order of the variants.
+    pub(crate) const ALL: [Self; 2] = [Self::English, Self::Chinese];
+
     /// Chooses the language for a value of `Accept-Language` (RFC 9110, 12.5.4): the one with the highest quality, of
     /// equal ones the first. English if the value names no known language.
     pub(crate) fn accepted(value: &str) -> Self {

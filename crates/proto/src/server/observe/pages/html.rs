@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::StatusCode;
+use hyper::body::Bytes;
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use ring::digest::{SHA256, digest};
@@ -106,8 +107,8 @@ pub(super) fn table(id: &str, caption: &str, columns: &[&str], rows: &Markup) ->
 }
 
 /// Returns the response with a document.
-pub(super) fn respond(document: &Markup) -> PageResponse {
-    let mut response = protect(response(StatusCode::OK, "text/html; charset=utf-8", document.0.clone()));
+pub(super) fn respond(document: impl Into<Bytes>) -> PageResponse {
+    let mut response = protect(response(StatusCode::OK, "text/html; charset=utf-8", document));
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, POLICY.clone());
     response
 }

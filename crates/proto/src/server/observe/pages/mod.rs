@@ -14,6 +14,9 @@ mod numbers;
 mod overview;
 mod texts;
 
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -37,11 +40,16 @@ pub(crate) type PageResponse = Response<Full<Bytes>>;
 pub(crate) struct Pages {
     registry: Registry,
     status: StatusRecorder,
+    /// The last status page in each language, with the time of its numbers.
+    overviews: Mutex<[Option<(Instant, Bytes)>; Language::ALL.len()]>,
 }
+
+/// The maximum age of a status page that is sent again. It bounds the cost of many clients.
+const MAX_PAGE_AGE: Duration = Duration::from_millis(200);
 
 impl Pages {
     pub(crate) fn new(registry: Registry, sources: StatusSources) -> Self {
-        Self { registry, status: StatusRecorder::new(sources) }
+        Self { registry, status: StatusRecorder::new(sources), overviews: Mutex::default() }
     }
 
     /// Takes the samples for rates and charts. Never returns.
@@ -64,7 +72,7 @@ impl Pages {
             return response;
         }
         match request.uri().path() {
-            "/" => html::respond(&overview::render(&self.status.status(), language(request))),
+            "/" => html::respond(self.overview(language(request))),
             "/status" => self.status(),
             "/healthz" => plain(StatusCode::OK, "ok\n".to_owned()),
             "/readyz" if !(self.status.sources().is_ready)() => {
@@ -73,6 +81,20 @@ impl Pages {
             "/readyz" => plain(StatusCode::OK, "ready\n".to_owned()),
             "/metrics" => self.metrics(),
             _ => plain(StatusCode::NOT_FOUND, format!("not found: use {PATHS}\n")),
+        }
+    }
+
+    fn overview(&self, language: Language) -> Bytes {
+        // A panic while the lock is held leaves the last page.
+        let mut overviews = self.overviews.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        match &mut overviews[language as usize] {
+            Some((at, page)) if now.saturating_duration_since(*at) < MAX_PAGE_AGE => page.clone(),
+            last => {
+                let page = Bytes::from(overview::render(&self.status.status(), language).into_string());
+                *last = Some((now, page.clone()));
+                page
+            }
         }
     }
 
@@ -102,8 +124,8 @@ fn plain(status: StatusCode, text: String) -> PageResponse {
     response(status, "text/plain; charset=utf-8", text)
 }
 
-fn response(status: StatusCode, content_type: &'static str, text: String) -> PageResponse {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
+fn response(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> PageResponse {
+    let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -124,6 +146,8 @@ fn protect(mut response: PageResponse) -> PageResponse {
 mod tests {
     use std::sync::Arc;
 
+    use tokio::time::advance;
+
     use super::*;
     use crate::server::observe::metrics::counters::Counters;
 
@@ -137,6 +161,21 @@ mod tests {
 
     fn respond(method: Method, path: &str) -> PageResponse {
         Pages::for_tests().respond(&Request::builder().method(method).uri(path).body(()).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_status_page_is_sent_again_for_a_short_time_in_its_language() {
+        let pages = Pages::for_tests();
+        let page = |language| pages.overview(language);
+        let english = page(Language::English);
+        let chinese = page(Language::Chinese);
+        assert_ne!(english, chinese);
+        pages.status.sample();
+        advance(MAX_PAGE_AGE / 2).await;
+        assert_eq!((page(Language::English), page(Language::Chinese)), (english.clone(), chinese.clone()));
+        advance(MAX_PAGE_AGE / 2).await;
+        assert_ne!(page(Language::English), english, "the charts have one more point");
+        assert_ne!(page(Language::Chinese), chinese);
     }
 
     #[tokio::test]
