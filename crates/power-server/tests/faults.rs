@@ -603,6 +603,7 @@ fn faults_md_lists_exactly_the_existing_tests() {
         include_str!("../../rps-server/tests/endpoints.rs"),
         include_str!("../../rps-server/tests/inherited.rs"),
         include_str!("../../rps-server/tests/cluster.rs"),
+        include_str!("../../rps-server/tests/web.rs"),
     ];
     let lines = sources.into_iter().flat_map(str::lines);
     let tests: BTreeSet<_> = lines
