@@ -13,7 +13,7 @@ const MOVES = [
 const OUTCOMES = { x: 'draw', y: 'win', z: 'lose', v: 'void' };
 
 const MAX_PENDING = 64; // moves without a reply
-const MAX_ROUNDS = 10; // rows of the history
+const MAX_ROUNDS = 12; // rows of the history
 const MAX_LOG_ROWS = 200;
 const REPLY_TIMEOUT = 10; // seconds; in a duel, the window is added
 
@@ -26,11 +26,11 @@ const element = (id) => document.getElementById(id);
 const TEXTS = {
   en: {
     lang: 'en', other_language: '中文', other_lang: 'zh-CN',
-    title: 'Rock, paper, scissors', game: 'Game', opponent: 'Play against', house: 'the house',
-    person: 'another person', you: 'You', solo: 'The house', duel: 'Other player', your_move: 'Your move',
+    title: 'Rock, paper, scissors', game: 'Game', opponent: 'Play against', house: 'The house',
+    person: 'Another person', you: 'You', solo: 'The house', duel: 'Other player', your_move: 'Your move',
     scissors: 'scissors', rock: 'rock', paper: 'paper',
     keys: 'The keys 1 2 3 and S R P play a move',
-    alone: 'To try it alone, open this page in two windows and choose another person in both.',
+    alone: 'To try it alone, open this page in two windows and choose “Another person” in both.',
     no_game: 'This server offers no game in the browser.',
     score: 'Score', wins: 'Wins', draws: 'Draws', losses: 'Losses', voids: 'Void',
     rounds: 'Last rounds', no_rounds: 'No rounds yet.', round: 'Round', opponent_short: 'Opponent', outcome: 'Outcome',
