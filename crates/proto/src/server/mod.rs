@@ -101,6 +101,6 @@ pub use connection::{
 };
 pub use lifecycle::{ReloadSignal, Shutdown};
 pub use listener::{
-    Accepted, Admission, EndpointListener, LimitReached, ListenOptions, Listener, Peer, Service, SocketBuffers, bind,
-    serve,
+    Accepted, Admission, EndpointListener, LimitReached, ListenOptions, Listener, Page, Peer, Service, Site,
+    SocketBuffers, bind, serve,
 };

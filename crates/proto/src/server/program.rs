@@ -215,6 +215,21 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         self.bind_all(service, key, options, ListenerKind::Internal)
     }
 
+    /// Like [`bind`](Self::bind), for clients that begin with an HTTP request: they get the page of
+    /// [`Service::site`](crate::server::Service::site), or open a WebSocket connection.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`bind`](Self::bind).
+    pub fn bind_web(
+        &mut self,
+        service: &'static str,
+        key: &'static str,
+        options: ListenOptions,
+    ) -> io::Result<Vec<EndpointListener>> {
+        self.bind_all(service, key, options, ListenerKind::Web)
+    }
+
     fn bind_all(
         &mut self,
         service: &'static str,

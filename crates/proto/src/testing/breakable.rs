@@ -25,7 +25,7 @@ pub fn breakable_stream(capacity: usize) -> (DuplexStream, BreakableStream, Canc
 }
 
 impl Stream for BreakableStream {
-    async fn wait_error(&self) -> io::Error {
+    async fn wait_error(&mut self) -> io::Error {
         self.broken.cancelled().await;
         io::ErrorKind::ConnectionReset.into()
     }

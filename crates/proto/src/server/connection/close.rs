@@ -40,7 +40,7 @@ const MAX_WRITE_TIMEOUTS: u32 = 6;
 /// [`MAX_WRITE_TIMEOUTS`]: the connection counts against the limits until the kernel holds nothing for it. Returns whether
 /// the peer has taken everything. Otherwise the close is a reset, except at the drain deadline: the process then ends, and
 /// the kernel still delivers the replies.
-pub(super) async fn close<S: Stream>(stream: &mut S, write_timeout: Duration, shutdown: &Shutdown) -> bool {
+pub(crate) async fn close<S: Stream>(stream: &mut S, write_timeout: Duration, shutdown: &Shutdown) -> bool {
     let half_closed = Instant::now();
     let acknowledged = stream.send_queue().acknowledged;
     let is_taken = tokio::select! {

@@ -1,7 +1,9 @@
-//! The close reasons of connections, as in the log and in the metrics. It depends on no other module.
+//! The close reasons of connections, as in the log and in the metrics. It depends only on the errors of WebSocket frames.
 
 use std::fmt;
 use std::io;
+
+use crate::wire::websocket::Violation;
 
 /// Why a connection ended.
 #[derive(Debug)]
@@ -32,11 +34,15 @@ pub enum CloseReason {
     Panic,
     /// The last request has no reply, because its outcome is not known.
     OutcomeUnknown,
+    /// The client of a web endpoint got an HTTP response instead of a WebSocket connection: the page, or an error.
+    HttpResponse,
+    /// The peer sent something else than WebSocket frames, or frames that this server does not accept.
+    WebSocketFailed(io::Error),
 }
 
 impl CloseReason {
     /// The values of the label `reason`, in the order of the variants.
-    pub(super) const LABELS: [&str; 13] = [
+    pub(super) const LABELS: [&str; 15] = [
         "peer_closed",
         "finished",
         "request_timeout",
@@ -50,6 +56,8 @@ impl CloseReason {
         "tls_truncated",
         "panic",
         "outcome_unknown",
+        "http_response",
+        "websocket_failed",
     ];
 
     /// Returns the index of this reason in [`LABELS`](Self::LABELS).
@@ -68,11 +76,25 @@ impl CloseReason {
             Self::TlsTruncated => 10,
             Self::Panic => 11,
             Self::OutcomeUnknown => 12,
+            Self::HttpResponse => 13,
+            Self::WebSocketFailed(_) => 14,
         }
     }
 }
 
 impl CloseReason {
+    /// Returns the reason of a connection whose stream has failed.
+    pub(super) fn of_stream_error(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            // TLS: the peer's FIN came without close_notify.
+            Self::TlsTruncated
+        } else if Violation::of(&error).is_some() {
+            Self::WebSocketFailed(error)
+        } else {
+            Self::Io(error)
+        }
+    }
+
     /// Returns the value of the label `reason`.
     pub(crate) const fn label(&self) -> &'static str {
         Self::LABELS[self.index()]
@@ -81,7 +103,9 @@ impl CloseReason {
     /// Returns the error that ended the connection.
     pub(crate) const fn error(&self) -> Option<&io::Error> {
         match self {
-            Self::Io(error) | Self::BadProxyHeader(error) | Self::TlsFailed(error) => Some(error),
+            Self::Io(error) | Self::BadProxyHeader(error) | Self::TlsFailed(error) | Self::WebSocketFailed(error) => {
+                Some(error)
+            }
             _ => None,
         }
     }

@@ -4,7 +4,6 @@
 //! `ConnectionIo` performs it, and the handler returns the next event to wait for. Each of the three can be read alone.
 
 use std::future::Future;
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -90,9 +89,11 @@ where
                             now = Instant::now();
                             continue;
                         }
-                        // TLS: the peer's FIN came without close_notify. Earlier requests have their replies.
-                        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break CloseReason::TlsTruncated,
-                        Err(error) => return CloseReason::Io(error),
+                        Err(error) => match CloseReason::of_stream_error(error) {
+                            reason @ CloseReason::Io(_) => return reason,
+                            // The peer broke a rule of TLS or WebSocket. Earlier requests have their replies.
+                            reason => break reason,
+                        },
                     }
                 };
                 let done = match io.unsent.take() {

@@ -281,6 +281,7 @@ where
         // Drop it before the close, which takes time: other connections may wait until this handler is gone.
         drop(handler);
         Box::pin(async move {
+            stream.set_close_reason(&reason);
             if close(&mut stream, write_timeout, shutdown).await { reason } else { CloseReason::WriteTimeout }
         })
     }

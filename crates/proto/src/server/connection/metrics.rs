@@ -20,7 +20,15 @@ pub struct ConnectionMetrics {
     closed: Counters<{ CloseReason::LABELS.len() }>,
     accept_errors: Counters<2>,
     /// The admitted connections of each endpoint.
-    by_endpoint: Mutex<Vec<(String, Arc<Counters<1>>)>>,
+    by_endpoint: Mutex<Vec<EndpointCounter>>,
+}
+
+/// The admitted connections of an endpoint.
+#[derive(Debug)]
+struct EndpointCounter {
+    endpoint: String,
+    transport: &'static str,
+    accepted: Arc<Counters<1>>,
 }
 
 /// The totals of a server's connections.
@@ -38,14 +46,14 @@ pub struct Summary {
 
 impl ConnectionMetrics {
     /// Returns the counter of the admitted connections of an endpoint. The configuration bounds the number of endpoints.
-    pub(crate) fn of_endpoint(&self, endpoint: &str) -> Arc<Counters<1>> {
+    pub(crate) fn of_endpoint(&self, endpoint: &str, transport: &'static str) -> Arc<Counters<1>> {
         let mut endpoints = self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, counter)) = endpoints.iter().find(|(name, _)| name == endpoint) {
-            return Arc::clone(counter);
+        if let Some(counter) = endpoints.iter().find(|counter| counter.endpoint == endpoint) {
+            return Arc::clone(&counter.accepted);
         }
-        let counter = Arc::<Counters<1>>::default();
-        endpoints.push((endpoint.to_owned(), Arc::clone(&counter)));
-        counter
+        let accepted = Arc::<Counters<1>>::default();
+        endpoints.push(EndpointCounter { endpoint: endpoint.to_owned(), transport, accepted: Arc::clone(&accepted) });
+        accepted
     }
 
     /// Counts an admitted connection.
@@ -96,8 +104,10 @@ impl Collector for ConnectionMetrics {
         let by_result = self.by_result.series("result", &["accepted", "rejected"]);
         counter(encoder, "connections", "Incoming connections, by result", by_result)?;
         let endpoints = self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner);
-        let by_endpoint = endpoints.iter().map(|(name, counter)| ([("endpoint", name.as_str())], counter.read(0)));
-        counter(encoder, "endpoint_connections", "Admitted connections, by endpoint", by_endpoint)?;
+        let by_endpoint = endpoints.iter().map(|EndpointCounter { endpoint, transport, accepted }| {
+            ([("endpoint", endpoint.as_str()), ("transport", *transport)], accepted.read(0))
+        });
+        counter(encoder, "endpoint_connections", "Admitted connections, by endpoint and transport", by_endpoint)?;
         let closed = self.closed.series("reason", &CloseReason::LABELS);
         counter(encoder, "connections_closed", "Closed connections, by reason", closed)?;
         let errors = self.accept_errors.series("kind", &["aborted", "exhausted"]);

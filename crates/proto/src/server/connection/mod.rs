@@ -6,7 +6,7 @@
 //! - `driver`: the loop that carries bytes between a stream and a handler;
 //! - `timer`: the timeouts, and the driver's next step;
 //! - `io`: reading, handling and writing within one poll; `close`: the close from this side;
-//! - `stream`: the stream under a connection;
+//! - `stream`: the stream under a connection; `websocket`: one that carries its bytes in WebSocket messages;
 //! - `close_reason`: why a connection ended; `metrics` counts it.
 
 pub(crate) mod close;
@@ -17,6 +17,7 @@ mod io;
 pub(crate) mod metrics;
 pub(crate) mod stream;
 pub(crate) mod timer;
+pub(crate) mod websocket;
 
 pub use close_reason::CloseReason;
 pub use driver::{ConnectionContext, run};

@@ -1,5 +1,6 @@
-//! The byte stream of a connection: TCP, a Unix socket, TLS over either, or in memory in tests. Of other modules, it depends
-//! only on the client's stream, for a server that connects to another one.
+//! The byte stream of a connection: TCP, a Unix socket, TLS over either, a [WebSocket](super::websocket) over any of them,
+//! or in memory in tests. It depends on `close_reason`, and on the client's stream, for a server that connects to another
+//! one.
 
 use std::future::{self, Future};
 use std::io;
@@ -19,6 +20,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 use tokio_util::io::poll_read_buf;
 
+use super::close_reason::CloseReason;
 use crate::client::stream::ClientStream;
 
 /// A bidirectional byte stream that reports errors such as a reset.
@@ -38,7 +40,7 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
     ///
     /// A read returns the error only after the data that arrived before it. This method returns it at once, for a caller
     /// that does not read yet. A half-close by the peer is not an error.
-    fn wait_error(&self) -> impl Future<Output = io::Error> + Send;
+    fn wait_error(&mut self) -> impl Future<Output = io::Error> + Send;
 
     /// Waits until the peer has sent bytes or has closed the connection. The default is for streams in memory.
     fn wait_input(&self) -> impl Future<Output = ()> + Send {
@@ -63,6 +65,9 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
 
     /// Makes the close discard unsent data and send a RST.
     fn reset_on_close(&self);
+
+    /// Sets why the connection ends, before its stream is shut down. The default is for streams whose end has no reason.
+    fn set_close_reason(&mut self, _reason: &CloseReason) {}
 }
 
 /// The data that was written to a stream and that the peer has not acknowledged. The kernel holds it, after a close too.
@@ -81,13 +86,18 @@ impl SendQueue {
     pub(crate) const EMPTY: Self = Self { is_empty: true, acknowledged: 0, round_trip: Duration::ZERO };
 }
 
+/// Waits for an error of the socket.
+async fn tcp_error(stream: &TcpStream) -> io::Error {
+    // epoll always reports a socket's error (epoll_ctl(2), EPOLLERR).
+    match stream.ready(Interest::ERROR).await.and_then(|_| stream.take_error()) {
+        Ok(None) => io::ErrorKind::ConnectionReset.into(),
+        Ok(Some(error)) | Err(error) => error,
+    }
+}
+
 impl Stream for TcpStream {
-    async fn wait_error(&self) -> io::Error {
-        // epoll always reports a socket's error (epoll_ctl(2), EPOLLERR).
-        match self.ready(Interest::ERROR).await.and_then(|_| self.take_error()) {
-            Ok(None) => io::ErrorKind::ConnectionReset.into(),
-            Ok(Some(error)) | Err(error) => error,
-        }
+    async fn wait_error(&mut self) -> io::Error {
+        tcp_error(self).await
     }
 
     async fn wait_input(&self) {
@@ -156,7 +166,7 @@ impl AsyncWrite for SocketStream {
 }
 
 impl Stream for SocketStream {
-    async fn wait_error(&self) -> io::Error {
+    async fn wait_error(&mut self) -> io::Error {
         match self {
             Self::Tcp(stream) => stream.wait_error().await,
             Self::Unix(stream) => stream.wait_error().await,
@@ -202,7 +212,7 @@ impl Stream for SocketStream {
 /// The kernel has no `TCP_INFO` for a Unix socket, and keeps at most its send buffer for a peer that does not read. Closing
 /// with unread requests resets the peer; no option forces a reset otherwise.
 impl Stream for UnixStream {
-    async fn wait_error(&self) -> io::Error {
+    async fn wait_error(&mut self) -> io::Error {
         match self.ready(Interest::ERROR).await.and_then(|_| self.take_error()) {
             Ok(None) => io::ErrorKind::ConnectionReset.into(),
             Ok(Some(error)) | Err(error) => error,
@@ -241,8 +251,8 @@ impl<S: Stream> Stream for TlsStream<S> {
         }
     }
 
-    fn wait_error(&self) -> impl Future<Output = io::Error> + Send {
-        self.get_ref().0.wait_error()
+    fn wait_error(&mut self) -> impl Future<Output = io::Error> + Send {
+        self.get_mut().0.wait_error()
     }
 
     fn has_unread(&self) -> bool {
@@ -266,9 +276,9 @@ impl<S: Stream> Stream for TlsStream<S> {
 impl Stream for ClientStream {
     const HAS_END_MESSAGE: bool = true;
 
-    async fn wait_error(&self) -> io::Error {
+    async fn wait_error(&mut self) -> io::Error {
         match self.tcp() {
-            Some(stream) => stream.wait_error().await,
+            Some(stream) => tcp_error(stream).await,
             None => future::pending().await,
         }
     }
@@ -295,7 +305,7 @@ impl Stream for ClientStream {
 
 /// An in-memory stream has no errors. Dropping the peer ends the stream.
 impl Stream for DuplexStream {
-    async fn wait_error(&self) -> io::Error {
+    async fn wait_error(&mut self) -> io::Error {
         std::future::pending().await
     }
 
@@ -351,7 +361,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reset_is_reported_while_data_is_unread() {
-        let (mut client, server) = connection().await;
+        let (mut client, mut server) = connection().await;
         client.write_all(&[b'1'; 1000]).await.unwrap();
         server.readable().await.unwrap();
         client.set_zero_linger().unwrap();

@@ -1,7 +1,7 @@
 //! The accept loop and its drain.
 //!
-//! It depends on `access_log`, `admission`, `extended`, `handshake`, `limit_reached`, `peer`, `proxy`, `connection`,
-//! `lifecycle`, and the rate limit and the counters in `observe`. Start reading at [`serve`].
+//! It depends on `access_log`, `admission`, `extended`, `handshake`, `limit_reached`, `peer`, `proxy`, `web`,
+//! `connection`, `lifecycle`, and the rate limit and the counters in `observe`. Start reading at [`serve`].
 //!
 //! An accept error never ends the loop. An error of one connection is skipped; a resource shortage of the process or
 //! the machine makes the loop back off. Every accepted connection is either admitted, or rejected with a reply.
@@ -22,13 +22,14 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use crate::server::connection::close::{half_close, half_close_now};
+use crate::server::connection::close::{close, half_close, half_close_now};
 use crate::server::connection::close_reason::CloseReason;
 use crate::server::connection::driver::{self, ConnectionContext};
 use crate::server::connection::handler::Handler;
 use crate::server::connection::metrics::ConnectionMetrics;
 use crate::server::connection::stream::Stream;
 use crate::server::connection::timer::{ConnectionTimeouts, DRAIN_FIRST_BYTES_GRACE};
+use crate::server::connection::websocket::WebSocketStream;
 use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::listener::access_log::{AccessRecord, log_close};
 use crate::server::listener::admission::{Admission, Permit};
@@ -37,6 +38,7 @@ use crate::server::listener::handshake::Handshake;
 use crate::server::listener::limit_reached::LimitReached;
 use crate::server::listener::peer::Peer;
 use crate::server::listener::proxy::read_header;
+use crate::server::listener::web::{self, Opened, RequestResult, Site, WebMetrics};
 use crate::server::observe::metrics::counters::Counters;
 use crate::server::observe::rate_limit::RateLimit;
 
@@ -53,6 +55,17 @@ pub trait Service: Send + Sync + 'static {
 
     /// Returns the reply to a connection that is rejected because of `limit`.
     fn rejection(&self, limit: LimitReached) -> Bytes;
+
+    /// Returns what the service has at its web endpoints. The default is for services without web endpoints.
+    fn site(&self) -> Option<&Site> {
+        None
+    }
+
+    /// Creates the handler of a new WebSocket connection to one of [`Site::paths`]. The default is for services whose
+    /// paths have the same handler. `None` is an error of the service: the client gets a response that it cannot use.
+    fn handler_at(&self, _path: &str) -> Option<Self::Handler> {
+        Some(self.handler())
+    }
 }
 
 /// A source of connections: a listening socket, or a test.
@@ -66,6 +79,12 @@ pub trait Listener: Send {
     /// Returns the endpoint, for the log and the metrics. The default is empty, for a test.
     fn endpoint(&self) -> String {
         String::new()
+    }
+
+    /// Returns the value of the label `transport`: `tcp`, `unix`, `tls` over either, or `websocket` over any of these. The
+    /// default is for a test.
+    fn transport(&self) -> &'static str {
+        "memory"
     }
 
     /// Whether another process goes on accepting from the same socket, so that a drain leaves the accept queue to it.
@@ -125,7 +144,7 @@ pub async fn serve<L, S>(
 {
     let service = Arc::clone(&services.borrow());
     let endpoint = listener.endpoint();
-    let accepted = metrics.of_endpoint(&endpoint);
+    let accepted = metrics.of_endpoint(&endpoint, listener.transport());
     let context = ConnectionContext { timeouts: service.timeouts(), metrics, shutdown: shutdown.clone() };
     let connections = Connections {
         service,
@@ -253,8 +272,7 @@ impl<S: Service> Acceptor<S> {
                 }
             }
             (Err(limit), handshake) => {
-                let is_tls = handshake.is_some_and(|handshake| handshake.tls.is_some());
-                connections.reject(stream, peer, limit, is_tls);
+                connections.reject(stream, peer, limit, handshake.as_ref());
             }
         }
     }
@@ -266,6 +284,16 @@ impl<S: Service> Connections<S> {
         let Ok(handler) = catch_unwind(AssertUnwindSafe(|| self.service.handler())) else {
             return admitted.end(&CloseReason::Panic, record.as_deref());
         };
+        self.spawn_driver(stream, handler, admitted, record);
+    }
+
+    fn spawn_driver<I: Stream>(
+        &self,
+        stream: I,
+        handler: S::Handler,
+        admitted: Box<Admitted>,
+        record: Option<Arc<AccessRecord>>,
+    ) {
         let timeouts = &self.context.timeouts;
         let quota = admitted.permit.quota(timeouts.request.unwrap_or(timeouts.idle));
         let handler = Extended::new(handler, quota, record.clone());
@@ -327,7 +355,7 @@ impl<S: Service> Connections<S> {
         if let Some(client) = peer.ip()
             && let Err(limit) = permit.admit_client(client)
         {
-            return self.reject(stream, peer, limit, handshake.tls.is_some());
+            return self.reject(stream, peer, limit, Some(&handshake));
         }
         self.after_header(stream, Admitted::new(peer, &self, permit), handshake, record);
     }
@@ -339,8 +367,8 @@ impl<S: Service> Connections<S> {
         handshake: Handshake,
         record: Option<Arc<AccessRecord>>,
     ) {
-        let Handshake { deadline, tls, .. } = handshake;
-        let Some(tls) = tls else { return self.spawn(stream, admitted, record) };
+        let Handshake { deadline, tls, web, .. } = handshake;
+        let Some(tls) = tls else { return self.after_tls(stream, admitted, deadline, web, record) };
         let connections = self.clone();
         let handshake = async move {
             let accepted = async {
@@ -349,11 +377,61 @@ impl<S: Service> Connections<S> {
                 accepted.map_err(CloseReason::TlsFailed)
             };
             match accepted.await {
-                Ok(stream) => connections.spawn(stream, admitted, record),
+                Ok(stream) => connections.after_tls(stream, admitted, deadline, web, record),
                 Err(reason) => admitted.end(&reason, record.as_deref()),
             }
         };
         self.tasks.spawn(handshake);
+    }
+
+    fn after_tls<I: Stream>(
+        &self,
+        stream: I,
+        admitted: Box<Admitted>,
+        deadline: Instant,
+        web: Option<Arc<WebMetrics>>,
+        record: Option<Arc<AccessRecord>>,
+    ) {
+        let Some(web) = web else { return self.spawn(stream, admitted, record) };
+        let connections = self.clone();
+        self.tasks.spawn(async move {
+            match connections.open(stream, deadline, &web).await {
+                Ok((stream, handler)) => connections.spawn_driver(stream, handler, admitted, record),
+                Err(reason) => admitted.end(&reason, record.as_deref()),
+            }
+        });
+    }
+
+    /// Serves the HTTP request of a web endpoint. Returns the WebSocket connection that it opens.
+    ///
+    /// # Errors
+    ///
+    /// Returns the close reason if it opens none. The client then has the response.
+    async fn open<I: Stream>(
+        &self,
+        stream: I,
+        deadline: Instant,
+        metrics: &WebMetrics,
+    ) -> Result<(WebSocketStream<I>, S::Handler), CloseReason> {
+        let opened = async {
+            self.wait_first_bytes(&stream, deadline).await?;
+            self.run_step(timeout_at(deadline, web::open(stream, &*self.service))).await
+        };
+        let (result, reason) = match opened.await? {
+            Ok(Ok(Opened::WebSocket(stream, handler))) => {
+                metrics.count(RequestResult::WebSocket);
+                return Ok((stream, handler));
+            }
+            Ok(Ok(Opened::Response(result, mut stream))) => {
+                let ConnectionContext { timeouts, shutdown, .. } = &*self.context;
+                let is_taken = close(&mut stream, timeouts.write, shutdown).await;
+                (result, if is_taken { CloseReason::HttpResponse } else { CloseReason::WriteTimeout })
+            }
+            Ok(Err(error)) => (RequestResult::Closed, CloseReason::Io(error)),
+            Err(_) => (RequestResult::Timeout, CloseReason::RequestTimeout),
+        };
+        metrics.count(result);
+        Err(reason)
     }
 
     /// Waits for the first bytes of a step, until its deadline.
@@ -390,16 +468,17 @@ impl<S: Service> Connections<S> {
         }
     }
 
-    fn reject<I: Stream>(&self, mut stream: I, peer: Peer, limit: LimitReached, is_tls: bool) {
+    fn reject<I: Stream>(&self, mut stream: I, peer: Peer, limit: LimitReached, handshake: Option<&Handshake>) {
         if let Some(suppressed) = self.admission.limits_reached().add(limit) {
             tracing::warn!(%peer, endpoint = %self.endpoint, %limit, suppressed, "connection rejected: limit reached");
         }
         self.context.metrics.rejected();
-        if is_tls {
+        if handshake.is_some_and(|handshake| handshake.tls.is_some()) {
             // A TLS client can read a reply only after the handshake, and the handshake costs more than the request.
             return;
         }
-        let rejection = self.service.rejection(limit);
+        let is_web = handshake.is_some_and(|handshake| handshake.web.is_some());
+        let rejection = if is_web { Bytes::from_static(web::FULL) } else { self.service.rejection(limit) };
         // A rejected connection counts against no limit, so the kernel must not hold its reply for long.
         stream.set_send_timeout(self.context.timeouts.write);
         if let Some(slot) = self.admission.try_reject_slot() {

@@ -239,6 +239,16 @@ impl Listener for EndpointListener {
         }
     }
 
+    fn transport(&self) -> &'static str {
+        let handshakes = self.connections.handshakes.as_ref();
+        match &self.socket {
+            _ if handshakes.is_some_and(ListenerHandshakes::is_web) => "websocket",
+            _ if handshakes.is_some_and(ListenerHandshakes::is_tls) => "tls",
+            ListeningSocket::Tcp(_) => "tcp",
+            ListeningSocket::Unix(..) => "unix",
+        }
+    }
+
     fn is_inherited(&self) -> bool {
         self.inherited.is_some()
     }

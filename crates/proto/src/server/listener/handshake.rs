@@ -1,6 +1,7 @@
-//! The steps of a connection between accept and its first request: the PROXY protocol header and the TLS handshake.
+//! The steps of a connection between accept and its first request: the PROXY protocol header, the TLS handshake, and the
+//! HTTP request of a web endpoint.
 //!
-//! It depends on `peer`, on TLS and timeouts in `config`, on `connection` and metrics. The accept loop runs each step in a
+//! It depends on `peer` and `web`, on TLS and timeouts in `config`, on `connection` and metrics. The accept loop runs each step in a
 //! separate task, within `timeouts.handshake`.
 
 use std::fmt;
@@ -16,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::peer::Peer;
+use super::web::WebMetrics;
 use crate::server::config::tls::ServerTls;
 use crate::server::config::trusted_networks::TrustedNetworks;
 use crate::server::connection::close::half_close;
@@ -29,6 +31,8 @@ use crate::server::observe::metrics::latency::LatencyHistogram;
 pub(crate) enum ListenerKind {
     /// Clients of a service, perhaps through a proxy.
     Service,
+    /// The same, for clients that begin with an HTTP request.
+    Web,
     /// Other processes of the service, which connect without a proxy.
     Internal,
     /// Clients of the admin listener.
@@ -40,6 +44,7 @@ pub(crate) enum ListenerKind {
 pub(crate) struct Handshakes {
     settings: watch::Sender<Arc<HandshakeSettings>>,
     metrics: Arc<TlsMetrics>,
+    web: Arc<WebMetrics>,
 }
 
 /// The settings of handshakes.
@@ -55,7 +60,7 @@ pub(crate) struct HandshakeSettings {
 
 impl Handshakes {
     pub(crate) fn new(settings: HandshakeSettings) -> Self {
-        Self { settings: watch::Sender::new(Arc::new(settings)), metrics: Arc::default() }
+        Self { settings: watch::Sender::new(Arc::new(settings)), metrics: Arc::default(), web: Arc::default() }
     }
 
     /// Replaces the settings for later connections. Without a certificate in them, the current one stays: a `tls://` endpoint
@@ -73,7 +78,8 @@ impl Handshakes {
         let current = Arc::clone(&settings.borrow_and_update());
         // The exported metrics count the handshakes of all listeners except the admin listener.
         let metrics = if kind == ListenerKind::Admin { Arc::default() } else { Arc::clone(&self.metrics) };
-        ListenerHandshakes { kind, is_tls, settings, current, metrics }
+        let web = (kind == ListenerKind::Web).then(|| Arc::clone(&self.web));
+        ListenerHandshakes { kind, is_tls, settings, current, metrics, web }
     }
 
     pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -89,7 +95,7 @@ impl Handshakes {
             let help = "When the server's certificate expires, in seconds since 1970";
             gauge(encoder, "tls_certificate_expiry_timestamp_seconds", help, &expiry)?;
         }
-        Ok(())
+        self.web.encode(encoder)
     }
 }
 
@@ -102,11 +108,17 @@ pub(crate) struct ListenerHandshakes {
     /// The current settings.
     current: Arc<HandshakeSettings>,
     metrics: Arc<TlsMetrics>,
+    /// Of a web endpoint.
+    web: Option<Arc<WebMetrics>>,
 }
 
 impl ListenerHandshakes {
     pub(crate) fn is_tls(&self) -> bool {
         self.is_tls
+    }
+
+    pub(crate) fn is_web(&self) -> bool {
+        self.web.is_some()
     }
 
     /// Returns the handshake of a connection; `None` if it begins with a request.
@@ -119,9 +131,12 @@ impl ListenerHandshakes {
         let tls = if self.kind == ListenerKind::Admin { admin } else { services };
         let tls = tls.as_ref().filter(|_| self.is_tls);
         let tls = tls.map(|config| TlsHandshake { config: Arc::clone(config), metrics: Arc::clone(&self.metrics) });
-        let expects_header = self.kind == ListenerKind::Service && self.current.trusted.trusts(peer.ip());
+        let has_proxies = matches!(self.kind, ListenerKind::Service | ListenerKind::Web);
+        let expects_header = has_proxies && self.current.trusted.trusts(peer.ip());
+        let web = self.web.clone();
         let deadline = || Instant::now() + self.current.timeout;
-        (expects_header || tls.is_some()).then(|| Handshake { deadline: deadline(), expects_header, tls })
+        let is_any = expects_header || tls.is_some() || web.is_some();
+        is_any.then(|| Handshake { deadline: deadline(), expects_header, tls, web })
     }
 }
 
@@ -133,6 +148,8 @@ pub struct Handshake {
     /// Whether a PROXY protocol header comes first.
     pub(crate) expects_header: bool,
     pub(crate) tls: Option<TlsHandshake>,
+    /// Counts the HTTP request, if the connection begins with one.
+    pub(crate) web: Option<Arc<WebMetrics>>,
 }
 
 /// The TLS handshake of one connection.

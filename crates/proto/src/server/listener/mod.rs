@@ -7,6 +7,7 @@
 //! - `peer`: the address of a client;
 //! - `handshake`: the steps of a connection between accept and its first request;
 //! - `proxy`: reads the PROXY protocol header, in which a trusted proxy names its client;
+//! - `web`: the HTTP request that gets a page or opens a WebSocket connection;
 //! - `admission`: the limits on connections; `open_files` lowers them to fit `RLIMIT_NOFILE`;
 //! - `limit_reached`: which limits there are, and how often each was reached;
 //! - `quota`: the limit on the requests of a client network, which `token_bucket` counts;
@@ -29,6 +30,7 @@ pub(crate) mod quota;
 pub(crate) mod socket;
 mod token_bucket;
 pub(crate) mod unix;
+pub(crate) mod web;
 
 pub use accept::{Accepted, Listener, Service, serve};
 pub use admission::{Admission, Permit};
@@ -37,3 +39,4 @@ pub use handshake::Handshake;
 pub use limit_reached::LimitReached;
 pub use peer::Peer;
 pub use socket::{ListenOptions, SocketBuffers};
+pub use web::{Page, Site};

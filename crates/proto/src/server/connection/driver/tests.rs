@@ -365,7 +365,7 @@ impl AsyncWrite for EndlessStream {
 impl Stream for EndlessStream {
     fn reset_on_close(&self) {}
 
-    async fn wait_error(&self) -> io::Error {
+    async fn wait_error(&mut self) -> io::Error {
         std::future::pending().await
     }
 }

@@ -135,7 +135,7 @@ impl GreeterServer {
         Connections {
             service: Arc::clone(&self.services.borrow()),
             endpoint: "test".into(),
-            accepted: self.metrics.of_endpoint("test"),
+            accepted: self.metrics.of_endpoint("test", "memory"),
             admission: Arc::clone(&self.admission),
             context: self.context(),
             tasks: TaskTracker::new(),
