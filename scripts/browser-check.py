@@ -26,10 +26,12 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WAIT = 60  # limit of each wait in seconds: far longer than a slow machine needs, so only a hang reaches it
@@ -235,8 +237,10 @@ class Page:
         """Writes a picture of the whole page."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-        picture = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
-        path.write_bytes(base64.b64decode(picture["data"]))
+        picture = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)["data"]
+        with contextlib.closing(Page(self.browser)) as blank:
+            width, height, palette, pixels = blank.evaluate(f"({PALETTE_OF})('{picture}')")
+        path.write_bytes(png(width, height, bytes(palette), base64.b64decode(pixels)))
 
     def check(self, name):
         """Checks what holds for each page at any time."""
@@ -247,6 +251,37 @@ class Page:
         require(wide <= 0, f"{name}: {wide} px wider than the window")
         faint = self.evaluate(FAINT_TEXT)
         require(not faint, f"{name}: contrast of less than 4.5:1: {faint}")
+
+
+# Returns the width, the height, the most frequent colours (at most 256) and, for each pixel, the number of the nearest one.
+PALETTE_OF = """async (picture) => {
+  const image = await createImageBitmap(await (await fetch(`data:image/png;base64,${picture}`)).blob());
+  const context = new OffscreenCanvas(image.width, image.height).getContext('2d');
+  context.drawImage(image, 0, 0);
+  const pixels = new Uint32Array(context.getImageData(0, 0, image.width, image.height).data.buffer);
+  const counts = new Map();
+  for (const color of pixels) counts.set(color, (counts.get(color) ?? 0) + 1);
+  const palette = [...counts].sort((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, 256).map(([color]) => color);
+  const channels = (color) => [color & 255, color >> 8 & 255, color >> 16 & 255];
+  const distance = (a, b) => channels(a).reduce((sum, value, index) => sum + (value - channels(b)[index]) ** 2, 0);
+  const nearest = new Map([...counts.keys()].map((color) =>
+    [color, palette.reduce((best, _, index) => distance(color, palette[index]) < distance(color, palette[best]) ? index : best, 0)]));
+  let text = '';
+  for (const color of pixels) text += String.fromCharCode(nearest.get(color));
+  return [image.width, image.height, palette.flatMap(channels), btoa(text)];
+}"""
+
+
+def png(width, height, palette, pixels):
+    """Encodes a picture with a palette. It has half the size of the browser's own encoding."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    # Each row begins with its filter type, 0 for none.
+    rows = b"".join(b"\0" + pixels[start:start + width] for start in range(0, width * height, width))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))
+            + chunk(b"PLTE", palette) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b""))
 
 
 # The visible texts whose contrast with their background is below that of WCAG 2, 1.4.3.

@@ -15,6 +15,7 @@ const OUTCOMES = { x: 'draw', y: 'win', z: 'lose', v: 'void' };
 const MAX_PENDING = 64; // moves without a reply
 const MAX_ROUNDS = 12; // rows of the history
 const MAX_LOG_ROWS = 200;
+const MAX_ANNOUNCEMENTS = 6;
 const REPLY_TIMEOUT = 10; // seconds; in a duel, the window is added
 
 const root = document.documentElement;
@@ -33,7 +34,7 @@ const TEXTS = {
     alone: 'To try it alone, open this page in two windows and choose “Another person” in both.',
     no_game: 'This server offers no game in the browser.',
     score: 'Score', wins: 'Wins', draws: 'Draws', losses: 'Losses', voids: 'Void',
-    rounds: 'Last rounds', no_rounds: 'No rounds yet.', round: 'Round', opponent_short: 'Opponent', outcome: 'Outcome',
+    rounds: 'Last rounds', no_rounds: 'No rounds yet.', round: 'Round', opponent_short: 'Opponent', outcome: 'Result',
     terminal: 'The same game in a terminal: cli-client rps play, or cli-client rps play --duel',
 
     choose: 'Choose your move', moved: (move) => `You play ${move}`,
@@ -145,10 +146,21 @@ const TEXTS = {
 
 let texts = TEXTS[/^zh\b/i.test(navigator.language) ? 'zh' : 'en'];
 
-// Returns the text of a message: [key, argument...].
+// Returns the text of a message: [key, argument...]. An argument that is the name of a move becomes its text.
 function say([key, ...values]) {
   const text = texts[key];
-  return typeof text === 'function' ? text(...values) : text;
+  const isMove = (value) => MOVES.some(({ name }) => name === value);
+  return typeof text === 'function' ? text(...values.map((value) => isMove(value) ? texts[value] : value)) : text;
+}
+
+// Lets a screen reader say the messages. Each one is a new element, so that equal texts are said again.
+function announce(...messages) {
+  for (const message of messages) {
+    const text = document.createElement('p');
+    text.textContent = say(message);
+    element('announcements').append(text);
+    if (element('announcements').childElementCount > MAX_ANNOUNCEMENTS) element('announcements').firstElementChild.remove();
+  }
 }
 
 // --- The log of what crosses the connections
@@ -178,7 +190,7 @@ class Game {
     this.kind = kind;
     this.connection = undefined; // the WebSocket, unless closed
     this.last = undefined; // figures of the newest connection: number, opened, closed, sent, received
-    this.state = ['idle']; // what `connection` in the page says, as messages
+    this.state = [['idle']]; // messages about the connection
     this.pending = []; // moves without a reply, oldest first: { move, sentAt }; sentAt is undefined until sent
     this.timer = undefined; // limit of the wait for the oldest of them
     this.round = 0;
@@ -202,11 +214,8 @@ class Game {
     if (!this.connection) this.connect();
     else if (this.connection.readyState === WebSocket.OPEN) this.send();
     // The house replies at once, so a text would only flicker.
-    this.shown = this.kind === 'solo' ? { mine: move } : {
-      mine: move,
-      outcome: ['moved', move.name],
-      detail: ['waiting_player', windowSeconds],
-    };
+    this.shown = { mine: move, outcome: this.kind === 'duel' ? ['moved', move.name] : undefined };
+    if (this.kind === 'duel') announce(this.shown.outcome, ['waiting_player', windowSeconds]);
     if (this.pending.length === 1) this.startTimer();
     draw();
   }
@@ -218,12 +227,12 @@ class Game {
     connection.binaryType = 'arraybuffer';
     this.connection = connection;
     this.last = { number, path, opened: undefined, closed: undefined, sent: 0, received: 0 };
-    this.state = ['connecting'];
+    this.state = [['connecting']];
     log.add('event', [], ['opening', number, path]);
     connection.onopen = () => {
       if (this.connection !== connection) return;
       this.last.opened = performance.now();
-      this.state = ['open'];
+      this.state = [['open']];
       log.add('event', [], ['opened', number]);
       this.send();
       draw();
@@ -290,6 +299,7 @@ class Game {
       detail = ['beats', round, winner.name, loser.name];
     }
     this.shown = { mine, theirs, outcome: [outcome], detail, result: outcome };
+    announce([outcome], detail);
     return true;
   }
 
@@ -297,8 +307,9 @@ class Game {
   end(reason) {
     this.connection = undefined;
     if (this.last.opened !== undefined) this.last.closed = performance.now();
-    const lost = this.pending.some((move) => move.sentAt !== undefined);
-    this.setClosed(reason, lost);
+    // Without a reason, the player has ended the game.
+    if (reason) this.setClosed(reason, this.pending.some((move) => move.sentAt !== undefined));
+    else this.state = [['idle']];
     if (this.pending.length) this.shown = { outcome: ['choose'] };
     this.pending = [];
     this.startTimer();
@@ -306,15 +317,15 @@ class Game {
   }
 
   setClosed(reason, lost) {
-    this.state = lost && reason[0] !== 'unknown' ? [reason, ['lost_move'], ['again']] : [reason, ['again']];
+    this.state = [reason, ...(lost && reason[0] !== 'unknown' ? [['lost_move']] : []), ['again']];
+    if (reason[0] !== 'asking') announce(...this.state);
   }
 
   // Closes the connection from this side. `reason` is undefined if the player did it.
   abandon(reason) {
     if (!this.connection) return;
     const { connection, last } = this;
-    this.end(reason || ['idle']);
-    if (!reason) this.state = ['idle'];
+    this.end(reason);
     connection.close();
     log.add('event', [], ['closed_here', last.number]);
   }
@@ -386,12 +397,12 @@ function draw() {
   const { mine, theirs, outcome, detail, result } = game.shown;
   drawHand(element('mine'), 'you', mine, result === 'win');
   drawHand(element('theirs'), game.kind, theirs, result === 'lose');
-  setText(element('outcome'), outcome ? say(translated(outcome)) : '');
+  setText(element('outcome'), outcome ? say(outcome) : '');
   element('outcome').className = result || '';
-  setText(element('detail'), detail ? say(translated(detail)) : '');
-  const messages = Array.isArray(game.state[0]) ? game.state : [game.state];
-  setText(element('connection'), messages.map(say).join(texts.lang === 'en' ? ' ' : ''));
-  element('connection').className = messages.length > 1 ? 'closed' : game.state[0];
+  setText(element('detail'), detail ? say(detail) : '');
+  setText(element('connection'), game.state.map(say).join(texts === TEXTS.en ? ' ' : ''));
+  // A connection that is closed has more than one message.
+  element('connection').className = game.state.length > 1 ? 'closed' : game.state[0][0];
   for (const button of element('moves').querySelectorAll('button')) {
     button.setAttribute('aria-disabled', String(game.waits));
   }
@@ -400,11 +411,6 @@ function draw() {
   drawRounds();
   drawCountdown();
   drawLogSummary();
-}
-
-// Replaces the names of moves in a message by their texts.
-function translated([key, ...values]) {
-  return [key, ...values.map((value) => MOVES.some(({ name }) => name === value) ? texts[value] : value)];
 }
 
 function drawHand(figure, owner, move, wins) {
