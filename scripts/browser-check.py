@@ -832,6 +832,8 @@ def main():
             if not arguments.only or check.__name__ in arguments.only:
                 check(run)
     except Failed as failed:
+        for server in run.servers if run else []:
+            print(f"--- {server.kind}-server\n{''.join(server.log.open().readlines()[-50:])}", file=sys.stderr, end="")
         print(f"browser-check: FAILED: {failed}", file=sys.stderr)
         print(f"{passed} passed, 1 failed")
         return 1
