@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Checks each file in config/deploy with the program that reads it:
+# Checks each file in config/deploy with the program that reads it, and the queries of the dashboard and of the alerts
+# with the metrics of both servers:
 #
 #   scripts/deploy-check.sh         checks only the files; takes a few seconds
 #   scripts/deploy-check.sh --run   also builds the images, runs compose.yaml, replaces a replica under load, stops
 #                                   Valkey, and runs compose.tls.yaml
 #
-# Needs haproxy, systemd-analyze, promtool, docker-compose, openssl and kubernetes-validate (from PyPI; with the schemas of
-# Kubernetes), and fails if one is missing. --run also needs a Rust toolchain, a docker engine and, where no image
-# registry can be reached, three environment variables:
+# Needs a Rust toolchain, haproxy, systemd-analyze, promtool, python3, docker-compose, openssl and kubernetes-validate
+# (from PyPI; with the schemas of Kubernetes), and fails if one is missing. --run also needs a docker engine and, where
+# no image registry can be reached, three environment variables:
 #
 #   BUILDER_IMAGE  image to compile in, as for scripts/docker-smoke.sh
 #   HAPROXY_IMAGE  image with haproxy and wget, such as .ci/docker-programs makes
@@ -135,9 +136,27 @@ check_certificates() {
     check 1 '' '*exists; remove it*' scripts/certificates.sh "$scratch/tls"
 }
 
+# The servers use TLS and duel.cluster, so that all metrics exist. No engine listens at the path. Uses the certificate
+# of check_certificates.
+check_monitoring() {
+    local name tls=(--set "tls.certificate=$scratch/tls/server.pem" --set "tls.key=$scratch/tls/server-key.pem")
+    start power-monitored "${tls[@]}"
+    start rps-monitored "${tls[@]}" \
+        --set "duel.cluster.engine=redis+unix://$scratch/no-engine" --set duel.cluster.listen=127.0.0.1:0
+    for name in power rps; do
+        http_get "${address[$name-monitored admin]}" /metrics >"$scratch/$name.metrics"
+    done
+    check 0 '*' '' scripts/monitoring_check.py "$scratch"/{power.metrics,rps.metrics,dashboard-rules.yml}
+    # Without the lint: in recording rules, queries that are the same would be reported.
+    check_success "promtool accepts the queries of the dashboard" promtool check rules --lint=none "$scratch/dashboard-rules.yml"
+    stop power-monitored 0
+    stop rps-monitored 0
+}
+
 check_files() {
     local version profile
-    need haproxy systemd-analyze promtool docker-compose kubernetes-validate openssl
+    need cargo haproxy systemd-analyze promtool python3 docker-compose kubernetes-validate openssl
+    build -p power-server -p rps-server
     check_haproxy
     check_units power-server.service rps-server.service
     check_sockets
@@ -157,6 +176,7 @@ check_files() {
             kubernetes-validate --strict --version "$version" "$scratch/kubernetes-tls.yaml"
     done
     check_certificates
+    check_monitoring
     check_network_policies
 }
 
@@ -260,7 +280,7 @@ run_tls() {
 
 run() {
     local service container summary started since
-    need cargo docker
+    need docker
     docker info >/dev/null 2>&1 || fail "no docker engine is available"
     build -p cli-client
     PATH=$bin:$PATH

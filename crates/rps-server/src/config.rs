@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::duel::cluster;
 use crate::duel::cluster::config::ClusterConfig;
+use crate::web::config::WebConfig;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +19,8 @@ pub struct Config {
     pub solo: SoloConfig,
     /// The game of two players.
     pub duel: DuelConfig,
+    /// Both games in a browser.
+    pub web: WebConfig,
     /// Limits on connections and on invalid bytes.
     pub limits: RpsLimits,
     /// The timeouts of connections and of the drain.
@@ -71,6 +74,7 @@ impl Default for Config {
                 window: const { TimeoutValue::from_secs(30) },
                 cluster: ClusterConfig::default(),
             },
+            web: WebConfig::default(),
             limits: RpsLimits {
                 connections: ConnectionLimits::default(),
                 // Enough for the typing errors of a person, and few enough to close a client of another protocol soon.
@@ -96,16 +100,21 @@ impl Config {
     /// while the partner's move is in play.
     fn idle_conflict(&self) -> Option<Conflict> {
         let (idle, window) = (self.timeouts.idle, self.duel.window);
-        (!self.duel.listen.is_empty() && idle <= window).then(|| Conflict {
+        (self.has_duel() && idle <= window).then(|| Conflict {
             keys: ["timeouts.idle", "duel.window"],
             problem: format!("{idle} is not longer than the duel window of {window}"),
             remedy: "make timeouts.idle longer than duel.window",
         })
     }
 
+    /// Whether the duel has an endpoint.
+    fn has_duel(&self) -> bool {
+        !self.duel.listen.is_empty() || !self.web.listen.is_empty()
+    }
+
     /// Returns a conflict between `[duel.cluster]` and other tables.
     fn cluster_conflict(&self) -> Option<Conflict> {
-        let is_useless = self.duel.cluster.is_on() && self.duel.listen.is_empty();
+        let is_useless = self.duel.cluster.is_on() && !self.has_duel();
         let off = is_useless.then(|| Conflict {
             keys: ["duel.cluster.engine", "duel.listen"],
             problem: "the duel is off".to_owned(),
@@ -117,7 +126,7 @@ impl Config {
 
 impl Configuration for Config {
     fn conflicts(&self) -> Vec<Conflict> {
-        let all_off = (self.solo.listen.is_empty() && self.duel.listen.is_empty()).then(|| Conflict {
+        let all_off = (self.solo.listen.is_empty() && !self.has_duel()).then(|| Conflict {
             keys: ["duel.listen", "solo.listen"],
             problem: "both games are off".to_owned(),
             remedy: "give one of them an endpoint, such as \"127.0.0.1:5002\"",
@@ -134,6 +143,7 @@ impl ServerConfig for Config {
         "workers",
         "solo.listen",
         "duel.listen",
+        "web.listen",
         "duel.cluster.engine",
         "duel.cluster.listen",
         "duel.cluster.advertise",
@@ -173,7 +183,11 @@ impl ServerConfig for Config {
     }
 
     fn listeners(&self) -> Vec<(&'static str, &[ServerEndpoint])> {
-        vec![("solo.listen", self.solo.listen.as_slice()), ("duel.listen", self.duel.listen.as_slice())]
+        vec![
+            ("solo.listen", self.solo.listen.as_slice()),
+            ("duel.listen", self.duel.listen.as_slice()),
+            ("web.listen", self.web.listen.as_slice()),
+        ]
     }
 
     fn internal_listeners(&self) -> Vec<(&'static str, &[ServerEndpoint])> {

@@ -4,6 +4,7 @@
 //! - [`house`]: the opponent in the solo game;
 //! - [`solo`]: the handler of one solo connection;
 //! - [`duel`]: the game of two players: its rule, its state machine and the handler of one connection;
+//! - [`web`]: both games in a browser;
 //! - [`metrics`]: the counters of both games;
 //! - [`config`]: the server's configuration;
 //! - [`Server`]: both games on their listeners, until the shutdown.
@@ -24,6 +25,7 @@ pub mod game;
 pub mod house;
 pub mod metrics;
 pub mod solo;
+pub mod web;
 
 use std::io;
 use std::sync::Arc;
@@ -52,14 +54,17 @@ use duel::hub::DuelHub;
 use house::House;
 use metrics::{GamesCollector, Metrics};
 use solo::SoloHandler;
+use web::WebService;
 
-/// The listeners of both games; none for a game that is off.
+/// The listeners of both games; none for an endpoint list that is off.
 #[derive(Debug)]
 pub struct Listeners<L> {
     /// For games against the house.
     pub solo: Vec<L>,
     /// For games between two players.
     pub duel: Vec<L>,
+    /// For both games in a browser: [web endpoints](proto::server::Site).
+    pub web: Vec<L>,
     /// For other replicas; none without a cluster.
     pub cluster: Vec<L>,
 }
@@ -69,7 +74,8 @@ pub struct Listeners<L> {
 pub struct Server<H> {
     solo: watch::Sender<Arc<SoloService<H>>>,
     duel: watch::Sender<Arc<DuelService>>,
-    /// One for both games, since the limits are per process.
+    web: watch::Sender<Arc<WebService<H>>>,
+    /// One for all endpoints, since the limits are per process.
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     house: Arc<H>,
@@ -114,12 +120,11 @@ where
     fn with_hub(config: &Config, house: H, shutdown: Shutdown, hub: Arc<DuelHub>) -> Self {
         let metrics = Arc::<Metrics>::default();
         let house = Arc::new(house);
-        let shared = Shared::new(config, &metrics);
-        let solo = SoloService { shared: shared.clone(), house: Arc::clone(&house) };
-        let duel = DuelService { shared, hub: Arc::clone(&hub) };
+        let Services { solo, duel, web } = Services::new(config, &metrics, &house, &hub);
         Self {
-            solo: watch::Sender::new(Arc::new(solo)),
-            duel: watch::Sender::new(Arc::new(duel)),
+            solo: watch::Sender::new(solo),
+            duel: watch::Sender::new(duel),
+            web: watch::Sender::new(web),
             admission: Admission::new(&config.limits.connections),
             metrics,
             house,
@@ -135,9 +140,10 @@ where
         self.admission.set_limits(&config.limits.connections);
         self.shutdown.set_timeout(config.timeouts.drain.get());
         self.hub.set_window(config.duel.window.get());
-        let shared = Shared::new(config, &self.metrics);
-        self.solo.send_replace(Arc::new(SoloService { shared: shared.clone(), house: Arc::clone(&self.house) }));
-        self.duel.send_replace(Arc::new(DuelService { shared, hub: Arc::clone(&self.hub) }));
+        let Services { solo, duel, web } = Services::new(config, &self.metrics, &self.house, &self.hub);
+        self.solo.send_replace(solo);
+        self.duel.send_replace(duel);
+        self.web.send_replace(web);
     }
 
     /// Serves both games on `listeners` until the shutdown is triggered, and then drains.
@@ -149,6 +155,9 @@ where
         }
         for listener in listeners.duel {
             accept_loops.spawn(self.serve_listener(listener, self.duel.subscribe()));
+        }
+        for listener in listeners.web {
+            accept_loops.spawn(self.serve_listener(listener, self.web.subscribe()));
         }
         let mut link_tasks = JoinSet::new();
         if let Some(links) = &self.links {
@@ -216,13 +225,25 @@ struct Shared {
     metrics: Arc<Metrics>,
 }
 
-impl Shared {
-    fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
-        Self {
+/// The services of the endpoints.
+struct Services<H> {
+    solo: Arc<SoloService<H>>,
+    duel: Arc<DuelService>,
+    web: Arc<WebService<H>>,
+}
+
+impl<H> Services<H> {
+    fn new(config: &Config, metrics: &Arc<Metrics>, house: &Arc<H>, hub: &Arc<DuelHub>) -> Self {
+        let shared = Shared {
             timeouts: config.connection_timeouts(),
             max_bad_frames: config.limits.max_bad_frames.get(),
             metrics: Arc::clone(metrics),
-        }
+        };
+        let solo = Arc::new(SoloService { shared: shared.clone(), house: Arc::clone(house) });
+        let duel = Arc::new(DuelService { shared, hub: Arc::clone(hub) });
+        let site = web::site(&config.web, config.duel.window.get());
+        let web = Arc::new(WebService { solo: Arc::clone(&solo), duel: Arc::clone(&duel), site });
+        Self { solo, duel, web }
     }
 }
 
@@ -231,7 +252,7 @@ const FULL: [u8; 1] = [Reply::Full.byte()];
 
 /// Makes the handlers of solo connections.
 #[derive(Debug)]
-struct SoloService<H> {
+pub(crate) struct SoloService<H> {
     shared: Shared,
     house: Arc<H>,
 }
@@ -259,7 +280,7 @@ where
 
 /// Makes the handlers of duel connections.
 #[derive(Debug)]
-struct DuelService {
+pub(crate) struct DuelService {
     shared: Shared,
     hub: Arc<DuelHub>,
 }
@@ -282,8 +303,9 @@ impl Service for DuelService {
 }
 
 /// Checks the server that runs with `config` on each of its listeners. It plays one round against the house; to the duel
-/// it sends a byte that is not a move, and expects the error reply, so that no player is paired with the check. A server
-/// that replies that it is full counts as healthy: a restart would disconnect all its players.
+/// it sends a byte that is not a move, and expects the error reply, so that no player is paired with the check. A web
+/// endpoint has to send the page. A server that replies that it is full counts as healthy: a restart would disconnect all
+/// its players.
 ///
 /// # Errors
 ///
@@ -291,6 +313,9 @@ impl Service for DuelService {
 pub async fn healthcheck(config: &Config) -> Result<(), String> {
     healthcheck::healthcheck(config, Timeouts::default(), async |key, connector| {
         let address = connector.address().to_owned();
+        if key == "web.listen" {
+            return healthcheck::ask_http(&connector, "/", &["200", "503"]).await;
+        }
         if key == "duel.listen" {
             return unless_full(async { Connection::open(connector).await?.check().await }.await).map(|_| ());
         }

@@ -29,6 +29,10 @@ struct RpsServerArguments {
     #[arg(long, value_name = "ENDPOINTS")]
     duel_listen: Option<String>,
 
+    /// Endpoints for both games in a browser, separated by commas ("" for off)
+    #[arg(long, value_name = "ENDPOINTS")]
+    web_listen: Option<String>,
+
     #[command(flatten)]
     options: Options,
 }
@@ -50,10 +54,11 @@ arguments or configuration; 130 or 143 aborted by a second signal";
 fn main() -> ExitCode {
     // First, because before this call a SIGHUP ends the process.
     let reload_signal = ReloadSignal::catch();
-    let RpsServerArguments { solo_listen, duel_listen, options } = parse_arguments();
+    let RpsServerArguments { solo_listen, duel_listen, web_listen, options } = parse_arguments();
     let overrides = vec![
         Override { argument: "solo-listen", key: "solo.listen", value: solo_listen },
         Override { argument: "duel-listen", key: "duel.listen", value: duel_listen },
+        Override { argument: "web-listen", key: "web.listen", value: web_listen },
     ];
     let command_line = CommandLine { program: PROGRAM, options, overrides };
     match Program::configure(reload_signal, command_line, healthcheck) {
@@ -70,9 +75,12 @@ async fn serve(mut startup: Startup<Config>) -> io::Result<Summary> {
     // No TCP_DEFER_ACCEPT: a player may connect long before the first move, and the server must accept the connection
     // before that.
     let options = |buffers| ListenOptions { backlog, defer_accept: false, buffers };
+    // A browser sends its request at once.
+    let web_options = ListenOptions { backlog, defer_accept: true, buffers: solo::BUFFERS };
     let listeners = Listeners {
         solo: startup.bind("solo", "solo.listen", options(solo::BUFFERS))?,
         duel: startup.bind("duel", "duel.listen", options(SocketBuffers::default()))?,
+        web: startup.bind_web("web", "web.listen", web_options)?,
         cluster: startup.bind_internal("cluster", "duel.cluster.listen", options(cluster::BUFFERS))?,
     };
     let (config, house) = (startup.config(), || House::new(ThreadGenerator));
@@ -95,7 +103,7 @@ async fn serve(mut startup: Startup<Config>) -> io::Result<Summary> {
     let (registry, reloaded) = (server.registry(startup.metrics()), Arc::clone(&server));
     startup.start_operations(registry, move |config| reloaded.apply(config))?;
 
-    let with_duel = !listeners.duel.is_empty();
+    let with_duel = !listeners.duel.is_empty() || !listeners.web.is_empty();
     let summary = server.serve(listeners).await;
     if with_duel {
         let DuelStats { draws, wins, losses, voids, pairs_dissolved, .. } = server.hub().stats();

@@ -11,7 +11,7 @@ pub(crate) const CHINESE: &str = "crates/README.zh.md";
 pub(crate) const CLIENT: &str = "crates/cli-client/README.md";
 
 /// All pages.
-pub(crate) const PAGES: [&str; 11] = [
+pub(crate) const PAGES: [&str; 12] = [
     README,
     CHINESE,
     "crates/README.md",
@@ -19,6 +19,7 @@ pub(crate) const PAGES: [&str; 11] = [
     CLIENT,
     "config/README.md",
     "config/deploy/README.md",
+    "config/deploy/RUNBOOK.md",
     "scripts/README.md",
     "crates/proto/PROTOCOL.md",
     "crates/proto/PERFORMANCE.md",

@@ -99,7 +99,7 @@ fn serve_rps(
 }
 
 fn solo(listener: EndpointListener) -> Listeners<EndpointListener> {
-    Listeners { solo: vec![listener], duel: Vec::new(), cluster: Vec::new() }
+    Listeners { solo: vec![listener], duel: Vec::new(), web: Vec::new(), cluster: Vec::new() }
 }
 
 fn power_with(settings: &[(&str, &str)]) -> LocalServer {
@@ -145,7 +145,11 @@ pub(crate) fn duel(window: Duration) -> LocalServer {
     let window = format!("{}ms", window.as_millis());
     let settings = [("duel.window", window.as_str()), ("timeouts.idle", "1h")];
     start(|listener, shutdown| {
-        serve_rps(&settings, Listeners { solo: Vec::new(), duel: vec![listener], cluster: Vec::new() }, shutdown)
+        serve_rps(
+            &settings,
+            Listeners { solo: Vec::new(), duel: vec![listener], web: Vec::new(), cluster: Vec::new() },
+            shutdown,
+        )
     })
 }
 

@@ -41,7 +41,7 @@ pub async fn healthcheck<C: ServerConfig>(
     let Some(key) = unreachable else { return Ok(()) };
     let admin = config.admin();
     match connector(admin.listen.as_slice(), !admin.client_ca.is_empty(), &TrustedNetworks::default()) {
-        Some(connector) => ask_readyz(&connector.with_timeouts(timeouts)).await,
+        Some(connector) => ask_http(&connector.with_timeouts(timeouts), "/readyz", &["200"]).await,
         None => Err(format!(
             "{key}: cannot ask: its endpoints need a client certificate or are inherited, and admin.listen has no endpoint \
              that can be asked instead; add one, such as \"127.0.0.1:9500\""
@@ -93,27 +93,31 @@ fn source(address: SocketAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// Asks the admin listener whether the server is ready.
-async fn ask_readyz(connector: &Connector) -> Result<(), String> {
-    const REQUEST: &[u8] = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    /// The response has less than half of this.
+/// Sends an HTTP request for `path`, and checks whether the response has one of these statuses.
+///
+/// # Errors
+///
+/// Returns a sentence that says what the server replied instead, or why there is no response.
+pub async fn ask_http(connector: &Connector, path: &str, statuses: &[&str]) -> Result<(), String> {
+    /// The status is in the first line of a response.
     const MAX_RESPONSE: u64 = 1024;
+    let request = format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let mut stream = connector.connect().await.map_err(|error| error.to_string())?;
     let mut response = String::new();
     let exchange = async {
-        stream.write_all(REQUEST).await?;
+        stream.write_all(request.as_bytes()).await?;
         stream.flush().await?;
         stream.take(MAX_RESPONSE).read_to_string(&mut response).await
     };
     let address = connector.address();
     match tokio::time::timeout(connector.timeouts().reply, exchange).await {
-        Ok(Ok(_)) if response.starts_with("HTTP/1.1 200 ") => Ok(()),
+        Ok(Ok(_)) if response.split(' ').nth(1).is_some_and(|status| statuses.contains(&status)) => Ok(()),
         Ok(Ok(_)) => {
             let status = response.lines().next().unwrap_or("no response").escape_debug();
-            Err(format!("{address}: /readyz replied {status}"))
+            Err(format!("{address}: {path} replied {status}"))
         }
-        Ok(Err(error)) => Err(format!("{address}: /readyz: {error}")),
-        Err(_) => Err(format!("{address}: /readyz: no response within {:?}", connector.timeouts().reply)),
+        Ok(Err(error)) => Err(format!("{address}: {path}: {error}")),
+        Err(_) => Err(format!("{address}: {path}: no response within {:?}", connector.timeouts().reply)),
     }
 }
 

@@ -13,6 +13,7 @@
 //! - [`unread`]: the timeouts of a server for clients that do not read, or read slowly;
 //! - [`certificates`]: certificates for the tests of TLS;
 //! - [`tls`]: TLS clients that control each end of a connection;
+//! - [`websocket`]: a WebSocket client that controls each byte;
 //! - `breakable` (with feature `server`): an in-memory stream that a test can break;
 //! - [`transcript`]: replays the transcripts of PROTOCOL.md;
 //! - [`front`]: TLS and Unix sockets in front of a plain server, with [`certificates`];
@@ -57,6 +58,7 @@ pub mod service_manager;
 pub mod tls;
 pub mod transcript;
 pub mod unread;
+pub mod websocket;
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -53,7 +53,8 @@ where
     let shutdown = Shutdown::new(config.timeouts.drain.get());
     let server = RpsServer::new(&config, move || House::new(generator()), shutdown.clone());
     let hub = Arc::clone(server.hub());
-    let listeners = Listeners { solo: vec![solo_listener], duel: vec![duel_listener], cluster: Vec::new() };
+    let listeners =
+        Listeners { solo: vec![solo_listener], duel: vec![duel_listener], web: Vec::new(), cluster: Vec::new() };
     let running = ServerTask::spawn(shutdown.clone(), async move { server.serve(listeners).await });
     TestServer { solo, duel, hub, shutdown, running }
 }

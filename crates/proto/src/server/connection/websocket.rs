@@ -4,6 +4,7 @@
 //! bytes of the stream, so the driver and the handler are the same as for TCP. A close frame from the peer is the end of
 //! the stream. Pings are answered, and sent every [`PING_INTERVAL`].
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -58,7 +59,7 @@ pub(crate) struct WebSocketStream<S> {
     outgoing: BytesMut,
     end: InputEnd,
     /// The close frame to send; `None` once it is in `outgoing`.
-    close: Option<(CloseCode, &'static str)>,
+    close: Option<(CloseCode, Cow<'static, str>)>,
     ping: Pin<Box<Sleep>>,
     /// The control frames of the peer since the last ping.
     controls: u32,
@@ -87,7 +88,7 @@ impl<S: Stream> WebSocketStream<S> {
             ahead: BytesMut::new(),
             outgoing: BytesMut::new(),
             end: InputEnd::Open,
-            close: Some((CloseCode::NORMAL, "")),
+            close: Some((CloseCode::NORMAL, Cow::Borrowed(""))),
             ping: Box::pin(sleep(PING_INTERVAL)),
             controls: 0,
         };
@@ -277,19 +278,20 @@ impl<S: Stream> Stream for WebSocketStream<S> {
 
 /// Returns the code and the text of the close frame for a close reason. `peer_code` is that of the peer's close frame, which
 /// is sent back (RFC 6455, section 5.5.1).
-fn close_frame(reason: &CloseReason, peer_code: Option<CloseCode>) -> (CloseCode, &'static str) {
+fn close_frame(reason: &CloseReason, peer_code: Option<CloseCode>) -> (CloseCode, Cow<'static, str>) {
     let code = match reason {
-        CloseReason::PeerClosed => return (peer_code.unwrap_or(CloseCode::NORMAL), ""),
+        CloseReason::PeerClosed => return (peer_code.unwrap_or(CloseCode::NORMAL), "".into()),
         CloseReason::IdleTimeout => CloseCode::NORMAL,
         CloseReason::Drained | CloseReason::Aborted => CloseCode::GOING_AWAY,
         CloseReason::WebSocketFailed(error) => {
-            Violation::of(error).map_or(CloseCode::PROTOCOL_ERROR, Violation::close_code)
+            let Some(violation) = Violation::of(error) else { return (CloseCode::PROTOCOL_ERROR, "".into()) };
+            return (violation.close_code(), violation.to_string().into());
         }
         // A handler closes a connection whose client does not follow its protocol.
         CloseReason::Finished | CloseReason::RequestTimeout | CloseReason::WriteTimeout => CloseCode::POLICY_VIOLATION,
         _ => CloseCode::INTERNAL_ERROR,
     };
-    (code, reason.label())
+    (code, reason.label().into())
 }
 
 impl<S: Stream> AsyncRead for WebSocketStream<S> {
@@ -327,7 +329,7 @@ impl<S: Stream> AsyncWrite for WebSocketStream<S> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if let Some((code, text)) = this.close.take() {
-            encode_close(code, text, &mut this.outgoing);
+            encode_close(code, &text, &mut this.outgoing);
         }
         ready!(this.poll_outgoing(cx))?;
         Pin::new(&mut this.inner).poll_shutdown(cx)

@@ -427,6 +427,7 @@ impl<S: Service> Connections<S> {
                 let is_taken = close(&mut stream, timeouts.write, shutdown).await;
                 (result, if is_taken { CloseReason::HttpResponse } else { CloseReason::WriteTimeout })
             }
+            Ok(Ok(Opened::Closed)) => (RequestResult::Closed, CloseReason::PeerClosed),
             Ok(Err(error)) => (RequestResult::Closed, CloseReason::Io(error)),
             Err(_) => (RequestResult::Timeout, CloseReason::RequestTimeout),
         };

@@ -124,20 +124,22 @@ pub(super) enum Opened<S, H> {
     WebSocket(WebSocketStream<S>, H),
     /// A response that is written. The connection has to be closed.
     Response(RequestResult, S),
+    /// The client closed its side before the request was complete.
+    Closed,
 }
 
 /// Reads the request and writes the response.
 ///
 /// # Errors
 ///
-/// Fails if the stream fails or ends before the request is complete.
+/// Fails if the stream fails.
 pub(super) async fn open<S: Stream, T: Service>(mut stream: S, service: &T) -> io::Result<Opened<S, T::Handler>> {
     // hyper calls the closure once: there is one request per connection.
-    let opened = Mutex::new((RequestResult::BadRequest, None));
+    let opened = Mutex::new(None);
     let respond = service_fn(|request: Request<Incoming>| {
         let (result, response) = respond(&request, service.site());
         let handler = (result == RequestResult::WebSocket).then(|| service.handler_at(request.uri().path())).flatten();
-        *opened.lock().unwrap_or_else(PoisonError::into_inner) = (result, handler);
+        *opened.lock().unwrap_or_else(PoisonError::into_inner) = Some((result, handler));
         ready(Ok::<_, Infallible>(response))
     });
     let served = http1::Builder::new()
@@ -152,12 +154,13 @@ pub(super) async fn open<S: Stream, T: Service>(mut stream: S, service: &T) -> i
         Err(error) if error.is_parse() || error.is_parse_too_large() => {
             return Ok(Opened::Response(RequestResult::BadRequest, stream));
         }
+        Err(error) if error.is_incomplete_message() => return Ok(Opened::Closed),
         Err(error) => return Err(io::Error::new(io::ErrorKind::ConnectionAborted, error)),
     };
-    let (result, handler) = opened.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(match handler {
-        Some(handler) => Opened::WebSocket(WebSocketStream::new(stream, &frames), handler),
-        None => Opened::Response(result, stream),
+    Ok(match opened.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some((_, Some(handler))) => Opened::WebSocket(WebSocketStream::new(stream, &frames), handler),
+        Some((result, None)) => Opened::Response(result, stream),
+        None => Opened::Closed,
     })
 }
 
