@@ -695,7 +695,9 @@ MAIN_TEXT = "document.querySelector('main').innerText"
 def status_pages(run, server):
     """The paths of the pages that the navigation names."""
     with run.page(server.url("admin")) as page:
-        return page.evaluate("[...document.querySelectorAll('nav a')].map((link) => link.getAttribute('href'))")
+        paths = page.evaluate("[...document.querySelectorAll('nav a')].map((link) => link.getAttribute('href'))")
+    require("/" in paths, f"{server.kind}-server has no status page: the links are {paths}")
+    return paths
 
 
 def send_moves(server, count):
@@ -832,7 +834,7 @@ def main():
             if not arguments.only or check.__name__ in arguments.only:
                 check(run)
     except Failed as failed:
-        for server in run.servers if run else []:
+        for server in run.servers[-1:] if run else []:
             print(f"--- {server.kind}-server\n{''.join(server.log.open().readlines()[-50:])}", file=sys.stderr, end="")
         print(f"browser-check: FAILED: {failed}", file=sys.stderr)
         print(f"{passed} passed, 1 failed")

@@ -32,7 +32,6 @@ const TEXTS = {
     scissors: 'scissors', rock: 'rock', paper: 'paper',
     keys: 'The keys 1 2 3 and S R P play a move',
     alone: 'To try it alone, open this page in two windows and choose “Another person” in both.',
-    no_game: 'This server offers no game in the browser.',
     score: 'Score', wins: 'Wins', draws: 'Draws', losses: 'Losses', voids: 'Void',
     rounds: 'Last rounds', no_rounds: 'No rounds yet.', round: 'Round', opponent_short: 'Opponent', outcome: 'Result',
     terminal: 'The same game in a terminal: cli-client rps play, or cli-client rps play --duel',
@@ -90,7 +89,6 @@ const TEXTS = {
     you: '你', solo: '庄家', duel: '对方', your_move: '出拳', scissors: '剪刀', rock: '石头', paper: '布',
     keys: '按键 1 2 3 和 S R P 可出拳（剪刀 石头 布）',
     alone: '一个人也能试：在两个窗口中打开本页，都选“另一位玩家”。',
-    no_game: '这台服务器没有开放浏览器游戏。',
     score: '比分', wins: '胜利', draws: '平局', losses: '失败', voids: '作废',
     rounds: '最近几局', no_rounds: '还没有对局。', round: '局', opponent_short: '对手', outcome: '结果',
     terminal: '在终端中玩：cli-client rps play，或 cli-client rps play --duel',
@@ -385,7 +383,7 @@ function closeMessage(code, reason) {
 
 // --- Drawing
 
-const games = ['solo', 'duel'].filter((kind) => root.dataset[kind] === 'true').map((kind) => new Game(kind));
+const games = [new Game('solo'), new Game('duel')];
 let game = games[0];
 
 // Writes only a change, so that a screen reader does not repeat what is there.
@@ -485,14 +483,14 @@ function drawTexts() {
   setText(element('language'), texts.other_language);
   element('language').lang = texts.other_lang;
   element('log-rows').replaceChildren(...log.rows.map(logRow));
-  if (game) draw();
+  draw();
 }
 
 // --- Input
 
 function choose(kind) {
   const chosen = games.find((candidate) => candidate.kind === kind);
-  if (!chosen || chosen === game) return;
+  if (chosen === game) return;
   game.abandon();
   game = chosen;
   draw();
@@ -503,26 +501,21 @@ element('language').onclick = () => {
   drawTexts();
 };
 
-if (game) {
-  for (const button of element('moves').querySelectorAll('button')) {
-    button.onclick = () => game.play(MOVES.find(({ byte }) => byte === button.value.charCodeAt(0)));
-  }
-  for (const radio of document.querySelectorAll('#opponents input')) {
-    radio.checked = radio.value === game.kind; // a browser may have restored the previous choice
-    radio.onchange = () => choose(radio.value);
-  }
-  element('opponents').hidden = games.length < 2;
-  document.onkeydown = (event) => {
-    if (!element('keys').checked || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
-    const move = MOVES.find(({ keys }) => keys.includes(event.key.toLowerCase()));
-    if (move) game.play(move);
-  };
-  setInterval(() => {
-    drawCountdown();
-    if (element('log').open) drawLogSummary();
-  }, matchMedia('(prefers-reduced-motion: reduce)').matches ? 1000 : 250);
-  element('page').hidden = false;
-} else {
-  document.querySelector('footer p').dataset.text = 'no_game';
+for (const button of element('moves').querySelectorAll('button')) {
+  button.onclick = () => game.play(MOVES.find(({ byte }) => byte === button.value.charCodeAt(0)));
 }
+for (const radio of document.querySelectorAll('#opponents input')) {
+  radio.checked = radio.value === game.kind; // a browser may have restored the previous choice
+  radio.onchange = () => choose(radio.value);
+}
+document.onkeydown = (event) => {
+  if (!element('keys').checked || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+  const move = MOVES.find(({ keys }) => keys.includes(event.key.toLowerCase()));
+  if (move) game.play(move);
+};
+setInterval(() => {
+  drawCountdown();
+  if (element('log').open) drawLogSummary();
+}, matchMedia('(prefers-reduced-motion: reduce)').matches ? 1000 : 250);
+element('page').hidden = false;
 drawTexts();
