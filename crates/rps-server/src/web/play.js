@@ -80,7 +80,7 @@ const TEXTS = {
     failed: (number) => `connection ${number}: did not open`,
     closed: (number, code, reason) => `connection ${number}: closed, code ${code}${reason ? `, reason ${reason}` : ''}`,
     closed_here: (number) => `connection ${number}: closed by this page`,
-    reply_after: (ms) => `reply after ${ms} ms`, later: (ms) => `+${ms} ms`,
+    reply_after: (duration) => `reply after ${duration}`, later: (duration) => `+${duration}`,
     no_meaning: 'not part of the game',
   },
   zh: {
@@ -137,7 +137,7 @@ const TEXTS = {
     failed: (number) => `连接 ${number}：未能打开`,
     closed: (number, code, reason) => `连接 ${number}：已关闭，代码 ${code}${reason ? `，原因 ${reason}` : ''}`,
     closed_here: (number) => `连接 ${number}：由本页关闭`,
-    reply_after: (ms) => `${ms} 毫秒后应答`, later: (ms) => `+${ms} 毫秒`,
+    reply_after: (duration) => `${duration} 后应答`, later: (duration) => `+${duration}`,
     no_meaning: '不属于这个游戏',
   },
 };
@@ -461,19 +461,36 @@ function drawLogSummary() {
 }
 
 function logRow({ kind, bytes, message, replyAfter, since, time }) {
-  const two = (number) => String(number).padStart(2, '0');
-  const milliseconds = (number) => number < 10 ? number.toFixed(1) : String(Math.round(number));
-  const clock = `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}.`
-    + String(time.getMilliseconds()).padStart(3, '0');
-  const printable = (byte) => byte > 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '.';
-  const meaning = kind === 'event' ? say(message) : message.map((key) => texts[key]).join(', ');
   let elapsed = '';
-  if (replyAfter !== undefined) elapsed = say(['reply_after', milliseconds(replyAfter)]);
-  else if (since !== undefined) elapsed = say(['later', milliseconds(since)]);
-  const tr = row(cell(clock), cell(texts[kind]), cell(bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(' '), 'bytes'),
-    cell(bytes.map(printable).join(''), 'bytes'), cell(meaning, 'meaning'), cell(elapsed, 'number'));
+  if (replyAfter !== undefined) elapsed = say(['reply_after', duration(replyAfter)]);
+  else if (since !== undefined) elapsed = say(['later', duration(since)]);
+  const tr = row(cell(clock(time)), cell(texts[kind]));
+  if (kind === 'event') {
+    tr.append(cell(say(message)));
+    tr.lastChild.colSpan = 3;
+  } else {
+    const printable = (byte) => byte > 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '.';
+    tr.append(
+      cell(bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(' '), 'bytes'),
+      cell(bytes.map(printable).join(''), 'bytes'),
+      cell(message.map((key) => texts[key]).join(', ')),
+    );
+  }
+  tr.append(cell(elapsed, 'number'));
   tr.className = kind;
   return tr;
+}
+
+// Formats a time of day, with milliseconds.
+function clock(time) {
+  const padded = (number, width) => String(number).padStart(width, '0');
+  const [hours, minutes, seconds] = [time.getHours(), time.getMinutes(), time.getSeconds()].map((number) => padded(number, 2));
+  return `${hours}:${minutes}:${seconds}.${padded(time.getMilliseconds(), 3)}`;
+}
+
+function duration(milliseconds) {
+  if (milliseconds < 10) return `${milliseconds.toFixed(1)} ms`;
+  return milliseconds < 10_000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
 }
 
 function drawTexts() {
