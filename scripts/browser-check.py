@@ -10,7 +10,7 @@ mode. The variable CHROMIUM names the browser.
 
 Exit code 0: all checks passed; 1: a check failed; 2: there is no Chromium, or the arguments are invalid.
 
-Needs Python 3.8 or later, Chromium, and a Rust toolchain unless BIN is set. Takes about a minute.
+Needs Python 3.8 or later, Chromium, and a Rust toolchain unless BIN is set. Takes about two minutes.
 """
 
 import argparse
@@ -90,7 +90,8 @@ class Browser:
         arguments = [
             "--headless=new", "--remote-debugging-pipe", f"--user-data-dir={folder}/profile", "--no-first-run",
             "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--disable-extensions",
-            "--disable-component-update", "--no-default-browser-check", "--hide-scrollbars", "--font-render-hinting=none",
+            "--disable-component-update", "--no-default-browser-check", "--hide-scrollbars",
+            "--font-render-hinting=none",
             # Otherwise a page in the background has timers of a second.
             "--disable-background-timer-throttling", "--disable-renderer-backgrounding",
         ]
@@ -158,8 +159,8 @@ class Page:
         self.problems = []
         self.requests = []
         self.context = browser.call("Target.createBrowserContext")["browserContextId"]
-        self.target = browser.call(
-            "Target.createTarget", url="about:blank", browserContextId=self.context, width=width, height=height)["targetId"]
+        target = {"url": "about:blank", "browserContextId": self.context, "width": width, "height": height}
+        self.target = browser.call("Target.createTarget", **target)["targetId"]
         self.session = browser.call("Target.attachToTarget", targetId=self.target, flatten=True)["sessionId"]
         browser.pages[self.session] = self
         for domain in ["Page", "Runtime", "Log", "Network"]:
@@ -212,7 +213,8 @@ class Page:
         """Waits until the expression is true."""
         deadline = time.monotonic() + WAIT
         while not self.evaluate(expression):
-            require(time.monotonic() < deadline, f"{reason} within {WAIT} s ({expression}); the page says: {self.text()}")
+            require(time.monotonic() < deadline,
+                    f"{reason} within {WAIT} s ({expression}); the page says: {self.text()}")
             self.browser.receive(0.02)
 
     def text(self, selector="body"):
@@ -225,8 +227,9 @@ class Page:
     def click(self, selector):
         """Clicks with the mouse, in the middle of the element."""
         x, y = self.evaluate(
-            f"(() => {{ const it = document.querySelector({json.dumps(selector)}); it.scrollIntoView({{block: 'center'}});"
-            "const box = it.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; })()")
+            f"(() => {{ const it = document.querySelector({json.dumps(selector)});"
+            "it.scrollIntoView({block: 'center'}); const box = it.getBoundingClientRect();"
+            "return [box.x + box.width / 2, box.y + box.height / 2]; })()")
         for event in ["mousePressed", "mouseReleased"]:
             self.call("Input.dispatchMouseEvent", type=event, x=x, y=y, button="left", clickCount=1)
 
@@ -257,7 +260,8 @@ class Page:
         require(not faint, f"{name}: contrast of less than 4.5:1: {faint}")
 
 
-# Returns the width, the height, the most frequent colours (at most 256) and, for each pixel, the number of the nearest one.
+# Returns the width, the height, the most frequent colours (at most 256) and, for each pixel, the number of the nearest
+# one.
 PALETTE_OF = """async (picture) => {
   const image = await createImageBitmap(await (await fetch(`data:image/png;base64,${picture}`)).blob());
   const context = new OffscreenCanvas(image.width, image.height).getContext('2d');
@@ -268,8 +272,10 @@ PALETTE_OF = """async (picture) => {
   const palette = [...counts].sort((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, 256).map(([color]) => color);
   const channels = (color) => [color & 255, color >> 8 & 255, color >> 16 & 255];
   const distance = (a, b) => channels(a).reduce((sum, value, index) => sum + (value - channels(b)[index]) ** 2, 0);
-  const nearest = new Map([...counts.keys()].map((color) =>
-    [color, palette.reduce((best, _, index) => distance(color, palette[index]) < distance(color, palette[best]) ? index : best, 0)]));
+  const nearest = new Map([...counts.keys()].map((color) => {
+    const distances = palette.map((other) => distance(color, other));
+    return [color, distances.indexOf(Math.min(...distances))];
+  }));
   let text = '';
   for (const color of pixels) text += String.fromCharCode(nearest.get(color));
   return [image.width, image.height, palette.flatMap(channels), btoa(text)];
@@ -303,7 +309,8 @@ FAINT_TEXT = """(() => {
       && matchMedia('(prefers-color-scheme: dark)').matches ? 'rgb(18, 18, 18)' : 'rgb(255, 255, 255)';
   };
   return [...document.querySelectorAll('body *')]
-    .filter((it) => [...it.childNodes].some((child) => child.nodeType === 3 && child.data.trim()) && it.checkVisibility())
+    .filter((it) => it.checkVisibility())
+    .filter((it) => [...it.childNodes].some((child) => child.nodeType === 3 && child.data.trim()))
     .map((it) => [luminance(getComputedStyle(it).color), luminance(background(it)), it.textContent.trim().slice(0, 40)])
     .map(([a, b, text]) => [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), text])
     .filter(([contrast]) => contrast < 4.5).map(([contrast, text]) => `${contrast.toFixed(1)} ${text}`);
@@ -314,7 +321,7 @@ FAINT_TEXT = """(() => {
 
 
 class Server:
-    """A server process on free ports, or on those that it had before."""
+    """A server process. It listens on free ports and, after a restart, on the same ones."""
 
     def __init__(self, kind, folder, *settings):
         self.kind = kind
@@ -326,8 +333,8 @@ class Server:
         self.start()
 
     def start(self):
-        keys = {"power": "listen", "solo": "solo.listen", "duel": "duel.listen", "web": "web.listen", "admin": "admin.listen"}
-        listen = [f"{keys[service]}={self.addresses.get(service, '127.0.0.1:0')}" for service in self.services]
+        keys = {service: "listen" if service == "power" else f"{service}.listen" for service in self.services}
+        listen = [f"{key}={self.addresses.get(service, '127.0.0.1:0')}" for service, key in keys.items()]
         arguments = list(itertools.chain(*(("--set", setting) for setting in [*listen, *self.settings])))
         environment = {name: value for name, value in os.environ.items()
                        if not name.startswith(("RUST_LOG", "POWER_", "RPS_", "SOLO_", "DUEL_", "CLIENT_"))}
@@ -473,7 +480,7 @@ def play_appearance(run):
     with run.page(server.url("web")) as page:
         page.click("#language")
         page.wait_text("h1", "石头")
-        require(page.evaluate("document.documentElement.lang") == "zh-CN", "the switch of the language does not set lang")
+        require(page.evaluate("document.documentElement.lang") == "zh-CN", "the language switch does not set lang")
         page.click("#language")
         page.wait_text("h1", "Rock")
         page.check("play page, language")
@@ -507,7 +514,8 @@ def play_solo(run):
         ok("solo: rounds by keyboard, 20 of them without a pause")
         wins, draws, losses, void = page.evaluate(SCORE)
         require(void == 0 and wins + draws + losses == 31, "the score does not add up")
-        sent, received = (sum(len(row.split("\t")[2].split()) for row in rows(page, kind)) for kind in ["sent", "received"])
+        sent, received = (sum(len(row.split("\t")[2].split()) for row in rows(page, kind))
+                          for kind in ["sent", "received"])
         require(sent == received == 31, f"the byte log has {sent} bytes sent and {received} received, not 31 each")
         opened = [row for row in rows(page, "event") if "open" in row]
         require(len(opened) == 2, f"the byte log shows more than one connection: {opened}")
@@ -523,14 +531,14 @@ def choose_duel(page):
 
 
 def play_duel(run):
-    window = 3
+    # The moves of a round meet within this time, also on a slow machine.
+    window = 10
     server = run.server("rps", f"duel.window={window}s")
     with run.page(server.url("web"), width=320, height=640) as one:
         with run.page(server.url("web")) as two:
             for page in [one, two]:
                 choose_duel(page)
             for count, (first, second) in enumerate(["23", "13", "22"], 1):
-                # A round on a slow machine can end void: the moves then did not meet within the window.
                 move(one, first)
                 one.wait_text("#countdown", "Waiting for the other player's move")
                 if count == 2:
@@ -590,6 +598,20 @@ def play_drain(run):
     server.stop()
 
 
+def play_idle(run):
+    server = run.server("rps", "duel.window=500ms", "timeouts.idle=1s")
+    with run.page(server.url("web")) as page:
+        move(page, "1")
+        page.wait_text("#connection", "it was idle for too long")
+        move(page, "2")
+        page.wait(f"{TOTAL} === 2", "the move after the idle timeout plays no round")
+        events = [row.split("\t")[2] for row in rows(page, "event")]
+        require("connection 1: closed, code 1000, reason idle_timeout" in events, f"the events are {events}")
+        page.check("play page, idle timeout")
+        ok("idle timeout: the page says so; the next move connects again")
+    server.stop()
+
+
 def play_full(run):
     server = run.server("rps", "limits.max_connections=1")
     with run.page(server.url("web")) as page:
@@ -642,8 +664,8 @@ def check_tree(page, name, live):
     """Checks the accessibility tree, and the outline of headings and landmarks."""
     nodes = [node for node in page.call("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
     role = {node["nodeId"]: node["role"]["value"] for node in nodes}
-    named = {"button", "link", "radio", "checkbox", "textbox", "combobox", "spinbutton", "table", "region", "progressbar",
-             "DisclosureTriangle", "image", "img"}
+    named = {"button", "link", "radio", "checkbox", "textbox", "combobox", "spinbutton", "table", "region",
+             "progressbar", "DisclosureTriangle", "image", "img"}
     nameless = [role[node["nodeId"]] for node in nodes
                 if role[node["nodeId"]] in named and not node.get("name", {}).get("value")]
     require(not nameless, f"{name}: without a name: {nameless}")
@@ -713,6 +735,10 @@ def send_moves(server, count):
 def status_appearance(run):
     for kind in ["power", "rps"]:
         server = run.server(kind)
+        # A connection and a reply for the tables.
+        connection = server.connect(server.services[0])
+        connection.sendall({"power": b"a2\n", "rps": b"2"}[kind])
+        require(connection.recv(16), f"{kind}-server closed the connection")
         for path in status_pages(run, server):
             backgrounds = {}
             for name, options in appearances():
@@ -727,7 +753,8 @@ def status_appearance(run):
             with run.page(server.url("admin", path)) as page:
                 check_tree(page, path, live=None)
                 page.check(path)
-            ok(f"{kind}-server {path}: three widths, both colour schemes and languages; named controls, headings in order")
+            ok(f"{kind}-server {path}: widths, colour schemes and languages as above; named controls, ordered headings")
+        connection.close()
         server.stop()
 
 
@@ -786,8 +813,8 @@ def status_picture(run):
         loads = [("rps", "solo", "300", "6s"), ("rps", "solo", "900", "8s"), ("duel", "duel", "200", "6s"),
                  ("rps", "solo", "500", "8s")]
         for game, service, rate, duration in loads:
-            command = [f"{BIN}/cli-client", "bench", game, "--addr", server.addresses[service], "-c", "16", "--rate", rate,
-                       "-z", duration]
+            command = [f"{BIN}/cli-client", "bench", game, "--addr", server.addresses[service], "-c", "16",
+                       "--rate", rate, "-z", duration]
             load = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             require(load.returncode == 0, f"{' '.join(command)}: {load.stdout.decode(errors='replace')}")
         page.wait(f"/[1-9][0-9][,.]?[0-9]{{3}}/.test({MAIN_TEXT})", "the load does not show")
@@ -799,7 +826,7 @@ def status_picture(run):
     server.stop()
 
 
-CHECKS = [play_appearance, play_solo, play_duel, play_drain, play_full, play_accessibility, play_picture,
+CHECKS = [play_appearance, play_solo, play_duel, play_drain, play_idle, play_full, play_accessibility, play_picture,
           status_appearance, status_live, status_drain, status_picture]
 
 

@@ -41,8 +41,8 @@ const TEXTS = {
     draw_short: 'draw', win_short: 'win', lose_short: 'lose', void_short: 'void',
     beats: (round, winner, loser) => `Round ${round}: ${winner} ${winner === 'scissors' ? 'beat' : 'beats'} ${loser}.`,
     both: (round, move) => `Round ${round}: both play ${move}.`,
-    void_window: (round, seconds) => `Round ${round}: no other player moved within ${seconds} s. Either no other player is `
-      + 'here, or your opponent left or did not move. The next opponent may be another player.',
+    void_window: (round, seconds) => `Round ${round}: no other player moved within ${seconds} s. Either no other `
+      + 'player is here, or your opponent left or did not move. The next opponent may be another player.',
     void_early: (round) => `Round ${round}: the server ended it before another player moved.`,
     waiting_player: (seconds) => `Another player has ${seconds} s to move.`,
     countdown: (seconds) => `Waiting for the other player's move: ${seconds} s`,
@@ -67,7 +67,8 @@ const TEXTS = {
     asking: 'The connection failed.',
 
     log: 'Bytes on the connection', log_caption: 'Messages and events, newest first; the last 200',
-    log_note: 'Each move and each reply is one byte, in a binary WebSocket message. The connection stays open between rounds.',
+    log_note: 'Each move and each reply is one byte, in a binary WebSocket message. '
+      + 'The connection stays open between rounds.',
     log_none: 'No connection yet.',
     log_open: (number, path, seconds, sent, received) =>
       `Connection ${number}, to ${path}: open for ${seconds} s, ${sent} bytes sent, ${received} received.`,
@@ -153,11 +154,12 @@ function say([key, ...values]) {
 
 // Lets a screen reader say the messages. Each one is a new element, so that equal texts are said again.
 function announce(...messages) {
+  const region = element('announcements');
   for (const message of messages) {
     const text = document.createElement('p');
     text.textContent = say(message);
-    element('announcements').append(text);
-    if (element('announcements').childElementCount > MAX_ANNOUNCEMENTS) element('announcements').firstElementChild.remove();
+    region.append(text);
+    if (region.childElementCount > MAX_ANNOUNCEMENTS) region.firstElementChild.remove();
   }
 }
 
@@ -332,7 +334,8 @@ class Game {
   async explainFailure(number) {
     let reason = ['unreachable'];
     try {
-      const response = await fetch('/', { method: 'HEAD', cache: 'no-store', signal: AbortSignal.timeout(REPLY_TIMEOUT * 1000) });
+      const signal = AbortSignal.timeout(REPLY_TIMEOUT * 1000);
+      const response = await fetch('/', { method: 'HEAD', cache: 'no-store', signal });
       reason = [response.status === 503 ? 'full' : 'not_accepted'];
     } catch {
       // No response: unreachable.
@@ -483,9 +486,9 @@ function logRow({ kind, bytes, message, replyAfter, since, time }) {
 
 // Formats a time of day, with milliseconds.
 function clock(time) {
-  const padded = (number, width) => String(number).padStart(width, '0');
-  const [hours, minutes, seconds] = [time.getHours(), time.getMinutes(), time.getSeconds()].map((number) => padded(number, 2));
-  return `${hours}:${minutes}:${seconds}.${padded(time.getMilliseconds(), 3)}`;
+  const parts = [time.getHours(), time.getMinutes(), time.getSeconds()];
+  const seconds = parts.map((part) => String(part).padStart(2, '0')).join(':');
+  return `${seconds}.${String(time.getMilliseconds()).padStart(3, '0')}`;
 }
 
 function duration(milliseconds) {
