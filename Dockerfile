@@ -89,8 +89,9 @@ FROM scratch AS rps-server
 COPY --from=rps-server-build /image/ /
 ENV RPS_SERVER_CONFIG=/etc/rps-server/config.toml \
     RPS_SERVER_SOLO_LISTEN=0.0.0.0:5001 \
-    RPS_SERVER_DUEL_LISTEN=0.0.0.0:5002
-EXPOSE 5001 5002 9501
+    RPS_SERVER_DUEL_LISTEN=0.0.0.0:5002 \
+    RPS_SERVER_WEB_LISTEN=0.0.0.0:5080
+EXPOSE 5001 5002 5080 9501
 USER 65532:65532
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \

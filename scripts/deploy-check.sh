@@ -47,7 +47,7 @@ check_success() { # CHECK COMMAND...
 # The names of the replicas resolve only under compose.yaml, so the check uses addresses.
 check_haproxy() {
     local -x POWER_1=127.0.0.1:1 POWER_2=127.0.0.1:2 SOLO_1=127.0.0.1:3 SOLO_2=127.0.0.1:4
-    local -x DUEL_1=127.0.0.1:5 DUEL_2=127.0.0.1:6
+    local -x DUEL_1=127.0.0.1:5 DUEL_2=127.0.0.1:6 WEB_1=127.0.0.1:7 WEB_2=127.0.0.1:8
     check_success "haproxy accepts haproxy.cfg without a warning" haproxy -c -dW -f "$deploy/haproxy.cfg"
     sed 's/# NO ENGINE: //' "$deploy/haproxy.cfg" >"$scratch/haproxy.cfg"
     check_success "haproxy accepts haproxy.cfg for duels without an engine" haproxy -c -dW -f "$scratch/haproxy.cfg"
@@ -209,6 +209,7 @@ probe_services() { # SCHEME ARGUMENT...
     for service in power rps duel; do
         check 0 "$service at $1* works *" "" cli-client probe "$service" --wait "${wait_seconds}s" "${@:2}"
     done
+    check 0 "*<title>Rock, paper, scissors</title>*" "" curl --silent --show-error "${@:2}" "${1:+https://}$(compose port haproxy 5080)/"
 }
 
 # Plays duels through HAProxy until players of the two replicas have met. HAProxy gives a new connection to the replica
@@ -287,7 +288,7 @@ run() {
     build_images
 
     # Free ports on loopback.
-    export PUBLISH_ADDRESS=127.0.0.1 POWER_PORT=0 SOLO_PORT=0 DUEL_PORT=0
+    export PUBLISH_ADDRESS=127.0.0.1 POWER_PORT=0 SOLO_PORT=0 DUEL_PORT=0 WEB_PORT=0
     # Instead of chown, which needs root. The folder is private.
     export DUEL_SECRET_FILE=$scratch/duel-secret
     openssl rand -hex 32 >"$DUEL_SECRET_FILE"

@@ -119,6 +119,7 @@ check_rps() { # CONTAINER
     local duel
     check 0 "rock @(draw|win|lose)" "" cli-client rps throw rock --addr "$addr"
     duel=$(docker port "$1" 5002/tcp) || fail "$1 publishes no port for duels"
+    check 0 "HTTP/1.? 200 OK*<title>Rock, paper, scissors</title>*" "" http_get "$(docker port "$1" 5080/tcp)" /
     launch player cli-client rps throw rock --duel --addr "$duel"
     check 0 "paper win" "" cli-client rps throw paper --duel --addr "$duel"
     wait_for_end player
@@ -131,6 +132,6 @@ set_up
 PATH=$bin:$PATH
 
 check_service power 5000
-check_service rps 5001 5002
+check_service rps 5001 5002 5080
 
 echo "docker smoke: $passed passed, 0 failed"

@@ -139,13 +139,13 @@ wait_for_end() { # NAME
 # --- Servers. Their names are power-SUFFIX and rps-SUFFIX; `address` has the address of each "NAME SERVICE"
 
 declare -A address
-declare -A services=([power]="power admin" [rps]="solo duel admin")
+declare -A services=([power]="power admin" [rps]="solo duel web admin")
 
 # Starts a server with the shipped configuration and waits until it listens: on its previous addresses or, the first
 # time, on free ports.
 start() { # NAME ARGUMENT...
     local name=$1 kind=${1%%-*} service listen=()
-    local -A option=([power]=--listen [solo]=--solo-listen [duel]=--duel-listen [admin]=--admin-listen)
+    local -A option=([power]=--listen [solo]=--solo-listen [duel]=--duel-listen [web]=--web-listen [admin]=--admin-listen)
     for service in ${services[$kind]}; do
         listen+=("${option[$service]}" "${address[$name $service]:-127.0.0.1:0}")
     done

@@ -26,11 +26,13 @@ start_haproxy() { # NAME [VARIABLE=VALUE...]
     launch "$1" env \
         POWER_1="${address[power-1 power]}" POWER_1_ADMIN_PORT="${address[power-1 admin]##*:}" \
         POWER_2="${address[power-2 power]}" POWER_2_ADMIN_PORT="${address[power-2 admin]##*:}" \
-        SOLO_1="${address[rps-1 solo]}" DUEL_1="${address[rps-1 duel]}" RPS_1_ADMIN_PORT="${address[rps-1 admin]##*:}" \
-        SOLO_2="${address[rps-2 solo]}" DUEL_2="${address[rps-2 duel]}" RPS_2_ADMIN_PORT="${address[rps-2 admin]##*:}" \
+        SOLO_1="${address[rps-1 solo]}" DUEL_1="${address[rps-1 duel]}" WEB_1="${address[rps-1 web]}" \
+        SOLO_2="${address[rps-2 solo]}" DUEL_2="${address[rps-2 duel]}" WEB_2="${address[rps-2 web]}" \
+        RPS_1_ADMIN_PORT="${address[rps-1 admin]##*:}" RPS_2_ADMIN_PORT="${address[rps-2 admin]##*:}" \
         "${@:2}" python3 -c '
 import os, socket
-listeners = {name: socket.create_server(("127.0.0.1", 0), backlog=1024) for name in ("POWER", "SOLO", "DUEL", "STATUS")}
+names = "POWER", "SOLO", "DUEL", "WEB", "STATUS"
+listeners = {name: socket.create_server(("127.0.0.1", 0), backlog=1024) for name in names}
 for name, listener in listeners.items():
     listener.set_inheritable(True)
     os.environ[f"{name}_BIND"] = f"fd@{listener.fileno()}"
@@ -38,7 +40,7 @@ print(*("127.0.0.1:%d" % listener.getsockname()[1] for listener in listeners.val
 os.execvp("haproxy", ["haproxy", "-db", "-f", "config/deploy/haproxy.cfg"])
 '
     wait_for_log "$1" '^127\.'
-    read -r POWER_ADDR RPS_ADDR DUEL_ADDR "address[$1 status]" <<<"$line"
+    read -r POWER_ADDR RPS_ADDR DUEL_ADDR "address[$1 web]" "address[$1 status]" <<<"$line"
     export POWER_ADDR RPS_ADDR DUEL_ADDR
 }
 

@@ -76,7 +76,7 @@ async fn serve(mut startup: Startup<Config>) -> io::Result<Summary> {
     // before that.
     let options = |buffers| ListenOptions { backlog, defer_accept: false, buffers };
     // A browser sends its request at once.
-    let web_options = ListenOptions { backlog, defer_accept: true, buffers: solo::BUFFERS };
+    let web_options = ListenOptions { backlog, defer_accept: true, buffers: SocketBuffers::default() };
     let listeners = Listeners {
         solo: startup.bind("solo", "solo.listen", options(solo::BUFFERS))?,
         duel: startup.bind("duel", "duel.listen", options(SocketBuffers::default()))?,

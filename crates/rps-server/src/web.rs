@@ -84,14 +84,15 @@ pub(crate) enum GameHandler<R> {
 }
 
 impl<R: CryptoRng + Send + 'static> Handler for GameHandler<R> {
-    const READ_BYTES: usize = SoloHandler::<R>::READ_BYTES;
+    /// People play here, and send few moves at once. This bounds the memory of a client that reads nothing.
+    const READ_BYTES: usize = 4096;
 
     /// A duel handler has a shorter turn by itself, because it reads less.
-    const TURN_REPLIES: usize = SoloHandler::<R>::TURN_REPLIES;
+    const TURN_REPLIES: usize = Self::READ_BYTES;
 
     fn read_bytes(&self) -> usize {
         match self {
-            Self::Solo(handler) => handler.read_bytes(),
+            Self::Solo(_) => Self::READ_BYTES,
             Self::Duel(handler) => handler.read_bytes(),
         }
     }

@@ -380,4 +380,4 @@ fn encode_control(opcode: u8, payload: &[u8], output: &mut BytesMut) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

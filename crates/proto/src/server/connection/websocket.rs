@@ -25,7 +25,8 @@ use crate::wire::websocket::{encode_binary, encode_close, encode_ping, encode_po
 /// as their examples configure it, 50 s (`HAProxy`).
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Maximum control frames of a peer within a [`PING_INTERVAL`]: a dozen per second, more than any client needs.
+/// Maximum control frames of a peer within a [`PING_INTERVAL`], without data between them: a dozen per second, more than any
+/// client needs.
 const MAX_CONTROLS: u32 = 256;
 
 /// Minimum bytes of a read from the inner stream. A move of one byte is a frame of seven.
@@ -61,7 +62,7 @@ pub(crate) struct WebSocketStream<S> {
     /// The close frame to send; `None` once it is in `outgoing`.
     close: Option<(CloseCode, Cow<'static, str>)>,
     ping: Pin<Box<Sleep>>,
-    /// The control frames of the peer since the last ping.
+    /// The control frames of the peer since its last data, or the last ping.
     controls: u32,
 }
 
@@ -124,7 +125,12 @@ impl<S: Stream> WebSocketStream<S> {
     fn decode(&mut self, frames: &mut BytesMut, data: &mut BytesMut) {
         let mut ping = None;
         loop {
-            let control = match self.decoder.decode(frames, data) {
+            let len_before = data.len();
+            let decoded = self.decoder.decode(frames, data);
+            if data.len() > len_before {
+                self.controls = 0;
+            }
+            let control = match decoded {
                 Ok(Some(_)) if self.controls == MAX_CONTROLS => Err(Violation::TooManyControls),
                 other => other,
             };

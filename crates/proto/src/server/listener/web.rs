@@ -119,6 +119,7 @@ impl RequestResult {
 }
 
 /// What a request has led to.
+#[expect(clippy::large_enum_variant, reason = "a value that is moved once")]
 pub(super) enum Opened<S, H> {
     /// A WebSocket connection and its handler.
     WebSocket(WebSocketStream<S>, H),

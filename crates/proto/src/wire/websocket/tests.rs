@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Returns a frame of a client: the first byte, and the payload with a mask.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
         len @ 0..=125 => frame.push(0x80 | u8::try_from(len).unwrap()),

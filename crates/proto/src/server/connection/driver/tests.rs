@@ -18,6 +18,7 @@ use crate::server::connection::handler::Progress;
 use crate::server::connection::timer::DRAIN_IDLE_GRACE;
 
 mod wait_reply;
+mod websocket;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -14,9 +14,9 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A handler that replies to each byte with a byte that the test sends, or with `d` at the deadline and `v` in a drain.
 /// The byte `!` closes the connection.
-struct RelayHandler {
-    replies: mpsc::UnboundedReceiver<u8>,
-    reply: Option<u8>,
+pub(super) struct RelayHandler {
+    pub(super) replies: mpsc::UnboundedReceiver<u8>,
+    pub(super) reply: Option<u8>,
 }
 
 impl Handler for RelayHandler {
