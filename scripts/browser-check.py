@@ -860,7 +860,7 @@ def main():
         for check in CHECKS:
             if not arguments.only or check.__name__ in arguments.only:
                 check(run)
-    except Failed as failed:
+    except (Failed, OSError, subprocess.TimeoutExpired) as failed:
         for server in run.servers[-1:] if run else []:
             print(f"--- {server.kind}-server\n{''.join(server.log.open().readlines()[-50:])}", file=sys.stderr, end="")
         print(f"browser-check: FAILED: {failed}", file=sys.stderr)
