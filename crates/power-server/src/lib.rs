@@ -26,11 +26,11 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use prometheus_client::collector::Collector;
-use prometheus_client::registry::Registry;
 use proto::client::power::Client;
 use proto::client::{Error, ErrorKind, HandshakeError, Timeouts};
 use proto::server::healthcheck;
 use proto::server::observe::metrics::registry;
+use proto::server::program::Operations;
 use proto::server::{self, Admission, ConnectionTimeouts, LimitReached, Listener, Service, Shutdown, Summary};
 use proto::wire::number::Number;
 use proto::wire::power::server::ReplyEncoder;
@@ -91,18 +91,27 @@ impl Server {
         &self.metrics
     }
 
-    /// Builds the registry of the admin listener: the metrics of this server and of `others`.
+    /// Returns what the admin listener shows: this server, and the metrics of `others`.
     #[must_use]
-    pub fn registry(&self, others: impl Collector) -> Registry {
+    pub fn operations(&self, others: impl Collector) -> Operations {
         let collectors: Vec<Box<dyn Collector>> = vec![
             Box::new(Arc::clone(&self.metrics)),
             Box::new(Arc::clone(&self.metrics.connections)),
             Box::new(Arc::clone(&self.admission)),
             Box::new(others),
         ];
-        registry("power", env!("CARGO_PKG_VERSION"), collectors)
+        Operations {
+            service: SERVICE,
+            registry: registry(SERVICE, env!("CARGO_PKG_VERSION"), collectors),
+            admission: Arc::clone(&self.admission),
+            connections: Arc::clone(&self.metrics.connections),
+            status: Arc::<Metrics>::clone(&self.metrics),
+        }
     }
 }
+
+/// The name of the service: the prefix of its metrics, and its name on the pages of the admin listener.
+const SERVICE: &str = "power";
 
 /// The service: everything that its connections share.
 #[derive(Debug)]

@@ -60,8 +60,8 @@ async fn serve(mut startup: Startup<Config>) -> io::Result<Summary> {
     let options = ListenOptions { backlog, defer_accept: true, buffers: SocketBuffers::default() };
     let listeners = startup.bind("power", "listen", options)?;
 
-    let (registry, reloaded) = (server.registry(startup.metrics()), Arc::clone(&server));
-    startup.start_operations(registry, move |config| reloaded.apply(config))?;
+    let (operations, reloaded) = (server.operations(startup.metrics()), Arc::clone(&server));
+    startup.start_operations(operations, move |config| reloaded.apply(config))?;
 
     Ok(server.serve(listeners).await)
 }

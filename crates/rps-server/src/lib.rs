@@ -32,12 +32,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prometheus_client::collector::Collector;
-use prometheus_client::registry::Registry;
 use proto::client::rps::{Connection, Round};
 use proto::client::{Error, ErrorKind, HandshakeError, Timeouts};
 use proto::server::config::InvalidKey;
 use proto::server::healthcheck;
 use proto::server::observe::metrics::registry;
+use proto::server::program::Operations;
 use proto::server::{self, Admission, ConnectionTimeouts, LimitReached, Listener, Service, Shutdown, Summary};
 use proto::wire::rps::{Move, Reply};
 use rand::CryptoRng;
@@ -52,7 +52,7 @@ use duel::cluster::metrics::ClusterCollector;
 use duel::handler::DuelHandler;
 use duel::hub::DuelHub;
 use house::House;
-use metrics::{GamesCollector, Metrics};
+use metrics::{GamesCollector, GamesStatus, Metrics};
 use solo::SoloHandler;
 use web::WebService;
 
@@ -200,22 +200,35 @@ where
         &self.hub
     }
 
-    /// Returns a registry of this server's metrics and `others`, for the admin listener.
+    /// Returns what the admin listener shows: this server, and the metrics of `others`.
     #[must_use]
-    pub fn registry(&self, others: impl Collector) -> Registry {
+    pub fn operations(&self, others: impl Collector) -> Operations {
+        let games = GamesCollector { metrics: Arc::clone(&self.metrics), hub: Arc::clone(&self.hub) };
+        let cluster = self.links.as_ref().map(|links| {
+            let (hub, engine) = (Arc::clone(&self.hub), links.engine_health());
+            ClusterCollector { hub, engine }
+        });
         let mut collectors: Vec<Box<dyn Collector>> = vec![
-            Box::new(GamesCollector { metrics: Arc::clone(&self.metrics), hub: Arc::clone(&self.hub) }),
+            Box::new(games.clone()),
             Box::new(Arc::clone(&self.metrics.connections)),
             Box::new(Arc::clone(&self.admission)),
             Box::new(others),
         ];
-        if let Some(links) = &self.links {
-            let (hub, engine) = (Arc::clone(&self.hub), links.engine_health());
-            collectors.push(Box::new(ClusterCollector { hub, engine }));
+        if let Some(cluster) = &cluster {
+            collectors.push(Box::new(cluster.clone()));
         }
-        registry("rps", env!("CARGO_PKG_VERSION"), collectors)
+        Operations {
+            service: SERVICE,
+            registry: registry(SERVICE, env!("CARGO_PKG_VERSION"), collectors),
+            admission: Arc::clone(&self.admission),
+            connections: Arc::clone(&self.metrics.connections),
+            status: Arc::new(GamesStatus { games, cluster }),
+        }
     }
 }
+
+/// The name of the service: the prefix of its metrics, and its name on the pages of the admin listener.
+const SERVICE: &str = "rps";
 
 /// The settings and counters that connections of both games share.
 #[derive(Clone, Debug)]

@@ -100,8 +100,8 @@ async fn serve(mut startup: Startup<Config>) -> io::Result<Summary> {
     };
     let server = Arc::new(server);
 
-    let (registry, reloaded) = (server.registry(startup.metrics()), Arc::clone(&server));
-    startup.start_operations(registry, move |config| reloaded.apply(config))?;
+    let (operations, reloaded) = (server.operations(startup.metrics()), Arc::clone(&server));
+    startup.start_operations(operations, move |config| reloaded.apply(config))?;
 
     let with_duel = !listeners.duel.is_empty() || !listeners.web.is_empty();
     let summary = server.serve(listeners).await;

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use proto::server::connection::ConnectionMetrics;
+use proto::server::observe::language::Text;
 use proto::server::observe::metrics::counters::Counters;
 use proto::server::observe::metrics::encode::{counter, gauge};
+use proto::server::observe::status::{Entry, Group, ServiceStatus, Value};
 use proto::wire::rps::{Move, Outcome, Reply};
 
+use crate::duel::cluster::metrics::ClusterCollector;
 use crate::duel::hub::DuelHub;
 use crate::duel::rounds::DuelStats;
 
@@ -88,7 +91,7 @@ pub(crate) fn count_bad_frames(output: &[u8], count: &mut dyn FnMut(&'static str
 }
 
 /// Encodes the counters of both games for the admin listener.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct GamesCollector {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) hub: Arc<DuelHub>,
@@ -111,5 +114,65 @@ impl Collector for GamesCollector {
         counter(encoder, "bad_frames", "Bytes that are not moves, by game", invalid)?;
         gauge(encoder, "duel_players", "Connected duel players", &players)?;
         gauge(encoder, "duel_waiting", "Duel players that wait in the lobby: 0 or 1", &waiting)
+    }
+}
+
+/// The numbers of both games, and those of the cluster, for the status page.
+#[derive(Debug)]
+pub(crate) struct GamesStatus {
+    pub(crate) games: GamesCollector,
+    pub(crate) cluster: Option<ClusterCollector>,
+}
+
+impl ServiceStatus for GamesStatus {
+    fn groups(&self) -> Vec<Group> {
+        let GamesCollector { metrics, hub } = &self.games;
+        let Metrics { outcomes, house, bad_frames, .. } = &**metrics;
+        let DuelStats { draws, wins, losses, voids, players, waiting, .. } = hub.stats();
+        let outcome = |name, total| {
+            let (english, chinese) = match name {
+                "draw" => ("draw", "平局"),
+                "win" => ("win", "胜利"),
+                "lose" => ("lose", "失败"),
+                _ => ("void", "作废"),
+            };
+            Entry::new(name, Value::Counter(total)).with_label(english, chinese)
+        };
+        let invalid = |game| {
+            Entry::new("bad_frames", Value::Counter(bad_frames.read(game))).with_label("invalid bytes", "无效字节")
+        };
+        let moved = |(index, mv): (usize, Move)| {
+            let chinese = match mv {
+                Move::Scissors => "剪刀",
+                Move::Rock => "石头",
+                Move::Paper => "布",
+            };
+            Entry::new(mv.name(), Value::Counter(house.read(index))).with_label(mv.name(), chinese)
+        };
+
+        let solo = (0..).zip(OUTCOMES).map(|(index, kind)| outcome(kind.name(), outcomes.read(index)));
+        let mut duel = vec![
+            Entry::new("players", Value::Gauge(players as u64)).with_label("connected players", "在线玩家"),
+            Entry::new("waiting", Value::Gauge(waiting as u64)).with_label("waiting in the lobby", "等候对手"),
+        ];
+        duel.extend(
+            [("draw", draws), ("win", wins), ("lose", losses), ("void", voids)].map(|(name, n)| outcome(name, n)),
+        );
+        duel.push(invalid(DUEL));
+        let mut groups = vec![
+            Group {
+                name: "solo",
+                title: Text::new("Rounds against the house", "与庄家的对局"),
+                entries: solo.chain([invalid(SOLO)]).collect(),
+            },
+            Group { name: "duel", title: Text::new("Duel", "对战"), entries: duel },
+            Group {
+                name: "house_moves",
+                title: Text::new("Moves of the house", "庄家的出拳"),
+                entries: (0..).zip(Move::ALL).map(moved).collect(),
+            },
+        ];
+        groups.extend(self.cluster.as_ref().and_then(ClusterCollector::group));
+        groups
     }
 }

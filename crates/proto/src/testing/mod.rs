@@ -5,6 +5,7 @@
 //!
 //! - [`process`]: a child process with its output, signals and exit code;
 //! - [`program`]: a server's binary as a child process, with its listeners and its admin endpoint;
+//! - [`pages`]: the pages of its admin listener;
 //! - [`service_manager`]: the service manager of such a process;
 //! - `server` (with feature `server`): a server in this process;
 //! - [`blocking`], [`nonblocking`]: clients that send and receive raw bytes;
@@ -46,6 +47,7 @@ pub mod haproxy;
 pub mod inherited;
 pub mod memory;
 pub mod nonblocking;
+pub mod pages;
 pub mod process;
 pub mod program;
 pub mod properties;

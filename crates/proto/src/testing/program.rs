@@ -167,13 +167,19 @@ impl ServerProcess {
 
     /// Requests `path` from the admin listener and returns the status and the body.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        let (head, body) = self.request("GET", path, "")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body))
+    }
+
+    /// Sends a request with these further header lines to the admin listener. Returns the head and the body.
+    pub fn request(&self, method: &str, path: &str, headers: &str) -> Option<(String, String)> {
         let mut stream = TcpStream::connect(self.address("admin")).ok()?;
         stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n").ok()?;
         let mut response = String::new();
         stream.read_to_string(&mut response).ok()?;
         let (head, body) = response.split_once("\r\n\r\n")?;
-        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+        Some((head.to_owned(), body.to_owned()))
     }
 
     /// Returns the value of one time series of `/metrics`.

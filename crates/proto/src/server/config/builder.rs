@@ -423,6 +423,22 @@ pub(crate) fn is_valid_with<C: Configuration>(configuration: &C, key: &str, text
     values.try_into::<C>().is_ok_and(|changed| changed.conflicts().is_empty())
 }
 
+/// Returns the configuration in which these keys have the values and the sources of `kept`. `None` if it is not valid.
+pub(crate) fn with_kept<C: Configuration>(
+    config: &C,
+    sources: &Sources,
+    keys: &[&str],
+    (kept_values, kept_sources): &(Table, Sources),
+) -> Option<(C, Sources)> {
+    let (mut values, mut sources) = (Table::try_from(config).ok()?, sources.clone());
+    for &key in keys {
+        *look_up_mut(&mut values, key)? = look_up(kept_values, key)?.clone();
+        sources.0.remove(key);
+        sources.0.extend(kept_sources.0.get(key).map(|source| (key.to_owned(), source.clone())));
+    }
+    Some((values.try_into().ok()?, sources))
+}
+
 /// Collects a file's settings, each with its dotted key and the position of key and value.
 fn flatten(prefix: &str, table: &DeTable<'_>, settings: &mut Vec<(String, Range<usize>, Value)>) {
     for (key, value) in table {

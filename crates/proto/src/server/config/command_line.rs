@@ -201,8 +201,13 @@ pub(crate) fn report_errors(program: &str, errors: &ConfigErrors) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Prints a configuration to standard output as TOML, with the source of each value. A closed pipe is not an error.
+/// Prints a configuration to standard output. A closed pipe is not an error.
 pub(crate) fn print_config<C: Configuration>(program: &str, config: &C, sources: &Sources) -> ExitCode {
-    let text = toml::to_string(config).map(|text| sources.annotate(&text)).map_err(io::Error::other);
+    let text = config_text(config, sources).map_err(io::Error::other);
     exit_code_of_output(program, text.and_then(|text| io::stdout().write_all(text.as_bytes())))
+}
+
+/// Returns a configuration as TOML, with the source of each value, and without secrets.
+pub(crate) fn config_text<C: Configuration>(config: &C, sources: &Sources) -> Result<String, toml::ser::Error> {
+    toml::to_string(config).map(|text| sources.annotate(&text))
 }

@@ -10,6 +10,7 @@ use crate::server::connection::close_reason::CloseReason;
 use crate::server::observe::metrics::counters::Counters;
 use crate::server::observe::metrics::encode::counter;
 use crate::server::observe::metrics::latency::LatencyHistogram;
+use crate::server::observe::status::ConnectionCounts;
 
 /// The counters of accept loops and connections, shared by all of a process.
 #[derive(Debug, Default)]
@@ -84,6 +85,18 @@ impl ConnectionMetrics {
     /// Counts an accept that failed for lack of a resource, such as file descriptors.
     pub fn accept_exhausted(&self) {
         self.accept_errors.add(1, 1);
+    }
+
+    /// Returns the numbers for the status page. Those of the limits are 0.
+    pub(crate) fn counts(&self) -> ConnectionCounts {
+        let Summary { accepted, rejected, .. } = self.summary();
+        let endpoints = self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_endpoint = endpoints
+            .iter()
+            .map(|EndpointCounter { endpoint, accepted, .. }| (endpoint.clone(), accepted.read(0)))
+            .collect();
+        let closed = (0..).zip(CloseReason::LABELS).map(|(index, reason)| (reason, self.closed.read(index))).collect();
+        ConnectionCounts { accepted, rejected, by_endpoint, closed, ..ConnectionCounts::default() }
     }
 
     /// Returns the totals so far.

@@ -53,6 +53,11 @@ impl LimitsReached {
         self.log[limit as usize].allow()
     }
 
+    /// Returns the counts, each with the key of its limit.
+    pub(crate) fn counts(&self) -> Vec<(&'static str, u64)> {
+        (0..).zip(LimitReached::KEYS).map(|(index, key)| (key, self.counts.read(index))).collect()
+    }
+
     pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let series = self.counts.series("limit", &LimitReached::KEYS);
         counter(encoder, "limits_reached", "Rejected connections and requests that had to wait, by limit", series)

@@ -1,8 +1,9 @@
-//! The HTTP server for operators: liveness, readiness and metrics.
+//! The HTTP server for operators.
 //!
-//! It depends on no other module; `program` binds the admin listener and runs [`serve`] on a separate thread. It speaks
-//! HTTP/1.1. The limits of `[limits]` do not apply, because an operator needs it most when they are reached. It has a
-//! small limit instead, which affects only slow clients: the oldest exchange ends when a new one needs its slot.
+//! It depends on `pages`, which has the responses. `program` binds the admin listener and runs [`serve`] on a separate
+//! thread. It speaks HTTP/1.1. The limits of `[limits]` do not apply, because an operator needs it most when they are
+//! reached. It has a small limit instead, which affects only slow clients: the oldest exchange ends when a new one needs
+//! its slot.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -11,18 +12,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use prometheus_client::encoding::prometheus_text;
-use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::task::{AbortHandle, yield_now};
 use tokio::time::{sleep, timeout};
+
+use super::pages::Pages;
 
 /// Maximum concurrent exchanges, each on its own connection: many more than orchestrators and scrapers need. A client
 /// whose request comes after its connection is accepted loses its slot only if this many others connect in between.
@@ -39,7 +38,6 @@ const MAX_HEADER_BYTES: usize = 8192;
 
 /// Serves the connections that `accept` returns, one request each. Never returns. A connection comes as the future of its
 /// handshake, which returns the stream. `is_taken` returns whether the client of a stream has acknowledged everything.
-/// `/readyz` replies 503 unless `is_ready`.
 ///
 /// Slow clients cannot delay a client that sends its request at once: if all slots are taken, the oldest exchange is
 /// dropped. That does not protect a client of TLS, whose handshake takes a round trip: other connections can take all slots
@@ -47,8 +45,7 @@ const MAX_HEADER_BYTES: usize = 8192;
 pub(crate) async fn serve<S, F>(
     mut accept: impl AsyncFnMut() -> F,
     is_taken: impl Fn(&S) -> bool + Copy + Send + Sync + 'static,
-    registry: Arc<Registry>,
-    is_ready: impl Fn() -> bool + Clone + Send + Sync + 'static,
+    pages: Arc<Pages>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
     F: Future<Output = io::Result<S>> + Send + 'static,
@@ -63,7 +60,7 @@ pub(crate) async fn serve<S, F>(
             oldest.abort();
         }
         // A task, so that a panic ends only this exchange.
-        let exchange = tokio::spawn(serve_exchange(handshake, is_taken, Arc::clone(&registry), is_ready.clone()));
+        let exchange = tokio::spawn(serve_exchange(handshake, is_taken, Arc::clone(&pages)));
         exchanges.push_back(exchange.abort_handle());
         // Let the tasks run before the next accept: a request that is already there is served before a flood of
         // connections can take its slot.
@@ -75,16 +72,13 @@ pub(crate) async fn serve<S, F>(
 async fn serve_exchange<S>(
     handshake: impl Future<Output = io::Result<S>>,
     is_taken: impl Fn(&S) -> bool,
-    registry: Arc<Registry>,
-    is_ready: impl Fn() -> bool,
+    pages: Arc<Pages>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let exchange = async {
         let Ok(mut stream) = handshake.await else { return };
-        let handler = service_fn(|request: Request<Incoming>| {
-            ready(Ok::<_, Infallible>(respond(request.method(), request.uri().path(), &registry, &is_ready)))
-        });
+        let handler = service_fn(|request: Request<Incoming>| ready(Ok::<_, Infallible>(pages.respond(&request))));
         // One request per connection: an idle keep-alive connection would occupy a slot.
         let served = http1::Builder::new()
             .keep_alive(false)
@@ -106,35 +100,6 @@ async fn serve_exchange<S>(
     let _ = timeout(EXCHANGE_TIMEOUT, exchange).await;
 }
 
-fn respond(method: &Method, path: &str, registry: &Registry, is_ready: impl Fn() -> bool) -> Response<Full<Bytes>> {
-    let (status, text) = match path {
-        _ if method != Method::GET && method != Method::HEAD => {
-            (StatusCode::METHOD_NOT_ALLOWED, "method not allowed: use GET or HEAD\n".to_owned())
-        }
-        "/healthz" => (StatusCode::OK, "ok\n".to_owned()),
-        "/readyz" if !is_ready() => (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
-        "/readyz" => (StatusCode::OK, "ready\n".to_owned()),
-        "/metrics" => {
-            let mut text = String::new();
-            match prometheus_text::encode(&mut text, registry) {
-                Ok(()) => (StatusCode::OK, text),
-                Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-            }
-        }
-        _ => (StatusCode::NOT_FOUND, "not found: use /healthz, /readyz or /metrics\n".to_owned()),
-    };
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    let content_type = if path == "/metrics" { prometheus_text::CONTENT_TYPE } else { "text/plain; charset=utf-8" };
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-    }
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, DuplexStream, duplex};
@@ -151,7 +116,7 @@ mod tests {
             async { Ok(stream) }
         };
         tokio::select! {
-            () = serve(accept, |_| true, Arc::default(), || true) => {}
+            () = serve(accept, |_| true, Arc::new(Pages::for_tests())) => {}
             () = clients(connections.clone()) => {}
         }
     }

@@ -7,20 +7,19 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 
 use futures::future::join_all;
-use prometheus_client::registry::Registry;
 use tokio::runtime::Builder;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
 use crate::server::connection::metrics::ConnectionMetrics;
 use crate::server::connection::stream::{SocketStream, Stream};
-use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::lifecycle::workers::TASKS_ADVICE;
 use crate::server::listener::accept::{Accepted, accept_with_backoff};
 use crate::server::listener::endpoint::EndpointListener;
 use crate::server::listener::handshake::Handshake;
 use crate::server::listener::socket::{ListenOptions, SocketBuffers};
 use crate::server::observe::admin;
+use crate::server::observe::pages::Pages;
 use crate::server::observe::rate_limit::RateLimit;
 
 /// The accept queue of the admin listener is long because of floods: while their connections are accepted, it holds a health
@@ -35,7 +34,7 @@ type AdminStream = Either<SocketStream, Box<TlsStream<SocketStream>>>;
 ///
 /// They have a separate thread, which the kernel schedules beside those of the services: their load does not delay it, and
 /// its load takes the CPU time of one thread at most. The thread does not keep the process from exiting.
-pub(super) fn start(listeners: Vec<EndpointListener>, registry: Registry, shutdown: Shutdown) -> io::Result<()> {
+pub(super) fn start(listeners: Vec<EndpointListener>, pages: Pages) -> io::Result<()> {
     let (result, started) = mpsc::channel();
     let serve = move |result: &mpsc::Sender<io::Result<()>>| {
         // Built on this thread: tokio panics if a runtime is dropped on a thread of another runtime, even after an error.
@@ -44,8 +43,11 @@ pub(super) fn start(listeners: Vec<EndpointListener>, registry: Registry, shutdo
                 listeners.into_iter().map(EndpointListener::reregister).collect::<Result<_, _>>()?;
             // This and the other send cannot fail: the receiver waits for one of them.
             let _ = result.send(Ok(()));
-            let registry = Arc::new(registry);
-            let serve = |listener| serve_listener(listener, Arc::clone(&registry), shutdown.clone());
+            let pages = Arc::new(pages);
+            let sampled = Arc::clone(&pages);
+            // A task, so that a panic ends only the samples.
+            tokio::spawn(async move { sampled.take_samples().await });
+            let serve = |listener| serve_listener(listener, Arc::clone(&pages));
             join_all(listeners.into_iter().map(serve)).await;
             Ok(())
         })
@@ -63,7 +65,7 @@ pub(super) fn start(listeners: Vec<EndpointListener>, registry: Registry, shutdo
 }
 
 /// Serves one admin listener.
-async fn serve_listener(mut listener: EndpointListener, registry: Arc<Registry>, shutdown: Shutdown) {
+async fn serve_listener(mut listener: EndpointListener, pages: Arc<Pages>) {
     // Not registered: the exported metrics count the services' connections only.
     let unregistered = ConnectionMetrics::default();
     #[expect(clippy::async_yields_async, reason = "the accept loop must not wait for the handshake")]
@@ -89,5 +91,5 @@ async fn serve_listener(mut listener: EndpointListener, registry: Arc<Registry>,
         Either::Left(stream) => stream.send_queue().is_empty,
         Either::Right(stream) => stream.send_queue().is_empty,
     };
-    admin::serve(accept, is_taken, registry, move || shutdown.started_at().is_none()).await;
+    admin::serve(accept, is_taken, pages).await;
 }

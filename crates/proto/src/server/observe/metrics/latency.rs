@@ -39,6 +39,11 @@ impl LatencyHistogram {
         self.counters.add(SUM, nanos.wrapping_mul(replies));
     }
 
+    /// Returns the number of observations in each bucket.
+    pub(crate) fn counts(&self) -> LatencyCounts {
+        LatencyCounts(std::array::from_fn(|bucket| self.counters.read(bucket)))
+    }
+
     /// Encodes the histogram for Prometheus, in seconds.
     ///
     /// # Errors
@@ -59,6 +64,48 @@ impl LatencyHistogram {
     }
 }
 
+/// The numbers of observations in the buckets of a histogram, at one time or between two times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LatencyCounts([u64; BOUNDS.len() + 1]);
+
+impl LatencyCounts {
+    /// Returns the number of observations.
+    pub(crate) fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Returns the observations since an earlier time.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        Self(std::array::from_fn(|bucket| self.0[bucket].saturating_sub(earlier.0[bucket])))
+    }
+
+    /// Estimates a quantile, such as 0.99. `None` without observations.
+    ///
+    /// The estimate assumes that the durations in a bucket are spread evenly between its bounds. Durations above the
+    /// last bound count as that bound, 60 s.
+    pub(crate) fn quantile(&self, quantile: f64) -> Option<Duration> {
+        let total = self.total();
+        if total == 0 {
+            return None;
+        }
+        let rank = quantile * as_f64(total);
+        let (mut lower, mut below) = (0, 0);
+        for (&count, &upper) in self.0.iter().zip(&BOUNDS) {
+            if as_f64(below + count) >= rank && count > 0 {
+                let part = (rank - as_f64(below)) / as_f64(count);
+                return Some(Duration::from_micros(lower) + Duration::from_micros(upper - lower).mul_f64(part));
+            }
+            (lower, below) = (upper, below + count);
+        }
+        Some(Duration::from_micros(lower))
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate has a few significant digits")]
+fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
 fn seconds(nanos: u64) -> f64 {
     Duration::from_nanos(nanos).as_secs_f64()
 }
@@ -77,6 +124,24 @@ mod tests {
         fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
             self.0.encode(&mut encoder, "took_seconds", "How long it took")
         }
+    }
+
+    #[test]
+    fn a_quantile_is_interpolated_in_its_bucket() {
+        let latency = LatencyHistogram::default();
+        assert_eq!(latency.counts().quantile(0.5), None);
+        latency.observe(Duration::from_micros(70), 100);
+        let first = latency.counts();
+        let micros = |counts: &LatencyCounts, quantile| counts.quantile(quantile).map(|value| value.as_micros());
+        assert_eq!((micros(&first, 0.5), micros(&first, 0.9), micros(&first, 1.0)), (Some(75), Some(95), Some(100)));
+        latency.observe(Duration::from_millis(200), 100);
+        let both = latency.counts();
+        assert_eq!((micros(&both, 0.5), micros(&both, 0.75)), (Some(100), Some(175_000)));
+        let second = both.since(&first);
+        assert_eq!((second.total(), micros(&second, 0.5)), (100, Some(175_000)));
+        latency.observe(Duration::from_mins(5), 1000);
+        assert_eq!(micros(&latency.counts(), 0.99), Some(60_000_000));
+        assert_eq!(latency.counts().since(&latency.counts()).quantile(0.99), None);
     }
 
     #[test]

@@ -1,0 +1,113 @@
+//! The document around each page: its head, its navigation, and its headers.
+//!
+//! It depends on `texts`. A page has no external resources. Its scripts and styles are the texts of [`STYLE`] and
+//! [`SCRIPT`], which the Content-Security-Policy names by their hashes, so a browser runs nothing else, even if a value
+//! were not escaped.
+
+use std::sync::LazyLock;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::StatusCode;
+use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use ring::digest::{SHA256, digest};
+
+use super::texts::Texts;
+use super::{PageResponse, protect, response};
+use crate::server::observe::language::Language;
+
+/// The style sheet of all pages.
+const STYLE: &str = include_str!("style.css");
+
+/// The script of all pages. Each second it fetches the page again, and replaces the content of each element that has
+/// `data-live` and an `id`. Such an element must have no element that takes the focus, and no `details`.
+const SCRIPT: &str = include_str!("refresh.js");
+
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let hash = |text: &str| STANDARD.encode(digest(&SHA256, text.as_bytes()));
+    let policy = format!(
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        hash(SCRIPT),
+        hash(STYLE)
+    );
+    // The text is ASCII, so it is valid. The other value would allow less.
+    HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+});
+
+/// The frame of a page.
+pub(super) struct Frame {
+    pub(super) language: Language,
+    /// The path of the page, as in [`Texts::navigation`].
+    pub(super) path: &'static str,
+    pub(super) service: &'static str,
+    pub(super) version: &'static str,
+    pub(super) is_ready: bool,
+}
+
+impl Frame {
+    pub(super) fn texts(&self) -> &'static Texts {
+        Texts::of(self.language)
+    }
+
+    /// Returns the document with this content.
+    pub(super) fn document(&self, content: &Markup) -> Markup {
+        let texts = self.texts();
+        html! {
+            (DOCTYPE)
+            html lang=(self.language.tag()) data-version=(self.version) {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    title {
+                        (self.service) "-server: " @if self.is_ready { (texts.ready) } @else { (texts.draining) }
+                    }
+                    link rel="icon" href="data:,";
+                    style { (PreEscaped(STYLE)) }
+                    noscript { meta http-equiv="refresh" content="5"; }
+                }
+                body {
+                    header {
+                        h1 { (self.service) "-server" }
+                        p #state .state .draining[!self.is_ready] data-live {
+                            @if self.is_ready { (texts.ready) } @else { (texts.draining) }
+                        }
+                        nav aria-label=(texts.pages) {
+                            @for (path, name) in texts.navigation {
+                                a href=(path) aria-current=[(*path == self.path).then_some("page")] { (name) }
+                            }
+                        }
+                    }
+                    p #stale role="status" data-text=(texts.stale) {}
+                    main { (content) }
+                    script { (PreEscaped(SCRIPT)) }
+                }
+            }
+        }
+    }
+}
+
+/// Returns a table in a box that scrolls if the table is wider. A refresh replaces `rows`. `columns` are the names of
+/// the columns, if they need any.
+pub(super) fn table(id: &str, caption: &str, columns: &[&str], rows: &Markup) -> Markup {
+    html! {
+        div .scroll {
+            table {
+                caption { (caption) }
+                @if !columns.is_empty() {
+                    thead { tr { @for column in columns { th scope="col" { (column) } } } }
+                }
+                tbody #{ "table-" (id) } data-live { (rows) }
+            }
+        }
+    }
+}
+
+/// Returns the response with a document.
+pub(super) fn respond(document: &Markup) -> PageResponse {
+    let mut response = protect(response(StatusCode::OK, "text/html; charset=utf-8", document.0.clone()));
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, POLICY.clone());
+    response
+}

@@ -1,0 +1,159 @@
+//! What the admin listener serves: health, metrics, and the pages for operators.
+//!
+//! It depends on `metrics`, `status` and `language`. A path has one place: a line in `PATHS`, and an arm in
+//! [`Pages::respond`].
+//!
+//! - `html`: the document around each page, its headers, and the pieces that pages share;
+//! - `chart`, `numbers`: charts, and numbers as text;
+//! - `texts`: all texts of the pages, in both languages;
+//! - `overview`: the status page, `/`.
+
+mod chart;
+mod html;
+mod numbers;
+mod overview;
+mod texts;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use hyper::{Method, Request, Response, StatusCode};
+use prometheus_client::encoding::prometheus_text;
+use prometheus_client::registry::Registry;
+
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::language::Language;
+use super::status::recorder::{SAMPLE_INTERVAL, StatusRecorder, StatusSources};
+
+/// The paths, for the reply to an unknown one.
+const PATHS: &str = "/, /status, /healthz, /readyz or /metrics";
+
+/// A response whose body is complete.
+pub(crate) type PageResponse = Response<Full<Bytes>>;
+
+/// Replies to the requests of the admin listener.
+pub(crate) struct Pages {
+    registry: Registry,
+    status: StatusRecorder,
+}
+
+impl Pages {
+    pub(crate) fn new(registry: Registry, sources: StatusSources) -> Self {
+        Self { registry, status: StatusRecorder::new(sources) }
+    }
+
+    /// Takes the samples for rates and charts. Never returns.
+    pub(crate) async fn take_samples(&self) {
+        let mut ticks = interval_at(Instant::now() + SAMPLE_INTERVAL, SAMPLE_INTERVAL);
+        // After a stop of the process, one sample for the whole time.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            self.status.sample();
+        }
+    }
+
+    /// Replies to a request. Only its head matters.
+    pub(crate) fn respond<B>(&self, request: &Request<B>) -> PageResponse {
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            let text = "method not allowed: use GET or HEAD\n";
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text.to_owned());
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match request.uri().path() {
+            "/" => html::respond(&overview::render(&self.status.status(), language(request))),
+            "/status" => self.status(),
+            "/healthz" => plain(StatusCode::OK, "ok\n".to_owned()),
+            "/readyz" if !(self.status.sources().is_ready)() => {
+                plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned())
+            }
+            "/readyz" => plain(StatusCode::OK, "ready\n".to_owned()),
+            "/metrics" => self.metrics(),
+            _ => plain(StatusCode::NOT_FOUND, format!("not found: use {PATHS}\n")),
+        }
+    }
+
+    fn status(&self) -> PageResponse {
+        match serde_json::to_string(&self.status.status()) {
+            Ok(json) => protect(response(StatusCode::OK, "application/json", json + "\n")),
+            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        }
+    }
+
+    fn metrics(&self) -> PageResponse {
+        let mut text = String::new();
+        match prometheus_text::encode(&mut text, &self.registry) {
+            Ok(()) => response(StatusCode::OK, prometheus_text::CONTENT_TYPE, text),
+            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        }
+    }
+}
+
+/// Returns the language that the client prefers.
+fn language<B>(request: &Request<B>) -> Language {
+    let value = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    Language::accepted(value.unwrap_or_default())
+}
+
+fn plain(status: StatusCode, text: String) -> PageResponse {
+    response(status, "text/plain; charset=utf-8", text)
+}
+
+fn response(status: StatusCode, content_type: &'static str, text: String) -> PageResponse {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Adds the headers with which a browser shows a response only as what it is, and in no frame.
+fn protect(mut response: PageResponse) -> PageResponse {
+    const HEADERS: [(HeaderName, &str); 3] =
+        [(X_CONTENT_TYPE_OPTIONS, "nosniff"), (X_FRAME_OPTIONS, "DENY"), (REFERRER_POLICY, "no-referrer")];
+    let headers = HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value)));
+    response.headers_mut().extend(headers);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::server::observe::metrics::counters::Counters;
+
+    impl Pages {
+        /// Creates the pages of a server without metrics.
+        pub(crate) fn for_tests() -> Self {
+            let sources = StatusSources::for_tests(Arc::default(), Arc::new(Counters::<1>::default()));
+            Self::new(Registry::default(), sources)
+        }
+    }
+
+    fn respond(method: Method, path: &str) -> PageResponse {
+        Pages::for_tests().respond(&Request::builder().method(method).uri(path).body(()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn each_path_has_a_page_and_an_unknown_one_lists_them() {
+        let listed = || PATHS.split([' ', ',']).filter(|word| word.starts_with('/'));
+        assert!(listed().count() >= 5);
+        for path in listed() {
+            assert_eq!(respond(Method::GET, path).status(), StatusCode::OK, "{path}");
+            assert_eq!(respond(Method::HEAD, path).status(), StatusCode::OK, "{path}");
+            let rejected = respond(Method::POST, path);
+            assert_eq!(
+                (rejected.status(), &rejected.headers()[ALLOW]),
+                (StatusCode::METHOD_NOT_ALLOWED, &"GET, HEAD".parse().unwrap())
+            );
+        }
+        for path in ["/statu", "/status/", "//", "/%2e"] {
+            assert_eq!(respond(Method::GET, path).status(), StatusCode::NOT_FOUND, "{path}");
+        }
+    }
+}
