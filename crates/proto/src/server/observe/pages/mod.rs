@@ -136,7 +136,7 @@ fn prefers_json(accept: &str) -> bool {
             }
         }
         let (specificity, quality) = preference;
-        (quality, specificity)
+        if quality > 0.0 { (quality, specificity) } else { (0.0, 0) }
     };
     preference("application/json") > preference("text/html")
 }
