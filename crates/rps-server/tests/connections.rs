@@ -12,8 +12,9 @@ use proto::testing::blocking::{connect, connect_from, connect_unix, expect};
 use proto::testing::pages::document;
 use proto::testing::program::ServerProcess;
 use proto::testing::tls::{TLS13, TestTls, TlsClient, client_config};
+use proto::testing::websocket::WebSocketClient;
 use serde_json::{Value, json};
-use support::program::start;
+use support::program::{BINARY, start};
 use tempfile::tempdir;
 
 const JSON: &str = "application/json";
@@ -158,6 +159,23 @@ fn the_subject_of_a_client_is_listed_and_escaped() {
     let page = document(&server, "/connections", "");
     assert!(page.contains("alert(1)") && !page.contains("<script>alert") && !page.contains('\u{202e}'), "{page}");
     drop(encrypted);
+    server.stop();
+}
+
+#[test]
+fn a_websocket_connection_is_listed_as_a_player() {
+    let server = ServerProcess::start(
+        &mut BINARY.command(&["--set", "web.listen=127.0.0.1:0"]),
+        &["solo", "duel", "web", "admin"],
+    );
+    let mut socket = WebSocketClient::open(connect(server.address("web")), "/duel");
+    socket.send(b"?").unwrap();
+    socket.expect("e");
+    wait_for(&server, 1);
+    let [found] = &list(&server, &format!("?endpoint={}", server.address("web")))[..] else { panic!("one connection") };
+    assert_eq!((&found["transport"], &found["duel"]), (&json!("websocket"), &json!("no_partner")), "{found}");
+    assert_eq!(get(&server, "/slow")["slow"][0]["operation"], "duel");
+    drop(socket);
     server.stop();
 }
 
