@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use proto::server::{ConnectionTimeouts, Event, Handler, MAX_OUTPUT_BYTES, Progress, WaitFor};
-use proto::wire::power::ErrorCode;
 use proto::wire::power::server::{Pending, Received, ReplyEncoder, RequestDecoder};
+use proto::wire::power::{ErrorCode, Operation};
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::arithmetic;
@@ -132,6 +132,10 @@ impl Handler for PowerHandler {
             Pending::Complete => WaitFor::Settle,
         };
         Progress { replies: replies as u64, wait_for }
+    }
+
+    fn operation(&self) -> Option<&'static str> {
+        Some(self.requests.operation().map_or("invalid", Operation::name))
     }
 
     /// A reply without a line end is the last one of an output, and its late line end begins the next output.

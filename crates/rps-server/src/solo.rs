@@ -80,6 +80,10 @@ impl<R: CryptoRng + Send + 'static> Handler for SoloHandler<R> {
         Progress { replies: output.len() as u64, wait_for }
     }
 
+    fn operation(&self) -> Option<&'static str> {
+        Some("solo")
+    }
+
     fn error_codes(output: &[u8], count: &mut dyn FnMut(&'static str)) {
         count_bad_frames(output, count);
     }

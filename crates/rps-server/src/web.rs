@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use proto::server::{ConnectionTimeouts, Event, Handler, LimitReached, Page, Progress, Service, Site};
+use proto::server::{Activity, ConnectionTimeouts, Event, Handler, LimitReached, Page, Progress, Service, Site};
 use rand::CryptoRng;
 
 use crate::duel::handler::DuelHandler;
@@ -107,6 +107,20 @@ impl<R: CryptoRng + Send + 'static> Handler for GameHandler<R> {
     fn error_codes(output: &[u8], count: &mut dyn FnMut(&'static str)) {
         // The same for both games.
         DuelHandler::error_codes(output, count);
+    }
+
+    fn operation(&self) -> Option<&'static str> {
+        match self {
+            Self::Solo(handler) => handler.operation(),
+            Self::Duel(handler) => handler.operation(),
+        }
+    }
+
+    fn activity(&self) -> Option<Activity> {
+        match self {
+            Self::Solo(handler) => handler.activity(),
+            Self::Duel(handler) => handler.activity(),
+        }
     }
 
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<()> {

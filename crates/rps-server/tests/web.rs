@@ -1,4 +1,5 @@
-//! Web endpoints: the page, both games over WebSocket, and clients that break its rules.
+//! Web endpoints: the page, both games over WebSocket, and clients that break its rules (rows 66 to 69 of
+//! `crates/power-server/tests/FAULTS.md`).
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -17,6 +18,7 @@ use proto::testing::blocking::{connect, connect_unix, expect, random_bytes, read
 use proto::testing::process::run;
 use proto::testing::program::ServerProcess;
 use proto::testing::tls::{TestTls, TlsClient};
+use proto::testing::transcript::transcripts_over_websocket;
 use proto::testing::websocket::{
     BINARY, CLOSE, PING, PONG, TEXT, WebSocketClient, WebSocketEnd, frame, read_head, request, request_with,
 };
@@ -200,7 +202,7 @@ fn the_health_check_needs_the_page() {
 }
 
 #[test]
-fn a_request_that_opens_nothing_gets_its_status_and_is_counted() {
+fn row_66_a_request_that_opens_nothing_gets_its_status_and_is_counted() {
     let server = start(&["--set", "web.origins=https://game.example"]);
     let web = server.address("web");
     let version = request("/solo").replace("Version: 13", "Version: 8");
@@ -238,7 +240,7 @@ fn long_header(first: u8, len: u64) -> Vec<u8> {
 }
 
 #[test]
-fn frames_that_break_the_rules_are_closed_with_their_code() {
+fn row_67_frames_that_break_the_rules_are_closed_with_their_code() {
     const FRAGMENT: u8 = 0x02;
     const CONTINUATION: u8 = 0x00;
     let server = start(&[]);
@@ -284,7 +286,7 @@ fn frames_that_break_the_rules_are_closed_with_their_code() {
 }
 
 #[test]
-fn a_flood_of_frames_is_discarded_and_does_not_delay_the_close() {
+fn row_67_a_flood_of_frames_is_discarded_and_does_not_delay_the_close() {
     let server = start(&[]);
     let baseline = server.baseline();
     let mut client = open(&server, "/solo");
@@ -301,7 +303,7 @@ fn a_flood_of_frames_is_discarded_and_does_not_delay_the_close() {
 }
 
 #[test]
-fn a_thousand_silent_upgrades_delay_no_other_and_end_at_their_timeout() {
+fn row_68_a_thousand_silent_upgrades_delay_no_other_and_end_at_their_timeout() {
     let server = start(&["--set", "timeouts.handshake=2s"]);
     let baseline = server.baseline();
     let web = server.address("web");
@@ -327,7 +329,7 @@ fn a_thousand_silent_upgrades_delay_no_other_and_end_at_their_timeout() {
 }
 
 #[test]
-fn a_client_that_never_reads_is_reset_at_the_write_timeout() {
+fn row_69_a_browser_that_never_reads_is_reset_at_the_write_timeout() {
     let server = start(&["--set", "timeouts.write=500ms"]);
     let baseline = server.baseline();
     let mut client = WebSocketClient::open(connect(server.address("web")), "/solo");
@@ -341,7 +343,7 @@ fn a_client_that_never_reads_is_reset_at_the_write_timeout() {
 }
 
 #[test]
-fn random_bytes_harm_no_other_connection() {
+fn row_67_random_bytes_harm_no_other_connection() {
     let server = start(&["--set", "timeouts.handshake=200ms"]);
     let baseline = server.baseline();
     let mut random = random_bytes(7);
@@ -381,6 +383,17 @@ fn the_address_in_a_proxy_header_counts_at_a_web_endpoint() {
     server.stop();
 }
 
+#[test]
+fn the_server_replies_over_websocket_as_in_each_transcript_of_the_protocol_page() {
+    for game in ["solo", "duel"] {
+        for transcript in transcripts_over_websocket(game) {
+            let server = start(&transcript.arguments());
+            transcript.replay_over_websocket(server.address("web"), &format!("/{game}"));
+            server.stop();
+        }
+    }
+}
+
 /// A player of the duel on any transport.
 trait Player {
     fn send(&mut self, bytes: &[u8]);
@@ -395,10 +408,14 @@ impl<S: Read + Write> Player for Direct<S> {
     }
 
     fn receive(&mut self, count: usize) -> String {
-        let mut received = vec![0; count];
-        self.0.read_exact(&mut received).unwrap();
-        String::from_utf8(received).unwrap()
+        read_text(&mut self.0, count)
     }
+}
+
+fn read_text(stream: &mut impl Read, count: usize) -> String {
+    let mut received = vec![0; count];
+    stream.read_exact(&mut received).unwrap();
+    String::from_utf8(received).unwrap()
 }
 
 struct Framed<S>(WebSocketClient<S>);
@@ -413,15 +430,7 @@ impl<S: Read + Write> Player for Framed<S> {
     }
 
     fn receive(&mut self, count: usize) -> String {
-        let mut received = String::new();
-        while received.len() < count {
-            match self.0.read_frame().unwrap() {
-                (BINARY, payload) => received.push_str(&String::from_utf8(payload).unwrap()),
-                (PONG, _) => {}
-                other => unreachable!("{other:?}"),
-            }
-        }
-        received
+        read_text(&mut self.0, count)
     }
 }
 

@@ -96,8 +96,8 @@ pub mod observe;
 pub mod program;
 
 pub use connection::{
-    CloseReason, ConnectionMetrics, ConnectionTimeouts, Event, Handler, MAX_OUTPUT_BYTES, Progress, SendQueue,
-    SocketStream, Stream, Summary, WaitFor,
+    Activity, CloseReason, ConnectionMetrics, ConnectionTimeouts, Event, Handler, MAX_OUTPUT_BYTES, Progress,
+    SendQueue, SocketStream, Stream, Summary, WaitFor,
 };
 pub use lifecycle::{ReloadSignal, Shutdown};
 pub use listener::{

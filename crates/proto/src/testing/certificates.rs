@@ -93,6 +93,14 @@ impl Authority {
         })
     }
 
+    /// Issues a certificate for a client with this name as its subject.
+    pub fn issue_client_named(&self, name: &str) -> CertificateFiles {
+        self.issue("named-client", &["client.example"], |params| {
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        })
+    }
+
     /// Issues a certificate for a server that is also a client of other servers.
     pub fn issue_replica(&self) -> CertificateFiles {
         self.issue("replica", &["localhost", "127.0.0.1", "::1"], |params| {

@@ -30,7 +30,7 @@ pub fn document(server: &ServerProcess, path: &str, headers: &str) -> String {
         "img-src data:",
         "connect-src 'self'",
         "base-uri 'none'",
-        "form-action 'none'",
+        if document.contains("<form") { "form-action 'self'" } else { "form-action 'none'" },
         "frame-ancestors 'none'",
     ] {
         assert!(has(directive), "{directive}: {policy}");

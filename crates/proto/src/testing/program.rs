@@ -167,7 +167,12 @@ impl ServerProcess {
 
     /// Requests `path` from the admin listener and returns the status and the body.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
-        let (head, body) = self.request("GET", path, "")?;
+        self.get_as(path, "*/*")
+    }
+
+    /// Like [`get`](Self::get), with this value of `Accept`.
+    pub fn get_as(&self, path: &str, accept: &str) -> Option<(u16, String)> {
+        let (head, body) = self.request("GET", path, &format!("Accept: {accept}\r\n"))?;
         Some((head.split(' ').nth(1)?.parse().ok()?, body))
     }
 

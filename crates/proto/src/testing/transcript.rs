@@ -1,4 +1,4 @@
-//! Replays the transcripts of PROTOCOL.md byte for byte, for the tests of both servers: over TCP, and over TLS.
+//! Replays the transcripts of PROTOCOL.md byte for byte, for the tests of both servers: over TCP, TLS and WebSocket.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -9,6 +9,7 @@ use rustls::ClientConfig;
 
 use super::blocking;
 use super::tls::{ConnectionEnd, TlsClient};
+use super::websocket::{CLOSE, WebSocketClient, WebSocketEnd};
 use crate::transcript::{self, Action, Step};
 
 /// The services that the page names in the first line of a transcript.
@@ -22,8 +23,13 @@ pub fn transcripts(service: &str) -> Vec<Transcript> {
 /// Returns the transcripts of a `service` over TLS: those of TLS only, and all others except those with a rejected client,
 /// who gets no reply over TLS.
 pub fn transcripts_over_tls(service: &str) -> Vec<Transcript> {
-    let is_rejecting = |setting: &String| setting.starts_with("limits.max_connections");
-    all(service).into_iter().filter(|Transcript(transcript)| !transcript.settings.iter().any(is_rejecting)).collect()
+    all(service).into_iter().filter(|transcript| !transcript.is_rejecting()).collect()
+}
+
+/// Returns the transcripts of a `service` over WebSocket: those over TCP except those with a rejected client, who gets an
+/// HTTP response.
+pub fn transcripts_over_websocket(service: &str) -> Vec<Transcript> {
+    transcripts(service).into_iter().filter(|transcript| !transcript.is_rejecting()).collect()
 }
 
 fn all(service: &str) -> Vec<Transcript> {
@@ -46,6 +52,10 @@ impl Transcript {
         self.0.settings.iter().flat_map(|setting| ["--set", setting]).collect()
     }
 
+    fn is_rejecting(&self) -> bool {
+        self.0.settings.iter().any(|setting| setting.starts_with("limits.max_connections"))
+    }
+
     /// Performs the steps of all clients over TCP. See [`replay_over_tls`](Self::replay_over_tls).
     pub fn replay(&self, server: SocketAddr) {
         self.replay_with(|| TranscriptClient::Tcp(blocking::connect(server)));
@@ -55,6 +65,11 @@ impl Transcript {
     /// first step. At the end, checks that no client receives further bytes.
     pub fn replay_over_tls(&self, server: SocketAddr, config: &Arc<ClientConfig>) {
         self.replay_with(|| TranscriptClient::Tls(Box::new(TlsClient::connect(server, config))));
+    }
+
+    /// Performs the steps of all clients over WebSocket connections to `path`.
+    pub fn replay_over_websocket(&self, server: SocketAddr, path: &str) {
+        self.replay_with(|| TranscriptClient::WebSocket(WebSocketClient::open(blocking::connect(server), path)));
     }
 
     fn replay_with(&self, connect: impl Fn() -> TranscriptClient) {
@@ -87,6 +102,7 @@ impl Transcript {
 enum TranscriptClient {
     Tcp(TcpStream),
     Tls(Box<TlsClient>),
+    WebSocket(WebSocketClient<TcpStream>),
 }
 
 trait ReadWrite: Read + Write {}
@@ -98,6 +114,7 @@ impl TranscriptClient {
         match self {
             Self::Tcp(stream) => stream,
             Self::Tls(client) => client,
+            Self::WebSocket(client) => client,
         }
     }
 
@@ -105,12 +122,13 @@ impl TranscriptClient {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Tls(client) => client.half_close(),
+            Self::WebSocket(client) => client.send_frame(CLOSE, &1000_u16.to_be_bytes()),
         }
     }
 
     fn truncate(&mut self) {
         match self {
-            Self::Tcp(_) => panic!("a FIN is the end of the data"),
+            Self::Tcp(_) | Self::WebSocket(_) => panic!("a FIN is the end of the data"),
             Self::Tls(client) => client.truncate(),
         }
     }
@@ -126,6 +144,10 @@ impl TranscriptClient {
             }
             Self::Tls(client) => {
                 assert_eq!(client.read_rest(), (String::new(), ConnectionEnd::CloseNotify), "{location}");
+            }
+            Self::WebSocket(client) => {
+                let (rest, end) = client.read_rest();
+                assert!(rest.is_empty() && end != WebSocketEnd::Abnormal, "{location}: {rest:?} {end:?}");
             }
         }
     }

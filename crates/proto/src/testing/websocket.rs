@@ -54,6 +54,7 @@ pub struct WebSocketClient<S> {
     pub stream: S,
     /// Payload that was received and not taken.
     received: Vec<u8>,
+    end: Option<WebSocketEnd>,
 }
 
 /// How a connection ended for the client.
@@ -72,7 +73,7 @@ impl<S: Read + Write> WebSocketClient<S> {
         let response = read_head(&mut stream);
         assert!(response.starts_with("HTTP/1.1 101 "), "{response}");
         assert!(response.contains("\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{response}");
-        Self { stream, received: Vec::new() }
+        Self { stream, received: Vec::new(), end: None }
     }
 
     /// Sends bytes in one message.
@@ -119,37 +120,51 @@ impl<S: Read + Write> WebSocketClient<S> {
 
     /// Reads the next `expected.len()` bytes of payload, in one or more messages, and compares them. Skips pings.
     pub fn expect(&mut self, expected: &str) {
-        while self.received.len() < expected.len() {
-            match self.read_frame() {
-                Some((BINARY, payload)) => self.received.extend(payload),
-                Some((PING, _)) => {}
-                other => panic!("{other:?} instead of {expected}, after {:?}", self.received),
-            }
-        }
-        let rest = self.received.split_off(expected.len());
-        assert_eq!(String::from_utf8_lossy(&self.received), expected);
-        self.received = rest;
+        let mut received = vec![0; expected.len()];
+        self.read_exact(&mut received).unwrap();
+        assert_eq!(String::from_utf8_lossy(&received), expected);
     }
 
     /// Reads until the server ends the connection. Returns the payload and the end.
     pub fn read_rest(&mut self) -> (String, WebSocketEnd) {
-        let mut rest = std::mem::take(&mut self.received);
-        let end = loop {
+        let mut rest = String::new();
+        self.read_to_string(&mut rest).unwrap();
+        (rest, self.end.clone().unwrap())
+    }
+}
+
+/// The payload of the connection. A close frame is its end.
+impl<S: Read + Write> Read for WebSocketClient<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.received.is_empty() && self.end.is_none() {
             match self.read_frame() {
-                Some((BINARY, payload)) => rest.extend(payload),
+                Some((BINARY, payload)) => self.received = payload,
                 Some((CLOSE, payload)) => {
                     let (code, text) = payload.split_first_chunk().unwrap();
-                    break WebSocketEnd::Close(u16::from_be_bytes(*code), String::from_utf8(text.to_vec()).unwrap());
+                    let text = String::from_utf8(text.to_vec()).unwrap();
+                    self.end = Some(WebSocketEnd::Close(u16::from_be_bytes(*code), text));
+                    assert_eq!(self.read_frame(), None, "nothing follows a close frame");
                 }
                 Some((PING | PONG, _)) => {}
                 Some(other) => panic!("{other:?}"),
-                None => break WebSocketEnd::Abnormal,
+                None => self.end = Some(WebSocketEnd::Abnormal),
             }
-        };
-        if end != WebSocketEnd::Abnormal {
-            assert_eq!(self.read_frame(), None, "nothing follows a close frame");
         }
-        (String::from_utf8(rest).unwrap(), end)
+        let len = buffer.len().min(self.received.len());
+        buffer[..len].copy_from_slice(&self.received[..len]);
+        self.received.drain(..len);
+        Ok(len)
+    }
+}
+
+/// Each write is a message.
+impl<S: Read + Write> Write for WebSocketClient<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.send(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

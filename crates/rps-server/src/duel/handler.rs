@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use proto::server::{Event, Handler, Progress, WaitFor};
+use proto::server::{Activity, Event, Handler, Progress, WaitFor};
 use proto::wire::rps::{Reply, ServerCodec};
 use tokio_util::codec::{Decoder, Encoder};
 
@@ -83,6 +83,14 @@ impl Handler for DuelHandler {
         let wait_for = self.play(event, input, output, max_replies);
         // A reply is one byte.
         Progress { replies: output.len() as u64, wait_for }
+    }
+
+    fn operation(&self) -> Option<&'static str> {
+        Some("duel")
+    }
+
+    fn activity(&self) -> Option<Activity> {
+        Some(self.player.activity())
     }
 
     fn error_codes(output: &[u8], count: &mut dyn FnMut(&'static str)) {

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use proto::server::Activity;
 use proto::server::observe::metrics::latency::LatencyHistogram;
 use proto::wire::link::Message;
 use proto::wire::rps::Move;
@@ -397,6 +398,13 @@ impl PlayerHandle {
             empty => *empty = Some(cx.waker().clone()),
         }
         Poll::Pending
+    }
+
+    /// Returns a function that names the current activity of this player. After the player has left, it describes
+    /// another one, or none.
+    pub(super) fn activity(&self) -> Activity {
+        let (hub, id) = (Arc::clone(&self.hub), self.id);
+        Arc::new(move || hub.state().replica.player_state(id).name())
     }
 
     /// Applies an event of this player. Returns the result of `take` on this player's slot.

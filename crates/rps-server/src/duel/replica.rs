@@ -24,7 +24,7 @@ use proto::wire::rps::Move;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::rounds::{self, DuelStats, PlayerId, ReplyState, Rounds};
+use super::rounds::{self, DuelStats, PlayerId, PlayerState, ReplyState, Rounds};
 use away::Away;
 use guests::Guest;
 use links::Link;
@@ -242,6 +242,19 @@ impl Replica {
             guests: cluster.guests.len(),
             ..cluster.stats
         })
+    }
+
+    /// Returns the current activity of a player of this replica.
+    #[must_use]
+    pub fn player_state(&self, player: PlayerId) -> PlayerState {
+        let away = self.cluster.as_deref().and_then(|cluster| cluster.away.get(&player));
+        if away.is_some_and(Away::is_paired) {
+            PlayerState::AtOtherReplica
+        } else if away.is_some_and(Away::has_claim) {
+            PlayerState::MoveInPlay
+        } else {
+            self.rounds.player_state(player)
+        }
     }
 
     /// Event: a player connects.

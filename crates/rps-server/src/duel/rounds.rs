@@ -93,6 +93,35 @@ pub struct DuelStats {
     pub waiting: usize,
 }
 
+/// The activity of a player, for the list of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlayerState {
+    /// No partner and no move in play. Also for a player who has left.
+    NoPartner,
+    /// A partner, and no move in play.
+    Paired,
+    /// A move in play, which waits for the partner's.
+    MoveInPlay,
+    /// The move waits in the lobby.
+    InLobby,
+    /// A partner at another replica, which judges.
+    AtOtherReplica,
+}
+
+impl PlayerState {
+    /// Returns the name in the list of connections.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoPartner => "no_partner",
+            Self::Paired => "paired",
+            Self::MoveInPlay => "move_in_play",
+            Self::InLobby => "in_lobby",
+            Self::AtOtherReplica => "at_other_replica",
+        }
+    }
+}
+
 /// All players, their partners and their moves in play.
 #[derive(Debug)]
 pub struct Rounds {
@@ -289,6 +318,17 @@ impl Rounds {
     #[must_use]
     pub fn contains(&self, player: PlayerId) -> bool {
         self.players.contains(player.0)
+    }
+
+    /// Returns the current activity of a player, as far as these rounds know it.
+    #[must_use]
+    pub fn player_state(&self, player: PlayerId) -> PlayerState {
+        match self.players.get(player.0) {
+            _ if self.waiting == Some(player) => PlayerState::InLobby,
+            Some(Player { in_play: Some(_), .. }) => PlayerState::MoveInPlay,
+            Some(Player { partner: Some(_), .. }) => PlayerState::Paired,
+            _ => PlayerState::NoPartner,
+        }
     }
 
     /// Counts a reply to a player of this replica.

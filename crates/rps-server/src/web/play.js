@@ -13,8 +13,9 @@ const MOVES = [
 const OUTCOMES = { x: 'draw', y: 'win', z: 'lose', v: 'void' };
 
 const MAX_PENDING = 64; // moves without a reply
-const MAX_ROUNDS = 10; // rows of the history
+const MAX_ROUNDS = 12; // rows of the history
 const MAX_LOG_ROWS = 200;
+const MAX_ANNOUNCEMENTS = 6;
 const REPLY_TIMEOUT = 10; // seconds; in a duel, the window is added
 
 const root = document.documentElement;
@@ -26,14 +27,13 @@ const element = (id) => document.getElementById(id);
 const TEXTS = {
   en: {
     lang: 'en', other_language: '中文', other_lang: 'zh-CN',
-    title: 'Rock, paper, scissors', game: 'Game', opponent: 'Play against', house: 'the house',
-    person: 'another person', you: 'You', solo: 'The house', duel: 'Other player', your_move: 'Your move',
+    title: 'Rock, paper, scissors', game: 'Game', opponent: 'Play against', house: 'The house',
+    person: 'Another person', you: 'You', solo: 'The house', duel: 'Other player', your_move: 'Your move',
     scissors: 'scissors', rock: 'rock', paper: 'paper',
     keys: 'The keys 1 2 3 and S R P play a move',
-    alone: 'To try it alone, open this page in two windows and choose another person in both.',
-    no_game: 'This server offers no game in the browser.',
+    alone: 'To try it alone, open this page in two windows and choose “Another person” in both.',
     score: 'Score', wins: 'Wins', draws: 'Draws', losses: 'Losses', voids: 'Void',
-    rounds: 'Last rounds', no_rounds: 'No rounds yet.', round: 'Round', opponent_short: 'Opponent', outcome: 'Outcome',
+    rounds: 'Last rounds', no_rounds: 'No rounds yet.', round: 'Round', opponent_short: 'Opponent', outcome: 'Result',
     terminal: 'The same game in a terminal: cli-client rps play, or cli-client rps play --duel',
 
     choose: 'Choose your move', moved: (move) => `You play ${move}`,
@@ -41,8 +41,8 @@ const TEXTS = {
     draw_short: 'draw', win_short: 'win', lose_short: 'lose', void_short: 'void',
     beats: (round, winner, loser) => `Round ${round}: ${winner} ${winner === 'scissors' ? 'beat' : 'beats'} ${loser}.`,
     both: (round, move) => `Round ${round}: both play ${move}.`,
-    void_window: (round, seconds) => `Round ${round}: no other player moved within ${seconds} s. Either no other player is `
-      + 'here, or your opponent left or did not move. The next opponent may be another player.',
+    void_window: (round, seconds) => `Round ${round}: no other player moved within ${seconds} s. Either no other `
+      + 'player is here, or your opponent left or did not move. The next opponent may be another player.',
     void_early: (round) => `Round ${round}: the server ended it before another player moved.`,
     waiting_player: (seconds) => `Another player has ${seconds} s to move.`,
     countdown: (seconds) => `Waiting for the other player's move: ${seconds} s`,
@@ -67,7 +67,8 @@ const TEXTS = {
     asking: 'The connection failed.',
 
     log: 'Bytes on the connection', log_caption: 'Messages and events, newest first; the last 200',
-    log_note: 'Each move and each reply is one byte, in a binary WebSocket message. The connection stays open between rounds.',
+    log_note: 'Each move and each reply is one byte, in a binary WebSocket message. '
+      + 'The connection stays open between rounds.',
     log_none: 'No connection yet.',
     log_open: (number, path, seconds, sent, received) =>
       `Connection ${number}, to ${path}: open for ${seconds} s, ${sent} bytes sent, ${received} received.`,
@@ -80,7 +81,7 @@ const TEXTS = {
     failed: (number) => `connection ${number}: did not open`,
     closed: (number, code, reason) => `connection ${number}: closed, code ${code}${reason ? `, reason ${reason}` : ''}`,
     closed_here: (number) => `connection ${number}: closed by this page`,
-    reply_after: (ms) => `reply after ${ms} ms`, later: (ms) => `+${ms} ms`,
+    reply_after: (duration) => `reply after ${duration}`, later: (duration) => `+${duration}`,
     no_meaning: 'not part of the game',
   },
   zh: {
@@ -89,7 +90,6 @@ const TEXTS = {
     you: '你', solo: '庄家', duel: '对方', your_move: '出拳', scissors: '剪刀', rock: '石头', paper: '布',
     keys: '按键 1 2 3 和 S R P 可出拳（剪刀 石头 布）',
     alone: '一个人也能试：在两个窗口中打开本页，都选“另一位玩家”。',
-    no_game: '这台服务器没有开放浏览器游戏。',
     score: '比分', wins: '胜利', draws: '平局', losses: '失败', voids: '作废',
     rounds: '最近几局', no_rounds: '还没有对局。', round: '局', opponent_short: '对手', outcome: '结果',
     terminal: '在终端中玩：cli-client rps play，或 cli-client rps play --duel',
@@ -138,17 +138,29 @@ const TEXTS = {
     failed: (number) => `连接 ${number}：未能打开`,
     closed: (number, code, reason) => `连接 ${number}：已关闭，代码 ${code}${reason ? `，原因 ${reason}` : ''}`,
     closed_here: (number) => `连接 ${number}：由本页关闭`,
-    reply_after: (ms) => `${ms} 毫秒后应答`, later: (ms) => `+${ms} 毫秒`,
+    reply_after: (duration) => `${duration} 后应答`, later: (duration) => `+${duration}`,
     no_meaning: '不属于这个游戏',
   },
 };
 
 let texts = TEXTS[/^zh\b/i.test(navigator.language) ? 'zh' : 'en'];
 
-// Returns the text of a message: [key, argument...].
+// Returns the text of a message: [key, argument...]. An argument that is the name of a move becomes its text.
 function say([key, ...values]) {
   const text = texts[key];
-  return typeof text === 'function' ? text(...values) : text;
+  const isMove = (value) => MOVES.some(({ name }) => name === value);
+  return typeof text === 'function' ? text(...values.map((value) => isMove(value) ? texts[value] : value)) : text;
+}
+
+// Lets a screen reader say the messages. Each one is a new element, so that equal texts are said again.
+function announce(...messages) {
+  const region = element('announcements');
+  for (const message of messages) {
+    const text = document.createElement('p');
+    text.textContent = say(message);
+    region.append(text);
+    if (region.childElementCount > MAX_ANNOUNCEMENTS) region.firstElementChild.remove();
+  }
 }
 
 // --- The log of what crosses the connections
@@ -178,7 +190,7 @@ class Game {
     this.kind = kind;
     this.connection = undefined; // the WebSocket, unless closed
     this.last = undefined; // figures of the newest connection: number, opened, closed, sent, received
-    this.state = ['idle']; // what `connection` in the page says, as messages
+    this.state = [['idle']]; // messages about the connection
     this.pending = []; // moves without a reply, oldest first: { move, sentAt }; sentAt is undefined until sent
     this.timer = undefined; // limit of the wait for the oldest of them
     this.round = 0;
@@ -202,11 +214,8 @@ class Game {
     if (!this.connection) this.connect();
     else if (this.connection.readyState === WebSocket.OPEN) this.send();
     // The house replies at once, so a text would only flicker.
-    this.shown = this.kind === 'solo' ? { mine: move } : {
-      mine: move,
-      outcome: ['moved', move.name],
-      detail: ['waiting_player', windowSeconds],
-    };
+    this.shown = { mine: move, outcome: this.kind === 'duel' ? ['moved', move.name] : undefined };
+    if (this.kind === 'duel') announce(this.shown.outcome, ['waiting_player', windowSeconds]);
     if (this.pending.length === 1) this.startTimer();
     draw();
   }
@@ -218,12 +227,12 @@ class Game {
     connection.binaryType = 'arraybuffer';
     this.connection = connection;
     this.last = { number, path, opened: undefined, closed: undefined, sent: 0, received: 0 };
-    this.state = ['connecting'];
+    this.state = [['connecting']];
     log.add('event', [], ['opening', number, path]);
     connection.onopen = () => {
       if (this.connection !== connection) return;
       this.last.opened = performance.now();
-      this.state = ['open'];
+      this.state = [['open']];
       log.add('event', [], ['opened', number]);
       this.send();
       draw();
@@ -290,6 +299,7 @@ class Game {
       detail = ['beats', round, winner.name, loser.name];
     }
     this.shown = { mine, theirs, outcome: [outcome], detail, result: outcome };
+    announce([outcome], detail);
     return true;
   }
 
@@ -297,8 +307,9 @@ class Game {
   end(reason) {
     this.connection = undefined;
     if (this.last.opened !== undefined) this.last.closed = performance.now();
-    const lost = this.pending.some((move) => move.sentAt !== undefined);
-    this.setClosed(reason, lost);
+    // Without a reason, the player has ended the game.
+    if (reason) this.setClosed(reason, this.pending.some((move) => move.sentAt !== undefined));
+    else this.state = [['idle']];
     if (this.pending.length) this.shown = { outcome: ['choose'] };
     this.pending = [];
     this.startTimer();
@@ -306,15 +317,15 @@ class Game {
   }
 
   setClosed(reason, lost) {
-    this.state = lost && reason[0] !== 'unknown' ? [reason, ['lost_move'], ['again']] : [reason, ['again']];
+    this.state = [reason, ...(lost && reason[0] !== 'unknown' ? [['lost_move']] : []), ['again']];
+    if (reason[0] !== 'asking') announce(...this.state);
   }
 
   // Closes the connection from this side. `reason` is undefined if the player did it.
   abandon(reason) {
     if (!this.connection) return;
     const { connection, last } = this;
-    this.end(reason || ['idle']);
-    if (!reason) this.state = ['idle'];
+    this.end(reason);
     connection.close();
     log.add('event', [], ['closed_here', last.number]);
   }
@@ -323,7 +334,8 @@ class Game {
   async explainFailure(number) {
     let reason = ['unreachable'];
     try {
-      const response = await fetch('/', { method: 'HEAD', cache: 'no-store', signal: AbortSignal.timeout(REPLY_TIMEOUT * 1000) });
+      const signal = AbortSignal.timeout(REPLY_TIMEOUT * 1000);
+      const response = await fetch('/', { method: 'HEAD', cache: 'no-store', signal });
       reason = [response.status === 503 ? 'full' : 'not_accepted'];
     } catch {
       // No response: unreachable.
@@ -374,7 +386,7 @@ function closeMessage(code, reason) {
 
 // --- Drawing
 
-const games = ['solo', 'duel'].filter((kind) => root.dataset[kind] === 'true').map((kind) => new Game(kind));
+const games = [new Game('solo'), new Game('duel')];
 let game = games[0];
 
 // Writes only a change, so that a screen reader does not repeat what is there.
@@ -386,12 +398,12 @@ function draw() {
   const { mine, theirs, outcome, detail, result } = game.shown;
   drawHand(element('mine'), 'you', mine, result === 'win');
   drawHand(element('theirs'), game.kind, theirs, result === 'lose');
-  setText(element('outcome'), outcome ? say(translated(outcome)) : '');
+  setText(element('outcome'), outcome ? say(outcome) : '');
   element('outcome').className = result || '';
-  setText(element('detail'), detail ? say(translated(detail)) : '');
-  const messages = Array.isArray(game.state[0]) ? game.state : [game.state];
-  setText(element('connection'), messages.map(say).join(texts.lang === 'en' ? ' ' : ''));
-  element('connection').className = messages.length > 1 ? 'closed' : game.state[0];
+  setText(element('detail'), detail ? say(detail) : '');
+  setText(element('connection'), game.state.map(say).join(texts === TEXTS.en ? ' ' : ''));
+  // A connection that is closed has more than one message.
+  element('connection').className = game.state.length > 1 ? 'closed' : game.state[0][0];
   for (const button of element('moves').querySelectorAll('button')) {
     button.setAttribute('aria-disabled', String(game.waits));
   }
@@ -400,11 +412,6 @@ function draw() {
   drawRounds();
   drawCountdown();
   drawLogSummary();
-}
-
-// Replaces the names of moves in a message by their texts.
-function translated([key, ...values]) {
-  return [key, ...values.map((value) => MOVES.some(({ name }) => name === value) ? texts[value] : value)];
 }
 
 function drawHand(figure, owner, move, wins) {
@@ -457,19 +464,36 @@ function drawLogSummary() {
 }
 
 function logRow({ kind, bytes, message, replyAfter, since, time }) {
-  const two = (number) => String(number).padStart(2, '0');
-  const milliseconds = (number) => number < 10 ? number.toFixed(1) : String(Math.round(number));
-  const clock = `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}.`
-    + String(time.getMilliseconds()).padStart(3, '0');
-  const printable = (byte) => byte > 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '.';
-  const meaning = kind === 'event' ? say(message) : message.map((key) => texts[key]).join(', ');
   let elapsed = '';
-  if (replyAfter !== undefined) elapsed = say(['reply_after', milliseconds(replyAfter)]);
-  else if (since !== undefined) elapsed = say(['later', milliseconds(since)]);
-  const tr = row(cell(clock), cell(texts[kind]), cell(bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(' '), 'bytes'),
-    cell(bytes.map(printable).join(''), 'bytes'), cell(meaning, 'meaning'), cell(elapsed, 'number'));
+  if (replyAfter !== undefined) elapsed = say(['reply_after', duration(replyAfter)]);
+  else if (since !== undefined) elapsed = say(['later', duration(since)]);
+  const tr = row(cell(clock(time)), cell(texts[kind]));
+  if (kind === 'event') {
+    tr.append(cell(say(message)));
+    tr.lastChild.colSpan = 3;
+  } else {
+    const printable = (byte) => byte > 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '.';
+    tr.append(
+      cell(bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(' '), 'bytes'),
+      cell(bytes.map(printable).join(''), 'bytes'),
+      cell(message.map((key) => texts[key]).join(', ')),
+    );
+  }
+  tr.append(cell(elapsed, 'number'));
   tr.className = kind;
   return tr;
+}
+
+// Formats a time of day, with milliseconds.
+function clock(time) {
+  const parts = [time.getHours(), time.getMinutes(), time.getSeconds()];
+  const seconds = parts.map((part) => String(part).padStart(2, '0')).join(':');
+  return `${seconds}.${String(time.getMilliseconds()).padStart(3, '0')}`;
+}
+
+function duration(milliseconds) {
+  if (milliseconds < 10) return `${milliseconds.toFixed(1)} ms`;
+  return milliseconds < 10_000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
 }
 
 function drawTexts() {
@@ -479,14 +503,14 @@ function drawTexts() {
   setText(element('language'), texts.other_language);
   element('language').lang = texts.other_lang;
   element('log-rows').replaceChildren(...log.rows.map(logRow));
-  if (game) draw();
+  draw();
 }
 
 // --- Input
 
 function choose(kind) {
   const chosen = games.find((candidate) => candidate.kind === kind);
-  if (!chosen || chosen === game) return;
+  if (chosen === game) return;
   game.abandon();
   game = chosen;
   draw();
@@ -497,26 +521,21 @@ element('language').onclick = () => {
   drawTexts();
 };
 
-if (game) {
-  for (const button of element('moves').querySelectorAll('button')) {
-    button.onclick = () => game.play(MOVES.find(({ byte }) => byte === button.value.charCodeAt(0)));
-  }
-  for (const radio of document.querySelectorAll('#opponents input')) {
-    radio.checked = radio.value === game.kind; // a browser may have restored the previous choice
-    radio.onchange = () => choose(radio.value);
-  }
-  element('opponents').hidden = games.length < 2;
-  document.onkeydown = (event) => {
-    if (!element('keys').checked || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
-    const move = MOVES.find(({ keys }) => keys.includes(event.key.toLowerCase()));
-    if (move) game.play(move);
-  };
-  setInterval(() => {
-    drawCountdown();
-    if (element('log').open) drawLogSummary();
-  }, matchMedia('(prefers-reduced-motion: reduce)').matches ? 1000 : 250);
-  element('page').hidden = false;
-} else {
-  document.querySelector('footer p').dataset.text = 'no_game';
+for (const button of element('moves').querySelectorAll('button')) {
+  button.onclick = () => game.play(MOVES.find(({ byte }) => byte === button.value.charCodeAt(0)));
 }
+for (const radio of document.querySelectorAll('#opponents input')) {
+  radio.checked = radio.value === game.kind; // a browser may have restored the previous choice
+  radio.onchange = () => choose(radio.value);
+}
+document.onkeydown = (event) => {
+  if (!element('keys').checked || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+  const move = MOVES.find(({ keys }) => keys.includes(event.key.toLowerCase()));
+  if (move) game.play(move);
+};
+setInterval(() => {
+  drawCountdown();
+  if (element('log').open) drawLogSummary();
+}, matchMedia('(prefers-reduced-motion: reduce)').matches ? 1000 : 250);
+element('page').hidden = false;
 drawTexts();

@@ -1,4 +1,5 @@
-//! The interface between a connection and its protocol handler. It depends on no other module; no I/O, no clock.
+//! The interface between a connection and its protocol handler. Of other modules, it depends on a type of `observe`; no
+//! I/O, no clock.
 //!
 //! Most handlers reply to a request in the call that reads it. A handler that has to wait for something else, such as a
 //! second player, returns [`WaitFor::Reply`]: the driver then reads nothing more until
@@ -8,6 +9,8 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use tokio::time::Instant;
+
+pub use crate::server::observe::connections::table::Activity;
 
 /// The protocol of one connection. It maps events to reply bytes and to the next event to wait for.
 pub trait Handler: Send + 'static {
@@ -42,6 +45,18 @@ pub trait Handler: Send + 'static {
     /// The access log calls it, only at level debug, so handlers need no counters for it. The default is for
     /// protocols without error replies.
     fn error_codes(_output: &[u8], _count: &mut dyn FnMut(&'static str)) {}
+
+    /// Returns the name of the last request's operation, for the log of slow replies. The default is for protocols
+    /// whose replies are not in that log.
+    fn operation(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Returns a function that names the current activity of the connection, for the list of connections. The driver
+    /// does not call it. The default is for handlers that only reply.
+    fn activity(&self) -> Option<Activity> {
+        None
+    }
 
     /// Polls, after [`WaitFor::Reply`], whether the pending reply is ready. The handler writes it at
     /// [`Event::ReplyReady`].

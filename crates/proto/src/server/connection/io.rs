@@ -1,19 +1,22 @@
 //! The I/O of a connection: reads, calls the handler and writes, all within one poll.
 //!
-//! It depends on `handler`, `stream`, `close`, `close_reason`, the shutdown and metrics. The buffers belong to the
-//! thread, so an idle connection owns no buffer. A connection owns bytes only if they must be kept: requests of the
-//! last read that are incomplete or wait for a reply, or replies that its peer has not read.
+//! It depends on `handler`, `stream`, `close`, `close_reason`, the shutdown, metrics and the log of slow replies. The
+//! buffers belong to the thread, so an idle connection owns no buffer. A connection owns bytes only if they must be
+//! kept: requests of the last read that are incomplete or wait for a reply, or replies that its peer has not read.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::ptr;
+use std::sync::Arc;
 use std::task::{self, Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, BytesMut};
 use futures::future::BoxFuture;
+use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -22,7 +25,9 @@ use super::close_reason::CloseReason;
 use super::handler::{Event, Handler, Progress};
 use super::stream::{SendQueue, Stream};
 use crate::server::lifecycle::shutdown::Shutdown;
+use crate::server::observe::connections::table::CONNECTIONS;
 use crate::server::observe::metrics::latency::LatencyHistogram;
+use crate::server::observe::slow_log::{SLOW_LOG, SlowReply};
 
 /// The buffers of a thread. Each use ends within one poll, so a thread needs one of each.
 pub(super) struct Scratch {
@@ -61,6 +66,8 @@ pub(super) struct Handled {
     /// The number of turns that the read took: 1, or more if TLS had much to do. Messages such as `KeyUpdate` cost it far
     /// more than the data between them.
     pub(super) read_turns: u8,
+    /// The time in which the socket had no room for the output.
+    pub(super) blocked: Duration,
 }
 
 /// The duration of a turn of the read.
@@ -72,16 +79,22 @@ const MAX_READ_TURNS: u8 = 64;
 impl Handled {
     /// Counts the durations of its replies, which were written by `now`. `last` is when the previous event was handled.
     pub(super) fn observe(&self, latency: &LatencyHistogram, last: Instant, now: Instant) {
-        let immediate = match self.event {
-            Event::Data | Event::Eof | Event::Push => self.progress.replies,
+        let mut immediate = self.progress.replies;
+        if self.is_delayed() {
             // The first reply is to a request that has waited since `last`.
-            Event::Settled | Event::RequestTimeout | Event::RateTimeout | Event::ReplyReady | Event::Shutdown => {
-                latency.observe(now - last, self.progress.replies.min(1));
-                self.progress.replies.saturating_sub(1)
-            }
-        };
+            latency.observe(now - last, self.progress.replies.min(1));
+            immediate = immediate.saturating_sub(1);
+        }
         if immediate > 0 {
             latency.observe(now - self.started, immediate);
+        }
+    }
+
+    /// Whether the first reply is to a request that was there at the previous event.
+    fn is_delayed(&self) -> bool {
+        match self.event {
+            Event::Data | Event::Eof | Event::Push => false,
+            Event::Settled | Event::RequestTimeout | Event::RateTimeout | Event::ReplyReady | Event::Shutdown => true,
         }
     }
 }
@@ -216,7 +229,7 @@ where
         if self.unsent.is_none() && Pin::new(&mut self.stream).poll_flush(cx)?.is_pending() {
             self.unsent = Some(Box::default());
         }
-        Ok(Handled { event, started, wrote, consumed, progress, waited: true, read_turns: 1 })
+        Ok(Handled { event, started, wrote, consumed, progress, waited: true, read_turns: 1, blocked: Duration::ZERO })
     }
 
     /// Writes the replies that the socket had no room for and flushes the stream, while the peer takes any within each
@@ -230,7 +243,7 @@ where
         shutdown: &'a Shutdown,
     ) -> BoxFuture<'a, Result<Handled, CloseReason>> {
         Box::pin(async move {
-            let mut rest = &unsent[..];
+            let (mut rest, blocked_at) = (&unsent[..], Instant::now());
             loop {
                 let acknowledged = self.stream.send_queue().acknowledged;
                 let write_or_flush = async {
@@ -243,7 +256,7 @@ where
                 tokio::select! {
                     biased;
                     written = write_or_flush => match written {
-                        Ok(None) => return Ok(handled),
+                        Ok(None) => return Ok(Handled { blocked: blocked_at.elapsed(), ..handled }),
                         Ok(Some(0)) => return Err(CloseReason::Io(io::ErrorKind::WriteZero.into())),
                         Ok(Some(written)) => rest = &rest[written..],
                         Err(error) => return Err(CloseReason::Io(error)),
@@ -258,6 +271,33 @@ where
                 }
             }
         })
+    }
+
+    /// Records the replies of `handled`, which were written by `now`, if they are among the slowest. `last` is when the
+    /// previous event was handled.
+    pub(super) fn log_slow(&self, handled: &Handled, last: Instant, now: Instant) {
+        let duration = now - handled.started;
+        if SLOW_LOG.is_slow(duration) && handled.progress.replies > 0 {
+            self.record_slow(handled, last, duration);
+        }
+    }
+
+    #[cold]
+    fn record_slow(&self, handled: &Handled, last: Instant, duration: Duration) {
+        let Some(operation) = self.handler.operation() else { return };
+        let socket = self.stream.socket();
+        let recorded = socket.and_then(|socket| CONNECTIONS.find(socket.as_raw_fd()));
+        let details = recorded.as_ref().and_then(|recorded| CONNECTIONS.details(recorded));
+        let address = || SockRef::from(&socket?).peer_addr().ok()?.as_socket();
+        SLOW_LOG.record(SlowReply {
+            time: SystemTime::now(),
+            client: details.and_then(|details| details.proxied_client).or_else(address),
+            endpoint: recorded.map(|recorded| Arc::clone(&recorded.endpoint.name)),
+            operation,
+            waited: if handled.is_delayed() { handled.started - last } else { Duration::ZERO },
+            handler: duration.saturating_sub(handled.blocked),
+            write: handled.blocked,
+        });
     }
 
     /// Returns the state of the replies that were written and that the peer has not acknowledged.

@@ -21,7 +21,7 @@ pub(crate) mod websocket;
 
 pub use close_reason::CloseReason;
 pub use driver::{ConnectionContext, run};
-pub use handler::{Event, Handler, MAX_OUTPUT_BYTES, Progress, WaitFor};
+pub use handler::{Activity, Event, Handler, MAX_OUTPUT_BYTES, Progress, WaitFor};
 pub use metrics::{ConnectionMetrics, Summary};
 pub use stream::{SendQueue, SocketStream, Stream};
 pub use timer::ConnectionTimeouts;

@@ -5,7 +5,7 @@
 use std::future::{self, Future};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -65,6 +65,12 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
 
     /// Makes the close discard unsent data and send a RST.
     fn reset_on_close(&self);
+
+    /// Returns the socket of an accepted connection, under which the server has recorded it. The default is for streams
+    /// in memory, and for connections that this process has opened.
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// Sets why the connection ends, before its stream is shut down. The default is for streams whose end has no reason.
     fn set_close_reason(&mut self, _reason: &CloseReason) {}
@@ -133,6 +139,15 @@ pub enum SocketStream {
     Tcp(TcpStream),
     /// A Unix stream socket.
     Unix(UnixStream),
+}
+
+impl AsRawFd for SocketStream {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
 }
 
 impl AsyncRead for SocketStream {
@@ -207,6 +222,13 @@ impl Stream for SocketStream {
             Self::Unix(stream) => stream.reset_on_close(),
         }
     }
+
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        Some(match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        })
+    }
 }
 
 /// The kernel has no `TCP_INFO` for a Unix socket, and keeps at most its send buffer for a peer that does not read. Closing
@@ -269,6 +291,10 @@ impl<S: Stream> Stream for TlsStream<S> {
 
     fn reset_on_close(&self) {
         self.get_ref().0.reset_on_close();
+    }
+
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.get_ref().0.socket()
     }
 }
 

@@ -262,7 +262,16 @@ mod tests {
     /// The result of handling `Event::Data`.
     fn handled(wrote: bool, consumed: bool, wait_for: WaitFor) -> Handled {
         let progress = Progress { replies: 0, wait_for };
-        Handled { event: Event::Data, started: Instant::now(), wrote, consumed, progress, waited: true, read_turns: 1 }
+        Handled {
+            event: Event::Data,
+            started: Instant::now(),
+            wrote,
+            consumed,
+            progress,
+            waited: true,
+            read_turns: 1,
+            blocked: Duration::ZERO,
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -264,6 +265,10 @@ impl<S: Stream> Stream for WebSocketStream<S> {
 
     fn send_queue(&self) -> SendQueue {
         self.inner.send_queue()
+    }
+
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.socket()
     }
 
     fn set_send_timeout(&self, timeout: Duration) {

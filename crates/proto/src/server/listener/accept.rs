@@ -1,13 +1,15 @@
 //! The accept loop and its drain.
 //!
 //! It depends on `access_log`, `admission`, `extended`, `handshake`, `limit_reached`, `peer`, `proxy`, `web`,
-//! `connection`, `lifecycle`, and the rate limit and the counters in `observe`. Start reading at [`serve`].
+//! `connection`, `lifecycle`, and the rate limit, the counters and the table of connections in `observe`. Start reading at
+//! [`serve`].
 //!
 //! An accept error never ends the loop. An error of one connection is skipped; a resource shortage of the process or
 //! the machine makes the loop back off. Every accepted connection is either admitted, or rejected with a reply.
 
 use std::future::Future;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -39,6 +41,7 @@ use crate::server::listener::limit_reached::LimitReached;
 use crate::server::listener::peer::Peer;
 use crate::server::listener::proxy::read_header;
 use crate::server::listener::web::{self, Opened, RequestResult, Site, WebMetrics};
+use crate::server::observe::connections::table::CONNECTIONS;
 use crate::server::observe::metrics::counters::Counters;
 use crate::server::observe::rate_limit::RateLimit;
 
@@ -296,6 +299,9 @@ impl<S: Service> Connections<S> {
     ) {
         let timeouts = &self.context.timeouts;
         let quota = admitted.permit.quota(timeouts.request.unwrap_or(timeouts.idle));
+        if let (Some(activity), Some(socket)) = (handler.activity(), stream.socket()) {
+            CONNECTIONS.add_details(socket.as_raw_fd(), |details| details.activity = Some(activity));
+        }
         let handler = Extended::new(handler, quota, record.clone());
         let context = Arc::clone(&self.context);
         // Two closures, so that the task holds no pointer to a record that does not exist.
@@ -351,6 +357,9 @@ impl<S: Service> Connections<S> {
             // No half-close: a RST discards nothing, because no reply was sent.
             Err(reason) => return Admitted::new(peer, &self, permit).end(&reason, record.as_deref()),
         };
+        if let (Some(client), Some(socket)) = (client, stream.socket()) {
+            CONNECTIONS.add_details(socket.as_raw_fd(), |details| details.proxied_client = Some(client));
+        }
         let peer = client.map_or(peer, Peer::Ip);
         if let Some(client) = peer.ip()
             && let Err(limit) = permit.admit_client(client)

@@ -1,10 +1,11 @@
 //! The listening socket of an endpoint.
 //!
-//! It depends on `socket`, `unix`, `inherited`, `handshake` and `peer`, and implements the [`Listener`] of the accept
-//! loop.
+//! It depends on `socket`, `unix`, `inherited`, `handshake` and `peer`, on the table of connections in `observe`, and
+//! implements the [`Listener`] of the accept loop.
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::endpoint::Endpoint;
 use crate::server::config::endpoints::ServerEndpoint;
 use crate::server::connection::stream::SocketStream;
 use crate::server::lifecycle::watchdog::{Heartbeat, Heartbeats};
+use crate::server::observe::connections::table::{AcceptingEndpoint, CONNECTIONS, EndpointNumber, LocalAddress};
 
 /// A listening socket with the handshake of its connections.
 #[derive(Debug)]
@@ -41,10 +43,13 @@ struct ConnectionSettings {
     send_buffer: usize,
     /// `None` without any handshake.
     handshakes: Option<ListenerHandshakes>,
+    /// The default if the connections are not listed: they are not clients of the service.
+    number: EndpointNumber,
 }
 
 impl ConnectionSettings {
     fn accepted(&mut self, stream: SocketStream, peer: Peer) -> Accepted<SocketStream> {
+        CONNECTIONS.on_accept(stream.as_raw_fd(), self.number);
         if let SocketStream::Unix(stream) = &stream {
             // The kernel holds at most this for a client that does not read. It fails only if the socket is closed.
             let _ = SockRef::from(stream).set_send_buffer_size(self.send_buffer);
@@ -75,7 +80,8 @@ pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<EndpointL
 /// A socket that the caller has opened. Its connections begin with a request.
 impl From<TcpListener> for EndpointListener {
     fn from(listener: TcpListener) -> Self {
-        let connections = ConnectionSettings { send_buffer: SocketBuffers::default().send, handshakes: None };
+        let (send_buffer, number) = (SocketBuffers::default().send, EndpointNumber::default());
+        let connections = ConnectionSettings { send_buffer, handshakes: None, number };
         Self { socket: ListeningSocket::Tcp(listener), inherited: None, heartbeat: Heartbeat::default(), connections }
     }
 }
@@ -166,8 +172,14 @@ impl Binder<'_> {
             SockRef::from(listener).set_linger(Some(Duration::ZERO))?;
         }
         let handshakes = Some(self.handshakes.of_listener(self.kind, is_tls));
-        let connections = ConnectionSettings { send_buffer: self.options.buffers.send, handshakes };
-        Ok(EndpointListener { socket, inherited, heartbeat: self.heartbeats.add(), connections })
+        let (send_buffer, number) = (self.options.buffers.send, EndpointNumber::default());
+        let connections = ConnectionSettings { send_buffer, handshakes, number };
+        let mut listener = EndpointListener { socket, inherited, heartbeat: self.heartbeats.add(), connections };
+        if let (ListenerKind::Service | ListenerKind::Web, Some(local)) = (self.kind, listener.socket.local_address()) {
+            let (name, transport) = (listener.endpoint().into(), listener.transport());
+            listener.connections.number = CONNECTIONS.add_endpoint(AcceptingEndpoint { name, transport, local });
+        }
+        Ok(listener)
     }
 }
 
@@ -292,6 +304,16 @@ impl Listener for EndpointListener {
 const MAX_BACKLOG: usize = 65_536;
 
 impl ListeningSocket {
+    /// Returns the address; `None` for a Unix socket without a path.
+    fn local_address(&self) -> Option<LocalAddress> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok().map(LocalAddress::Tcp),
+            Self::Unix(_, listener) => {
+                listener.local_addr().ok()?.as_pathname().map(|path| LocalAddress::Unix(path.to_owned()))
+            }
+        }
+    }
+
     async fn accept(&self) -> io::Result<(SocketStream, Peer)> {
         match self {
             Self::Tcp(listener) => {

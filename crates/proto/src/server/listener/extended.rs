@@ -75,6 +75,10 @@ impl<H: Handler> Handler for Extended<H> {
         }
     }
 
+    fn operation(&self) -> Option<&'static str> {
+        self.handler.operation()
+    }
+
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // The deadline of the wait ends it.
         if self.quota().is_some_and(Quota::is_waiting) { Poll::Pending } else { self.handler.poll_reply(cx) }

@@ -1,20 +1,23 @@
 //! The steps of a connection between accept and its first request: the PROXY protocol header, the TLS handshake, and the
 //! HTTP request of a web endpoint.
 //!
-//! It depends on `peer` and `web`, on TLS and timeouts in `config`, on `connection` and metrics. The accept loop runs each step in a
-//! separate task, within `timeouts.handshake`.
+//! It depends on `peer` and `web`, on TLS and timeouts in `config`, on `connection`, metrics and the table of
+//! connections. The accept loop runs each step in a separate task, within `timeouts.handshake`.
 
 use std::fmt;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use prometheus_client::encoding::DescriptorEncoder;
-use rustls::{AlertDescription, Error as TlsError};
+use rustls::{AlertDescription, Error as TlsError, ProtocolVersion};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 use super::peer::Peer;
 use super::web::WebMetrics;
@@ -22,9 +25,11 @@ use crate::server::config::tls::ServerTls;
 use crate::server::config::trusted_networks::TrustedNetworks;
 use crate::server::connection::close::half_close;
 use crate::server::connection::stream::Stream;
+use crate::server::observe::connections::table::{CONNECTIONS, TlsDetails};
 use crate::server::observe::metrics::counters::Counters;
 use crate::server::observe::metrics::encode::{counter, gauge};
 use crate::server::observe::metrics::latency::LatencyHistogram;
+use crate::wire::quoted::Printable;
 
 /// Whom a listener is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +180,10 @@ impl TlsHandshake {
             Ok(Ok(stream)) => {
                 self.metrics.results.add(HandshakeResult::Ok as usize, 1);
                 self.metrics.duration.observe(started.elapsed(), 1);
+                if let Some(socket) = stream.socket() {
+                    let details = tls_details(stream.get_ref().1);
+                    CONNECTIONS.add_details(socket.as_raw_fd(), |of| of.tls = Some(details));
+                }
                 return Ok(stream);
             }
             Ok(Err((error, stream))) => (error, Some(stream)),
@@ -187,6 +196,24 @@ impl TlsHandshake {
         }
         Err(error)
     }
+}
+
+/// Maximum characters of a subject that is kept.
+const MAX_SUBJECT_CHARACTERS: usize = 256;
+
+/// Returns the result of a handshake, for the list of connections.
+fn tls_details(connection: &rustls::ServerConnection) -> TlsDetails {
+    let version = match connection.protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => "1.2",
+        Some(ProtocolVersion::TLSv1_3) => "1.3",
+        _ => "unknown",
+    };
+    let certificate = connection.peer_certificates().and_then(|chain| chain.first());
+    let certificate = certificate.and_then(|certificate| Certificate::from_der(certificate).ok());
+    let subject = certificate.map(|certificate| certificate.tbs_certificate().subject().to_string());
+    let shortened = |subject: String| subject.chars().take(MAX_SUBJECT_CHARACTERS).collect::<String>();
+    let client_subject = subject.map(|subject| Printable(&shortened(subject)).to_string().into());
+    TlsDetails { version, client_subject }
 }
 
 /// Counts TLS handshakes.

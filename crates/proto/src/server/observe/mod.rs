@@ -6,13 +6,16 @@
 //! - `metrics`: counters, histograms and their Prometheus text;
 //! - `admin`: the HTTP server for operators;
 //! - `pages`: its responses: health, metrics, and pages for a browser;
-//! - `status`: the numbers on these pages, and their recent history;
+//! - `status`: the numbers on the status page, and their recent history;
+//! - `connections`: the open connections, and `slow_log`: the slowest replies, each for a page;
 //! - `language`: the languages of these pages.
 
 pub(crate) mod admin;
+pub(crate) mod connections;
 pub mod language;
 pub mod log;
 pub mod metrics;
 pub(crate) mod pages;
 pub mod rate_limit;
+pub(crate) mod slow_log;
 pub mod status;

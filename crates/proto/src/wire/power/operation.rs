@@ -30,6 +30,17 @@ impl Operation {
         }
     }
 
+    /// Returns the operation's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Square => "square",
+            Self::Cube => "cube",
+            Self::Fourth => "fourth",
+            Self::Echo => "echo",
+        }
+    }
+
     /// Returns the operation of a letter.
     #[must_use]
     pub const fn from_letter(letter: u8) -> Option<Self> {
@@ -45,11 +56,6 @@ impl Operation {
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Square => "square",
-            Self::Cube => "cube",
-            Self::Fourth => "fourth",
-            Self::Echo => "echo",
-        })
+        f.pad(self.name())
     }
 }

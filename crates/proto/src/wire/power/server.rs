@@ -63,6 +63,8 @@ pub struct RequestDecoder {
     pending: Pending,
     /// Whether the last request was costly.
     is_costly: bool,
+    /// The operation of the last request. It fits into the padding.
+    operation: Option<Operation>,
 }
 
 /// The framing that a connection has used so far.
@@ -85,7 +87,7 @@ impl RequestDecoder {
     /// [`decode_settled`](Self::decode_settled) and EOF complete a bare request.
     #[must_use]
     pub fn new(limit: usize, settle: bool) -> Self {
-        Self { limit, settle, state: DecoderState::Start, pending: Pending::Nothing, is_costly: false }
+        Self { limit, settle, state: DecoderState::Start, pending: Pending::Nothing, is_costly: false, operation: None }
     }
 
     /// Returns whether the connection gets no further replies. After some errors the start of the next request is
@@ -106,6 +108,12 @@ impl RequestDecoder {
     #[must_use]
     pub fn is_costly(&self) -> bool {
         self.is_costly
+    }
+
+    /// Returns the operation of the last request; `None` if its first byte was not an op letter.
+    #[must_use]
+    pub fn operation(&self) -> Option<Operation> {
+        self.operation
     }
 
     /// Returns the bare request in the buffer, if it is complete. Call this when no more bytes have arrived for the
@@ -138,6 +146,7 @@ impl RequestDecoder {
 
     fn receive(&mut self, text: RequestText<'_>, terminator: Terminator) -> Received {
         self.is_costly = text.is_costly();
+        self.operation = text.operation.map(|(operation, _)| operation);
         Received::from_text(text, terminator)
     }
 

@@ -60,6 +60,11 @@ impl Away {
         self.pair.is_some()
     }
 
+    /// Whether its move is in a claim: in no rounds, until the owner replies.
+    pub(super) fn has_claim(&self) -> bool {
+        self.claim.is_some()
+    }
+
     fn pair_in(&mut self, session: u64) -> Option<&mut Pair> {
         self.pair.as_mut().filter(|pair| pair.session == session)
     }

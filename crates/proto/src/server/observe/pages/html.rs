@@ -25,17 +25,22 @@ const STYLE: &str = include_str!("style.css");
 /// `data-live` and an `id`. Such an element must have no element that takes the focus, and no `details`.
 const SCRIPT: &str = include_str!("refresh.js");
 
-static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| policy("'none'"));
+
+/// The policy of a page with a form.
+static FORM_POLICY: LazyLock<HeaderValue> = LazyLock::new(|| policy("'self'"));
+
+fn policy(form_action: &str) -> HeaderValue {
     let hash = |text: &str| STANDARD.encode(digest(&SHA256, text.as_bytes()));
     let policy = format!(
         "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; connect-src 'self'; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+         base-uri 'none'; form-action {form_action}; frame-ancestors 'none'",
         hash(SCRIPT),
         hash(STYLE)
     );
     // The text is ASCII, so it is valid. The other value would allow less.
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
-});
+}
 
 /// The frame of a page.
 pub(super) struct Frame {
@@ -108,7 +113,16 @@ pub(super) fn table(id: &str, caption: &str, columns: &[&str], rows: &Markup) ->
 
 /// Returns the response with a document.
 pub(super) fn respond(document: impl Into<Bytes>) -> PageResponse {
+    with_policy(document, &POLICY)
+}
+
+/// Returns the response with a document that has a form.
+pub(super) fn respond_with_form(document: impl Into<Bytes>) -> PageResponse {
+    with_policy(document, &FORM_POLICY)
+}
+
+fn with_policy(document: impl Into<Bytes>, policy: &HeaderValue) -> PageResponse {
     let mut response = protect(response(StatusCode::OK, "text/html; charset=utf-8", document));
-    response.headers_mut().insert(CONTENT_SECURITY_POLICY, POLICY.clone());
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy.clone());
     response
 }

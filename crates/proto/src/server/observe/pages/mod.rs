@@ -1,17 +1,20 @@
 //! What the admin listener serves: health, metrics, and the pages for operators.
 //!
-//! It depends on `metrics`, `status` and `language`. A path has one place: a line in `PATHS`, and an arm in
-//! [`Pages::respond`].
+//! It depends on `metrics`, `status`, `connections`, `slow_log` and `language`. A path has one place: a line in
+//! `PATHS`, and an arm in [`Pages::respond`].
 //!
 //! - `html`: the document around each page, its headers, and the pieces that pages share;
 //! - `chart`, `numbers`: charts, and numbers as text;
 //! - `texts`: all texts of the pages, in both languages;
-//! - `overview`: the status page, `/`.
+//! - `overview`: the status page, `/`;
+//! - `connections`: the open connections, `/connections`; `slow`: the slowest replies, `/slow`.
 
 mod chart;
+mod connections;
 mod html;
 mod numbers;
 mod overview;
+mod slow;
 mod texts;
 
 use std::sync::{Mutex, PoisonError};
@@ -19,19 +22,23 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{ACCEPT, ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use hyper::{Method, Request, Response, StatusCode};
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
 
+use serde::Serialize;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use super::connections::snapshot::Snapshots;
+use super::connections::table::CONNECTIONS;
 use super::language::Language;
+use super::slow_log::SLOW_LOG;
 use super::status::recorder::{SAMPLE_INTERVAL, StatusRecorder, StatusSources};
 
 /// The paths, for the reply to an unknown one.
-const PATHS: &str = "/, /status, /healthz, /readyz or /metrics";
+const PATHS: &str = "/, /status, /connections, /slow, /healthz, /readyz or /metrics";
 
 /// A response whose body is complete.
 pub(crate) type PageResponse = Response<Full<Bytes>>;
@@ -40,6 +47,7 @@ pub(crate) type PageResponse = Response<Full<Bytes>>;
 pub(crate) struct Pages {
     registry: Registry,
     status: StatusRecorder,
+    snapshots: Snapshots,
     /// The last status page in each language, with the time of its numbers.
     overviews: Mutex<[Option<(Instant, Bytes)>; Language::ALL.len()]>,
 }
@@ -49,17 +57,24 @@ const MAX_PAGE_AGE: Duration = Duration::from_millis(200);
 
 impl Pages {
     pub(crate) fn new(registry: Registry, sources: StatusSources) -> Self {
-        Self { registry, status: StatusRecorder::new(sources), overviews: Mutex::default() }
+        Self {
+            registry,
+            status: StatusRecorder::new(sources),
+            snapshots: Snapshots::default(),
+            overviews: Mutex::default(),
+        }
     }
 
-    /// Takes the samples for rates and charts. Never returns.
+    /// Takes the samples for rates and charts, and keeps the log of slow replies. Never returns.
     pub(crate) async fn take_samples(&self) {
+        SLOW_LOG.on_time(Instant::now());
         let mut ticks = interval_at(Instant::now() + SAMPLE_INTERVAL, SAMPLE_INTERVAL);
         // After a stop of the process, one sample for the whole time.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
             self.status.sample();
+            SLOW_LOG.on_time(Instant::now());
         }
     }
 
@@ -73,7 +88,11 @@ impl Pages {
         }
         match request.uri().path() {
             "/" => html::respond(self.overview(language(request))),
-            "/status" => self.status(),
+            "/status" => json(&self.status.status()),
+            "/connections" => {
+                connections::respond(self.status.sources(), &self.snapshots.current(&CONNECTIONS), &Asked::new(request))
+            }
+            "/slow" => slow::respond(self.status.sources(), &SLOW_LOG.slowest(), &Asked::new(request)),
             "/healthz" => plain(StatusCode::OK, "ok\n".to_owned()),
             "/readyz" if !(self.status.sources().is_ready)() => {
                 plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned())
@@ -98,13 +117,6 @@ impl Pages {
         }
     }
 
-    fn status(&self) -> PageResponse {
-        match serde_json::to_string(&self.status.status()) {
-            Ok(json) => protect(response(StatusCode::OK, "application/json", json + "\n")),
-            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-        }
-    }
-
     fn metrics(&self) -> PageResponse {
         let mut text = String::new();
         match prometheus_text::encode(&mut text, &self.registry) {
@@ -114,10 +126,65 @@ impl Pages {
     }
 }
 
+/// What a request asks for, besides its path.
+struct Asked<'a> {
+    query: &'a str,
+    language: Language,
+    prefers_json: bool,
+}
+
+impl<'a> Asked<'a> {
+    fn new<B>(request: &'a Request<B>) -> Self {
+        let accept = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let accept = accept.collect::<Vec<_>>().join(",");
+        let query = request.uri().query().unwrap_or_default();
+        Self { query, language: language(request), prefers_json: prefers_json(&accept) }
+    }
+}
+
+/// Returns whether a value of `Accept` (RFC 9110, 12.5.1) prefers JSON to HTML: by its quality, of equal ones by the
+/// more specific range.
+fn prefers_json(accept: &str) -> bool {
+    let preference = |subtype: &str| {
+        let mut preference = (0, 0.0);
+        for item in accept.split(',') {
+            let mut parts = item.split(';').map(str::trim);
+            let range = parts.next().unwrap_or_default();
+            let quality = parts.find_map(|parameter| parameter.strip_prefix("q=")?.parse::<f32>().ok()).unwrap_or(1.0);
+            let (kind, _) = subtype.split_once('/').unwrap_or_default();
+            let specificity = match range.split_once('/') {
+                _ if range.eq_ignore_ascii_case(subtype) => 3,
+                Some((range, "*")) if range.eq_ignore_ascii_case(kind) => 2,
+                Some(("*", "*")) => 1,
+                _ => continue,
+            };
+            if specificity > preference.0 {
+                preference = (specificity, quality);
+            }
+        }
+        let (specificity, quality) = preference;
+        if quality > 0.0 { (quality, specificity) } else { (0.0, 0) }
+    };
+    preference("application/json") > preference("text/html")
+}
+
 /// Returns the language that the client prefers.
 fn language<B>(request: &Request<B>) -> Language {
     let value = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
     Language::accepted(value.unwrap_or_default())
+}
+
+fn json(value: &impl Serialize) -> PageResponse {
+    match serde_json::to_string(value) {
+        Ok(json) => protect(response(StatusCode::OK, "application/json", json + "\n")),
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+/// Returns the response to a wrong request. Browsers must not take it for anything but text, because it quotes the
+/// request.
+fn bad_request(problem: &str) -> PageResponse {
+    protect(plain(StatusCode::BAD_REQUEST, format!("{problem}\n")))
 }
 
 fn plain(status: StatusCode, text: String) -> PageResponse {
@@ -193,6 +260,28 @@ mod tests {
         }
         for path in ["/statu", "/status/", "//", "/%2e"] {
             assert_eq!(respond(Method::GET, path).status(), StatusCode::NOT_FOUND, "{path}");
+        }
+    }
+
+    #[test]
+    fn json_is_chosen_only_if_it_is_preferred() {
+        for (accept, expected) in [
+            ("", false),
+            ("*/*", false),
+            ("application/json", true),
+            ("APPLICATION/JSON;charset=utf-8", true),
+            ("application/json, text/plain, */*", true),
+            ("application/*", true),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", false),
+            ("application/json,text/html", false),
+            ("text/html;q=0.5, application/json;q=0.6", true),
+            ("text/html;level=1;q=0.5, */*;q=0.6", true),
+            ("application/json;q=0, */*", false),
+            ("application/json;q=0", false),
+            ("application/json;q=x", true),
+            (";;,,/", false),
+        ] {
+            assert_eq!(prefers_json(accept), expected, "{accept}");
         }
     }
 }
