@@ -171,7 +171,7 @@ fn each_key_has_an_environment_variable() {
     let Exit { code, stderr, .. } = run(clean_command().env("RPS_SERVER_LISTEN", "127.0.0.1:1"), "");
     assert_eq!(code, Some(2));
     let suggestions =
-        ["ADMIN", "DUEL_CLUSTER", "DUEL", "SOLO"].map(|listener| format!("'RPS_SERVER_{listener}_LISTEN'"));
+        ["ADMIN", "DUEL_CLUSTER", "DUEL", "SOLO", "WEB"].map(|listener| format!("'RPS_SERVER_{listener}_LISTEN'"));
     let expected = format!("variable RPS_SERVER_LISTEN: unknown variable; did you mean {}?", suggestions.join(" or "));
     assert!(stderr.contains(&expected), "{stderr}");
 }
