@@ -1,6 +1,6 @@
 //! The pages `/connections` and `/slow` of a running server.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
@@ -68,7 +68,7 @@ fn find(listed: &[Value], client: &str) -> Value {
 }
 
 /// Returns the expected values of a connection that has received and sent a byte, with these differences.
-fn expected(client: &str, endpoint: &str, differences: Value) -> Value {
+fn expected(client: &str, endpoint: &str, differences: &Value) -> Value {
     let mut expected = json!({
         "client": client, "endpoint": endpoint, "transport": "tcp", "state": "established", "received_bytes": 1,
         "sent_bytes": 1, "send_queue_bytes": 0, "receive_queue_bytes": 0, "proxy": null, "tls": null, "duel": null,
@@ -100,19 +100,19 @@ fn each_kind_of_connection_is_listed_with_its_values() {
 
     let listed = list(&server, "");
     let client = plain.local_addr().unwrap().to_string();
-    assert_eq!(find(&listed, &client), expected(&client, &endpoints[0], json!({})));
+    assert_eq!(find(&listed, &client), expected(&client, &endpoints[0], &json!({})));
     let unknown = json!({
         "transport": "unix", "state": "connected", "received_bytes": null, "sent_bytes": null, "send_queue_bytes": null,
         "receive_queue_bytes": null,
     });
-    assert_eq!(find(&listed, "unix"), expected("unix", &endpoints[1], unknown));
+    assert_eq!(find(&listed, "unix"), expected("unix", &endpoints[1], &unknown));
     let client = "[2001:db8::9]:777";
     let proxy = proxied.local_addr().unwrap().to_string();
     let values = json!({ "proxy": proxy, "received_bytes": 47, "sent_bytes": 2 });
-    assert_eq!(find(&listed, client), expected(client, &endpoints[0], values));
+    assert_eq!(find(&listed, client), expected(client, &endpoints[0], &values));
     let (client, endpoint) = (duel.local_addr().unwrap().to_string(), server.address("duel").to_string());
     let values = json!({ "duel": "no_partner", "received_bytes": 0, "sent_bytes": 0 });
-    assert_eq!(find(&listed, &client), expected(&client, &endpoint, values));
+    assert_eq!(find(&listed, &client), expected(&client, &endpoint, &values));
 
     let page = document(&server, "/connections", "");
     assert!(page.contains("[2001:db8::9]:777") && page.contains("established"), "{page}");
@@ -127,7 +127,7 @@ fn each_kind_of_connection_is_listed_with_its_values() {
     for client in &later {
         let client = client.local_addr().unwrap().to_string();
         let values = json!({ "received_bytes": 0, "sent_bytes": 0 });
-        assert_eq!(find(&listed, &client), expected(&client, &endpoints[0], values));
+        assert_eq!(find(&listed, &client), expected(&client, &endpoints[0], &values));
     }
     drop(later);
     server.stop();
@@ -155,7 +155,7 @@ fn the_subject_of_a_client_is_listed_and_escaped() {
         "transport": "tls", "received_bytes": null, "sent_bytes": null,
         "tls": { "version": "1.3", "client_subject": "CN=\\<script\\>alert(1)\\</script\\>\\\"&\\0a\\u{202e}" },
     });
-    assert_eq!(found, expected(&client, &server.endpoints("solo")[0], values));
+    assert_eq!(found, expected(&client, &server.endpoints("solo")[0], &values));
     let page = document(&server, "/connections", "");
     assert!(page.contains("alert(1)") && !page.contains("<script>alert") && !page.contains('\u{202e}'), "{page}");
     drop(encrypted);

@@ -27,7 +27,8 @@ use super::table::{AcceptingEndpoint, ConnectionTable, LocalAddress, Recorded, T
 /// The open connections at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    taken_at: Instant,
+    /// When a request takes the next one.
+    valid_until: Instant,
     pub(crate) connections: Vec<Connection>,
     /// The names of all endpoints.
     pub(crate) endpoints: Vec<Arc<str>>,
@@ -59,21 +60,23 @@ pub(crate) struct Connection {
     pub(crate) duel: Option<&'static str>,
 }
 
-/// Takes snapshots, at most one per [`MIN_AGE`]: requests in between share it.
+/// Takes snapshots, at most one per second: requests in between share it.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots(Mutex<Option<Arc<Snapshot>>>);
 
-/// How old a snapshot becomes before the next one is taken.
-const MIN_AGE: Duration = Duration::from_secs(1);
+/// A snapshot is valid for this long, or longer if it took long: then it takes at most a tenth of its thread's time,
+/// however many connections and requests there are.
+const MIN_VALIDITY: Duration = Duration::from_secs(1);
+const VALIDITY_PER_DURATION: u32 = 10;
 
 impl Snapshots {
-    /// Returns a snapshot of the connections in `table` that is at most [`MIN_AGE`] old. Blocks for some microseconds
-    /// per connection if there is none.
+    /// Returns a valid snapshot of the connections in `table`. Blocks for some microseconds per connection if there is
+    /// none.
     pub(crate) fn current(&self, table: &ConnectionTable) -> Arc<Snapshot> {
         // A snapshot is replaced as a whole, so a panic leaves a valid one.
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
-            Some(snapshot) if snapshot.taken_at.elapsed() < MIN_AGE => Arc::clone(snapshot),
+            Some(snapshot) if Instant::now() < snapshot.valid_until => Arc::clone(snapshot),
             _ => Arc::clone(last.insert(Arc::new(Snapshot::take(table, tcp_sockets_of_netlink)))),
         }
     }
@@ -121,7 +124,8 @@ impl Snapshot {
             }
         }
         let endpoints = table.all_endpoints().iter().map(|endpoint| Arc::clone(&endpoint.name)).collect();
-        Self { taken_at, connections, endpoints, incomplete }
+        let valid_until = taken_at + MIN_VALIDITY.max(taken_at.elapsed() * VALIDITY_PER_DURATION);
+        Self { valid_until, connections, endpoints, incomplete }
     }
 }
 
@@ -248,7 +252,7 @@ impl Connection {
 impl Snapshot {
     pub(crate) fn for_tests(connections: Vec<Connection>, endpoints: &[&str]) -> Self {
         let endpoints = endpoints.iter().map(|endpoint| (*endpoint).into()).collect();
-        Self { taken_at: Instant::now(), connections, endpoints, incomplete: None }
+        Self { valid_until: Instant::now(), connections, endpoints, incomplete: None }
     }
 }
 
@@ -389,14 +393,16 @@ mod tests {
     }
 
     #[test]
-    fn requests_within_a_second_share_a_snapshot() {
+    fn requests_share_a_snapshot_while_it_is_valid() {
         let (table, snapshots) = (ConnectionTable::new(), Snapshots::default());
+        let before = Instant::now();
         let first = snapshots.current(&table);
-        let second = snapshots.current(&table);
-        assert!(Arc::ptr_eq(&first, &second) || first.taken_at.elapsed() >= MIN_AGE);
-        let old = Instant::now().checked_sub(MIN_AGE).unwrap();
-        *snapshots.0.lock().unwrap() = Some(Arc::new(Snapshot { taken_at: old, ..Snapshot::for_tests(vec![], &[]) }));
-        assert!(snapshots.current(&table).taken_at > old);
+        assert!(first.valid_until >= before + MIN_VALIDITY);
+        let is_same = Arc::ptr_eq(&first, &snapshots.current(&table));
+        assert!(is_same || Instant::now() >= first.valid_until);
+        let old = Arc::new(Snapshot::for_tests(vec![], &[]));
+        *snapshots.0.lock().unwrap() = Some(Arc::clone(&old));
+        assert!(!Arc::ptr_eq(&old, &snapshots.current(&table)), "it is not valid any more");
     }
 
     #[test]
