@@ -56,7 +56,9 @@ fn duel_of(server: &ServerProcess, client: &str) -> Value {
 /// Returns the connection of `client` in a list, without its times, which are checked.
 fn find(listed: &[Value], client: &str) -> Value {
     let is_it = |connection: &&Value| connection["client"] == client;
-    let mut found = listed.iter().find(is_it).unwrap_or_else(|| panic!("{client}: {listed:#?}")).clone();
+    let found = listed.iter().find(is_it);
+    assert!(found.is_some(), "{client}: {listed:#?}");
+    let mut found = found.unwrap().clone();
     for times in ["age_seconds", "idle_seconds", "round_trip_seconds"] {
         let seconds = found[times].take();
         let is_time = seconds.as_f64().is_some_and(|seconds| (0.0..600.0).contains(&seconds));

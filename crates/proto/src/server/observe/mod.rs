@@ -5,12 +5,13 @@
 //! - `log`: the log, with a `rate_limit` for messages that clients can cause;
 //! - `metrics`: counters, histograms and their Prometheus text;
 //! - `admin`: the HTTP server for operators;
-//! - `pages`: its responses: health, metrics, and pages for a browser;
+//! - `pages`: its responses: health, metrics, and pages for a browser; `browser_headers` restrict the browser;
 //! - `status`: the numbers on the status page, and their recent history;
 //! - `connections`: the open connections, and `slow_log`: the slowest replies, each for a page;
 //! - `language`: the languages of these pages.
 
 pub(crate) mod admin;
+pub(crate) mod browser_headers;
 pub(crate) mod connections;
 pub mod language;
 pub mod log;

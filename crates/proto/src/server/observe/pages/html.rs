@@ -6,16 +6,14 @@
 
 use std::sync::LazyLock;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use hyper::StatusCode;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use ring::digest::{SHA256, digest};
 
 use super::texts::Texts;
-use super::{PageResponse, protect, response};
+use super::{PageResponse, response};
+use crate::server::observe::browser_headers::{content_security_policy, protect};
 use crate::server::observe::language::Language;
 
 /// The style sheet of all pages.
@@ -25,22 +23,10 @@ const STYLE: &str = include_str!("style.css");
 /// `data-live` and an `id`. Such an element must have no element that takes the focus, and no `details`.
 const SCRIPT: &str = include_str!("refresh.js");
 
-static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| policy("'none'"));
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| content_security_policy(STYLE, SCRIPT, "'none'"));
 
 /// The policy of a page with a form.
-static FORM_POLICY: LazyLock<HeaderValue> = LazyLock::new(|| policy("'self'"));
-
-fn policy(form_action: &str) -> HeaderValue {
-    let hash = |text: &str| STANDARD.encode(digest(&SHA256, text.as_bytes()));
-    let policy = format!(
-        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; connect-src 'self'; \
-         base-uri 'none'; form-action {form_action}; frame-ancestors 'none'",
-        hash(SCRIPT),
-        hash(STYLE)
-    );
-    // The text is ASCII, so it is valid. The other value would allow less.
-    HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
-}
+static FORM_POLICY: LazyLock<HeaderValue> = LazyLock::new(|| content_security_policy(STYLE, SCRIPT, "'self'"));
 
 /// The frame of a page.
 pub(super) struct Frame {

@@ -22,8 +22,7 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ACCEPT, ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
-use hyper::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use hyper::header::{ACCEPT, ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
@@ -31,6 +30,7 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use super::browser_headers::protect;
 use super::connections::snapshot::Snapshots;
 use super::connections::table::CONNECTIONS;
 use super::language::Language;
@@ -197,15 +197,6 @@ fn response(status: StatusCode, content_type: &'static str, text: impl Into<Byte
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-/// Adds the headers with which a browser shows a response only as what it is, and in no frame.
-fn protect(mut response: PageResponse) -> PageResponse {
-    const HEADERS: [(HeaderName, &str); 3] =
-        [(X_CONTENT_TYPE_OPTIONS, "nosniff"), (X_FRAME_OPTIONS, "DENY"), (REFERRER_POLICY, "no-referrer")];
-    let headers = HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value)));
-    response.headers_mut().extend(headers);
     response
 }
 
