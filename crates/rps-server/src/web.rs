@@ -1,7 +1,7 @@
 //! The game in a browser: a page, and both games over WebSocket.
 //!
-//! A web endpoint serves the page at `/`, the solo game at `/solo` and the duel at `/duel`. The handlers are those of the
-//! other endpoints, so players of all transports meet.
+//! A web endpoint serves the page at `/`, the solo game at `/solo` and the duel at `/duel`. The handlers are those of
+//! the other endpoints, so players of all transports meet.
 
 pub mod config;
 

@@ -193,7 +193,7 @@ fn a_full_server_replies_503_and_counts_as_healthy() {
 #[test]
 fn the_health_check_needs_the_page() {
     let server = start(&[]);
-    // A listener that is no web endpoint.
+    // The solo listener does not speak HTTP.
     let solo = server.address("solo").to_string();
     let arguments = ["--solo-listen", "", "--duel-listen", "", "--web-listen", &solo, "--healthcheck"];
     let wrong = run(clean_command().args(arguments), "");

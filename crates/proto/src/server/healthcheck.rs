@@ -14,10 +14,11 @@ use crate::server::config::endpoints::ServerEndpoint;
 use crate::server::config::sections::ServerConfig;
 use crate::server::config::trusted_networks::TrustedNetworks;
 
-/// Calls `ask` with the key of each listener and a connector to one of its endpoints: a plain one, or else one with TLS.
+/// Calls `ask` with the key of each listener and a connector to one of its endpoints: a plain one, or else one with
+/// TLS.
 ///
-/// A health check has no client certificate and no inherited socket. If a listener has only endpoints that need one, it asks
-/// `/readyz` of the admin listener instead.
+/// A health check has no client certificate and no inherited socket. If a listener has only endpoints that need one, it
+/// asks `/readyz` of the admin listener instead.
 ///
 /// # Errors
 ///
@@ -49,8 +50,8 @@ pub async fn healthcheck<C: ServerConfig>(
     }
 }
 
-/// Returns a connector to the first endpoint that can be asked: plain ones come first. With `needs_certificate`, clients of
-/// TLS endpoints need a certificate.
+/// Returns a connector to the first endpoint that can be asked: plain ones come first. With `needs_certificate`,
+/// clients of TLS endpoints need a certificate.
 fn connector(endpoints: &[ServerEndpoint], needs_certificate: bool, trusted: &TrustedNetworks) -> Option<Connector> {
     let plain = endpoints.iter().find_map(|endpoint| match endpoint {
         Endpoint::Tcp(address) => Some(Endpoint::Tcp(connect_addr(*address))),
@@ -73,8 +74,8 @@ fn connector(endpoints: &[ServerEndpoint], needs_certificate: bool, trusted: &Tr
     Some(if trusted.trusts(source) { connector.with_local_header() } else { connector })
 }
 
-/// Returns the address at which a client on this machine reaches a listener on `address`. A wildcard becomes the loopback
-/// address.
+/// Returns the address at which a client on this machine reaches a listener on `address`. A wildcard becomes the
+/// loopback address.
 fn connect_addr(address: SocketAddr) -> SocketAddr {
     let ip = match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -84,8 +85,8 @@ fn connect_addr(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// Returns the source address of a connection to `address`. Connecting a UDP socket makes the kernel choose it, and sends
-/// nothing.
+/// Returns the source address of a connection to `address`. Connecting a UDP socket makes the kernel choose it, and
+/// sends nothing.
 fn source(address: SocketAddr) -> Option<IpAddr> {
     let any = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { IpAddr::from(Ipv6Addr::UNSPECIFIED) };
     let socket = UdpSocket::bind((any, 0)).ok()?;
@@ -97,7 +98,7 @@ fn source(address: SocketAddr) -> Option<IpAddr> {
 ///
 /// # Errors
 ///
-/// Returns a sentence that says what the server replied instead, or why there is no response.
+/// Returns a sentence with the reply of the server, or with the reason of a missing one.
 pub async fn ask_http(connector: &Connector, path: &str, statuses: &[&str]) -> Result<(), String> {
     /// The status is in the first line of a response.
     const MAX_RESPONSE: u64 = 1024;

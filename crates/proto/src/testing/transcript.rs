@@ -20,14 +20,14 @@ pub fn transcripts(service: &str) -> Vec<Transcript> {
     all(service).into_iter().filter(|Transcript(transcript)| !transcript.is_tls).collect()
 }
 
-/// Returns the transcripts of a `service` over TLS: those of TLS only, and all others except those with a rejected client,
-/// who gets no reply over TLS.
+/// Returns the transcripts of a `service` over TLS: those of TLS only, and all others except those with a rejected
+/// client, who gets no reply over TLS.
 pub fn transcripts_over_tls(service: &str) -> Vec<Transcript> {
     all(service).into_iter().filter(|transcript| !transcript.is_rejecting()).collect()
 }
 
-/// Returns the transcripts of a `service` over WebSocket: those over TCP except those with a rejected client, who gets an
-/// HTTP response.
+/// Returns the transcripts of a `service` over WebSocket: those over TCP except those with a rejected client, who gets
+/// an HTTP response.
 pub fn transcripts_over_websocket(service: &str) -> Vec<Transcript> {
     transcripts(service).into_iter().filter(|transcript| !transcript.is_rejecting()).collect()
 }
@@ -61,8 +61,8 @@ impl Transcript {
         self.replay_with(|| TranscriptClient::Tcp(blocking::connect(server)));
     }
 
-    /// Performs the steps of all clients over TLS and compares the received bytes with the page. A client connects at its
-    /// first step. At the end, checks that no client receives further bytes.
+    /// Performs the steps of all clients over TLS and compares the received bytes with the page. A client connects at
+    /// its first step. At the end, checks that no client receives further bytes.
     pub fn replay_over_tls(&self, server: SocketAddr, config: &Arc<ClientConfig>) {
         self.replay_with(|| TranscriptClient::Tls(Box::new(TlsClient::connect(server, config))));
     }

@@ -9,9 +9,9 @@
 //! 2. [`number`]: parses and formats numbers.
 //! 3. [`power`]: requests and replies, and the three ways in which a request can end.
 //!
-//! [`link`] is the protocol between two replicas of the game's server. [`proxy_header`] parses what a proxy sends before
-//! either protocol. [`websocket`] has the frames in which a browser sends the game's bytes. [`quoted`] shows text from
-//! outside in error messages.
+//! [`link`] is the protocol between two replicas of the game's server. [`proxy_header`] parses what a proxy sends
+//! before either protocol. [`websocket`] has the frames in which a browser sends the game's bytes. [`quoted`] shows
+//! text from outside in error messages.
 
 pub mod link;
 pub mod number;

@@ -25,8 +25,8 @@ use std::str;
 use bytes::{Buf, BufMut, BytesMut};
 use thiserror::Error;
 
-/// Maximum bytes of a message. Moves that are sent in one message are as many as a TCP client sends in one write, so this
-/// is twice as many as the servers read at once.
+/// Maximum bytes of a message. Moves that are sent in one message are as many as a TCP client sends in one write, so
+/// this is twice as many as the servers read at once.
 pub const MAX_MESSAGE_BYTES: u64 = 64 * 1024;
 
 /// Maximum frames of a message. Frames without payload have no other bound.
@@ -105,7 +105,7 @@ pub enum Violation {
     /// A continuation frame that continues no message.
     #[error("a continuation without a message")]
     NothingToContinue,
-    /// A message begins within another one.
+    /// A message begins before the end of the last one.
     #[error("a message within another one")]
     UnfinishedMessage,
     /// A control frame is divided, or has more than 125 bytes.
@@ -190,7 +190,7 @@ impl FrameDecoder {
     ///
     /// # Errors
     ///
-    /// Returns why the next bytes are no acceptable frame, as soon as it is known. The bytes before them are in `data`. The
+    /// Returns the violation in the next bytes, as soon as it is known. The bytes before them are in `data`. The
     /// decoder must not be used again.
     pub fn decode(&mut self, input: &mut BytesMut, data: &mut BytesMut) -> Result<Option<Control>, Violation> {
         loop {

@@ -17,7 +17,8 @@ pub struct WebConfig {
 
 /// A list of origins (RFC 6454), such as `https://game.example`. Empty by default.
 ///
-/// In TOML it is a list of strings, or one string with commas, as arguments and variables have it; `""` is the empty list.
+/// In TOML it is a list of strings, or one string with commas, as arguments and variables have it; `""` is the empty
+/// list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(transparent)]
 pub struct Origins(Vec<String>);
@@ -70,7 +71,8 @@ impl<'de> Visitor<'de> for OriginsVisitor {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "a list of origins such as [\"https://game.example\", \"http://10.0.0.7:8080\"], without a path or a default port",
+            "a list of origins such as [\"https://game.example\", \"http://10.0.0.7:8080\"], without a path or a default \
+             port",
         )
     }
 

@@ -1,4 +1,5 @@
-//! The close reasons of connections, as in the log and in the metrics. It depends only on the errors of WebSocket frames.
+//! The close reasons of connections, as in the log and in the metrics. It depends only on the errors of WebSocket
+//! frames.
 
 use std::fmt;
 use std::io;

@@ -1,6 +1,6 @@
-//! The byte stream of a connection: TCP, a Unix socket, TLS over either, a [WebSocket](super::websocket) over any of them,
-//! or in memory in tests. It depends on `close_reason`, and on the client's stream, for a server that connects to another
-//! one.
+//! The byte stream of a connection: TCP, a Unix socket, TLS over either, a [WebSocket](super::websocket) over any of
+//! them, or in memory in tests. It depends on `close_reason`, and on the client's stream, for a server that connects to
+//! another one.
 
 use std::future::{self, Future};
 use std::io;
@@ -25,12 +25,12 @@ use crate::client::stream::ClientStream;
 
 /// A bidirectional byte stream that reports errors such as a reset.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
-    /// Whether the stream ends with a message, such as `close_notify` of TLS. Dropping the stream does not send it, so such a
-    /// stream is shut down first.
+    /// Whether the stream ends with a message, such as `close_notify` of TLS. Dropping the stream does not send it, so
+    /// such a stream is shut down first.
     const HAS_END_MESSAGE: bool = false;
 
-    /// Reads up to `limit` bytes and appends them to `input`. Returns their number, 0 at the end of the stream. It does a
-    /// bounded amount of work.
+    /// Reads up to `limit` bytes and appends them to `input`. Returns their number, 0 at the end of the stream. It does
+    /// a bounded amount of work.
     fn poll_append(&mut self, cx: &mut Context<'_>, input: &mut BytesMut, limit: usize) -> Poll<io::Result<usize>> {
         input.reserve(limit);
         poll_read_buf(Pin::new(self), cx, &mut input.limit(limit))
@@ -38,8 +38,8 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
 
     /// Waits for an error of the connection, most often a reset by the peer, and returns it.
     ///
-    /// A read returns the error only after the data that arrived before it. This method returns it at once, for a caller
-    /// that does not read yet. A half-close by the peer is not an error.
+    /// A read returns the error only after the data that arrived before it. This method returns it at once, for a
+    /// caller that does not read yet. A half-close by the peer is not an error.
     fn wait_error(&mut self) -> impl Future<Output = io::Error> + Send;
 
     /// Waits until the peer has sent bytes or has closed the connection. The default is for streams in memory.
@@ -47,20 +47,20 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
         future::ready(())
     }
 
-    /// Returns whether the kernel has data to read, even if the runtime has not reported it yet. The default is for streams
-    /// in memory.
+    /// Returns whether the kernel has data to read, even if the runtime has not reported it yet. The default is for
+    /// streams in memory.
     fn has_unread(&self) -> bool {
         false
     }
 
-    /// Returns the state of the data that was written and that the peer has not acknowledged. The default is for streams
-    /// without such a queue.
+    /// Returns the state of the data that was written and that the peer has not acknowledged. The default is for
+    /// streams without such a queue.
     fn send_queue(&self) -> SendQueue {
         SendQueue::EMPTY
     }
 
-    /// Makes the kernel drop written data, and the connection, after the peer has acknowledged nothing for `timeout`: also
-    /// after a close. The default is for streams that end with a close.
+    /// Makes the kernel drop written data, and the connection, after the peer has acknowledged nothing for `timeout`:
+    /// also after a close. The default is for streams that end with a close.
     fn set_send_timeout(&self, _timeout: Duration) {}
 
     /// Makes the close discard unsent data and send a RST.
@@ -72,11 +72,13 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
         None
     }
 
-    /// Sets why the connection ends, before its stream is shut down. The default is for streams whose end has no reason.
+    /// Sets why the connection ends, before its stream is shut down. The default is for streams whose end has no
+    /// reason.
     fn set_close_reason(&mut self, _reason: &CloseReason) {}
 }
 
-/// The data that was written to a stream and that the peer has not acknowledged. The kernel holds it, after a close too.
+/// The data that was written to a stream and that the peer has not acknowledged. The kernel holds it, after a close
+/// too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendQueue {
     /// Whether the peer has acknowledged everything.
@@ -231,8 +233,8 @@ impl Stream for SocketStream {
     }
 }
 
-/// The kernel has no `TCP_INFO` for a Unix socket, and keeps at most its send buffer for a peer that does not read. Closing
-/// with unread requests resets the peer; no option forces a reset otherwise.
+/// The kernel has no `TCP_INFO` for a Unix socket, and keeps at most its send buffer for a peer that does not read.
+/// Closing with unread requests resets the peer; no option forces a reset otherwise.
 impl Stream for UnixStream {
     async fn wait_error(&mut self) -> io::Error {
         match self.ready(Interest::ERROR).await.and_then(|_| self.take_error()) {
@@ -256,8 +258,8 @@ impl Stream for UnixStream {
 impl<S: Stream> Stream for TlsStream<S> {
     const HAS_END_MESSAGE: bool = true;
 
-    /// Reads from the socket until there is data, and then only the data that is decrypted already. `poll_read` would go on
-    /// until the socket or the limit is exhausted, through any number of `KeyUpdate` messages.
+    /// Reads from the socket until there is data, and then only the data that is decrypted already. `poll_read` would
+    /// go on until the socket or the limit is exhausted, through any number of `KeyUpdate` messages.
     fn poll_append(&mut self, cx: &mut Context<'_>, input: &mut BytesMut, limit: usize) -> Poll<io::Result<usize>> {
         let mut appended = 0;
         loop {

@@ -1,8 +1,8 @@
 //! The stream of a WebSocket connection (RFC 6455), after the handshake.
 //!
 //! It depends on `stream`, `close_reason` and the frames in [`wire`](crate::wire::websocket). Binary messages carry the
-//! bytes of the stream, so the driver and the handler are the same as for TCP. A close frame from the peer is the end of
-//! the stream. Pings are answered, and sent every [`PING_INTERVAL`].
+//! bytes of the stream, so the driver and the handler are the same as for TCP. A close frame from the peer is the end
+//! of the stream. Pings are answered, and sent every [`PING_INTERVAL`].
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -26,8 +26,8 @@ use crate::wire::websocket::{encode_binary, encode_close, encode_ping, encode_po
 /// as their examples configure it, 50 s (`HAProxy`).
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Maximum control frames of a peer within a [`PING_INTERVAL`], without data between them: a dozen per second, more than any
-/// client needs.
+/// Maximum control frames of a peer within a [`PING_INTERVAL`], without data between them: a dozen per second, more
+/// than any client needs.
 const MAX_CONTROLS: u32 = 256;
 
 /// Minimum bytes of a read from the inner stream. A move of one byte is a frame of seven.
@@ -116,13 +116,13 @@ impl<S: Stream> WebSocketStream<S> {
         if ready!(received)? == 0 {
             self.end = InputEnd::Closed(None);
         }
-        // The pong to a ping. If there is no room for it, it leaves with the next frame.
+        // The pong to a ping. If the socket is full, it leaves with the next frame.
         let _ = self.poll_outgoing(cx)?;
         Poll::Ready(Ok(()))
     }
 
-    /// Decodes frames until their end, or the end of the peer's data. Answers only the last ping, as RFC 6455, section 5.5.3,
-    /// allows.
+    /// Decodes frames until their end, or the end of the peer's data. Answers only the last ping, as RFC 6455, section
+    /// 5.5.3, allows.
     fn decode(&mut self, frames: &mut BytesMut, data: &mut BytesMut) {
         let mut ping = None;
         loop {
@@ -185,7 +185,7 @@ impl<S: Stream> WebSocketStream<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads while the driver does not. Ready when there is no room for more, or the peer's data has ended.
+    /// Reads while the driver does not. Ready when the buffer is full, or the peer's data has ended.
     fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.ahead.len() >= MAX_AHEAD || !matches!(self.end, InputEnd::Open) {
             return Poll::Ready(Ok(()));
@@ -194,7 +194,7 @@ impl<S: Stream> WebSocketStream<S> {
         let received = self.poll_receive(cx, &mut ahead, MIN_READ);
         self.ahead = ahead;
         match ready!(received) {
-            // An error of TLS concerns what follows. The reply to what came before it is still awaited.
+            // An error of TLS concerns later bytes. The move before them still waits for its reply.
             Err(error) if error.raw_os_error().is_none() => self.end = InputEnd::Failed(error),
             Err(error) => return Poll::Ready(Err(error)),
             Ok(()) => {}
@@ -287,8 +287,8 @@ impl<S: Stream> Stream for WebSocketStream<S> {
     }
 }
 
-/// Returns the code and the text of the close frame for a close reason. `peer_code` is that of the peer's close frame, which
-/// is sent back (RFC 6455, section 5.5.1).
+/// Returns the code and the text of the close frame for a close reason. `peer_code` is that of the peer's close frame,
+/// which is sent back (RFC 6455, section 5.5.1).
 fn close_frame(reason: &CloseReason, peer_code: Option<CloseCode>) -> (CloseCode, Cow<'static, str>) {
     let code = match reason {
         CloseReason::PeerClosed => return (peer_code.unwrap_or(CloseCode::NORMAL), "".into()),

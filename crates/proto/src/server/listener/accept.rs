@@ -1,8 +1,8 @@
 //! The accept loop and its drain.
 //!
 //! It depends on `access_log`, `admission`, `extended`, `handshake`, `limit_reached`, `peer`, `proxy`, `web`,
-//! `connection`, `lifecycle`, and the rate limit, the counters and the table of connections in `observe`. Start reading at
-//! [`serve`].
+//! `connection`, `lifecycle`, and the rate limit, the counters and the table of connections in `observe`. Start reading
+//! at [`serve`].
 //!
 //! An accept error never ends the loop. An error of one connection is skipped; a resource shortage of the process or
 //! the machine makes the loop back off. Every accepted connection is either admitted, or rejected with a reply.
@@ -84,8 +84,8 @@ pub trait Listener: Send {
         String::new()
     }
 
-    /// Returns the value of the label `transport`: `tcp`, `unix`, `tls` over either, or `websocket` over any of these. The
-    /// default is for a test.
+    /// Returns the value of the label `transport`: `tcp`, `unix`, `tls` over either, or `websocket` over any of these.
+    /// The default is for a test.
     fn transport(&self) -> &'static str {
         "memory"
     }

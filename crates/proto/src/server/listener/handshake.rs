@@ -1,5 +1,5 @@
-//! The steps of a connection between accept and its first request: the PROXY protocol header, the TLS handshake, and the
-//! HTTP request of a web endpoint.
+//! The steps of a connection between accept and its first request: the PROXY protocol header, the TLS handshake, and
+//! the HTTP request of a web endpoint.
 //!
 //! It depends on `peer` and `web`, on TLS and timeouts in `config`, on `connection`, metrics and the table of
 //! connections. The accept loop runs each step in a separate task, within `timeouts.handshake`.
@@ -68,8 +68,8 @@ impl Handshakes {
         Self { settings: watch::Sender::new(Arc::new(settings)), metrics: Arc::default(), web: Arc::default() }
     }
 
-    /// Replaces the settings for later connections. Without a certificate in them, the current one stays: a `tls://` endpoint
-    /// listens until a restart, and must not serve plain text meanwhile.
+    /// Replaces the settings for later connections. Without a certificate in them, the current one stays: a `tls://`
+    /// endpoint listens until a restart, and must not serve plain text meanwhile.
     pub(crate) fn set(&self, mut settings: HandshakeSettings) {
         if settings.tls.services.is_none() {
             settings.tls = self.settings.borrow().tls.clone();

@@ -1,8 +1,8 @@
-//! The HTTP request at the start of a connection to a web endpoint: it gets the page, or opens a WebSocket connection (RFC
-//! 6455, section 4.2).
+//! The HTTP request at the start of a connection to a web endpoint: it gets the page, or opens a WebSocket connection
+//! (RFC 6455, section 4.2).
 //!
-//! It depends on `accept` for the service, on `connection`, metrics and browser headers. hyper parses the request. One request per
-//! connection: a client that asks for the page and then plays connects twice.
+//! It depends on `accept` for the service, on `connection`, metrics and browser headers. hyper parses the request. One
+//! request per connection: a client that asks for the page and then plays connects twice.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -32,7 +32,7 @@ use crate::server::observe::browser_headers::{content_security_policy, protect};
 use crate::server::observe::metrics::counters::Counters;
 use crate::server::observe::metrics::encode::counter;
 
-/// What a service has at its web endpoints.
+/// The content of the web endpoints of a service.
 #[derive(Clone, Debug)]
 pub struct Site {
     /// The page at `/`.
@@ -51,8 +51,8 @@ pub struct Page {
 }
 
 impl Page {
-    /// Creates a page whose HTML contains one inline style sheet and one inline script. The page may load nothing else, and
-    /// may connect only to its own origin.
+    /// Creates a page whose HTML contains one inline style sheet and one inline script. The page may load nothing else,
+    /// and may connect only to its own origin.
     #[must_use]
     pub fn new(html: String, style: &str, script: &str) -> Self {
         let policy = content_security_policy(style, script, "'none'");
@@ -86,7 +86,7 @@ impl WebMetrics {
     }
 }
 
-/// The result of a request to a web endpoint.
+/// The kind of a result, for the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RequestResult {
     /// A WebSocket connection.
@@ -110,7 +110,7 @@ impl RequestResult {
         ["websocket", "page", "not_found", "bad_request", "bad_version", "foreign_origin", "timeout", "closed"];
 }
 
-/// What a request has led to.
+/// The result of a request.
 #[expect(clippy::large_enum_variant, reason = "a value that is moved once")]
 pub(super) enum Opened<S, H> {
     /// A WebSocket connection and its handler.
@@ -258,8 +258,8 @@ fn check_handshake<B>(request: &Request<B>, origins: &[String]) -> Result<Header
     Ok(HeaderValue::try_from(accept_key(key)).unwrap_or(HeaderValue::from_static("")))
 }
 
-/// Whether a page of `origin` may open a connection to `host`: its own host, or one of `origins`. The scheme does not matter
-/// for the own host, because a proxy can end TLS.
+/// Whether a page of `origin` may open a connection to `host`: its own host, or one of `origins`. The scheme does not
+/// matter for the own host, because a proxy can end TLS.
 fn is_allowed(origin: &[u8], host: &[u8], origins: &[String]) -> bool {
     let own = origin.strip_prefix(b"http://").or(origin.strip_prefix(b"https://"));
     own.is_some_and(|own| own.eq_ignore_ascii_case(host))

@@ -2,8 +2,8 @@
 //!
 //! It depends on `pages`, which has the responses. `program` binds the admin listener and runs [`serve`] on a separate
 //! thread. It speaks HTTP/1.1. The limits of `[limits]` do not apply, because an operator needs it most when they are
-//! reached. It has a small limit instead, which affects only slow clients: the oldest exchange ends when a new one needs
-//! its slot.
+//! reached. It has a small limit instead, which affects only slow clients: the oldest exchange ends when a new one
+//! needs its slot.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -36,12 +36,13 @@ const TAKEN_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 /// The smallest size that hyper accepts, which is more than any request needs here.
 const MAX_HEADER_BYTES: usize = 8192;
 
-/// Serves the connections that `accept` returns, one request each. Never returns. A connection comes as the future of its
-/// handshake, which returns the stream. `is_taken` returns whether the client of a stream has acknowledged everything.
+/// Serves the connections that `accept` returns, one request each. Never returns. A connection comes as the future of
+/// its handshake, which returns the stream. `is_taken` returns whether the client of a stream has acknowledged
+/// everything.
 ///
 /// Slow clients cannot delay a client that sends its request at once: if all slots are taken, the oldest exchange is
-/// dropped. That does not protect a client of TLS, whose handshake takes a round trip: other connections can take all slots
-/// meanwhile.
+/// dropped. That does not protect a client of TLS, whose handshake takes a round trip: other connections can take all
+/// slots meanwhile.
 pub(crate) async fn serve<S, F>(
     mut accept: impl AsyncFnMut() -> F,
     is_taken: impl Fn(&S) -> bool + Copy + Send + Sync + 'static,
@@ -68,7 +69,8 @@ pub(crate) async fn serve<S, F>(
     }
 }
 
-/// Serves one request after the handshake, and waits until the client has closed its side too and has taken the response.
+/// Serves one request after the handshake, and waits until the client has closed its side too and has taken the
+/// response.
 async fn serve_exchange<S>(
     handshake: impl Future<Output = io::Result<S>>,
     is_taken: impl Fn(&S) -> bool,

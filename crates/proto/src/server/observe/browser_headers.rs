@@ -1,7 +1,7 @@
 //! The headers that restrict what a browser does with a response. They depend on no other module.
 //!
-//! A page has one inline style sheet and one inline script, and loads nothing else. The Content-Security-Policy names both
-//! by their hashes, so a browser runs nothing else, even if a value in the page were not escaped.
+//! A page has one inline style sheet and one inline script, and loads nothing else. The Content-Security-Policy names
+//! both by their hashes, so a browser runs nothing else, even if a value in the page were not escaped.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

@@ -22,8 +22,8 @@ use crate::server::observe::admin;
 use crate::server::observe::pages::Pages;
 use crate::server::observe::rate_limit::RateLimit;
 
-/// The accept queue of the admin listener is long because of floods: while their connections are accepted, it holds a health
-/// check behind them. With deferred accept, the request is there when its connection is accepted.
+/// The accept queue of the admin listener is long because of floods: while their connections are accepted, it holds a
+/// health check behind them. With deferred accept, the request is there when its connection is accepted.
 pub(super) const OPTIONS: ListenOptions =
     ListenOptions { backlog: 1024, defer_accept: true, buffers: SocketBuffers { send: 64 * 1024, receive: 16 * 1024 } };
 
@@ -32,12 +32,13 @@ type AdminStream = Either<SocketStream, Box<TlsStream<SocketStream>>>;
 
 /// Serves the admin listeners until the process ends. During a drain they still reply, and `/readyz` reports the drain.
 ///
-/// They have a separate thread, which the kernel schedules beside those of the services: their load does not delay it, and
-/// its load takes the CPU time of one thread at most. The thread does not keep the process from exiting.
+/// They have a separate thread, which the kernel schedules beside those of the services: their load does not delay it,
+/// and its load takes the CPU time of one thread at most. The thread does not keep the process from exiting.
 pub(super) fn start(listeners: Vec<EndpointListener>, pages: Pages) -> io::Result<()> {
     let (result, started) = mpsc::channel();
     let serve = move |result: &mpsc::Sender<io::Result<()>>| {
-        // Built on this thread: tokio panics if a runtime is dropped on a thread of another runtime, even after an error.
+        // Built on this thread: tokio panics if a runtime is dropped on a thread of another runtime, even after an
+        // error.
         Builder::new_current_thread().enable_all().build()?.block_on(async {
             let listeners: Vec<_> =
                 listeners.into_iter().map(EndpointListener::reregister).collect::<Result<_, _>>()?;

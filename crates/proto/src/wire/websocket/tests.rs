@@ -163,7 +163,10 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), reads in prop::collection::vec(1..20_usize, 1..5)) {
+    fn no_bytes_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        reads in prop::collection::vec(1..20_usize, 1..5),
+    ) {
         let whole = decode(&bytes, &[usize::MAX]);
         prop_assert_eq!(decode(&bytes, &reads), whole);
     }
