@@ -104,8 +104,9 @@ where
                     },
                 };
                 now = Instant::now();
-                done.observe(&context.metrics.latency, timer.last_progress(), now);
-                io.log_slow(&done, timer.last_progress(), now);
+                let duration = now - done.started;
+                done.observe(&context.metrics.latency, timer.last_progress(), duration);
+                io.log_slow(&done, timer.last_progress(), duration);
                 match (done.event, done.progress.wait_for) {
                     (Event::Eof, _) if !S::HAS_END_MESSAGE && io.send_queue().is_empty => {
                         return CloseReason::PeerClosed;

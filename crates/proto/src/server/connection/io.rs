@@ -77,16 +77,17 @@ const READ_TURN: Duration = Duration::from_micros(20);
 const MAX_READ_TURNS: u8 = 64;
 
 impl Handled {
-    /// Counts the durations of its replies, which were written by `now`. `last` is when the previous event was handled.
-    pub(super) fn observe(&self, latency: &LatencyHistogram, last: Instant, now: Instant) {
+    /// Counts the durations of its replies, which were written `duration` after it started. `last` is when the previous
+    /// event was handled.
+    pub(super) fn observe(&self, latency: &LatencyHistogram, last: Instant, duration: Duration) {
         let mut immediate = self.progress.replies;
         if self.is_delayed() {
             // The first reply is to a request that has waited since `last`.
-            latency.observe(now - last, self.progress.replies.min(1));
+            latency.observe(self.started - last + duration, self.progress.replies.min(1));
             immediate = immediate.saturating_sub(1);
         }
         if immediate > 0 {
-            latency.observe(now - self.started, immediate);
+            latency.observe(duration, immediate);
         }
     }
 
@@ -273,10 +274,9 @@ where
         })
     }
 
-    /// Records the replies of `handled`, which were written by `now`, if they are among the slowest. `last` is when the
-    /// previous event was handled.
-    pub(super) fn log_slow(&self, handled: &Handled, last: Instant, now: Instant) {
-        let duration = now - handled.started;
+    /// Records the replies of `handled`, which were written `duration` after it started, if they are among the slowest.
+    /// `last` is when the previous event was handled.
+    pub(super) fn log_slow(&self, handled: &Handled, last: Instant, duration: Duration) {
         if SLOW_LOG.is_slow(duration) && handled.progress.replies > 0 {
             self.record_slow(handled, last, duration);
         }
