@@ -50,6 +50,9 @@ pub trait Service: Send + Sync + 'static {
     /// The protocol handler of one connection.
     type Handler: Handler;
 
+    /// Whether its connections begin with an HTTP request: it is served at web endpoints only. The default is `false`.
+    const IS_WEB: bool = false;
+
     /// Creates the handler of a new connection.
     fn handler(&self) -> Self::Handler;
 
@@ -401,8 +404,11 @@ impl<S: Service> Connections<S> {
         web: Option<Arc<WebMetrics>>,
         record: Option<Arc<AccessRecord>>,
     ) {
-        let Some(web) = web else { return self.spawn(stream, admitted, record) };
-        let connections = self.clone();
+        // A constant, so that the program contains no WebSocket driver for services without web endpoints.
+        if !S::IS_WEB {
+            return self.spawn(stream, admitted, record);
+        }
+        let (connections, web) = (self.clone(), web.unwrap_or_default());
         self.tasks.spawn(async move {
             match connections.open(stream, deadline, &web).await {
                 Ok((stream, handler)) => connections.spawn_driver(stream, handler, admitted, record),
