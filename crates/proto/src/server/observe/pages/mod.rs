@@ -79,7 +79,7 @@ impl Pages {
     }
 
     /// Replies to a request. Only its head matters.
-    pub(crate) fn respond<B>(&self, request: &Request<B>) -> PageResponse {
+    pub(crate) async fn respond<B>(&self, request: &Request<B>) -> PageResponse {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let text = "method not allowed: use GET or HEAD\n";
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text.to_owned());
@@ -89,9 +89,10 @@ impl Pages {
         match request.uri().path() {
             "/" => html::respond(self.overview(language(request))),
             "/status" => json(&self.status.status()),
-            "/connections" => {
-                connections::respond(self.status.sources(), &self.snapshots.current(&CONNECTIONS), &Asked::new(request))
-            }
+            "/connections" => match self.snapshots.current(&CONNECTIONS).await {
+                Ok(snapshot) => connections::respond(self.status.sources(), &snapshot, &Asked::new(request)),
+                Err(error) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("cannot list the connections: {error}\n")),
+            },
             "/slow" => slow::respond(self.status.sources(), &SLOW_LOG.slowest(), &Asked::new(request)),
             "/healthz" => plain(StatusCode::OK, "ok\n".to_owned()),
             "/readyz" if !(self.status.sources().is_ready)() => {
@@ -217,8 +218,8 @@ mod tests {
         }
     }
 
-    fn respond(method: Method, path: &str) -> PageResponse {
-        Pages::for_tests().respond(&Request::builder().method(method).uri(path).body(()).unwrap())
+    async fn respond(method: Method, path: &str) -> PageResponse {
+        Pages::for_tests().respond(&Request::builder().method(method).uri(path).body(()).unwrap()).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -241,16 +242,16 @@ mod tests {
         let listed = || PATHS.split([' ', ',']).filter(|word| word.starts_with('/'));
         assert!(listed().count() >= 5);
         for path in listed() {
-            assert_eq!(respond(Method::GET, path).status(), StatusCode::OK, "{path}");
-            assert_eq!(respond(Method::HEAD, path).status(), StatusCode::OK, "{path}");
-            let rejected = respond(Method::POST, path);
+            assert_eq!(respond(Method::GET, path).await.status(), StatusCode::OK, "{path}");
+            assert_eq!(respond(Method::HEAD, path).await.status(), StatusCode::OK, "{path}");
+            let rejected = respond(Method::POST, path).await;
             assert_eq!(
                 (rejected.status(), &rejected.headers()[ALLOW]),
                 (StatusCode::METHOD_NOT_ALLOWED, &"GET, HEAD".parse().unwrap())
             );
         }
         for path in ["/statu", "/status/", "//", "/%2e"] {
-            assert_eq!(respond(Method::GET, path).status(), StatusCode::NOT_FOUND, "{path}");
+            assert_eq!(respond(Method::GET, path).await.status(), StatusCode::NOT_FOUND, "{path}");
         }
     }
 
