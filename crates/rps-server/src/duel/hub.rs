@@ -402,8 +402,8 @@ impl PlayerHandle {
         Poll::Pending
     }
 
-    /// Returns a function that names the current activity of this player. It does not keep the hub. After the player has
-    /// left, it returns `None`.
+    /// Returns a function that names the current activity of this player. It does not keep the hub. After the player
+    /// has left, it returns `None`.
     pub(super) fn activity(&self) -> Activity {
         let connected = Arc::downgrade(self.hub.state().slots[self.id.index()].connected.get_or_insert_default());
         let (hub, id) = (Arc::downgrade(&self.hub), self.id);

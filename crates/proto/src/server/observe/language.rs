@@ -43,8 +43,8 @@ impl Language {
     /// All languages, in the order of the variants.
     pub(crate) const ALL: [Self; 2] = [Self::English, Self::Chinese];
 
-    /// Chooses the language for the ranges of `Accept-Language` (RFC 9110, 12.5.4): the one with the highest quality, of
-    /// equal ones the first. `*` is for each language that has no range. English if no language is acceptable.
+    /// Chooses the language for the ranges of `Accept-Language` (RFC 9110, 12.5.4): the one with the highest quality,
+    /// of equal ones the first. `*` is for each language that has no range. English if no language is acceptable.
     pub(super) fn accepted(ranges: &[Preference<'_>]) -> Self {
         let best = |is_meant: &dyn Fn(&str) -> bool| {
             let meant = ranges.iter().enumerate().filter(|(_, preference)| is_meant(preference.range));

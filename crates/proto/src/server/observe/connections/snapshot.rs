@@ -1,11 +1,12 @@
 //! A list of the open connections at one moment.
 //!
 //! It depends on `table` and `socket_diagnostics`. It visits the open descriptors in `/proc/self/fd`, so its cost does
-//! not depend on the number of connections at an earlier time. An entry of the table may be older than the descriptor's
-//! socket, so a connection is listed only if the kernel agrees:
+//! not depend on the highest descriptor so far. An entry of the table may be older than the descriptor's socket, so a
+//! connection is listed only if the kernel agrees:
 //!
 //! 1. The descriptor is a socket, and has an inode. The entry is read after the inode, and is still the same at the end
-//!    of the snapshot. So it is that of an earlier connection only if the whole snapshot is between an accept and its entry.
+//!    of the snapshot. So it is that of an earlier connection only if no entry is written from the accept of the later
+//!    one to the end.
 //! 2. The kernel has a connected socket with this inode.
 //! 3. That socket's local address is the endpoint's. A connection that this process has opened itself has another port,
 //!    and a listening socket is not connected. A Unix socket has the path of the listening socket that has accepted it.

@@ -72,8 +72,8 @@ pub(crate) struct TlsDetails {
     pub(crate) client_subject: Option<Arc<str>>,
 }
 
-/// Returns the current activity of a connection, such as `paired`; `None` after its handler was dropped. It must not use
-/// the table, and must not own what the handler uses: the table keeps it until the next accept with the descriptor.
+/// Returns the current activity of a connection, such as `paired`; `None` after its handler was dropped. It must not
+/// use the table, and must not own what the handler uses: the table keeps it until the next accept with the descriptor.
 pub type Activity = Arc<dyn Fn() -> Option<&'static str> + Send + Sync>;
 
 /// An entry: the accept time in milliseconds, in 47 bits; the endpoint, in 16; whether there are details, in one. It is

@@ -1,8 +1,8 @@
 //! The document around each page: its head, its navigation, and its headers.
 //!
-//! It depends on `texts`, and on `language` and `browser_headers` in `observe`. A page has no external resources. Its scripts and styles are the texts of [`STYLE`] and
-//! [`SCRIPT`], which the Content-Security-Policy names by their hashes, so a browser runs nothing else, even if a value
-//! were not escaped.
+//! It depends on `texts`, and on `language` and `browser_headers` in `observe`. A page has no external resources. Its
+//! scripts and styles are the texts of [`STYLE`] and [`SCRIPT`], which the Content-Security-Policy names by their
+//! hashes, so a browser runs nothing else, even if a value were not escaped.
 
 use std::sync::LazyLock;
 

@@ -1,7 +1,7 @@
 //! What the admin listener serves: health, metrics, and the pages for operators.
 //!
-//! It depends on `metrics`, `status`, `connections`, `slow_log`, `language`, `preferences` and `browser_headers`. A path
-//! has one place: a line in `PATHS`, and an arm in [`Pages::respond`].
+//! It depends on `metrics`, `status`, `connections`, `slow_log`, `language`, `preferences` and `browser_headers`. A
+//! path has one place: a line in `PATHS`, and an arm in [`Pages::respond`].
 //!
 //! - `html`: the document around each page, its headers, and the pieces that pages share;
 //! - `chart`, `numbers`: charts, and numbers as text;
@@ -70,7 +70,6 @@ impl Pages {
 
     /// Takes the samples for rates and charts, and keeps the log of slow replies. Never returns.
     pub(crate) async fn take_samples(&self) {
-        SLOW_LOG.on_time(Instant::now());
         let mut ticks = interval_at(Instant::now() + SAMPLE_INTERVAL, SAMPLE_INTERVAL);
         // After a stop of the process, one sample for the whole time.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
