@@ -35,10 +35,12 @@ RUN find . -type f ! -name '*.rs' ! -name Cargo.toml ! -name Cargo.lock ! -path 
 # --target, although it is the host, keeps the flag away from proc macros, which
 # cannot be linked statically. The binary has paths of source files, for
 # backtraces: those in the workspace and in crates, without where the builder
-# has them. CFLAGS does the same for the C code of a crate.
+# has them. CFLAGS does the same for the C code of a crate. The debug information
+# is compressed, which makes the image half as large.
 FROM ${BUILDER} AS dependencies
 WORKDIR /src
-ENV RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=/src=. \
+ENV RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,--compress-debug-sections=zlib \
+--remap-path-prefix=/src=. \
 --remap-path-prefix=${CARGO_HOME:-/usr/local/cargo}=cargo" \
     CFLAGS="-ffile-prefix-map=${CARGO_HOME:-/usr/local/cargo}=cargo"
 COPY --from=skeleton /src .

@@ -264,8 +264,8 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         self.bind_all(service, key, options, ListenerKind::Internal)
     }
 
-    /// Like [`bind`](Self::bind), for clients that begin with an HTTP request: they get the page of
-    /// [`Service::site`](crate::server::Service::site), or open a WebSocket connection.
+    /// Like [`bind`](Self::bind), for a service that is [web](crate::server::Service::IS_WEB): a client gets the page of
+    /// its [site](crate::server::Service::site), or opens a WebSocket connection.
     ///
     /// # Errors
     ///
