@@ -50,6 +50,8 @@ where
 {
     type Handler = GameHandler<R>;
 
+    const IS_WEB: bool = true;
+
     /// Returns a handler of the solo game. Connections of web endpoints have a path instead.
     fn handler(&self) -> GameHandler<R> {
         GameHandler::Solo(self.solo.handler())

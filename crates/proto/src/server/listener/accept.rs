@@ -24,7 +24,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use crate::server::connection::close::{close, half_close, half_close_now};
+use crate::server::connection::close::{MAX_WRITE_TIMEOUTS, close, half_close, half_close_now};
 use crate::server::connection::close_reason::CloseReason;
 use crate::server::connection::driver::{self, ConnectionContext};
 use crate::server::connection::handler::Handler;
@@ -49,6 +49,9 @@ use crate::server::observe::rate_limit::RateLimit;
 pub trait Service: Send + Sync + 'static {
     /// The protocol handler of one connection.
     type Handler: Handler;
+
+    /// Whether its connections begin with an HTTP request: it is served at web endpoints only. The default is `false`.
+    const IS_WEB: bool = false;
 
     /// Creates the handler of a new connection.
     fn handler(&self) -> Self::Handler;
@@ -401,8 +404,11 @@ impl<S: Service> Connections<S> {
         web: Option<Arc<WebMetrics>>,
         record: Option<Arc<AccessRecord>>,
     ) {
-        let Some(web) = web else { return self.spawn(stream, admitted, record) };
-        let connections = self.clone();
+        // A constant, so that the program contains no WebSocket driver for services without web endpoints.
+        if !S::IS_WEB {
+            return self.spawn(stream, admitted, record);
+        }
+        let (connections, web) = (self.clone(), web.unwrap_or_default());
         self.tasks.spawn(async move {
             match connections.open(stream, deadline, &web).await {
                 Ok((stream, handler)) => connections.spawn_driver(stream, handler, admitted, record),
@@ -418,27 +424,32 @@ impl<S: Service> Connections<S> {
     /// Returns the close reason if it opens none. The client then has the response.
     async fn open<I: Stream>(
         &self,
-        stream: I,
+        mut stream: I,
         deadline: Instant,
         metrics: &WebMetrics,
     ) -> Result<(WebSocketStream<I>, S::Handler), CloseReason> {
+        let ConnectionContext { timeouts, shutdown, .. } = &*self.context;
         let opened = async {
             self.wait_first_bytes(&stream, deadline).await?;
-            self.run_step(timeout_at(deadline, web::open(stream, &*self.service))).await
+            let write_timeout = timeouts.write * MAX_WRITE_TIMEOUTS;
+            self.run_step(web::open(&mut stream, &*self.service, deadline, write_timeout)).await
         };
         let (result, reason) = match opened.await? {
-            Ok(Ok(Opened::WebSocket(stream, handler))) => {
+            Ok(Opened::WebSocket(handler, frames)) => {
                 metrics.count(RequestResult::WebSocket);
-                return Ok((stream, handler));
+                return Ok((WebSocketStream::new(stream, &frames), handler));
             }
-            Ok(Ok(Opened::Response(result, mut stream))) => {
-                let ConnectionContext { timeouts, shutdown, .. } = &*self.context;
+            Ok(Opened::Response(result)) => {
                 let is_taken = close(&mut stream, timeouts.write, shutdown).await;
                 (result, if is_taken { CloseReason::HttpResponse } else { CloseReason::WriteTimeout })
             }
-            Ok(Ok(Opened::Closed)) => (RequestResult::Closed, CloseReason::PeerClosed),
-            Ok(Err(error)) => (RequestResult::Closed, CloseReason::Io(error)),
-            Err(_) => (RequestResult::Timeout, CloseReason::RequestTimeout),
+            Ok(Opened::NotTaken(result)) => {
+                stream.reset_on_close();
+                (result, CloseReason::WriteTimeout)
+            }
+            Ok(Opened::Closed) => (RequestResult::Closed, CloseReason::PeerClosed),
+            Ok(Opened::TimedOut) => (RequestResult::Timeout, CloseReason::RequestTimeout),
+            Err(error) => (RequestResult::Closed, CloseReason::Io(error)),
         };
         metrics.count(result);
         Err(reason)

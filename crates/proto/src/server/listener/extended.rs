@@ -65,7 +65,8 @@ impl<H: Handler> Handler for Extended<H> {
 
     fn read_bytes(&self) -> usize {
         let has_rate = self.quota().is_some_and(|quota| quota.rate() > 0);
-        if has_rate { H::READ_BYTES.min(MAX_READ_BYTES) } else { H::READ_BYTES }
+        let bytes = self.handler.read_bytes();
+        if has_rate { bytes.min(MAX_READ_BYTES) } else { bytes }
     }
 
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress {
