@@ -89,3 +89,29 @@ impl<H: Handler> Handler for Extended<H> {
         self.handler.poll_push(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::connection::handler::WaitFor;
+
+    struct Reader;
+
+    impl Handler for Reader {
+        const READ_BYTES: usize = 4096;
+        const TURN_REPLIES: usize = 1;
+
+        fn read_bytes(&self) -> usize {
+            16
+        }
+
+        fn handle(&mut self, _: Event, _: &mut BytesMut, _: &mut BytesMut, _: usize) -> Progress {
+            Progress { replies: 0, wait_for: WaitFor::Request }
+        }
+    }
+
+    #[test]
+    fn the_handler_decides_how_much_is_read() {
+        assert_eq!(Extended::new(Reader, None, None).read_bytes(), 16);
+    }
+}
