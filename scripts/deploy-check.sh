@@ -7,8 +7,8 @@
 #                                   Valkey, and runs compose.tls.yaml
 #
 # Needs a Rust toolchain, haproxy, systemd-analyze, promtool, python3, docker-compose, openssl and kubernetes-validate
-# (from PyPI; with the schemas of Kubernetes), and fails if one is missing. --run also needs a docker engine and, where
-# no image registry can be reached, three environment variables:
+# (from PyPI; with the schemas of Kubernetes), and fails if one is missing. --run also needs curl, a docker engine and,
+# where no image registry can be reached, three environment variables:
 #
 #   BUILDER_IMAGE  image to compile in, as for scripts/docker-smoke.sh
 #   HAPROXY_IMAGE  image with haproxy and wget, such as .ci/docker-programs makes
@@ -51,7 +51,8 @@ check_haproxy() {
     check_success "haproxy accepts haproxy.cfg without a warning" haproxy -c -dW -f "$deploy/haproxy.cfg"
     sed 's/# NO ENGINE: //' "$deploy/haproxy.cfg" >"$scratch/haproxy.cfg"
     check_success "haproxy accepts haproxy.cfg for duels without an engine" haproxy -c -dW -f "$scratch/haproxy.cfg"
-    grep -qE '^ *server rps-2 .* backup$' "$scratch/haproxy.cfg" || fail "haproxy.cfg: no duel server is a backup without an engine"
+    (($(grep -cE '^ *server rps-2 .* backup$' "$scratch/haproxy.cfg") == 2)) \
+        || fail "haproxy.cfg: without an engine, one server of the duels and one of the web endpoints is a backup"
 }
 
 # A unit is valid only if its program exists, so the check creates one. The units are checked together, because a socket
@@ -281,7 +282,7 @@ run_tls() {
 
 run() {
     local service container summary started since
-    need docker
+    need curl docker
     docker info >/dev/null 2>&1 || fail "no docker engine is available"
     build -p cli-client
     PATH=$bin:$PATH

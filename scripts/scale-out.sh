@@ -345,6 +345,25 @@ for service in power rps duel; do
 done
 pass "two replicas of each server behind HAProxy at $POWER_ADDR, $RPS_ADDR and $DUEL_ADDR"
 
+# Plays scissors over WebSocket, as a browser does, and prints the reply. The frame has a mask of zeros.
+launch browser python3 -c '
+import socket, sys
+host, port = sys.argv[1].split(":")
+connection = socket.create_connection((host, int(port)), timeout=60)
+connection.sendall(b"GET /duel HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                   b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+stream = connection.makefile("rb")
+while stream.readline() not in (b"\r\n", b""):
+    pass
+connection.sendall(b"\x82\x81\0\0\0\0001")
+opcode, length = stream.read(2)
+print(stream.read(length).decode())
+' "${address[haproxy web]}"
+check 0 "rock win" "" "$bin/cli-client" rps throw rock --duel
+wait_for_end browser
+check 0 "z" "" cat "$scratch/browser.log"
+pass "a player in a browser and one on TCP meet through HAProxy"
+
 export DRAINS=$scratch/drains # a file with the number of drains
 launch players players
 # A long timeout: a late reply of a slow machine is not a lost request.

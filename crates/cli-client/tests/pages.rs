@@ -18,7 +18,7 @@ use support::pages::{
 };
 
 /// Programs that are not part of this repository. Only the files among their arguments are checked.
-const OTHER_PROGRAMS: &str = "curl docker docker-compose echo grep head install ip kill kubectl mkdir nc printf promtool redis-cli redis-server sed sleep systemctl";
+const OTHER_PROGRAMS: &str = "curl docker docker-compose echo grep head install ip jq kill kubectl mkdir nc printf promtool redis-cli redis-server sed sleep systemctl";
 
 #[test]
 fn every_command_of_every_page_can_be_run() {

@@ -29,7 +29,8 @@ use thiserror::Error;
 /// this is twice as many as the servers read at once.
 pub const MAX_MESSAGE_BYTES: u64 = 64 * 1024;
 
-/// Maximum frames of a message. Frames without payload have no other bound.
+/// Maximum frames of a message, and maximum frames without payload in a row: these cost time, and are bounded by no
+/// number of bytes.
 pub const MAX_FRAGMENTS: u32 = 1024;
 
 /// Maximum bytes of the payload of a control frame (RFC 6455, section 5.5).
@@ -126,6 +127,9 @@ pub enum Violation {
     /// A message has more than [`MAX_FRAGMENTS`].
     #[error("a message of more than 1024 frames")]
     TooManyFragments,
+    /// The peer sends more than [`MAX_FRAGMENTS`] frames without payload in a row.
+    #[error("more than 1024 frames without data")]
+    TooManyEmpty,
     /// The peer sends control frames faster than the server has to answer them.
     #[error("too many control frames")]
     TooManyControls,
@@ -145,7 +149,7 @@ impl Violation {
             Self::Text => CloseCode::UNSUPPORTED_DATA,
             Self::InvalidCloseText => CloseCode::INVALID_PAYLOAD,
             Self::MessageTooBig => CloseCode::MESSAGE_TOO_BIG,
-            Self::TooManyFragments | Self::TooManyControls => CloseCode::POLICY_VIOLATION,
+            Self::TooManyFragments | Self::TooManyEmpty | Self::TooManyControls => CloseCode::POLICY_VIOLATION,
             _ => CloseCode::PROTOCOL_ERROR,
         }
     }
@@ -163,6 +167,8 @@ pub struct FrameDecoder {
     control: Vec<u8>,
     /// The frames of the current message so far; 0 between messages.
     fragments: u32,
+    /// The frames without payload since the last payload.
+    empty_frames: u32,
     /// The bytes of the current message so far, including those of the current frame that have not arrived.
     message_bytes: u64,
 }
@@ -248,12 +254,15 @@ impl FrameDecoder {
             _ => {}
         }
         self.fragments += 1;
+        self.empty_frames = if frame.remaining == 0 { self.empty_frames + 1 } else { 0 };
         // Neither addition overflows: both sums are limited here, and a length has 63 bits.
         self.message_bytes += frame.remaining;
         if self.message_bytes > MAX_MESSAGE_BYTES {
             Err(Violation::MessageTooBig)
         } else if self.fragments > MAX_FRAGMENTS {
             Err(Violation::TooManyFragments)
+        } else if self.empty_frames > MAX_FRAGMENTS {
+            Err(Violation::TooManyEmpty)
         } else {
             Ok(())
         }

@@ -1,6 +1,7 @@
 //! `[web]`: the endpoints for browsers.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::ops::Deref;
 
 use proto::server::config::EndpointList;
@@ -51,17 +52,25 @@ impl Deref for Origins {
 fn is_origin(text: &str) -> bool {
     let Some((scheme, authority)) = text.split_once("://") else { return false };
     let default_port = match scheme {
-        "http" => ":80",
-        "https" => ":443",
+        "http" => 80,
+        "https" => 443,
         _ => return false,
     };
-    let is_in_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-    let port = authority.rsplit_once(':').filter(|_| !authority.ends_with(']')).map(|(_, port)| port);
-    !authority.is_empty()
-        && !authority.starts_with(':')
-        && authority.bytes().all(is_in_host)
-        && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|number| number.to_string() == port))
-        && !authority.ends_with(default_port)
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !authority.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let is_port = |port: &str| {
+        let number = port.parse::<u16>().ok();
+        number.is_some_and(|number| number != default_port && number != 0 && number.to_string() == port)
+    };
+    let is_in_label = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let is_label = |label: &str| !label.is_empty() && label.bytes().all(is_in_label);
+    let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => host.split('.').all(is_label),
+    };
+    is_host && port.is_none_or(is_port)
 }
 
 struct OriginsVisitor;
@@ -131,6 +140,13 @@ mod tests {
             "http://user@game.example",
             "ftp://game.example",
             "https://spiel.exämple",
+            "http://[::1",
+            "http://]",
+            "http://[game.example]",
+            "http://a:b:81",
+            "https://...",
+            "http://game.example:",
+            "http://game.example:0",
             "https://a,",
         ] {
             let error = parse(text).unwrap_err();

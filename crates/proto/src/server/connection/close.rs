@@ -31,7 +31,7 @@ const DISCARD_CHUNK: usize = 16 * 1024;
 const MAX_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The longest wait for a peer that takes its replies slowly, in write timeouts.
-const MAX_WRITE_TIMEOUTS: u32 = 6;
+pub(crate) const MAX_WRITE_TIMEOUTS: u32 = 6;
 
 /// Closes `stream` so that the peer gets every reply, or none of them is left in the kernel.
 ///

@@ -91,6 +91,9 @@ impl CloseReason {
             Self::TlsTruncated
         } else if Violation::of(&error).is_some() {
             Self::WebSocketFailed(error)
+        } else if error.kind() == io::ErrorKind::ConnectionAborted && error.raw_os_error().is_none() {
+            // See `Stream::wait_error`.
+            Self::PeerClosed
         } else {
             Self::Io(error)
         }

@@ -91,7 +91,7 @@ where
                         }
                         Err(error) => match CloseReason::of_stream_error(error) {
                             reason @ CloseReason::Io(_) => return reason,
-                            // The peer broke a rule of TLS or WebSocket. Earlier requests have their replies.
+                            // The peer broke a rule of TLS or WebSocket, or has left while its reply was pending.
                             reason => break reason,
                         },
                     }

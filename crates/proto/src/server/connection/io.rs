@@ -191,7 +191,7 @@ where
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.load(self.unconsumed.as_deref());
             let limit = self.handler.read_bytes();
-            // Only TLS can take long, and only it has an end message.
+            // Only TLS can take long. A stream without an end message is not TLS.
             let began = S::HAS_END_MESSAGE.then(Instant::now);
             let read = task::ready!(self.stream.poll_append(cx, &mut scratch.input, limit))?;
             let event = if read == 0 { Event::Eof } else { Event::Data };

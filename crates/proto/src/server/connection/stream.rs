@@ -39,7 +39,8 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
     /// Waits for an error of the connection, most often a reset by the peer, and returns it.
     ///
     /// A read returns the error only after the data that arrived before it. This method returns it at once, for a
-    /// caller that does not read yet. A half-close by the peer is not an error.
+    /// caller that does not read yet. A half-close by the peer is not an error. If the peer has closed both directions,
+    /// the error is `ConnectionAborted`, without a number of the kernel.
     fn wait_error(&mut self) -> impl Future<Output = io::Error> + Send;
 
     /// Waits until the peer has sent bytes or has closed the connection. The default is for streams in memory.
@@ -277,6 +278,14 @@ impl<S: Stream> Stream for TlsStream<S> {
 
     fn wait_error(&mut self) -> impl Future<Output = io::Error> + Send {
         self.get_mut().0.wait_error()
+    }
+
+    async fn wait_input(&self) {
+        let (stream, session) = self.get_ref();
+        // Without decrypted data, the session has to read.
+        if session.wants_read() {
+            stream.wait_input().await;
+        }
     }
 
     fn has_unread(&self) -> bool {

@@ -72,8 +72,10 @@ pub(crate) struct WebSocketStream<S> {
 enum InputEnd {
     /// It has not ended.
     Open,
-    /// With a close frame, or a FIN without one.
-    Closed(Option<CloseCode>),
+    /// With a close frame of this code: the peer does not read any more.
+    CloseFrame(CloseCode),
+    /// With a FIN: the peer still reads.
+    Fin,
     /// With a violation or an error that the driver has not seen.
     Failed(io::Error),
     /// With a violation or an error. What still arrives is discarded, because closing with unread data would reset the
@@ -105,6 +107,8 @@ impl<S: Stream> WebSocketStream<S> {
     /// Reads from the inner stream once, and appends the payload to `data`. It can be empty.
     fn poll_receive(&mut self, cx: &mut Context<'_>, data: &mut BytesMut, limit: usize) -> Poll<io::Result<()>> {
         self.poll_ping(cx)?;
+        // Frames that had no room, such as a ping, leave as soon as there is room.
+        let _ = self.poll_outgoing(cx)?;
         let received = SCRATCH.with_borrow_mut(|Scratch { frames, .. }| {
             frames.clear();
             let received = self.inner.poll_append(cx, frames, limit.max(MIN_READ));
@@ -114,9 +118,9 @@ impl<S: Stream> WebSocketStream<S> {
             received
         });
         if ready!(received)? == 0 {
-            self.end = InputEnd::Closed(None);
+            self.end = InputEnd::Fin;
         }
-        // The pong to a ping. If the socket is full, it leaves with the next frame.
+        // The pong to a ping.
         let _ = self.poll_outgoing(cx)?;
         Poll::Ready(Ok(()))
     }
@@ -132,7 +136,9 @@ impl<S: Stream> WebSocketStream<S> {
                 self.controls = 0;
             }
             let control = match decoded {
-                Ok(Some(_)) if self.controls == MAX_CONTROLS => Err(Violation::TooManyControls),
+                Ok(Some(Control::Ping(_) | Control::Pong)) if self.controls == MAX_CONTROLS => {
+                    Err(Violation::TooManyControls)
+                }
                 other => other,
             };
             match control {
@@ -140,7 +146,7 @@ impl<S: Stream> WebSocketStream<S> {
                 Ok(Some(Control::Ping(payload))) => ping = Some(payload),
                 Ok(Some(Control::Pong)) => {}
                 Ok(Some(Control::Close(code))) => {
-                    self.end = InputEnd::Closed(code);
+                    self.end = InputEnd::CloseFrame(code.unwrap_or(CloseCode::NORMAL));
                     break;
                 }
                 Err(violation) => {
@@ -171,7 +177,7 @@ impl<S: Stream> WebSocketStream<S> {
         Ok(())
     }
 
-    /// Writes the frames that wait for room in the inner stream.
+    /// Writes the frames that wait for room in the inner stream, and flushes it.
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.outgoing.is_empty() {
             let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.outgoing))?;
@@ -182,13 +188,20 @@ impl<S: Stream> WebSocketStream<S> {
         }
         // An idle connection holds no buffer.
         self.outgoing = BytesMut::new();
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.inner).poll_flush(cx)
     }
 
     /// Reads while the driver does not. Ready when the buffer is full, or the peer's data has ended.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the stream does, and at a close frame: no reply would be read any more.
     fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.ahead.len() >= MAX_AHEAD || !matches!(self.end, InputEnd::Open) {
-            return Poll::Ready(Ok(()));
+        self.poll_ping(cx)?;
+        match self.end {
+            InputEnd::CloseFrame(_) => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+            InputEnd::Open if self.ahead.len() < MAX_AHEAD => {}
+            _ => return Poll::Ready(Ok(())),
         }
         let mut ahead = std::mem::take(&mut self.ahead);
         let received = self.poll_receive(cx, &mut ahead, MIN_READ);
@@ -239,8 +252,8 @@ impl<S: Stream> Stream for WebSocketStream<S> {
         }
         match std::mem::replace(&mut self.end, InputEnd::Discarding) {
             InputEnd::Failed(error) => Poll::Ready(Err(error)),
-            InputEnd::Closed(code) => {
-                self.end = InputEnd::Closed(code);
+            end @ (InputEnd::CloseFrame(_) | InputEnd::Fin) => {
+                self.end = end;
                 Poll::Ready(Ok(0))
             }
             InputEnd::Open | InputEnd::Discarding => self.inner.poll_append(cx, input, limit),
@@ -249,9 +262,15 @@ impl<S: Stream> Stream for WebSocketStream<S> {
 
     /// Reads ahead, so that pings are answered while the peer waits for a reply.
     async fn wait_error(&mut self) -> io::Error {
-        match poll_fn(|cx| self.poll_read_ahead(cx)).await {
-            Ok(()) => self.inner.wait_error().await,
-            Err(error) => error,
+        loop {
+            if let Err(error) = poll_fn(|cx| self.poll_read_ahead(cx)).await {
+                return error;
+            }
+            tokio::select! {
+                biased;
+                error = self.inner.wait_error() => return error,
+                () = self.ping.as_mut() => {}
+            }
         }
     }
 
@@ -280,7 +299,7 @@ impl<S: Stream> Stream for WebSocketStream<S> {
     }
 
     fn set_close_reason(&mut self, reason: &CloseReason) {
-        let peer_code = if let InputEnd::Closed(code) = self.end { code } else { None };
+        let peer_code = if let InputEnd::CloseFrame(code) = self.end { code } else { CloseCode::NORMAL };
         if let Some(close) = &mut self.close {
             *close = close_frame(reason, peer_code);
         }
@@ -289,17 +308,17 @@ impl<S: Stream> Stream for WebSocketStream<S> {
 
 /// Returns the code and the text of the close frame for a close reason. `peer_code` is that of the peer's close frame,
 /// which is sent back (RFC 6455, section 5.5.1).
-fn close_frame(reason: &CloseReason, peer_code: Option<CloseCode>) -> (CloseCode, Cow<'static, str>) {
+fn close_frame(reason: &CloseReason, peer_code: CloseCode) -> (CloseCode, Cow<'static, str>) {
     let code = match reason {
-        CloseReason::PeerClosed => return (peer_code.unwrap_or(CloseCode::NORMAL), "".into()),
+        CloseReason::PeerClosed => return (peer_code, "".into()),
         CloseReason::IdleTimeout => CloseCode::NORMAL,
-        CloseReason::Drained | CloseReason::Aborted => CloseCode::GOING_AWAY,
+        CloseReason::Drained => CloseCode::GOING_AWAY,
         CloseReason::WebSocketFailed(error) => {
             let Some(violation) = Violation::of(error) else { return (CloseCode::PROTOCOL_ERROR, "".into()) };
             return (violation.close_code(), violation.to_string().into());
         }
         // A handler closes a connection whose client does not follow its protocol.
-        CloseReason::Finished | CloseReason::RequestTimeout | CloseReason::WriteTimeout => CloseCode::POLICY_VIOLATION,
+        CloseReason::Finished | CloseReason::RequestTimeout => CloseCode::POLICY_VIOLATION,
         _ => CloseCode::INTERNAL_ERROR,
     };
     (code, reason.label().into())

@@ -24,7 +24,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use crate::server::connection::close::{close, half_close, half_close_now};
+use crate::server::connection::close::{MAX_WRITE_TIMEOUTS, close, half_close, half_close_now};
 use crate::server::connection::close_reason::CloseReason;
 use crate::server::connection::driver::{self, ConnectionContext};
 use crate::server::connection::handler::Handler;
@@ -424,27 +424,32 @@ impl<S: Service> Connections<S> {
     /// Returns the close reason if it opens none. The client then has the response.
     async fn open<I: Stream>(
         &self,
-        stream: I,
+        mut stream: I,
         deadline: Instant,
         metrics: &WebMetrics,
     ) -> Result<(WebSocketStream<I>, S::Handler), CloseReason> {
+        let ConnectionContext { timeouts, shutdown, .. } = &*self.context;
         let opened = async {
             self.wait_first_bytes(&stream, deadline).await?;
-            self.run_step(timeout_at(deadline, web::open(stream, &*self.service))).await
+            let write_timeout = timeouts.write * MAX_WRITE_TIMEOUTS;
+            self.run_step(web::open(&mut stream, &*self.service, deadline, write_timeout)).await
         };
         let (result, reason) = match opened.await? {
-            Ok(Ok(Opened::WebSocket(stream, handler))) => {
+            Ok(Opened::WebSocket(handler, frames)) => {
                 metrics.count(RequestResult::WebSocket);
-                return Ok((stream, handler));
+                return Ok((WebSocketStream::new(stream, &frames), handler));
             }
-            Ok(Ok(Opened::Response(result, mut stream))) => {
-                let ConnectionContext { timeouts, shutdown, .. } = &*self.context;
+            Ok(Opened::Response(result)) => {
                 let is_taken = close(&mut stream, timeouts.write, shutdown).await;
                 (result, if is_taken { CloseReason::HttpResponse } else { CloseReason::WriteTimeout })
             }
-            Ok(Ok(Opened::Closed)) => (RequestResult::Closed, CloseReason::PeerClosed),
-            Ok(Err(error)) => (RequestResult::Closed, CloseReason::Io(error)),
-            Err(_) => (RequestResult::Timeout, CloseReason::RequestTimeout),
+            Ok(Opened::NotTaken(result)) => {
+                stream.reset_on_close();
+                (result, CloseReason::WriteTimeout)
+            }
+            Ok(Opened::Closed) => (RequestResult::Closed, CloseReason::PeerClosed),
+            Ok(Opened::TimedOut) => (RequestResult::Timeout, CloseReason::RequestTimeout),
+            Err(error) => (RequestResult::Closed, CloseReason::Io(error)),
         };
         metrics.count(result);
         Err(reason)

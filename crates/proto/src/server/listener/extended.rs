@@ -65,7 +65,8 @@ impl<H: Handler> Handler for Extended<H> {
 
     fn read_bytes(&self) -> usize {
         let has_rate = self.quota().is_some_and(|quota| quota.rate() > 0);
-        if has_rate { H::READ_BYTES.min(MAX_READ_BYTES) } else { H::READ_BYTES }
+        let bytes = self.handler.read_bytes();
+        if has_rate { bytes.min(MAX_READ_BYTES) } else { bytes }
     }
 
     fn handle(&mut self, event: Event, input: &mut BytesMut, output: &mut BytesMut, max_replies: usize) -> Progress {
@@ -86,5 +87,31 @@ impl<H: Handler> Handler for Extended<H> {
 
     fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.handler.poll_push(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::connection::handler::WaitFor;
+
+    struct Reader;
+
+    impl Handler for Reader {
+        const READ_BYTES: usize = 4096;
+        const TURN_REPLIES: usize = 1;
+
+        fn read_bytes(&self) -> usize {
+            16
+        }
+
+        fn handle(&mut self, _: Event, _: &mut BytesMut, _: &mut BytesMut, _: usize) -> Progress {
+            Progress { replies: 0, wait_for: WaitFor::Request }
+        }
+    }
+
+    #[test]
+    fn the_handler_decides_how_much_is_read() {
+        assert_eq!(Extended::new(Reader, None, None).read_bytes(), 16);
     }
 }

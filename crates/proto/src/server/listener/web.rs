@@ -8,7 +8,9 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::ready;
 use std::io;
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -24,10 +26,10 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use prometheus_client::encoding::DescriptorEncoder;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use tokio::time::{Instant, timeout_at};
 
 use super::accept::Service;
 use crate::server::connection::stream::Stream;
-use crate::server::connection::websocket::WebSocketStream;
 use crate::server::observe::browser_headers::{content_security_policy, protect};
 use crate::server::observe::metrics::counters::Counters;
 use crate::server::observe::metrics::encode::counter;
@@ -60,10 +62,10 @@ impl Page {
     }
 }
 
-/// The response to a connection over a limit: its request is not read.
+/// The response to a connection over a limit, of the server or of its client: its request is not read.
 pub(super) const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\
-    Content-Length: 36\r\nRetry-After: 5\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n\
-    the server is full; try again later\n";
+    Content-Length: 38\r\nRetry-After: 5\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n\
+    too many connections; try again later\n";
 
 /// The smallest size that hyper accepts, which is more than the headers of a browser need.
 const MAX_HEADER_BYTES: usize = 8192;
@@ -110,49 +112,68 @@ impl RequestResult {
         ["websocket", "page", "not_found", "bad_request", "bad_version", "foreign_origin", "timeout", "closed"];
 }
 
-/// The result of a request.
-#[expect(clippy::large_enum_variant, reason = "a value that is moved once")]
-pub(super) enum Opened<S, H> {
-    /// A WebSocket connection and its handler.
-    WebSocket(WebSocketStream<S>, H),
+/// The result of a connection's request.
+pub(super) enum Opened<H> {
+    /// A WebSocket connection with its handler. The client has sent these bytes behind the request.
+    WebSocket(H, Bytes),
     /// A response that is written. The connection has to be closed.
-    Response(RequestResult, S),
+    Response(RequestResult),
     /// The client closed its side before the request was complete.
     Closed,
+    /// The request was not complete at the deadline.
+    TimedOut,
+    /// The client did not read the response in time.
+    NotTaken(RequestResult),
 }
 
-/// Reads the request and writes the response.
+/// Reads the request until `deadline`, and writes the response within `write_timeout` after that.
 ///
 /// # Errors
 ///
 /// Fails if the stream fails.
-pub(super) async fn open<S: Stream, T: Service>(mut stream: S, service: &T) -> io::Result<Opened<S, T::Handler>> {
+pub(super) async fn open<S: Stream, T: Service>(
+    stream: &mut S,
+    service: &T,
+    deadline: Instant,
+    write_timeout: Duration,
+) -> io::Result<Opened<T::Handler>> {
     // hyper calls the closure once: there is one request per connection.
     let opened = Mutex::new(None);
+    let lock = || opened.lock().unwrap_or_else(PoisonError::into_inner);
     let respond = service_fn(|request: Request<Incoming>| {
         let (result, response) = respond(&request, service.site());
         let handler = (result == RequestResult::WebSocket).then(|| service.handler_at(request.uri().path())).flatten();
-        *opened.lock().unwrap_or_else(PoisonError::into_inner) = Some((result, handler));
+        *lock() = Some((result, handler));
         ready(Ok::<_, Infallible>(response))
     });
-    let served = http1::Builder::new()
-        .keep_alive(false)
+    let serving = http1::Builder::new()
+        // A client may half-close after its request.
+        .half_close(true)
         .max_buf_size(MAX_HEADER_BYTES)
-        .serve_connection(TokioIo::new(&mut stream), respond)
-        .without_shutdown()
-        .await;
+        .serve_connection(TokioIo::new(stream), respond)
+        .without_shutdown();
+    let mut serving = pin!(serving);
+    let mut served = timeout_at(deadline, &mut serving).await;
+    if served.is_err() && lock().is_some() {
+        // The response is being written.
+        served = timeout_at(Instant::now() + write_timeout, serving).await;
+    }
+    let Ok(served) = served else {
+        return Ok(lock().take().map_or(Opened::TimedOut, |(result, _)| Opened::NotTaken(result)));
+    };
     let frames = match served {
         Ok(parts) => parts.read_buf,
-        // hyper has written a response.
+        // hyper has written a response, except to the preface of HTTP/2.
         Err(error) if error.is_parse() || error.is_parse_too_large() => {
-            return Ok(Opened::Response(RequestResult::BadRequest, stream));
+            return Ok(Opened::Response(RequestResult::BadRequest));
         }
         Err(error) if error.is_incomplete_message() => return Ok(Opened::Closed),
         Err(error) => return Err(io::Error::new(io::ErrorKind::ConnectionAborted, error)),
     };
-    Ok(match opened.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some((_, Some(handler))) => Opened::WebSocket(WebSocketStream::new(stream, &frames), handler),
-        Some((result, None)) => Opened::Response(result, stream),
+    let taken = lock().take();
+    Ok(match taken {
+        Some((_, Some(handler))) => Opened::WebSocket(handler, frames),
+        Some((result, None)) => Opened::Response(result),
         None => Opened::Closed,
     })
 }
@@ -162,11 +183,10 @@ fn respond<B>(request: &Request<B>, site: Option<&Site>) -> (RequestResult, Resp
     match check(request, site) {
         Ok(Accepted::Page(page)) => (RequestResult::Page, page_response(page)),
         Ok(Accepted::WebSocket { accept }) => (RequestResult::WebSocket, switch_protocols(&accept)),
-        Err(Refusal { result, status, message, header }) => {
+        Err(Refusal { result, status, message, headers }) => {
             let mut response = text(status, &message);
-            if let Some((name, value)) = header {
-                response.headers_mut().insert(name, HeaderValue::from_static(value));
-            }
+            let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+            response.headers_mut().extend(headers);
             (result, response)
         }
     }
@@ -186,20 +206,21 @@ struct Refusal {
     result: RequestResult,
     status: StatusCode,
     message: String,
-    header: Option<(HeaderName, &'static str)>,
+    headers: Vec<(HeaderName, &'static str)>,
 }
 
 impl Refusal {
     fn new(result: RequestResult, status: StatusCode, message: &str) -> Self {
-        Self { result, status, message: message.to_owned(), header: None }
+        Self { result, status, message: message.to_owned(), headers: Vec::new() }
     }
 
     fn bad_request(status: StatusCode, message: &str) -> Self {
         Self::new(RequestResult::BadRequest, status, message)
     }
 
-    fn with_header(self, name: HeaderName, value: &'static str) -> Self {
-        Self { header: Some((name, value)), ..self }
+    fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.push((name, value));
+        self
     }
 }
 
@@ -210,7 +231,7 @@ fn check<'a, B>(request: &Request<B>, site: Option<&'a Site>) -> Result<Accepted
     let method = request.method();
     if method != Method::GET && (is_websocket || method != Method::HEAD) {
         let refusal = Refusal::bad_request(StatusCode::METHOD_NOT_ALLOWED, "method not allowed: use GET");
-        return Err(refusal.with_header(ALLOW, "GET, HEAD"));
+        return Err(refusal.with_header(ALLOW, if is_websocket { "GET" } else { "GET, HEAD" }));
     }
     match site {
         Some(site) if is_websocket => Ok(Accepted::WebSocket { accept: check_handshake(request, &site.origins)? }),
@@ -237,7 +258,13 @@ fn check_handshake<B>(request: &Request<B>, origins: &[String]) -> Result<Header
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != WEBSOCKET_VERSION) {
         let message = "use version 13 of the WebSocket protocol";
         let refusal = Refusal::new(RequestResult::BadVersion, StatusCode::UPGRADE_REQUIRED, message);
-        return Err(refusal.with_header(SEC_WEBSOCKET_VERSION, WEBSOCKET_VERSION));
+        // RFC 9110, section 15.5.22: a response with this status has an Upgrade header.
+        return Err(refusal.with_header(UPGRADE, "websocket").with_header(SEC_WEBSOCKET_VERSION, WEBSOCKET_VERSION));
+    }
+    // RFC 6455, section 11.3: once each. For the others, it must be clear which one counts.
+    let once = [SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, HOST, ORIGIN];
+    if let Some(name) = once.iter().find(|name| headers.get_all(*name).iter().count() > 1) {
+        return Err(Refusal::bad_request(StatusCode::BAD_REQUEST, &format!("more than one header {name}")));
     }
     let key = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
     if BASE64.decode(key).map_or(0, |nonce| nonce.len()) != 16 {
@@ -294,6 +321,7 @@ fn page_response(Page { html, policy }: &Page) -> Response<Full<Bytes>> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(CONTENT_SECURITY_POLICY, policy.clone());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
@@ -304,6 +332,7 @@ fn text(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
@@ -376,6 +405,9 @@ mod tests {
         ] {
             assert_eq!(result(path, changes), expected, "{path} {changes:?}");
         }
+        let mut twice = request("/duel", &[]);
+        twice.headers_mut().append(SEC_WEBSOCKET_KEY, HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="));
+        assert_eq!(respond(&twice, Some(&site(&[]))).1.status(), StatusCode::BAD_REQUEST);
         let mut post = request("/duel", &[]);
         *post.method_mut() = Method::POST;
         assert_eq!(respond(&post, Some(&site(&[]))).0, RequestResult::BadRequest);

@@ -6,6 +6,7 @@ pub mod configuration;
 pub mod power;
 pub mod proxy_header;
 pub mod rps;
+pub mod websocket;
 
 /// Calls `check` with each file of a fuzz target's corpus.
 pub fn replay(corpus: &str, check: impl Fn(&[u8])) {

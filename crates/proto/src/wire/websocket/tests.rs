@@ -72,6 +72,7 @@ fn each_violation_is_found_and_has_the_code_of_the_rfc() {
         (big(1 << 30), Violation::MessageTooBig, 1009),
         ([fragment, frame(opcode::CONTINUATION, &vec![b'1'; 65536])].concat(), Violation::MessageTooBig, 1009),
         (many, Violation::TooManyFragments, 1008),
+        (binary(b"").repeat(1025), Violation::TooManyEmpty, 1008),
     ] {
         for size in [1, usize::MAX] {
             let (_, _, found) = decode(&[binary(b"1"), bytes.clone()].concat(), &[size]);

@@ -88,6 +88,28 @@ async fn a_ping_is_sent_every_twenty_seconds_until_the_idle_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_ping_without_room_leaves_as_soon_as_there_is_room() {
+    let (mut peer, _served) = open(1, &not_triggered());
+    let started = Instant::now();
+    sleep(25 * SECOND).await;
+    assert_eq!(read_frame(&mut peer).await, (PING, Vec::new()));
+    assert_eq!(started.elapsed(), 25 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_frame_ends_the_wait_for_a_reply() {
+    let (mut peer, theirs) = duplex(1024);
+    let (replies, receiver) = mpsc::unbounded_channel();
+    let handler = RelayHandler { replies: receiver, reply: None };
+    let context = context(ConnectionTimeouts { request: None, ..timeouts() }, &not_triggered());
+    let served = tokio::spawn(run(WebSocketStream::new(theirs, b""), handler, context));
+    peer.write_all(&[frame(BINARY, b"?"), frame(CLOSE, b"\x03\xE9")].concat()).await.unwrap();
+    assert_eq!(read_frame(&mut peer).await, (CLOSE, b"\x03\xE9".to_vec()));
+    assert!(matches!(served.await.unwrap(), CloseReason::PeerClosed));
+    assert!(replies.is_closed(), "the handler is dropped");
+}
+
+#[tokio::test(start_paused = true)]
 async fn pings_are_sent_and_answered_while_a_reply_is_pending() {
     let (mut peer, theirs) = duplex(1024);
     let (replies, receiver) = mpsc::unbounded_channel();
