@@ -904,10 +904,20 @@ def status_live(run):
             ok("status page without scripts: the same numbers")
             pages = status_pages(run, server)
             if "/connections" in pages:
-                with run.page(server.url("admin", "/connections")) as connections:
-                    connections.wait_text("main", "%s:%d" % connection.getsockname())
+                address = "%s:%d" % connection.getsockname()
+                with run.page(server.url("admin", "/connections"), width=320, height=640) as connections:
+                    connections.wait_text("#table-open", address)
+                    lines, small = connections.evaluate(
+                        "[Math.max(...[...document.querySelectorAll('#table-open tr > *')].map((cell) => "
+                        "{ const range = document.createRange(); range.selectNodeContents(cell);"
+                        "return range.getClientRects().length; })), "
+                        "[...document.querySelectorAll('.filters :is(input, select, button)')].map((it) => "
+                        "it.getBoundingClientRect()).filter((box) => box.height < 44).length]")
+                    require(lines == 1, f"/connections: a cell has {lines} lines")
+                    require(small == 0, f"/connections: {small} controls of less than 44 px")
                     connections.check("/connections")
-                ok("/connections: shows an open connection")
+                    run.picture(connections, "connections-320")
+                ok("/connections: shows an open connection, without a line break, and has controls of 44 px")
             if "/slow" in pages:
                 with run.page(server.url("admin", "/slow")) as slow:
                     slow.wait_text("main", "solo")
