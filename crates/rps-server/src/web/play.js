@@ -16,12 +16,14 @@ const MAX_PENDING = 64; // moves without a reply
 const MAX_ROUNDS = 12; // rows of the history
 const MAX_LOG_ROWS = 200;
 const MAX_ANNOUNCEMENTS = 6;
-const REPLY_TIMEOUT = 10; // seconds: for a connection, a reply of the house, and the page
+const REPLY_TIMEOUT = 10; // seconds; a move in a duel has no limit here
 const LATE_AFTER = 2; // seconds after the window, until a reply counts as late
 
 const root = document.documentElement;
 let windowSeconds = Number(root.dataset.window); // of a duel; a reload of the server's configuration can change it
 const element = (id) => document.getElementById(id);
+const moveButtons = element('moves').querySelectorAll('button');
+const moveOf = (button) => MOVES.find(({ byte }) => byte === button.value.charCodeAt(0));
 
 // --- Texts
 
@@ -44,11 +46,10 @@ const TEXTS = {
     both: (round, move) => `Round ${round}: both play ${move}.`,
     void_window: (round, seconds) => `Round ${round}: no other player moved within ${seconds} s. Either no other `
       + 'player is here, or your opponent left or did not move. The next opponent may be another player.',
-    void_early: (round, seconds) => `Round ${round}: the server ended it after ${seconds} s, before another player `
-      + 'moved. It is stopping, or its time limit has changed.',
+    void_early: (round, seconds) => `Round ${round}: the server ended it after ${seconds} s. No other player moved.`,
     waiting_player: (seconds) => `Another player has ${seconds} s to move.`,
     countdown: (seconds) => `Waiting for the other player's move: ${seconds} s`,
-    late: 'The reply is later than expected. The page keeps waiting. To stop, choose the house or reload the page.',
+    late: 'The reply is later than expected. To stop waiting, choose the house or reload the page.',
 
     idle: 'Not connected. Your first move connects.',
     connecting: 'Connecting …',
@@ -105,11 +106,10 @@ const TEXTS = {
     both: (round, move) => `第 ${round} 局：双方都出${move}。`,
     void_window: (round, seconds) => `第 ${round} 局：${seconds} 秒内没有别的玩家出拳。可能没有别的玩家在，`
       + '或者对手已离开或没有出拳。下一局的对手可能换人。',
-    void_early: (round, seconds) => `第 ${round} 局：${seconds} 秒后，还没有别的玩家出拳，服务器就结束了这一局。`
-      + '服务器正在停止，或者时限已更改。',
+    void_early: (round, seconds) => `第 ${round} 局：服务器在 ${seconds} 秒后结束了这一局，没有别的玩家出拳。`,
     waiting_player: (seconds) => `别的玩家有 ${seconds} 秒可以出拳。`,
     countdown: (seconds) => `等待对方出拳：${seconds} 秒`,
-    late: '应答比预计的晚，本页会继续等待。若要停止，请选庄家或刷新本页。',
+    late: '应答比预计的晚。若不想再等，请选庄家或刷新本页。',
 
     idle: '未连接。出第一拳时会连接。',
     connecting: '正在连接……',
@@ -201,7 +201,7 @@ class Game {
     // Moves without a reply, oldest first: { move, sentAt, isLate }. sentAt is undefined until it is sent.
     this.pending = [];
     this.timer = undefined; // limit of the wait for the oldest of them
-    this.isWindowKnown = false; // whether windowSeconds is that of the server, as far as the page knows
+    this.isWindowKnown = false; // whether windowSeconds needs no request
     this.round = 0;
     this.rounds = []; // newest first: { round, mine, theirs, outcome }
     this.score = { win: 0, draw: 0, lose: 0, void: 0 };
@@ -308,14 +308,10 @@ class Game {
     this.rounds.splice(MAX_ROUNDS);
     let detail;
     if (outcome === 'void') {
-      const seconds = (now - sentAt) / 1000;
+      const seconds = Number(((now - sentAt) / 1000).toFixed(1));
       const isEarly = seconds < windowSeconds * 0.9;
-      const isLate = seconds > windowSeconds + LATE_AFTER;
-      if (isEarly || isLate) this.isWindowKnown = false;
-      // One decimal, without a zero.
-      const rounded = Number(seconds.toFixed(1));
-      if (isEarly) detail = ['void_early', round, rounded];
-      else detail = ['void_window', round, isLate ? rounded : windowSeconds];
+      if (isEarly) this.isWindowKnown = false;
+      detail = [isEarly ? 'void_early' : 'void_window', round, isEarly || oldest.isLate ? seconds : windowSeconds];
     } else if (outcome === 'draw') {
       detail = ['both', round, mine.name];
     } else {
@@ -445,9 +441,7 @@ function draw() {
   setText(element('connection'), game.state.map(say).join(texts === TEXTS.en ? ' ' : ''));
   // A connection that is closed has more than one message.
   element('connection').className = game.state.length > 1 ? 'closed' : game.state[0][0];
-  for (const button of element('moves').querySelectorAll('button')) {
-    button.setAttribute('aria-disabled', String(game.waits));
-  }
+  for (const button of moveButtons) button.setAttribute('aria-disabled', String(game.waits));
   element('alone').hidden = element('void-score').hidden = game.kind !== 'duel';
   for (const [name, count] of Object.entries(game.score)) setText(element(name), String(count));
   drawRounds();
@@ -537,11 +531,9 @@ function duration(milliseconds) {
   return milliseconds < 10_000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
 }
 
-// A browser may have restored the checkbox, so this is for a loaded page too.
 function drawShortcuts() {
-  for (const button of element('moves').querySelectorAll('button')) {
-    const { keys } = MOVES.find(({ byte }) => byte === button.value.charCodeAt(0));
-    if (element('keys').checked) button.setAttribute('aria-keyshortcuts', keys.join(' ').toUpperCase());
+  for (const button of moveButtons) {
+    if (element('keys').checked) button.setAttribute('aria-keyshortcuts', moveOf(button).keys.join(' ').toUpperCase());
     else button.removeAttribute('aria-keyshortcuts');
   }
 }
@@ -571,9 +563,7 @@ element('language').onclick = () => {
   drawTexts();
 };
 
-for (const button of element('moves').querySelectorAll('button')) {
-  button.onclick = () => game.play(MOVES.find(({ byte }) => byte === button.value.charCodeAt(0)));
-}
+for (const button of moveButtons) button.onclick = () => game.play(moveOf(button));
 for (const radio of document.querySelectorAll('#opponents input')) {
   radio.checked = radio.value === game.kind; // a browser may have restored the previous choice
   radio.onchange = () => choose(radio.value);
