@@ -563,9 +563,13 @@ fn row_27_a_server_without_threads_exits_and_a_reload_without_one_is_rejected() 
     server.eventually(|server| server.metric("power_config_reloads_total{result=\"rejected\"}") == 1, "rejects");
     server.eventually(|server| server.log().contains("reason=\"cannot start a thread: Resource temp"), "says why");
     assert_eq!(exchange(server.address("power"), b"a2"), "d4.0");
+    let (status, problem) = server.get("/connections").unwrap();
+    assert_eq!(status, 503, "{problem}");
+    assert!(problem.starts_with("cannot list the connections: cannot start a thread: Resource temp"), "{problem}");
     limit(20);
     server.signal("HUP");
     server.eventually(|server| server.metric("power_config_reloads_total{result=\"ok\"}") == 1, "reloads");
+    assert_eq!(server.get("/connections").unwrap().0, 200);
 
     // A health check needs no thread.
     let address = server.address("power").to_string();

@@ -176,7 +176,7 @@ fn a_websocket_connection_is_listed_as_a_player() {
     wait_for(&server, 1);
     let [found] = &list(&server, &format!("?endpoint={}", server.address("web")))[..] else { panic!("one connection") };
     assert_eq!((&found["transport"], &found["duel"]), (&json!("websocket"), &json!("no_partner")), "{found}");
-    assert_eq!(get(&server, "/slow")["slow"][0]["operation"], "duel");
+    server.eventually(|server| get(server, "/slow")["slow"][0]["operation"] == "duel", "records the reply");
     drop(socket);
     server.stop();
 }
@@ -205,10 +205,16 @@ fn the_list_shows_what_a_player_of_the_duel_does_and_slow_its_wait() {
     wait_for(&other_name, "move_in_play");
     wait_for(&one_name, "paired");
 
-    let slow = get(&server, "/slow")["slow"].as_array().unwrap().clone();
-    let of = |client: &str| slow.iter().find(|reply| reply["client"] == client).unwrap();
-    let (first, second) = (of(&one_name), of(&other_name));
-    for reply in [first, second] {
+    // A reply is recorded after it is written.
+    let of = |server: &ServerProcess, client: &str| {
+        let slow = get(server, "/slow")["slow"].as_array().unwrap().clone();
+        slow.into_iter().find(|reply| reply["client"] == client)
+    };
+    let [first, second] = [&one_name, &other_name].map(|client| {
+        server.eventually(|server| of(server, client).is_some(), "records the reply");
+        of(&server, client).unwrap()
+    });
+    for reply in [&first, &second] {
         assert_eq!(
             (&reply["operation"], &reply["endpoint"]),
             (&json!("duel"), &json!(server.address("duel").to_string()))

@@ -299,6 +299,7 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
             handshakes: &self.handshakes,
             heartbeats: &self.heartbeats,
             kind,
+            lists_connections: !self.loaded.config.admin().listen.as_slice().is_empty(),
             options,
         };
         let mut listeners = Vec::new();

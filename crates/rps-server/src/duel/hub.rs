@@ -54,6 +54,8 @@ struct Slot {
     /// The reply to the player's move; `None` without a move, or after the reply has been taken.
     reply: Option<ReplyState>,
     waker: Option<Waker>,
+    /// Dropped when the player leaves. The functions of [`PlayerHandle::activity`] hold weak references.
+    connected: Option<Arc<()>>,
 }
 
 impl Slot {
@@ -400,11 +402,17 @@ impl PlayerHandle {
         Poll::Pending
     }
 
-    /// Returns a function that names the current activity of this player. After the player has left, it describes
-    /// another one, or none.
+    /// Returns a function that names the current activity of this player. It does not keep the hub. After the player
+    /// has left, it returns `None`.
     pub(super) fn activity(&self) -> Activity {
-        let (hub, id) = (Arc::clone(&self.hub), self.id);
-        Arc::new(move || hub.state().replica.player_state(id).name())
+        let connected = Arc::downgrade(self.hub.state().slots[self.id.index()].connected.get_or_insert_default());
+        let (hub, id) = (Arc::downgrade(&self.hub), self.id);
+        Arc::new(move || {
+            let hub = hub.upgrade()?;
+            // Under the lock, another player cannot get the slot in between.
+            let state = hub.state();
+            (connected.strong_count() > 0).then(|| state.replica.player_state(id).name())
+        })
     }
 
     /// Applies an event of this player. Returns the result of `take` on this player's slot.
@@ -440,5 +448,25 @@ mod tests {
         let mut next = hub.join();
         assert_eq!(next.id, slot, "the new player gets the free slot");
         assert_eq!(next.take_reply(), None);
+    }
+
+    #[test]
+    fn the_activity_of_a_player_that_has_left_is_not_that_of_the_next_one() {
+        let hub = DuelHub::new(Duration::from_secs(30));
+        let mut player = hub.join();
+        let (first, second) = (player.activity(), player.activity());
+        assert_eq!(first(), Some("no_partner"));
+        assert!(matches!(player.play(Move::Rock), Some(ReplyState::Pending { .. })));
+        assert_eq!((first(), second()), (Some("in_lobby"), Some("in_lobby")));
+        let slot = player.id;
+        drop(player);
+        assert_eq!(first(), None);
+        let next = hub.join();
+        assert_eq!(next.id, slot, "the new player gets the free slot");
+        assert_eq!((first(), second(), next.activity()()), (None, None, Some("no_partner")));
+        let activity = next.activity();
+        let weak = Arc::downgrade(&hub);
+        drop((next, hub));
+        assert_eq!((activity(), weak.strong_count()), (None, 0));
     }
 }

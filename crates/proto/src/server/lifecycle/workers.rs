@@ -14,8 +14,8 @@ use rustix::process::{Resource, getrlimit};
 /// What to do if a thread cannot be started.
 pub(crate) const TASKS_ADVICE: &str = "raise the limit on tasks (TasksMax=, pids_limit, ulimit -u)";
 
-/// Tasks that a server needs besides its workers: its main, log, admin and reload threads, and a few for other processes
-/// of its container or unit, such as a health check.
+/// Tasks that a server needs besides its workers: its main, log, admin and reload threads, one that lists connections,
+/// and a few for other processes of its container or unit, such as a health check.
 const RESERVED_TASKS: usize = 8;
 
 /// Returns the number of cores, or fewer if the limits on tasks leave less room; at least 1.

@@ -106,6 +106,8 @@ pub(crate) struct Binder<'a> {
     /// Each accept loop beats.
     pub(crate) heartbeats: &'a Heartbeats,
     pub(crate) kind: ListenerKind,
+    /// Whether the connections of clients are listed at the admin listener.
+    pub(crate) lists_connections: bool,
     pub(crate) options: ListenOptions,
 }
 
@@ -175,7 +177,10 @@ impl Binder<'_> {
         let (send_buffer, number) = (self.options.buffers.send, EndpointNumber::default());
         let connections = ConnectionSettings { send_buffer, handshakes, number };
         let mut listener = EndpointListener { socket, inherited, heartbeat: self.heartbeats.add(), connections };
-        if let (ListenerKind::Service | ListenerKind::Web, Some(local)) = (self.kind, listener.socket.local_address()) {
+        if self.lists_connections
+            && let (ListenerKind::Service | ListenerKind::Web, Some(local)) =
+                (self.kind, listener.socket.local_address())
+        {
             let (name, transport) = (listener.endpoint().into(), listener.transport());
             listener.connections.number = CONNECTIONS.add_endpoint(AcceptingEndpoint { name, transport, local });
         }

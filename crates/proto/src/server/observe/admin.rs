@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::future::ready;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +79,10 @@ async fn serve_exchange<S>(
 {
     let exchange = async {
         let Ok(mut stream) = handshake.await else { return };
-        let handler = service_fn(|request: Request<Incoming>| ready(Ok::<_, Infallible>(pages.respond(&request))));
+        let handler = service_fn(|request: Request<Incoming>| {
+            let (request, pages) = (request.map(drop), &pages);
+            async move { Ok::<_, Infallible>(pages.respond(&request).await) }
+        });
         // One request per connection: an idle keep-alive connection would occupy a slot.
         let served = http1::Builder::new()
             .keep_alive(false)

@@ -1,4 +1,4 @@
-//! The headers that restrict what a browser does with a response. They depend on no other module.
+//! The headers that restrict what a browser does with a response. It depends on no other module.
 //!
 //! A page has one inline style sheet and one inline script, and loads nothing else. The Content-Security-Policy names
 //! both by their hashes, so a browser runs nothing else, even if a value in the page were not escaped.
@@ -22,10 +22,14 @@ pub(crate) fn content_security_policy(style: &str, script: &str, form_action: &s
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 }
 
-/// Adds the headers with which a browser shows a response only as what it is, and in no frame.
+/// Adds the headers with which a browser shows a response only as what it is, in no frame, and to no other site.
 pub(crate) fn protect<B>(mut response: Response<B>) -> Response<B> {
-    const HEADERS: [(HeaderName, &str); 3] =
-        [(X_CONTENT_TYPE_OPTIONS, "nosniff"), (X_FRAME_OPTIONS, "DENY"), (REFERRER_POLICY, "no-referrer")];
+    const HEADERS: [(HeaderName, &str); 4] = [
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ];
     let headers = HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value)));
     response.headers_mut().extend(headers);
     response

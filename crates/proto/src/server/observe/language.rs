@@ -1,4 +1,8 @@
-//! The languages of the pages for operators. It depends on no other module.
+//! The languages of the pages for operators. It depends on `preferences`.
+
+use std::cmp::Reverse;
+
+use super::preferences::Preference;
 
 /// A language of the pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,26 +43,21 @@ impl Language {
     /// All languages, in the order of the variants.
     pub(crate) const ALL: [Self; 2] = [Self::English, Self::Chinese];
 
-    /// Chooses the language for a value of `Accept-Language` (RFC 9110, 12.5.4): the one with the highest quality, of
-    /// equal ones the first. English if the value names no known language.
-    pub(crate) fn accepted(value: &str) -> Self {
-        let mut chosen = (Self::default(), 0.0);
-        for item in value.split(',') {
-            let (range, parameters) = item.split_once(';').unwrap_or((item, ""));
-            let (_, quality) = parameters.split_once('=').unwrap_or(("q", "1"));
-            // An invalid quality is that of a range that is not accepted.
-            let quality: f32 = quality.trim().parse().unwrap_or(0.0);
-            let primary = range.split('-').next().unwrap_or_default().trim();
-            let language = match primary {
-                _ if primary.eq_ignore_ascii_case("zh") => Self::Chinese,
-                _ if primary.eq_ignore_ascii_case("en") || primary == "*" => Self::English,
-                _ => continue,
-            };
-            if quality > chosen.1 {
-                chosen = (language, quality);
-            }
-        }
-        chosen.0
+    /// Chooses the language for the ranges of `Accept-Language` (RFC 9110, 12.5.4): the one with the highest quality,
+    /// of equal ones the first. `*` is for each language that has no range. English if no language is acceptable.
+    pub(super) fn accepted(ranges: &[Preference<'_>]) -> Self {
+        let best = |is_meant: &dyn Fn(&str) -> bool| {
+            let meant = ranges.iter().enumerate().filter(|(_, preference)| is_meant(preference.range));
+            meant.map(|(index, preference)| (preference.quality, Reverse(index))).max()
+        };
+        let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
+        let rank = |language: Self| {
+            let own = best(&|range| primary(range) == primary(language.tag()));
+            own.or_else(|| best(&|range| range == "*")).filter(|(quality, _)| *quality > 0)
+        };
+        let ranked = Self::ALL.into_iter().filter_map(|language| Some((rank(language)?, language)));
+        let better = |one: (_, Self), other: (_, Self)| if other.0 > one.0 { other } else { one };
+        ranked.reduce(better).map_or(Self::default(), |(_, language)| language)
     }
 
     /// Returns the language tag (BCP 47).
@@ -69,7 +68,11 @@ impl Language {
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::ACCEPT_LANGUAGE;
+
     use super::*;
+    use crate::server::observe::preferences::preferences;
+    use crate::server::observe::preferences::tests::headers;
 
     #[test]
     fn the_language_with_the_highest_quality_is_chosen() {
@@ -85,10 +88,20 @@ mod tests {
             ("zh;q=0,en;q=0", Language::English),
             ("zh;q=x", Language::English),
             ("zh;q=NaN", Language::English),
+            ("zh;q=x,*", Language::English),
             ("zhuang,zh-;q=0.1", Language::Chinese),
             (";;,==,-", Language::English),
+            ("*", Language::English),
+            ("zh, *", Language::Chinese),
+            ("*, zh", Language::English),
+            ("en;q=0, *", Language::Chinese),
+            ("en;q=0.1, *;q=0.2", Language::Chinese),
+            ("zh;q=0, *;q=0.1", Language::English),
+            ("zh;q=0, *;q=0", Language::English),
+            ("zh;Q=0.9, en;q=0.8", Language::Chinese),
         ] {
-            assert_eq!(Language::accepted(value), language, "{value}");
+            let headers = headers(&ACCEPT_LANGUAGE, &[value]);
+            assert_eq!(Language::accepted(&preferences(&headers, &ACCEPT_LANGUAGE)), language, "{value}");
         }
     }
 }

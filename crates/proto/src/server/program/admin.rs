@@ -8,6 +8,7 @@ use std::thread;
 
 use futures::future::join_all;
 use tokio::runtime::Builder;
+use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
@@ -21,6 +22,7 @@ use crate::server::listener::socket::{ListenOptions, SocketBuffers};
 use crate::server::observe::admin;
 use crate::server::observe::pages::Pages;
 use crate::server::observe::rate_limit::RateLimit;
+use crate::server::observe::slow_log::SLOW_LOG;
 
 /// The accept queue of the admin listener is long because of floods: while their connections are accepted, it holds a
 /// health check behind them. With deferred accept, the request is there when its connection is accepted.
@@ -42,6 +44,8 @@ pub(super) fn start(listeners: Vec<EndpointListener>, pages: Pages) -> io::Resul
         Builder::new_current_thread().enable_all().build()?.block_on(async {
             let listeners: Vec<_> =
                 listeners.into_iter().map(EndpointListener::reregister).collect::<Result<_, _>>()?;
+            // It records replies before the first client can connect.
+            SLOW_LOG.on_time(Instant::now());
             // This and the other send cannot fail: the receiver waits for one of them.
             let _ = result.send(Ok(()));
             let pages = Arc::new(pages);

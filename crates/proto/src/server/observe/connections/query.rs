@@ -81,7 +81,8 @@ impl Default for Query {
 }
 
 impl Query {
-    /// Parses the query of a URI. An empty value counts as none, because a form sends its empty fields too.
+    /// Parses the query of a URI. The empty value of a parameter counts as none, because a form sends its empty fields
+    /// too.
     ///
     /// # Errors
     ///
@@ -96,13 +97,11 @@ impl Query {
                     Printable(&value.chars().take(64).collect::<String>())
                 ))
             };
-            if value.is_empty() {
-                continue;
-            }
             if seen.contains(&name) {
                 return Err(format!("{} is given twice; use each parameter once", Printable(&name)));
             }
             match &*name {
+                "client" | "endpoint" | "min_age" | "min_idle" | "sort" | "limit" if value.is_empty() => {}
                 "client" => match ClientFilter::parse(&value) {
                     None => return wrong("an IP address, a network such as 192.0.2.0/24, or unix"),
                     client => query.client = client,
@@ -243,6 +242,8 @@ mod tests {
                 "clients=1",
                 "unknown parameter clients; the parameters are client, endpoint, min_age, min_idle, sort and limit",
             ),
+            ("x=", "unknown parameter x; the parameters are client, endpoint, min_age, min_idle, sort and limit"),
+            ("client=&client=unix", "client is given twice; use each parameter once"),
             ("client=unix&client=unix", "client is given twice; use each parameter once"),
             (
                 "client=example.com",

@@ -26,6 +26,35 @@ pub(super) struct TcpSocket {
     pub(super) traffic: Option<Traffic>,
 }
 
+impl TcpSocket {
+    /// Creates the data from a state of the kernel, the receive queue and the send queue. The kernel counts a FIN as a
+    /// byte: a received one from its arrival until it is read, and in the traffic; a sent one until it is acknowledged,
+    /// and then in the traffic. These are not counted here.
+    pub(super) fn new(
+        inode: u64,
+        [local, remote]: [SocketAddr; 2],
+        state: u8,
+        [mut receive_queue_bytes, mut send_queue_bytes]: [u32; 2],
+        mut traffic: Option<Traffic>,
+    ) -> Self {
+        if [CLOSE_WAIT, LAST_ACK, CLOSING].contains(&state) {
+            receive_queue_bytes = receive_queue_bytes.saturating_sub(1);
+            if let Some(traffic) = &mut traffic {
+                traffic.received_bytes = traffic.received_bytes.saturating_sub(1);
+            }
+        }
+        if [FIN_WAIT1, LAST_ACK, CLOSING].contains(&state) {
+            send_queue_bytes = send_queue_bytes.saturating_sub(1);
+        }
+        if state == FIN_WAIT2
+            && let Some(traffic) = &mut traffic
+        {
+            traffic.sent_bytes = traffic.sent_bytes.saturating_sub(1);
+        }
+        Self { inode, local, remote, state: state_name(state), receive_queue_bytes, send_queue_bytes, traffic }
+    }
+}
+
 /// The traffic of a TCP socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Traffic {
@@ -52,7 +81,6 @@ pub(super) fn visit_tcp_sockets(mut visit: impl FnMut(TcpSocket)) -> io::Result<
     let (domain, protocol) = (Domain::from(libc::AF_NETLINK), Protocol::from(libc::NETLINK_SOCK_DIAG));
     // Without an address, netlink(7) sends to the kernel.
     let mut socket = Socket::new(domain, Type::DGRAM, Some(protocol))?;
-    socket.set_read_timeout(Some(TIMEOUT))?;
     let deadline = Instant::now() + TIMEOUT;
     visit_family(&mut socket, libc::AF_INET, deadline, &mut visit)?;
     match visit_family(&mut socket, libc::AF_INET6, deadline, &mut visit) {
@@ -71,12 +99,20 @@ fn visit_family(
     socket.write_all(&request(family))?;
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
-        let received = socket.read(&mut buffer)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        // A timeout of less than a microsecond would be none.
+        socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        let received = match socket.read(&mut buffer) {
+            Ok(received) => received,
+            // A signal, or the timeout: then no time is left.
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => continue,
+            Err(error) => return Err(error),
+        };
         if parse_datagram(&buffer[..received], visit)? {
             return Ok(());
-        }
-        if Instant::now() >= deadline {
-            return Err(io::ErrorKind::TimedOut.into());
         }
     }
 }
@@ -94,7 +130,14 @@ const INET_DIAG_INFO: u16 = 2;
 
 /// The states of a socket that has been accepted and is not closed: all but `SYN_SENT`, `SYN_RECV`, `TIME_WAIT`,
 /// `CLOSE` and `LISTEN` (`linux/tcp_states.h`).
-const STATES: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11;
+const STATES: u32 = 1 << ESTABLISHED | 1 << FIN_WAIT1 | 1 << FIN_WAIT2 | 1 << CLOSE_WAIT | 1 << LAST_ACK | 1 << CLOSING;
+
+const ESTABLISHED: u8 = 1;
+const FIN_WAIT1: u8 = 4;
+const FIN_WAIT2: u8 = 5;
+const CLOSE_WAIT: u8 = 8;
+const LAST_ACK: u8 = 9;
+const CLOSING: u8 = 11;
 
 /// Returns a `struct nlmsghdr` and a `struct inet_diag_req_v2`.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small constants")]
@@ -158,15 +201,13 @@ fn parse_message(message: &[u8]) -> Option<TcpSocket> {
         }
         attributes = attributes.get(align(length.into())..).unwrap_or_default();
     }
-    Some(TcpSocket {
-        inode: bytes.u32_at(68)?.into(),
-        local: address(4, 8)?,
-        remote: address(6, 24)?,
-        state: state_name(*message.get(1)?),
-        receive_queue_bytes: bytes.u32_at(56)?,
-        send_queue_bytes: bytes.u32_at(60)?,
+    Some(TcpSocket::new(
+        bytes.u32_at(68)?.into(),
+        [address(4, 8)?, address(6, 24)?],
+        *message.get(1)?,
+        [bytes.u32_at(56)?, bytes.u32_at(60)?],
         traffic,
-    })
+    ))
 }
 
 /// Parses a `struct tcp_info` (`linux/tcp.h`). The fields here exist since Linux 4.1.
@@ -182,19 +223,19 @@ fn parse_tcp_info(info: &[u8]) -> Option<Traffic> {
 }
 
 /// Returns the name of a state in `linux/tcp_states.h`.
-pub(super) fn state_name(state: u8) -> &'static str {
+fn state_name(state: u8) -> &'static str {
     match state {
-        1 => "established",
+        ESTABLISHED => "established",
         2 => "syn_sent",
         3 => "syn_recv",
-        4 => "fin_wait1",
-        5 => "fin_wait2",
+        FIN_WAIT1 => "fin_wait1",
+        FIN_WAIT2 => "fin_wait2",
         6 => "time_wait",
         7 => "close",
-        8 => "close_wait",
-        9 => "last_ack",
+        CLOSE_WAIT => "close_wait",
+        LAST_ACK => "last_ack",
         10 => "listen",
-        11 => "closing",
+        CLOSING => "closing",
         _ => "unknown",
     }
 }
@@ -224,10 +265,12 @@ impl Bytes<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{Shutdown, TcpListener, TcpStream};
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
+    use crate::testing::blocking::connect_with_small_buffers;
+    use crate::testing::{TEST_TIMEOUT, eventually};
 
     /// Returns the kernel's data about a socket of this process.
     fn find(inode: u64) -> Option<TcpSocket> {
@@ -273,11 +316,61 @@ mod tests {
             client.shutdown(std::net::Shutdown::Write).unwrap();
             server.read_exact(&mut [0; 4]).unwrap();
             assert_eq!(server.read(&mut [0; 1]).unwrap(), 0);
-            assert_eq!(find(inode_of(&server)).unwrap().state, "close_wait");
+            let found = find(inode_of(&server)).unwrap();
+            assert_eq!((found.state, found.receive_queue_bytes), ("close_wait", 0));
+            assert_eq!(found.traffic.unwrap().received_bytes, 12);
             let inode = inode_of(&server);
             drop(server);
             assert_eq!(find(inode), None);
         }
+    }
+
+    #[test]
+    fn a_fin_is_no_byte() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connect = || {
+            let mut client = connect_with_small_buffers(listener.local_addr().unwrap());
+            let (mut server, _) = listener.accept().unwrap();
+            client.write_all(b"unread").unwrap();
+            server.set_nonblocking(true).unwrap();
+            // The client does not read, so that the FIN of the server waits behind data.
+            let mut written = 0;
+            while let Ok(count) = server.write(&[0; 4096]) {
+                written += count as u64;
+            }
+            server.set_nonblocking(false).unwrap();
+            (client, server, written)
+        };
+        let check = |server: &TcpStream, state: &str, written: u64| {
+            let inode = inode_of(server);
+            let is_in_state = || find(inode).is_some_and(|found| found.state == state);
+            assert!(eventually(TEST_TIMEOUT, is_in_state), "{state}: {:?}", find(inode));
+            let found = find(inode).unwrap();
+            let traffic = found.traffic.unwrap();
+            assert_eq!((found.receive_queue_bytes, traffic.received_bytes), (6, 6), "{state}");
+            assert_eq!(u64::from(found.send_queue_bytes) + traffic.sent_bytes, written, "{state}");
+        };
+        let (client, server, written) = connect();
+        check(&server, "established", written);
+        server.shutdown(Shutdown::Write).unwrap();
+        check(&server, "fin_wait1", written);
+        let mut other = client.try_clone().unwrap();
+        let reading = std::thread::spawn(move || other.read_to_end(&mut Vec::new()).unwrap());
+        check(&server, "fin_wait2", written);
+        assert_eq!(reading.join().unwrap() as u64, written);
+        drop(client);
+
+        let (client, server, written) = connect();
+        server.shutdown(Shutdown::Write).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        check(&server, "closing", written);
+
+        let (client, server, written) = connect();
+        client.shutdown(Shutdown::Write).unwrap();
+        check(&server, "close_wait", written);
+        server.shutdown(Shutdown::Write).unwrap();
+        check(&server, "last_ack", written);
+        drop(client);
     }
 
     #[test]

@@ -72,8 +72,9 @@ pub(crate) struct TlsDetails {
     pub(crate) client_subject: Option<Arc<str>>,
 }
 
-/// Returns the current activity of a connection, such as `paired`. It must not use the table.
-pub type Activity = Arc<dyn Fn() -> &'static str + Send + Sync>;
+/// Returns the current activity of a connection, such as `paired`; `None` after its handler was dropped. It must not
+/// use the table, and must not own what the handler uses: the table keeps it until the next accept with the descriptor.
+pub type Activity = Arc<dyn Fn() -> Option<&'static str> + Send + Sync>;
 
 /// An entry: the accept time in milliseconds, in 47 bits; the endpoint, in 16; whether there are details, in one. It is
 /// 0 if the descriptor has no recorded connection.
@@ -115,7 +116,7 @@ pub(crate) struct Recorded {
     pub(crate) descriptor: RawFd,
     pub(crate) endpoint: Arc<AcceptingEndpoint>,
     pub(crate) accepted_at: Instant,
-    has_details: bool,
+    entry: Entry,
 }
 
 impl ConnectionTable {
@@ -167,40 +168,30 @@ impl ConnectionTable {
     /// Returns the recorded connection of a descriptor. The caller checks that the descriptor is that of a connection.
     pub(crate) fn find(&self, descriptor: RawFd) -> Option<Recorded> {
         let entry = Entry(self.entry(descriptor, false)?.load(Ordering::Relaxed));
-        self.recorded(&self.endpoints(), descriptor, entry)
+        let endpoint = Arc::clone(self.endpoints().get(entry.endpoint_index()?)?);
+        let accepted_at = *self.epoch.get()? + entry.accepted_after();
+        Some(Recorded { descriptor, endpoint, accepted_at, entry })
     }
 
     /// Returns the details of a connection.
     pub(crate) fn details(&self, recorded: &Recorded) -> Option<ConnectionDetails> {
-        if !recorded.has_details {
+        if !recorded.entry.has_details() {
             return None;
         }
         self.all_details().get(&recorded.descriptor).cloned()
     }
 
-    /// Returns all recorded connections, also those that were closed after the last accept with their descriptor.
-    pub(crate) fn all(&self) -> Vec<Recorded> {
-        let endpoints = self.endpoints().clone();
-        let chunks =
-            self.chunks.iter().enumerate().filter_map(|(number, chunk)| Some((number * CHUNK_LEN, chunk.get()?)));
-        let entries = chunks.flat_map(|(first, chunk)| {
-            chunk.iter().enumerate().map(move |(index, entry)| (first + index, entry.load(Ordering::Relaxed)))
-        });
-        entries
-            .filter(|(_, entry)| *entry != 0)
-            .filter_map(|(index, entry)| self.recorded(&endpoints, RawFd::try_from(index).ok()?, Entry(entry)))
-            .collect()
+    /// Whether the descriptor still has the entry of this connection. It may have got details meanwhile.
+    pub(crate) fn is_current(&self, recorded: &Recorded) -> bool {
+        let Some(entry) = self.entry(recorded.descriptor, false) else { return false };
+        let Recorded { entry: Entry(before), .. } = *recorded;
+        let now = entry.load(Ordering::Relaxed);
+        now == before || now == before | HAS_DETAILS
     }
 
     /// Returns the endpoints whose connections are recorded.
     pub(crate) fn all_endpoints(&self) -> Vec<Arc<AcceptingEndpoint>> {
         self.endpoints().clone()
-    }
-
-    fn recorded(&self, endpoints: &[Arc<AcceptingEndpoint>], descriptor: RawFd, entry: Entry) -> Option<Recorded> {
-        let endpoint = Arc::clone(endpoints.get(entry.endpoint_index()?)?);
-        let accepted_at = *self.epoch.get()? + entry.accepted_after();
-        Some(Recorded { descriptor, endpoint, accepted_at, has_details: entry.has_details() })
     }
 
     /// Returns the entry of a descriptor; `None` if the table has none, unless it `allocate`s it.
@@ -263,10 +254,10 @@ mod tests {
         let accepted_at = table.find(5).unwrap().accepted_at;
         assert!(accepted_at.elapsed() < Duration::from_mins(1));
         table.add_details(5, |details| details.proxied_client = Some(([10, 0, 0, 1], 9).into()));
-        table.add_details(5, |details| details.activity = Some(Arc::new(|| "waiting")));
+        table.add_details(5, |details| details.activity = Some(Arc::new(|| Some("waiting"))));
         let details = table.details(&table.find(5).unwrap()).unwrap();
         assert_eq!(details.proxied_client, Some(([10, 0, 0, 1], 9).into()));
-        assert_eq!(details.activity.unwrap()(), "waiting");
+        assert_eq!(details.activity.unwrap()(), Some("waiting"));
         assert_eq!(table.find(5).unwrap().accepted_at, accepted_at);
 
         table.on_accept(5, second);
@@ -300,7 +291,7 @@ mod tests {
         }
         let last = RawFd::try_from(CHUNKS * CHUNK_LEN - 1).unwrap();
         table.on_accept(last, number);
-        assert_eq!(table.all().iter().map(|found| found.descriptor).collect::<Vec<_>>(), [last]);
+        assert!(table.find(last).is_some());
         assert_eq!(table.chunks.iter().filter(|chunk| chunk.get().is_some()).count(), 1);
 
         assert_eq!(table.add_endpoint(endpoint(1)), number);

@@ -1,4 +1,4 @@
-//! A line chart as inline SVG. It depends on `texts`.
+//! A line chart as inline SVG. It depends on `numbers` and `texts`.
 
 use std::fmt::Write;
 

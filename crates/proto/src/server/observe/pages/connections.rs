@@ -1,4 +1,5 @@
-//! The open connections, `/connections`. It depends on `html`, `numbers`, `texts` and on the list in `observe`.
+//! The open connections, `/connections`. It depends on `html`, `numbers` and `texts`, and on `connections` and `status`
+//! in `observe`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! The document around each page: its head, its navigation, and its headers.
 //!
-//! It depends on `texts`. A page has no external resources. Its scripts and styles are the texts of [`STYLE`] and
-//! [`SCRIPT`], which the Content-Security-Policy names by their hashes, so a browser runs nothing else, even if a value
-//! were not escaped.
+//! It depends on `texts`, and on `language` and `browser_headers` in `observe`. A page has no external resources. Its
+//! scripts and styles are the texts of [`STYLE`] and [`SCRIPT`], which the Content-Security-Policy names by their
+//! hashes, so a browser runs nothing else, even if a value were not escaped.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::texts::Texts;
 use super::{PageResponse, response};
-use crate::server::observe::browser_headers::{content_security_policy, protect};
+use crate::server::observe::browser_headers::content_security_policy;
 use crate::server::observe::language::Language;
 
 /// The style sheet of all pages.
@@ -108,7 +108,7 @@ pub(super) fn respond_with_form(document: impl Into<Bytes>) -> PageResponse {
 }
 
 fn with_policy(document: impl Into<Bytes>, policy: &HeaderValue) -> PageResponse {
-    let mut response = protect(response(StatusCode::OK, "text/html; charset=utf-8", document));
+    let mut response = response(StatusCode::OK, "text/html; charset=utf-8", document);
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy.clone());
     response
 }

@@ -1,7 +1,7 @@
 //! What the admin listener serves: health, metrics, and the pages for operators.
 //!
-//! It depends on `metrics`, `status`, `connections`, `slow_log` and `language`. A path has one place: a line in
-//! `PATHS`, and an arm in [`Pages::respond`].
+//! It depends on `metrics`, `status`, `connections`, `slow_log`, `language`, `preferences` and `browser_headers`. A
+//! path has one place: a line in `PATHS`, and an arm in [`Pages::respond`].
 //!
 //! - `html`: the document around each page, its headers, and the pieces that pages share;
 //! - `chart`, `numbers`: charts, and numbers as text;
@@ -17,16 +17,18 @@ mod overview;
 mod slow;
 mod texts;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ACCEPT, ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    ACCEPT, ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
-
 use serde::Serialize;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -34,6 +36,7 @@ use super::browser_headers::protect;
 use super::connections::snapshot::Snapshots;
 use super::connections::table::CONNECTIONS;
 use super::language::Language;
+use super::preferences::{Preference, preferences};
 use super::slow_log::SLOW_LOG;
 use super::status::recorder::{SAMPLE_INTERVAL, StatusRecorder, StatusSources};
 
@@ -67,19 +70,19 @@ impl Pages {
 
     /// Takes the samples for rates and charts, and keeps the log of slow replies. Never returns.
     pub(crate) async fn take_samples(&self) {
-        SLOW_LOG.on_time(Instant::now());
         let mut ticks = interval_at(Instant::now() + SAMPLE_INTERVAL, SAMPLE_INTERVAL);
         // After a stop of the process, one sample for the whole time.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
-            self.status.sample();
+            // A panic in the numbers of a service costs only this sample: it leaves the samples before as they are.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.status.sample()));
             SLOW_LOG.on_time(Instant::now());
         }
     }
 
     /// Replies to a request. Only its head matters.
-    pub(crate) fn respond<B>(&self, request: &Request<B>) -> PageResponse {
+    pub(crate) async fn respond<B>(&self, request: &Request<B>) -> PageResponse {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let text = "method not allowed: use GET or HEAD\n";
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text.to_owned());
@@ -89,9 +92,10 @@ impl Pages {
         match request.uri().path() {
             "/" => html::respond(self.overview(language(request))),
             "/status" => json(&self.status.status()),
-            "/connections" => {
-                connections::respond(self.status.sources(), &self.snapshots.current(&CONNECTIONS), &Asked::new(request))
-            }
+            "/connections" => match self.snapshots.current(&CONNECTIONS).await {
+                Ok(snapshot) => connections::respond(self.status.sources(), &snapshot, &Asked::new(request)),
+                Err(error) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("cannot list the connections: {error}\n")),
+            },
             "/slow" => slow::respond(self.status.sources(), &SLOW_LOG.slowest(), &Asked::new(request)),
             "/healthz" => plain(StatusCode::OK, "ok\n".to_owned()),
             "/readyz" if !(self.status.sources().is_ready)() => {
@@ -135,23 +139,19 @@ struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     fn new<B>(request: &'a Request<B>) -> Self {
-        let accept = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        let accept = accept.collect::<Vec<_>>().join(",");
         let query = request.uri().query().unwrap_or_default();
-        Self { query, language: language(request), prefers_json: prefers_json(&accept) }
+        let prefers_json = prefers_json(&preferences(request.headers(), &ACCEPT));
+        Self { query, language: language(request), prefers_json }
     }
 }
 
-/// Returns whether a value of `Accept` (RFC 9110, 12.5.1) prefers JSON to HTML: by its quality, of equal ones by the
+/// Returns whether the ranges of `Accept` (RFC 9110, 12.5.1) prefer JSON to HTML: by the quality, of equal ones by the
 /// more specific range.
-fn prefers_json(accept: &str) -> bool {
+fn prefers_json(ranges: &[Preference<'_>]) -> bool {
     let preference = |subtype: &str| {
-        let mut preference = (0, 0.0);
-        for item in accept.split(',') {
-            let mut parts = item.split(';').map(str::trim);
-            let range = parts.next().unwrap_or_default();
-            let quality = parts.find_map(|parameter| parameter.strip_prefix("q=")?.parse::<f32>().ok()).unwrap_or(1.0);
-            let (kind, _) = subtype.split_once('/').unwrap_or_default();
+        let (kind, _) = subtype.split_once('/').unwrap_or_default();
+        let mut preference = (0, 0);
+        for Preference { range, quality } in ranges {
             let specificity = match range.split_once('/') {
                 _ if range.eq_ignore_ascii_case(subtype) => 3,
                 Some((range, "*")) if range.eq_ignore_ascii_case(kind) => 2,
@@ -159,55 +159,62 @@ fn prefers_json(accept: &str) -> bool {
                 _ => continue,
             };
             if specificity > preference.0 {
-                preference = (specificity, quality);
+                preference = (specificity, *quality);
             }
         }
         let (specificity, quality) = preference;
-        if quality > 0.0 { (quality, specificity) } else { (0.0, 0) }
+        if quality > 0 { (quality, specificity) } else { (0, 0) }
     };
     preference("application/json") > preference("text/html")
 }
 
 /// Returns the language that the client prefers.
 fn language<B>(request: &Request<B>) -> Language {
-    let value = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
-    Language::accepted(value.unwrap_or_default())
+    Language::accepted(&preferences(request.headers(), &ACCEPT_LANGUAGE))
 }
 
 fn json(value: &impl Serialize) -> PageResponse {
     match serde_json::to_string(value) {
-        Ok(json) => protect(response(StatusCode::OK, "application/json", json + "\n")),
+        Ok(json) => response(StatusCode::OK, "application/json", json + "\n"),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }
 
-/// Returns the response to a wrong request. Browsers must not take it for anything but text, because it quotes the
-/// request.
+/// Returns the response to a wrong request.
 fn bad_request(problem: &str) -> PageResponse {
-    protect(plain(StatusCode::BAD_REQUEST, format!("{problem}\n")))
+    plain(StatusCode::BAD_REQUEST, format!("{problem}\n"))
 }
 
 fn plain(status: StatusCode, text: String) -> PageResponse {
     response(status, "text/plain; charset=utf-8", text)
 }
 
+/// Returns a response from which a browser loads and runs nothing. A browser must not take it for another type either,
+/// because it can quote the request or a client.
 fn response(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> PageResponse {
     let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+    );
+    protect(response)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
-    use tokio::time::advance;
+    use tokio::time::{advance, sleep};
 
     use super::*;
     use crate::server::observe::metrics::counters::Counters;
+    use crate::server::observe::preferences::tests::headers;
+    use crate::server::observe::status::{Group, ServiceStatus};
 
     impl Pages {
         /// Creates the pages of a server without metrics.
@@ -217,8 +224,73 @@ mod tests {
         }
     }
 
-    fn respond(method: Method, path: &str) -> PageResponse {
-        Pages::for_tests().respond(&Request::builder().method(method).uri(path).body(()).unwrap())
+    async fn respond(method: Method, path: &str) -> PageResponse {
+        Pages::for_tests().respond(&Request::builder().method(method).uri(path).body(()).unwrap()).await
+    }
+
+    /// A service whose numbers panic.
+    #[derive(Default)]
+    struct Panicking(AtomicBool);
+
+    impl ServiceStatus for Panicking {
+        fn groups(&self) -> Vec<Group> {
+            assert!(!self.0.load(Ordering::Relaxed), "on purpose");
+            Vec::new()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_costs_only_its_sample() {
+        let service = Arc::<Panicking>::default();
+        let sources = StatusSources::for_tests(Arc::default(), Arc::<Panicking>::clone(&service));
+        let pages = Pages::new(Registry::default(), sources);
+        let check = async {
+            sleep(SAMPLE_INTERVAL * 7 / 2).await;
+            service.0.store(true, Ordering::Relaxed);
+            sleep(SAMPLE_INTERVAL * 2).await;
+            service.0.store(false, Ordering::Relaxed);
+            sleep(SAMPLE_INTERVAL * 2).await;
+            pages.status.status().history.len()
+        };
+        tokio::select! {
+            () = pages.take_samples() => {}
+            samples = check => assert_eq!(samples, 1 + 3 + 2),
+        }
+    }
+
+    #[tokio::test]
+    async fn each_response_restricts_a_browser() {
+        let pages = Pages::for_tests();
+        for (method, path, accept, content_type) in [
+            ("GET", "/", "*/*", "text/html; charset=utf-8"),
+            ("GET", "/connections", "*/*", "text/html; charset=utf-8"),
+            ("GET", "/slow", "*/*", "text/html; charset=utf-8"),
+            ("GET", "/slow", "application/json", "application/json"),
+            ("GET", "/status", "*/*", "application/json"),
+            ("GET", "/healthz", "*/*", "text/plain; charset=utf-8"),
+            ("GET", "/readyz", "*/*", "text/plain; charset=utf-8"),
+            ("GET", "/metrics", "*/*", prometheus_text::CONTENT_TYPE),
+            ("GET", "/slow?x", "*/*", "text/plain; charset=utf-8"),
+            ("GET", "/nothing", "*/*", "text/plain; charset=utf-8"),
+            ("POST", "/", "*/*", "text/plain; charset=utf-8"),
+        ] {
+            let request = Request::builder().method(method).uri(path).header(ACCEPT, accept).body(()).unwrap();
+            let response = pages.respond(&request).await;
+            let header = |name: &str| response.headers()[name].to_str().unwrap();
+            assert_eq!(header("content-type"), content_type, "{path}");
+            for (name, value) in [
+                ("x-content-type-options", "nosniff"),
+                ("x-frame-options", "DENY"),
+                ("referrer-policy", "no-referrer"),
+                ("cross-origin-resource-policy", "same-origin"),
+                ("cache-control", "no-store"),
+            ] {
+                assert_eq!(header(name), value, "{path}");
+            }
+            let policy = header("content-security-policy");
+            assert!(policy.starts_with("default-src 'none'; "), "{path}: {policy}");
+            assert_eq!(policy.contains("script-src"), content_type.starts_with("text/html"), "{path}: {policy}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -241,16 +313,16 @@ mod tests {
         let listed = || PATHS.split([' ', ',']).filter(|word| word.starts_with('/'));
         assert!(listed().count() >= 5);
         for path in listed() {
-            assert_eq!(respond(Method::GET, path).status(), StatusCode::OK, "{path}");
-            assert_eq!(respond(Method::HEAD, path).status(), StatusCode::OK, "{path}");
-            let rejected = respond(Method::POST, path);
+            assert_eq!(respond(Method::GET, path).await.status(), StatusCode::OK, "{path}");
+            assert_eq!(respond(Method::HEAD, path).await.status(), StatusCode::OK, "{path}");
+            let rejected = respond(Method::POST, path).await;
             assert_eq!(
                 (rejected.status(), &rejected.headers()[ALLOW]),
                 (StatusCode::METHOD_NOT_ALLOWED, &"GET, HEAD".parse().unwrap())
             );
         }
         for path in ["/statu", "/status/", "//", "/%2e"] {
-            assert_eq!(respond(Method::GET, path).status(), StatusCode::NOT_FOUND, "{path}");
+            assert_eq!(respond(Method::GET, path).await.status(), StatusCode::NOT_FOUND, "{path}");
         }
     }
 
@@ -269,10 +341,12 @@ mod tests {
             ("text/html;level=1;q=0.5, */*;q=0.6", true),
             ("application/json;q=0, */*", false),
             ("application/json;q=0", false),
-            ("application/json;q=x", true),
+            ("application/json;q=x", false),
+            ("application/json;Q=0.9, text/html;q=0.8", true),
             (";;,,/", false),
         ] {
-            assert_eq!(prefers_json(accept), expected, "{accept}");
+            let headers = headers(&ACCEPT, &[accept]);
+            assert_eq!(prefers_json(&preferences(&headers, &ACCEPT)), expected, "{accept}");
         }
     }
 }

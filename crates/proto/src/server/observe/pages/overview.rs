@@ -1,4 +1,4 @@
-//! The status page, `/`. It depends on `html`, `chart`, `numbers` and `texts`.
+//! The status page, `/`. It depends on `html`, `chart`, `numbers` and `texts`, and on `status` in `observe`.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The slowest replies, `/slow`. It depends on `connections`, `html`, `numbers`, `texts` and on the log in `observe`.
+//! The slowest replies, `/slow`. It depends on `connections`, `html`, `numbers` and `texts`, and on `slow_log` and
+//! `status` in `observe`.
 
 use std::time::Duration;
 

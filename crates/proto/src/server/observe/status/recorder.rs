@@ -1,4 +1,4 @@
-//! Takes the samples from which rates and histories are computed. It depends on the types in `status`.
+//! Takes the samples from which rates and histories are computed. It depends on `metrics` and on the types in `status`.
 //!
 //! A sample is taken each second, on the thread of the admin listener, and the last `MAX_SAMPLES` are kept. Nothing is
 //! added to the path of a request: a sample reads the counters that the metrics read.
