@@ -31,6 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -154,7 +155,8 @@ class Browser:
 class Page:
     """A tab with cookies, cache and storage of its own."""
 
-    def __init__(self, browser, width=1280, height=800, scheme="light", language="en", scripts=True):
+    def __init__(self, browser, width=1280, height=800, scheme="light", language="en", scripts=True,
+                 forced_colors=False):
         self.browser = browser
         self.problems = []
         self.requests = []
@@ -166,7 +168,9 @@ class Page:
         for domain in ["Page", "Runtime", "Log", "Network"]:
             self.call(f"{domain}.enable")
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        media = {"prefers-color-scheme": scheme, "forced-colors": "active" if forced_colors else "none"}
+        self.call("Emulation.setEmulatedMedia",
+                  features=[{"name": name, "value": value} for name, value in media.items()])
         self.call("Emulation.setUserAgentOverride", userAgent=browser.user_agent, acceptLanguage=LANGUAGES[language])
         self.call("Emulation.setFocusEmulationEnabled", enabled=True)
         self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
@@ -330,6 +334,8 @@ class Server:
         self.services = {"power": ["power", "admin"], "rps": ["solo", "duel", "web", "admin"]}[kind]
         self.log = pathlib.Path(folder, f"{kind}-{id(self)}.log")
         self.process = None
+        # A copy, which a check can change.
+        self.config = pathlib.Path(shutil.copy(f"{ROOT}/config/{kind}-server.toml", f"{folder}/{id(self)}.toml"))
         self.start()
 
     def start(self):
@@ -340,7 +346,7 @@ class Server:
                        if not name.startswith(("RUST_LOG", "POWER_", "RPS_", "SOLO_", "DUEL_", "CLIENT_"))}
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [f"{BIN}/{self.kind}-server", "--config", f"{ROOT}/config/{self.kind}-server.toml", *arguments],
+                [f"{BIN}/{self.kind}-server", "--config", self.config, *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         for service in self.services:
             self.addresses[service] = self.wait_log(f'listening service="{service}" .*address=([^ \n]+)')
@@ -363,6 +369,24 @@ class Server:
     def connect(self, service):
         host, port = self.addresses[service].rsplit(":", 1)
         return socket.create_connection((host, int(port)), WAIT)
+
+    def metric(self, name):
+        with urllib.request.urlopen(self.url("admin", "/metrics"), timeout=WAIT) as reply:
+            found = re.search(f"^{re.escape(name)} ([0-9.]+)$", reply.read().decode(), re.MULTILINE)
+        return float(found[1]) if found else fail(f"{self.kind}-server has no metric {name}")
+
+    def reload(self, before, after):
+        """Replaces this line of the configuration, and waits until the server uses it."""
+        text = self.config.read_text()
+        require(text.count(f"\n{before}\n") == 1, f"the configuration needs one line '{before}'")
+        self.config.write_text(text.replace(f"\n{before}\n", f"\n{after}\n"))
+        reloads = 'rps_config_reloads_total{result="ok"}'
+        count = self.metric(reloads)
+        self.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + WAIT
+        while self.metric(reloads) == count:
+            require(time.monotonic() < deadline, f"the server does not reload within {WAIT} s")
+            time.sleep(0.02)
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)
@@ -425,6 +449,7 @@ def appearances():
 
 # --- The play page
 
+LOG_SUMMARY = "document.getElementById('log-summary').textContent"
 SCORE = "['win', 'draw', 'lose', 'void'].map((id) => Number(document.getElementById(id).textContent))"
 TOTAL = f"{SCORE}.reduce((a, b) => a + b)"
 
@@ -485,6 +510,24 @@ def play_appearance(run):
         page.wait_text("h1", "Rock")
         page.check("play page, language")
     ok("play page: the language can be switched")
+    for scheme in SCHEMES:
+        with run.page(server.url("web"), scheme=scheme, forced_colors=True) as page:
+            choose_duel(page)
+            move(page, "2")
+            page.wait_text("#countdown", "Waiting")
+            page.wait_text("#connection", "Connected")
+            outlines = page.evaluate("[...document.querySelectorAll('#opponents input')].map((radio) => "
+                                     "[radio.checked, getComputedStyle(radio.nextElementSibling).outlineStyle])")
+            require(outlines == [[False, "none"], [True, "solid"]], f"forced colours: the outlines are {outlines}")
+            background, dot, border = page.evaluate(
+                "[getComputedStyle(document.body).backgroundColor, "
+                "getComputedStyle(document.getElementById('connection'), '::before').backgroundColor, "
+                "getComputedStyle(document.getElementById('bar')).borderTopStyle]")
+            require(background != dot and border == "solid",
+                    f"forced colours: background {background}, dot {dot}, border of the bar {border}")
+            page.check(f"play page, forced colours, {scheme}")
+            run.picture(page, f"play-forced-{scheme}")
+    ok("play page with forced colours: the chosen opponent, the bar and the open connection are visible")
     server.stop()
 
 
@@ -505,9 +548,13 @@ def play_solo(run):
             expected = {"s": "scissors", "r": "rock", "p": "paper"}.get(key.lower()) or MOVES[key]
             require(check_round(page)[1] == expected, f"the key {key} plays another hand")
         page.press("x")
+        shortcuts = "document.querySelectorAll('[aria-keyshortcuts]').length"
+        require(page.evaluate(shortcuts) == 3, "the moves do not name their keys")
         page.evaluate("document.getElementById('keys').click()")
+        require(page.evaluate(shortcuts) == 0, "the moves name keys that are off")
         page.press("1")
         page.evaluate("document.getElementById('keys').click()")
+        require(page.evaluate(shortcuts) == 3, "the moves do not name their keys again")
         for _ in range(20):
             page.press("2")
         page.wait(f"{TOTAL} === 31", "20 moves in a row do not all end")
@@ -522,6 +569,12 @@ def play_solo(run):
         require("reply after" in rows(page, "received")[0], "the byte log has no reply time")
         page.check("play page, solo")
         ok(f"solo: {wins} wins, {draws} draws, {losses} losses; the byte log has both directions, on one connection")
+        # The move comes while the connection is closing.
+        page.evaluate("game.connection.close(), document.querySelector(\"#moves button[value='1']\").click()")
+        page.wait_text("#connection", "Your last move was not sent.")
+        page.wait_text("#outcome", "Choose your move")
+        page.check("play page, closing")
+        ok("a move while the connection is closing: the page says that it was not sent")
     server.stop()
 
 
@@ -568,6 +621,79 @@ def play_duel(run):
     server.stop()
 
 
+def play_leave(run):
+    # A move that is left behind would stay for longer than each wait of this check.
+    server = run.server("rps", f"duel.window={2 * WAIT}s")
+
+    def switch(page):
+        page.click("#opponents input[value='solo']")
+        page.wait_text("#theirs figcaption", "The house")
+
+    def reload(page):
+        page.evaluate("globalThis.isOld = true")
+        page.call("Page.reload")
+        page.wait("!globalThis.isOld && document.readyState === 'complete'", "the page does not load again")
+
+    with run.page(server.url("web")) as two:
+        choose_duel(two)
+        for count, (name, leave) in enumerate([("switch to the house", switch), ("reload", reload)], 1):
+            with run.page(server.url("web")) as one:
+                choose_duel(one)
+                move(one, "1")
+                wait_for_moves(server, 1)
+                leave(one)
+                wait_for_moves(server, 0)
+                choose_duel(one)
+                move(one, "2")
+                wait_for_moves(server, 1)
+                require(one.evaluate(TOTAL) == 0, f"{name}: a move met the one that was left behind")
+                move(two, "3")
+                for page, total in [(one, 1), (two, count)]:
+                    page.wait(f"{TOTAL} === {total}", "the duel's round does not end")
+                    check_round(page)
+                require(round_of(one)[1:] == ["rock", "paper"], f"{name}: the round is {round_of(one)}")
+                one.check(f"play page, {name}")
+            ok(f"duel: {name} during a move leaves no move behind")
+    server.stop()
+
+
+def wait_for_moves(server, count):
+    """Waits until this many duel moves wait for another player."""
+    deadline = time.monotonic() + WAIT
+    while server.metric("rps_duel_waiting") != count:
+        require(time.monotonic() < deadline, f"not {count} waiting duel moves within {WAIT} s")
+        time.sleep(0.02)
+
+
+def play_window(run):
+    server = run.server("rps")
+    server.reload('window = "30s"', 'window = "1s"')
+    with run.page(server.url("web")) as one, run.page(server.url("web")) as two:
+        for page in [one, two]:
+            choose_duel(page)
+        move(one, "1")
+        one.wait_text("#outcome", "Void")
+        one.wait("performance.getEntriesByType('resource').length === 1", "the page does not read the window")
+        long = 2 * WAIT
+        server.reload('window = "1s"', f'window = "{long}s"')
+        move(one, "2")
+        one.wait_text("#countdown", "later than expected")
+        one.wait_text("#connection", "Connected")
+        one.wait_text("#announcements", "later than expected")
+        one.check("play page, late reply")
+        move(two, "3")
+        for page, total in [(one, 2), (two, 1)]:
+            page.wait(f"{TOTAL} === {total}", "the duel's round does not end")
+            check_round(page)
+        ok("duel: a window that is longer after a reload does not end the connection")
+        move(one, "3")
+        one.wait(f"/\\d+/.exec(document.getElementById('countdown').textContent)?.[0] > {long / 2}",
+                 "the page does not show the new window")
+        require(len([row for row in rows(one, "event") if "opening" in row]) == 1, "the page connected again")
+        ok("duel: the page reads the window after a late reply")
+    server.stop()
+
+
 def play_drain(run):
     server = run.server("rps")
     with run.page(server.url("web")) as solo, run.page(server.url("web")) as duel:
@@ -577,6 +703,8 @@ def play_drain(run):
         move(duel, "2")
         duel.wait_text("#connection", "Connected")
         duel.wait_text("#countdown", "Waiting")
+        # The page has read the duel's window, so it has no request during the drain.
+        duel.wait("performance.getEntriesByType('resource').length > 0", "the page does not read the window")
         server.terminate()
         for page in [solo, duel]:
             page.wait_text("#connection", "The server is stopping")
@@ -701,7 +829,7 @@ def play_picture(run):
         for count, byte in enumerate("2312", 1):
             move(page, byte)
             page.wait(f"{TOTAL} === {count}", "a round does not end")
-            page.wait_text("#log-summary", f"open for {count} s")
+            page.wait(f"/open for (\\d+) s/.exec({LOG_SUMMARY})?.[1] >= {count}", "the open time does not change")
         run.picture(page, "play")
     size = (run.screenshots / "play.png").stat().st_size
     require(size < 60_000, f"play.png has {size} bytes, more than 60,000")
@@ -776,10 +904,20 @@ def status_live(run):
             ok("status page without scripts: the same numbers")
             pages = status_pages(run, server)
             if "/connections" in pages:
-                with run.page(server.url("admin", "/connections")) as connections:
-                    connections.wait_text("main", "%s:%d" % connection.getsockname())
+                address = "%s:%d" % connection.getsockname()
+                with run.page(server.url("admin", "/connections"), width=320, height=640) as connections:
+                    connections.wait_text("#table-open", address)
+                    lines, small = connections.evaluate(
+                        "[Math.max(...[...document.querySelectorAll('#table-open tr > *')].map((cell) => "
+                        "{ const range = document.createRange(); range.selectNodeContents(cell);"
+                        "return range.getClientRects().length; })), "
+                        "[...document.querySelectorAll('.filters :is(input, select, button)')].map((it) => "
+                        "it.getBoundingClientRect()).filter((box) => box.height < 44).length]")
+                    require(lines == 1, f"/connections: a cell has {lines} lines")
+                    require(small == 0, f"/connections: {small} controls of less than 44 px")
                     connections.check("/connections")
-                ok("/connections: shows an open connection")
+                    run.picture(connections, "connections-320")
+                ok("/connections: shows an open connection, without a line break, and has controls of 44 px")
             if "/slow" in pages:
                 with run.page(server.url("admin", "/slow")) as slow:
                     slow.wait_text("main", "solo")
@@ -826,8 +964,8 @@ def status_picture(run):
     server.stop()
 
 
-CHECKS = [play_appearance, play_solo, play_duel, play_drain, play_idle, play_full, play_accessibility, play_picture,
-          status_appearance, status_live, status_drain, status_picture]
+CHECKS = [play_appearance, play_solo, play_duel, play_leave, play_window, play_drain, play_idle, play_full,
+          play_accessibility, play_picture, status_appearance, status_live, status_drain, status_picture]
 
 
 def main():

@@ -13,7 +13,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$root"
 
-max_image_bytes=26000000 # 18 to 24 MB measured: three quarters are symbols, for backtraces
+max_image_bytes=16000000 # 11 to 14 MB measured: half are symbols, for backtraces
 stop_seconds=10 # after this time `docker stop` sends SIGKILL
 
 read -ra build_args <<<"${DOCKER_BUILD_ARGS:-}"

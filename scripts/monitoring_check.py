@@ -12,9 +12,10 @@ duel.cluster, so that all metrics exist. The check writes the queries of the das
 - Queries of the dashboard and of alerts.yml: each metric, label and label value exists.
 - Each alert has a section in RUNBOOK.md and names it, and each section has an alert.
 
-Prints each problem on standard error and exits with 1, or prints a summary.
+Prints each problem on standard error and exits with 1, or prints a summary. Exit code 2: the arguments are invalid.
 """
 
+import argparse
 import json
 import re
 import sys
@@ -253,11 +254,14 @@ def check_dashboard(series):
     except json.JSONDecodeError as error:
         report(DASHBOARD, str(error))
         return []
-    panels = dashboard["panels"]
+    # A collapsed row contains its panels. Their places can be those of panels after the row.
+    groups = [dashboard["panels"], *(panel.get("panels", []) for panel in dashboard["panels"])]
+    panels = [panel for group in groups for panel in group]
     ids = [panel.get("id") for panel in panels]
     for panel_id in {panel_id for panel_id in ids if ids.count(panel_id) > 1}:
         report(DASHBOARD, f"two panels have the id {panel_id}")
-    check_places(panels)
+    for group in groups:
+        check_places(group)
     queries = [query for panel in panels for query in check_panel(panel, series)]
     variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
     if set(variables) != {"datasource", "job", "instance"}:
@@ -309,11 +313,15 @@ def check_alerts(series):
 
 
 def main():
-    power_metrics, rps_metrics, rules = sys.argv[1:]
-    series = read_series([power_metrics, rps_metrics])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("power_metrics", metavar="POWER_METRICS", help="the reply to /metrics of power-server")
+    parser.add_argument("rps_metrics", metavar="RPS_METRICS", help="the reply to /metrics of rps-server")
+    parser.add_argument("rules", metavar="RULES", help="file to write the queries of the dashboard to")
+    arguments = parser.parse_args()
+    series = read_series([arguments.power_metrics, arguments.rps_metrics])
     queries = check_dashboard(series)
     alerts = check_alerts(series)
-    write_rules(queries, rules)
+    write_rules(queries, arguments.rules)
     for problem in problems:
         print(f"monitoring check: {problem}", file=sys.stderr)
     if problems:

@@ -6,6 +6,7 @@
 //! [starts the operations](Startup::start_operations) and serves.
 
 mod admin;
+mod operations;
 
 use std::fmt;
 use std::future::Future;
@@ -15,21 +16,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
-use prometheus_client::registry::Registry;
-use toml::Table;
 
-use crate::server::config::builder::{ConfigBuilder, Sources, is_valid_with, with_kept};
-use crate::server::config::command_line::{CommandLine, Loaded, config_text, print_config, report_errors};
+use crate::server::config::builder::{ConfigBuilder, is_valid_with};
+use crate::server::config::command_line::{CommandLine, Loaded, print_config, report_errors};
 use crate::server::config::endpoints::ServerEndpoint;
 use crate::server::config::sections::ServerConfig;
-use crate::server::connection::metrics::{ConnectionMetrics, Summary};
+use crate::server::connection::metrics::Summary;
 use crate::server::lifecycle::reload::{Reload, ReloadMetrics, ReloadSignal};
 use crate::server::lifecycle::runtime;
 use crate::server::lifecycle::service_manager::ServiceManager;
 use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::lifecycle::watchdog::Heartbeats;
 use crate::server::listener::accept::Listener;
-use crate::server::listener::admission::Admission;
 use crate::server::listener::endpoint::{Binder, EndpointListener, reason_of};
 use crate::server::listener::handshake::{HandshakeSettings, Handshakes, ListenerKind, warn_if_expired};
 use crate::server::listener::inherited::InheritedSockets;
@@ -37,10 +35,10 @@ use crate::server::listener::open_files;
 use crate::server::listener::socket::ListenOptions;
 use crate::server::listener::unix::SocketFile;
 use crate::server::observe::log::{self, Log};
-use crate::server::observe::pages::Pages;
-use crate::server::observe::status::recorder::StatusSources;
-use crate::server::observe::status::{ConnectionCounts, ServiceStatus};
 use crate::wire::quoted::Printable;
+
+use self::operations::InForce;
+pub use self::operations::Operations;
 
 /// A program with a valid configuration, before anything is started.
 #[derive(Debug)]
@@ -146,50 +144,6 @@ pub struct Startup<C> {
     heartbeats: Heartbeats,
     /// The files of the admin listeners' Unix sockets.
     admin_files: Arc<Mutex<Vec<SocketFile>>>,
-}
-
-/// The parts of a service that its operators see.
-pub struct Operations {
-    /// The name of the service, such as `power`.
-    pub service: &'static str,
-    /// All metrics of the process.
-    pub registry: Registry,
-    /// The limits on connections.
-    pub admission: Arc<Admission>,
-    /// The counters of connections.
-    pub connections: Arc<ConnectionMetrics>,
-    /// The numbers that only this service has, for the status page.
-    pub status: Arc<dyn ServiceStatus>,
-}
-
-impl fmt::Debug for Operations {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Operations").field("service", &self.service).finish_non_exhaustive()
-    }
-}
-
-impl Operations {
-    /// Returns the pages of the admin listener.
-    fn pages(self, shutdown: Shutdown, configuration: Arc<Mutex<Arc<str>>>) -> Pages {
-        let Self { service, registry, admission, connections, status } = self;
-        let metrics = Arc::clone(&connections);
-        let connections = move || ConnectionCounts {
-            open: admission.open() as u64,
-            max: admission.limit() as u64,
-            limits_reached: admission.limits_reached().counts(),
-            ..connections.counts()
-        };
-        let sources = StatusSources {
-            service,
-            version: env!("CARGO_PKG_VERSION"),
-            is_ready: Box::new(move || shutdown.started_at().is_none()),
-            connections: Box::new(connections),
-            latency: Box::new(move || metrics.latency.counts()),
-            service_status: status,
-            configuration,
-        };
-        Pages::new(registry, sources)
-    }
 }
 
 /// A listening socket, for the log.
@@ -374,34 +328,6 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
         manager.ready();
         tokio::spawn(heartbeats.watch(move || manager.watchdog()));
         Ok(())
-    }
-}
-
-/// The text of the configuration in force, for the status page.
-struct InForce {
-    text: Arc<Mutex<Arc<str>>>,
-    /// The settings at the start, with their sources.
-    at_start: (Table, Sources),
-}
-
-impl InForce {
-    fn new<C: ServerConfig>(loaded: &Loaded<C>) -> Self {
-        // A configuration is deserialized from a TOML table, so it also serializes to one.
-        let at_start = (Table::try_from(&loaded.config).unwrap_or_default(), loaded.sources.clone());
-        let in_force = Self { text: Arc::new(Mutex::new(Arc::from(""))), at_start };
-        in_force.set(loaded);
-        in_force
-    }
-
-    /// Sets the configuration that a reload has applied. The keys that need a restart keep the values of the start.
-    fn set<C: ServerConfig>(&self, loaded: &Loaded<C>) {
-        let Loaded { config, sources, .. } = loaded;
-        let text = match with_kept(config, sources, C::NEEDS_RESTART, &self.at_start) {
-            Some((config, sources)) => config_text::<C>(&config, &sources),
-            None => config_text(config, sources),
-        };
-        let text = text.unwrap_or_else(|error| error.to_string());
-        *self.text.lock().unwrap_or_else(PoisonError::into_inner) = Arc::from(text);
     }
 }
 

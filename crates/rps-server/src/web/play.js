@@ -16,11 +16,14 @@ const MAX_PENDING = 64; // moves without a reply
 const MAX_ROUNDS = 12; // rows of the history
 const MAX_LOG_ROWS = 200;
 const MAX_ANNOUNCEMENTS = 6;
-const REPLY_TIMEOUT = 10; // seconds; in a duel, the window is added
+const REPLY_TIMEOUT = 10; // seconds; a move in a duel has no limit here
+const LATE_AFTER = 2; // seconds after the window, until a reply counts as late
 
 const root = document.documentElement;
-const windowSeconds = Number(root.dataset.window);
+let windowSeconds = Number(root.dataset.window); // of a duel; a reload of the server's configuration can change it
 const element = (id) => document.getElementById(id);
+const moveButtons = element('moves').querySelectorAll('button');
+const moveOf = (button) => MOVES.find(({ byte }) => byte === button.value.charCodeAt(0));
 
 // --- Texts
 
@@ -43,15 +46,17 @@ const TEXTS = {
     both: (round, move) => `Round ${round}: both play ${move}.`,
     void_window: (round, seconds) => `Round ${round}: no other player moved within ${seconds} s. Either no other `
       + 'player is here, or your opponent left or did not move. The next opponent may be another player.',
-    void_early: (round) => `Round ${round}: the server ended it before another player moved.`,
+    void_early: (round, seconds) => `Round ${round}: the server ended it after ${seconds} s. No other player moved.`,
     waiting_player: (seconds) => `Another player has ${seconds} s to move.`,
     countdown: (seconds) => `Waiting for the other player's move: ${seconds} s`,
+    late: 'The reply is later than expected. To stop waiting, choose the house or reload the page.',
 
     idle: 'Not connected. Your first move connects.',
     connecting: 'Connecting …',
     open: 'Connected. The connection stays open between rounds.',
     again: 'Your next move connects again.',
     lost_move: 'Your last move has no outcome.',
+    unsent_move: 'Your last move was not sent.',
     drain: 'The server is stopping and closed the connection.',
     idle_timeout: 'The server closed the connection, because it was idle for too long.',
     finished: 'The server closed the connection after too many invalid moves.',
@@ -101,15 +106,17 @@ const TEXTS = {
     both: (round, move) => `第 ${round} 局：双方都出${move}。`,
     void_window: (round, seconds) => `第 ${round} 局：${seconds} 秒内没有别的玩家出拳。可能没有别的玩家在，`
       + '或者对手已离开或没有出拳。下一局的对手可能换人。',
-    void_early: (round) => `第 ${round} 局：服务器在别的玩家出拳前结束了这一局。`,
+    void_early: (round, seconds) => `第 ${round} 局：服务器在 ${seconds} 秒后结束了这一局，没有别的玩家出拳。`,
     waiting_player: (seconds) => `别的玩家有 ${seconds} 秒可以出拳。`,
     countdown: (seconds) => `等待对方出拳：${seconds} 秒`,
+    late: '应答比预计的晚。若不想再等，请选庄家或刷新本页。',
 
     idle: '未连接。出第一拳时会连接。',
     connecting: '正在连接……',
     open: '已连接。两局之间连接保持打开。',
     again: '出下一拳时会重新连接。',
     lost_move: '你最后一拳没有结果。',
+    unsent_move: '你最后一拳没有发出。',
     drain: '服务器正在停止，关闭了连接。',
     idle_timeout: '连接空闲太久，服务器关闭了它。',
     finished: '无效的出拳太多，服务器关闭了连接。',
@@ -191,8 +198,10 @@ class Game {
     this.connection = undefined; // the WebSocket, unless closed
     this.last = undefined; // figures of the newest connection: number, opened, closed, sent, received
     this.state = [['idle']]; // messages about the connection
-    this.pending = []; // moves without a reply, oldest first: { move, sentAt }; sentAt is undefined until sent
+    // Moves without a reply, oldest first: { move, sentAt, isLate }. sentAt is undefined until it is sent.
+    this.pending = [];
     this.timer = undefined; // limit of the wait for the oldest of them
+    this.isWindowKnown = false; // whether windowSeconds needs no request
     this.round = 0;
     this.rounds = []; // newest first: { round, mine, theirs, outcome }
     this.score = { win: 0, draw: 0, lose: 0, void: 0 };
@@ -202,10 +211,6 @@ class Game {
   // In a duel, a move waits for another player, so one is in play at a time.
   get waits() {
     return this.pending.length >= (this.kind === 'duel' ? 1 : MAX_PENDING);
-  }
-
-  get window() {
-    return this.kind === 'duel' ? windowSeconds : 0;
   }
 
   play(move) {
@@ -228,6 +233,7 @@ class Game {
     this.connection = connection;
     this.last = { number, path, opened: undefined, closed: undefined, sent: 0, received: 0 };
     this.state = [['connecting']];
+    this.isWindowKnown = false;
     log.add('event', [], ['opening', number, path]);
     connection.onopen = () => {
       if (this.connection !== connection) return;
@@ -244,8 +250,9 @@ class Game {
       if (this.connection !== connection) return;
       const opened = this.last.opened !== undefined;
       log.add('event', [], opened ? ['closed', number, code, reason] : ['failed', number]);
+      const lost = this.lostMove;
       this.end(opened ? closeMessage(code, reason) : ['asking']);
-      if (!opened) this.explainFailure(number);
+      if (!opened) this.explainFailure(number, lost);
     };
   }
 
@@ -258,6 +265,20 @@ class Game {
     this.last.sent += bytes.length;
     for (const move of unsent) move.sentAt = performance.now();
     log.add('sent', bytes, unsent.map(({ move }) => move.name));
+    if (this.kind === 'duel' && !this.isWindowKnown) this.readWindow();
+  }
+
+  // Reads the window from a new copy of the page. Without one, the old value stays.
+  async readWindow() {
+    this.isWindowKnown = true;
+    try {
+      const response = await fetch('/', { cache: 'no-store', signal: AbortSignal.timeout(REPLY_TIMEOUT * 1000) });
+      const [, seconds] = (await response.text()).match(/ data-window="([\d.]+)"/) || [];
+      if (response.ok && seconds) windowSeconds = Number(seconds);
+    } catch {
+      // The countdown is only an estimate.
+    }
+    draw();
   }
 
   receive(data) {
@@ -269,9 +290,7 @@ class Game {
     const sentAt = oldest && oldest.sentAt;
     log.add('received', bytes, outcomes.map((outcome) => outcome ? `${outcome}_short` : 'no_meaning'),
       sentAt === undefined ? undefined : now - sentAt);
-    // `f` rejects the connection, in place of a game.
-    if (String.fromCharCode(...bytes) === 'f') this.abandon(['full']);
-    else if (bytes.length === 0 || !outcomes.every((outcome) => this.judge(outcome, now))) this.abandon(['bad_reply']);
+    if (bytes.length === 0 || !outcomes.every((outcome) => this.judge(outcome, now))) this.abandon(['bad_reply']);
     draw();
   }
 
@@ -289,9 +308,10 @@ class Game {
     this.rounds.splice(MAX_ROUNDS);
     let detail;
     if (outcome === 'void') {
-      // A server that stops ends the round early.
-      const early = (now - sentAt) / 1000 < windowSeconds * 0.9;
-      detail = early ? ['void_early', round] : ['void_window', round, windowSeconds];
+      const seconds = Number(((now - sentAt) / 1000).toFixed(1));
+      const isEarly = seconds < windowSeconds * 0.9;
+      if (isEarly) this.isWindowKnown = false;
+      detail = [isEarly ? 'void_early' : 'void_window', round, isEarly || oldest.isLate ? seconds : windowSeconds];
     } else if (outcome === 'draw') {
       detail = ['both', round, mine.name];
     } else {
@@ -303,12 +323,18 @@ class Game {
     return true;
   }
 
+  // The message about moves without a reply, if the connection ends now.
+  get lostMove() {
+    if (!this.pending.length) return undefined;
+    return this.pending.some((move) => move.sentAt !== undefined) ? 'lost_move' : 'unsent_move';
+  }
+
   // The connection is closed. Moves without a reply have no outcome.
   end(reason) {
     this.connection = undefined;
     if (this.last.opened !== undefined) this.last.closed = performance.now();
     // Without a reason, the player has ended the game.
-    if (reason) this.setClosed(reason, this.pending.some((move) => move.sentAt !== undefined));
+    if (reason) this.setClosed(reason, this.lostMove);
     else this.state = [['idle']];
     if (this.pending.length) this.shown = { outcome: ['choose'] };
     this.pending = [];
@@ -317,8 +343,8 @@ class Game {
   }
 
   setClosed(reason, lost) {
-    this.state = [reason, ...(lost && reason[0] !== 'unknown' ? [['lost_move']] : []), ['again']];
-    if (reason[0] !== 'asking') announce(...this.state);
+    this.state = [reason, ...(lost && reason[0] !== 'unknown' ? [[lost]] : []), ['again']];
+    if (reason[0] !== 'asking' && this === game) announce(...this.state);
   }
 
   // Closes the connection from this side. `reason` is undefined if the player did it.
@@ -331,7 +357,7 @@ class Game {
   }
 
   // A WebSocket that does not open has no reason, so ask the server with a plain request.
-  async explainFailure(number) {
+  async explainFailure(number, lost) {
     let reason = ['unreachable'];
     try {
       const signal = AbortSignal.timeout(REPLY_TIMEOUT * 1000);
@@ -341,7 +367,7 @@ class Game {
       // No response: unreachable.
     }
     if (this.connection || this.last.number !== number) return;
-    this.setClosed(reason, false);
+    this.setClosed(reason, lost);
     draw();
   }
 
@@ -350,15 +376,26 @@ class Game {
     clearTimeout(this.timer);
     if (!this.pending.length) return;
     this.timer = setTimeout(() => {
-      this.abandon([this.last.opened === undefined ? 'unreachable' : 'no_reply']);
-    }, (REPLY_TIMEOUT + this.window) * 1000);
+      if (this.last.opened === undefined) this.abandon(['unreachable']);
+      // Only the server ends the round of a duel: the page does not know the window for certain.
+      else if (this.kind === 'solo') this.abandon(['no_reply']);
+    }, REPLY_TIMEOUT * 1000);
   }
 
-  // Seconds that the move in play still has, or undefined without one.
+  // Seconds that the move in play still has, negative after the window, or undefined without a move.
   secondsLeft() {
     const [oldest] = this.pending;
     if (this.kind !== 'duel' || !oldest || oldest.sentAt === undefined) return undefined;
-    return Math.max(0, windowSeconds - (performance.now() - oldest.sentAt) / 1000);
+    return windowSeconds - (performance.now() - oldest.sentAt) / 1000;
+  }
+
+  // Announces once that the reply to the move in play is late.
+  announceLateReply() {
+    const [oldest] = this.pending;
+    if (!oldest || oldest.isLate || !(this.secondsLeft() < -LATE_AFTER)) return;
+    oldest.isLate = true;
+    this.isWindowKnown = false;
+    announce(['late']);
   }
 }
 
@@ -404,9 +441,7 @@ function draw() {
   setText(element('connection'), game.state.map(say).join(texts === TEXTS.en ? ' ' : ''));
   // A connection that is closed has more than one message.
   element('connection').className = game.state.length > 1 ? 'closed' : game.state[0][0];
-  for (const button of element('moves').querySelectorAll('button')) {
-    button.setAttribute('aria-disabled', String(game.waits));
-  }
+  for (const button of moveButtons) button.setAttribute('aria-disabled', String(game.waits));
   element('alone').hidden = element('void-score').hidden = game.kind !== 'duel';
   for (const [name, count] of Object.entries(game.score)) setText(element(name), String(count));
   drawRounds();
@@ -447,9 +482,9 @@ function drawCountdown() {
   const left = game.secondsLeft();
   element('waiting').hidden = left === undefined;
   if (left === undefined) return;
-  setText(element('countdown'), say(['countdown', Math.ceil(left)]));
+  setText(element('countdown'), say(left < -LATE_AFTER ? ['late'] : ['countdown', Math.max(0, Math.ceil(left))]));
   element('bar').max = windowSeconds;
-  element('bar').value = left;
+  element('bar').value = Math.max(0, left);
 }
 
 function drawLogSummary() {
@@ -496,6 +531,13 @@ function duration(milliseconds) {
   return milliseconds < 10_000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
 }
 
+function drawShortcuts() {
+  for (const button of moveButtons) {
+    if (element('keys').checked) button.setAttribute('aria-keyshortcuts', moveOf(button).keys.join(' ').toUpperCase());
+    else button.removeAttribute('aria-keyshortcuts');
+  }
+}
+
 function drawTexts() {
   root.lang = texts.lang;
   document.title = texts.title;
@@ -521,21 +563,22 @@ element('language').onclick = () => {
   drawTexts();
 };
 
-for (const button of element('moves').querySelectorAll('button')) {
-  button.onclick = () => game.play(MOVES.find(({ byte }) => byte === button.value.charCodeAt(0)));
-}
+for (const button of moveButtons) button.onclick = () => game.play(moveOf(button));
 for (const radio of document.querySelectorAll('#opponents input')) {
   radio.checked = radio.value === game.kind; // a browser may have restored the previous choice
   radio.onchange = () => choose(radio.value);
 }
+element('keys').onchange = drawShortcuts;
 document.onkeydown = (event) => {
   if (!element('keys').checked || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
   const move = MOVES.find(({ keys }) => keys.includes(event.key.toLowerCase()));
   if (move) game.play(move);
 };
 setInterval(() => {
+  game.announceLateReply();
   drawCountdown();
   if (element('log').open) drawLogSummary();
 }, matchMedia('(prefers-reduced-motion: reduce)').matches ? 1000 : 250);
 element('page').hidden = false;
+drawShortcuts();
 drawTexts();
