@@ -55,7 +55,9 @@ fn a_list_has_tcp_and_unix_endpoints() {
         assert_eq!(exchange_unix(&socket, b"b2"), "d8.0");
         let unix = format!("unix:{}", socket.display());
         for (endpoint, connections) in [(&addresses[0].to_string(), 1), (&addresses[1].to_string(), 0), (&unix, 2)] {
-            let series = format!("power_endpoint_connections_total{{endpoint=\"{endpoint}\"}}");
+            let transport = if endpoint.starts_with("unix:") { "unix" } else { "tcp" };
+            let series =
+                format!("power_endpoint_connections_total{{endpoint=\"{endpoint}\",transport=\"{transport}\"}}");
             assert_eq!(server.metric(&series), connections, "{series}");
         }
         assert!(server.stop().contains("stopped accepted=3 rejected=0"));
