@@ -1,6 +1,6 @@
 //! The state of a server in numbers, as `/` and `/status` show it.
 //!
-//! It depends on `metrics` and `language`. [`recorder`] takes a sample each second, and makes a [`Status`] from the
+//! It depends on `metrics` and `language`. `recorder` takes a sample each second, and makes a `Status` from the
 //! samples and the current counts. A service adds its own numbers with [`ServiceStatus`].
 
 pub(crate) mod recorder;
