@@ -42,7 +42,8 @@ check_operation() { # NAME METRIC
     check 0 $'HTTP/1.0 200 OK\r*ok' "" http_get "$admin" /healthz
     check 0 $'HTTP/1.0 200 OK\r*ready' "" http_get "$admin" /readyz
     check 0 $'HTTP/1.0 200 OK\r*'"$2 [1-9]*" "" http_get "$admin" /metrics
-    check 0 $'HTTP/1.0 404 Not Found\r*/metrics' "" http_get "$admin" /
+    check 0 $'HTTP/1.0 200 OK\r*<title>*-server: ready</title>*' "" http_get "$admin" /
+    check 0 $'HTTP/1.0 404 Not Found\r*/metrics' "" http_get "$admin" /nothing
     from=$(next_line "$1")
     kill -HUP "${pid[$1]}"
     wait_for_log "$1" 'config reloaded: no changes' "$from"
@@ -109,6 +110,7 @@ outcome='@(draw|win|lose)'
 check 0 "scissors $outcome"$'\n'"rock $outcome"$'\n'"paper $outcome" "" cli-client rps throw scissors 2 布
 check 0 "rock $outcome"$'\n'"@([01] won, [01] lost, [01] drawn)" "" cli-client rps play < <(printf 'r\n')
 check 2 "" "*'lizard'*not a move*" cli-client rps throw lizard
+check 0 $'HTTP/1.0 200 OK\r*<title>Rock, paper, scissors</title>*' "" http_get "${address[rps-server web]}" /
 check 2 "" "*odd number*" cli-client rps play --best-of 2
 check 4 "" "*no reply within 100ms; *--duel*" cli-client rps throw rock --addr "$DUEL_ADDR" --timeout 100ms
 launch player cli-client rps throw rock rock rock --duel
