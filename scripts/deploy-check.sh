@@ -157,7 +157,7 @@ check_monitoring() {
 check_files() {
     local version profile
     need cargo haproxy systemd-analyze promtool python3 docker-compose kubernetes-validate openssl
-    build -p power-server -p rps-server
+    build --workspace # as the other scripts, so that it is built already
     check_haproxy
     check_units power-server.service rps-server.service
     check_sockets
