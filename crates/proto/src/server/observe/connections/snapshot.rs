@@ -75,14 +75,14 @@ const TASKS_ADVICE: &str = "raise the limit on tasks";
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots(Arc<Mutex<Option<Arc<Snapshot>>>>);
 
-/// A snapshot is valid for this long, or longer if it took long: then snapshots take at most a tenth of the CPU time of
-/// a core, however many connections and requests there are.
+/// A snapshot is valid for this long, or longer if it took long. So snapshots take at most a tenth of the CPU time of a
+/// core, independently of the number of connections and requests.
 const MIN_VALIDITY: Duration = Duration::from_secs(1);
 const VALIDITY_PER_DURATION: u32 = 10;
 
 impl Snapshots {
-    /// Returns a valid snapshot of the connections in `table`. If there is none, it takes one on a new thread, because
-    /// that takes some microseconds per connection. Requests meanwhile wait for the same snapshot.
+    /// Returns a valid snapshot of the connections in `table`. A new one is taken on a separate thread, because that
+    /// takes some microseconds per connection. Requests meanwhile wait for the same snapshot.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What the admin listener serves: health, metrics, and the pages for operators.
+//! The responses of the admin listener: health, metrics, and the pages for operators.
 //!
 //! It depends on `metrics`, `status`, `connections`, `slow_log`, `language`, `preferences` and `browser_headers`. A
 //! path has one place: a line in `PATHS`, and an arm in [`Pages::respond`].
@@ -130,7 +130,7 @@ impl Pages {
     }
 }
 
-/// What a request asks for, besides its path.
+/// The query and the preferences of a request.
 struct Asked<'a> {
     query: &'a str,
     language: Language,
