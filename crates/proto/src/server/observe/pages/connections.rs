@@ -30,13 +30,7 @@ pub(super) fn respond(sources: &StatusSources, snapshot: &Snapshot, asked: &Aske
             connections: connections.into_iter().map(Item::new).collect(),
         }),
         Ok((query, counts, connections)) => {
-            let frame = Frame {
-                language: asked.language,
-                path: "/connections",
-                service: sources.service,
-                version: sources.version,
-                is_ready: (sources.is_ready)(),
-            };
+            let frame = Frame::new(sources, asked.language, "/connections");
             respond_with_form(
                 frame.document(&render(&query, counts, &connections, snapshot, frame.texts())).into_string(),
             )

@@ -1,8 +1,8 @@
 //! The document around each page: its head, its navigation, and its headers.
 //!
-//! It depends on `texts`, and on `language` and `browser_headers` in `observe`. A page has no external resources. Its
-//! scripts and styles are the texts of [`STYLE`] and [`SCRIPT`], which the Content-Security-Policy names by their
-//! hashes, so a browser runs nothing else, even if a value were not escaped.
+//! It depends on `texts`, and on `status`, `language` and `browser_headers` in `observe`. A page has no external
+//! resources. Its scripts and styles are the texts of [`STYLE`] and [`SCRIPT`], which the Content-Security-Policy names
+//! by their hashes, so a browser runs nothing else, even if a value were not escaped.
 
 use std::sync::LazyLock;
 
@@ -15,6 +15,7 @@ use super::texts::Texts;
 use super::{PageResponse, response};
 use crate::server::observe::browser_headers::content_security_policy;
 use crate::server::observe::language::Language;
+use crate::server::observe::status::recorder::StatusSources;
 
 /// The style sheet of all pages.
 const STYLE: &str = include_str!("style.css");
@@ -39,6 +40,12 @@ pub(super) struct Frame {
 }
 
 impl Frame {
+    /// Returns the frame of the page at `path`, with the current state of the server.
+    pub(super) fn new(sources: &StatusSources, language: Language, path: &'static str) -> Self {
+        let StatusSources { service, version, is_ready, .. } = sources;
+        Self { language, path, service, version, is_ready: is_ready() }
+    }
+
     pub(super) fn texts(&self) -> &'static Texts {
         Texts::of(self.language)
     }

@@ -21,13 +21,7 @@ pub(super) fn respond(sources: &StatusSources, slowest: &[SlowReply], asked: &As
     if asked.prefers_json {
         return json(&List { schema: 1, slow: slowest.iter().map(Item::new).collect() });
     }
-    let frame = Frame {
-        language: asked.language,
-        path: "/slow",
-        service: sources.service,
-        version: sources.version,
-        is_ready: (sources.is_ready)(),
-    };
+    let frame = Frame::new(sources, asked.language, "/slow");
     respond_html(frame.document(&render(slowest, frame.texts())).into_string())
 }
 
