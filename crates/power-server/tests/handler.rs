@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use bytes::BytesMut;
 use power_server::config::Config;
 use power_server::handler::{PowerHandler, PowerSettings};
 use proto::server::connection::{ConnectionContext, run};
-use proto::server::{Event, Handler, MAX_OUTPUT_BYTES, Shutdown, WaitFor};
+use proto::server::{Event, Handler, MAX_OUTPUT_BYTES, Shutdown, SocketStream, WaitFor};
 use support::connect_in_memory as connect;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, split};
 use tokio::time::{Instant, sleep};
@@ -114,12 +115,13 @@ async fn a_settling_request_is_complete_at_the_request_deadline() {
 /// A driver of 368 bytes makes a task of 512: the server and tokio add fields and round up to a multiple of 128.
 #[tokio::test]
 async fn an_idle_connection_takes_at_most_368_bytes_in_its_task() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let stream = SocketStream::from(OwnedFd::from(stream));
     let config = Config::default();
     let handler = PowerHandler::new(Arc::new(PowerSettings::new(&config, Arc::default())));
     let timeouts = config.connection_timeouts();
-    let context = ConnectionContext { timeouts, metrics: Arc::default(), shutdown: Shutdown::new(SECOND) };
+    let context = ConnectionContext::new(timeouts, Arc::default(), Shutdown::new(SECOND));
     let driver = run(stream, handler, Arc::new(context));
     assert!(size_of_val(&driver) <= 368, "{} bytes", size_of_val(&driver));
 }

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +18,6 @@ use rps_server::house::{House, ThreadGenerator};
 use rps_server::solo::SoloHandler;
 use support::join_in_memory;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -253,16 +254,16 @@ async fn a_drain_judges_moves_that_were_sent_before_it() {
 /// A driver of up to 376 bytes makes a task of 512: the server and tokio add fields and round up to a multiple of 128.
 #[tokio::test]
 async fn an_idle_connection_takes_at_most_376_bytes_in_its_task() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let timeouts = Config::default().connection_timeouts();
     let solo = SoloHandler::new(House::new(ThreadGenerator), 16, Arc::default());
     let duel = DuelHandler::new(DuelHub::new(WINDOW).join(), 16, Arc::default());
-    let (solo, duel) = (size(&listener, solo, timeouts).await, size(&listener, duel, timeouts).await);
+    let (solo, duel) = (size(&listener, solo, timeouts), size(&listener, duel, timeouts));
     assert!(solo <= 376 && duel <= 376, "solo {solo}, duel {duel}");
 }
 
-async fn size<H: Handler>(listener: &TcpListener, handler: H, timeouts: ConnectionTimeouts) -> usize {
-    let stream = SocketStream::Tcp(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
-    let context = ConnectionContext { timeouts, metrics: Arc::default(), shutdown: Shutdown::new(SECOND) };
+fn size<H: Handler>(listener: &TcpListener, handler: H, timeouts: ConnectionTimeouts) -> usize {
+    let stream = SocketStream::from(OwnedFd::from(TcpStream::connect(listener.local_addr().unwrap()).unwrap()));
+    let context = ConnectionContext::new(timeouts, Arc::default(), Shutdown::new(SECOND));
     size_of_val(&connection::run(stream, handler, Arc::new(context)))
 }

@@ -200,7 +200,7 @@ impl ReservedPort {
 
     /// Listens with this backlog. Must be called inside a runtime.
     pub(crate) fn listen(self, backlog: u32) -> io::Result<EndpointListener> {
-        self.socket.listen(backlog).map(EndpointListener::from)
+        self.socket.listen(backlog)?.into_std()?.try_into()
     }
 
     /// Starts a power server on this port.

@@ -66,6 +66,6 @@ pub fn serve(
     timeouts: ConnectionTimeouts,
     shutdown: Shutdown,
 ) -> JoinHandle<CloseReason> {
-    let context = ConnectionContext { timeouts, metrics: Arc::default(), shutdown };
+    let context = ConnectionContext::new(timeouts, Arc::default(), shutdown);
     tokio::spawn(connection::run(stream, handler, Arc::new(context)))
 }

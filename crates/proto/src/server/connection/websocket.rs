@@ -274,7 +274,7 @@ impl<S: Stream> Stream for WebSocketStream<S> {
         }
     }
 
-    fn wait_input(&self) -> impl Future<Output = ()> + Send {
+    fn wait_input(&mut self) -> impl Future<Output = ()> + Send {
         self.inner.wait_input()
     }
 

@@ -24,6 +24,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
+use crate::server::connection::arrivals::ArrivalCounter;
 use crate::server::connection::close::{MAX_WRITE_TIMEOUTS, close, half_close, half_close_now};
 use crate::server::connection::close_reason::CloseReason;
 use crate::server::connection::driver::{self, ConnectionContext};
@@ -151,7 +152,7 @@ pub async fn serve<L, S>(
     let service = Arc::clone(&services.borrow());
     let endpoint = listener.endpoint();
     let accepted = metrics.of_endpoint(&endpoint, listener.transport());
-    let context = ConnectionContext { timeouts: service.timeouts(), metrics, shutdown: shutdown.clone() };
+    let context = ConnectionContext::new(service.timeouts(), metrics, shutdown.clone());
     let connections = Connections {
         service,
         endpoint: endpoint.into(),
@@ -161,7 +162,7 @@ pub async fn serve<L, S>(
         tasks: TaskTracker::new(),
         rejected: TaskTracker::new(),
     };
-    let mut acceptor = Acceptor { services, connections };
+    let mut acceptor = Acceptor { services, connections, arrivals: ArrivalCounter::new(Instant::now()) };
     let mut triggered = pin!(shutdown.triggered());
     loop {
         let accepted = tokio::select! {
@@ -223,6 +224,7 @@ pub(crate) async fn accept_with_backoff<L: Listener>(
 struct Acceptor<S> {
     services: watch::Receiver<Arc<S>>,
     connections: Connections<S>,
+    arrivals: ArrivalCounter,
 }
 
 /// The service of new connections, and the state that all connections share.
@@ -266,6 +268,8 @@ impl<S: Service> Acceptor<S> {
             connections.service = service;
             connections.context = Arc::new(ConnectionContext { timeouts, ..(*connections.context).clone() });
         }
+        let are_fast = self.arrivals.count(Instant::now());
+        connections.context.arrivals.set_fast(are_fast && connections.admission.has_room());
         let expects_header = handshake.as_ref().is_some_and(|handshake| handshake.expects_header);
         // With a header, the client network is known after it.
         let permit = connections.admission.admit(peer.ip().filter(|_| !expects_header));
@@ -348,7 +352,7 @@ impl<S: Service> Connections<S> {
     ) {
         let deadline = handshake.deadline;
         let header = async {
-            self.wait_first_bytes(&stream, deadline).await?;
+            self.wait_first_bytes(&mut stream, deadline).await?;
             let header = match self.run_step(timeout_at(deadline, read_header(&mut stream))).await? {
                 Ok(header) => header.map_err(io::Error::other),
                 Err(_) => Err(io::ErrorKind::TimedOut.into()),
@@ -374,7 +378,7 @@ impl<S: Service> Connections<S> {
 
     fn after_header<I: Stream>(
         &self,
-        stream: I,
+        mut stream: I,
         admitted: Box<Admitted>,
         handshake: Handshake,
         record: Option<Arc<AccessRecord>>,
@@ -384,7 +388,7 @@ impl<S: Service> Connections<S> {
         let connections = self.clone();
         let handshake = async move {
             let accepted = async {
-                connections.wait_first_bytes(&stream, deadline).await?;
+                connections.wait_first_bytes(&mut stream, deadline).await?;
                 let accepted = connections.run_step(tls.accept(stream, deadline)).await?;
                 accepted.map_err(CloseReason::TlsFailed)
             };
@@ -430,7 +434,7 @@ impl<S: Service> Connections<S> {
     ) -> Result<(WebSocketStream<I>, S::Handler), CloseReason> {
         let ConnectionContext { timeouts, shutdown, .. } = &*self.context;
         let opened = async {
-            self.wait_first_bytes(&stream, deadline).await?;
+            self.wait_first_bytes(&mut stream, deadline).await?;
             let write_timeout = timeouts.write * MAX_WRITE_TIMEOUTS;
             self.run_step(web::open(&mut stream, &*self.service, deadline, write_timeout)).await
         };
@@ -461,7 +465,7 @@ impl<S: Service> Connections<S> {
     ///
     /// Returns the close reason if they do not come within [`DRAIN_FIRST_BYTES_GRACE`] in a drain: a client that
     /// connects before it needs the connection must not delay a restart.
-    async fn wait_first_bytes<I: Stream>(&self, stream: &I, deadline: Instant) -> Result<(), CloseReason> {
+    async fn wait_first_bytes<I: Stream>(&self, stream: &mut I, deadline: Instant) -> Result<(), CloseReason> {
         let shutdown = &self.context.shutdown;
         let drained = async {
             shutdown.triggered().await;

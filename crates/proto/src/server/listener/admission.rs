@@ -127,6 +127,12 @@ impl Admission {
         self.open.load(Ordering::Acquire)
     }
 
+    /// Returns whether connections that have ended may be counted for some time longer: less than half of the limit is
+    /// in use, and there is no limit per client network.
+    pub(crate) fn has_room(&self) -> bool {
+        self.open() < self.limit() / 2 && self.max_connections_per_ip.load(Ordering::Acquire) == 0
+    }
+
     /// Returns the maximum number of open connections.
     #[must_use]
     pub fn limit(&self) -> usize {

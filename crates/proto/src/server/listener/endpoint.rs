@@ -4,31 +4,33 @@
 //! implements the [`Listener`] of the accept loop.
 
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::accept::{Accepted, Listener, is_connection_error};
 use super::handshake::{Handshakes, ListenerHandshakes, ListenerKind};
 use super::inherited::InheritedSockets;
 use super::peer::Peer;
-use super::socket::{self, ListenOptions, SocketBuffers, StdListener};
+use super::socket::{self, ListenOptions, ListeningSocket, PolledSocket, SocketBuffers};
 use super::unix::{self, SocketFile};
 use crate::endpoint::Endpoint;
 use crate::server::config::endpoints::ServerEndpoint;
-use crate::server::connection::stream::SocketStream;
+use crate::server::connection::socket::SocketStream;
 use crate::server::lifecycle::watchdog::{Heartbeat, Heartbeats};
 use crate::server::observe::connections::table::{AcceptingEndpoint, CONNECTIONS, EndpointNumber, LocalAddress};
 
 /// A listening socket with the handshake of its connections.
 #[derive(Debug)]
 pub struct EndpointListener {
-    socket: ListeningSocket,
+    /// The file of a Unix socket; `None` if it is not that of this process, or is removed already. It is dropped before
+    /// the socket.
+    file: Option<SocketFile>,
+    socket: PolledSocket,
     /// The name of the inherited socket. Another process goes on accepting from it.
     inherited: Option<String>,
     /// Beats while the accept loop waits for connections.
@@ -48,22 +50,15 @@ struct ConnectionSettings {
 }
 
 impl ConnectionSettings {
-    fn accepted(&mut self, stream: SocketStream, peer: Peer) -> Accepted<SocketStream> {
-        CONNECTIONS.on_accept(stream.as_raw_fd(), self.number);
-        if let SocketStream::Unix(stream) = &stream {
+    fn accepted(&mut self, socket: OwnedFd, peer: Peer) -> Accepted<SocketStream> {
+        CONNECTIONS.on_accept(socket.as_raw_fd(), self.number);
+        if peer == Peer::Unix {
             // The kernel holds at most this for a client that does not read. It fails only if the socket is closed.
-            let _ = SockRef::from(stream).set_send_buffer_size(self.send_buffer);
+            let _ = SockRef::from(&socket).set_send_buffer_size(self.send_buffer);
         }
         let handshake = self.handshakes.as_mut().and_then(|handshakes| handshakes.for_connection(peer));
-        Accepted { stream, peer, handshake }
+        Accepted { stream: socket.into(), peer, handshake }
     }
-}
-
-#[derive(Debug)]
-enum ListeningSocket {
-    Tcp(TcpListener),
-    /// `None` if the file is not that of this process, or is removed already. It is dropped before the socket.
-    Unix(Option<SocketFile>, UnixListener),
 }
 
 /// Opens a listening TCP socket whose connections begin with a request. Call it within a tokio runtime.
@@ -74,15 +69,19 @@ enum ListeningSocket {
 pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<EndpointListener> {
     let listener = socket::bind(address, options)
         .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {}", reason_of(&error))))?;
-    Ok(listener.into())
+    listener.try_into()
 }
 
-/// A socket that the caller has opened. Its connections begin with a request.
-impl From<TcpListener> for EndpointListener {
-    fn from(listener: TcpListener) -> Self {
+/// A non-blocking socket that the caller has opened. Its connections begin with a request. Call it within a tokio
+/// runtime.
+impl TryFrom<TcpListener> for EndpointListener {
+    type Error = io::Error;
+
+    fn try_from(listener: TcpListener) -> io::Result<Self> {
         let (send_buffer, number) = (SocketBuffers::default().send, EndpointNumber::default());
         let connections = ConnectionSettings { send_buffer, handshakes: None, number };
-        Self { socket: ListeningSocket::Tcp(listener), inherited: None, heartbeat: Heartbeat::default(), connections }
+        let socket = PolledSocket::new(ListeningSocket::Tcp(listener))?;
+        Ok(Self { file: None, socket, inherited: None, heartbeat: Heartbeat::default(), connections })
     }
 }
 
@@ -111,6 +110,15 @@ pub(crate) struct Binder<'a> {
     pub(crate) options: ListenOptions,
 }
 
+/// A listening socket of an endpoint.
+struct Opened {
+    socket: ListeningSocket,
+    /// The file of a Unix socket that this process has created.
+    file: Option<SocketFile>,
+    /// The name of the inherited socket.
+    inherited: Option<String>,
+}
+
 impl Binder<'_> {
     /// Opens the listening sockets of `endpoint`: one, or all inherited ones of a name. Call it within a tokio runtime.
     ///
@@ -119,14 +127,13 @@ impl Binder<'_> {
     /// Fails if the socket cannot listen on the endpoint. An error that is not from the kernel contains its remedy.
     pub(crate) fn bind(&mut self, endpoint: &ServerEndpoint) -> io::Result<Vec<EndpointListener>> {
         let sockets = self.open(endpoint)?.into_iter();
-        sockets.map(|(socket, inherited)| self.listener(socket, inherited, endpoint.is_tls())).collect()
+        sockets.map(|opened| self.listener(opened, endpoint.is_tls())).collect()
     }
 
-    /// Returns sockets, each with its name if it is inherited.
-    fn open(&mut self, endpoint: &ServerEndpoint) -> io::Result<Vec<(ListeningSocket, Option<String>)>> {
+    fn open(&mut self, endpoint: &ServerEndpoint) -> io::Result<Vec<Opened>> {
         match endpoint {
             Endpoint::Tcp(address) | Endpoint::Tls(address) => {
-                let socket = socket::bind(*address, self.options).map_err(|error| {
+                let listener = socket::bind(*address, self.options).map_err(|error| {
                     // A socket unit and the server have the same address.
                     let inherited =
                         (error.kind() == io::ErrorKind::AddrInUse).then(|| self.inherited.name_at(*address));
@@ -138,35 +145,27 @@ impl Binder<'_> {
                     );
                     io::Error::new(error.kind(), text)
                 })?;
-                Ok(vec![(ListeningSocket::Tcp(socket), None)])
+                Ok(vec![Opened { socket: ListeningSocket::Tcp(listener), file: None, inherited: None }])
             }
             Endpoint::Unix(path) => {
                 let (listener, file) = unix::bind(path.as_path(), self.options.backlog)?;
-                Ok(vec![(ListeningSocket::Unix(Some(file), listener), None)])
+                Ok(vec![Opened { socket: ListeningSocket::Unix(listener), file: Some(file), inherited: None }])
             }
             Endpoint::Inherited { name, .. } => {
                 let inherited = self.inherited.take(name.as_ref())?.into_iter();
-                let register = |(name, socket)| -> io::Result<_> {
-                    let socket = match socket {
-                        StdListener::Tcp(listener) => {
-                            socket::configure(&listener, self.options)?;
-                            ListeningSocket::Tcp(TcpListener::from_std(listener)?)
-                        }
-                        StdListener::Unix(listener) => ListeningSocket::Unix(None, UnixListener::from_std(listener)?),
-                    };
-                    Ok((socket, Some(name)))
+                let configure = |(name, socket)| {
+                    if let ListeningSocket::Tcp(listener) = &socket {
+                        socket::configure(listener, self.options)?;
+                    }
+                    Ok(Opened { socket, file: None, inherited: Some(name) })
                 };
-                inherited.map(register).collect()
+                inherited.map(configure).collect()
             }
         }
     }
 
-    fn listener(
-        &self,
-        socket: ListeningSocket,
-        inherited: Option<String>,
-        is_tls: bool,
-    ) -> io::Result<EndpointListener> {
+    fn listener(&self, opened: Opened, is_tls: bool) -> io::Result<EndpointListener> {
+        let Opened { socket, file, inherited } = opened;
         if let (ListenerKind::Admin, ListeningSocket::Tcp(listener)) = (self.kind, &socket) {
             // An accepted connection inherits this. Closing one before its client has closed sends a RST, and the
             // kernel drops the part of the response that was not read, instead of keeping it after the exchange
@@ -176,7 +175,8 @@ impl Binder<'_> {
         let handshakes = Some(self.handshakes.of_listener(self.kind, is_tls));
         let (send_buffer, number) = (self.options.buffers.send, EndpointNumber::default());
         let connections = ConnectionSettings { send_buffer, handshakes, number };
-        let mut listener = EndpointListener { socket, inherited, heartbeat: self.heartbeats.add(), connections };
+        let (socket, heartbeat) = (PolledSocket::new(socket)?, self.heartbeats.add());
+        let mut listener = EndpointListener { file, socket, inherited, heartbeat, connections };
         if self.lists_connections
             && let (ListenerKind::Service | ListenerKind::Web, Some(local)) =
                 (self.kind, listener.socket.local_address())
@@ -195,13 +195,7 @@ impl EndpointListener {
     ///
     /// Fails if the kernel lacks memory.
     pub(crate) fn reregister(self) -> io::Result<Self> {
-        let socket = match self.socket {
-            ListeningSocket::Tcp(listener) => ListeningSocket::Tcp(TcpListener::from_std(listener.into_std()?)?),
-            ListeningSocket::Unix(file, listener) => {
-                ListeningSocket::Unix(file, UnixListener::from_std(listener.into_std()?)?)
-            }
-        };
-        Ok(Self { socket, ..self })
+        Ok(Self { socket: self.socket.reregister()?, ..self })
     }
 
     /// Returns the address of a TCP socket.
@@ -211,19 +205,14 @@ impl EndpointListener {
     /// Fails if it is a Unix socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.socket {
-            ListeningSocket::Tcp(listener) => listener.local_addr(),
-            ListeningSocket::Unix(..) => {
-                Err(io::Error::new(io::ErrorKind::Unsupported, "a Unix socket has no IP address"))
-            }
+            PolledSocket::Tcp(socket) => socket.local_addr(),
+            PolledSocket::Unix(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "a Unix socket has no IP address")),
         }
     }
 
     /// Takes the file of a Unix socket. The caller drops it when the listener stops.
     pub(crate) fn take_file(&mut self) -> Option<SocketFile> {
-        match &mut self.socket {
-            ListeningSocket::Tcp(_) => None,
-            ListeningSocket::Unix(file, _) => file.take(),
-        }
+        self.file.take()
     }
 
     /// Returns the name of the inherited socket.
@@ -236,20 +225,20 @@ impl Listener for EndpointListener {
     type Stream = SocketStream;
 
     async fn accept(&mut self) -> io::Result<Accepted<SocketStream>> {
-        let (stream, peer) = self.heartbeat.during(self.socket.accept()).await?;
-        Ok(self.connections.accepted(stream, peer))
+        let (socket, peer) = self.heartbeat.during(self.socket.accept()).await?;
+        Ok(self.connections.accepted(socket, peer))
     }
 
     fn endpoint(&self) -> String {
         let is_tls = self.connections.handshakes.as_ref().is_some_and(ListenerHandshakes::is_tls);
         match &self.socket {
-            ListeningSocket::Tcp(listener) => {
+            PolledSocket::Tcp(socket) => {
                 let scheme = if is_tls { "tls://" } else { "" };
-                listener.local_addr().map(|address| format!("{scheme}{address}")).unwrap_or_default()
+                socket.local_addr().map(|address| format!("{scheme}{address}")).unwrap_or_default()
             }
-            ListeningSocket::Unix(_, listener) => {
+            PolledSocket::Unix(socket) => {
                 let scheme = if is_tls { "tls+unix:" } else { "unix:" };
-                let address = listener.local_addr().ok();
+                let address = socket.local_addr().ok();
                 let path = address.as_ref().and_then(|address| address.as_pathname());
                 format!("{scheme}{}", path.map(Path::display).map(|path| path.to_string()).unwrap_or_default())
             }
@@ -261,8 +250,8 @@ impl Listener for EndpointListener {
         match &self.socket {
             _ if handshakes.is_some_and(ListenerHandshakes::is_web) => "websocket",
             _ if handshakes.is_some_and(ListenerHandshakes::is_tls) => "tls",
-            ListeningSocket::Tcp(_) => "tcp",
-            ListeningSocket::Unix(..) => "unix",
+            PolledSocket::Tcp(_) => "tcp",
+            PolledSocket::Unix(_) => "unix",
         }
     }
 
@@ -271,13 +260,11 @@ impl Listener for EndpointListener {
     }
 
     fn refuse_new(&mut self) {
-        match &mut self.socket {
-            ListeningSocket::Tcp(listener) => {
-                if let Err(error) = socket::drop_new_syns(listener) {
-                    tracing::debug!(%error, "cannot drop new SYNs; connections in handshake may be reset");
-                }
-            }
-            ListeningSocket::Unix(file, _) => drop(file.take()),
+        self.file = None;
+        if let PolledSocket::Tcp(socket) = &self.socket
+            && let Err(error) = socket::drop_new_syns(socket)
+        {
+            tracing::debug!(%error, "cannot drop new SYNs; connections in handshake may be reset");
         }
     }
 
@@ -285,11 +272,9 @@ impl Listener for EndpointListener {
         // Accept from the kernel directly: the runtime may not have been notified yet of connections that the kernel
         // has queued. The socket is non-blocking, so this ends with the queue, or after `MAX_BACKLOG` connections.
         let Self { socket, mut connections, .. } = self;
-        let socket = socket.into_std();
         let mut attempts = 0..MAX_BACKLOG;
         std::iter::from_fn(move || {
-            let socket = socket.as_ref().ok()?;
-            let accepted = attempts.find_map(|_| match socket.accept() {
+            let accepted = attempts.find_map(|_| match socket.accept_now() {
                 Ok(accepted) => Some(Ok(accepted)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Err(error)),
                 Err(error) if is_connection_error(&error) => None,
@@ -298,8 +283,8 @@ impl Listener for EndpointListener {
                     Some(Err(error))
                 }
             });
-            let (stream, peer) = accepted?.ok()?;
-            Some(connections.accepted(stream, peer))
+            let (socket, peer) = accepted?.ok()?;
+            Some(connections.accepted(socket, peer))
         })
     }
 }
@@ -308,47 +293,13 @@ impl Listener for EndpointListener {
 /// configured, 65,535 (listen(2): a 16-bit value on older kernels, and limited to `net.core.somaxconn` on all).
 const MAX_BACKLOG: usize = 65_536;
 
-impl ListeningSocket {
+impl PolledSocket {
     /// Returns the address; `None` for a Unix socket without a path.
     fn local_address(&self) -> Option<LocalAddress> {
         match self {
-            Self::Tcp(listener) => listener.local_addr().ok().map(LocalAddress::Tcp),
-            Self::Unix(_, listener) => {
-                listener.local_addr().ok()?.as_pathname().map(|path| LocalAddress::Unix(path.to_owned()))
-            }
-        }
-    }
-
-    async fn accept(&self) -> io::Result<(SocketStream, Peer)> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, address) = listener.accept().await?;
-                Ok((SocketStream::Tcp(stream), Peer::Ip(address)))
-            }
-            Self::Unix(_, listener) => Ok((SocketStream::Unix(listener.accept().await?.0), Peer::Unix)),
-        }
-    }
-
-    fn into_std(self) -> io::Result<StdListener> {
-        match self {
-            Self::Tcp(listener) => listener.into_std().map(StdListener::Tcp),
-            Self::Unix(_, listener) => listener.into_std().map(StdListener::Unix),
-        }
-    }
-}
-
-impl StdListener {
-    fn accept(&self) -> io::Result<(SocketStream, Peer)> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, address) = listener.accept()?;
-                stream.set_nonblocking(true)?;
-                Ok((SocketStream::Tcp(TcpStream::from_std(stream)?), Peer::Ip(address)))
-            }
-            Self::Unix(listener) => {
-                let (stream, _) = listener.accept()?;
-                stream.set_nonblocking(true)?;
-                Ok((SocketStream::Unix(UnixStream::from_std(stream)?), Peer::Unix))
+            Self::Tcp(socket) => socket.local_addr().ok().map(LocalAddress::Tcp),
+            Self::Unix(socket) => {
+                socket.local_addr().ok()?.as_pathname().map(|path| LocalAddress::Unix(path.to_owned()))
             }
         }
     }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::OFlags;
 use socket2::{Domain, Protocol, SockRef, Type};
 
-use super::socket::StdListener;
+use super::socket::ListeningSocket;
 use crate::endpoint::SocketName;
 
 /// The number of the first inherited file (`SD_LISTEN_FDS_START`).
@@ -83,7 +83,7 @@ impl InheritedSockets {
     ///
     /// Fails if no socket has the name, if one was taken before or is not a listening stream socket, or if `None` is
     /// ambiguous.
-    pub(crate) fn take(&mut self, name: Option<&SocketName>) -> io::Result<Vec<(String, StdListener)>> {
+    pub(crate) fn take(&mut self, name: Option<&SocketName>) -> io::Result<Vec<(String, ListeningSocket)>> {
         let inherited = self.quoted(|_| true);
         let mut sockets: Vec<_> = match name {
             _ if self.0.is_empty() => {
@@ -150,7 +150,7 @@ impl Drop for InheritedSockets {
 }
 
 impl Inherited {
-    fn take(&mut self) -> io::Result<StdListener> {
+    fn take(&mut self) -> io::Result<ListeningSocket> {
         let Self { number, name, file } = self;
         let invalid = |what: &str| {
             let text = format!("the inherited file {number} ({name:?}) is {what}, not a listening stream socket");
@@ -179,7 +179,7 @@ impl Inherited {
             return Err(invalid("a socket of a protocol other than TCP and Unix"));
         }
         socket.set_nonblocking(true)?;
-        Ok(if is_tcp { StdListener::Tcp(file.into()) } else { StdListener::Unix(file.into()) })
+        Ok(if is_tcp { ListeningSocket::Tcp(file.into()) } else { ListeningSocket::Unix(file.into()) })
     }
 }
 

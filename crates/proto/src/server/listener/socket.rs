@@ -1,17 +1,23 @@
 //! The listening socket and its options.
 //!
-//! It depends on no other module. On Linux, an accepted connection inherits the options of its listening socket, so an
+//! It depends on `peer`. On Linux, an accepted connection inherits the options of its listening socket, so an
 //! accept needs no further system calls.
 
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
 use nix::{libc, setsockopt_impl, sockopt_impl};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with, acceptfrom_with};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::TcpListener;
+use tokio::io::Interest;
+use tokio::net::{TcpStream, UnixStream};
+
+use super::peer::Peer;
 
 /// A connection without traffic for this long is probed, to detect a peer that vanished without a FIN or RST. The
 /// kernel's default is two hours (tcp(7), `tcp_keepalive_time`).
@@ -26,11 +32,84 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// The value tolerates a short network outage and keeps the total below two minutes.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(100);
 
-/// A listening socket that the runtime does not poll.
+/// A listening socket that the runtime does not poll. It is non-blocking.
 #[derive(Debug)]
-pub(crate) enum StdListener {
-    Tcp(std::net::TcpListener),
-    Unix(std::os::unix::net::UnixListener),
+pub(crate) enum ListeningSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// A listening socket that the runtime polls.
+///
+/// The runtime's types for listening sockets register each connection that they accept with the reactor, and this one
+/// leaves that to [`SocketStream`](crate::server::connection::SocketStream). So the socket has the type of a connection,
+/// which is as good for waiting.
+#[derive(Debug)]
+pub(crate) enum PolledSocket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl PolledSocket {
+    /// Registers a socket with the reactor of the current runtime.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel lacks memory.
+    pub(crate) fn new(socket: ListeningSocket) -> io::Result<Self> {
+        match socket {
+            ListeningSocket::Tcp(listener) => TcpStream::from_std(OwnedFd::from(listener).into()).map(Self::Tcp),
+            ListeningSocket::Unix(listener) => UnixStream::from_std(OwnedFd::from(listener).into()).map(Self::Unix),
+        }
+    }
+
+    /// Registers the socket with the reactor of the current runtime instead of that of another one.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel lacks memory.
+    pub(crate) fn reregister(self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(socket) => TcpStream::from_std(socket.into_std()?).map(Self::Tcp),
+            Self::Unix(socket) => UnixStream::from_std(socket.into_std()?).map(Self::Unix),
+        }
+    }
+
+    /// Waits for a connection in the accept queue and accepts it. Its socket is non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// Fails if accept(2) does.
+    pub(crate) async fn accept(&self) -> io::Result<(OwnedFd, Peer)> {
+        match self {
+            Self::Tcp(socket) => socket.async_io(Interest::READABLE, || accept_tcp(socket)).await,
+            Self::Unix(socket) => socket.async_io(Interest::READABLE, || accept_unix(socket)).await,
+        }
+    }
+
+    /// Accepts a connection that is in the accept queue, whether or not the runtime knows of it.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `WouldBlock` if the queue is empty, and if accept(2) fails otherwise.
+    pub(crate) fn accept_now(&self) -> io::Result<(OwnedFd, Peer)> {
+        match self {
+            Self::Tcp(socket) => accept_tcp(socket),
+            Self::Unix(socket) => accept_unix(socket),
+        }
+    }
+}
+
+const ACCEPT_FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+
+fn accept_tcp(socket: &TcpStream) -> io::Result<(OwnedFd, Peer)> {
+    let (connection, address) = acceptfrom_with(socket, ACCEPT_FLAGS)?;
+    let address = SocketAddr::try_from(address.ok_or(Errno::AFNOSUPPORT)?)?;
+    Ok((connection, Peer::Ip(address)))
+}
+
+fn accept_unix(socket: &UnixStream) -> io::Result<(OwnedFd, Peer)> {
+    Ok((accept_with(socket, ACCEPT_FLAGS)?, Peer::Unix))
 }
 
 /// The options of a listening socket that depend on the service.
@@ -86,7 +165,7 @@ sockopt_impl!(
     u32
 );
 
-/// Opens a listening socket on `address`. Call it within a tokio runtime.
+/// Opens a listening socket on `address`.
 ///
 /// `SO_REUSEADDR` is set, so that a restarted server can bind while old connections are in `TIME_WAIT`. `SO_REUSEPORT` is
 /// not set, so that a second instance fails.
@@ -101,7 +180,7 @@ pub(super) fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<Tc
     configure(&socket, options)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
 /// Sets the options that accepted connections inherit, also on a socket that listens already.
@@ -137,7 +216,7 @@ pub(super) fn configure(listener: &impl AsFd, options: ListenOptions) -> io::Res
 /// # Errors
 ///
 /// Fails if the filter cannot be attached.
-pub(crate) fn drop_new_syns(listener: &TcpListener) -> io::Result<()> {
+pub(crate) fn drop_new_syns(listener: &impl AsFd) -> io::Result<()> {
     const FLAGS: u32 = 13; // the offset of the flags in a TCP header (RFC 9293, section 3.1)
     const SYN: u32 = 0x02;
     const ACK: u32 = 0x10;
@@ -153,20 +232,35 @@ pub(crate) fn drop_new_syns(listener: &TcpListener) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
     use std::time::Instant;
+
+    use rustix::fs::OFlags;
+    use rustix::io::FdFlags;
+
+    use super::*;
 
     const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
     const BUFFERS: SocketBuffers = SocketBuffers { send: 8 * 1024, receive: 32 * 1024 };
     const OPTIONS: ListenOptions = ListenOptions { backlog: 16, defer_accept: false, buffers: BUFFERS };
 
+    /// Listens, and returns the address too.
+    fn listen(options: ListenOptions) -> (PolledSocket, SocketAddr) {
+        let listener = bind(ANY_PORT, options).unwrap();
+        let address = listener.local_addr().unwrap();
+        (PolledSocket::new(ListeningSocket::Tcp(listener)).unwrap(), address)
+    }
+
     #[tokio::test]
     async fn an_accepted_connection_inherits_the_options() {
-        let listener = bind(ANY_PORT, OPTIONS).unwrap();
-        let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
-        let (accepted, client) = tokio::join!(listener.accept(), client);
-        let (stream, _client) = (accepted.unwrap().0, client.unwrap());
-        let socket = SockRef::from(&stream);
+        let (listener, address) = listen(OPTIONS);
+        let client = TcpStream::connect(address).unwrap();
+        let (accepted, peer) = listener.accept().await.unwrap();
+        assert_eq!(peer, Peer::Ip(client.local_addr().unwrap()));
+        assert!(rustix::fs::fcntl_getfl(&accepted).unwrap().contains(OFlags::NONBLOCK));
+        assert!(rustix::io::fcntl_getfd(&accepted).unwrap().contains(FdFlags::CLOEXEC));
+        let socket = SockRef::from(&accepted);
         assert!(socket.tcp_nodelay().unwrap());
         assert!(socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
@@ -178,17 +272,16 @@ mod tests {
 
     #[tokio::test]
     async fn with_deferred_accept_a_client_that_has_sent_data_is_accepted_first() {
-        let listener = bind(ANY_PORT, ListenOptions { defer_accept: true, ..OPTIONS }).unwrap();
-        let address = listener.local_addr().unwrap();
+        let (listener, address) = listen(ListenOptions { defer_accept: true, ..OPTIONS });
         let start = Instant::now();
-        let silent = std::net::TcpStream::connect(address).unwrap();
-        let mut sender = std::net::TcpStream::connect(address).unwrap();
-        std::io::Write::write_all(&mut sender, b"a2").unwrap();
+        let silent = TcpStream::connect(address).unwrap();
+        let mut sender = TcpStream::connect(address).unwrap();
+        sender.write_all(b"a2").unwrap();
         // On an overloaded machine, the deferral of the silent client may be over by now.
         let is_late = start.elapsed() >= Duration::from_millis(900);
         let next = async || listener.accept().await.unwrap().1;
         let order = [next().await, next().await];
-        let (silent, sender) = (silent.local_addr().unwrap(), sender.local_addr().unwrap());
+        let [silent, sender] = [silent, sender].map(|client| Peer::Ip(client.local_addr().unwrap()));
         assert!(order == [sender, silent] || (is_late && order == [silent, sender]), "{order:?}");
     }
 
@@ -196,14 +289,16 @@ mod tests {
     async fn dropping_new_syns_keeps_queued_connections() {
         let listener = bind(ANY_PORT, OPTIONS).unwrap();
         let address = listener.local_addr().unwrap();
-        let mut queued = std::net::TcpStream::connect(address).unwrap();
+        let mut queued = TcpStream::connect(address).unwrap();
         drop_new_syns(&listener).unwrap();
-        let late = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200));
+        let late = TcpStream::connect_timeout(&address, Duration::from_millis(200));
         assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        std::io::Write::write_all(&mut queued, b"hello").unwrap();
-        let (mut accepted, _) = listener.accept().await.unwrap();
+        queued.write_all(b"hello").unwrap();
+        let listener = PolledSocket::new(ListeningSocket::Tcp(listener)).unwrap();
+        let mut accepted = TcpStream::from(listener.accept().await.unwrap().0);
+        accepted.set_nonblocking(false).unwrap();
         let mut received = [0; 5];
-        tokio::io::AsyncReadExt::read_exact(&mut accepted, &mut received).await.unwrap();
+        accepted.read_exact(&mut received).unwrap();
         assert_eq!(&received, b"hello");
     }
 }

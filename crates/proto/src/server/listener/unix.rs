@@ -3,13 +3,13 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::net::UnixListener;
 
 /// The permissions of a socket file: its owner and group can connect (unix(7)).
 const MODE: u32 = 0o660;
@@ -38,8 +38,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Opens a listening socket at `path`. Replaces the file of a socket on which no process listens. Call it within a
-/// tokio runtime.
+/// Opens a listening socket at `path`. Replaces the file of a socket on which no process listens.
 ///
 /// # Errors
 ///
@@ -62,7 +61,7 @@ pub(super) fn bind(path: &Path, backlog: u32) -> io::Result<(UnixListener, Socke
     // Before the listen: until then, no client can connect.
     fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    Ok((UnixListener::from_std(socket.into())?, file))
+    Ok((socket.into(), file))
 }
 
 /// Removes the file of a socket on which no process listens.
@@ -99,8 +98,8 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_stale_socket_is_replaced_and_one_in_use_is_not() {
+    #[test]
+    fn a_stale_socket_is_replaced_and_one_in_use_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let (first, file) = bind(&path, 16).unwrap();
@@ -119,8 +118,8 @@ mod tests {
         assert!(!path.exists());
     }
 
-    #[tokio::test]
-    async fn a_socket_whose_accept_queue_is_full_is_in_use() {
+    #[test]
+    fn a_socket_whose_accept_queue_is_full_is_in_use() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let (_first, _file) = bind(&path, 0).unwrap();
@@ -128,8 +127,8 @@ mod tests {
         assert_eq!(bind(&path, 0).unwrap_err().to_string(), "Address already in use (os error 98)");
     }
 
-    #[tokio::test]
-    async fn the_file_of_another_socket_is_not_removed() {
+    #[test]
+    fn the_file_of_another_socket_is_not_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let (_first, first_file) = bind(&path, 16).unwrap();
@@ -139,8 +138,8 @@ mod tests {
         assert!(UnixStream::connect(&path).is_ok());
     }
 
-    #[tokio::test]
-    async fn a_file_that_is_not_a_socket_is_kept() {
+    #[test]
+    fn a_file_that_is_not_a_socket_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notes");
         fs::write(&path, "text").unwrap();

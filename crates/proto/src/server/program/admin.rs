@@ -13,7 +13,8 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
 use crate::server::connection::metrics::ConnectionMetrics;
-use crate::server::connection::stream::{SocketStream, Stream};
+use crate::server::connection::socket::SocketStream;
+use crate::server::connection::stream::Stream;
 use crate::server::lifecycle::workers::TASKS_ADVICE;
 use crate::server::listener::accept::{Accepted, accept_with_backoff};
 use crate::server::listener::endpoint::EndpointListener;

@@ -133,11 +133,8 @@ impl Links {
     /// Creates the connections of `hub`'s replica, and opens none yet. Other replicas reach it at `address`.
     #[must_use]
     pub fn new(hub: Arc<DuelHub>, engine: Engine, secret: LinkSecret, address: String, tls: TlsConfig) -> Self {
-        let context = ConnectionContext {
-            timeouts: LINK_TIMEOUTS,
-            metrics: Arc::<ConnectionMetrics>::default(),
-            shutdown: Shutdown::new(LINK_DRAIN_TIMEOUT),
-        };
+        let shutdown = Shutdown::new(LINK_DRAIN_TIMEOUT);
+        let context = ConnectionContext::new(LINK_TIMEOUTS, Arc::<ConnectionMetrics>::default(), shutdown);
         let limits = ConnectionLimits {
             max_connections: const { Count::new(MAX_CONNECTIONS) },
             max_connections_per_ip: const { Count::new(MAX_CONNECTIONS / 2) },

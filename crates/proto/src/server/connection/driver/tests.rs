@@ -15,6 +15,7 @@ use tokio::time::{advance, sleep, timeout};
 use super::*;
 use crate::server::connection::close::{LINGER, half_close};
 use crate::server::connection::handler::Progress;
+use crate::server::connection::socket::SocketStream;
 use crate::server::connection::timer::DRAIN_IDLE_GRACE;
 
 mod wait_reply;
@@ -67,7 +68,7 @@ fn timeouts() -> ConnectionTimeouts {
 }
 
 fn context(timeouts: ConnectionTimeouts, shutdown: &Shutdown) -> Arc<ConnectionContext> {
-    Arc::new(ConnectionContext { timeouts, metrics: Arc::default(), shutdown: shutdown.clone() })
+    Arc::new(ConnectionContext::new(timeouts, Arc::default(), shutdown.clone()))
 }
 
 /// Returns the peer's end of a connection whose stream buffers `capacity` bytes each way, and the task that serves it.
@@ -304,9 +305,11 @@ async fn a_drain_replies_to_all_sent_requests_even_if_the_replies_are_read_late(
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_arrives_just_before_the_final_read_gets_a_reply() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (stream, _) = listener.accept().await.unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let stream = SocketStream::from(std::os::fd::OwnedFd::from(stream));
     let shutdown = not_triggered();
     let served = tokio::spawn(run(stream, WordHandler, context(timeouts(), &shutdown)));
     shutdown.trigger();
@@ -318,6 +321,39 @@ async fn a_request_that_arrives_just_before_the_final_read_gets_a_reply() {
     let mut reply = String::new();
     std::io::Read::read_to_string(&mut peer, &mut reply).unwrap();
     assert_eq!(reply, "ONE.");
+}
+
+#[tokio::test(start_paused = true)]
+async fn if_connections_arrive_fast_the_fin_is_awaited_before_the_wait() {
+    let shutdown = not_triggered();
+    let fast = context(timeouts(), &shutdown);
+    fast.arrivals.set_fast(true);
+    let (mut peer, stream) = duplex(64);
+    peer.write_all(b"one.").await.unwrap();
+    let served = tokio::spawn(run(stream, WordHandler, Arc::clone(&fast)));
+    let mut reply = [0; 4];
+    peer.read_exact(&mut reply).await.unwrap();
+    assert_eq!(&reply, b"ONE.");
+    drop(peer);
+    tokio::task::yield_now().await;
+    assert!(!served.is_finished(), "the end is noticed later");
+    let replied = Instant::now();
+    assert!(matches!(served.await.unwrap(), CloseReason::PeerClosed));
+    assert_eq!(replied.elapsed(), SECOND_LOOK);
+
+    // A connection with more requests waits once.
+    let (mut peer, stream) = duplex(64);
+    let served = tokio::spawn(run(stream, WordHandler, fast));
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        let sent = Instant::now();
+        peer.write_all(b"one.").await.unwrap();
+        peer.read_exact(&mut reply).await.unwrap();
+        waits.push(sent.elapsed());
+    }
+    assert_eq!(waits, [Duration::ZERO, SECOND_LOOK, Duration::ZERO]);
+    drop(peer);
+    assert!(matches!(served.await.unwrap(), CloseReason::PeerClosed));
 }
 
 /// A stream whose peer has always sent more data already. A `DuplexStream` pauses whenever it is empty. Tests with this

@@ -1,15 +1,17 @@
 //! The accept loop with a scripted listener and errors.
 
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
 use crate::server::config::sections::ConnectionLimits;
 use crate::server::connection::handler::{Event, Progress, WaitFor};
 use crate::server::connection::metrics::Summary;
-use crate::server::connection::stream::SocketStream;
+use crate::server::connection::socket::SocketStream;
 use crate::server::listener::admission::MAX_CONCURRENT_REJECTIONS;
 use crate::server::listener::endpoint::bind;
 use crate::server::listener::socket::{ListenOptions, SocketBuffers};
@@ -123,11 +125,8 @@ impl GreeterServer {
     }
 
     fn context(&self) -> Arc<ConnectionContext> {
-        Arc::new(ConnectionContext {
-            timeouts: self.services.borrow().timeouts(),
-            metrics: Arc::clone(&self.metrics),
-            shutdown: self.shutdown.clone(),
-        })
+        let timeouts = self.services.borrow().timeouts();
+        Arc::new(ConnectionContext::new(timeouts, Arc::clone(&self.metrics), self.shutdown.clone()))
     }
 
     /// Returns another accept loop of this server.
@@ -332,8 +331,8 @@ async fn the_task_of_a_connection_takes_at_most_512_bytes() {
     // The fields of tokio 1.54 besides the future: a header, the scheduler, an ID, a stage and a trailer.
     const TOKIO_BYTES: usize = 112;
     let server = start(1, vec![]);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let stream = SocketStream::Tcp(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = SocketStream::from(OwnedFd::from(TcpStream::connect(listener.local_addr().unwrap()).unwrap()));
     let permit = server.admission.admit(PEER.ip()).unwrap();
     let admitted = Box::new(Admitted { peer: PEER, metrics: Arc::clone(&server.metrics), permit });
     let end = move |reason| admitted.end(&reason, None);

@@ -25,7 +25,7 @@ fn inherited(files: Vec<(&str, OwnedFd)>) -> InheritedSockets {
     InheritedSockets::new(files.into_iter().map(|(name, file)| (name.to_owned(), file))).unwrap()
 }
 
-fn error(result: io::Result<Vec<(String, StdListener)>>) -> String {
+fn error(result: io::Result<Vec<(String, ListeningSocket)>>) -> String {
     result.unwrap_err().to_string()
 }
 
@@ -40,14 +40,14 @@ fn the_sockets_of_a_name_are_taken_once() {
     let message = r#"the process inherits 3 sockets: name one of "web", "admin""#;
     assert_eq!(error(sockets.take(None)), message);
     let web = sockets.take(Some(&name("web"))).unwrap();
-    assert!(matches!(web[..], [(_, StdListener::Tcp(_)), (_, StdListener::Tcp(_))]));
+    assert!(matches!(web[..], [(_, ListeningSocket::Tcp(_)), (_, ListeningSocket::Tcp(_))]));
     assert_eq!(sockets.untaken().as_deref(), Some(r#""admin""#));
     let message =
         r#"the inherited socket 3 ("web") already belongs to another endpoint: fd: and fd:NAME can be the same socket"#;
     assert_eq!(error(sockets.take(Some(&name("web")))), message);
     assert_eq!(error(sockets.take(None)), r#"the process inherits 3 sockets: name one of "web", "admin""#);
     let admin = sockets.take(Some(&name("admin"))).unwrap();
-    assert!(matches!(admin[..], [(_, StdListener::Unix(_))]));
+    assert!(matches!(admin[..], [(_, ListeningSocket::Unix(_))]));
     assert_eq!(sockets.untaken(), None);
 }
 
@@ -55,7 +55,7 @@ fn the_sockets_of_a_name_are_taken_once() {
 fn the_only_socket_needs_no_name() {
     let mut sockets = inherited(vec![("web", tcp())]);
     let taken = sockets.take(None).unwrap();
-    assert!(matches!(&taken[..], [(name, StdListener::Tcp(_))] if name == "web"), "{taken:?}");
+    assert!(matches!(&taken[..], [(name, ListeningSocket::Tcp(_))] if name == "web"), "{taken:?}");
     assert!(error(sockets.take(None)).contains("already belongs"));
     for name in [None, Some(&name("web"))] {
         assert_eq!(
@@ -85,8 +85,8 @@ fn a_socket_that_is_taken_is_non_blocking_and_closed_at_exec() {
     let mut sockets = inherited(vec![("web", tcp()), ("unix", unix("flags").into())]);
     for taken in ["web", "unix"] {
         let file: OwnedFd = match sockets.take(Some(&name(taken))).unwrap().remove(0).1 {
-            StdListener::Tcp(listener) => listener.into(),
-            StdListener::Unix(listener) => listener.into(),
+            ListeningSocket::Tcp(listener) => listener.into(),
+            ListeningSocket::Unix(listener) => listener.into(),
         };
         assert!(rustix::fs::fcntl_getfl(&file).unwrap().contains(OFlags::NONBLOCK));
         assert!(rustix::io::fcntl_getfd(&file).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
@@ -196,7 +196,7 @@ fn a_process_inherits_its_sockets_once() {
     assert_eq!(sockets.untaken().as_deref(), Some(r#""web", "local""#));
     assert_eq!(InheritedSockets::from_environment().unwrap().untaken(), None, "they have an owner");
     let web = sockets.take(Some(&name("web"))).unwrap().remove(0);
-    let (_, StdListener::Tcp(listener)) = web else { panic!("{web:?}") };
+    let (_, ListeningSocket::Tcp(listener)) = web else { panic!("{web:?}") };
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let eventually_accepted = crate::testing::eventually(crate::testing::TEST_TIMEOUT, || listener.accept().is_ok());
     assert!(eventually_accepted);
