@@ -22,7 +22,7 @@ pub struct House<R> {
 pub(crate) const MOVES_PER_BYTE: u8 = 5;
 
 /// Bytes below this encode moves; the others are discarded.
-pub(crate) const ACCEPTED_BYTES: u8 = 3_u8.pow(MOVES_PER_BYTE as u32);
+const ACCEPTED_BYTES: u8 = 3_u8.pow(MOVES_PER_BYTE as u32);
 
 impl<R: CryptoRng> House<R> {
     /// Creates a house that draws from `generator`.
@@ -37,24 +37,13 @@ impl<R: CryptoRng> House<R> {
             let mut byte = [0];
             self.generator.fill_bytes(&mut byte);
             if byte[0] < ACCEPTED_BYTES {
-                self.buffer(byte[0], 0);
+                (self.digits, self.digits_left) = (byte[0], MOVES_PER_BYTE);
             }
         }
         let next = Move::ALL[usize::from(self.digits % 3)];
         self.digits /= 3;
         self.digits_left -= 1;
         next
-    }
-
-    /// Whether unused moves of the last byte are left.
-    pub(crate) const fn has_buffered(&self) -> bool {
-        self.digits_left > 0
-    }
-
-    /// Buffers the moves of a byte, except the first `used`.
-    pub(crate) const fn buffer(&mut self, byte: u8, used: u8) {
-        self.digits = byte / 3_u8.pow(used as u32);
-        self.digits_left = MOVES_PER_BYTE - used;
     }
 }
 
@@ -99,7 +88,7 @@ mod tests {
         let mut sequences: Vec<Vec<u8>> = (0..ACCEPTED_BYTES)
             .map(|byte| {
                 let mut house = House::new(ThreadGenerator);
-                house.buffer(byte, 0);
+                (house.digits, house.digits_left) = (byte, MOVES_PER_BYTE);
                 throw(&mut house, 5).into_iter().map(Move::byte).collect()
             })
             .collect();

@@ -93,12 +93,12 @@ impl<R: CryptoRng + Send + 'static> Handler for SoloHandler<R> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use proto::testing::generator::BytewiseRng;
+    use proto::testing::generator::Zeros;
     use proto::wire::rps::Move;
-    use rand::rngs::StdRng;
 
-    fn house() -> House<BytewiseRng<StdRng>> {
-        House::new(BytewiseRng::seeded(7))
+    /// Throws scissors each time.
+    fn house() -> House<Zeros> {
+        House::new(Zeros)
     }
 
     /// Delivers each piece in a separate read, with unlimited turns. Returns the replies and the last `wait_for`.

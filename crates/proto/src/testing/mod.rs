@@ -24,7 +24,7 @@
 //! - [`restart_load`]: clients that go on while it is restarted;
 //! - [`python`]: peers written in Python;
 //! - [`properties`]: properties that hold for any input, for the fuzz targets and their corpus;
-//! - [`generator`]: a random number generator whose bytes do not depend on the size of each draw.
+//! - [`generator`]: a random number generator with which the house always throws the same move.
 
 #![allow(
     clippy::expect_used,

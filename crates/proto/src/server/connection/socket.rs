@@ -73,19 +73,30 @@ impl SocketStream {
             result => Some(result.map_err(Into::into)),
         }
     }
+
+    /// Reads if the socket is not registered. Returns `None` if it is, or if the read would block.
+    ///
+    /// A function of its own, so that its buffer is not on the stack of other reads.
+    #[inline(never)]
+    fn read_unregistered(&self, buffer: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
+        self.call_unregistered(|socket| {
+            let mut bytes = [MaybeUninit::uninit(); MAX_FIRST_READ];
+            let limit = buffer.remaining().min(MAX_FIRST_READ);
+            let ((read, _), _) = recv(socket, &mut bytes[..limit], RecvFlags::empty())?;
+            buffer.put_slice(read);
+            Ok(())
+        })
+    }
 }
 
 impl AsyncRead for SocketStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let mut bytes = [MaybeUninit::uninit(); MAX_FIRST_READ];
-        let limit = buffer.remaining().min(MAX_FIRST_READ);
-        match this.call_unregistered(|socket| recv(socket, &mut bytes[..limit], RecvFlags::empty())) {
-            Some(read) => {
-                let ((read, _), _) = read?;
-                buffer.put_slice(read);
-                Poll::Ready(Ok(()))
-            }
+        if let Self(State::Registered(stream)) = this {
+            return Pin::new(stream).poll_read(cx, buffer);
+        }
+        match this.read_unregistered(buffer) {
+            Some(result) => Poll::Ready(result),
             None => Pin::new(this.registered()?).poll_read(cx, buffer),
         }
     }
