@@ -245,6 +245,37 @@ fn a_port_in_use_is_an_error_at_the_start() {
 }
 
 #[test]
+fn nine_workers_have_two_accept_loops_and_a_second_instance_is_still_refused() {
+    let server = start(&["--set", "workers=9"]);
+    let address = server.address("power");
+    let tables = std::fs::read_to_string(format!("/proc/{}/net/tcp", server.id())).unwrap();
+    // State 0A is listening (proc(5)).
+    let local = format!("0100007F:{:04X} 00000000:0000 0A", address.port());
+    assert_eq!(tables.matches(&local).count(), 2, "{tables}");
+    let clients: Vec<_> = (0..40).map(|_| connect(address)).collect();
+    for mut client in clients {
+        client.write_all(b"c2\n").unwrap();
+        expect(&mut client, "d16.0\n");
+    }
+    let second = run(clean_command().args(["--listen", &address.to_string(), "--set", "workers=9"]), "");
+    assert_eq!(second.code, Some(1));
+    assert!(second.stderr.contains("address already in use"), "{}", second.stderr);
+    assert_eq!(
+        server.metric(&format!("power_endpoint_connections_total{{endpoint=\"{address}\",transport=\"tcp\"}}")),
+        40
+    );
+    let mut waiting = connect(address);
+    waiting.write_all(b"a").unwrap();
+    server.eventually(|server| server.metric("power_connections") == 1, "the connection is accepted");
+    server.signal("TERM");
+    waiting.write_all(b"3\n").unwrap();
+    expect(&mut waiting, "d9.0\n");
+    let (code, log) = server.wait_for_exit();
+    assert_eq!(code, Some(0));
+    assert_eq!(log.matches("listening service=\"power\"").count(), 1, "{log}");
+}
+
+#[test]
 fn the_admin_listener_is_on_without_a_file_and_the_log_has_a_line_if_it_is_off() {
     let printed = String::from_utf8(output(&["--check-config"]).stdout).unwrap();
     assert!(printed.contains("\n[admin]\nlisten = \"127.0.0.1:9500\"  # default\n"), "{printed}");

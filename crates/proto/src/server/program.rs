@@ -27,6 +27,7 @@ use crate::server::lifecycle::runtime;
 use crate::server::lifecycle::service_manager::ServiceManager;
 use crate::server::lifecycle::shutdown::Shutdown;
 use crate::server::lifecycle::watchdog::Heartbeats;
+use crate::server::lifecycle::workers::{accept_loops, workers_of};
 use crate::server::listener::accept::Listener;
 use crate::server::listener::endpoint::{Binder, EndpointListener, reason_of};
 use crate::server::listener::handshake::{HandshakeSettings, Handshakes, ListenerKind, warn_if_expired};
@@ -89,13 +90,16 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
             Ok(inherited) => inherited,
             Err(error) => return runtime::fail_with_log(command_line.program, &log, error),
         };
-        let (program, workers) = (command_line.program, loaded.config.workers());
+        let program = command_line.program;
+        let workers = workers_of(loaded.config.workers());
+        let accept_loops = accept_loops(workers);
         let shutdown = Shutdown::new(loaded.config.timeouts().drain.get());
         let manager = ServiceManager::from_environment();
         let heartbeats = Heartbeats::new(manager.watchdog_timeout());
         let admin_files = Arc::<Mutex<Vec<SocketFile>>>::default();
         let endpoints = loaded.config.all_listeners().iter().map(|(_, endpoints)| endpoints.len()).sum::<usize>();
-        let listening_files = inherited.len() + endpoints + loaded.config.admin().listen.as_slice().len();
+        let admin_endpoints = loaded.config.admin().listen.as_slice().len();
+        let listening_files = inherited.len() + endpoints * accept_loops + admin_endpoints;
         let other_files = listening_files + loaded.config.internal_files();
         let mut startup = Startup {
             handshakes: Arc::new(Handshakes::new(handshake_settings(&loaded))),
@@ -107,6 +111,7 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
             reloads: Arc::default(),
             inherited,
             other_files,
+            accept_loops,
             listening: Vec::new(),
             manager: manager.clone(),
             heartbeats,
@@ -139,6 +144,8 @@ pub struct Startup<C> {
     /// The maximum number of files that are not those of clients: of listening sockets, including inherited ones that
     /// no endpoint names, and of connections to other servers.
     other_files: usize,
+    /// The number of accept loops of each TCP endpoint for clients.
+    accept_loops: usize,
     listening: Vec<Listening>,
     manager: ServiceManager,
     heartbeats: Heartbeats,
@@ -146,8 +153,8 @@ pub struct Startup<C> {
     admin_files: Arc<Mutex<Vec<SocketFile>>>,
 }
 
-/// A listening socket, for the log.
-#[derive(Debug)]
+/// The listening sockets of an endpoint, for the log.
+#[derive(Debug, PartialEq, Eq)]
 struct Listening {
     service: &'static str,
     address: String,
@@ -255,6 +262,10 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
             kind,
             lists_connections: !self.loaded.config.admin().listen.as_slice().is_empty(),
             options,
+            accept_loops: match kind {
+                ListenerKind::Service | ListenerKind::Web => self.accept_loops,
+                ListenerKind::Internal | ListenerKind::Admin => 1,
+            },
         };
         let mut listeners = Vec::new();
         for endpoint in endpoints {
@@ -267,6 +278,8 @@ impl<C: ServerConfig + Send + 'static> Startup<C> {
             address: listener.endpoint(),
             inherited: listener.inherited().map(str::to_owned),
         }));
+        // An endpoint with several accept loops is one.
+        self.listening.dedup();
         Ok(listeners)
     }
 

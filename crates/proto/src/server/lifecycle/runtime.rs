@@ -12,11 +12,10 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::server::lifecycle::service_manager::ServiceManager;
 use crate::server::lifecycle::shutdown::Shutdown;
-use crate::server::lifecycle::workers::{TASKS_ADVICE, default_workers};
+use crate::server::lifecycle::workers::TASKS_ADVICE;
 use crate::server::observe::log::Log;
 
-/// Runs `server` on `workers` threads (0: see [`default_workers`]) and returns the exit code: 0 if it finishes, 1 if it
-/// fails.
+/// Runs `server` on `workers` threads and returns the exit code: 0 if it finishes, 1 if it fails.
 ///
 /// A first signal notifies `manager` and triggers `shutdown`; a second one aborts, with the exit code of that signal.
 ///
@@ -34,7 +33,6 @@ pub(crate) fn run<S>(
 where
     S: Future<Output = io::Result<()>> + Send + 'static,
 {
-    let workers = if workers == 0 { default_workers() } else { workers };
     let result = start(program, workers, log).and_then(|runtime| {
         let result = runtime.block_on(async {
             let second_signal = shutdown.handle_signals(manager)?;

@@ -18,10 +18,24 @@ pub(crate) const TASKS_ADVICE: &str = "raise the limit on tasks (TasksMax=, pids
 /// and a few for other processes of its container or unit, such as a health check.
 const RESERVED_TASKS: usize = 8;
 
+/// The number of workers that one accept loop can keep busy with short connections, rounded down: it takes TODO of the CPU
+/// time of one.
+const WORKERS_PER_ACCEPT_LOOP: usize = 8;
+
+/// Returns the number of worker threads for this value of the key `workers`.
+pub(crate) fn workers_of(configured: usize) -> usize {
+    if configured == 0 { default_workers() } else { configured }
+}
+
+/// Returns the number of accept loops of each TCP endpoint, at least 1.
+pub(crate) fn accept_loops(workers: usize) -> usize {
+    workers.div_ceil(WORKERS_PER_ACCEPT_LOOP)
+}
+
 /// Returns the number of cores, or fewer if the limits on tasks leave less room; at least 1.
 ///
 /// The number of cores respects the affinity mask and the CPU quota of the cgroup.
-pub(crate) fn default_workers() -> usize {
+fn default_workers() -> usize {
     let cores = available_parallelism().map_or(1, NonZero::get);
     let cgroups = Process::myself().and_then(|process| process.cgroups()).map_or(Vec::new(), |cgroups| cgroups.0);
     // A limit that cannot be read, as without `/proc` or `/sys`, counts as unlimited.
@@ -76,6 +90,13 @@ mod tests {
             assert_eq!(workers_within(tasks, cores), workers, "{tasks} tasks, {cores} cores");
         }
         assert!(default_workers() >= 1);
+    }
+
+    #[test]
+    fn each_eight_workers_have_an_accept_loop() {
+        for (workers, loops) in [(1, 1), (2, 1), (8, 1), (9, 2), (16, 2), (17, 3), (64, 8)] {
+            assert_eq!(accept_loops(workers), loops, "{workers} workers");
+        }
     }
 
     #[test]

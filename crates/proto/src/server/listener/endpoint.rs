@@ -108,6 +108,8 @@ pub(crate) struct Binder<'a> {
     /// Whether the connections of clients are listed at the admin listener.
     pub(crate) lists_connections: bool,
     pub(crate) options: ListenOptions,
+    /// The number of listening sockets of a TCP endpoint.
+    pub(crate) accept_loops: usize,
 }
 
 /// A listening socket of an endpoint.
@@ -120,7 +122,8 @@ struct Opened {
 }
 
 impl Binder<'_> {
-    /// Opens the listening sockets of `endpoint`: one, or all inherited ones of a name. Call it within a tokio runtime.
+    /// Opens the listening sockets of `endpoint`: one for each accept loop, or all inherited ones of a name. A Unix socket
+    /// has one. Call it within a tokio runtime.
     ///
     /// # Errors
     ///
@@ -133,7 +136,7 @@ impl Binder<'_> {
     fn open(&mut self, endpoint: &ServerEndpoint) -> io::Result<Vec<Opened>> {
         match endpoint {
             Endpoint::Tcp(address) | Endpoint::Tls(address) => {
-                let listener = socket::bind(*address, self.options).map_err(|error| {
+                let group = socket::bind_group(*address, self.options, self.accept_loops).map_err(|error| {
                     // A socket unit and the server have the same address.
                     let inherited =
                         (error.kind() == io::ErrorKind::AddrInUse).then(|| self.inherited.name_at(*address));
@@ -145,7 +148,8 @@ impl Binder<'_> {
                     );
                     io::Error::new(error.kind(), text)
                 })?;
-                Ok(vec![Opened { socket: ListeningSocket::Tcp(listener), file: None, inherited: None }])
+                let opened = |listener| Opened { socket: ListeningSocket::Tcp(listener), file: None, inherited: None };
+                Ok(group.into_iter().map(opened).collect())
             }
             Endpoint::Unix(path) => {
                 let (listener, file) = unix::bind(path.as_path(), self.options.backlog)?;

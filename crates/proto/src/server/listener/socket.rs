@@ -13,7 +13,7 @@ use nix::sys::socket::setsockopt;
 use nix::{libc, setsockopt_impl, sockopt_impl};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with, acceptfrom_with};
-use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -174,11 +174,45 @@ sockopt_impl!(
 ///
 /// Fails if the socket cannot listen on `address`, most often because another socket does.
 pub(super) fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<TcpListener> {
+    let socket = new_socket(address, options)?;
+    socket.bind(&address.into())?;
+    listen(socket, options)
+}
+
+/// Opens `count` listening sockets on `address`, at least one. The kernel divides the connections between them, by the
+/// addresses of each connection (socket(7), `SO_REUSEPORT`). Each socket has its own accept queue.
+///
+/// The first socket gets `SO_REUSEPORT` only after it is bound, so a second instance fails here too.
+///
+/// # Errors
+///
+/// Fails like [`bind`].
+pub(super) fn bind_group(address: SocketAddr, options: ListenOptions, count: usize) -> io::Result<Vec<TcpListener>> {
+    let first = new_socket(address, options)?;
+    first.bind(&address.into())?;
+    first.set_reuse_port(count > 1)?;
+    // The others need the port that the kernel has chosen for port 0.
+    let bound = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..count {
+        let socket = new_socket(address, options)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&bound)?;
+        sockets.push(socket);
+    }
+    sockets.into_iter().map(|socket| listen(socket, options)).collect()
+}
+
+/// Opens a socket for `address`, and does not bind it.
+fn new_socket(address: SocketAddr, options: ListenOptions) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     // Before the listen, because the window is negotiated in the handshake (tcp(7), `SO_RCVBUF`).
     configure(&socket, options)?;
-    socket.bind(&SockAddr::from(address))?;
+    Ok(socket)
+}
+
+fn listen(socket: Socket, options: ListenOptions) -> io::Result<TcpListener> {
     socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
 }
@@ -283,6 +317,24 @@ mod tests {
         let order = [next().await, next().await];
         let [silent, sender] = [silent, sender].map(|client| Peer::Ip(client.local_addr().unwrap()));
         assert!(order == [sender, silent] || (is_late && order == [silent, sender]), "{order:?}");
+    }
+
+    #[test]
+    fn a_group_divides_the_connections_and_a_second_instance_fails() {
+        let options = ListenOptions { backlog: 64, ..OPTIONS };
+        let group = bind_group(ANY_PORT, options, 3).unwrap();
+        let address = group[0].local_addr().unwrap();
+        assert!(group.iter().all(|listener| listener.local_addr().unwrap() == address));
+        for error in [bind(address, options).err(), bind_group(address, options, 3).err()] {
+            assert_eq!(error.map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
+        }
+        let _clients = [(); 60].map(|()| TcpStream::connect(address).unwrap());
+        let accept = |listener: &TcpListener| std::iter::from_fn(|| listener.accept().ok()).count();
+        let accepted: Vec<_> = group.iter().map(accept).collect();
+        // One of them gets none by chance in one of 10¹⁰ runs.
+        assert!(accepted.iter().all(|&count| count > 0) && accepted.iter().sum::<usize>() == 60, "{accepted:?}");
+        drop(group);
+        assert_eq!(bind_group(address, options, 1).unwrap().len(), 1);
     }
 
     #[tokio::test]
