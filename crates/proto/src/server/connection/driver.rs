@@ -166,7 +166,7 @@ where
     }
 }
 
-/// What the driver does between two steps.
+/// The pause of the driver between two steps.
 enum Pause {
     None,
     /// Yields this many times.
@@ -179,8 +179,8 @@ enum Pause {
 /// before it waits. By then, the FIN of a short connection has usually arrived, without a registration with the reactor
 /// and without waking a thread. A second request on such a connection waits for it, once.
 ///
-/// Measured with 64 connections at a time, 27,000 a second: the FIN of 97 % has arrived after 1 ms (a timer of tokio takes
-/// up to 1 ms longer), and of 14 % after a `yield_now`.
+/// Measured with 64 connections at a time, 27,000 a second: 98 % of the FINs have arrived after 1 ms (a timer of tokio takes
+/// up to 1 ms longer), 99 % after 2 ms, and 12 % after a `yield_now`.
 const SECOND_LOOK: Duration = Duration::from_millis(1);
 
 /// Whether a sleep until `sleep_end` must be reset for `deadline`. Resetting takes a lock, and most deadlines are

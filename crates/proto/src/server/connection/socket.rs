@@ -1,8 +1,8 @@
 //! The socket of an accepted connection: TCP or Unix. It depends on `stream`, and on the system calls of `rustix`.
 //!
-//! A short connection is often over before it has to wait: its request is there when it is accepted, and its FIN when the
-//! task has its next turn. So a socket is used without the runtime's reactor until a call would block, and is registered
-//! with it then. That saves `epoll_ctl(2)` for the registration and its end, and the wait for the first event.
+//! A short connection often has to wait for nothing: its request is there when it is accepted, and its FIN when the driver
+//! looks for it. So a socket is used without the runtime's reactor until a call would block, and is registered with it
+//! then. That saves two calls of epoll_ctl(2), and the wait for the first event.
 
 use std::io;
 use std::mem::{MaybeUninit, replace};
@@ -48,7 +48,7 @@ impl From<OwnedFd> for SocketStream {
 }
 
 impl SocketStream {
-    /// Returns the socket as the runtime has it; registers it with the reactor of the current runtime before that.
+    /// Returns the registered socket. Registers it with the reactor of the current runtime if it is not.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl SocketStream {
 
     /// Reads if the socket is not registered. Returns `None` if it is, or if the read would block.
     ///
-    /// A function of its own, so that its buffer is not on the stack of other reads.
+    /// A separate function, so that the stack of other reads does not hold its buffer.
     #[inline(never)]
     fn read_unregistered(&self, buffer: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
         self.call_unregistered(|socket| {

@@ -63,7 +63,7 @@ impl PolledSocket {
         }
     }
 
-    /// Registers the socket with the reactor of the current runtime instead of that of another one.
+    /// Moves the registration to the reactor of the current runtime.
     ///
     /// # Errors
     ///
