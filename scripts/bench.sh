@@ -4,11 +4,13 @@
 #
 #   scripts/bench.sh [--rounds 5] [--seconds 2]    # comparison
 #   scripts/bench.sh growth [--svg FILE]           # cost as connections grow from one to thousands
+#   scripts/bench.sh features                      # cost of PROXY headers, TLS, WebSocket, Unix sockets, replicas
 #
 # Prints Markdown on stdout and progress on stderr; --help lists all arguments. BIN is a folder with the three programs;
 # without it they are built.
 #
-# Needs Linux, a Rust toolchain (except with BIN), bash (4.4 or later), coreutils and python3 (3.8 or later). Takes
+# Needs Linux, a Rust toolchain (except with BIN), bash (4.4 or later), coreutils and python3 (3.8 or later); features
+# also needs openssl, and has rows for haproxy, nginx with its module stream, and redis or valkey, if installed. Takes
 # about three minutes, growth four. Runs in a separate network namespace if possible (with util-linux and iproute2). All
 # servers listen on free ports of loopback and are stopped at the end.
 set -euo pipefail

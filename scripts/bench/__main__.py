@@ -10,6 +10,7 @@ import signal
 import sys
 
 from compare import LOADS, compare
+from features import MAX_SECONDS, features
 from growth import growth
 from servers import Bench, Failed, progress
 
@@ -17,9 +18,10 @@ from servers import Bench, Failed, progress
 def main():
     parser = argparse.ArgumentParser(
         prog="scripts/bench.sh",
-        description="Measures both servers: compared with other servers, or as the number of connections grows.",
+        description="Measures both servers: compared with other servers, as the number of connections grows, or with "
+        "and without their features: PROXY headers, TLS, Unix sockets, WebSocket and duels across replicas.",
     )
-    parser.add_argument("command", nargs="?", choices=["compare", "growth"], default="compare")
+    parser.add_argument("command", nargs="?", choices=["compare", "growth", "features"], default="compare")
     parser.add_argument("--rounds", type=int, default=5, help="number of rounds (default: 5)")
     parser.add_argument("--seconds", type=float, default=2, help="seconds of each run (default: 2)")
     parser.add_argument(
@@ -38,13 +40,15 @@ def main():
         parser.error("--works accepts short, ping and flight")
     if arguments.svg and arguments.command != "growth":
         parser.error("--svg is only valid with growth")
+    if arguments.command == "features" and arguments.seconds > MAX_SECONDS:
+        parser.error(f"--seconds is at most {MAX_SECONDS} with features")
     if arguments.check_arguments:
         return 0
     arguments.given = sys.argv[3:]  # without --bin and its folder
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with Bench(arguments) as bench:
-            return {"compare": compare, "growth": growth}[arguments.command](bench)
+            return {"compare": compare, "growth": growth, "features": features}[arguments.command](bench)
     except Failed as failure:
         progress(f"FAILED: {failure}")
         return 1

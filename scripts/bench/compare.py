@@ -48,6 +48,36 @@ LOADS = [
 PACKAGES = {"redis": "redis-server", "memcached": "memcached", "nginx": "nginx"}
 
 
+def measure(bench, servers, label, start_load, *arguments):
+    """Runs the load that `start_load` starts. Returns its summary with the servers' CPU time per request, or None."""
+    before = sum(server.cpu() for server in servers)
+    run = bench.summary(start_load(*arguments), label, bench.arguments.seconds)
+    try:
+        for server in servers:
+            server.check_alive(0)
+    except Failed as failure:
+        bench.errors.append(f"{label}: {failure}")
+        return None
+    if not run or not run["right"]:
+        return None
+    # A load that connects before it measures knows the CPU time of its measurement.
+    cpu = run["cpu"] if "cpu" in run else sum(server.cpu() for server in servers) - before
+    return {**run, "cpu": cpu * 1e6 / run["requests"]}
+
+
+def print_runs(titles, runs):
+    """Prints the table of the runs of each row. The first row is the base of the ratios."""
+    base = next(iter(runs.values()))
+    lines = []
+    for row, its_runs in runs.items():
+        valid = [run for run in its_runs if run]
+        ratios = [run and other and run["cpu"] / other["cpu"] for run, other in zip(its_runs, base)]
+        throughput, cpu = median(run["throughput"] for run in valid), median(run["cpu"] for run in valid)
+        latencies = [duration(median(run["latency_us"][key] for run in valid)) for key in ("p50", "p99")]
+        lines.append([row, whole(throughput), *latencies, digits(cpu), ratio(median(ratios))])
+    table(titles, lines)
+
+
 def compare(bench):
     rounds, seconds = bench.arguments.rounds, bench.arguments.seconds
     loads = [load for load in LOADS if load[0] in bench.arguments.works]
@@ -73,28 +103,11 @@ def compare(bench):
             progress(f"{name}: round {number} of {rounds}")
             for row, server, arguments in rows:
                 server = servers[server]
-                before = server.cpu()
                 label = f"{title.split(':')[0]}: {row}, round {number}"
-                client = bench.client(server, [*arguments, *load, "-z", f"{seconds}s"])
-                run = bench.summary(client, label, seconds)
-                try:
-                    server.check_alive(0)
-                except Failed as failure:
-                    bench.errors.append(f"{label}: {failure}")
-                    run = None
-                if run and run["right"]:
-                    run["cpu"] = (server.cpu() - before) * 1e6 / run["requests"]
-                runs[row].append(run if run and run["right"] else None)
+                command = [*arguments, *load, "-z", f"{seconds}s"]
+                runs[row].append(measure(bench, [server], label, bench.client, server, command))
         print(f"\n## {title}\n")
-        ours = rows[0][0]
-        lines = []
-        for row, *_ in rows:
-            valid = [run for run in runs[row] if run]
-            ratios = [run and our and run["cpu"] / our["cpu"] for run, our in zip(runs[row], runs[ours])]
-            throughput, cpu = median(run["throughput"] for run in valid), median(run["cpu"] for run in valid)
-            latencies = [duration(median(run["latency_us"][key] for run in valid)) for key in ("p50", "p99")]
-            lines.append([row, whole(throughput), *latencies, digits(cpu), ratio(median(ratios))])
-        table(["server", "requests/s", "p50", "p99", "server's CPU per request, µs", "÷ ours"], lines)
+        print_runs(["server", "requests/s", "p50", "p99", "server's CPU per request, µs", "÷ ours"], runs)
     if missing:
         print(f"\nNot installed and left out: {', '.join(missing)}.")
     print("\nThe last column is the median of the ratios of all rounds. Where the CPU of the load is the bottleneck,")

@@ -45,6 +45,45 @@ def find_program(name):
     return shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
 
 
+def find_engine():
+    """Returns the path of redis-server or, without it, of valkey-server, or None."""
+    return find_program("redis-server") or find_program("valkey-server")
+
+
+def nginx_stream():
+    """Returns the directive of nginx.conf that makes the module `stream` available, or None if it is missing."""
+    nginx = find_program("nginx")
+    if not nginx:
+        return None
+    build = subprocess.run([nginx, "-V"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+    if re.search(r"--with-stream(\s|$)", build):
+        return ""
+    folder = re.search(r"--modules-path=(\S+)", build)
+    module = os.path.join(folder[1], "ngx_stream_module.so") if folder else ""
+    return f'load_module "{module}";\n' if os.path.exists(module) else None
+
+
+def cpu_time(session):
+    """Returns the CPU time of all processes of a session, in seconds."""
+    total = 0
+    for process in processes(session):
+        for thread in os.listdir(f"{process}/task"):
+            try:
+                total += int(read(f"{process}/task/{thread}/schedstat").split()[0])
+            except (FileNotFoundError, ProcessLookupError):
+                pass  # It has exited meanwhile.
+    return total / 1e9
+
+
+def processes(session):
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            if os.getsid(int(name)) == session:
+                yield f"/proc/{name}"
+        except OSError:
+            pass  # It has exited meanwhile.
+
+
 def free_ports(number):
     """Returns distinct ports that are free at the moment of the call."""
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
@@ -111,28 +150,13 @@ class Server:
         """Returns the last lines of the log."""
         return "\n".join(read(self.log).splitlines()[-5:])
 
-    def processes(self):
-        for name in filter(str.isdecimal, os.listdir("/proc")):
-            try:
-                if os.getsid(int(name)) == self.process.pid:
-                    yield f"/proc/{name}"
-            except OSError:
-                pass  # It has exited meanwhile.
-
     def cpu(self):
         """Returns the CPU time of the server and its child processes, in seconds."""
-        total = 0
-        for process in self.processes():
-            for thread in os.listdir(f"{process}/task"):
-                try:
-                    total += int(read(f"{process}/task/{thread}/schedstat").split()[0])
-                except (FileNotFoundError, ProcessLookupError):
-                    pass  # It has exited meanwhile.
-        return total / 1e9
+        return cpu_time(self.process.pid)
 
     def resident(self):
         """Returns the resident memory in bytes. The values in /proc/PID/status are less exact (proc(5), VmRSS)."""
-        rollups = (read(f"{process}/smaps_rollup") for process in self.processes())
+        rollups = (read(f"{process}/smaps_rollup") for process in processes(self.process.pid))
         return sum(int(re.search(r"^Rss: +(\d+) kB", rollup, re.M)[1]) * 1024 for rollup in rollups)
 
     def metrics(self):
@@ -183,16 +207,18 @@ class Bench:
             server.stop()
         shutil.rmtree(self.scratch, ignore_errors=True)
 
-    def start_ours(self, name, *settings):
-        """Starts one of the project's servers with its shipped configuration."""
+    def start_ours(self, name, *settings, title=None, listen=None, endpoints=()):
+        """Starts one of the project's servers with its shipped configuration, on a free port and the given endpoints.
+        `listen` is the option of the service that listens there."""
         port, admin = free_ports(2)
-        listen = {"power-server": ["--listen"], "rps-server": ["--duel-listen", "", "--solo-listen"]}[name]
+        listen = listen or {"power-server": "--listen", "rps-server": "--solo-listen"}[name]
+        other = {"--solo-listen": ["--duel-listen", ""], "--duel-listen": ["--solo-listen", ""]}.get(listen, [])
         settings = [word for setting in settings for word in ("--set", setting)]
         command = [
-            f"{self.bin}/{name}", "--config", f"{ROOT}/config/{name}.toml",
-            *listen, f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{admin}", *settings,
+            f"{self.bin}/{name}", "--config", f"{ROOT}/config/{name}.toml", *other,
+            listen, ",".join([*endpoints, f"127.0.0.1:{port}"]), "--admin-listen", f"127.0.0.1:{admin}", *settings,
         ]  # fmt: skip
-        return Server(name, command, port, self, admin)
+        return Server(title or name, command, port, self, admin)
 
     def start_peer(self, name):
         """Starts another server in a basic configuration: one process, no disk, no request log."""
@@ -206,36 +232,44 @@ class Bench:
                 file.write(
                     f'bind 127.0.0.1\nport {port}\nprotected-mode no\nsave ""\nappendonly no\ndir "{self.scratch}"\n'
                 )
-            command = [find_program("redis-server"), configuration]
+            command = [find_engine(), configuration]
         elif name == "memcached":
             # One thread, as our servers use on one CPU. As root, memcached requires -u.
             command = [find_program("memcached"), "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", "1"]
             command += ["-u", "root"] if os.geteuid() == 0 else []
         elif name == "nginx":
-            configuration = os.path.join(self.scratch, "nginx.conf")
             temporary = "".join(
                 f"{kind}_temp_path {self.scratch};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
             )
-            with open(configuration, "w") as file:
-                # Without a master process nginx does not change its user, but the user must exist. In a new user
-                # namespace, root may be the only one.
-                file.write("user root;\n" if os.geteuid() == 0 else "")
-                file.write(
-                    f"daemon off; master_process off; worker_processes 1; pid {self.scratch}/nginx.pid;\n"
-                    f"error_log stderr error;\nevents {{ worker_connections 1024; }}\n"
-                    f"http {{\naccess_log off;\n{temporary}"
-                    f'server {{ listen 127.0.0.1:{port}; return 200 "d4.0"; }}\n}}\n'
-                )
-            command = [find_program("nginx"), "-e", "stderr", "-p", self.scratch, "-c", configuration]
+            server = f'server {{ listen 127.0.0.1:{port}; return 200 "d4.0"; }}'
+            return self.start_nginx(port, f"http {{\naccess_log off;\n{temporary}{server}\n}}\n")
         return Server(name, command, port, self)
+
+    def start_nginx(self, port, services, modules=""):
+        """Starts nginx with one worker. `services` is its block `http` or `stream`, which listens on the port."""
+        configuration = os.path.join(self.scratch, "nginx.conf")
+        with open(configuration, "w") as file:
+            # Without a master process nginx does not change its user, but the user must exist. In a new user
+            # namespace, root may be the only one.
+            file.write(modules + ("user root;\n" if os.geteuid() == 0 else ""))
+            file.write(
+                f"daemon off; master_process off; worker_processes 1; pid {self.scratch}/nginx.pid;\n"
+                f"error_log stderr error;\nevents {{ worker_connections 1024; }}\n{services}"
+            )
+        command = [find_program("nginx"), "-e", "stderr", "-p", self.scratch, "-c", configuration]
+        return Server("nginx", command, port, self)
 
     def stop(self, server):
         server.stop()
         self.running.remove(server)
 
-    def client(self, server, load):
+    def client(self, server, load, endpoint=None):
         command = [f"{self.bin}/cli-client", "--json", "--timeout", "20s", "bench", *load]
-        command += ["--addr", f"127.0.0.1:{server.port}", "--threads", str(self.cpus.threads)]
+        command += ["--addr", endpoint or f"127.0.0.1:{server.port}", "--threads", str(self.cpus.threads)]
+        return self.start_load(command)
+
+    def start_load(self, command):
+        """Starts a program that generates a load and prints a summary as JSON."""
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         return subprocess.Popen(command, env=self.environment, **pipes)
 
@@ -281,11 +315,13 @@ class Bench:
     def version(self, name):
         if name == "asyncio":
             return f"asyncio of Python {platform.python_version()}"
-        command = {"redis": ["redis-server", "--version"], "memcached": ["memcached", "-V"], "nginx": ["nginx", "-v"]}
+        command = {"redis": [find_engine(), "--version"], "memcached": ["memcached", "-V"], "nginx": ["nginx", "-v"]}
+        command["haproxy"] = ["haproxy", "-v"]
         path, flag = command.get(name, [f"{self.bin}/{name}", "--version"])
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         output = subprocess.run([find_program(path), flag], **pipes).stdout
         number = re.search(r"\d+(\.\d+)+", output)
+        name = "valkey" if name == "redis" and "alkey" in path else name
         return f"{name} {number[0] if number else output.strip()}"
 
     def print_errors(self):
