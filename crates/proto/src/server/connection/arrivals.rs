@@ -7,8 +7,9 @@ use tokio::time::Instant;
 
 /// Whether the connections of an accept loop arrive fast. The default is `false`.
 ///
-/// If they do, most of them must be short: otherwise there would soon be more open ones than the server admits. The
-/// [driver](super::driver) then handles their ends together instead of one by one.
+/// If they do for long, most of them must be short: otherwise there would soon be more open ones than the server admits.
+/// The [driver](super::driver) then handles their ends together instead of one by one. The value is that at the last
+/// accept.
 #[derive(Debug, Default)]
 pub(crate) struct Arrivals(AtomicBool);
 
@@ -40,7 +41,7 @@ pub(crate) struct ArrivalCounter {
 /// Short, because a longer one would find out later that a burst is over.
 const WINDOW: Duration = Duration::from_millis(4);
 
-/// This many arrivals in a window are many: 4,000 a second, which take an eighth of a processor.
+/// This many arrivals in a window are many: 4,000 a second at one accept loop, which take an eighth of a processor.
 const MANY: u32 = 16;
 
 impl ArrivalCounter {

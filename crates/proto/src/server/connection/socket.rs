@@ -1,8 +1,8 @@
-//! The socket of an accepted connection: TCP or Unix. It depends on `stream`, and on the system calls of `rustix`.
+//! The socket of an accepted connection: TCP or Unix. It depends on `stream`, and on the log's rate limit.
 //!
 //! A short connection often has to wait for nothing: its request is there when it is accepted, and its FIN when the driver
 //! looks for it. So a socket is used without the runtime's reactor until a call would block, and is registered with it
-//! then. That saves two calls of epoll_ctl(2), and the wait for the first event.
+//! then. That saves two calls of `epoll_ctl(2)`, and the wait for the first event.
 
 use std::io;
 use std::mem::{MaybeUninit, replace};
@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::stream::{SendQueue, Stream};
+use crate::server::observe::rate_limit::RateLimit;
 
 /// The socket of an accepted connection.
 #[derive(Debug)]
@@ -33,12 +34,13 @@ enum State {
     /// A call had to wait. The runtime's type for TCP serves a Unix socket too: both are read with recv(2), written
     /// with send(2) and shut down with shutdown(2).
     Registered(TcpStream),
-    /// The socket could not be registered, and is closed.
-    Failed,
+    /// The socket could not be registered, because of this error, and is closed.
+    Failed(io::ErrorKind),
 }
 
-/// Maximum bytes of a read before the socket is registered. Requests are short; more would cost stack.
-const MAX_FIRST_READ: usize = 4096;
+/// Maximum bytes of a read before the socket is registered. A read of as many registers it: this is no short connection,
+/// and needs longer reads.
+const MAX_UNREGISTERED_READ: usize = 4096;
 
 /// A socket that was accepted as non-blocking.
 impl From<OwnedFd> for SocketStream {
@@ -55,13 +57,23 @@ impl SocketStream {
     /// Fails if the kernel lacks memory for it, or the user has too many (epoll(7), `max_user_watches`).
     fn registered(&mut self) -> io::Result<&mut TcpStream> {
         if let Self(State::Unregistered(_)) = self
-            && let State::Unregistered(socket) = replace(&mut self.0, State::Failed)
+            && let State::Unregistered(socket) = replace(&mut self.0, State::Failed(io::ErrorKind::NotConnected))
         {
-            self.0 = State::Registered(TcpStream::from_std(socket.into())?);
+            self.0 = match TcpStream::from_std(socket.into()) {
+                Ok(stream) => State::Registered(stream),
+                Err(error) => {
+                    static RATE_LIMIT: RateLimit = RateLimit::new();
+                    if let Some(suppressed) = RATE_LIMIT.allow() {
+                        tracing::warn!(%error, suppressed, "cannot wait for a connection; it is closed");
+                    }
+                    State::Failed(error.kind())
+                }
+            };
         }
         match &mut self.0 {
             State::Registered(stream) => Ok(stream),
-            State::Unregistered(_) | State::Failed => Err(io::ErrorKind::NotConnected.into()),
+            State::Failed(kind) => Err((*kind).into()),
+            State::Unregistered(_) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
@@ -78,13 +90,13 @@ impl SocketStream {
     ///
     /// A separate function, so that the stack of other reads does not hold its buffer.
     #[inline(never)]
-    fn read_unregistered(&self, buffer: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
+    fn read_unregistered(&self, buffer: &mut ReadBuf<'_>) -> Option<io::Result<usize>> {
         self.call_unregistered(|socket| {
-            let mut bytes = [MaybeUninit::uninit(); MAX_FIRST_READ];
-            let limit = buffer.remaining().min(MAX_FIRST_READ);
+            let mut bytes = [MaybeUninit::uninit(); MAX_UNREGISTERED_READ];
+            let limit = buffer.remaining().min(MAX_UNREGISTERED_READ);
             let ((read, _), _) = recv(socket, &mut bytes[..limit], RecvFlags::empty())?;
             buffer.put_slice(read);
-            Ok(())
+            Ok(read.len())
         })
     }
 }
@@ -96,7 +108,12 @@ impl AsyncRead for SocketStream {
             return Pin::new(stream).poll_read(cx, buffer);
         }
         match this.read_unregistered(buffer) {
-            Some(result) => Poll::Ready(result),
+            Some(Ok(MAX_UNREGISTERED_READ)) => {
+                // The next call returns the error.
+                let _ = this.registered();
+                Poll::Ready(Ok(()))
+            }
+            Some(result) => Poll::Ready(result.map(drop)),
             None => Pin::new(this.registered()?).poll_read(cx, buffer),
         }
     }
@@ -139,7 +156,8 @@ impl Stream for SocketStream {
     }
 
     async fn wait_input(&mut self) {
-        // Reads a byte that stays in the kernel. The read that follows returns the error.
+        // Reads a byte that stays in the kernel. The read that follows returns the error, or after a reset the end of the
+        // data.
         let peek = |socket: BorrowedFd<'_>| recv(socket, &mut [MaybeUninit::uninit()], RecvFlags::PEEK).map(drop);
         if self.call_unregistered(peek).is_none()
             && let Ok(stream) = self.registered()
@@ -173,7 +191,7 @@ impl Stream for SocketStream {
         match &self.0 {
             State::Unregistered(socket) => Some(socket.as_fd()),
             State::Registered(stream) => Some(stream.as_fd()),
-            State::Failed => None,
+            State::Failed(_) => None,
         }
     }
 }
@@ -260,10 +278,19 @@ mod tests {
         input
     }
 
+    /// Waits until the peer's data or FIN is there, without the runtime.
+    fn wait_for_arrival(stream: &SocketStream) {
+        let socket = stream.socket().unwrap();
+        while recv(socket, &mut [0], RecvFlags::PEEK) == Err(Errno::AGAIN) {
+            std::thread::yield_now();
+        }
+    }
+
     #[tokio::test]
     async fn a_connection_that_never_waits_is_not_registered() {
         let (mut client, mut server) = connection();
         client.write_all(b"a2").unwrap();
+        wait_for_arrival(&server);
         server.wait_input().await;
         assert_eq!(append(&mut server).await, "a2");
         server.write_all(b"d4.0").await.unwrap();
@@ -271,8 +298,21 @@ mod tests {
         client.read_exact(&mut reply).unwrap();
         assert_eq!(&reply, b"d4.0");
         drop(client);
+        wait_for_arrival(&server);
         assert_eq!(append(&mut server).await, "", "the FIN is there");
         assert!(matches!(server.0, State::Unregistered(_)));
+    }
+
+    #[tokio::test]
+    async fn a_long_read_registers_the_socket() {
+        let (mut client, mut server) = connection();
+        client.write_all(&[b'1'; 2 * MAX_UNREGISTERED_READ]).unwrap();
+        while ioctl_fionread(server.socket().unwrap()).unwrap() < 2 * MAX_UNREGISTERED_READ as u64 {
+            std::thread::yield_now();
+        }
+        assert_eq!(append(&mut server).await.len(), MAX_UNREGISTERED_READ);
+        assert!(matches!(server.0, State::Registered(_)));
+        assert_eq!(timeout(LIMIT, append(&mut server)).await.unwrap().len(), MAX_UNREGISTERED_READ);
     }
 
     async fn registers_when_it_first_has_to_wait(mut client: impl Read + Write, mut server: SocketStream) {
@@ -339,7 +379,7 @@ mod tests {
         // After the end of the stream is read, an error would be known too.
         let mut received = Vec::new();
         server.read_to_end(&mut received).await.unwrap();
-        assert!(server.wait_error().now_or_never().is_none());
+        assert!(timeout(Duration::from_millis(50), server.wait_error()).await.is_err());
     }
 
     #[tokio::test]

@@ -182,25 +182,24 @@ pub(super) fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<Tc
 /// Opens `count` listening sockets on `address`, at least one. The kernel divides the connections between them, by the
 /// addresses of each connection (socket(7), `SO_REUSEPORT`). Each socket has its own accept queue.
 ///
-/// The first socket gets `SO_REUSEPORT` only after it is bound, so a second instance fails here too.
+/// The first socket gets `SO_REUSEPORT` only when it listens already, so a second instance fails here too.
 ///
 /// # Errors
 ///
 /// Fails like [`bind`].
 pub(super) fn bind_group(address: SocketAddr, options: ListenOptions, count: usize) -> io::Result<Vec<TcpListener>> {
-    let first = new_socket(address, options)?;
-    first.bind(&address.into())?;
-    first.set_reuse_port(count > 1)?;
-    // The others need the port that the kernel has chosen for port 0.
-    let bound = first.local_addr()?;
+    let first = bind(address, options)?;
+    SockRef::from(&first).set_reuse_port(count > 1)?;
+    // With the port that the kernel has chosen for port 0.
+    let address = first.local_addr()?;
     let mut sockets = vec![first];
     for _ in 1..count {
         let socket = new_socket(address, options)?;
         socket.set_reuse_port(true)?;
-        socket.bind(&bound)?;
-        sockets.push(socket);
+        socket.bind(&address.into())?;
+        sockets.push(listen(socket, options)?);
     }
-    sockets.into_iter().map(|socket| listen(socket, options)).collect()
+    Ok(sockets)
 }
 
 /// Opens a socket for `address`, and does not bind it.
