@@ -225,7 +225,9 @@ where
         if let Some(reply) = decoder.decode(bytes)? {
             return Ok(Some(reply));
         }
-        bytes.reserve(min_read_bytes);
+        // One byte more: a read that does not fill its buffer has emptied the socket, so the runtime makes no read call for
+        // the next check of an early reply.
+        bytes.reserve(min_read_bytes + 1);
         match stream.read_buf(bytes).await {
             Ok(0) => return Ok(decoder.decode_eof(bytes)?),
             Ok(_) => {}

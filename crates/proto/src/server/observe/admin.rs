@@ -86,6 +86,8 @@ async fn serve_exchange<S>(
         // One request per connection: an idle keep-alive connection would occupy a slot.
         let served = http1::Builder::new()
             .keep_alive(false)
+            // A client that has closed its sending half still gets its response.
+            .half_close(true)
             .max_buf_size(MAX_HEADER_BYTES)
             .serve_connection(TokioIo::new(&mut stream), handler)
             .await;
