@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
+use crate::endpoint::Endpoint;
 use crate::server::config::builder::{ConfigBuilder, is_valid_with};
 use crate::server::config::command_line::{CommandLine, Loaded, print_config, report_errors};
 use crate::server::config::endpoints::ServerEndpoint;
@@ -97,9 +98,14 @@ impl<C: ServerConfig + Send + 'static> Program<C> {
         let manager = ServiceManager::from_environment();
         let heartbeats = Heartbeats::new(manager.watchdog_timeout());
         let admin_files = Arc::<Mutex<Vec<SocketFile>>>::default();
-        let endpoints = loaded.config.all_listeners().iter().map(|(_, endpoints)| endpoints.len()).sum::<usize>();
-        let admin_endpoints = loaded.config.admin().listen.as_slice().len();
-        let listening_files = inherited.len() + endpoints * accept_loops + admin_endpoints;
+        let listeners = loaded.config.listeners();
+        let sockets = listeners.iter().flat_map(|(_, endpoints)| *endpoints).map(|endpoint| match endpoint {
+            Endpoint::Tcp(_) | Endpoint::Tls(_) => accept_loops,
+            Endpoint::Unix(_) | Endpoint::Inherited { .. } => 1,
+        });
+        let internal: usize = loaded.config.internal_listeners().iter().map(|(_, endpoints)| endpoints.len()).sum();
+        let listening_files =
+            inherited.len() + sockets.sum::<usize>() + internal + loaded.config.admin().listen.as_slice().len();
         let other_files = listening_files + loaded.config.internal_files();
         let mut startup = Startup {
             handshakes: Arc::new(Handshakes::new(handshake_settings(&loaded))),

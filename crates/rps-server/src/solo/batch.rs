@@ -107,8 +107,8 @@ const FRACTION: u16 = u16::MAX / HALVES + 1;
 
 /// Fills `moves`, at most [`MAX_ROUNDS`], with independent moves of the house.
 ///
-/// Each digit of the halves of an accepted word is a move. The moves are the highest digits of
-/// all halves, then the second digits of all, and so on. The last digits may be left over.
+/// Each digit of the halves of an accepted word is a move. The moves are the highest digits of all halves, then the
+/// second digits of all, and so on. The last digits can be left over.
 fn throw<R: CryptoRng>(generator: &mut R, moves: &mut [u8]) {
     if moves.is_empty() {
         return;

@@ -133,7 +133,7 @@ where
                     (Event::Shutdown, _) if !timer.waits_for_reply() => break CloseReason::Drained,
                     (_, WaitFor::Close) => break CloseReason::Finished,
                     (_, wait_for) => {
-                        // TLS and WebSocket have had to wait in their handshake.
+                        // The sockets of TLS and WebSocket are registered in their handshake.
                         let is_first = mem::take(&mut is_new) && !S::HAS_END_MESSAGE;
                         let looks_twice = is_first && looks_twice(&context.arrivals, now - timer.last_progress());
                         timer.on_progress(&done, &context.timeouts, now);
@@ -183,10 +183,10 @@ enum Pause {
 /// up to 1 ms longer), 99 % after 2 ms, and 12 % after a `yield_now`.
 const SECOND_LOOK: Duration = Duration::from_millis(1);
 
-/// The first request of a short connection is handled within this time of the accept. A later one is that of a player.
+/// A connection whose first request comes later after its accept counts as long.
 const FIRST_REQUEST: Duration = Duration::from_millis(10);
 
-/// Whether the driver sleeps after a first request that was handled this long after the accept.
+/// Whether the driver sleeps after the first request, which was handled this long after the accept.
 fn looks_twice(arrivals: &Arrivals, since_accept: Duration) -> bool {
     since_accept < FIRST_REQUEST && arrivals.are_fast()
 }

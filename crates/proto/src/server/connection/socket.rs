@@ -38,8 +38,8 @@ enum State {
     Failed(io::ErrorKind),
 }
 
-/// Maximum bytes of a read before the socket is registered. A read of as many registers it, because a
-/// connection with so much data is not short, and needs longer reads.
+/// Maximum bytes of a read before the socket is registered. A read of that length registers it: the connection is not
+/// short, and needs longer reads.
 const MAX_UNREGISTERED_READ: usize = 4096;
 
 /// A socket that was accepted as non-blocking.

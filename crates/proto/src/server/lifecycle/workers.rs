@@ -18,8 +18,8 @@ pub(crate) const TASKS_ADVICE: &str = "raise the limit on tasks (TasksMax=, pids
 /// and a few for other processes of its container or unit, such as a health check.
 const RESERVED_TASKS: usize = 8;
 
-/// The number of workers that one accept loop can keep busy with short connections, rounded down: it takes about a ninth of
-/// the CPU time of one, most of it in accept4(2) (samples of `perf`).
+/// The number of workers that one accept loop can keep busy with short connections, rounded down. The loop takes about a
+/// ninth of the CPU time of a short connection, most of it in accept4(2) (samples of `perf`).
 const WORKERS_PER_ACCEPT_LOOP: usize = 8;
 
 /// Returns the number of worker threads for this value of the key `workers`.

@@ -127,8 +127,8 @@ impl Admission {
         self.open.load(Ordering::Acquire)
     }
 
-    /// Returns whether connections that have ended may be counted a little longer: there is room for [`AMPLE`] more, and
-    /// no limit on those of a client network.
+    /// Returns whether connections may count as open for a short time after their end: there is room for [`AMPLE`] more,
+    /// and no limit on those of a client network.
     pub(crate) fn has_room(&self) -> bool {
         self.limit().saturating_sub(self.open()) >= AMPLE && self.max_connections_per_ip.load(Ordering::Acquire) == 0
     }
@@ -282,8 +282,8 @@ fn client_key(peer: IpAddr) -> IpAddr {
 /// second. Further ones get the reply and are closed without waiting.
 pub(crate) const MAX_CONCURRENT_REJECTIONS: usize = 64;
 
-/// With room for this many connections, the server can count connections that have ended for 2 ms longer, also if they
-/// arrive as fast as a processor with hundreds of cores can serve them: 500,000 a second.
+/// With room for this many connections, the server can count connections for 2 ms after their end, at up to 500,000 new
+/// connections a second.
 const AMPLE: usize = 1000;
 
 /// Maximum client networks that are remembered without an open connection, because they have used their rate.
